@@ -1,15 +1,15 @@
 """Filling the clouds in daily maps, with xarray
 =============================================
 
-Six daily maps of the sea's temperature, of which clouds hide a third: an xarray ``DataArray`` goes in with its dates and NaN, and a
-``Dataset`` of mean and standard deviation comes out, on the same grid or on any other coordinates.
+Clouds hide a third of six daily maps of the sea's temperature. The input is an xarray ``DataArray`` with dates and NaN, the result a
+``Dataset`` of mean and standard deviation, on the same grid or on other coordinates.
 
 ::
 
     python examples/kron/clouds.py [picture.png]
 
-The common alternative interpolates along time. A Gaussian process uses neighbours in space and time together, according to how far each
-axis is correlated, which it learns from the maps. The temperatures are made up, so that the errors under the clouds can be measured.
+The usual alternative interpolates along time. A Gaussian process uses neighbours in space and time, weighted by correlation lengths that it
+learns from the maps. The temperatures are synthetic, so that the errors under the clouds can be measured.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COORDS = {
 
 
 def temperature() -> xr.DataArray:
-    """A gradient to the north, and eddies that drift to the east."""
+    """A gradient to the north, and eddies that drift east."""
     day, lat, lon = np.meshgrid(np.arange(6.0), COORDS["lat"], COORDS["lon"], indexing="ij")
     centres = (41, 5, 2), (42.6, 6.2, -2.5), (41.3, 7, 1.5)
     eddies = sum(s * np.exp(-((lat - a) ** 2 + (lon - b - 0.25 * day) ** 2) / 0.6) for a, b, s in centres)
@@ -38,7 +38,7 @@ def temperature() -> xr.DataArray:
 
 
 def measured(rng: np.random.Generator) -> xr.DataArray:
-    """With noise, and NaN under clouds, which last for a day or two."""
+    """Maps with noise, and NaN under clouds that last a day or two."""
     axes = [(x - x[0]) / np.timedelta64(1, "D") if name == "day" else x for name, x in COORDS.items()]
     covers = [qf.kron.matern52(x, scale=s) for x, s in zip(axes, (1.0, 0.9, 0.9))]
     cover = qf.kron.gp_sample(covers, rng=rng)[0].reshape(6, 18, 22)
@@ -47,7 +47,7 @@ def measured(rng: np.random.Generator) -> xr.DataArray:
 
 
 def along_time(maps: xr.DataArray) -> xr.DataArray:
-    """Linear interpolation; the nearest day at the ends, and the average where no day is clear."""
+    """Linear interpolation in time; the nearest day at the ends, and the average if no day is clear."""
     return maps.interpolate_na("day").interpolate_na("day", method="nearest", fill_value="extrapolate").fillna(maps.mean())
 
 
@@ -85,7 +85,7 @@ def main(file: str | None = None) -> None:
 
     within = float((abs(filled["mean"] - truth) < 2 * filled["std"]).where(hidden).mean())
     days, *degrees = (float(k.keywords["scale"]) for k in gp.kernels_)
-    print(f"length scales {days:.1f} days, {degrees[0]:.2f} and {degrees[1]:.2f} degrees; noise {gp.noise_**0.5:.2f}, put in {NOISE:.2f}")
+    print(f"length scales {days:.1f} days, {degrees[0]:.2f} and {degrees[1]:.2f} degrees; noise {gp.noise_**0.5:.2f}, true {NOISE:.2f}")
     print(f"RMS error under clouds: {error(filled['mean']):.3f} degrees, {error(along_time(maps)):.3f} by interpolation along time")
     print(f"within two deviations: {within:.0%}")
     if file:

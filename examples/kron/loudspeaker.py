@@ -1,15 +1,15 @@
-"""Sound of a loudspeaker in a wall, with an estimate of the error
-===============================================================
+"""Sound of a loudspeaker in a wall, with an error estimate
+========================================================
 
-The Helmholtz equation in a room with one moving wall: a Gaussian process finds the waves, and its residual says how wrong it is.
+The Helmholtz equation in a room with one moving wall: a Gaussian process finds the waves, and its residual yields an error estimate.
 
 ::
 
     python examples/kron/loudspeaker.py [POINTS] [PICTURE]
 
 The pressure u of a tone with wavenumber k satisfies u_xx + u_yy + k² u = 0. A loudspeaker fills the middle of the wall x = 0, and the
-other walls keep u at 0. The solution is a sum of standing waves, so the error is known here: it shows that ``error_estimate``, which does
-not know the solution, is right.
+other walls hold u at 0. The solution is a sum of standing waves, so the true error is known, and confirms ``error_estimate``, which does
+not use the solution.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ WAVENUMBER = 39.0  # radians per metre: a tone of 2.1 kHz in a room of 1 m by 1 
 
 
 def loudspeaker(y: np.ndarray) -> np.ndarray:
-    """Its amplitude along the wall, smooth and 0 at the corners."""
+    """The amplitude along the wall, smooth and 0 at the corners."""
     return np.exp(-(((y - 0.5) / 0.12) ** 2)) * np.sin(np.pi * y)
 
 
 def standing_waves(x: np.ndarray, y: np.ndarray, count: int = 60) -> np.ndarray:
-    """The solution on the grid of x and y: each sine along the wall goes on with a wavenumber of its own, imaginary for narrow ones."""
+    """The solution on the grid of x and y: each sine along the wall has its own wavenumber in x, imaginary for short wavelengths."""
     nodes, weights = np.polynomial.legendre.leggauss(200)
     at, n = (nodes + 1) / 2, np.arange(1, count + 1)[:, None]
     amplitude = np.sin(n * np.pi * at) @ (weights * loudspeaker(at))

@@ -7,8 +7,8 @@ Three scales in one solution: u'' = f with u = sin x + sin(20 x)/10 + sin(100 x)
 
     python examples/kron/multiscale.py [N [steps [picture.png]]]
 
-Errors are against u at 300 points, most of which are not on the grid. Nothing of them goes into the training, which keeps the solution of
-least residual: the equation's at all points of the grid, of which it solves a part.
+Errors are measured at 300 points, most of which are not on the grid, and do not enter the training. It returns the solution with the least
+residual of the equation at all points of the grid.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def source(x: np.ndarray) -> np.ndarray:
 
 
 def draw(x: np.ndarray, tried: dict[int, np.ndarray], gp: qf.kron.GPHM, file: str) -> None:
-    """``tried``: the values at ``x`` after so many steps."""
+    """``tried``: the values at ``x`` by number of steps."""
     try:
         import matplotlib
     except ImportError as error:
@@ -49,11 +49,11 @@ def draw(x: np.ndarray, tried: dict[int, np.ndarray], gp: qf.kron.GPHM, file: st
         middle.semilogy(x, np.abs(values - solution(x)) + 1e-17, lw=0.8, label=f"after {steps} step{'s' * (steps > 1)}")
     middle.set(xlabel="x", title="error")
     middle.legend()
-    found = gp.params
-    right.stem(2 * np.pi * found["freqs_0"], np.exp(found["log_weights_0"]), basefmt=" ")
+    params = gp.params
+    right.stem(2 * np.pi * params["freqs_0"], np.exp(params["log_weights_0"]), basefmt=" ")
     for _, w in SCALES:
         right.axvline(w, color="0.5", lw=0.8, ls="--")
-    right.set(xscale="log", yscale="log", xlabel="angular frequency", title="weights of the kernel's parts; dashed: those of u")
+    right.set(xscale="log", yscale="log", xlabel="angular frequency", title="weights of the kernel's components; dashed: frequencies of u")
     figure.savefig(file, dpi=120)
 
 
@@ -63,10 +63,10 @@ def main(N: int = 300, steps: int = 60, file: str | None = None) -> None:
     fine, tried = np.linspace(0, 1, 2000), {}
     begin = time.perf_counter()
     for count in (1, steps - 1):
-        found = gp.fit(count, truth=solution).report()
+        report = gp.fit(count, truth=solution).report()
         seconds = time.perf_counter() - begin
-        print(f"error {found['error']:.1e}, residual {found['residual']:.1e} after {found['steps']} steps, {seconds:.1f} s")
-        tried[found["steps"]] = gp.predict([fine])
+        print(f"error {report['error']:.1e}, residual {report['residual']:.1e} after {report['steps']} steps, {seconds:.1f} s")
+        tried[report["steps"]] = gp.predict([fine])
     if file:
         draw(fine, tried, gp, file)
         print("picture:", file)

@@ -1,14 +1,14 @@
 """A rate of change, with error bars, from noisy profiles
 ======================================================
 
-The growth rate and the gradient over depth of temperatures that were measured with noise and gaps: derivatives of a Gaussian process.
+Rate of change and gradient over depth of temperatures, measured with noise and gaps, as derivatives of a Gaussian process.
 
 ::
 
     python examples/kron/rate_of_change.py [picture.png]
 
 Differences of noisy numbers are mostly noise. The posterior of a Gaussian process has a derivative with a standard deviation, in closed
-form. The data come from a known temperature, a warm layer that deepens during a season, so that the derivatives can be checked.
+form. The data come from a known temperature, a warm layer that deepens during a season, so the derivatives can be checked.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ NOISE = 0.2
 
 
 def temperature(day: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """A layer of 20 degrees over 8 degrees, whose lower edge goes from 10 m to 40 m."""
+    """A layer of 20 degrees above water of 8 degrees, whose lower edge moves from 10 m to 40 m."""
     edge = 10 + 30 * day / 120
     return 8 + 12 / (1 + np.exp((depth - edge) / 5))
 
 
 def measured(rng: np.random.Generator) -> np.ndarray:
-    """(days, depths), with noise; a third is missing, and so are two weeks."""
+    """Temperatures (days, depths) with noise, of which a third and two whole weeks are missing."""
     table = temperature(DAYS[:, None], DEPTHS) + NOISE * rng.standard_normal((len(DAYS), len(DEPTHS)))
     table[rng.random(table.shape) < 1 / 3] = np.nan
     table[25:32] = np.nan
@@ -51,7 +51,7 @@ def exact(axis: int) -> np.ndarray:
     return (temperature(day, depth + h) - temperature(day, depth - h)) / (2 * h)
 
 
-def draw(table: np.ndarray, found: list[tuple[np.ndarray, np.ndarray]], file: str) -> None:
+def draw(table: np.ndarray, estimates: list[tuple[np.ndarray, np.ndarray]], file: str) -> None:
     try:
         import matplotlib
     except ImportError as error:
@@ -59,7 +59,7 @@ def draw(table: np.ndarray, found: list[tuple[np.ndarray, np.ndarray]], file: st
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    (rate, spread), middle = found[0], len(DEPTHS) // 2
+    (rate, spread), middle = estimates[0], len(DEPTHS) // 2
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4), layout="constrained")
     image = left.pcolormesh(DAYS, DEPTHS, table.T, shading="nearest")
     left.invert_yaxis()
@@ -78,13 +78,13 @@ def draw(table: np.ndarray, found: list[tuple[np.ndarray, np.ndarray]], file: st
 
 def main() -> None:
     table = measured(np.random.default_rng(0))
-    found = derivatives(table)
+    estimates = derivatives(table)
     for axis, (name, unit) in enumerate((("rate of change", "degrees per day"), ("gradient over depth", "degrees per metre"))):
-        (mean, spread), truth = found[axis], exact(axis)
+        (mean, spread), truth = estimates[axis], exact(axis)
         error, within = np.sqrt(np.mean((mean - truth) ** 2)), np.mean(np.abs(mean - truth) < 2 * spread)
         print(f"{name}: largest {np.abs(truth).max():.3f} {unit}, RMS error {error:.4f}, within two deviations: {within:.0%}")
     if len(sys.argv) > 1:
-        draw(table, found, sys.argv[1])
+        draw(table, estimates, sys.argv[1])
         print("picture:", sys.argv[1])
 
 

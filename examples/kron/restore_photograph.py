@@ -1,15 +1,15 @@
 """Restoring a photograph with missing pixels
 ==========================================
 
-A photograph with holes, restored by a Gaussian process whose hyperparameters are fitted, with its standard deviation.
+A photograph with missing pixels, restored by a Gaussian process with fitted hyperparameters, and the standard deviation.
 
 ::
 
     python examples/kron/restore_photograph.py [SIZE] [picture.png]
 
-Three tenths of the pixels are lost. The kernel, a Matern function per axis, is fitted to a part of the picture. The whole is then one solve
-on the missing pixels, and the standard deviation comes from samples of the posterior, one solve per sample. The photograph is from
-PyWavelets; without matplotlib only the numbers are printed.
+30 % of the pixels are lost. The kernel, a Matern function per axis, is fitted to a part of the picture. One solve on the missing pixels
+then restores the whole picture. The standard deviation comes from samples of the posterior, with one solve each. The photograph is from
+PyWavelets. Matplotlib is needed only for the picture.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOST, PART, SAMPLES = 0.3, 48, 24
 
 
 def restore(truth: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, qf.kron.GridGP]:
-    """(restored, standard deviation, the fitted model) of a picture of which the pixels ``seen`` are known."""
+    """(restored picture, standard deviation, fitted model), for a picture whose pixels ``seen`` are known."""
     n, m = truth.shape
     pixels = [np.arange(float(n)), np.arange(float(m))]
     part = tuple(slice(k // 2 - PART // 2, k // 2 + PART // 2) for k in (n, m))
@@ -51,7 +51,7 @@ def draw(truth: np.ndarray, seen: np.ndarray, image: np.ndarray, deviation: np.n
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 4, figsize=(16, 4.3), layout="constrained")
-    pictures = [(np.where(seen, truth, 0), "given"), (image, "restored"), (deviation, "standard deviation"), (truth, "truth")]
+    pictures = [(np.where(seen, truth, 0), "observed"), (image, "restored"), (deviation, "standard deviation"), (truth, "truth")]
     for ax, (picture, title) in zip(axes, pictures):
         ax.imshow(picture, cmap="gray", vmin=0, vmax=None if title.startswith("standard") else 1)
         ax.set_title(title)

@@ -7,8 +7,8 @@ Sea-surface temperatures of the tropical Pacific with gaps, filled by a Gaussian
 
     python examples/kron/sea_temperature.py [picture.png]
 
-The series, quarterly from 1950 to 2015 (PyWavelets' ``nino``), has no gaps: some quarters and three whole years are taken out, and what is
-put in their place is compared with what was there. Without matplotlib the numbers are printed all the same.
+The quarterly series from 1950 to 2015 (PyWavelets' ``nino``) has no gaps. Some quarters and three whole years are removed, and predictions
+are compared with the removed values. Matplotlib is needed only for the picture.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ import quatrefoil as qf
 def series() -> tuple[np.ndarray, np.ndarray]:
     """(years, temperatures (years, 4)): standardised anomalies."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it looks for its file in a way that is going out of use
+        warnings.simplefilter("ignore")  # it uses a deprecated function
         time, temperature = pywt.data.nino()
     years = len(time) // 4
     return np.floor(time[: 4 * years : 4]), np.asarray(temperature[: 4 * years], float).reshape(years, 4)
 
 
 def gaps(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """True where a quarter is kept: one in six is lost, and three years in a row."""
+    """True where a quarter is observed: one in six is removed, and three consecutive years."""
     seen = rng.random(shape) > 1 / 6
     seen[30:33] = False
     return seen
@@ -63,12 +63,12 @@ def draw(years: np.ndarray, Y: np.ndarray, seen: np.ndarray, mean: np.ndarray, d
     import matplotlib.pyplot as plt
 
     t = (years[:, None] + np.arange(4) / 4).reshape(-1)
-    y, m, s, kept = (a.reshape(-1) for a in (Y, mean, deviation, seen))
+    y, m, s, observed = (a.reshape(-1) for a in (Y, mean, deviation, seen))
     figure, ax = plt.subplots(figsize=(13, 4), layout="constrained")
     ax.fill_between(t, m - 2 * s, m + 2 * s, color="tab:blue", alpha=0.2, lw=0, label="two standard deviations")
     ax.plot(t, m, color="tab:blue", lw=1, label="mean")
-    ax.plot(t[kept], y[kept], "k.", ms=3, label="given")
-    ax.plot(t[~kept], y[~kept], "o", color="tab:red", ms=3, label="taken out")
+    ax.plot(t[observed], y[observed], "k.", ms=3, label="observed")
+    ax.plot(t[~observed], y[~observed], "o", color="tab:red", ms=3, label="removed")
     ax.set_xlabel("year")
     ax.set_ylabel("anomaly")
     ax.legend(ncols=4, loc="lower left")
@@ -81,8 +81,8 @@ def main() -> None:
     mean, deviation, gp = fill(Y, seen)
     off = ((mean - Y) / deviation)[~seen]
     error, plain = np.sqrt(np.mean((mean - Y)[~seen] ** 2)), np.sqrt(np.mean((Y[seen].mean() - Y)[~seen] ** 2))
-    print(f"{(~seen).sum()} of {Y.size} quarters taken out; log-likelihood {gp.log_marginal_likelihood_value_:.1f}")
-    print(f"error there: RMS {error:.3f}, of the mean of all others {plain:.3f}; within two deviations: {np.mean(np.abs(off) < 2):.0%}")
+    print(f"{(~seen).sum()} of {Y.size} quarters removed; log-likelihood {gp.log_marginal_likelihood_value_:.1f}")
+    print(f"their error: RMS {error:.3f}, of the mean of all others {plain:.3f}; within two deviations: {np.mean(np.abs(off) < 2):.0%}")
     if len(sys.argv) > 1:
         draw(years, Y, seen, mean, deviation, sys.argv[1])
         print("picture:", sys.argv[1])

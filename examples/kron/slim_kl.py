@@ -1,15 +1,15 @@
 """Learning a spectrum from data that six agents keep private
 ==========================================================
 
-Six agents hold five years of monthly values each. They learn one covariance together without showing each other their data, and each
-forecasts better with it than with a covariance learnt from its own five years.
+Each of six agents has five years of monthly values. They learn one covariance together without sharing their data, and each forecasts
+better with it than with a covariance from its own five years.
 
 ::
 
     python examples/kron/slim_kl.py [picture.png]
 
-The values have a yearly cycle, its second harmonic and one of 43 months, and noise. Weights of 201 spectral components, rounded to 10 bits,
-are all that the agents exchange. Components that the data do not need end with a weight of exactly 0.
+The values contain a yearly cycle, its second harmonic, a cycle of 43 months, and noise. The agents exchange only the weights of 201
+spectral components, rounded to 10 bits. Components that the data do not need end with a weight of exactly 0.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def seen() -> np.ndarray:
 
 
 def own(agent: int) -> tuple[slice, slice]:
-    """The months of an agent, and those after them."""
+    """The months of an agent, and the months after them."""
     end = (agent + 1) * OWN
     return slice(end - OWN, end), slice(end, end + AHEAD)
 
@@ -48,7 +48,7 @@ def together() -> qf.kron.SlimKL:
 
 
 def forecast(model: qf.kron.SlimKL, agent: int) -> np.ndarray:
-    """By the data of that agent alone, with the weights of ``model``."""
+    """A forecast from the data of one agent, with the weights of ``model``."""
     past, ahead = own(agent)
     options = {"weights": model.weights_, "means": model.means, "std": 0.001}
     C = qf.kron.gsmp_kernel(MONTHS[past], **options) + NOISE**2 * np.eye(OWN)
@@ -56,8 +56,8 @@ def forecast(model: qf.kron.SlimKL, agent: int) -> np.ndarray:
 
 
 def run() -> tuple[qf.kron.SlimKL, np.ndarray]:
-    """What they learn together, and for each agent the errors (root mean square) of its forecast: with the weights of its own data, with
-    the weights of all, and without a forecast."""
+    """The shared model, and for each agent the root mean square errors of its forecast: with weights from its own data, with the shared
+    weights, and of a forecast of 0."""
     shared, errors = together(), []
     for agent in range(AGENTS):
         past, ahead = own(agent)
@@ -95,7 +95,9 @@ def draw(model: qf.kron.SlimKL, file: str, agent: int = 1) -> None:
 def main(file: str | None = None) -> None:
     model, errors = run()
     on = np.flatnonzero(model.weights_ > 0.05 * model.weights_.max())
-    print(f"{model.n_iter_} iterations; {np.count_nonzero(model.weights_)} of {len(model.weights_)} weights are not 0, {len(on)} matter:")
+    print(
+        f"{model.n_iter_} iterations; {np.count_nonzero(model.weights_)} of {len(model.weights_)} weights are not 0, {len(on)} are large:"
+    )
     for i in on:
         print(f"  weight {model.weights_[i]:.4f} at a period of {1 / model.means[i] if i else np.inf:.1f} months")
     print(f"error of a forecast of {AHEAD} months; the noise is {NOISE}")

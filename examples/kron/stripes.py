@@ -1,17 +1,17 @@
 """Removing the stripes of a scanner
 ==================================
 
-A scanner looks at the sea with 36 detectors, each of which drifts. The drift draws stripes along the track that are as large as the
-eddies; a Gaussian process with structured noise tells them apart.
+A scanner observes the sea with 36 detectors, each of which drifts. The drift causes stripes along the track that are as strong as the
+eddies; a Gaussian process with structured noise separates them.
 
 ::
 
     python examples/kron/stripes.py [picture.png]
 
-Independent noise is the usual assumption, but errors of one detector are alike from line to line. Taken for independent, they pass for
-signal: the smoothed image keeps its stripes, and its error bars are too narrow. ``noise_kernels`` gives the noise a covariance of its own,
-correlated along the track and independent between detectors, whose size and length are learnt with everything else. The data come from a
-known temperature, so that the errors can be measured.
+Noise is usually assumed to be independent, but the errors of a detector are similar from line to line. With that assumption they count as
+signal: the smoothed image has stripes, and its error bars are too narrow. ``noise_kernels`` gives the noise its own covariance, correlated
+along the track and independent between detectors, whose size and length are learnt, too. The data come from a known temperature, so the
+errors can be measured.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def temperature() -> np.ndarray:
 
 
 def measured(rng: np.random.Generator) -> np.ndarray:
-    """(lines, detectors), with the detectors' drift; clouds hide a quarter."""
+    """The image (lines, detectors) with the drift of the detectors; clouds hide a quarter."""
     drift = qf.kron.gp_sample([qf.kron.matern12(LINES, scale=60.0), np.eye(len(DETECTORS))], rng=rng)[0]
     covers = [qf.kron.matern52(x, scale=15.0) for x in AXES]
     clouds = qf.kron.gp_sample(covers, rng=rng)[0].reshape(len(LINES), -1)
@@ -80,7 +80,7 @@ def main(file: str | None = None) -> None:
         within = np.mean(np.abs(error) < 2 * std)
         print(f"{name} noise: RMS error {np.sqrt(np.mean(error**2)):.3f} degrees, within two deviations: {within:.0%}")
     scale = float(gp.noise_kernels_[0].keywords["scale"])
-    print(f"learnt drift: {gp.noise_**0.5:.2f} degrees over {scale:.0f} km; put in: {DRIFT:.2f} over 60 km")
+    print(f"learnt drift: {gp.noise_**0.5:.2f} degrees over {scale:.0f} km; true: {DRIFT:.2f} over 60 km")
     if file:
         draw(image, plain, clean, deviation, file)
         print("picture:", file)
