@@ -13,19 +13,19 @@ from .polygon import Polygon
 class Regions:
     """A diffusion that is constant in polygons and around them, and jumps at their sides.
 
-    For ``Problem(..., diffusion=Regions(...))`` in the plane, which has operators (``Problem.operator``). u and α ∂u/∂n are continuous.
+    Use ``Problem(..., diffusion=Regions(...))`` in the plane, with operators (``Problem.operator``). u and α ∂u/∂n are continuous.
 
     Parameters
     ----------
     outside : float
         α in the rest of the domain; positive.
     parts : list of (Polygon, α)
-        Polygons without holes inside the domain, which neither touch its boundary nor each other, and their values.
+        Polygons without holes inside the domain, with their values of α. They touch neither its boundary nor each other.
 
     Raises
     ------
     ValueError, TypeError
-        Values that are not positive; no polygons; polygons with holes, or several in one. ``Problem`` checks where they are.
+        For values that are not positive, no polygons, polygons with holes, or batches of polygons. ``Problem`` checks their positions.
 
     Examples
     --------
@@ -53,7 +53,7 @@ class Regions:
         self.parts = tuple(checked)
 
     def _check(self, domain: Polygon, label: str) -> None:
-        """ValueError if the parts are not apart from each other and from the boundary of the domain."""
+        """Raise ValueError unless the parts are separate from each other and from the boundary of the domain."""
         for k, (polygon, _) in enumerate(self.parts):
             others = [(domain, True, "the boundary")]
             others += [(other, False, f"parts[{j}]") for j, (other, _) in enumerate(self.parts) if j != k]
@@ -67,7 +67,7 @@ class Regions:
 
 
 def _meet(a: Polygon, b: Polygon) -> bool:
-    """Whether sides of two polygons have a point in common, or almost."""
+    """Whether sides of two polygons have a common point, up to rounding."""
     p, q = a._ends[:, None], b._ends[None]
 
     def side(of: np.ndarray, x: np.ndarray) -> np.ndarray:

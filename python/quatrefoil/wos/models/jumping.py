@@ -1,6 +1,6 @@
-"""Walks through a diffusion that jumps between polygons. Equation numbers are those of csrc/wos/walk/README.md.
+"""Walks through a diffusion that jumps between polygons. Equation numbers refer to csrc/wos/walk/README.md.
 
-A walk is one of ``trace`` until it reaches a boundary of its region; at an interface it goes on from a half disc on one of its sides.
+A walk is one of ``trace`` until it reaches the boundary of its region. At an interface it continues from a half disc on one of the sides.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .recording import Recorded
 from .run import Run
 from .settings import Settings
 
-_GUESS = 16  # steps of a walk until it reaches an interface, at most, on average
-_LEAST = 2.0  # epsilons: the smallest half disc
+_GUESS = 16  # upper bound of the average number of steps until a walk reaches an interface
+_LEAST = 2.0  # smallest half disc, in units of epsilon
 
 
 class _Part(NamedTuple):
-    """A region: its polygon, its diffusion, and the row of its first segment among those of the region around all parts."""
+    """A region: its polygon, its diffusion, and the index of its first segment among those of the region around all parts."""
 
     polygon: Polygon
     alpha: float
@@ -33,7 +33,7 @@ class _Part(NamedTuple):
 
 
 class _Met(NamedTuple):
-    """Source points of some walks."""
+    """Source points of a group of walks."""
 
     owner: np.ndarray
     point: np.ndarray
@@ -51,7 +51,7 @@ def jumping(run: Run, regions: Regions, walks: range) -> Recorded:
 
 
 class _Walks:
-    """Walks number i W + k of point i, side by side, from interface to interface."""
+    """Walks i W + k of point i, which move together from interface to interface."""
 
     def __init__(self, domain: Any, regions: Regions, settings: Settings, epsilon: float, sourced: bool) -> None:
         self.domain, self.settings, self.epsilon, self.sourced = domain, settings, epsilon, sourced
@@ -60,7 +60,7 @@ class _Walks:
         sizes = np.cumsum([0, *map(len, around._rings[0])])
         first = np.searchsorted(around._pairs[:, 0], sizes[1 + len(domain.holes) : -1])
         self.parts = [_Part(around, regions.outside, 0), *(_Part(q, a, int(k)) for (q, a), k in zip(regions.parts, first))]
-        self.part_of = np.searchsorted(first, np.arange(len(around._ends)), side="right")  # of each segment; 0: the boundary
+        self.part_of = np.searchsorted(first, np.arange(len(around._ends)), side="right")  # part of each segment; 0 for the boundary
         self.turned = np.array([_signed_area(ring) for ring in rings]) < 0
         self.clear = _clearances(around)
 
@@ -93,14 +93,14 @@ class _Walks:
         return part
 
     def _leg(self, k: int, leg: int) -> None:
-        """Walks in a region until they reach its boundary."""
+        """Run the walks in a region until they reach its boundary."""
         polygon, alpha, first = self.parts[k]
         own = np.flatnonzero(self.alive & (self.part == k))
         frame = polygon._frame(self.epsilon, False).rows
         geometry, memo = polygon._arrays_of("numpy"), (polygon._memo_of("numpy"),)
         backend, threads = self.settings.backend, self.settings.num_threads
         placed = call(PLACE, (self.x[own], frame, *geometry), (True, False), memo, None, backend, threads)[0]
-        lost = np.isnan(placed[:, 0])  # beyond a corner by rounding
+        lost = np.isnan(placed[:, 0])  # outside at a corner, by rounding
         self.part[own[lost]] = self._part_at(self.x[own[lost]])
         own = own[~lost]
         start = np.full((1, len(self.x), 2), np.nan)
@@ -126,7 +126,7 @@ class _Walks:
         self._cross(own[at_interface], segment[at_interface], leg)
 
     def _cross(self, own: np.ndarray, segment: np.ndarray, leg: int) -> None:
-        """(28) From interfaces to half circles, on one of both sides."""
+        """(28) Move walks from interfaces to half circles on one of the two sides."""
         if not len(own):
             return
         around, k = self.parts[0].polygon, self.part_of[segment]
@@ -155,7 +155,7 @@ class _Walks:
         return np.asarray(np.minimum(apart[segment], (from_ends * opening[:, segment]).min(axis=0)))
 
     def _sources(self, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All source points, walk after walk."""
+        """All source points, walk by walk."""
         owner, point, share = (
             np.concatenate(parts) for parts in zip(_Met(np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros(0)), *self.met)
         )
@@ -164,14 +164,17 @@ class _Walks:
 
 
 def _clearances(polygon: Polygon) -> tuple[np.ndarray, np.ndarray]:
-    """(M,) distances of segments from those that share no end with them; (2, M) distances of their points from the segments that they
-    share their first or last end with, over the distance from this end."""
+    """Bounds for ``_Walks._clear``.
+
+    (M,): distances of segments from those that share no end with them. (2, M): distances of their points from the segments that share
+    their first or last end, relative to the distance from this end.
+    """
     ends, pairs = polygon._ends.reshape(-1, 2, 2), polygon._pairs
     apart, opening = np.empty(len(ends)), np.ones((2, len(ends)))
     directions = ends[:, 1] - ends[:, 0]
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     for k in range(len(ends)):
-        shares = (pairs[:, :, None] == pairs[k]).any(axis=1)  # (M, 2): the first end of k, the last
+        shares = (pairs[:, :, None] == pairs[k]).any(axis=1)  # (M, 2): shares the first end of k, shares its last end
         others = ends[~shares.any(axis=1)]
         apart[k] = min(_distances(*pair).min(initial=np.inf) for pair in ((ends[k], others), (others.reshape(-1, 2), ends[k][None])))
         for at, sign in ((0, 1.0), (1, -1.0)):
@@ -184,7 +187,7 @@ def _clearances(polygon: Polygon) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _distances(x: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """(n, m): of points (n, 2) from segments (m, 2, 2)."""
+    """(n, m): distances of points (n, 2) from segments (m, 2, 2)."""
     a, e = ends[:, 0], ends[:, 1] - ends[:, 0]
     away = x[:, None] - a
     t = np.clip((away * e).sum(axis=-1) / (e * e).sum(axis=-1), 0, 1)
