@@ -228,9 +228,9 @@ def _is_like_rings(s: Statement, name: str) -> bool:
     """Whether data are a list that may be meant for the rings of one polygon: a list of numbers, or data for a polygon with holes."""
     if name not in ("dirichlet", "source", "screening", "diffusion"):
         return False
-    given, b = getattr(s, name), s._shared_boundary
+    value, b = getattr(s, name), s._shared_boundary
     has_holes = isinstance(b, Polygon) and b._batch is None and len(b._rings[0]) > 1
-    return isinstance(given, (list, tuple)) and (has_holes or all(map(is_number, given)))
+    return isinstance(value, (list, tuple)) and (has_holes or all(map(is_number, value)))
 
 
 def _backends_of(s: Statement, settings: Settings, target: Target, packed: tuple[PackedData, ...]) -> tuple[Backend | None, Backend | None]:

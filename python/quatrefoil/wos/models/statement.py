@@ -53,8 +53,8 @@ class Statement:
         robin: tuple[Any, Any, Data] | None = None,
         exterior: bool = False,
     ) -> None:
-        given = {"source": source, "screening": screening, "diffusion": diffusion, "neumann": neumann, "robin": robin}
-        self._fill(None, boundary, {"dirichlet": dirichlet, **given}, exterior)
+        others = {"source": source, "screening": screening, "diffusion": diffusion, "neumann": neumann, "robin": robin}
+        self._fill(None, boundary, {"dirichlet": dirichlet, **others}, exterior)
 
     @classmethod
     def _of(cls, caller: str, boundary: Any, exterior: Any, **data: Any) -> Self:
@@ -76,11 +76,11 @@ class Statement:
         if not isinstance(exterior, bool):
             raise TypeError(f"{label}: exterior is {exterior!r}, expected True or False")
         for name in ("neumann", "robin"):
-            given = data[name]
-            data[name] = by_facet(boundary, name, given, label)
-            if data[name] is not given and not np.any(np.concatenate(data[name][0]) if isinstance(data[name][0], list) else data[name][0]):
+            value = data[name]
+            data[name] = by_facet(boundary, name, value, label)
+            if data[name] is not value and not np.any(np.concatenate(data[name][0]) if isinstance(data[name][0], list) else data[name][0]):
                 warn(f"{name}'s where(X) is True nowhere on the boundary; give it a margin, as coordinates are rounded")
-        copies = {name: with_arrays(given, copied) for name, given in data.items()}
+        copies = {name: with_arrays(value, copied) for name, value in data.items()}
         vars(self).update(boundary=boundary, **copies, exterior=exterior, _caller=caller)
         vars(self)["_batches"] = self._check(label)
 
