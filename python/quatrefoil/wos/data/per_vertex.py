@@ -15,7 +15,7 @@ from .packed import Array, DataClass, PackedData, Parameters, Target, as_given
 
 
 class PerVertex(DataClass):
-    """Values at the vertices of a polygon or mesh, linear along its segments and on its triangles.
+    """Values at the vertices of a polygon or mesh, linear along segments and on triangles.
 
     Parameters
     ----------

@@ -48,10 +48,11 @@ class OperatorValues(NamedTuple):
 
 
 class Operator:
-    """The solution at points as a linear map of boundary values and sources, from ``Problem.operator``.
+    """The solution at points as a linear map of boundary values and sources.
 
-    u = A g + B f (27) at N points. The walks are recorded: E ends on the boundary, ``walks`` per point, and S source points. They solve for
-    any number of data. The values equal those of ``Problem.solve`` for the same seed up to rounding. Errors are correlated between data.
+    ``Problem.operator`` creates it: u = A g + B f (27) at N points. The walks are recorded: E ends on the boundary, ``walks`` per point,
+    and S source points. They solve for any number of data. The values equal those of ``Problem.solve`` for the same seed up to rounding.
+    Errors are correlated between data.
 
     Attributes
     ----------

@@ -298,7 +298,9 @@ def contains(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Which points are inside: (..., d) -> bool (...). Points on the boundary may count as inside or outside.
+    """Which points are inside: (..., d) -> bool (...).
+
+    Points on the boundary may count as inside or outside.
 
     Parameters
     ----------
