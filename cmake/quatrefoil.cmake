@@ -85,10 +85,10 @@ function(quatrefoil_methods)
   file(CONFIGURE OUTPUT device_methods.hpp CONTENT "#define QF_EACH_METHOD(X)${methods}\n")
 endfunction()
 
-# The target _cuda: machine code for sm_80, sm_90 and sm_100, and PTX for later ones; the CUDA runtime is linked into it, no library of
-# arrays is. Its bindings are those of _core, with QF_DEVICE. A macro: enable_language is for the whole project.
+# The target _cuda: machine code for the GPUs that people have, and PTX of compute capability 10.0 for later ones; the CUDA runtime is linked
+# into it, no library of arrays is. Its bindings are those of _core, with QF_DEVICE. A macro: enable_language is for the whole project.
 macro(quatrefoil_cuda)
-  set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 100 CACHE STRING "GPUs to build for")
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90-real 100 120-real CACHE STRING "GPUs to build for")
   find_program(QUATREFOIL_NVCC NAMES $ENV{CUDACXX} nvcc)
   get_filename_component(toolkit "${QUATREFOIL_NVCC}/../.." ABSOLUTE)
   if(EXISTS ${toolkit}/lib/libcudart_static.a AND NOT EXISTS ${toolkit}/lib64)  # pip's: nvcc looks for its runtime in lib64
@@ -106,8 +106,8 @@ macro(quatrefoil_cuda)
   endif()
   set(CMAKE_CUDA_STANDARD 17)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
-  pybind11_add_module(_cuda MODULE NO_EXTRAS csrc/py/device_module.cpp csrc/py/device_caster.cpp csrc/py/dlpack.cpp csrc/core/host/fit.cpp
-    csrc/core/cuda/device.cu)
+  pybind11_add_module(_cuda MODULE NO_EXTRAS csrc/py/device_module.cpp csrc/py/device_caster.cpp csrc/py/device_memory.cpp
+    csrc/py/dlpack.cpp csrc/core/host/fit.cpp csrc/core/cuda/device.cu)
   string(REPLACE ";" " " archs "${CMAKE_CUDA_ARCHITECTURES}")
   get_target_property(host_options _cuda COMPILE_OPTIONS)  # the project's, which nvcc does not know
   set_target_properties(_cuda PROPERTIES CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden CUDA_RUNTIME_LIBRARY Static

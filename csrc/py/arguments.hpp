@@ -13,9 +13,13 @@
 
 namespace quatrefoil {
 
-// Calls kernel(args) without the GIL.
+// Calls kernel(args) without the GIL; on a device after it has been measured, with temporary memory.
 template <class Kernel, class Args>
 auto released(Kernel&& kernel, const Args& args) {
+#if defined(QF_DEVICE)
+  const std::size_t bytes = measured(kernel, args);
+  const CallBlock block(bytes);
+#endif
   const GilReleased released;
   return kernel(args);
 }

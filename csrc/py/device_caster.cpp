@@ -14,13 +14,6 @@ thread_local int call_device = 0;  // device of the call in progress
 
 std::string on(int device) { return "cuda:" + std::to_string(device); }
 
-bool has_tensor(py::handle h, dlpack::Tensor& t) {
-  const dlpack::ExchangeApi* api = dlpack::exchange_api(Py_TYPE(h.ptr()));
-  if (!api) return false;
-  if (api->tensor_from(h.ptr(), &t)) throw py::error_already_set();
-  return true;
-}
-
 bool has_interface(py::handle h) { return py::hasattr(py::type::handle_of(h), "__cuda_array_interface__"); }
 
 // The device of an array without an exchange table; -1 if it is not a GPU.
@@ -112,16 +105,6 @@ Output::Output(py::handle h, const char* name) {
 
 namespace {
 
-py::object first_array(const py::tuple& given, std::size_t count) {
-  for (std::size_t i = 0; i < count && i < given.size(); ++i) {
-    const py::object item = given[i];
-    const bool is_list = py::isinstance<py::list>(item) || py::isinstance<py::tuple>(item);
-    const py::object found = is_list ? first_array(py::tuple(item), py::len(item)) : item;
-    if (!found.is_none()) return found;
-  }
-  return py::none();
-}
-
 // The current stream of that array's library, so that our work follows its work.
 void* stream_of(py::handle h, int device) {
   const dlpack::ExchangeApi* api = dlpack::exchange_api(Py_TYPE(h.ptr()));
@@ -136,8 +119,9 @@ void* stream_of(py::handle h, int device) {
   return reinterpret_cast<void*>(stream.attr(is_torch ? "cuda_stream" : "ptr").cast<std::uintptr_t>());
 }
 
-OnDevice enter(const std::string& function, const py::tuple& given, std::size_t arrays) {
-  const py::object first = first_array(given, arrays);
+}  // namespace
+
+OnDevice enter_device(const std::string& function, py::handle first) {
   if (first.is_none()) throw TypeError(function + ": expected an array in GPU memory");
   dlpack::Tensor t;
   const int device = has_tensor(first, t) ? (t.device.kind == dlpack::kCuda ? t.device.index : -1) : device_of(first);
@@ -145,11 +129,7 @@ OnDevice enter(const std::string& function, const py::tuple& given, std::size_t 
     throw TypeError(function + ": the first array is " + Py_TYPE(first.ptr())->tp_name +
                     " in host memory, expected an array in GPU memory");
   call_device = device;
-  return OnDevice(device, stream_of(first, device));
+  return OnDevice(device, stream_of(first, device), function);
 }
-
-}  // namespace
-
-CallDevice::CallDevice(const std::string& function, const py::tuple& given, std::size_t arrays) : on_(enter(function, given, arrays)) {}
 
 }  // namespace quatrefoil

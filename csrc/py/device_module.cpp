@@ -53,6 +53,7 @@ PYBIND11_MODULE(QF_MODULE, m, py::mod_gil_not_used()) {
   m.def("device_count", &device_count);
   m.def("why_no_device", &why_no_device);
   m.def("device_name", &device_name, py::arg("at"));
+  m.def("capability", &capability, py::arg("at"));
 #if defined(QF_EMULATOR)
   bind_emulator(m);
 #endif

@@ -25,18 +25,28 @@ struct Tensor {
   std::int64_t *shape, *strides;
   std::uint64_t byte_offset;
 };
+struct Version {
+  std::uint32_t major, minor;
+};
+struct ManagedTensor {
+  Version version;
+  void* manager;
+  void (*deleter)(ManagedTensor*);
+  std::uint64_t flags;
+  Tensor tensor;
+};
 struct ExchangeApi {
   struct {
-    struct {
-      std::uint32_t major, minor;
-    } version;
+    Version version;
     void* previous;
   } header;
-  void *allocate, *managed_from, *managed_to;
+  int (*allocate)(Tensor* prototype, ManagedTensor** out, void* context,
+                  void (*explain)(void* context, const char* kind, const char* what));
+  void *managed_from, *managed_to;
   int (*tensor_from)(void* object, Tensor* out);  // borrowed: valid while the object lives and is not resized
   int (*current_stream)(std::int32_t kind, std::int32_t index, void** out);
 };
-enum { kInt = 0, kFloat = 2, kComplex = 5, kBool = 6, kCpu = 1, kCuda = 2 };
+enum { kInt = 0, kUInt = 1, kFloat = 2, kComplex = 5, kBool = 6, kCpu = 1, kCuda = 2 };
 
 // The dtype of an array; TypeError with the argument's name for dtypes that kernels do not take.
 Dtype dtype_from(int code, int bits, const char* name);

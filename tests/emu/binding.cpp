@@ -1,13 +1,25 @@
-// What the emulator's module has in addition to the kernels: the order in which threads run. Arrays are those of the host.
+// What the emulator's module has in addition to the kernels: the order in which threads run, and what the fake runtime saw. Arrays are
+// those of the host.
+#include <pybind11/stl.h>
+
 #include "core/cuda/launch.hpp"
 #include "py/device.hpp"
 
 namespace quatrefoil {
 
-CallDevice::CallDevice(const std::string&, const py::tuple&, std::size_t) : on_(0, nullptr) {}
+OnDevice enter_device(const std::string& function, py::handle) { return OnDevice(0, nullptr, function); }
 
 void bind_emulator(py::module_& m) {
   m.def("run_in_order", [](int order, unsigned seed) { emulator::order = emulator::Order(order), emulator::seed = seed; });
+  m.def("fail_next_launch", [] { emulator::runtime.error = cudaErrorIllegalAddress; });
+  m.def("pool", [] { return py::make_tuple(emulator::runtime.allocations, emulator::runtime.threshold); });
+  // A call on `device` while `current` is the current one -> the current one afterwards, and the devices with contexts.
+  m.def("call_on", [](int current, int device, std::set<int> contexts) {
+    emulator::Runtime& r = emulator::runtime;
+    r.device = current, r.contexts = std::move(contexts);
+    { const OnDevice on(device, nullptr, ""); }
+    return py::make_tuple(std::exchange(r.device, 0), r.contexts);
+  });
 }
 
 }  // namespace quatrefoil

@@ -1,6 +1,7 @@
 // CUDA on the host, for tests: kernels of csrc/**/cuda.cu compiled by g++. Blocks run one after another, with one fiber per thread. Each
 // warp runs alone to the next barrier of the block, in an order that the test selects, so that a missing barrier changes the result. Memory
-// starts as NaN. Not emulated: memory transactions, bank conflicts, occupancy, the order of memory between blocks, CUDA's rounding.
+// starts as NaN. ThreadSanitizer sees the blocks of a launch as concurrent. Not emulated: memory transactions, bank conflicts, occupancy,
+// CUDA's rounding.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "fiber.hpp"
+#include "runtime.hpp"
 
 #define __global__
 #define __device__
@@ -32,29 +34,6 @@ struct dim3 {
 };
 inline uint3 threadIdx, blockIdx;
 inline dim3 blockDim, gridDim;
-
-using cudaStream_t = void*;
-enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation };
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
-struct cudaDeviceProp {
-  char name[16];
-  int major, minor;
-};
-inline const char* cudaGetErrorName(cudaError_t) { return "cudaErrorMemoryAllocation"; }
-inline const char* cudaGetErrorString(cudaError_t) { return "out of memory"; }
-inline cudaError_t cudaGetLastError() { return cudaSuccess; }
-inline cudaError_t cudaGetDeviceCount(int* n) { return *n = 1, cudaSuccess; }
-inline cudaError_t cudaGetDevice(int* at) { return *at = 0, cudaSuccess; }
-inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
-inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) { return *p = {"the emulator", 0, 0}, cudaSuccess; }
-inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
-inline cudaError_t cudaMallocAsync(void** data, std::size_t bytes, cudaStream_t) {
-  *data = ::operator new(bytes, std::nothrow);
-  if (!*data) return cudaErrorMemoryAllocation;
-  std::memset(*data, 0xff, bytes);
-  return cudaSuccess;
-}
-inline cudaError_t cudaFreeAsync(void* data, cudaStream_t) { return ::operator delete(data), cudaSuccess; }
 
 namespace quatrefoil::emulator {
 
@@ -83,6 +62,9 @@ class Block {
     return block;
   }
 
+  // A launch: all that was before it happens before each of its blocks, and all of these before what follows.
+  void begin_launch() { arrive(&start_); }
+  void end_launch() { depart(&end_); }
   void run(const std::function<void()>& body, std::size_t shared, std::mt19937& random);
 
   void* shared() { return shared_.get(); }
@@ -90,7 +72,7 @@ class Block {
   void barrier(int line) {
     Quiet quiet;
     threads_[at_].line = line;
-    char* const met = &barriers_[threads_[at_].phase ^= 1];
+    char* const met = &order_->barriers[threads_[at_].phase ^= 1];
     arrive(met);
     leave(State::at_barrier);
     depart(met);
@@ -105,7 +87,7 @@ class Block {
     const int side = me.side ^= 1;  // two slots: a lane may be one exchange ahead
     std::memcpy(me.slot[side], &v, sizeof v);
     me.mask = mask;
-    char* const met = &warp_barriers_[at_ / kLanes][side];
+    char* const met = &order_->warps[at_ / kLanes][side];
     arrive(met);
     leave(State::at_shuffle);
     depart(met);
@@ -147,7 +129,11 @@ class Block {
   int at_ = 0;
   std::unique_ptr<unsigned char[]> shared_;
   const std::function<void()>* body_ = nullptr;
-  char start_, end_, barriers_[2], warp_barriers_[32][2];  // what happens before what, for ThreadSanitizer
+  struct Order {  // of the threads of one block
+    char barriers[2], warps[32][2];
+  };
+  std::unique_ptr<Order> order_;
+  char start_, end_;  // of a launch: what happens before what, for ThreadSanitizer
 };
 
 inline void Block::entry() {
@@ -197,8 +183,8 @@ inline void Block::run(const std::function<void()>& body, std::size_t shared, st
   const std::size_t n = blockDim.x * blockDim.y * blockDim.z;
   main_thread_ = this_thread(), body_ = &body;
   shared_.reset(new unsigned char[shared]);
+  order_.reset(new Order);  // new memory, which no other block has used
   std::memset(shared_.get(), 0xff, shared);
-  arrive(&start_);
   if (threads_.size() != n) threads_ = std::vector<Thread>(n);
   for (Thread& t : threads_) {
     t.state = State::ready, t.mask = 0, t.side = t.phase = 0, t.error = nullptr;
@@ -219,7 +205,6 @@ inline void Block::run(const std::function<void()>& body, std::size_t shared, st
     }
   }
   for (Thread& t : threads_) t.fiber.end();
-  depart(&end_);
 }
 
 inline void* shared_memory() { return Block::current().shared(); }
@@ -228,15 +213,18 @@ inline void* shared_memory() { return Block::current().shared(); }
 inline void launch(dim3 grid, dim3 block, std::size_t shared, const std::function<void()>& body) {
   static std::mutex mutex;
   const std::lock_guard<std::mutex> lock(mutex);
-  if (block.x * block.y * block.z > 1024 || block.z > 64 || grid.y > 65535 || grid.z > 65535 || shared > 163 << 10)
-    throw Error("a launch over the limits of sm_80: blocks of 1024 threads, grids of 65535 in y and z, 163 KB of shared memory");
+  if (block.x * block.y * block.z > 1024 || block.z > 64 || grid.y > 65535 || grid.z > 65535 || shared > 99 << 10)
+    throw Error("a launch over the limits of a GPU: blocks of 1024 threads, grids of 65535 in y and z, 99 KB of shared memory");
   std::mt19937 random(seed);
   gridDim = grid, blockDim = block;
+  Block::current().begin_launch();
   for (const int i : in_order(int(grid.x * grid.y * grid.z), random)) {
+    const Quiet quiet;  // the blocks read this
     const auto at = unsigned(i);
     blockIdx = {at % grid.x, at / grid.x % grid.y, at / (grid.x * grid.y)};
     Block::current().run(body, shared, random);
   }
+  Block::current().end_launch();
 }
 
 // The word of another lane; NaN if the mask lacks it.
@@ -251,6 +239,14 @@ inline unsigned shuffled(unsigned mask, unsigned v, int from, bool keep) {
 
 inline void __syncthreads(int line = __builtin_LINE()) { quatrefoil::emulator::Block::current().barrier(line); }
 inline unsigned long long atomicAdd(unsigned long long* to, unsigned long long by) { return __atomic_fetch_add(to, by, __ATOMIC_RELAXED); }
+inline unsigned long long atomicMin(unsigned long long* to, unsigned long long with) {
+  unsigned long long before = __atomic_load_n(to, __ATOMIC_RELAXED);
+  while (with < before && !__atomic_compare_exchange_n(to, &before, with, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+  return before;
+}
+inline unsigned __shfl_sync(unsigned mask, unsigned v, int from) {
+  return quatrefoil::emulator::shuffled(mask, v, from & (quatrefoil::emulator::Block::kLanes - 1), false);
+}
 inline unsigned __shfl_up_sync(unsigned mask, unsigned v, int by) {
   const int lane = quatrefoil::emulator::Block::current().lane();
   return quatrefoil::emulator::shuffled(mask, v, lane - by, lane < by);

@@ -19,7 +19,8 @@ void AnnotateIgnoreWritesEnd(const char*, int);
 namespace quatrefoil::emulator {
 
 #if defined(__SANITIZE_THREAD__)
-struct Quiet {  // hides reads and writes of the emulator itself
+constexpr bool kFreshStacks = true;  // each block's, so that no two blocks share memory
+struct Quiet {                       // hides reads and writes of the emulator itself
   Quiet() { AnnotateIgnoreReadsBegin("", 0), AnnotateIgnoreWritesBegin("", 0); }
   ~Quiet() { AnnotateIgnoreWritesEnd("", 0), AnnotateIgnoreReadsEnd("", 0); }
 };
@@ -30,6 +31,7 @@ inline void* this_thread() { return __tsan_get_current_fiber(); }
 inline void end_thread(void* thread) { __tsan_destroy_fiber(thread); }
 inline void switch_thread(void* thread) { __tsan_switch_to_fiber(thread, 1); }  // 1: the switch implies no order
 #else
+constexpr bool kFreshStacks = false;
 struct Quiet {
   Quiet() {}
 };
@@ -44,7 +46,7 @@ inline void switch_thread(void*) {}
 class Fiber {
  public:
   void start(void (*entry)(), ucontext_t* then) {
-    if (!stack_) stack_.reset(new char[kStack]);
+    if (!stack_ || kFreshStacks) stack_.reset(new char[kStack]);
     getcontext(&context_);
     context_.uc_stack.ss_sp = stack_.get(), context_.uc_stack.ss_size = kStack, context_.uc_link = then;
     makecontext(&context_, entry, 0);

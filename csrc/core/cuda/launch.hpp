@@ -24,12 +24,17 @@ constexpr int64_t kMostBlocks = kEmulated ? 3 : 0x7fffffff;
 constexpr int64_t kBusyBlocks = 4 * 132;          // for an H100: estimated; a constant, so that bits do not depend on the card
 constexpr int64_t kTooMany = int64_t(1) << 31;    // an upper limit of blocks
 constexpr std::size_t kDefaultShared = 48 << 10;  // bytes of shared memory that a kernel gets without an attribute
+constexpr std::size_t kMostShared = 99 << 10;     // that every GPU has: 8.6, 8.9 and 12.0 have no more
 
-// kernel<<<blocks, threads>>>(arguments...), with `shared` bytes of shared memory; no launch for 0 blocks.
+// kernel<<<blocks, threads>>>(arguments...), with `shared` bytes of shared memory; no launch for 0 blocks, or while a call is measured.
 template <class... P, class... A>
 void launch(void (*kernel)(P...), int64_t blocks, int threads, std::size_t shared, const A&... arguments) {
   if (blocks == 0) return;
   if (blocks >= kTooMany) throw DeviceError("arrays are too large: a GPU takes less than 2^31 blocks of threads in a call");
+  if (shared > kMostShared)
+    throw DeviceError("these sizes take " + std::to_string(shared >> 10) +
+                      " KB of shared memory, a GPU has 99 KB; backend 'array' takes them");
+  if (call_memory.is_measuring()) return;
   if (shared > kDefaultShared)
     check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)));
   const dim3 grid(unsigned(min(blocks, kMostBlocks)));
@@ -47,15 +52,14 @@ void launch(void (*kernel)(P...), int64_t blocks, int threads, std::size_t share
 __device__ __forceinline__ int64_t quotient(int64_t a, int64_t b) { return std::uint32_t(a) / std::uint32_t(b); }
 __device__ __forceinline__ int64_t remainder(int64_t a, int64_t b) { return std::uint32_t(a) % std::uint32_t(b); }
 
-constexpr int kZeroThreads = 256;
+// Fills n numbers with that byte; `to` may be null.
 template <class T>
-__global__ void __launch_bounds__(kZeroThreads, 1) put_zeros(T* to, const int64_t n) {
-  QF_ROLLED
-  for (int64_t i = int64_t(blockIdx.x) * kZeroThreads + threadIdx.x; i < n; i += int64_t(gridDim.x) * kZeroThreads) to[i] = T(0);
+void set_bytes(T* to, int64_t n, int byte) {
+  if (to && n > 0 && !call_memory.is_measuring()) check(cudaMemsetAsync(to, byte, std::size_t(n) * sizeof(T), call_stream));
 }
 template <class T>
-void set_zero(T* to, int64_t n) {  // to may be null
-  if (to) launch(put_zeros<T>, (n + kZeroThreads - 1) / kZeroThreads, kZeroThreads, 0, to, n);
+void set_zero(T* to, int64_t n) {
+  set_bytes(to, n, 0);
 }
 
 }  // namespace QF_ISA

@@ -30,6 +30,11 @@ __device__ __forceinline__ T by_words(T value, F f) {
   return value;
 }
 
+// The value of that lane, counted modulo the warp. All lanes of the warp call it.
+template <class T>
+__device__ __forceinline__ T shuffle_from(T value, int lane) {
+  return by_words(value, [lane](unsigned word) { return __shfl_sync(kAllLanes, word, lane); });
+}
 // The value of the lane `by` before this one, or its own in the first lanes. All lanes of the warp call it.
 template <class T>
 __device__ __forceinline__ T shuffle_up(T value, int by) {

@@ -50,6 +50,26 @@ __device__ __forceinline__ void each_of_warp(int64_t count, F f) {
   for (int64_t at = int64_t(blockIdx.x) * warps + threadIdx.x / kWarp; at < count; at += int64_t(gridDim.x) * warps) f(at);
 }
 
+// Up to kSide numbers of a warp: lane l has numbers l, l + 32 ... Each becomes the sum of itself and all before it, or with `back` all
+// after it. Returns the sum of all, in every lane.
+constexpr int kRowParts = kSide / kWarp;
+template <bool back, class T, class Plus>
+__device__ __forceinline__ T running_sums(T (&x)[kRowParts], Plus plus) {
+  const int lane = threadIdx.x % kWarp, rank = back ? kWarp - 1 - lane : lane;
+  T total{};
+  QF_UNROLL(2)
+  for (int part = 0; part < kRowParts; ++part) {
+    T& sum = x[back ? kRowParts - 1 - part : part];
+    QF_UNROLL(5)
+    for (int by = 1; by < kWarp; by *= 2) {
+      const T other = shuffle_from(sum, back ? lane + by : lane - by);
+      if (rank >= by) sum = plus(other, sum);
+    }
+    sum = plus(total, sum), total = shuffle_from(sum, back ? 0 : kWarp - 1);
+  }
+  return total;
+}
+
 // total += a b of a tile: calls a(i, k) and b(k, j) for i < rows, k < depth and j < columns; `deep`: contiguous in k. They may read what
 // the block has written before.
 template <bool deep_a, bool deep_b, int across, class T, class A, class B>

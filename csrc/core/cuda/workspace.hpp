@@ -1,4 +1,4 @@
-// Temporary device memory of a call, allocated and freed in the order of its stream, so that nothing waits.
+// Temporary device memory of a call, a part of its one block. Kernels use it in the order of the call's stream, so that nothing waits.
 #pragma once
 #include "core/cuda/launch.hpp"
 
@@ -6,20 +6,20 @@ namespace quatrefoil {
 inline namespace QF_ISA {
 
 template <class T>
-class Workspace {  // n uninitialised numbers
+class Workspace {  // n uninitialised numbers; null for none
  public:
-  explicit Workspace(int64_t n) {
-    if (n > 0) check(cudaMallocAsync(reinterpret_cast<void**>(&data_), std::size_t(n) * sizeof(T), call_stream));
-  }
+  explicit Workspace(int64_t n)
+      : bytes_(n > 0 ? std::size_t(n) * sizeof(T) : 0), data_(bytes_ ? static_cast<T*>(call_memory.push(bytes_)) : nullptr) {}
   ~Workspace() {
-    if (data_) static_cast<void>(cudaFreeAsync(data_, call_stream));
+    if (data_) call_memory.pop(bytes_);
   }
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
   operator T*() const { return data_; }
 
  private:
-  T* data_ = nullptr;
+  std::size_t bytes_;
+  T* data_;
 };
 
 }  // namespace QF_ISA

@@ -121,7 +121,7 @@ struct Kept {
   Kept(const DeltaRule<T>& p, int64_t few)
       : call(call_of(p, few)),
         table(call.chunks),
-        wrong(p.begins || call.chunks ? 1 : 0),
+        wrong(p.begins ? 1 : 0),
         factors(call.chunks && p.normalizes ? 2 * p.B * p.length * p.heads : 0),
         decays(call.chunks ? 2 * count() : 0),
         pairs(call.chunks ? (p.corrects ? 2 : 1) * count() * kChunk : 0),
@@ -137,7 +137,8 @@ struct Kept {
       call.since = decays, call.until = decays + count(), call.reads = pairs;
       if (p.corrects) call.corrects = pairs + count() * kChunk;
     }
-    if (call.wrong) launch(cut<T>, 1, kThreads, kThreads * sizeof(int), call);
+    if (call.wrong) check_cuts(p.begins, p.sequences, p.length, call.wrong);
+    launch(cut<T>, tile_blocks(call.chunks), kThreads, 0, call);
   }
   int64_t count() const { return call.p.B * call.p.length * call.p.value_heads; }
   int64_t places() const { return call.chunks * call.p.value_heads; }

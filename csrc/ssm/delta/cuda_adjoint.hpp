@@ -122,15 +122,19 @@ __global__ void __launch_bounds__(kThreads, 1) put_gate_gradients(const Call<T> 
     QF_ROLLED
     for (int64_t n = lane; n < s.p.K * s.p.V; n += kWarp) sum = multiply_add(before[n], behind[n], sum);
     sum = sum_of_lanes(sum);
-    if (lane != 0) return;
-    T later(0), earlier = s.since[me.gate(me.n - 1)] * sum;
-    QF_ROLLED
-    for (int i = me.n - 1; i >= 0; --i) b.across[me.gate(i)] += later += b.from_state[me.gate(i)];
-    QF_ROLLED
-    for (int i = 0; i < me.n; ++i) {
-      const int64_t gate = me.gate(i);
-      b.q.dg[gate] = b.across[gate] + earlier, earlier += b.to_state[gate];
+    const T carry = s.since[me.gate(me.n - 1)] * sum;
+    T later[kRowParts], earlier[kRowParts];
+    QF_UNROLL(2)
+    for (int part = 0; part < kRowParts; ++part) {
+      const int i = part * kWarp + lane;
+      later[part] = i < me.n ? b.from_state[me.gate(i)] : T(0);
+      earlier[part] = i == 0 ? carry : i < me.n ? b.to_state[me.gate(i - 1)] : T(0);
     }
+    const auto plus = [](T x, T y) { return x + y; };
+    running_sums<true>(later, plus), running_sums<false>(earlier, plus);
+    QF_UNROLL(2)
+    for (int part = 0; part < kRowParts; ++part)
+      if (const int i = part * kWarp + lane; i < me.n) b.q.dg[me.gate(i)] = (b.across[me.gate(i)] + later[part]) + earlier[part];
   });
 }
 

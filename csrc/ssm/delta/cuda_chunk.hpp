@@ -1,5 +1,6 @@
 // Chunks of the gated delta rule on a GPU: their places, and all that does not depend on a state. README (2), (4)-(8), (19).
 #pragma once
+#include "core/cuda/cuts.hpp"
 #include "core/cuda/tile.hpp"
 #include "ssm/delta/args.hpp"
 #include "ssm/delta/formula.hpp"
@@ -94,34 +95,15 @@ __device__ __forceinline__ void load_decays(const Place<T>& me, Shared<T>& share
 
 // ------------------------------------------------------------ before the states
 
-// One block: checks cu_seqlens and puts all chunks, or none if it is invalid.
+// One thread per place of a chunk: its tokens, or none. There are none at all if cu_seqlens is wrong.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) cut(const Call<T> s) {
-  QF_SHARED(int, wrong);
-  const int64_t last = s.p.sequences, *const begins = s.p.begins;
-  int mine = begins && threadIdx.x == 0 && (begins[0] != 0 || begins[last] != s.p.length);
   QF_ROLLED
-  for (int64_t n = threadIdx.x; begins && n < last; n += kThreads) mine += begins[n] > begins[n + 1];
-  wrong[threadIdx.x] = mine;
-  __syncthreads();
-  int all = 0;
-  QF_ROLLED
-  for (int i = 0; i < kThreads; ++i) all += wrong[i];
-  if (threadIdx.x == 0) *s.wrong = all;
-  if (all || last == 0) {
-    QF_ROLLED
-    for (int64_t k = threadIdx.x; k < s.chunks; k += kThreads) s.table[k] = {0, 0};
-    return;
-  }
-  QF_ROLLED
-  for (int64_t n = threadIdx.x; n < last; n += kThreads) {
-    int64_t t = s.begin(n), k = s.first_chunk(n, t);
-    const int64_t end = s.begin(n + 1), filled = k + s.chunks_of(end - t), next = n + 1 < last ? s.first_chunk(n + 1, end) : s.chunks;
-    QF_ROLLED
-    for (; k < next; ++k) {
-      const int64_t tokens = k < filled ? min(kChunk, end - t) : 0;
-      s.table[k] = {t, tokens}, t += tokens;
-    }
+  for (int64_t k = int64_t(blockIdx.x) * kThreads + threadIdx.x; k < s.chunks; k += int64_t(gridDim.x) * kThreads) {
+    const int64_t n = sequence_at(k, s.p.sequences, [&](int64_t i) { return s.first_chunk(i, s.sequence(i).first); });
+    const Span all = s.sequence(n);
+    const int64_t before = (k - s.first_chunk(n, all.first)) * kChunk, tokens = s.chunks_of(all.tokens) * kChunk > before ? all.tokens : 0;
+    s.table[k] = {all.first + before, max(min(kChunk, tokens - before), int64_t(0))};
   }
 }
 

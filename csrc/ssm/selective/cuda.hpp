@@ -11,9 +11,11 @@
 namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
-constexpr int kSide = 16;                // channels of a block, states that it takes at a time, steps of a tile
+constexpr int kSide = 16;                // channels of a block, states that it takes at a time, the most steps of a tile
 constexpr int kThreads = kSide * kSide;  // of a block
 constexpr int kPitch = kSide + 1;        // so that neighbouring states lie in other banks
+template <class E>
+constexpr int kSteps = sizeof(E) > 8 ? kSide / 2 : kSide;  // steps of a tile: of complex numbers in double precision fewer fit
 
 // The blocks of one item: runs of channels that share their B and their C, each in tiles of kSide.
 struct ChannelTiles {
@@ -104,17 +106,17 @@ __global__ void __launch_bounds__(kThreads, 1)
   using Tile = ScanTile<T, E>;
   QF_SHARED(Tile, tiles);  // two, in turn: one is written while the other is read
   int turn = 0;
-  const int64_t end = reads ? p.length : max(p.length - 1, int64_t(0)) / kSide * kSide;
+  const int64_t end = reads ? p.length : max(p.length - 1, int64_t(0)) / kSteps<E> * kSteps<E>;
   for (int64_t at = blockIdx.x; at < p.items * tiling.blocks(); at += gridDim.x) {
     const Place<T, E> me(p, tiling, at);
     const T D = p.D ? p.D[me.channel] : T(0), bias = p.delta_bias ? p.delta_bias[me.channel] : T(0);
     for (int64_t n = 0; me.is_state(n); n += kSide) states[me.state(n)] = p.initial ? p.initial[me.state(n)] : E{};
-    for (int64_t first = 0; first < end; first += kSide) {
-      const int steps = int(min(end - first, int64_t(kSide)));
+    for (int64_t first = 0; first < end; first += kSteps<E>) {
+      const int steps = int(min(end - first, int64_t(kSteps<E>)));
       const bool has_step = me.lane < steps;
       const T u = has_step ? me.number(p.u, first + me.lane) : T(0);
       const Step<T> mine = has_step ? step_of(p, me.number(p.delta, first + me.lane) + bias, u) : Step<T>{};
-      E* const before = states + first / kSide * stride;
+      E* const before = states + first / kSteps<E> * stride;
       T y = D * u;
       for (int64_t n = 0; n < p.states; n += kSide, turn ^= 1) {
         Tile& tile = tiles[turn];
@@ -126,10 +128,9 @@ __global__ void __launch_bounds__(kThreads, 1)
         const E rate = is_state ? decay_rate(p.A[me.channel * p.states + n + me.lane]) : E{};
         const E *const B = me.coefficients(p.B, tile.B), *const C = me.coefficients(p.C, tile.C);
         E x = is_state ? before[me.state(n)] : E{};
-        T outputs[kSide];
+        T outputs[kSide] = {};
         QF_UNROLL(16)
-        for (int t = 0; t < kSide; ++t) {
-          outputs[t] = T(0);
+        for (int t = 0; t < kSteps<E>; ++t) {
           if (t >= steps) continue;
           const Step<T> s = tile.steps[me.c][t];
           x = scan::step(decay(s.delta, rate), x, scaled(B[p.B.varies ? t : 0], s.input));
@@ -167,7 +168,7 @@ struct AdjointTile {
     T delta, input, g;
   } steps[kSide][kPitch];  // [channel][step]
   E B[kSide][kPitch], C[kSide][kPitch];
-  E to_B[kSide][kSide][kPitch], to_C[kSide][kSide][kPitch];  // [channel][state][step]
+  E to_B[kSide][kSide][kSteps<E> + 1], to_C[kSide][kSide][kSteps<E> + 1];  // [channel][state][step]
 };
 
 // (2) again, and (5)-(7), for this thread's state in one tile. What a step's channel gets: y, and the sums over states of (8).
@@ -179,12 +180,12 @@ __device__ __forceinline__ void retreat(const SelectiveScanAdjoint<T, E>& p, con
   const E A = is_state ? f.A[me.channel * f.states + n + me.lane] : E{}, rate = decay_rate(A);
   const E *const B = me.coefficients(f.B, tile.B), *const C = me.coefficients(f.C, tile.C);
   const int64_t at = me.state(n);
-  E a[kSide], x[kSide + 1];
-  T numbers[kSide], others[kSide];
-  x[0] = is_state ? running.kept[first / kSide * f.items * f.channels * f.states + at] : E{};
+  E a[kSteps<E>], x[kSteps<E> + 1];
+  T numbers[kSide] = {}, others[kSide] = {};
+  x[0] = is_state ? running.kept[first / kSteps<E> * f.items * f.channels * f.states + at] : E{};
   QF_UNROLL(16)
-  for (int t = 0; t < kSide; ++t) {
-    numbers[t] = T(0), a[t] = E{}, x[t + 1] = x[t];
+  for (int t = 0; t < kSteps<E>; ++t) {
+    a[t] = E{}, x[t + 1] = x[t];
     if (t >= steps) continue;
     const auto s = tile.steps[me.c][t];
     a[t] = decay(s.delta, rate);
@@ -194,8 +195,8 @@ __device__ __forceinline__ void retreat(const SelectiveScanAdjoint<T, E>& p, con
   if (p.dz) y += sum_for_lane(numbers);
   E carry = is_state ? running.carry[at] : E{}, dA{}, dB{}, dC{};
   QF_UNROLL(16)
-  for (int t = kSide - 1; t >= 0; --t) {
-    numbers[t] = others[t] = T(0);
+  for (int t = kSteps<E> - 1; t >= 0; --t) {
+    numbers[t] = T(0);
     if (t >= steps) continue;
     const auto s = tile.steps[me.c][t];
     const E mu = readout_adjoint(s.g, C[f.C.varies ? t : 0]) + carry, to_exponent = scan::factor_adjoint(mu, E(a[t] * x[t]));
@@ -222,9 +223,9 @@ __device__ __forceinline__ void retreat(const SelectiveScanAdjoint<T, E>& p, con
 
 // Over the channels of the block in their order, for the state and the step that are this thread's here: its part of dB or dC.
 template <class T, class E>
-__device__ __forceinline__ void add_channels(const Place<T, E>& me, int64_t block, int64_t n, int64_t t, E (*from)[kSide][kPitch],
+__device__ __forceinline__ void add_channels(const Place<T, E>& me, int64_t block, int64_t n, int64_t t, E (*from)[kSide][kSteps<E> + 1],
                                              E* parts) {
-  if (n + me.c >= me.p.states || t + me.lane >= me.p.length) return;
+  if (n + me.c >= me.p.states || me.lane >= kSteps<E> || t + me.lane >= me.p.length) return;
   E sum{};
   for (int c = 0; c < me.rows; ++c) sum = sum + from[c][me.c][me.lane];
   parts[(block * me.p.states + n + me.c) * me.p.length + t + me.lane] = sum;
@@ -249,8 +250,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       if (!f.C.varies) running.dC[i] = E{};
     }
     T dD(0), ddelta_bias(0);
-    for (int64_t first = (f.length + kSide - 1) / kSide * kSide - kSide; first >= 0; first -= kSide) {
-      const int steps = int(min(f.length - first, int64_t(kSide)));
+    for (int64_t first = round_up(f.length, kSteps<E>) - kSteps<E>; first >= 0; first -= kSteps<E>) {
+      const int steps = int(min(f.length - first, int64_t(kSteps<E>)));
       const bool has_step = me.lane < steps;
       const int64_t t = first + (has_step ? me.lane : 0);
       const T u = me.number(f.u, t), raw = me.number(f.delta, t) + bias, grad = me.number(p.grad, t), z = f.z.at ? me.number(f.z, t) : T(0);
@@ -284,7 +285,7 @@ void selective_scan_adjoint(const SelectiveScanAdjoint<T, E>& p) {
   const SelectiveScan<T, E>& f = p.forward;
   const ChannelTiles tiling(f);
   const int64_t rows = f.items * f.channels, states = rows * f.states, blocks = f.items * tiling.blocks();
-  const int64_t more_tiles = max(f.length - 1, int64_t(0)) / kSide;
+  const int64_t more_tiles = max(f.length - 1, int64_t(0)) / kSteps<E>;
   const auto parts = [&](const Mixing<E>& m) { return m.varies ? blocks * f.states * f.length : states; };
   const Workspace<E> kept((more_tiles + 1) * states), carry(p.dinitial ? 0 : states), dA(states), dB(parts(f.B)), dC(parts(f.C));
   const Workspace<T> dD(rows), ddelta_bias(rows);

@@ -24,15 +24,14 @@ __device__ __forceinline__ T sum_of_some(T x, int lanes) {
   return x;
 }
 
-// One thread per row of the states: the first item that uses it, or -1.
+// One thread per item: item_of_row, which is -1 before, becomes the first item that uses a row.
 static __global__ void __launch_bounds__(kStepThreads, 1)
     find_items(const int64_t rows, const int64_t items, const int64_t* row_of_item, int64_t* item_of_row) {
   QF_ROLLED
-  for (int64_t row = int64_t(blockIdx.x) * kStepThreads + threadIdx.x; row < rows; row += int64_t(gridDim.x) * kStepThreads) {
-    int64_t item = 0;
-    QF_ROLLED
-    while (item < items && row_of_item[item] != row) ++item;
-    item_of_row[row] = item < items ? item : -1;
+  for (int64_t item = int64_t(blockIdx.x) * kStepThreads + threadIdx.x; item < items; item += int64_t(gridDim.x) * kStepThreads) {
+    using Number = unsigned long long;  // -1 is the largest
+    const int64_t row = row_of_item[item];
+    if (row >= 0 && row < rows) atomicMin(reinterpret_cast<Number*>(item_of_row + row), Number(item));
   }
 }
 
@@ -105,7 +104,8 @@ void find_rows(StateStep<T>& p, int64_t* item_of_row) {
     throw DeviceError("selective_state_update: the arrays are too large for a GPU: 2^31 dims, or states of a head, or more");
   if (!p.chooses) return;
   p.item_of_row = item_of_row;
-  launch(find_items, (p.rows + kStepThreads - 1) / kStepThreads, kStepThreads, 0, p.rows, p.items, p.row_of_item, item_of_row);
+  set_bytes(item_of_row, p.rows, 0xff);
+  launch(find_items, (p.items + kStepThreads - 1) / kStepThreads, kStepThreads, 0, p.rows, p.items, p.row_of_item, item_of_row);
 }
 template <class T>
 void copy_other_rows(const StateStep<T>& p, const Grid<const T>& from, T* to) {

@@ -1,6 +1,7 @@
 // What a chunk of Mamba-2's scan is on a GPU: where it begins and ends, its step sizes and decays, and products of its matrices. README
 // (1), (3), (4), (7).
 #pragma once
+#include "core/cuda/cuts.hpp"
 #include "core/cuda/tile.hpp"
 #include "core/cuda/workspace.hpp"
 #include "ssm/ssd/args.hpp"
@@ -96,29 +97,19 @@ __device__ __forceinline__ void each_chunk(const Scan<T>& s, Shared<T>& shared, 
 
 // ------------------------------------------------------------ before the products
 
-// One thread: the chunks of the only item, as cu_seqlens cuts it. Numbers that do not ascend from 0 to the length are `wrong`, and cut
-// somewhere.
+// One thread per place of a chunk of the only item. A sequence's chunks begin where no other's can be, whatever the cuts: at the number of
+// full chunks before it plus its own number. There are none at all if cu_seqlens is wrong.
 template <class T>
-__global__ void __launch_bounds__(1, 1) cut_item(const Scan<T> s) {
-  const ChunkScan<T>& p = s.p;
-  int wrong = p.cu_seqlens[0] != 0 || p.cu_seqlens[p.sequences] != p.length;
+__global__ void __launch_bounds__(kThreads, 1) cut_item(const Scan<T> s) {
+  const int64_t* const cuts = s.p.cu_seqlens;
+  const auto first_chunk = [&](int64_t n) { return quotient(cuts[n], s.p.steps) + n; };
   QF_ROLLED
-  for (int64_t i = 0; i < p.sequences; ++i) wrong |= p.cu_seqlens[i] > p.cu_seqlens[i + 1];
-  *s.wrong = wrong;
-  int64_t next = 0, t = 0;
-  const auto pass = [&] {
-    while (next <= p.sequences && p.cu_seqlens[next] <= t) ++next;
-  };
-  pass();
-  bool fresh = false;
-  QF_ROLLED
-  for (int64_t k = 0; k < s.chunks; ++k) {
-    const int64_t begin = t, most = min(p.length, t + p.steps);
-    t = next <= p.sequences ? min(most, p.cu_seqlens[next]) : most;
-    const bool ends = t > begin && next <= p.sequences && p.cu_seqlens[next] == t;
-    s.table[k] = {begin, t - begin, ends && next > 0 ? next - 1 : -1, fresh};
-    if (t > begin) fresh = ends;
-    pass();
+  for (int64_t k = int64_t(blockIdx.x) * kThreads + threadIdx.x; k < s.chunks; k += int64_t(gridDim.x) * kThreads) {
+    s.table[k] = {0, 0, -1, false};
+    if (*s.wrong || s.p.sequences == 0) continue;
+    const int64_t n = sequence_at(k, s.p.sequences, first_chunk), first = first_chunk(n);
+    const int64_t begin = cuts[n] + (k - first) * s.p.steps, steps = min(s.p.steps, cuts[n + 1] - begin);
+    if (steps > 0) s.table[k] = {begin, steps, begin + steps == cuts[n + 1] ? n : -1, k == first && begin > 0};
   }
 }
 
@@ -140,29 +131,45 @@ __global__ void __launch_bounds__(kThreads, 1) find_sequences(const Scan<T> s) {
   }
 }
 
-// (1), (3) One thread per chunk of a head.
+// (3) Two running sums.
+template <class T>
+__device__ __forceinline__ Exponent<T> plus(Exponent<T> earlier, Exponent<T> later) {
+  const Exponent<T> sum = plus(earlier, later.high);
+  return {sum.high, sum.low + later.low};
+}
+
+// (1) The step size before its limits.
+template <class T>
+__device__ __forceinline__ T raw_step(const ChunkScan<T>& p, T raw) {
+  return p.softplus ? elementary::softplus(raw, elementary::softplus_tail(raw)) : raw;
+}
+
+// (1), (3) One warp per chunk of a head.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_steps(const Scan<T> s) {
-  QF_ROLLED
-  for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < s.p.items * s.chunks * s.p.heads;
-       at += int64_t(gridDim.x) * kThreads) {
+  const int lane = threadIdx.x % kWarp;
+  each_of_warp(s.p.items * s.chunks * s.p.heads, [&](int64_t at) {
     const Place<T> me(s, at);
     const T bias = s.p.dt_bias ? s.p.dt_bias[me.head] : T(0), rate = selective::decay_rate(s.p.A[me.head]);
-    Exponent<T> sum{T(0), T(0)};
-    QF_ROLLED
-    for (int64_t i = 0; i < me.c.steps; ++i) {
-      const T raw = me.number(s.p.dt, i, 0) + bias;
-      const T dt = clipped(s.p.softplus ? elementary::softplus(raw, elementary::softplus_tail(raw)) : raw, s.p.least, s.p.most);
-      sum = plus(sum, step_exponent(dt, rate));
-      const int64_t to = me.step(i);
-      s.dt[to] = dt, s.high[to] = sum.high, s.low[to] = sum.low, s.start[to] = decay(sum, Exponent<T>{T(0), T(0)});
+    Exponent<T> sums[kRowParts];
+    QF_UNROLL(2)
+    for (int part = 0; part < kRowParts; ++part) {
+      const int i = part * kWarp + lane;
+      sums[part] = {T(0), T(0)};
+      if (i >= me.c.steps) continue;
+      const T dt = clipped(raw_step(s.p, T(me.number(s.p.dt, i, 0) + bias)), s.p.least, s.p.most);
+      s.dt[me.step(i)] = dt, sums[part].high = step_exponent(dt, rate);
     }
-    QF_ROLLED
-    for (int64_t i = 0; i < me.c.steps; ++i) {
+    const Exponent<T> all = running_sums<false>(sums, [](Exponent<T> earlier, Exponent<T> later) { return plus(earlier, later); });
+    QF_UNROLL(2)
+    for (int part = 0; part < kRowParts; ++part) {
+      const int i = part * kWarp + lane;
+      if (i >= me.c.steps) continue;
       const int64_t to = me.step(i);
-      s.end[to] = decay(sum, Exponent<T>{s.high[to], s.low[to]});
+      s.high[to] = sums[part].high, s.low[to] = sums[part].low;
+      s.start[to] = decay(sums[part], Exponent<T>{T(0), T(0)}), s.end[to] = decay(all, sums[part]);
     }
-  }
+  });
 }
 
 // (4) One block per chunk of a group. Reads B and C once.
@@ -341,7 +348,7 @@ struct Kept {
   static Scan<T> scan_of(const ChunkScan<T>& p) {
     Scan<T> s{};
     s.p = p, s.p.steps = max(min(min(p.steps, int64_t(kSide)), p.length), int64_t(1));
-    s.chunks = p.cu_seqlens ? p.length / s.p.steps + p.sequences + 2 : (p.length + s.p.steps - 1) / s.p.steps;
+    s.chunks = p.cu_seqlens ? p.length / s.p.steps + p.sequences : (p.length + s.p.steps - 1) / s.p.steps;
     return s;
   }
 };
@@ -360,9 +367,12 @@ template <class T>
 void put_states(const Kept<T>& kept) {
   const Scan<T>& s = kept.scan;
   const ChunkScan<T>& p = s.p;
-  if (s.table) launch(cut_item<T>, 1, 1, 0, s);
+  if (s.wrong) {
+    check_cuts(p.cu_seqlens, p.sequences, p.length, s.wrong);
+    launch(cut_item<T>, tile_blocks(s.chunks), kThreads, 0, s);
+  }
   if (s.from) launch(find_sequences<T>, tile_blocks(p.items * s.chunks), kThreads, 0, s);
-  launch(put_steps<T>, tile_blocks(kept.places()), kThreads, 0, s);
+  launch(put_steps<T>, warp_blocks(kept.places()), kThreads, 0, s);
   launch(put_inner<T>, p.items * s.chunks * p.groups, kThreads, sizeof(Shared<T>), s);
   pass_all(kept, Given<T>{}, {p.initial, s.states, p.final, nullptr, p.varlen, false});
 }

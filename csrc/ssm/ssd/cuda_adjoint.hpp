@@ -150,30 +150,37 @@ __global__ void __launch_bounds__(kThreads, 1) put_carry(const Scan<T> s, const 
   });
 }
 
-// (12), (15) One thread per chunk of a head: ddt, and the chunk's parts of dA and dbias.
+// (12), (15) One warp per chunk of a head: ddt, and the chunk's parts of dA and dbias.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_step_gradients(const Scan<T> s, const Back<T> b) {
   const ChunkScan<T>& p = s.p;
-  QF_ROLLED
-  for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < p.items * s.chunks * p.heads; at += int64_t(gridDim.x) * kThreads) {
+  const int lane = threadIdx.x % kWarp;
+  each_of_warp(p.items * s.chunks * p.heads, [&](int64_t at) {
     const Place<T> me(s, at);
     const T bias = p.dt_bias ? p.dt_bias[me.head] : T(0), A = p.A[me.head];
-    T later(0), earlier = b.carry[at], dA(0), dbias(0);
-    QF_ROLLED
-    for (int64_t i = me.c.steps - 1; i >= 0; --i) b.across[me.step(i)] += later += b.from_states[me.step(i)];
-    QF_ROLLED
-    for (int64_t i = 0; i < me.c.steps; ++i) {
+    T later[kRowParts], earlier[kRowParts], dA(0), dbias(0);
+    QF_UNROLL(2)
+    for (int part = 0; part < kRowParts; ++part) {
+      const int i = part * kWarp + lane;
+      later[part] = i < me.c.steps ? b.from_states[me.step(i)] : T(0);
+      earlier[part] = i == 0 ? b.carry[at] : i < me.c.steps ? b.to_states[me.step(i - 1)] : T(0);
+    }
+    const auto plus = [](T x, T y) { return x + y; };
+    running_sums<true>(later, plus), running_sums<false>(earlier, plus);
+    QF_UNROLL(2)
+    for (int part = 0; part < kRowParts; ++part) {
+      const int i = part * kWarp + lane;
+      if (i >= me.c.steps) continue;
       const int64_t here = me.step(i);
-      const T raw = me.number(p.dt, i, 0) + bias, of_exponent = b.across[here] + earlier;
-      earlier += b.to_states[here];
-      T slope = p.softplus ? elementary::sigmoid(raw) : T(1);
-      slope *= clip_slope(p.softplus ? elementary::softplus(raw, elementary::softplus_tail(raw)) : raw, p.least, p.most);
+      const T raw = me.number(p.dt, i, 0) + bias, of_exponent = (b.across[here] + later[part]) + earlier[part];
+      const T slope = (p.softplus ? elementary::sigmoid(raw) : T(1)) * clip_slope(raw_step(p, raw), p.least, p.most);
       const T ddt = multiply_add(A, of_exponent, b.products[here]) * slope;
       b.q.ddt[me.time(i) * p.heads + me.head] = ddt;
       dA = multiply_add(s.dt[here], of_exponent, dA), dbias += ddt;
     }
-    b.dA[at] = dA, b.ddt_bias[at] = dbias;
-  }
+    dA = sum_of_lanes(dA), dbias = sum_of_lanes(dbias);
+    if (lane == 0) b.dA[at] = dA, b.ddt_bias[at] = dbias;
+  });
 }
 
 // (14) The chunks' parts of dD, (items, chunks, heads, channels). One block per chunk of a head. Reads x, grad and z once.
@@ -232,7 +239,7 @@ void chunk_scan_adjoint(const ChunkScanAdjoint<T>& q) {
   for (const bool of_C : {false, true})
     launch(put_mixing<T>, p.items * s.chunks * p.groups * tiles, kThreads, sizeof(Shared<T>), s, b, of_C, tiles, of_C ? q.dC : q.dB);
   launch(put_carry<T>, warp_blocks(kept.places()), kThreads, 0, s, b);
-  launch(put_step_gradients<T>, tile_blocks(kept.places()), kThreads, 0, s, b);
+  launch(put_step_gradients<T>, warp_blocks(kept.places()), kThreads, 0, s, b);
   add_up<T>(1, p.items * s.chunks, p.heads, b.dA, q.dA);
   add_up<T>(1, p.items * s.chunks, p.heads, b.ddt_bias, q.ddt_bias);
   put_dD(kept, b.given, q.dD);

@@ -142,14 +142,14 @@ struct Nodes {
 // Calls f(args, begin) for groups of instances from `begin` on, without the GIL. args has the starts of walks and the boundary.
 template <class T, class F>
 void for_groups(const Scene& scene, const T* start, std::int64_t N, int threads, F&& f) {
-  const GilReleased released;
 #if defined(QF_DEVICE)
-  Walk<T> p{};
-  p.pieces = scene.of, p.outside = scene.outside;
-  p.start = start, p.frame = scene.frame;
-  p.B = scene.B, p.N = N, p.dimension = int(scene.D), p.threads = threads;
-  f(p, 0);
+  Walk<T> all{};
+  all.pieces = scene.of, all.outside = scene.outside;
+  all.start = start, all.frame = scene.frame;
+  all.B = scene.B, all.N = N, all.dimension = int(scene.D), all.threads = threads;
+  released([&](Walk<T> p) { f(p, 0); }, all);
 #else
+  const GilReleased released;
   for (std::int64_t begin = 0; begin < scene.B; begin += kInstances) {
     const std::int64_t end = std::min(scene.B, begin + kInstances);
     const Grids<T> grids(scene, begin, end, threads);
