@@ -1,5 +1,6 @@
 """Consistency of the version, licence, requirements and Python versions across files."""
 
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -29,12 +30,33 @@ def test_the_version():
     project = pyproject()["project"]
     assert of_yaml("CITATION.cff", "version") == project["version"]
     assert f'  version: "{project["version"]}"' in text("packaging/conda/recipe.yaml").splitlines()
+    for name in ("cuda12", "cuda13"):
+        assert project["optional-dependencies"][name] == [f"quatrefoil-{name}=={project['version']}"]
     versions = re.findall(r"^## \[(.*?)\] - (\S+)$", text("CHANGELOG.md"), re.M)
     assert versions[0][0] == project["version"]
     assert len(versions) == len(re.findall("^## ", text("CHANGELOG.md"), re.M))
     day = of_yaml("CITATION.cff", "date-released")
     assert versions[0][1] == (day or "unreleased")
     assert day is None or re.fullmatch(r"\d{4}-\d\d-\d\d", day)
+
+
+@pytest.mark.parametrize("major", [12, 13])
+def test_the_distribution_of_kernels_for_gpus(major, tmp_path):
+    """packaging/cuda writes its metadata from this project's; it fits to quatrefoil of the same version alone."""
+    spec = importlib.util.spec_from_file_location("build_cuda", ROOT / "packaging" / "cuda" / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.lay_out(tmp_path, major)
+    written, own = tomllib.loads((tmp_path / "pyproject.toml").read_text()), pyproject()
+    project, build = written["project"], written["tool"]["scikit-build"]
+    assert project["name"] == f"quatrefoil-cuda{major}"
+    assert project["dependencies"] == [f"quatrefoil=={own['project']['version']}"]
+    assert [project[k] for k in ("version", "license", "requires-python")] == [
+        own["project"][k] for k in ("version", "license", "requires-python")
+    ]
+    assert build["wheel"]["packages"] == [build["cmake"]["define"]["QUATREFOIL_CUDA_PACKAGE"]] == [f"quatrefoil_cuda{major}"]
+    assert (tmp_path / f"quatrefoil_cuda{major}" / "__init__.py").is_file()
+    assert (tmp_path / "LICENSE").is_file()
 
 
 def test_the_licence_and_the_requirements():

@@ -87,11 +87,13 @@ def kernel(op: Op, backend: str | None, device: str = "cpu", arrays: Sequence[An
     usual: list[Backend] = ["native", "numba"] if device == "cpu" else ["cuda", "array"]
     for name in [wanted] if wanted else usual:
         module = _MODULES[name]
-        why = module.reason() or (name == "cuda" and (_lacks_precision(op, arrays) or (not wanted and _declined(op, arrays)))) or None
+        why = module.reason() or (name == "cuda" and _not_on_device(op, device, arrays, bool(wanted))) or None
         kernel = None if why else _find(op, name)
         if kernel is not None:
             if name == "numba" and wanted is None and native.reason():
                 warn_of_failure()
+            if name == "array" and wanted is None and cuda.has_kernel(op) and cuda.lacks(device):
+                warn_of_composing()
             return name, kernel
         tried.append(f"{name}: {why or 'has no such kernel'}")
     raise NotImplementedError(f"{op.label}: no backend can run this ({'; '.join(tried)})")
@@ -116,6 +118,11 @@ def _checked(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
         kernel(*arguments)
 
     return run
+
+
+def _not_on_device(op: Op, device: str, arrays: Sequence[Any], is_wanted: bool) -> str | None:
+    """Why a call on those arrays of that device does not use a kernel for GPUs."""
+    return cuda.lacks(device) or _lacks_precision(op, arrays) or (None if is_wanted else _declined(op, arrays))
 
 
 def _lacks_precision(op: Op, arrays: Sequence[Any]) -> str | None:
@@ -154,6 +161,15 @@ def warn_of_failure() -> None:
             f"quatrefoil runs on Numba, because its native part could not be built: {failure}\n"
             "Fix the error and reinstall (pip install --force-reinstall --no-cache-dir); QUATREFOIL_BACKEND=numba silences this warning."
         )
+
+
+@functools.cache
+def warn_of_composing() -> None:
+    """One warning per process if arrays on a device are computed without the kernel that exists for their operation."""
+    _warn(
+        f"quatrefoil has kernels for GPUs that this call does not use: {cuda.reason() or 'this device does not run them'}\n"
+        "It composes functions of the array library instead, which takes longer; qf.use_backend('array') silences this warning."
+    )
 
 
 def _warn(message: str) -> None:
