@@ -16,7 +16,7 @@ from . import batches
 
 _FACTORS = Arg("factors", "m_ n_", sequence=True)
 
-_LIBRARY_FROM = 128  # rows or columns of a factor from which a GPU's BLAS is faster, with its tensor cores; estimated, not measured
+_LIBRARY_FROM = 17  # rows or columns of a factor from which a GPU's BLAS takes about half the time; estimated, not measured
 
 
 def _prefers_library(shapes: Sequence[Any]) -> bool:
