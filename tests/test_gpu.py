@@ -18,7 +18,7 @@ from case import (
     tolerance,
     zero_arguments,
 )
-from gpu import DRY, LIBRARIES, Torch
+from gpu import DRY, LIBRARIES, SMALL, Torch
 from namespaces import check_like_the_host, composed_ops, forget_plans
 from public import CALLS, ON_DEVICES, arrays
 from quatrefoil import _arrays, _backends
@@ -26,7 +26,7 @@ from quatrefoil._spec import FAMILIES
 
 pytestmark = pytest.mark.gpu
 
-SMALL = 20_000  # elements in a case's arguments
+LIMIT = 20_000  # elements in a case's arguments
 
 
 def _count_numbers(case):
@@ -35,17 +35,17 @@ def _count_numbers(case):
 
 
 def _cases():
-    """The small cases of every op that runs on a device; in a dry run only the smallest one that is not empty."""
+    """The small cases of every op that runs on a device, or only the smallest one that is not empty."""
     on_devices = composed_ops() | {op.key for family in FAMILIES.values() for op in family if _on_cuda(op)}
     sized = {}
     for family, case in all_cases():
         if op_of(family, case.op).key in on_devices:
             sized.setdefault((family, case.op), []).append((_count_numbers(case), case))
     for (family, _), cases in sized.items():
-        if DRY:
+        if SMALL:
             yield family, min(((n, c) for n, c in cases if n), key=lambda e: e[0])[1]
         else:
-            yield from ((family, c) for n, c in cases if n <= SMALL or n == min(m for m, _ in cases))
+            yield from ((family, c) for n, c in cases if n <= LIMIT or n == min(m for m, _ in cases))
 
 
 def _on_cuda(op):
