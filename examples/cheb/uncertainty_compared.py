@@ -12,7 +12,7 @@ Four usual test functions of uncertainty quantification, asked 100, 300 and 1000
 variable. chaospy fits all terms of a total degree by least squares to its Sobol points; it gets the degree with the smallest error of all
 that the calls determine twice over, which no user knows. SALib estimates indices from Saltelli's sequences without a surrogate.
 PyChebyshev builds a tensor train; it gets the largest grid and rank that its calls allow, and its moments are those of that surrogate
-for uniform inputs, because its own indices are of an arcsine distribution. The truth are tensor trains to 1e-12 from many more calls. Needs
+for uniform inputs, because its own indices are of an arcsine distribution. The reference values come from tensor trains to 1e-12. Needs
 chaospy, SALib and PyChebyshev (pip install chaospy SALib pychebyshev).
 """
 
