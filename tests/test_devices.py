@@ -16,7 +16,7 @@ pytestmark = pytest.mark.torch
 WITHOUT_NUMBERS = {name for name in CALLS if name.startswith("ssm.") and name != "ssm.exponential_integrator"} | {  # which iterates
     *(f"kron.KroneckerOperator, {of}" for of in ("products", "float32", "entries", "algebra")),
     "kron.matvec, batches",
-    *("cheb.TuckerTensor", "cheb.ChebTucker", "cheb.ChebTucker, plan", "cheb.ChebTucker, calculus"),
+    *("cheb.TuckerTensor", "cheb.TensorTrain", "cheb.ChebTucker", "cheb.ChebTucker, plan", "cheb.ChebTucker, calculus"),
 }
 
 
