@@ -139,8 +139,9 @@ class Mamba(Block):
         else:
             before = ssm_state.to(A.dtype, copy=True)
             y, last = ssm.selective_scan_fn(x, dt, A, B, C, D, **options, return_last_state=True, initial_state=before)
-            conv_state.copy_(conv_after.detach())
-            ssm_state.copy_(last.detach())
+            with torch.no_grad():
+                conv_state.copy_(conv_after)
+                ssm_state.copy_(last)
         out: Tensor = self.out_proj(y.transpose(1, 2))
         return out
 

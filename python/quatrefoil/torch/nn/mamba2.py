@@ -188,8 +188,9 @@ class Mamba2(Block):
             before = {"initial_states": ssm_state.clone(), "return_final_states": True}
             options |= before if cu_seqlens is None else {"cu_seqlens": cu_seqlens, "return_varlen_states": True}
             y, last = ssm.mamba_chunk_scan_combined(x, dt, self._rates(), B, C, self.chunk_size, **options)
-            conv_state.copy_(conv_after.detach())
-            ssm_state.copy_(last.detach())
+            with torch.no_grad():
+                conv_state.copy_(conv_after)
+                ssm_state.copy_(last)
         out = self._mixed(y.flatten(-2), z, side)
         return out.flatten(0, 1) if flat else out
 
