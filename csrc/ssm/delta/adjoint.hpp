@@ -10,7 +10,8 @@ template <class T>
 class HeadAdjoint {
  public:
   static int64_t size(const Problem<T>& s) {
-    const int64_t channels = 5 * s.key_size(kChunk) + 2 * s.pair_size(s.key_columns()) + 2 * s.pair_size(kChunk) + s.key_columns();
+    const int64_t channels = 5 * s.key_size(kChunk) + 2 * s.key_size(kBlock) + 2 * s.key_columns() + 2 * s.pair_size(s.key_columns()) +
+                             2 * s.pair_size(kChunk) + s.key_columns();
     return Chunk<T>::size(s) + 4 * s.pair_size(kChunk) + 3 * s.pair_size(s.key_columns()) + 4 * s.pair_size(s.value_columns()) +
            3 * s.key_size(kChunk) + s.value_size(6 * kChunk + 1) + s.value_size(s.key_columns()) + (s.p.channels ? channels : 0);
   }
@@ -31,9 +32,10 @@ class HeadAdjoint {
     set_zero(zeros, s.value_columns());
     if (!s.p.channels) return;
     for (Matrix<T>* m : {&of_q, &of_e, &of_k, &of_known, &of_logs}) *m = s.keys(room, kChunk);
+    for (Matrix<T>* m : {&early_key, &early_known}) *m = s.keys(room, kBlock);
     for (Matrix<T>* m : {&a.det, &a.dkt_known}) *m = s.pairs(room, s.key_columns());
     for (Matrix<T>* m : {&known_dreads, &known_dcorrects}) *m = s.pairs(room, kChunk);
-    a.both = room;
+    a.both = room, through[0] = room + s.key_columns(), through[1] = room + 2 * s.key_columns();
   }
 
   // `first`: of the value heads that share a query; the others add to its gradient.
@@ -53,7 +55,7 @@ class HeadAdjoint {
       NextRows<T> next(s);
       const int64_t t = (c + 1) * s.chunk, rows = min(s.chunk, at.length - t);
       next.add(s.p.k + s.key_at(at, t), keys_apart(), s.p.K, rows);
-      if (s.p.channels) next.add(s.p.g + s.channel_at(at, t), s.p.value_heads * s.p.K, s.p.K, rows);
+      if (s.p.channels) next.add(s.p.q + s.key_at(at, t), keys_apart(), s.p.K, rows), add_channels(next, at, t, rows);
       pass(chunk, f, next);
     }
     load_state(s, at, p.grad_final, a.dstate);
@@ -133,12 +135,18 @@ class HeadAdjoint {
     const int64_t t = c * s.chunk;
     NextRows<T> next(s);
     for (T* to : {p.dq, p.dk}) next.add(to + s.key_at(at, t), keys_apart(), s.p.K, chunk.n, true);
+    for (T* to : {p.dg, p.da, p.db, p.derase})
+      if (s.p.channels && to) next.add(to + s.channel_at(at, t), s.p.value_heads * s.p.K, s.p.K, chunk.n, true);
     if (c == 0) return next;
     const int64_t key = s.key_at(at, t - s.chunk);
     next.add(s.p.k + key, keys_apart(), s.p.K, s.chunk), next.add(s.p.q + key, keys_apart(), s.p.K, s.chunk);
     next.add(p.grad + s.value_at(at, t - s.chunk), values_apart(), s.p.V, s.chunk);
-    if (s.p.channels) next.add(s.p.g + s.channel_at(at, t - s.chunk), s.p.value_heads * s.p.K, s.p.K, s.chunk);
+    if (s.p.channels) add_channels(next, at, t - s.chunk, s.chunk);
     return next;
+  }
+  void add_channels(NextRows<T>& next, const Place& at, int64_t t, int64_t rows) const {
+    for (const T* from : {s.p.g, s.p.a, s.p.b, s.p.erase})
+      if (from) next.add(from + s.channel_at(at, t), s.p.value_heads * s.p.K, s.p.K, rows);
   }
 
   // Gradients of the queries, keys and decays of one head, (15)-(17).
@@ -165,15 +173,59 @@ class HeadAdjoint {
       transpose_to(K, rows, a.dkt_known, of_known);
       row_products(a.w, known_turned, known_dreads), row_products(a.z, known_turned, known_dcorrects);
     }
-    const ChannelRows<T> all = chunk.channel_rows();
-    for (int64_t c = 0; c < K; c += kLanes<T>) {
-      ChannelBack<T> of(all, c);
-      of.from_start(of_q, of_e, load<Lanes<T>>(a.both + c));
-      of.add(key);
-      if (s.p.a) of.add(known);
-      of.store_to(of_q, of_e, of_logs);
+    const bool two = chunk.n > kBlock;
+    if (two) between_blocks(key, known);
+    for (int64_t b = 0; b < chunk.n; b += kBlock) {
+      const ChannelRows<T> rows_of_block = chunk.channel_rows().block(b);
+      const ChannelKey<T> key_of_block = key.block(b), known_of_block = known.block(b);
+      for (int64_t c = 0; c < K; c += kLanes<T>) {
+        ChannelBack<T> of(rows_of_block, c);
+        of.from_start(of_q.from(b), of_e.from(b), load<Lanes<T>>((two ? through[b / kBlock] : a.both) + c));
+        of.add(key_of_block);
+        if (s.p.a) of.add(known_of_block);
+        of.store_to(of_q.from(b), of_e.from(b), of_logs.from(b));
+      }
     }
     for (int64_t i = 0; i < chunk.n; ++i) store_channels(at, t, i, first);
+  }
+  // What the blocks do to each other goes through the state between them: products with it instead of the one before the chunk, for what
+  // the second block reads, and with its gradient instead of that of the one after, for what the first block writes.
+  void between_blocks(const ChannelKey<T>& key, const ChannelKey<T>& known) {
+    using V = Lanes<T>;
+    const int64_t K = s.key_columns(), late = chunk.rows - kBlock;
+    const Matrix<T> late_of_q = of_q.from(kBlock), late_of_e = of_e.from(kBlock);
+    const ChannelRows<T> first = chunk.channel_rows().block(0);
+    decay_to_end(first, kBlock, key.k, early_key);
+    if (s.p.a) decay_to_end(first, kBlock, known.k, early_known);
+    for (int64_t c = 0; c < K; c += kLanes<T>) {
+      const V of_first = load<V>(chunk.first_total + c), of_last = load<V>(chunk.last_total + c), both = load<V>(a.both + c);
+      V from_first = of_last * both, to_last = of_first * both;
+      for (int64_t i = 0; i < late; ++i) {
+        const V q = load<V>(late_of_q[i] + c), e = load<V>(late_of_e[i] + c);
+        from_first = multiply_add(load<V>(chunk.late_q[i] + c), q, multiply_add(load<V>(chunk.late_e[i] + c), e, from_first));
+        store(late_of_q[i] + c, V(of_first * q)), store(late_of_e[i] + c, V(of_first * e));
+      }
+      const auto take = [&](Matrix<T> early, Matrix<T> d) __attribute__((always_inline)) {
+        for (int64_t j = 0; j < kBlock; ++j) {
+          const V dk = load<V>(d[j] + c);
+          to_last = multiply_add(load<V>(early[j] + c), dk, to_last);
+          store(d[j] + c, V(of_last * dk));
+        }
+      };
+      take(early_key, key.d);
+      if (s.p.a) take(early_known, known.d);
+      store(through[0] + c, from_first), store(through[1] + c, to_last);
+    }
+    add_between(late, key, early_key);
+    if (s.p.a) add_between(late, known, early_known);
+  }
+  void add_between(int64_t late, const ChannelKey<T>& key, Matrix<T> early) {
+    const int64_t K = s.key_columns();
+    const auto each = [&](Matrix<T> pairs_between, Matrix<T> by, Matrix<T> to) {
+      multiply(late, kBlock, pairs_between[kBlock], pairs_between.stride, early.at, early.stride, K, to[kBlock], to.stride, true);
+      multiply<Left::columns>(kBlock, late, pairs_between[kBlock], pairs_between.stride, by.at, by.stride, K, key.d.at, key.d.stride, true);
+    };
+    each(key.dreads, chunk.late_q, of_q), each(key.dmisses, chunk.late_e, of_e);
   }
   void store_channels(const Place& at, int64_t t, int64_t i, bool first) {
     const int64_t key = s.key_at(at, t + i), to = s.channel_at(at, t + i), K = s.p.K;
@@ -266,7 +318,8 @@ class HeadAdjoint {
   PassageBack<T> a{};
   Matrix<T> of_corrects, rows_of_keys, values, known_turned;
   Matrix<T> of_q, of_e, of_k, of_known, of_logs, known_dreads, known_dcorrects;  // with a decay per channel
-  T *zeros, *pairs;
+  Matrix<T> early_key, early_known;                                              // of the first block, decayed to its end
+  T *zeros, *pairs, *through[2];                                                 // through: <R, S> of each block
   Matrix<T> states, us;
   DecayGradient<kChunk> of_decays;
 };
@@ -274,7 +327,7 @@ class HeadAdjoint {
 template <class T>
 void delta_rule_adjoint(const DeltaRuleAdjoint<T>& p) {
   const DeltaRule<T>& f = p.forward;
-  const Problem<T> s(f, f.channels ? kChannelChunk : kChunk);
+  const Problem<T> s(f, kChunk);
   if (f.K == 0 || f.V == 0 || f.value_heads == 0) {  // sums over nothing
     const int64_t tokens = f.B * f.length;
     for (T* x : {p.dq, p.dk}) set_zero(x, tokens * f.heads * f.K);

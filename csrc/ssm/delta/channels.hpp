@@ -16,6 +16,11 @@ struct ChannelRows {
   Matrix<T> q, e;   // read the state for the output, and for what is written
   bool before;      // e reads the state before its token's decay
   T sign;           // of what e reads in what is written
+
+  // The tokens of the block that begins there.
+  ChannelRows block(int64_t first) const {
+    return {min(kBlock, count - first), columns, decay.from(first), q.from(first), e.from(first), before, sign};
+  }
 };
 
 // e^g of n channels to a padded row.
@@ -25,23 +30,23 @@ void load_decay(int64_t n, const T* g, T* to) {
   for (int64_t c = 0; c < n; c += kLanes<T>) store(to + c, elementary::exp(load_first<V>(g + c, n - c)));
 }
 
-// `read` and `missed` get the rows q and e after the decays since the chunk began, `total` all decays of the chunk.
+// `read` and `missed` get the rows q and e after the decays since the first of these tokens, e times `scale`, `total` all decays.
 template <class T>
-void decay_from_start(const ChannelRows<T>& a, Matrix<T> read, Matrix<T> missed, T* total) {
+void decay_from_start(const ChannelRows<T>& a, T scale, Matrix<T> read, Matrix<T> missed, T* total) {
   using V = Lanes<T>;
   for (int64_t c = 0; c < a.columns; c += kLanes<T>) {
     V since = broadcast<V>(T(1));
     for (int64_t i = 0; i < a.count; ++i) {
       const V before = since;
       since *= load<V>(a.decay[i] + c);
-      if (read.at) store(read[i] + c, V(since * load<V>(a.q[i] + c)));
-      store(missed[i] + c, V((a.before ? before : since) * load<V>(a.e[i] + c)));
+      store(read[i] + c, V(since * load<V>(a.q[i] + c)));
+      store(missed[i] + c, V(scale * (a.before ? before : since) * load<V>(a.e[i] + c)));
     }
     store(total + c, since);
   }
 }
 
-// The keys after the decays to the end of the chunk, in `rows` rows.
+// The keys after the decays to the last of these tokens, in `rows` rows.
 template <class T>
 void decay_to_end(const ChannelRows<T>& a, int64_t rows, Matrix<T> k, Matrix<T> written) {
   using V = Lanes<T>;
@@ -74,11 +79,11 @@ void add_sums(int64_t count, const Lanes<T>* x, T scale, T* to) {
 
 // Pairs of tokens with the keys k, through N vectors of channels from c on: reads_ij += q_i.(k_j decayed), misses_ij += sign e_i.(k_j
 // decayed). The keys walk in `written`, to the chunk's end. Per pair and vector one load, one store and three operations.
-template <bool reads_too, bool before, int N, class T>
+template <bool before, int N, class T>
 void add_pairs_of(const ChannelRows<T>& a, Matrix<T> k, int64_t c, Matrix<T> reads, Matrix<T> misses, Matrix<T> written) {
   using V = Lanes<T>;
   constexpr int W = kLanes<T>;
-  V read[kChunk], missed[kChunk];
+  V read[kBlock], missed[kBlock];
   for (int64_t i = 0; i < a.count; ++i) {
     V decay[N], q[N], e[N], own{};
 #pragma GCC unroll 8
@@ -96,7 +101,7 @@ void add_pairs_of(const ChannelRows<T>& a, Matrix<T> k, int64_t c, Matrix<T> rea
         key *= decay[v];
         store(at, key);
         if (!before) m = multiply_add(e[v], key, m);
-        if (reads_too) r = multiply_add(q[v], key, r);
+        r = multiply_add(q[v], key, r);
       }
       read[j] = r, missed[j] = m;
     }
@@ -107,28 +112,22 @@ void add_pairs_of(const ChannelRows<T>& a, Matrix<T> k, int64_t c, Matrix<T> rea
       own = multiply_add(q[v], key, own);
     }
     read[i] = own;
-    if (reads_too) add_sums(i + 1, read, T(1), reads[i]);
+    add_sums(i + 1, read, T(1), reads[i]);
     add_sums(i, missed, a.sign, misses[i]);
   }
 }
 
-// The same through all channels; `rows` rows of the pairs are cleared first. reads.at is null if not requested.
+// The same through all channels; `rows` rows of the pairs are cleared first.
 template <class T>
 void pairs_of(const ChannelRows<T>& a, int64_t rows, Matrix<T> k, Matrix<T> reads, Matrix<T> misses, Matrix<T> written) {
   for (int64_t i = 0; i < rows; ++i) {
-    if (reads.at) set_zero(reads[i], rows);
-    set_zero(misses[i], rows);
+    set_zero(reads[i], rows), set_zero(misses[i], rows);
   }
   for (int64_t i = a.count; i < rows; ++i) set_zero(written[i], a.columns);
   for_panels(a.columns / kLanes<T>, [&](auto vectors, int64_t first) {
     constexpr int N = vectors.value;
     const int64_t c = first * kLanes<T>;
-    if (reads.at)
-      a.before ? add_pairs_of<true, true, N>(a, k, c, reads, misses, written)
-               : add_pairs_of<true, false, N>(a, k, c, reads, misses, written);
-    else
-      a.before ? add_pairs_of<false, true, N>(a, k, c, reads, misses, written)
-               : add_pairs_of<false, false, N>(a, k, c, reads, misses, written);
+    a.before ? add_pairs_of<true, N>(a, k, c, reads, misses, written) : add_pairs_of<false, N>(a, k, c, reads, misses, written);
   });
 }
 
@@ -137,9 +136,12 @@ template <class T>
 struct ChannelKey {
   Matrix<T> k, d;
   Matrix<T> dreads, dmisses;  // of the pairs; the latter without the sign
+
+  ChannelKey block(int64_t first) const { return {k.from(first), d.from(first), dreads.from(first, first), dmisses.from(first, first)}; }
 };
 
-// The adjoint of one vector of channels. Every term of the gradient of a decay passes over it: no sum is a difference of larger ones.
+// The adjoint of one vector of channels in a block. Every term of the gradient of a decay passes over it: no sum is a difference of larger
+// ones.
 template <class T>
 class ChannelBack {
   using V = Lanes<T>;
@@ -149,9 +151,9 @@ class ChannelBack {
     for (int64_t i = 0; i < a.count; ++i) decay[i] = load<V>(a.decay[i] + c);
   }
 
-  // (24): dq and de come in as products with the state before the chunk; `through` is what passes from it to the one after.
+  // (24): dq and de come in as products with the state before the block; `through` is what passes from it to the one after.
   void from_start(Matrix<T> dq, Matrix<T> de, V through) {
-    V since[kChunk + 1];
+    V since[kBlock + 1];
     since[0] = broadcast<V>(T(1));
     for (int64_t i = 0; i < a.count; ++i) since[i + 1] = since[i] * decay[i];
     V later = through * since[a.count];
@@ -168,7 +170,7 @@ class ChannelBack {
 
   // (23), (24) for one of the keys.
   void add(const ChannelKey<T>& at) {
-    V until = broadcast<V>(T(1)), earlier{}, dk[kChunk];
+    V until = broadcast<V>(T(1)), earlier{}, dk[kBlock];
     for (int64_t j = a.count - 1; j >= 0; --j) {
       dk[j] = until * load<V>(at.d[j] + c);
       until *= decay[j];
@@ -189,7 +191,7 @@ class ChannelBack {
   // `walked` is the decays since token j. What passes over the decay of token t <= i is the pairs of i with all tokens before t.
   template <bool before>
   void add_pairs(const ChannelKey<T>& at, V* dk) {
-    V walked[kChunk];
+    V walked[kBlock];
     for (int64_t i = 0; i < a.count; ++i) {
       const V q = load<V>(a.q[i] + c), e = a.sign * load<V>(a.e[i] + c);
       V read{}, missed{}, passed{}, passed_before{};
@@ -219,9 +221,9 @@ class ChannelBack {
     }
   }
 
-  const ChannelRows<T>& a;
+  const ChannelRows<T> a;
   const int64_t c;
-  V decay[kChunk], dq_[kChunk], de_[kChunk], logs[kChunk];
+  V decay[kBlock], dq_[kBlock], de_[kBlock], logs[kBlock];
 };
 
 }  // namespace QF_ISA

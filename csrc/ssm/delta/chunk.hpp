@@ -111,7 +111,7 @@ template <class T>
 class Chunk {
  public:
   static int64_t size(const Problem<T>& s) {
-    const int64_t channels = s.p.channels ? 7 * s.key_size(kChunk) : 0;
+    const int64_t channels = s.p.channels ? 7 * s.key_size(kChunk) + 2 * s.key_size(kBlock) + 2 * s.key_columns() : 0;
     return 3 * s.key_size(kChunk) + s.pair_size(s.key_columns()) + 5 * s.pair_size(kChunk) + 9 * kChunk + s.key_columns() + channels;
   }
   Chunk(const Problem<T>& problem, T* room) : s(problem) {
@@ -124,15 +124,17 @@ class Chunk {
     read_weight = since, erase_weight = minus_since, write_weight = until;
     if (!s.p.channels) return;
     for (Matrix<T>* m : {&reading, &erasing, &writing, &known_written, &channel_decay, &own_erase, &own_key}) *m = s.keys(room, kChunk);
+    late_q = s.keys(room, kBlock), late_e = s.keys(room, kBlock);
+    first_total = room, last_total = room + s.key_columns();
     read_weight = write_weight = one, erase_weight = s.p.a ? one : minus_one;
   }
 
   // With a decay per channel: uses memory of the caller's for the pairs of tokens, which keeps them.
-  static int64_t pairs_size(const Problem<T>& s) { return (s.p.a ? 4 : 2) * kChannelChunk * spaced<T>(kChannelChunk); }
+  static int64_t pairs_size(const Problem<T>& s) { return (s.p.a ? 4 : 2) * s.pair_size(kChunk); }
   void put_pairs(T* room) {
-    const auto take = [&](Matrix<T>& m) { m = {room, spaced<T>(kChannelChunk)}, room += kChannelChunk * m.stride; };
-    take(reads), take(corrects);
-    if (s.p.a) take(known_reads), take(known_corrects);
+    for (Matrix<T>* m : {&reads, &corrects}) *m = s.pairs(room, kChunk);
+    if (!s.p.a) return;
+    for (Matrix<T>* m : {&known_reads, &known_corrects}) *m = s.pairs(room, kChunk);
   }
 
   // Tokens [t, t + count) of a sequence; `with_q`: the outputs are requested; `with_pairs`: the pairs of (22) are not there yet.
@@ -151,7 +153,7 @@ class Chunk {
       else
         set_zero(q[i], s.key_columns());
     }
-    if (p.channels) return load_channels(at, t, with_q, with_pairs);
+    if (p.channels) return load_channels(at, t, with_pairs);
     transpose_to(rows, s.key_columns(), k, transposed);
     load_decays(p.g ? p.g + s.gate_at(at, t) : nullptr);
     if (p.corrects) weigh(k, corrects, T(-1), 1);
@@ -181,6 +183,8 @@ class Chunk {
   Matrix<T> reading, erasing, writing;    // what products with states are made of; then the factors of their rows
   const T *read_weight, *erase_weight, *write_weight;
   Matrix<T> known_written, channel_decay;
+  Matrix<T> late_q, late_e;        // of the second block, if there is one: what its tokens read of the state before it
+  T *first_total, *last_total;     // the decays of the two blocks
   T *since, *until, *minus_since;  // (4) the decays from before the chunk, and to its last token
   T* total;                        // the decays of the chunk, for each row of the state
   T *beta, *factor;
@@ -188,7 +192,7 @@ class Chunk {
 
  private:
   // (22)
-  void load_channels(const Place& at, int64_t t, bool with_q, bool with_pairs) {
+  void load_channels(const Place& at, int64_t t, bool with_pairs) {
     const DeltaRule<T>& p = s.p;
     for (int64_t i = 0; i < kChunk; ++i) one[i] = T(1), minus_one[i] = T(-1);
     for (int64_t i = 0; i < n; ++i) {
@@ -201,14 +205,31 @@ class Chunk {
     for (int64_t i = n; i < rows; ++i)
       for (const Matrix<T>& m : {reading, erasing}) set_zero(m[i], s.key_columns());
     const ChannelRows<T> all = channel_rows();
-    decay_from_start(all, with_q ? reading : Matrix<T>{}, erasing, total);
+    decay_from_start(all, T(1), reading, erasing, total);
+    if (n > kBlock) {
+      decay_from_start(all.block(0), T(1), late_q, late_e, first_total);
+      decay_from_start(all.block(kBlock), all.sign, late_q, late_e, last_total);
+      for (int64_t i = n; i < rows; ++i)
+        for (const Matrix<T>& m : {late_q, late_e}) set_zero(m[i - kBlock], s.key_columns());
+    }
     if (!with_pairs) {
       decay_to_end(all, rows, key_rows(), writing);
       if (p.a) decay_to_end(all, rows, k, known_written);
       return;
     }
-    pairs_of(all, rows, key_rows(), with_q ? reads : Matrix<T>{}, corrects, writing);
-    if (p.a) pairs_of(all, rows, k, with_q ? known_reads : Matrix<T>{}, known_corrects, known_written);
+    add_blocks(all, key_rows(), reads, corrects, writing);
+    if (p.a) add_blocks(all, k, known_reads, known_corrects, known_written);
+  }
+  // The pairs within blocks one by one; those between them are products of what decays from the second's beginning on, and up to there.
+  void add_blocks(const ChannelRows<T>& all, Matrix<T> key, Matrix<T> read, Matrix<T> missed, Matrix<T> written) {
+    for (int64_t i = 0; i < rows; i += kBlock)
+      pairs_of(all.block(i), min(kBlock, rows - i), key.from(i), read.from(i, i), missed.from(i, i), written.from(i));
+    if (n <= kBlock) return;
+    const int64_t K = s.key_columns(), late = rows - kBlock;
+    transpose_to(kBlock, K, written, transposed);
+    multiply(late, K, late_q.at, late_q.stride, transposed.at, transposed.stride, kBlock, read[kBlock], read.stride);
+    multiply(late, K, late_e.at, late_e.stride, transposed.at, transposed.stride, kBlock, missed[kBlock], missed.stride);
+    for (int64_t i = 0; i < kBlock; ++i) load_product(K, written[i], last_total, written[i]);
   }
 
   void load_decays(const T* g) {

@@ -7,7 +7,7 @@ namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
 constexpr int64_t kChunk = 32, kForwardChunk = 16;  // tokens, README: at most, and where there is no gradient
-constexpr int64_t kChannelChunk = 16;               // of gradients with a decay per channel
+constexpr int64_t kBlock = 16;                      // of a chunk whose pairs are taken one by one, with a decay per channel
 
 template <class T>
 constexpr int64_t kRowUnit = kLanes<T> > kTileRows ? kLanes<T> : kTileRows;  // rows of a chunk are padded to a multiple
@@ -29,6 +29,7 @@ struct Matrix {
   T* at;
   int64_t stride;
   T* operator[](int64_t i) const { return at + i * stride; }
+  Matrix from(int64_t row, int64_t column = 0) const { return {at + row * stride + column, stride}; }
 };
 
 // to (cols x rows) = from^T.

@@ -33,7 +33,7 @@ class NextRows {
     int64_t stride, n, rows;
     bool written;
   };
-  Array arrays_[8] = {};
+  Array arrays_[12] = {};
   int64_t tiles_, rows_ = 0, step_ = 0, row_ = 0;
   int count_ = 0, array_ = 0;
 };
