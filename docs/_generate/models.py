@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from pathlib import Path
 
@@ -18,15 +19,31 @@ with the model's own loops: float32 with float32, and bfloat16 with float32. Pac
 - *error*: the model passes the sequence boundaries only to its convolution, so its scan would mix the sequences; the call raises an error.
 - *ignored*: the model ignores the boundaries, with or without this library.
 
-| model | functions | packed sequences |
-|---|---|---|
+The last columns are how many times as long transformers' own loops take, for a prompt of 512 tokens, a training step with as many, and a
+token after a prompt: float32, one thread, a few layers of the published size, from `quatrefoil bench models --json bench/results`. Other
+processors, precisions and compiled models are in [performance](performance.md).
+
+| model | functions | packed sequences | prompt | training | token |
+|---|---|---|--:|--:|--:|
 """
+
+
+def gains() -> dict[tuple[str, str], str]:
+    """(model, task) -> the ratio of the newest results."""
+    ratios = {}
+    for file in sorted((ROOT / "bench" / "results").glob("*.json")):
+        for row in json.loads(file.read_text()).get("rows", []):
+            theirs = row["peers"].get("transformers", {})
+            if row["family"] == "models" and "float32, threads: 1" in row["size"] and "ratio" in theirs:
+                ratios[row["model"], row["task"]] = f"{theirs['ratio']:.2g}"
+    return ratios
 
 
 def pages() -> dict[str, str]:
     tested = runpy.run_path(str(ROOT / "tests" / "ssm" / "transformers_models.py"))
-    text = _TEXT
+    text, ratios = _TEXT, gains()
     for name, (_, functions) in tested["MODELS"].items():
         packed = "separate" if name in tested["APART"] else "error" if name in tested["HALF_APART"] else "ignored"
-        text += f"| {name} | {', '.join(f'`{f}`' for f in functions)} | {packed} |\n"
+        text += f"| {name} | {', '.join(f'`{f}`' for f in functions)} | {packed} | "
+        text += " | ".join(ratios.get((name, task), "") for task in ("prompt", "training", "token")) + " |\n"
     return {"models.md": text}

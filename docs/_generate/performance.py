@@ -58,8 +58,9 @@ def page(result: dict[str, Any], name: str) -> str:
     ratios = [p["ratio"] for row in result["rows"] for p in row["peers"].values() if "ratio" in p]
     slower = sum(r < 1 for r in ratios)
     selection = f"Methods: {', '.join(f'`{a}`' for a in result['asked'])}. " if result["asked"] else ""
+    threads = "" if "models" in families else "One thread on both sides. "
     text = heading(result, "") + (
-        f"One thread on both sides. {selection}From `bench/results/{name}`: {len(result['rows'])} problems, {len(ratios)} comparisons; in "
+        f"{threads}{selection}From `bench/results/{name}`: {len(result['rows'])} problems, {len(ratios)} comparisons; in "
         f"{slower} of them the peer is faster.\n\n"
     )
     for family in families:

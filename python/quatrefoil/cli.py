@@ -73,8 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Run benchmarks against peers, other libraries that compute the same: each side on one thread, or on a GPU. Values are "
         "checked before anything is timed. All benchmarks take half an hour. pip install 'quatrefoil[bench]' installs peers; missing ones "
         "are left out.",
-        epilog="quatrefoil bench compare A.json B.json lists what became slower between two files that --json has written; "
-        "quatrefoil bench jobs runs whole jobs.",
+        epilog="quatrefoil bench compare A.json B.json lists what became slower between two files that --json has written. "
+        "quatrefoil bench jobs --help: whole jobs. quatrefoil bench models --help: whole models of transformers.",
     )
     bench.add_argument("family", nargs="*", help="ssm, kron, cheb, wos, or one folder of them (ssm.scan); default: all")
     bench.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="time the peers too (the default)")
@@ -117,6 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _compare(arguments[2:])
     if arguments[:2] == ["bench", "jobs"]:
         return _jobs(arguments[2:])
+    if arguments[:2] == ["bench", "models"]:
+        from .bench.models import main as run_models
+
+        return run_models(arguments[2:])
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command == "info":

@@ -232,6 +232,13 @@ def main(request: Sequence[str], *, peers: bool, json_file: Path | None, plot_fi
             show(rows[-1])
     finally:
         restore()
+    return finish(rows, machine, request, json_file, plot_file)
+
+
+def finish(
+    rows: list[dict[str, Any]], machine: dict[str, Any], request: Sequence[str], json_file: Path | None, plot_file: Path | None
+) -> int:
+    """Write the files; 1 if a goal was missed."""
     if json_file:
         json_file = named(json_file, machine)
         results = {"machine": machine, "asked": list(request), "config": _config.config(), "rows": rows}

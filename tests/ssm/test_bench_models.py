@@ -1,0 +1,57 @@
+"""``quatrefoil bench models`` on a tiny model: sides in processes of their own, values compared, rows as in the other benchmarks."""
+
+import json
+
+import pytest
+
+pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from quatrefoil.bench import models  # noqa: E402
+
+pytestmark = [pytest.mark.torch, pytest.mark.skipif(int(transformers.__version__.partition(".")[0]) < 5, reason="no StaticCache of states")]
+TINY = models.Shape("tiny", "Mamba", (1, 24), {"hidden_size": 16, "state_size": 4, "vocab_size": 50})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", models.TASKS)
+def test_a_tiny_model(task, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(models, "SHAPES", (TINY,))
+    monkeypatch.setattr(models, "SIDES", {models.OURS: (True, False), "transformers": (False, False)})
+    file = tmp_path / "rows.json"
+    options = ["--models", "tiny", "--tasks", task, "--dtypes", "float32", "--threads", "1", "--rounds", "2", "--json", str(file)]
+    assert models.main(options) == 0
+    (row,) = json.loads(file.read_text())["rows"]
+    assert row["peers"]["transformers"]["ratio"] > 0
+    assert 0 <= row["parts"]["outside our functions"] < row["seconds"]
+    text = capsys.readouterr().out
+    assert "not timed: llama.cpp" in text
+    assert "of it outside our functions" in text
+
+
+def test_a_side_that_fails_has_no_times(monkeypatch):
+    """A wrong value is never timed, and what cannot be compiled is named."""
+    asked = []
+
+    class Side:
+        def __init__(self, request, installed, compiled):
+            self.compiled = compiled
+
+        def ask(self, method, limit=None):
+            asked.append((self.compiled, method))
+            if self.compiled and limit:
+                raise RuntimeError("not ready")
+            return [1.0, 2.0] if method == "value" else 0.5
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(models, "_Side", Side)
+    monkeypatch.setattr(models, "error", lambda value, truth: 0.0)
+    row = models.measured(models.Request(TINY, "token", "float32", 1), True, 3, 9.0)
+    assert row["peers"][models.COMPILED] == {"fails": "not ready"}
+    assert row["peers"]["transformers"]["ratio"] == 1
+    assert (True, "inside") not in asked
+    monkeypatch.setattr(models, "error", lambda value, truth: 1.0)
+    with pytest.raises(ArithmeticError, match=r"tiny token .*: quatrefoil is off by 1.0e\+00; nothing timed"):
+        models.measured(models.Request(TINY, "token", "float32", 1), True, 3, 9.0)
