@@ -22,7 +22,7 @@ from .train import TensorTrain
 Parts = tuple[Any, list[Any]]
 EPS = float(np.finfo(np.float64).eps)
 EXACT = {"float32": 5e-7, "float64": 1e-14}  # tolerance of rounding sums and products: 4 eps in float32, 45 eps in float64
-TRIMMED = 0.1  # share of a tolerance for dropped coefficients
+TRIMMED = 0.1  # fraction of a tolerance that dropped coefficients may use
 
 
 def wants_gradient(*arrays: Any) -> bool:
@@ -30,7 +30,7 @@ def wants_gradient(*arrays: Any) -> bool:
 
 
 def on_host(core: Any, factors: Sequence[Any], label: str, differentiable: bool = False) -> Parts:
-    """The same tensor as NumPy arrays; an error if its numbers cannot be read, or a graph would be lost unless ``differentiable``."""
+    """Copy a tensor to NumPy arrays; raise if it has no values, or unless ``differentiable`` if its graph would be lost."""
 
     def numbers(array: Any, name: str) -> np.ndarray:
         return _arguments.numbers_on_host(array, label, name, differentiable=differentiable)
@@ -42,19 +42,19 @@ def on_host(core: Any, factors: Sequence[Any], label: str, differentiable: bool 
 
 
 def mode_multiplied(core: Any, matrix: Any, axis: int) -> Any:
-    """sum_j matrix[i, j] core[..., j, ...] along one axis."""
+    """Return sum_j matrix[i, j] core[..., j, ...] along one axis."""
     return core.mode_product(matrix, axis) if isinstance(core, TensorTrain) else mode_product(core, matrix, axis)
 
 
 def like(numbers: np.ndarray, array: Any) -> Any:
-    """Numbers of the host as an array of the kind, dtype and device of ``array``."""
+    """Convert host values to the kind, dtype and device of ``array``."""
     if isinstance(array, np.ndarray):
         return numbers.astype(array.dtype)
     return _arrays.to_device_of(np.ascontiguousarray(numbers, dtype=_arrays.dtype_name(array)), array)
 
 
 def padded(A: Any, axis: int, before: int, after: int) -> Any:
-    """Zeros before and after an axis."""
+    """Pad an axis with zeros before and after."""
     join = _arrays.namespace(A).concatenate
     parts = [A]
     for count, at in ((before, 0), (after, 2)):
@@ -68,27 +68,27 @@ def padded(A: Any, axis: int, before: int, after: int) -> Any:
 
 
 def unit(array: np.ndarray) -> tuple[np.ndarray, int]:
-    """A real array in float64, divided by a power of two so that its largest entry lies between 1/2 and 1, and its exponent."""
+    """Scale a real array in float64 by a power of two to a largest entry between 1/2 and 1; return it and the exponent."""
     exponent = math.frexp(float(np.abs(array).max(initial=0)))[1]
     return np.ldexp(array.astype(np.float64), -exponent), exponent
 
 
 def column_exponents(U: np.ndarray) -> np.ndarray:
-    """Exponents of the powers of two that scale every column's largest entry to between 1/2 and 1."""
+    """Exponents of the powers of two that scale the largest entry of each column to between 1/2 and 1."""
     exponents: np.ndarray = np.frexp(np.abs(U).max(axis=0, initial=0))[1]
     return exponents
 
 
 def assembled(mantissas: np.ndarray, powers: np.ndarray) -> tuple[np.ndarray, int]:
-    """mantissas 2^powers, divided by a power of two so that the largest is about 1, and its exponent."""
+    """Return mantissas 2^powers, scaled by a power of two to a largest value of about 1, and its exponent."""
     present = powers[mantissas != 0]
     exponent = int(present.max()) if present.size else 0
     return np.ldexp(mantissas, powers - exponent), exponent
 
 
 def balanced(core: Any, factors: Sequence[np.ndarray]) -> tuple[Any, list[np.ndarray], int]:
-    """The same tensor in float64, divided by a power of two, and its exponent. Nothing is rounded, and squares and products of the results
-    neither overflow nor underflow, whatever the units."""
+    """Scale a tensor in float64 by a power of two; return it and the exponent. Scaling does not round, and squares and products of the
+    results do not overflow or underflow."""
     exponents = [column_exponents(U) for U in factors]
     columns = [np.ldexp(U.astype(np.float64), -powers) for U, powers in zip(factors, exponents)]
     if isinstance(core, TensorTrain):
@@ -105,8 +105,8 @@ def balanced(core: Any, factors: Sequence[np.ndarray]) -> tuple[Any, list[np.nda
 
 
 def restored(core: Any, exponent: int, array: Any, label: str) -> Any:
-    """core 2^exponent as an array like ``array``; ValueError if it leaves the range of the dtype."""
-    if isinstance(core, TensorTrain):  # all but its first array are orthonormal
+    """Return core 2^exponent as an array like ``array``; raise ValueError if it exceeds the range of the dtype."""
+    if isinstance(core, TensorTrain):  # all arrays after the first are orthonormal
         return TensorTrain([restored(core.cores[0], exponent, array.cores[0], label), *(like(G, array.cores[0]) for G in core.cores[1:])])
     with np.errstate(over="ignore"):
         result = np.ldexp(_arrays.to_host(core).astype(np.float64), exponent).astype(_arrays.dtype_name(array), copy=False)
@@ -116,7 +116,7 @@ def restored(core: Any, exponent: int, array: Any, label: str) -> Any:
 
 
 def orthogonal(core: Any, factors: Sequence[np.ndarray]) -> Parts:
-    """The same tensor with orthonormal factors."""
+    """Return the same tensor with orthonormal factors."""
     bases = []
     for k, U in enumerate(factors):
         Q, R = np.linalg.qr(U)
@@ -126,7 +126,7 @@ def orthogonal(core: Any, factors: Sequence[np.ndarray]) -> Parts:
 
 
 def rounded(core: Any, factors: Sequence[Any], tol: float, label: str, *, trim: bool = False) -> Parts:
-    """Truncated to ``tol`` with orthonormal factors (10); ``trim``: without negligible trailing coefficients."""
+    """Truncate to ``tol`` with orthonormal factors (10); ``trim`` drops negligible trailing coefficients."""
     core_on_host, columns, exponent = balanced(*on_host(core, factors, label))
     small, bases = orthogonal(core_on_host, columns)
     if trim:
@@ -141,7 +141,7 @@ def rounded(core: Any, factors: Sequence[Any], tol: float, label: str, *, trim: 
 
 
 def envelopes(core: Any, bases: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Norms of the slices of coefficients along every axis; the factors are orthonormal."""
+    """Norms of the slices of coefficients along each axis, for orthonormal factors."""
     if isinstance(core, TensorTrain):
         unfoldings = [np.moveaxis(G, 1, 0).reshape(G.shape[1], -1) for G in train.centres(core.cores)]
     else:
@@ -151,7 +151,7 @@ def envelopes(core: Any, bases: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _needed(norms: np.ndarray, tol: float) -> int:
-    """The number of coefficients that are not negligible, plus those that ``error_estimate`` reads."""
+    """Number of coefficients that are not negligible, plus those that ``error_estimate`` uses."""
     left = np.cumsum(norms[::-1] ** 2)[::-1]
     m = max(1, int((left > tol * tol * left[0]).sum()))
     return min(len(norms), m + max(2, m // 7 + 1))
@@ -188,7 +188,7 @@ def constant(value: float, core: Any, factors: Sequence[Any]) -> Parts:
 
 
 def added(core: Any, factors: Sequence[Any], other: Any, others: Sequence[Any]) -> Parts:
-    """The sum: a block-diagonal core and concatenated columns; the shorter of two factors is padded with zeros."""
+    """Add two tensors: a block-diagonal core and concatenated columns. The shorter of two factors is padded with zeros."""
     if isinstance(core, TensorTrain):
         total = train.added(core, other, padded)
     else:
@@ -205,7 +205,7 @@ def added(core: Any, factors: Sequence[Any], other: Any, others: Sequence[Any]) 
 
 
 def multiplied(core: Any, factors: Sequence[Any], other: Any, others: Sequence[Any], label: str) -> Parts:
-    """The product of two functions (12): by all values if these are fewer than the products of ranks, otherwise column by column."""
+    """Multiply two functions (12): on the full grid if it has fewer values than the products of ranks, otherwise column by column."""
     values = [[coeffs2vals(padded(A, 0, 0, U.shape[0] + W.shape[0] - 1 - A.shape[0]), 0) for A in (U, W)] for U, W in zip(factors, others)]
     graph, chained = wants_gradient(core, *factors, other, *others), isinstance(core, TensorTrain)
     exact = EXACT[_arrays.dtype_name(factors[0])]
@@ -225,7 +225,7 @@ def multiplied(core: Any, factors: Sequence[Any], other: Any, others: Sequence[A
 
 
 def permuted(core: Any, factors: Sequence[Any], order: Sequence[int], label: str) -> Parts:
-    """The function with its axes in another order."""
+    """Return the function with permuted axes."""
     if isinstance(core, TensorTrain):
         small, columns, exponent = balanced(*on_host(core, factors, label))
         small, bases = orthogonal(small, columns)
@@ -246,7 +246,7 @@ def derivative(U: Any) -> Any:
 def antiderivative(U: Any) -> Any:
     """Coefficients (n + 1, r) of the integrals from -1 of factor functions (14)."""
     n = U.shape[0]
-    lower = U + like(np.eye(n, 1), U) * U[:1]  # c_0 counts twice
+    lower = U + like(np.eye(n, 1), U) * U[:1]  # the first coefficient counts twice
     upper = padded(U, 0, 0, 2)[2 : n + 2]
     k = np.arange(1, n + 1)[:, None]
     rest = (lower - upper) * like(1 / (2.0 * k), U)
@@ -271,13 +271,13 @@ def _clenshaw_curtis(n: int) -> np.ndarray:
 
 
 def on_clenshaw_curtis(U: Any) -> Any:
-    """Factor functions at 2n - 1 points, times the roots of the weights: products of two rows sum up to integrals over [-1, 1]."""
+    """Factor functions at 2n - 1 points times the square roots of the weights, so that sums of products are integrals over [-1, 1]."""
     n = 2 * U.shape[0] - 1
     return like(np.sqrt(_clenshaw_curtis(n))[:, None], U) * coeffs2vals(padded(U, 0, 0, n - U.shape[0]), 0)
 
 
 def contracted(core: Any, factors: Sequence[Any], weights: dict[int, np.ndarray]) -> Parts:
-    """The tensor without the axes in ``weights``, whose coefficients are summed with weights (n,)."""
+    """Sum the coefficients of the axes in ``weights`` with weights (n,), and remove these axes."""
     for k, w in weights.items():
         core = mode_multiplied(core, like(w[None], factors[k]) @ factors[k], k)
     if isinstance(core, TensorTrain):
@@ -288,7 +288,7 @@ def contracted(core: Any, factors: Sequence[Any], weights: dict[int, np.ndarray]
 
 
 def norm(core: Any, factors: Sequence[Any]) -> Any:
-    """The L2 norm over [-1, 1]^d by the Clenshaw-Curtis rule, which is exact for it (15)."""
+    """L2 norm over [-1, 1]^d by the Clenshaw-Curtis rule, which is exact here (15)."""
     if not wants_gradient(core, *factors):
         core, factors, exponent = balanced(*on_host(core, factors, "cheb.ChebTucker.norm"))
         rows = [on_clenshaw_curtis(U) for U in factors]

@@ -18,16 +18,16 @@ _AXIS = dict.fromkeys(("axes", "dim", "dims"), "use axis")
 
 
 class Calculus(TensorParts):
-    """Methods of ``ChebTucker`` that compute new tensors or numbers; nothing changes in place."""
+    """Methods of ``ChebTucker`` that return new tensors or numbers."""
 
     __slots__ = ()
-    __array_ufunc__ = None  # makes ``numpy_number * ct`` call our methods
+    __array_ufunc__ = None  # makes ``numpy_number * ct`` call the methods of this class
 
     @_arguments.keywords("cheb.ChebTucker.diff", **_AXIS, **dict.fromkeys(("order", "n", "degree"), "use m"))
     def diff(self, axis: int, m: int = 1) -> Self:
-        """Return the m-th derivative along an axis, with m coefficients fewer there, at least one (13).
+        """Return the m-th derivative along an axis, with m coefficients fewer there, but at least one (13).
 
-        A negative axis counts from the end. Differentiable in core and factors. The factors of the result are not orthonormal. Every
+        A negative axis counts from the end. Differentiable in core and factors. The factors of the result are not orthonormal. Each
         derivative loses about a factor n^2 of accuracy at the ends of the domain.
 
         Examples
@@ -50,8 +50,8 @@ class Calculus(TensorParts):
     def integrate(self, axis: int | Sequence[int] | None = None) -> Any:
         """Integrate over some axes, or over all of them by default (14).
 
-        ``axis`` is an int or a sequence or array of ints; a negative one counts from the end. Returns a ``ChebTucker`` of the other axes,
-        or a float (of PyTorch tensors, a tensor without axes) over all of them. Differentiable in core and factors.
+        ``axis`` is an int, or a sequence or array of ints; a negative one counts from the end. Returns a ``ChebTucker`` of the other axes.
+        The integral over all axes is a float, or for PyTorch tensors a 0-d tensor. Differentiable in core and factors.
 
         Examples
         --------
@@ -77,10 +77,10 @@ class Calculus(TensorParts):
         return type(self)(core, factors, domain=tuple(pair for k, pair in enumerate(pairs) if k not in weights))
 
     def norm(self) -> Any:
-        """Return the L2 norm over the domain, a float, or for tensors that require a gradient a tensor without axes (15).
+        """Return the L2 norm over the domain, a float, or a 0-d tensor if the tensors require a gradient (15).
 
-        Accurate to a few eps of the largest term. With a gradient the norm is the root of a sum that may cancel, accurate to 1e-8 of its
-        terms, without a derivative at 0.
+        Accurate to a few eps of the largest term. With a gradient the norm is the square root of a sum that may cancel: accurate to 1e-8 of
+        its terms, and not differentiable at 0.
         """
         widths = np.subtract(self._domain[1::2], self._domain[::2])
         return algebra.norm(self.core, self.factors) * float(np.prod(np.sqrt(widths / 2)))
@@ -89,8 +89,8 @@ class Calculus(TensorParts):
     def round(self, tol: float) -> Self:
         """Compress to ``tol``, relative in the Frobenius norm of the coefficients, with orthonormal factors (10).
 
-        Ranks become those of ``qf.cheb.tucker``; n stays. A tol below 4 eps of float64 is raised to that, with a warning. Truncation has no
-        gradient: NotImplementedError for a tensor that requires one.
+        Ranks are those of ``qf.cheb.tucker``; n does not change. A tol below 4 eps of float64 is raised to that value, with a warning.
+        Truncation has no gradient: tensors that require one raise NotImplementedError.
         """
         label = "cheb.ChebTucker.round"
         tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label, 4)
@@ -100,18 +100,18 @@ class Calculus(TensorParts):
     def error_estimate(self) -> float:
         """The norm of the last coefficients of all axes (an eighth of each, at least two), relative to the norm of all (11).
 
-        About the error of the interpolation if coefficients decay steadily, more if they decay fast; large for a polynomial of the
-        highest degree that n admits, although that is exact. Truncation errors are not included. For the result of ``from_function``
-        it is at least the largest error at the points of its test, relative to the largest |f|; for that of ``fit``, the held-out error.
+        About the interpolation error if coefficients decay steadily, and larger than that if they decay fast. It is large for a polynomial
+        of degree n - 1, although that is exact. Truncation errors are not included. For the result of ``from_function`` it is at least the
+        largest error at the test points, relative to the largest |f|; for that of ``fit`` it is the held-out error.
         """
         if self._measured is not None:
             return self._measured
         return algebra.error_estimate(*algebra.on_host(self.core, self.factors, "cheb.ChebTucker.error_estimate", differentiable=True))
 
     def __add__(self, other: Any) -> Any:
-        """The sum with a number or a tensor on the same domain, rounded to 1e-14 (float32: 5e-7) of its norm.
+        """Add a number or a tensor on the same domain, and round to 1e-14 (float32: 5e-7) of the norm.
 
-        The result has the larger n. Tensors that require a gradient keep it, and all their ranks.
+        The result has the larger n. Sums of tensors that require a gradient are differentiable and not rounded: their ranks add up.
         """
         if _arguments.is_number(other):
             value = _arguments.number(other, "cheb.ChebTucker", "a number that is added", negative=True)
@@ -142,10 +142,10 @@ class Calculus(TensorParts):
         return -self + other
 
     def __mul__(self, other: Any) -> Any:
-        """The product with a number or a function: n_1 + n_2 - 1 coefficients per axis, rounded to 1e-14 (float32: 5e-7).
+        """Multiply by a number or a function: n_1 + n_2 - 1 coefficients per axis, rounded to 1e-14 (float32: 5e-7).
 
-        Functions are multiplied by their values on the whole grid, or with all products of ranks if these are fewer numbers (12). Tensors
-        that require a gradient keep it, and those ranks.
+        Functions are multiplied on the full grid, or with all products of ranks if these are fewer (12). Products of tensors that require a
+        gradient are differentiable and not rounded: their ranks multiply.
         """
         if _arguments.is_number(other):
             return self._with(self.core * _arguments.number(other, "cheb.ChebTucker", "a factor", negative=True), self.factors)
@@ -158,7 +158,7 @@ class Calculus(TensorParts):
         return self * other
 
     def __pow__(self, power: float) -> Any:
-        """A power: rounded products if it is an integer of at least 0, otherwise resampled to 1e-10; of negative values that is NaN."""
+        """Raise to a power: by rounded products for nonnegative integers, otherwise resampled to 1e-10, with NaN for negative values."""
         if not _arguments.is_number(power):
             return NotImplemented
         if power < 0 or power != int(power):
@@ -169,7 +169,7 @@ class Calculus(TensorParts):
         return self if n == 1 else self * 0 + 1 if half is None else half * half * self if n % 2 else half * half
 
     def __truediv__(self, other: Any) -> Any:
-        """The quotient by a number other than 0, or by a function without zeros in the domain, resampled to 1e-10."""
+        """Divide by a nonzero number, or by a function without zeros in the domain, resampled to 1e-10."""
         if isinstance(other, Calculus):
             _check_pair(self, other)
             return self.compose(_divided, other)
@@ -186,7 +186,7 @@ class Calculus(TensorParts):
         return self.compose(lambda f: _divided(numerator, f))
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Move or convert core and factors as ``torch.Tensor.to``; NumPy arrays become tensors, and a graph is kept."""
+        """Move or convert core and factors as ``torch.Tensor.to``. NumPy arrays become tensors; the graph is kept."""
         import torch
 
         if args and isinstance(args[0], (str, ModuleType)) and getattr(args[0], "__name__", args[0]) in ("torch", "numpy"):
@@ -199,19 +199,19 @@ class Calculus(TensorParts):
         return self._with(core, list(map(moved, self.factors)))
 
     def _on_host(self, label: str, differentiable: bool = False) -> Self:
-        """The same tensor of float64 NumPy arrays."""
+        """Return the same tensor with float64 NumPy arrays."""
         core, factors = algebra.on_host(self.core, self.factors, label, differentiable)
         if isinstance(core, TensorTrain):
             return self._with(TensorTrain([G.astype(np.float64) for G in core.cores]), [U.astype(np.float64) for U in factors])
         return self._with(core.astype(np.float64), [U.astype(np.float64) for U in factors])
 
     def _with(self, core: Any, factors: Sequence[Any]) -> Self:
-        """A tensor of other parts on the same domain."""
+        """Return a tensor with this core and these factors on the same domain."""
         return type(self)(core, list(factors), domain=self._domain)
 
 
 def _divided(numerator: Any, denominator: np.ndarray) -> np.ndarray:
-    """The quotient, without a warning where it is infinite: that is an error of the composition."""
+    """Divide without a warning for infinite values, which ``compose`` reports as errors."""
     with np.errstate(divide="ignore", invalid="ignore"):
         quotient: np.ndarray = numerator / denominator
     return quotient

@@ -1,4 +1,4 @@
-"""Sparse polynomial chaos: functions of many independent random inputs from few samples."""
+"""Sparse polynomial chaos: functions of many independent random inputs, fitted to few samples."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ _HINTS = {
 }
 
 
-PREFERRED = 0.5  # times the error of the sparse fit: below, the train is taken
-CERTAIN = 1e-8  # error at which the sparse regression need not be finished
+PREFERRED = 0.5  # a train is used if its error is below this factor times that of the sparse fit
+CERTAIN = 1e-8  # error of a train below which the sparse regression is not continued
 
 
 class PolynomialChaos:
     """A polynomial chaos: a surrogate of a costly function, with its statistics.
 
-    A sum of few products of polynomials that are orthonormal to the inputs, f(x) = sum_j coefficients[j] prod_k p_(degrees[j, k])(x_k), or
-    a tensor train of coefficients, whichever predicts better what the fit has not seen. ``fit`` makes one from samples, ``from_function``
-    from as many calls as it is allowed. If a smooth function can be called thousands of times, ``ChebTucker.from_function`` meets a
-    tolerance.
+    A sum of few products of polynomials that are orthonormal for the inputs, f(x) = sum_j coefficients[j] prod_k p_(degrees[j, k])(x_k), or
+    a tensor train of coefficients, whichever has the smaller cross-validation error. ``fit`` builds one from samples, ``from_function``
+    from a fixed number of calls. For a smooth function that can be called thousands of times use ``ChebTucker.from_function``, which meets
+    a tolerance.
 
     Attributes
     ----------
-    degrees : (K, d) int, read-only, or None of a tensor train
-    coefficients : (K,) float64, read-only, or a TensorTrain over the degrees of every input
+    degrees : (K, d) int, read-only, or None for a tensor train
+    coefficients : (K,) float64, read-only, or a TensorTrain over the degrees of the inputs
     bases : tuple of orthopoly.Basis, one per input
     inputs : tuple of the distributions
     error_estimate : float
-        The root mean square of the errors at samples of fits to nine tenths of the others, relative to their standard deviation.
+        Root mean square of the cross-validation errors, relative to the standard deviation of the samples.
     n_evaluations : int
-        Samples of the fit.
+        Number of samples of the fit.
 
     Examples
     --------
@@ -87,21 +87,22 @@ class PolynomialChaos:
         Parameters
         ----------
         X : (P, d)
-            Points drawn from the distributions, or spread like them.
+            Points drawn from the distributions, or distributed like them.
         y : (P,)
             Values of f there.
         distributions : one per input, optional
-            (lo, hi) for a uniform one, a frozen continuous distribution of ``scipy.stats``, or samples (N,). By default uniform on the
-            bounding box of X.
+            (lo, hi) for a uniform distribution, a frozen continuous distribution of ``scipy.stats``, or samples (N,). By default uniform on
+            the bounding box of X.
 
         Notes
         -----
-        Total degrees and hyperbolic crosses with exponents 0.75 and 0.5, from small to large, with up to 3000 terms each. In each of them
-        terms are chosen one after another by orthogonal least squares, as many as cross-validation with ten folds asks for, in which the
-        choice is part of the fit. The basis with the least error wins. Some seconds: 1e10 flops, 4e10 from 1000 samples on.
+        The bases are total degrees and hyperbolic crosses with exponents 0.75 and 0.5, from small to large, with up to 3000 terms each. In
+        each basis terms are chosen one after another by orthogonal least squares. Their number minimizes the error of cross-validation with
+        ten folds, in which the choice is part of the fit. The basis with the least error is used. A fit takes some seconds: 1e10 flops,
+        4e10 from 1000 samples on.
 
-        Of three inputs or more, tensor trains of ranks 1, 2, .. start from the sparse fit, and are improved by regularised Gauss-Newton
-        steps as long as their leave-one-out error falls. The best one is taken if its error is less than half that of the sparse fit:
+        For three or more inputs, tensor trains of ranks 1, 2, ... start from the sparse fit and are improved by regularised Gauss-Newton
+        steps while their leave-one-out error decreases. The best train is used if its error is less than half that of the sparse fit:
         products of many inputs are a train of low rank, but have very many terms.
 
         Blatman and Sudret, J. Comput. Phys. 230 (2011) 2345; Luthen, Marelli and Sudret, SIAM/ASA J. Uncertainty Quantification 9 (2021)
@@ -134,11 +135,11 @@ class PolynomialChaos:
         checkpoint: str | os.PathLike[str] | None = None,
         progress: bool | Callable[[int, float], Any] | None = None,
     ) -> Self:
-        """Call f at ``max_evaluations`` points of ``points``, and ``fit``.
+        """Evaluate f at ``max_evaluations`` points of ``points``, and ``fit``.
 
-        f takes d arrays (P,) of coordinates and returns (P,) real numbers, or a tuple or list of such arrays, one per output: then a list
-        of results. ``executor``, ``checkpoint`` and ``progress`` as for ``ChebTucker.from_function``; with one of the first two f gets
-        numbers, one point at a time, and more evaluations with the same checkpoint are more points, not additional ones.
+        f takes d arrays (P,) of coordinates and returns real numbers (P,), or a tuple or list of such arrays, one per output; then the
+        result is a list. ``executor``, ``checkpoint`` and ``progress`` as for ``ChebTucker.from_function``. With one of the first two f is
+        called with numbers, one point at a time. A larger ``max_evaluations`` with the same checkpoint uses a new set of points.
         """
         label = "cheb.PolynomialChaos.from_function"
         inputs = distributions_of(distributions, None, label)
@@ -151,7 +152,7 @@ class PolynomialChaos:
     @staticmethod
     @_arguments.keywords("cheb.PolynomialChaos.points", missing="expected points(distributions, count)", **_HINTS)
     def points(distributions: Sequence[Any], count: int) -> np.ndarray:
-        """Return points (count, d) for ``fit``: a Latin hypercube of low discrepancy in the quantiles of the inputs, always the same.
+        """Return points (count, d) for ``fit``: a fixed Latin hypercube of low discrepancy in the quantiles of the inputs.
 
         Examples
         --------
@@ -180,12 +181,12 @@ class PolynomialChaos:
         return cls(degrees, coefficients, bases, inputs, error, y.size)
 
     def __call__(self, *X: Any) -> Any:
-        """Evaluate at points X (P, d) -> (P,), at one point (d,), or at d coordinates, numbers or arrays that broadcast."""
+        """Evaluate at points X (P, d) -> (P,), at one point (d,), or at d coordinates: numbers or arrays that broadcast."""
         x, shape = self._points(X, "cheb.PolynomialChaos")
         return shaped(self._values([basis(column) for basis, column in zip(self.bases, x.T)]), shape)
 
     def value_and_grad(self, *X: Any) -> tuple[Any, Any]:
-        """Evaluate f and its gradient (P, d); points as for a call.
+        """Evaluate f and its gradient (P, d) at points as in ``__call__``.
 
         Examples
         --------
@@ -212,11 +213,11 @@ class PolynomialChaos:
         return float(self.coefficients[~self.degrees.any(axis=1)].sum())
 
     def var(self) -> float:
-        """Return the variance: the sum of the squares of all coefficients but that of the constant."""
+        """Return the variance: the sum of the squares of all coefficients except that of the constant."""
         return self._sums()[0]
 
     def sobol(self, order: Order | None = None) -> Any:
-        """Return Sobol indices as ``ChebTucker.sobol``: order 1, 2 or "total", by default the pair of 1 and "total"."""
+        """Return Sobol indices as ``ChebTucker.sobol``: order 1, 2 or "total", by default the pair (1, "total")."""
         return sobol_indices(*self._sums(), order, "cheb.PolynomialChaos.sobol")
 
     def sample_output(self, size: int, *, rng: int | np.random.Generator | None = None) -> np.ndarray:
@@ -244,7 +245,7 @@ class PolynomialChaos:
         return x.reshape(-1, d), x.shape[:-1]
 
     def _values(self, tables: Sequence[np.ndarray]) -> np.ndarray:
-        """Values (P,) from the polynomials of every input (P, degree + 1)."""
+        """Values (P,) from the polynomials (P, degree + 1) of each input."""
         if isinstance(self.coefficients, TensorTrain):
             return self.coefficients.values(self._cut(tables))  # type: ignore[no-any-return]
         values: np.ndarray = regression.products(tables, self.degrees) @ self.coefficients
@@ -271,7 +272,7 @@ def _samples(X: Any, y: Any, label: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def points_of(inputs: Sequence[Distribution], count: int) -> np.ndarray:
-    """Points (count, d) of a Latin hypercube of low discrepancy, always the same, in the quantiles of the inputs."""
+    """Points (count, d) of a fixed Latin hypercube of low discrepancy in the quantiles of the inputs."""
     from scipy.stats import qmc
 
     u = qmc.LatinHypercube(len(inputs), seed=0, optimization="random-cd").random(count)

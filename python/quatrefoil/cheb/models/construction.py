@@ -27,10 +27,10 @@ from .function import MAX_CACHED, MAX_VALUES, Function, NotResolved, arguments_o
 from .parts import TensorParts
 
 DEFAULT_TOL = 1e-10
-FEW = 60  # times the variables: up to so many values a tensor train is fitted to samples
-CHAINED_LEVELS = [1e-2, *0.1 ** np.arange(4.0, 17.0)]  # tolerances that trains of a number of values meet one after another
+FEW = 60  # values per variable, up to which a tensor train is fitted to samples
+CHAINED_LEVELS = [1e-2, *0.1 ** np.arange(4.0, 17.0)]  # successive tolerances of trains with ``max_evaluations``
 
-# the arguments of these methods: checked like those of any call, never run
+# describes the arguments, to check them like those of ops; never called
 _WEIGHTS = Arg("weights", "R")
 _CANONICAL = Op(__name__, "ChebTucker.from_cp", (_WEIGHTS, Arg("factors", "n_ R", sequence=True)), (_WEIGHTS,), differentiable=False)
 
@@ -44,8 +44,8 @@ HINTS = {
 
 
 class Construction(TensorParts):
-    """Class methods of ``ChebTucker``, with orthonormal factors. Results scale with the units of data and axes; a core that its dtype does
-    not hold is a ValueError."""
+    """Class methods that build a ``ChebTucker`` with orthonormal factors. Results scale with the units of data and axes. Raise ValueError
+    if the core exceeds the range of its dtype."""
 
     __slots__ = ()
 
@@ -69,59 +69,60 @@ class Construction(TensorParts):
         checkpoint: str | os.PathLike[str] | None = None,
         progress: bool | Callable[[int, float], Any] | None = None,
     ) -> Self:
-        """Interpolate f and compress it to ``tol``, on a given grid or adaptively along fibres.
+        """Interpolate f on a fixed grid, or adaptively along fibres, and compress the result to ``tol``.
 
         Parameters
         ----------
         f : callable
             f(x, y, z) takes d arrays (P,) of coordinates and returns real, finite numbers (P,), or a tuple or list of such arrays, one per
-            output. It may overwrite its arguments and results. For a function of numbers pass ``np.vectorize(f)``, for one of points (P, d)
-            ``lambda x, y, z: f(np.stack([x, y, z], -1))``.
+            output. It may overwrite its arguments and results. For a function of scalars pass ``np.vectorize(f)``, for a function of points
+            (P, d) ``lambda x, y, z: f(np.stack([x, y, z], -1))``.
         domain : one pair (lo, hi) per axis
-            [(0, 1), (2, 3)] is 0 to 1 in x and 2 to 3 in y, not two corners. A single pair applies to every axis: as many as n has entries,
-            or f arguments without a default.
+            [(0, 1), (2, 3)] is 0 to 1 in x and 2 to 3 in y, not two corners. A single pair applies to all axes; their number is that of the
+            entries of n, or of the arguments of f without a default.
         n : int, or one per axis, optional
-            Points per axis. By default chosen by the algorithm, up to 65537, without negligible trailing coefficients.
+            Points per axis. By default chosen adaptively, up to 65537; negligible trailing coefficients are dropped.
         tol : float
-            Relative, in the Frobenius norm of the coefficients. Below 4 eps of float64 it is raised to that, with a warning.
+            Relative, in the Frobenius norm of the coefficients. A tol below 4 eps of float64 is raised to that value, with a warning.
         method : "tucker" or "tt"
-            "tt": the core is a tensor train, of a few thousand numbers where an array of seven to twenty axes would have millions. The
+            With "tt" the core is a tensor train, with a few thousand values where an array of seven to twenty axes would have millions. The
             order of the axes matters: put those that interact next to each other.
         max_evaluations : int, optional
-            Points at which f may be evaluated, without n. Tolerances of 0.1, 0.01, ... down to ``tol`` are met one after another until they
-            are spent, each with the values of those before, and the last result is returned; its ``error_estimate`` says what was reached.
-            For very few calls see ``PolynomialChaos``, or take ``method="tt"``: up to 60 per variable are random points, to which a train
-            is fitted as by ``fit``.
+            Maximum number of evaluations of f, without n. Tolerances 0.1, 0.01, ..., ``tol`` are met one after another, each with all
+            earlier values, until the evaluations are used up. The last result is returned; its ``error_estimate`` is the accuracy reached.
+            For very few calls use ``PolynomialChaos``, or ``method="tt"``: up to 60 evaluations per variable are at random points, to which
+            a train is fitted as in ``fit``.
         executor : concurrent.futures.Executor, optional
-            Where f runs, or any other object with ``submit(f, *arguments)``. f gets one point at a time, d numbers, and returns a number,
-            or a tuple of them. Processes need a function that can be pickled: one at the top of a module.
+            Runs f; any object with ``submit(f, *arguments)``. f is called with one point at a time, d numbers, and returns a number or a
+            tuple of numbers. Processes need a function that can be pickled, defined at the top level of a module.
         checkpoint : path, optional
-            A text file to which every value is appended at once, a line ``x0,x1,..,f`` per point. If a call fails or the program is
-            stopped, the same call goes on where it ended. f gets numbers, as with an executor.
+            Text file to which each value is appended immediately, a line ``x0,x1,..,f`` per point. After an error or an interruption the
+            same call continues where it stopped. f is called with numbers, as with an executor.
         progress : True or a callable, optional
-            Called as progress(values of f so far, largest error in the last test relative to the largest |f|, infinite before it). True
-            prints a line per second to stderr.
+            Called as progress(number of evaluations of f, largest error in the last test relative to the largest |f|). The error is
+            infinite before the first test. True prints a line per second to stderr.
 
         Returns
         -------
         ChebTucker, or a list of them if f returns a tuple or list
-            ``.n_evaluations`` is the number of points at which f was evaluated; ``.error_estimate`` is the largest error at the points of
-            the test, relative to the largest |f|, or the decay of the coefficients if that is larger.
+            ``.n_evaluations`` is the number of points at which f was evaluated. ``.error_estimate`` is the largest error at the test points
+            relative to the largest |f|, or the decay of the coefficients if that is larger.
 
         Raises
         ------
         ValueError
-            Without n: f is not resolved, because it is not smooth, or needs more than 2^25 values, or ``max_evaluations`` for a tol of 0.1.
+            Without n: f is not resolved, because it is not smooth, needs more than 2^25 values, or needs more than ``max_evaluations`` even
+            for a tol of 0.1.
 
         Notes
         -----
-        With n: prod(n) values, and 30 at random points; a RuntimeWarning if the error there exceeds 10 tol of the largest |f|.
+        With n: prod(n) values, and 30 at random points. Warns if the error there exceeds 10 tol times the largest |f|.
 
-        Without n (6)-(9): random fibres along each axis, as long as tol asks for, until the others span two of them: n_k (r_k + 2) values
-        per axis, and prod(r) for the core; or prod(n), the whole grid, if that is less or fibres have taken as many. The largest
-        error at up to 132 points, corners among them, must be within tol of the largest |f|, otherwise fibres through the worst points are
-        added. So a kink takes many points, or is not resolved. Random points are always the same. A narrow peak between all of them is
-        missed. Computed in float64. Memory: a few times the values evaluated together; for one variable, those of its points.
+        Without n (6)-(9): random fibres along each axis, each with as many points as tol requires, are added until two of them are spanned
+        by the others. This takes n_k (r_k + 2) values per axis, and prod(r) for the core, or prod(n) on the full grid if that is less. The
+        largest error at up to 132 points, including corners, must be at most tol times the largest |f|; otherwise fibres through the worst
+        points are added. So a kink takes many points, or is not resolved. The random points are always the same. A narrow peak between all
+        of them is missed. Computed in float64. Memory is a few times the values evaluated together.
 
         Dolgov, Kressner and Strossner, SIAM J. Sci. Comput. 43 (2021) A2190.
 
@@ -180,9 +181,9 @@ class Construction(TensorParts):
     @staticmethod
     @_arguments.keywords("cheb.ChebTucker.points", missing="expected points(n, domain)", **HINTS)
     def points(n: int | Sequence[int], domain: Domain = UNIT) -> np.ndarray:
-        """Return the grid (n_1, ..., n_d, d) on which ``from_values`` takes values, for a function that runs elsewhere.
+        """Return the grid (n_1, ..., n_d, d) of ``from_values``, for a function that runs elsewhere.
 
-        n and domain as for ``from_function``. The points in a row: ``X.reshape(-1, d)``.
+        n and domain as for ``from_function``. ``X.reshape(-1, d)`` is a list of the points.
 
         Examples
         --------
@@ -206,8 +207,8 @@ class Construction(TensorParts):
     def from_values(cls, V: ArrayLike, domain: Domain = UNIT, *, tol: float | None = None) -> Self:
         """Compress values V (n_1, ..., n_d) on the grid of Chebyshev points ``chebpts(V.shape, domain)`` to ``tol`` (1).
 
-        By default tol is 1e-10, or 4 eps of the dtype if that is more. NaN or infinity is a ValueError with the index; on a device the
-        whole result is NaN. Truncation has no gradient: NotImplementedError for a tensor that requires one.
+        By default tol is 1e-10, or 4 eps of the dtype if that is more. NaN or infinity raises a ValueError with the index; on a device the
+        whole result is NaN. Truncation has no gradient: tensors that require one raise NotImplementedError.
         """
         label = "cheb.ChebTucker.from_values"
         V, host = _full(V, label, "V")
@@ -217,7 +218,7 @@ class Construction(TensorParts):
     @classmethod
     @_arguments.keywords("cheb.ChebTucker.from_coeffs", **HINTS)
     def from_coeffs(cls, C: ArrayLike, domain: Domain = UNIT, *, tol: float | None = None) -> Self:
-        """Compress dense Chebyshev coefficients C (n_1, ..., n_d) to ``tol`` (1); otherwise as ``from_values``."""
+        """Compress dense Chebyshev coefficients C (n_1, ..., n_d) to ``tol`` (1), otherwise like ``from_values``."""
         label = "cheb.ChebTucker.from_coeffs"
         C, host = _full(C, label, "C")
         return cls._compressed(C, flat_domain(domain, host.ndim, label), tolerance_of(tol, C, label), 0, label)
@@ -239,20 +240,20 @@ class Construction(TensorParts):
         ----------
         weights : (R,)
         factors : d arrays (n_k, R)
-            Chebyshev coefficients of the functions, one function per column; with ``grid`` their values there. All numbers are finite, or
-            a ValueError names the index.
+            Chebyshev coefficients of the functions, one function per column, or with ``grid`` their values on it. NaN or infinity raises a
+            ValueError with the index.
         domain, tol
             As for ``from_coeffs``.
         grid : d arrays (n_k,), optional
-            Increasing sample points, at least two: not-a-knot cubic splines interpolate them, extended to the ends of the domain.
+            Increasing sample points, at least two, interpolated by not-a-knot cubic splines, which are extended to the ends of the domain.
         n : int, or one per axis, optional
-            With ``grid``: the number of Chebyshev points at which the splines are evaluated; by default that of samples.
+            With ``grid``: number of Chebyshev points at which the splines are evaluated, by default the number of samples.
 
         Notes
         -----
-        Ranks are those of the sum's own Tucker decomposition, whatever the scale and number of its columns. About
-        2 n R min(n, R) d + 2 R r^d flops, memory of n R numbers, in float64 on the host: arrays on a device are read back, and the result
-        is moved there. The spline's error, of fourth order, is not in ``tol``. Truncation has no gradient.
+        Ranks are those of the Tucker decomposition of the sum and do not depend on the scale and number of its columns. The method takes
+        about 2 n R min(n, R) d + 2 R r^d flops and n R values of memory, in float64 on the host: arrays on a device are read back, and the
+        result is moved there. ``tol`` does not include the error of the splines, which is of fourth order. Truncation has no gradient.
 
         Examples
         --------
@@ -290,16 +291,16 @@ class Construction(TensorParts):
 
     @classmethod
     def _interpolated(cls, V: Any, host: Any, flat: Sequence[float], tol: float, label: str) -> Self:
-        """The tensor of values V; ``host``: V as a NumPy array if it is on the host."""
+        """Return the tensor of values V; ``host``: V as a NumPy array if it is on the host."""
         exponent = 0
-        if isinstance(host, np.ndarray):  # so that sums of values near the largest number do not overflow
+        if isinstance(host, np.ndarray):  # so that sums of very large values do not overflow
             small, exponent = algebra.unit(host)
             V = algebra.like(small, V)
         return cls._compressed(vals2coeffs(V), flat, tol, exponent, label)
 
     @classmethod
     def _compressed(cls, C: Any, flat: Sequence[float], tol: float, exponent: int, label: str) -> Self:
-        """The tensor of coefficients C 2^exponent."""
+        """Return the tensor of coefficients C 2^exponent."""
         core, factors = tucker(C, tol=tol)
         if exponent:
             core = algebra.restored(core, exponent, core, label)
@@ -307,7 +308,7 @@ class Construction(TensorParts):
 
 
 def _adaptive(f: Function, tol: float, most: int | None, chained: bool) -> tuple[sampling.Tensors, np.ndarray]:
-    """Tensors to ``tol``, or to the least of decreasing tolerances that ``most`` values admit, and their errors."""
+    """Tensors to ``tol``, or to the smallest tolerance that ``most`` values allow, and their errors."""
     if chained and most is not None and most <= FEW * f.d:
         return _sampled_train(f, points_of(distributions_of(list(zip(f.domain[::2], f.domain[1::2])), f.d, f.label), most), tol)
     levels = [tol]
@@ -338,7 +339,7 @@ def _sampled_train(f: Function, X: np.ndarray, tol: float) -> tuple[sampling.Ten
 
 
 def _full(value: Any, label: str, name: str) -> tuple[Any, Any]:
-    """A full tensor, and the same as a NumPy array if it is on the host."""
+    """Return a full tensor, and the same as a NumPy array if it is on the host."""
     array = _arguments.points_like(value, label, name)
     host = _arguments.host_or_device_numbers(array, label, name)
     if host.ndim == 0 or 0 in host.shape:
@@ -354,7 +355,7 @@ def tolerance_of(tol: float | None, array: Any, label: str, level: int = 5) -> f
 
 
 def _increasing(grid: Any, sizes: Sequence[int], label: str) -> list[np.ndarray]:
-    """Increasing sample points, one array per axis."""
+    """Check increasing sample points, one array per axis."""
     axes = sequence(grid, f"{label}: grid")
     if len(axes) != len(sizes):
         raise ValueError(f"{label}: grid has points for {len(axes)} axes, expected {len(sizes)}")

@@ -17,7 +17,7 @@ from . import algebra, leastsquares, trainfit
 from .construction import HINTS, Construction, tolerance_of
 from .train import TensorTrain
 
-# the arguments of ``fit``: checked like those of any call, never run
+# describes the arguments of ``fit``, to check them like those of ops; never called
 _SAMPLES = Op(
     __name__, "ChebTucker.fit", (Arg("X", "P d"), Arg("y", "P"), Arg("weights", "P", optional=True)), (Arg("y", "P"),), differentiable=False
 )
@@ -25,7 +25,7 @@ _FIT = {**dict.fromkeys(("sample_weight", "w", "sigma"), "use weights"), **dict.
 
 
 class Fitting(Construction):
-    """The class method of ``ChebTucker`` for samples."""
+    """Class method that fits a ``ChebTucker`` to samples."""
 
     __slots__ = ()
 
@@ -46,8 +46,8 @@ class Fitting(Construction):
 
         For hundreds of samples of a smooth function of three or more variables ``PolynomialChaos.fit`` is more accurate.
 
-        ``error_estimate`` of the result is its held-out error: the root mean square of the errors at each sample of the fit to all others,
-        relative to the standard deviation of y. At 1 the fit is no better than the mean of y.
+        ``error_estimate`` of the result is its held-out error: the root mean square of the errors at each sample of the fit to all other
+        samples, relative to the standard deviation of y. A fit with an error of 1 is no better than the mean of y.
 
         Parameters
         ----------
@@ -57,16 +57,16 @@ class Fitting(Construction):
             Samples of f there, with or without noise.
         n : int, or one per axis, optional
             Coefficients per axis. Their product, at most P, is the number of unknowns. By default the total degree with the least held-out
-            error among those with at most P / 2 unknowns, or d + 1.
+            error among those with at most max(P / 2, d + 1) unknowns.
         domain : (lo, hi), or one such pair per axis, optional
-            By default the bounding box of X. Only ``eval(X, extrapolate=True)`` evaluates the result beyond it.
+            By default the bounding box of X. Use ``eval(X, extrapolate=True)`` to evaluate the result outside.
         weights : (P,), optional
-            At least 0; 1 by default.
+            Nonnegative; 1 by default.
         tol
             As for ``from_coeffs``.
         method : "tucker" or "tt"
-            "tt": a tensor train instead of a total degree, for three or more variables, without n and weights (25). Ranks and degrees are
-            those with the least leave-one-out error, which ``error_estimate`` is. A few seconds.
+            With "tt" a tensor train instead of a total degree, for three or more variables, without n and weights (25). Ranks and degrees
+            are those with the least leave-one-out error, which is also ``error_estimate``. Takes a few seconds.
 
         Raises
         ------
@@ -76,8 +76,8 @@ class Fitting(Construction):
         Notes
         -----
         Warns if the held-out error exceeds half of the standard deviation of y, or if there are nearly as many unknowns as samples. QR in
-        blocks of points: 4 P K^2 flops for K = prod(n), memory 8 K^2 bytes and 100 MB whatever P is. Without n, K is also at most
-        sqrt(2e10 / P), 450 for 100 000 samples, and (degree + 1)^d at most 2^22. Computed in float64 on the host: arrays on a device are
+        blocks of points takes 4 P K^2 flops for K = prod(n), and 8 K^2 bytes plus 100 MB of memory for any P. Without n, K is also at most
+        sqrt(2e10 / P), 450 for 100 000 samples, and (degree + 1)^d is at most 2^22. Computed in float64 on the host: arrays on a device are
         read back, and the result is moved there. Truncation has no gradient.
 
         Examples
@@ -130,7 +130,7 @@ class Fitting(Construction):
     def _train(
         cls, points: Sequence[np.ndarray], y: np.ndarray, flat: Sequence[float], n: Any, weights: Any, tol: float, array: Any, label: str
     ) -> Self:
-        """The result of ``method="tt"``, of the kind and dtype of ``array``."""
+        """Fit with ``method="tt"``; the result has the kind and dtype of ``array``."""
         if n is not None or weights is not None:
             raise ValueError(f"{label}: got method='tt' and {'weights' if n is None else 'n'}, expected one of them")
         values, exponent = algebra.unit(y)

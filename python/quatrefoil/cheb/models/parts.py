@@ -1,4 +1,4 @@
-"""What the methods of ``ChebTucker``, spread over several classes, know of each other."""
+"""Attributes shared by the classes that ``ChebTucker`` combines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class TensorParts:
-    """Core and factors on a domain, for type checkers: ``ChebTucker`` has them."""
+    """Core and factors on a domain, declared for type checkers; ``ChebTucker`` defines them."""
 
     __slots__ = ()
 

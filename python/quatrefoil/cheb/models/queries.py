@@ -16,13 +16,13 @@ from .parts import TensorParts
 from .train import TensorTrain
 
 SEARCHED = 2**16  # values on the grid of a search for an extremum
-STARTS = 8  # of its local searches
-PIECE = 96  # coefficients of a piece of a line whose roots are eigenvalues
-SPLIT = -0.004849834917525  # where a longer line is cut: not a symmetric point, at which roots are likely (chebfun)
+STARTS = 8  # number of local searches
+PIECE = 96  # maximum number of coefficients of a piece whose roots are computed as eigenvalues
+SPLIT = -0.004849834917525  # where longer series are split: not at 0, where roots are likely (as in chebfun)
 
 
 class Extremum(NamedTuple):
-    """A smallest or largest value, and the point (d,) where f has it.
+    """A minimum or maximum: the value and the point (d,) where f attains it.
 
     Examples
     --------
@@ -37,15 +37,15 @@ class Extremum(NamedTuple):
 
 
 class Queries(TensorParts):
-    """Methods of ``ChebTucker`` that answer what a user of a function asks."""
+    """Methods of ``ChebTucker`` for slices, restrictions, antiderivatives, compositions, extrema and roots."""
 
     __slots__ = ()
 
     def at(self, coordinates: Mapping[int, float] | None = None, /, **named: float) -> Any:
-        """Fix some coordinates: a ``ChebTucker`` of the other axes, or a number if none is left.
+        """Fix some coordinates: return a ``ChebTucker`` of the other axes, or a number if none is left.
 
-        Axes by number, ``ct.at({0: 0.5, -1: 2.0})``, or by name: x, y, z of up to three axes, x0, x1, ... of any number. Differentiable in
-        core and factors.
+        Select axes by number, ``ct.at({0: 0.5, -1: 2.0})``, or by name: x, y, z for up to three axes, x0, x1, ... for any number of axes.
+        Differentiable in core and factors.
 
         Examples
         --------
@@ -78,7 +78,7 @@ class Queries(TensorParts):
     def transpose(self, axes: Sequence[int] | None = None) -> Self:
         """Permute the axes: axis k of the result is axis ``axes[k]``; by default they are reversed.
 
-        A tensor train is decomposed again, with other ranks; its gradient would be lost, which is an error.
+        A tensor train is recomputed, with different ranks; raise NotImplementedError if it requires a gradient.
 
         Examples
         --------
@@ -122,7 +122,7 @@ class Queries(TensorParts):
         return type(self)(self.core, factors, domain=tuple(pairs))
 
     def cumsum(self, axis: int) -> Self:
-        """Return the integral along an axis from the lower end of the domain, as a function, with one coefficient more there.
+        """Return the integral along an axis from the lower end of the domain, with one more coefficient there.
 
         Differentiable in core and factors.
 
@@ -139,7 +139,7 @@ class Queries(TensorParts):
         return self._with(self.core, [*self.factors[:k], U, *self.factors[k + 1 :]])
 
     def compose(self, f: Callable[..., Any], *others: Any, tol: float = 1e-10) -> Self:
-        """Resample f(self, *others), by ``from_function``; f takes and returns NumPy arrays (P,).
+        """Resample f(self, *others) by ``from_function``; f takes and returns NumPy arrays (P,).
 
         Examples
         --------
@@ -159,11 +159,11 @@ class Queries(TensorParts):
         return self.from_function(lambda *x: f(*(part(np.stack(x, axis=-1)) for part in parts)), self.domain, tol=tol, method=method)
 
     def minimize(self) -> Extremum:
-        """Return the smallest value on the domain and its place.
+        """Return the smallest value on the domain and its location.
 
-        For one variable from all roots of the derivative. Otherwise by local searches with gradients from the 8 lowest values on a tensor
-        grid of at most 65536 points, or for more than ten variables at random points: a narrower valley between them is missed. Extrema of
-        a derivative: ``ct.diff(0).minimize()``.
+        For one variable, the roots of the derivative are compared. Otherwise local searches with gradients start from the 8 lowest values
+        on a tensor grid of at most 65536 points, or at random points for more than ten variables; a narrow valley between the points is
+        missed. For extrema of a derivative use ``ct.diff(0).minimize()``.
 
         Examples
         --------
@@ -176,7 +176,7 @@ class Queries(TensorParts):
         return self._extremum(1.0, "cheb.ChebTucker.minimize")
 
     def maximize(self) -> Extremum:
-        """Return the largest value on the domain and its place; as ``minimize``.
+        """Return the largest value on the domain and its location, as ``minimize``.
 
         Examples
         --------
@@ -191,7 +191,7 @@ class Queries(TensorParts):
     def roots(self) -> np.ndarray:
         """Return the real roots of a function of one variable in its domain, ascending: eigenvalues of colleague matrices.
 
-        A root of even multiplicity may be missed, or found twice. For more variables fix the others: ``ct.at(y=0.5).roots()``.
+        A root of even multiplicity may be missed or returned twice. For several variables fix the others: ``ct.at(y=0.5).roots()``.
 
         Boyd, SIAM J. Numer. Anal. 40 (2002) 1666; Good, Quart. J. Math. 12 (1961) 61.
 
@@ -222,7 +222,7 @@ class Queries(TensorParts):
 
 
 def _descended(ct: Any) -> np.ndarray:
-    """Points (P, d) of local searches from the lowest points of a tensor grid that are not next to a lower one."""
+    """Start points and results (P, d) of local searches from the lowest local minima on a tensor grid."""
     from scipy.ndimage import minimum_filter
     from scipy.optimize import minimize
 
@@ -250,7 +250,7 @@ def _descended(ct: Any) -> np.ndarray:
 
 
 def _roots(c: np.ndarray) -> np.ndarray:
-    """Real roots of sum_k c_k T_k in [-1, 1], ascending; long series are cut and resampled."""
+    """Real roots of sum_k c_k T_k in [-1, 1], ascending; long series are split and resampled."""
     from numpy.polynomial.chebyshev import chebroots
 
     largest = np.abs(c).max(initial=0.0)
@@ -260,7 +260,7 @@ def _roots(c: np.ndarray) -> np.ndarray:
     if c.size > PIECE:
         pieces = []
         for lo, hi in ((-1.0, SPLIT), (SPLIT, 1.0)):
-            n = 3 * c.size // 4 + 16  # the local degree is at most 0.71 of that
+            n = 3 * c.size // 4 + 16  # the local degree is at most 0.71 of the degree of c
             inner = _roots(vals2coeffs(polynomials(chebpts(n, (lo, hi)), c.size) @ c))
             pieces.append((lo + hi) / 2 + (hi - lo) / 2 * inner)
         both: np.ndarray = np.concatenate(pieces)
@@ -269,7 +269,7 @@ def _roots(c: np.ndarray) -> np.ndarray:
     near = np.sqrt(algebra.EPS)
     real = roots[(np.abs(roots.imag) < near) & (np.abs(roots.real) <= 1 + near)].real
     t: np.ndarray = np.clip(np.sort(real), -1, 1)
-    for _ in range(2):  # Newton's steps, which only polish
+    for _ in range(2):  # Newton steps that only refine
         slope = polynomials(t, c.size - 1) @ algebra.derivative(c[:, None])[:, 0]
         step = np.where(slope != 0, (polynomials(t, c.size) @ c) / np.where(slope != 0, slope, 1), 0)
         t = np.clip(t - np.where(np.abs(step) < 1e-6, step, 0), -1, 1)

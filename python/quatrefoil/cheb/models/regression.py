@@ -10,19 +10,19 @@ from ..multiindex import cross
 
 NORMS = (1.0, 0.75, 0.5)  # exponents of the crosses; 1 is total degree
 MAX_DEGREE = 25
-MAX_TERMS = 3000  # of a basis
-FLOPS = 1e10, 4e7, 4e10  # of all fits: at least, per sample, and at most; some seconds
-PATIENCE = 8  # larger bases without a better fit before the search ends,
-CHEAP = 0.05  # once this share of FLOPS is spent
+MAX_TERMS = 3000  # maximum size of a basis
+FLOPS = 1e10, 4e7, 4e10  # limit for all fits: minimum, per sample, maximum; some seconds
+PATIENCE = 8  # larger bases without a better fit after which the search ends,
+CHEAP = 0.05  # if more than this fraction of FLOPS is used
 BETTER = 0.99  # factor by which the error must fall
-FOLDS = 10  # of the cross-validation
-EQUAL = 1e-11  # relative errors below this are rounding
+FOLDS = 10  # folds of the cross-validation
+EQUAL = 1e-11  # relative errors below this are rounding errors
 
 
 def sparse(tables: Sequence[np.ndarray], y: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """Degrees (K, d), coefficients (K,) and the error of cross-validation, relative to the standard deviation of y.
+    """Return degrees (K, d), coefficients (K,) and the cross-validation error relative to the standard deviation of y.
 
-    tables: values (P, MAX_DEGREE + 1) of the polynomials of each input at the samples; share: of FLOPS that may be spent.
+    tables: values (P, MAX_DEGREE + 1) of the polynomials of each input at the samples; share: fraction of FLOPS that may be used.
     """
     d = len(tables)
     spread = float(y.std())
@@ -64,9 +64,10 @@ def products(tables: Sequence[np.ndarray], degrees: np.ndarray) -> np.ndarray:
 
 
 def _selected(A: np.ndarray, y: np.ndarray, preference: np.ndarray) -> tuple[np.ndarray, float, int]:
-    """Columns of A for y, of mean 0 and deviation 1, as many as cross-validation asks for; its error; and the number of all steps.
+    """Select columns of A for y, of mean 0 and deviation 1; return them, the cross-validation error and the number of all steps.
 
-    preference: factors of the columns' gains, smaller for higher degrees, because smooth functions have small coefficients there.
+    The number of columns minimizes the cross-validation error. preference: factors of the columns' gains, smaller for higher degrees,
+    because smooth functions have small coefficients there.
     """
     P = y.size
     folds = np.random.Generator(np.random.Philox(key=0)).permutation(np.arange(P) % min(FOLDS, P))
@@ -80,10 +81,10 @@ def _selected(A: np.ndarray, y: np.ndarray, preference: np.ndarray) -> tuple[np.
 
 
 def _steps(A: np.ndarray, y: np.ndarray, preference: np.ndarray, fitted: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Orthogonal least squares on the ``fitted`` rows (F, P) of F folds at once: the columns (F, steps) in the order of their choice, and
-    after each step the sum of squares (F, most) of what is left of y in the other rows, infinite from the end of a fold on.
+    """Orthogonal least squares on the ``fitted`` rows (F, P) of F folds at once. Return the columns (F, steps) in the order of their
+    choice, and the squared residuals (F, most) in the other rows after each step, infinite after the last step of a fold.
 
-    Each step takes the column whose part orthogonal to the earlier ones lowers the residual most.
+    Each step selects the column whose part orthogonal to the earlier columns reduces the residual most.
     """
     w = fitted.astype(np.float64)
     F, P = w.shape
@@ -99,7 +100,7 @@ def _steps(A: np.ndarray, y: np.ndarray, preference: np.ndarray, fitted: np.ndar
         if ended.all():
             return chosen[:, :k], missed
         q = A.T[j] - np.matmul(along[every, :k, j][:, None], Q[:, :k])[:, 0]
-        if (left[every, j] < 1e-3 * sizes[every, j]).any():  # once more, where much has cancelled
+        if (left[every, j] < 1e-3 * sizes[every, j]).any():  # orthogonalize again after cancellation
             q = q - np.matmul(np.matmul(Q[:, :k], (w * q)[:, :, None])[:, None, :, 0], Q[:, :k])[:, 0]
         q = q / np.sqrt((w * q**2).sum(axis=1))[:, None]
         Q[:, k], along[:, k] = q, (w * q) @ A

@@ -1,6 +1,6 @@
-"""A smooth function as a Tucker tensor of Chebyshev coefficients, from its values along fibres. Equation numbers: csrc/cheb/README.md.
+"""Tucker tensors of Chebyshev coefficients from values of a function along fibres. Equation numbers: csrc/cheb/README.md.
 
-A fibre is a line along an axis. A function with several outputs is sampled once for all of them, each output divided by its largest value.
+A fibre is a line along an axis. All outputs of a function are sampled together, each divided by its largest value.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ from .train import TensorTrain
 
 Tensors = list[tuple[Any, list[np.ndarray]]]
 
-START = 5  # points of a fibre, then 2n - 1: grids are nested
-MAX_POINTS = 2**16 + 1  # of a fibre
-MAX_RANK = 80  # of an axis whose whole grid would take more than MAX_VALUES, and between two axes of a train
-CHAINED = 2 * MAX_RANK  # random columns of an unfolding of a train
-PROBES = 4  # random fibres along an axis to begin with
-CORNERS = 1  # of these go through corners
-SPARE = 2  # fibres along an axis beyond those that span it
-ROUGH = 2  # of the first fibres are tested at two more points
-BOUNDS = (1, 1, 1, 1, 1, 1, 1, 2, 4, 8, 10, 10)  # times tol: the largest error in the test before compression, try after try
-TESTED = (16, 100)  # the least and the largest number of random points at which a result is tested
-MAX_CORNERS = 32  # of the domain, at which it is tested too
-CHECKED = 30  # the same on a given grid
-ALLOWED = 10  # times tol: the largest error there, relative to the largest |f|; tol itself bounds the mean square
-LEFT = 0.5  # share of tol for what the spanned fibres leave of others
-FEW = 2  # failed tests after which a third more fibres are added instead of ``SPARE``
-WORTH = 2  # times the values of fibres and core: a smaller grid is taken once a test has failed
-PATIENCE = 0.3  # share of the whole grid that fibres may take before their number is foreseen
-KEPT = 0.2  # rows of an earlier core are used if their pivots are at least this share of the largest value
-FIRST, TIGHTER, FINEST = 0.5, 0.3, 0.1  # share of tol for bases, its factor after a failed test, and the least share
-TRUNCATED = 0.1  # share of tol for a first compression of a full grid
-ROUNDING = 1e-13  # the least allowed error
+START = 5  # initial number of points of a fibre; refinement from n to 2n - 1 points nests the grids
+MAX_POINTS = 2**16 + 1  # maximum number of points of a fibre
+MAX_RANK = 80  # maximum rank of an axis if the full grid exceeds MAX_VALUES, and of a train
+CHAINED = 2 * MAX_RANK  # maximum number of random columns of an unfolding of a train
+PROBES = 4  # initial random fibres per axis
+CORNERS = 1  # how many of these pass through corners
+SPARE = 2  # fibres per axis beyond those that span it
+ROUGH = 2  # how many of the first fibres are tested at two more points
+BOUNDS = (1, 1, 1, 1, 1, 1, 1, 2, 4, 8, 10, 10)  # largest error in the test before compression, in units of tol, per try
+TESTED = (16, 100)  # minimum and maximum number of random points at which a result is tested
+MAX_CORNERS = 32  # maximum number of corners of the domain at which it is tested
+CHECKED = 30  # number of random test points for a fixed grid
+ALLOWED = 10  # largest error there relative to the largest |f|, in units of tol; tol itself bounds the mean square
+LEFT = 0.5  # fraction of tol allowed for the residual of other fibres
+FEW = 2  # failed tests after which the number of fibres grows by a third instead of ``SPARE``
+WORTH = 2  # factor of the values of fibres and core: a smaller full grid is used after a failed test
+PATIENCE = 0.3  # fraction of the full grid for fibres, above which their final number is predicted
+KEPT = 0.2  # rows of an earlier core are reused if their pivots are at least this fraction of the largest value
+FIRST, TIGHTER, FINEST = 0.5, 0.3, 0.1  # fraction of tol for bases, its factor after a failed test, and its minimum
+TRUNCATED = 0.1  # fraction of tol for the first compression of a full grid
+ROUNDING = 1e-13  # smallest allowed error
 EPS = float(np.finfo(np.float64).eps)
 
 
 def sampled(f: Function, tol: float, chained: bool = False) -> tuple[Tensors, np.ndarray]:
-    """Core and factors of every output (6)-(9), and its largest error at the points of the test; or NotResolved. ``chained``: the cores are
-    tensor trains (24)."""
+    """Return core and factors of each output (6)-(9) and its largest error at the test points, or raise NotResolved. With ``chained``
+    cores are tensor trains (24)."""
     f.begun, numbers = f.count, np.random.Generator(np.random.Philox(key=0))
     axes = [Axis(f, k) for k in range(f.d)]
     for axis in axes:
         axis.add(f.random_points(numbers, PROBES, CORNERS) if f.d > 1 else f.random_points(numbers, 1), tol, rough=True)
     X, values = np.zeros((0, f.d)), np.zeros((len(f.largest), 0))
     off, fine, corners, gridded = np.zeros(0), FIRST * tol, min(2**f.d, MAX_CORNERS), False
-    at = [np.zeros(0)] * f.d  # the rows of the core
-    tails = np.zeros((0, f.d))  # points where earlier trains err
+    at = [np.zeros(0)] * f.d  # rows of the core
+    tails = np.zeros((0, f.d))  # points with large errors of earlier trains
     for tried, bound in enumerate(BOUNDS):
         rows = None if gridded or f.d == 1 else _spanned(f, axes, fine, numbers, at, chained)
         if f.d == 1:
@@ -99,7 +99,7 @@ def sampled(f: Function, tol: float, chained: bool = False) -> tuple[Tensors, np
 def _compressed(
     f: Function, tensors: Tensors, tol: float, X: np.ndarray, values: np.ndarray, axes: Sequence[Axis]
 ) -> tuple[Tensors, np.ndarray]:
-    """The tensors rounded to ``tol``, or to less while they err too much at the points X or on the fibres, and their errors."""
+    """Round the tensors to ``tol``, or less if their errors at the points X or on the fibres are too large; return also the errors."""
     for share in (1.0, 0.3, 0.1):
         small = [algebra.rounded(core, factors, share * tol, f.label, trim=True) for core, factors in tensors]
         off = _errors(f, small, X, values).max(axis=1)
@@ -129,12 +129,12 @@ def misfit(f: Function, tensors: Tensors, X: np.ndarray) -> np.ndarray:
 
 
 def allowed(tol: float) -> float:
-    """A bound on errors at points, relative to the largest |f|."""
+    """Bound on errors at points, relative to the largest |f|."""
     return max(ALLOWED * tol, ROUNDING)
 
 
 def _tail_allowed(n: int, tol: float) -> float:
-    """A bound on the last coefficients of a fibre relative to the largest |f|, not below the rounding errors of n values (chebfun3f)."""
+    """Bound on the last coefficients of a fibre relative to the largest |f|, not below the rounding errors of n values (chebfun3f)."""
     return max(0.1 * tol, 2 * math.pow(n, 0.8) * EPS)
 
 
@@ -146,28 +146,28 @@ def _tails(coefficients: np.ndarray) -> np.ndarray:
 
 
 def _padded(coefficients: np.ndarray, n: int) -> np.ndarray:
-    """Coefficients (outputs, n, m) with zeros up to n."""
+    """Pad coefficients (outputs, n, m) with zeros to n."""
     return np.pad(coefficients, ((0, 0), (0, max(0, n - coefficients.shape[1])), (0, 0)))
 
 
 class Axis:
-    """Fibres along an axis, as long as the tolerance asks for."""
+    """Fibres along an axis, with as many points as the tolerance requires."""
 
     def __init__(self, f: Function, axis: int) -> None:
         self.f, self.axis, self.n, self.least = f, axis, START, 1
         self.others = np.zeros((0, f.d))  # (m, d): coordinates of the other axes
         self.coefficients = np.zeros((1, START, 0))  # (outputs, n, m)
-        self.rough = np.zeros((0, f.d))  # points where the first fibres are roughest
+        self.rough = np.zeros((0, f.d))  # points where the first fibres are least smooth
 
     def add(self, others: np.ndarray, tol: float, rough: bool = False) -> None:
-        """Sample f along fibres through points (m, d), each refined until it is resolved (6); ``rough``: tested where they are roughest."""
+        """Sample f along fibres through points (m, d), refined until resolved (6); ``rough``: also test where they are least smooth."""
         f, k, n = self.f, self.axis, self.n
         values = f.along(k, f.grid(k, n), others)
         coefficients = np.zeros((len(values), n, len(others)))
         refined = np.arange(len(others))
         while True:
             scale = f.scale[:, None, None]
-            relative = vals2coeffs(values / scale, 1)  # sums of values may lie beyond the largest number
+            relative = vals2coeffs(values / scale, 1)  # sums of unscaled values may overflow
             coefficients[:, :, refined] = relative * scale
             unresolved = _tails(np.moveaxis(relative, 1, 0)).max(axis=0) > _tail_allowed(n, tol)
             if rough:
@@ -181,7 +181,7 @@ class Axis:
             finer[:, ::2], finer[:, 1::2] = values[:, :, unresolved], f.along(k, f.grid(k, 2 * n - 1)[1::2], others[refined])
             values, n = finer, 2 * n - 1
             coefficients = _padded(coefficients, n)
-        earlier = len(self.others) if f.d > 1 else 0  # of one variable there is one fibre
+        earlier = len(self.others) if f.d > 1 else 0  # a function of one variable has one fibre
         before = self.coefficients if earlier else coefficients[:, :, :0]
         self.others = np.concatenate([self.others[:earlier], others])
         self.coefficients = np.concatenate([_padded(before, n), coefficients], axis=2)
@@ -194,7 +194,7 @@ class Axis:
         self.coefficients = _padded(self.coefficients, self.n)[:, : self.n]
 
     def worst(self, tensors: Tensors, last: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """The points of all fibres, or the ``last`` ones, where the tensors err most, one per fibre, and these errors."""
+        """Point of the largest error of the tensors on each fibre, or on the ``last`` ones, and these errors."""
         f, k, points = self.f, self.axis, self.others[-last:].copy()
         n = max(self.n, *(len(factors[k]) for _, factors in tensors))
         t = [np.clip(to_reference(points[:, j], *f.domain[2 * j : 2 * j + 2]), -1, 1) for j in range(f.d)]
@@ -214,7 +214,7 @@ class Axis:
         return points, errors[at, np.arange(len(points))]
 
     def lengthen(self, tol: float, more: int) -> None:
-        """Sample all fibres again on ``more`` points than now."""
+        """Sample all fibres again with ``more`` additional points."""
         others, self.others = self.others, self.others[:0]
         self.least = self.n = self.n + max(2, more)
         self.add(others, tol)
@@ -225,14 +225,14 @@ class Axis:
         return np.concatenate(list(self.coefficients / self.f.scale[:, None, None]), axis=1)
 
     def basis(self, tol: float) -> np.ndarray:
-        """Orthonormal columns (n, r) that span the fibres but for a rest with a norm of at most ``LEFT`` tol (7)."""
+        """Orthonormal columns (n, r) that span the fibres up to a residual of at most ``LEFT`` tol (7)."""
         U, sigma, V = np.linalg.svd(self.columns, full_matrices=False)
         within = max(LEFT * tol, 4 * math.pow(self.n, 0.8) * EPS)
         left = np.cumsum((sigma[:, None] * V)[::-1] ** 2, axis=0)[::-1].max(axis=1)
         return U[:, : max(1, int((left > within**2).sum()))]
 
     def roughest(self) -> np.ndarray:
-        """Points (2 ROUGH, d) where the fibres are roughest."""
+        """Points (2 ROUGH, d) where the fibres are least smooth."""
         return self._roughest(self.coefficients / self.f.scale[:, None, None], self.others)[0]
 
     def _roughest(self, coefficients: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -243,15 +243,14 @@ class Axis:
         return points, interpolated
 
     def _is_smooth(self, coefficients: np.ndarray, others: np.ndarray, tol: float) -> bool:
-        """Whether the fibres are right where they are roughest: the coefficients of a kink are small long before its error is."""
+        """Test the fibres where they are least smooth: near a kink, coefficients become small long before errors do."""
         self.rough, interpolated = self._roughest(coefficients, others)
-        scale = self.f.scale[:, None]  # that of the coefficients; new values may change it
+        scale = self.f.scale[:, None]  # the scale of the coefficients; new values may change it
         return bool((np.abs(interpolated - self.f(*self.rough.T) / scale) <= allowed(tol)).all())
 
 
 def _too_rough(f: Function, axis: int, values: np.ndarray) -> NotResolved:
-    """The error of fibres (outputs, n, m) along an axis that no number of points resolves: where their second differences are largest, and
-    what to do about it."""
+    """Return the error for fibres (outputs, n, m) that are not resolved: where their second differences are largest, and a remedy."""
     lo, hi = f.domain[2 * axis : 2 * axis + 2]
     x = f.grid(axis, values.shape[1])
     slopes = np.diff(values, axis=1) / np.diff(x)[:, None]
@@ -267,21 +266,21 @@ def _too_rough(f: Function, axis: int, values: np.ndarray) -> NotResolved:
 
 
 def _roughest(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two points in the cell of the grid to which the second half of the coefficients (outputs, n, m) contributes most, for the ``ROUGH``
-    fibres where that is most: the fibre of each, its coordinate in [-1, 1], and the interpolants (outputs, 2 ROUGH) there."""
+    """Two points in the grid cell to which the second half of the coefficients (outputs, n, m) contributes most, for each of the ``ROUGH``
+    fibres with the largest contribution: their fibres, coordinates in [-1, 1], and interpolants (outputs, 2 ROUGH)."""
     n = coefficients.shape[1]
     last = np.zeros((len(coefficients), 2 * n - 1, coefficients.shape[2]))
     last[:, n // 2 : n] = coefficients[:, n // 2 :]
     sizes = np.abs(coeffs2vals(last, 1)[:, 1::2]).max(axis=0)
     which = np.repeat(np.argsort(-sizes.max(axis=0), kind="stable")[:ROUGH], 2)
-    cells = sizes.argmax(axis=0)[which] + np.resize([0.3, 0.7], which.size)  # an error may be 0 at one place of a cell
+    cells = sizes.argmax(axis=0)[which] + np.resize([0.3, 0.7], which.size)  # an error may vanish at one point of a cell
     t = -np.cos(np.pi * cells / (n - 1))
     return which, t, np.einsum("pk,okp->op", polynomials(t, n), coefficients[:, :, which])
 
 
 class Rows:
     """Coordinates along an axis that determine a function in the span of a basis: pivots of a QR of its values (DEIM) (9). Earlier rows are
-    taken first, if they determine it well."""
+    preferred if they are well-conditioned."""
 
     def __init__(self, f: Function, axis: int, basis: np.ndarray, earlier: np.ndarray) -> None:
         grid = f.grid(axis, len(basis))
@@ -297,7 +296,7 @@ class Rows:
 
 
 def _pivots(rows: np.ndarray, least: float) -> np.ndarray:
-    """Rows in the order of a QR with pivoting, as long as its diagonal is at least ``least``."""
+    """Rows in the order of a pivoted QR, as long as its diagonal is at least ``least``."""
     from scipy.linalg import qr
 
     R, order = qr(rows.T, mode="r", pivoting=True)
@@ -305,7 +304,7 @@ def _pivots(rows: np.ndarray, least: float) -> np.ndarray:
 
 
 def _interpolated(f: Function, rows: Sequence[Rows], tol: float | None, tails: np.ndarray) -> Tensors:
-    """Cores of the bases of the rows, from the values of f on their grid (9); with ``tol`` trains (24)."""
+    """Cores for the bases of the rows, from values of f on their grid (9); with ``tol`` trains (24)."""
     points = [part.points for part in rows]
     cores: Any = f(*np.ix_(*points)) if tol is None else _chained(f, points, tol, tails)
     tensors: Tensors = []
@@ -318,12 +317,12 @@ def _interpolated(f: Function, rows: Sequence[Rows], tol: float | None, tails: n
 
 
 def _chained(f: Function, points: Sequence[np.ndarray], tol: float, tails: np.ndarray) -> list[TensorTrain]:
-    """The values of f on the grid of d arrays of points as trains, one per output, which differ in their last arrays (24)."""
+    """Values of f on the grid of d arrays of points as trains, one per output, which differ in their last arrays (24)."""
     numbers, sizes = np.random.Generator(np.random.Philox(key=0)), [x.size for x in points]
     left, cores = np.zeros((1, 0)), []  # coordinates of the rows of the unfolding
 
     def values(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Values (outputs, rows, columns)."""
+        """Return values (outputs, rows, columns)."""
         return f(*rows.T[:, :, None], *columns.T[:, None, :])
 
     drawn = np.stack([x[numbers.integers(0, x.size, CHAINED)] for x in points], axis=-1)
@@ -351,8 +350,8 @@ def _chained(f: Function, points: Sequence[np.ndarray], tol: float, tails: np.nd
 def _spanned(
     f: Function, axes: Sequence[Axis], tol: float, numbers: np.random.Generator, at: Sequence[np.ndarray], chained: bool
 ) -> list[Rows] | None:
-    """More fibres along each axis until ``SPARE`` of them are spanned by the others (7); None if the whole grid takes fewer values, unless
-    ``chained``."""
+    """Add fibres along each axis until ``SPARE`` of them are spanned by the others (7); return None if the full grid takes fewer values,
+    unless ``chained``."""
     while True:
         rows = [Rows(f, k, axis.basis(tol), at[k]) for k, axis in enumerate(axes)]
         ranks = [part.points.size for part in rows]
@@ -374,12 +373,12 @@ def _spanned(
 
 
 def _cost(axes: Sequence[Axis], ranks: Sequence[float]) -> float:
-    """The values of fibres and core."""
+    """Number of values of fibres and core."""
     return sum(axis.n * (r + SPARE) for axis, r in zip(axes, ranks)) + math.prod(ranks)
 
 
 def _foreseen(axes: Sequence[Axis], tol: float) -> float:
-    """The values that fibres and core would take if singular values went on decaying as they have so far."""
+    """Number of values that fibres and core would take if singular values continue to decay at the same rate."""
     ranks = []
     for axis in axes:
         every = np.linalg.svd(axis.columns, compute_uv=False)
@@ -392,7 +391,7 @@ def _foreseen(axes: Sequence[Axis], tol: float) -> float:
 
 
 def _gridded(f: Function, axes: Sequence[Axis], tol: float) -> Tensors:
-    """From all values on a grid, refined until its coefficients decay."""
+    """Compress all values on a grid, refined until its coefficients decay."""
     while True:
         n = [axis.n for axis in axes]
         values = f(*np.ix_(*(f.grid(k, m) for k, m in enumerate(n))))

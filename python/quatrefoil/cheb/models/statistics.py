@@ -26,15 +26,15 @@ class Statistics(TensorParts):
     __slots__ = ()
 
     def mean(self, axis: int | Sequence[int] | None = None, *, distributions: Sequence[Any] | None = None) -> Any:
-        """Return the mean over some axes, a ``ChebTucker`` of the others, or over all of them, a number.
+        """Return the mean over some axes, a ``ChebTucker`` of the other axes, or over all axes, a number.
 
         Parameters
         ----------
         axis : int or several, optional
             A negative one counts from the end.
         distributions : one per axis of the tensor, optional
-            By default uniform on the domain, as is None for one axis. A frozen continuous distribution of ``scipy.stats``, or samples (N,).
-            Up to a thousandth of a distribution may lie outside the domain, and is cut off.
+            None or a frozen continuous distribution of ``scipy.stats`` or samples (N,) per axis. None, and the default for all axes, is the
+            uniform distribution on the domain. Up to a thousandth of a distribution may lie outside the domain; that part is cut off.
 
         Examples
         --------
@@ -56,7 +56,7 @@ class Statistics(TensorParts):
         return type(self)(core, factors, domain=tuple(pair for k, pair in enumerate(self.domain) if k not in weights))
 
     def var(self, axis: int | Sequence[int] | None = None, *, distributions: Sequence[Any] | None = None) -> Any:
-        """Return the variance over some axes, or over all of them; arguments as for ``mean``.
+        """Return the variance over some axes, or over all axes by default; arguments as for ``mean``.
 
         Examples
         --------
@@ -71,18 +71,18 @@ class Statistics(TensorParts):
             core, exponent = _orthonormal(self, distributions, "cheb.ChebTucker.var")
             return float(np.ldexp(sums_of(core)[0], 2 * exponent))
         mean = self.mean(distributions=distributions)
-        rest = self - float(mean.detach() if hasattr(mean, "detach") else mean)  # any shift leaves the variance unchanged
+        rest = self - float(mean.detach() if hasattr(mean, "detach") else mean)  # a shift does not change the variance
         partial = rest.mean(axis, distributions=distributions)
         return (rest * rest).mean(axis, distributions=distributions) - partial * partial
 
     def sobol(self, order: Order | None = None, *, distributions: Sequence[Any] | None = None) -> Any:
-        """Return Sobol indices, shares of the variance; NaN for a constant.
+        """Return Sobol indices, fractions of the variance; NaN for a constant.
 
         Parameters
         ----------
         order : 1, 2 or "total", optional
-            1: of every input alone, (d,). 2: of the interaction of every pair, (d, d), symmetric with a diagonal of zeros. "total": of all
-            terms with an input, (d,). By default the pair of 1 and "total".
+            1: each input alone, (d,). 2: the interaction of each pair, (d, d), symmetric with a diagonal of zeros. "total": all terms with
+            an input, (d,). By default the pair (1, "total").
         distributions
             As for ``mean``.
 
@@ -102,7 +102,7 @@ class Statistics(TensorParts):
     def sample_output(
         self, size: int, *, distributions: Sequence[Any] | None = None, rng: int | np.random.Generator | None = None
     ) -> np.ndarray:
-        """Return values (size,) of the function at random inputs, for quantiles or a histogram of its output.
+        """Return values (size,) of the function at random inputs, for quantiles or a histogram.
 
         ``distributions`` as for ``mean``; ``rng`` as in ``help(qf.conventions)``.
 
@@ -117,14 +117,14 @@ class Statistics(TensorParts):
         label = "cheb.ChebTucker.sample_output"
         inputs, count = _inputs(self, distributions, label), _arguments.integer(size, label, "size", 0)
         for k, (distribution, pair) in enumerate(zip(inputs, self.domain)):
-            _nodes(distribution, pair, 2, label, k)  # an error if much of it lies outside
+            _nodes(distribution, pair, 2, label, k)  # raises if too much of it lies outside
         X = draws_of(inputs, count, _arguments.generator(rng, label), np.array(self.domain))
         values: np.ndarray = self._on_host(label, differentiable=True)(X)
         return values
 
 
 def draws_of(inputs: Sequence[Distribution], count: int, rng: np.random.Generator, box: np.ndarray | None = None) -> np.ndarray:
-    """Random points (count, d); a coordinate outside its interval of the box (d, 2) is drawn again."""
+    """Random points (count, d); coordinates outside their intervals of the box (d, 2) are drawn again."""
     X = np.stack([distribution.quantiles(rng.random(count)) for distribution in inputs], axis=-1)
     for k, distribution in enumerate(inputs if box is not None else []):
         while (outside := (X[:, k] < box[k, 0]) | (X[:, k] > box[k, 1])).any():  # type: ignore[index]
@@ -133,7 +133,7 @@ def draws_of(inputs: Sequence[Distribution], count: int, rng: np.random.Generato
 
 
 def sobol_indices(variance: float, sums: Callable[[Any], np.ndarray], order: Any, label: str) -> Any:
-    """Indices from the variance and its parts: ``sums(order)`` for order 1, 2 and "total"."""
+    """Sobol indices from the variance and its parts: ``sums(order)`` for order 1, 2 and "total"."""
     if order not in (None, 1, 2, "total") or isinstance(order, bool):
         raise ValueError(f"{label}: order is {order!r}, expected 1, 2 or 'total'")
     with np.errstate(invalid="ignore"):  # NaN if there is no variance
@@ -142,7 +142,7 @@ def sobol_indices(variance: float, sums: Callable[[Any], np.ndarray], order: Any
 
 
 def sums_of_terms(involved: np.ndarray, squares: np.ndarray) -> tuple[float, Callable[[Any], np.ndarray]]:
-    """The variance and its parts from the squares (K,) of orthonormal terms and which inputs each has, (K, d)."""
+    """The variance and its parts from the squares (K,) of orthonormal terms and a mask (K, d) of their inputs."""
     size = involved.sum(axis=1)
 
     def sums(order: Any) -> np.ndarray:
@@ -156,7 +156,7 @@ def sums_of_terms(involved: np.ndarray, squares: np.ndarray) -> tuple[float, Cal
 
 
 def sums_of(core: Any) -> tuple[float, Callable[[Any], np.ndarray]]:
-    """The same from coefficients in orthonormal functions of the inputs, the first of which is constant."""
+    """The variance and its parts from coefficients in orthonormal functions of the inputs, the first of which is constant."""
     if isinstance(core, TensorTrain):
         return train.variance(core.cores), lambda order: train.shares(core.cores, order)
     squares = core**2
@@ -190,10 +190,10 @@ def _means(distribution: Distribution, pair: tuple[float, float], n: int, label:
 
 
 def _orthonormal(ct: Any, distributions: Any, label: str) -> tuple[Any, int]:
-    """The core in functions orthonormal to independent inputs, the first of which is constant, to be multiplied by a power of two, whose
-    exponent is returned. Variances are then sums of squares.
+    """Return the core in functions that are orthonormal for independent inputs, the first of which is constant, and the exponent of a power
+    of two by which to multiply it. Variances are then sums of squares.
 
-    A factor has its means in the first row; the triangle of a QR of the rest has the same products as the rest, without forming it.
+    The first row of a factor is its means. The triangle R of a QR of the rest gives the same products as the rest.
     """
     core, columns, exponent = algebra.balanced(*algebra.on_host(ct.core, ct.factors, label, differentiable=True))
     for k, (distribution, U) in enumerate(zip(_inputs(ct, distributions, label), columns)):
@@ -205,7 +205,7 @@ def _orthonormal(ct: Any, distributions: Any, label: str) -> tuple[Any, int]:
 
 
 def _weighted_rows(distribution: Distribution, pair: tuple[float, float], U: np.ndarray, label: str, axis: int) -> np.ndarray:
-    """Factor functions at the nodes of a quadrature that is exact for their products, times the roots of its weights."""
+    """Factor functions at the nodes of a quadrature that is exact for their products, times the square roots of the weights."""
     if distribution.frozen is None and distribution.samples is None and distribution.ends == pair:
         uniform: np.ndarray = algebra.on_clenshaw_curtis(U) / math.sqrt(2)
         return uniform

@@ -49,31 +49,31 @@ _HINTS = {
     **dict.fromkeys(("numpy", "cpu", "cuda", "double", "float"), "use to(torch.float64), or a device, as of tensors"),
     "full": "use to_full()",
 }
-# the arguments of the constructor: checked like those of any call, never run
+# describes the arguments of the constructor, to check them like those of ops; never called
 _CORE = Arg("core", "r_*")
 _PARTS = Op(__name__, "ChebTucker", (_CORE, Arg("factors", "n_ r_", sequence=True)), (_CORE,), differentiable=False)
 
 _BUILDERS = "build one by ChebTucker.from_function(f, domain), ChebTucker.fit(X, y) or ChebTucker.from_values(V)"
-BLOCK = 2**20  # numbers of a matrix of polynomials at a time: 8 MB
+BLOCK = 2**20  # size of a block of a matrix of polynomials: 8 MB
 
 
 class ChebTucker(Fitting, Calculus, Statistics, Queries):
-    """A compressed function of several variables to evaluate, differentiate, integrate and compute with.
+    """A compressed function of several variables, to evaluate, differentiate, integrate and compute with.
 
     f(x) = sum_{a,b,..} core[a,b,..] u_a(x_1) v_b(x_2) ..., with factor functions u_a = sum_k factors[0][k, a] T_k and so on.
 
     Parameters
     ----------
     core : (r_1, ..., r_d), or a TensorTrain of that shape
-        float32 or float64. A ``TensorTrain`` of one or two axes becomes an array.
+        float32 or float64. A ``TensorTrain`` of one or two axes is converted to an array.
     factors : d arrays (n_k, r_k)
         Chebyshev coefficients of the factor functions, one function per column, at least one coefficient each.
     domain : (lo, hi), or one such pair per axis
 
     Notes
     -----
-    NumPy arrays are copied to read-only memory, so that they are packed for evaluation once. Tensors are not copied and keep their graph;
-    later writes to them take effect. ``from_function``, ``from_values``, ``from_coeffs``, ``from_cp`` and ``fit`` return orthonormal
+    NumPy arrays are copied to read-only memory, so that they are packed for evaluation only once. Tensors are not copied and keep their
+    graph; later writes to them take effect. ``from_function``, ``from_values``, ``from_coeffs``, ``from_cp`` and ``fit`` return orthonormal
     factors; their tolerances are relative, in the Frobenius norm of the coefficients.
 
     Examples
@@ -93,7 +93,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
 
     core: Any
     factors: tuple[Any, ...]
-    n_evaluations: int | None  # of the argument of ``from_function``
+    n_evaluations: int | None  # evaluations of the argument of ``from_function``
     _measured: float | None  # the error that ``fit`` or ``from_function`` measured
     _domain: tuple[float, ...]
 
@@ -129,7 +129,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
 
     @property
     def rank(self) -> tuple[int, ...]:
-        """Columns of each factor: the shape of the core."""
+        """Number of columns of each factor: the shape of the core."""
         return tuple(int(r) for r in self.core.shape)
 
     @property
@@ -152,7 +152,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
         """Evaluate at points, as ``qf.cheb.tucker_eval``.
 
         ``ct(X)``: points X (P, d) -> (P,), or (..., d) -> (...), so that ``ct([x, y, z])`` is the value at one point. ``ct(x, y, z)``:
-        coordinates, numbers or arrays that broadcast. Lists and integers take the dtype of the core.
+        coordinates: numbers or arrays that broadcast. Lists and integers are converted to the dtype of the core.
         """
         points, shape = points_of(X, self._like, len(self.factors), "cheb.ChebTucker")
         flat = out if out is None or len(shape) == 1 else out.reshape(-1)
@@ -184,7 +184,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
     ) -> Any:
         """Evaluate f, with order 1 also the gradient (P, d), with order 2 also the Hessian (P, d, d), as ``qf.cheb.tucker_derivatives``.
 
-        X (P, d) or (..., d). ``extrapolate`` accepts points outside the domain, where the polynomial grows fast.
+        X has shape (P, d) or (..., d). ``extrapolate`` allows points outside the domain, where the polynomial grows fast.
         """
         return self._derivatives((X,), order, extrapolate, backend, num_threads, "cheb.ChebTucker.eval")
 
@@ -220,11 +220,12 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
     def plan(self, eps: float) -> Plan:
         """Return a callable ``plan(X)`` that trades memory for speed: ``ct(X)`` with a relative l2 error of ``eps`` over the points.
 
-        eps between 0 and 1. The plan interpolates from values on a grid of about 2n points per axis: a value costs the same for all ranks.
-        It does so for up to three axes, eps of at least 1e-11 (float32: 1e-5), and a tensor whose values cost more than about 14 000 flops
-        (2 prod(r) + 2 sum(min(n, 40) r)), 33 000 for eps below 2e-7, twice that for a grid larger than 32 MB; otherwise ``plan(X)`` is
-        ``ct(X)``. The first call computes the grid, (2n + 33)^3 numbers, with twice that memory and in the time of 1e4 to 1e6 values at
-        n = 33 to 129: for fewer points ``ct(X)`` is faster. Gradients as for ``ct``, whose present core and factors the plan stores.
+        eps is between 0 and 1. The plan interpolates from values on a grid of about 2n points per axis, so that the cost of a value does
+        not depend on the ranks. It is used for up to three axes, eps of at least 1e-11 (float32: 1e-5), and tensors whose values cost more
+        than about 14 000 flops (2 prod(r) + 2 sum(min(n, 40) r)), 33 000 for eps below 2e-7, twice that for a grid larger than 32 MB;
+        otherwise ``plan(X)`` is ``ct(X)``. The first call computes the grid of (2n + 33)^3 values, with twice that memory, in the time of
+        1e4 to 1e6 values at n = 33 to 129; for fewer points ``ct(X)`` is faster. Gradients as for ``ct``, whose current core and factors
+        the plan stores.
         """
         if isinstance(self.core, TensorTrain):
             raise NotImplementedError("cheb.ChebTucker.plan: the core is a tensor train, which has no plan; use ct(X)")
@@ -233,7 +234,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
     def grid(self, *points: Array[T] | Sequence[float]) -> T:
         """Evaluate on the tensor grid of points x (m_1,), y (m_2,), ... -> (m_1, m_2, ...).
 
-        Differentiable in core and factors, not in the points, which are read back from a device. A point outside the domain, or NaN, is a
+        Differentiable in core and factors, not in the points, which are read back from a device. A point outside the domain, or NaN, raises
         ValueError.
         """
         label = "cheb.ChebTucker.grid"
@@ -285,7 +286,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
         return plot_slice(values, self.domain, ax, axes, at, points, **style)
 
     def save(self, file: str | os.PathLike[str]) -> None:
-        """Write core, factors and domain to a NumPy .npz archive; a missing suffix is added."""
+        """Write core, factors and domain to a NumPy .npz archive; a missing suffix is appended."""
         np.savez(with_suffix(file), allow_pickle=False, **self._saved())
 
     def _saved(self) -> dict[str, np.ndarray]:
@@ -297,7 +298,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Self:
-        """Read an archive written by ``save``, as NumPy arrays of the dtype they had."""
+        """Read an archive written by ``save``, as NumPy arrays of the saved dtype."""
         with np.load(with_suffix(file), allow_pickle=False) as archive:
             if "domain" not in archive or not {"core", "core_0"} & set(archive):
                 raise ValueError(f"cheb.ChebTucker.load: {os.fspath(file)} holds {sorted(archive)}, expected core, domain, factor_0, ...")
@@ -319,14 +320,14 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
 
 
 def _of_call(error: ValueError, label: str) -> ValueError:
-    """A kernel's error under the caller's label."""
+    """Return a kernel's error under the caller's label."""
     text = str(error).partition(": ")[2]
     hint = "; ct.eval(X, extrapolate=True) takes points outside" if "within the domain" in text and "is nan" not in text else ""
     return ValueError(f"{label}: {text}{hint}")
 
 
 def _values(U: Any, t: np.ndarray) -> Any:
-    """Factor functions (len(t), r) at points of [-1, 1], from blocks of the matrix of polynomials."""
+    """Factor functions (len(t), r) at points of [-1, 1], computed in blocks of the matrix of polynomials."""
     n = int(U.shape[0])
     step = max(1, BLOCK // n)
     blocks = (polynomials(t[i : i + step], n).astype(_arrays.dtype_name(U)) for i in range(0, max(1, t.size), step))

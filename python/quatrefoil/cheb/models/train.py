@@ -1,4 +1,4 @@
-"""Tensor trains: cores of many axes as chains of small arrays. Equation numbers are those of csrc/cheb/README.md."""
+"""Tensor trains: cores with many axes as chains of small arrays. Equation numbers are those of csrc/cheb/README.md."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ class TensorTrain:
         return any(getattr(G, "requires_grad", False) for G in self.cores)
 
     def mode_product(self, matrix: Any, axis: int) -> TensorTrain:
-        """sum_j matrix[i, j] A[..., j, ...] along one axis."""
+        """Return sum_j matrix[i, j] A[..., j, ...] along one axis."""
         return self.replaced({axis: mode_product(self.cores[axis], matrix, 1)})
 
     def replaced(self, cores: dict[int, Any]) -> TensorTrain:
-        """The train with other arrays at some axes."""
+        """Return the train with some of its arrays replaced."""
         return TensorTrain([cores.get(k, G) for k, G in enumerate(self.cores)])
 
     def __mul__(self, factor: float) -> TensorTrain:
@@ -95,14 +95,14 @@ class TensorTrain:
         return self * -1.0
 
     def dense(self) -> Any:
-        """The full tensor (r_1, ..., r_d)."""
+        """Return the full tensor (r_1, ..., r_d)."""
         left = self.cores[0]
         for G in self.cores[1:]:
             left = left.reshape(-1, G.shape[0]) @ G.reshape(G.shape[0], -1)
         return left.reshape(self.shape)
 
     def without(self, axes: Sequence[int]) -> Any:
-        """The tensor without some axes of size 1; an array without axes if none is left."""
+        """Remove some axes of size 1; return a 0-d array if none is left."""
         left, cores = None, []
         for k, G in enumerate(self.cores):
             if k in axes:
@@ -123,14 +123,14 @@ class TensorTrain:
     # ------------------------------------------------------------ values
 
     def values(self, tables: Sequence[Any]) -> Any:
-        """Values (P,) of the sum of all entries times products of functions; tables[k] (P, r_k): the functions of axis k at P points."""
+        """Values (P,) of the sum of all entries times products of functions; tables[k] (P, r_k): functions of axis k at P points."""
         left = None
         for table, G in zip(tables, self.cores):
             left = _passed(left, table, G)
         return left[:, 0]  # type: ignore[index]
 
     def fibres(self, tables: Sequence[Any], axis: int) -> Any:
-        """The same sums (P, r) over all axes but one, whose table is not used."""
+        """Sums (P, r) as in ``values`` over all axes except one, whose table is not used."""
         left, right = None, None
         for k in range(axis):
             left = _passed(left, tables[k], self.cores[k])
@@ -141,7 +141,7 @@ class TensorTrain:
         return rows[:, :, 0] if right is None else (rows * right[:, None, :]).sum(-1)
 
     def gradients(self, tables: Sequence[Any], slopes: Sequence[Any], seconds: Sequence[Any] | None = None) -> list[list[Any]]:
-        """First derivatives, d arrays (P,); with the second derivatives of the functions also the rows of the Hessian's upper triangle."""
+        """First derivatives, d arrays (P,); with second derivatives of the functions also the rows of the upper triangle of the Hessian."""
         d = self.ndim
         rights, lefts = [None] * d, [None] * d
         for k in reversed(range(1, d)):
@@ -164,7 +164,7 @@ class TensorTrain:
 
 
 def _passed(left: Any, table: Any, G: Any) -> Any:
-    """Rows (P, R) of the product of the earlier matrices, times the next matrix of every point: (P, R')."""
+    """Multiply rows (P, R) of the product of the earlier matrices by the next matrix of each point: (P, R')."""
     if left is None:
         return table @ G[0]
     R, r, S = G.shape
@@ -213,7 +213,7 @@ def evaluated(train: TensorTrain, factors: Sequence[Any], X: Any, domain: Domain
 
 
 def added(one: TensorTrain, other: TensorTrain, padded: Any) -> TensorTrain:
-    """The sum on the block diagonal of all axes; ``padded(A, axis, before, after)`` adds zeros."""
+    """Add two trains as block-diagonal arrays; ``padded(A, axis, before, after)`` adds zeros."""
     last, cores = one.ndim - 1, []
     for k, (G, H) in enumerate(zip(one.cores, other.cores)):
         sizes = [(G.shape[j], H.shape[j]) for j in range(3)]
@@ -224,7 +224,7 @@ def added(one: TensorTrain, other: TensorTrain, padded: Any) -> TensorTrain:
 
 
 def multiplied(one: TensorTrain, other: TensorTrain) -> TensorTrain:
-    """The train of all products of two entries; the indices of the second run faster."""
+    """Return the train of all products of two entries; the indices of the second vary faster."""
     cores = []
     for G, H in zip(one.cores, other.cores):
         both = G[:, None, :, None, :, None] * H[None, :, None, :, None, :]
@@ -233,7 +233,7 @@ def multiplied(one: TensorTrain, other: TensorTrain) -> TensorTrain:
 
 
 def product(one: TensorTrain, other: TensorTrain) -> Any:
-    """The sum of the products of equal entries, an array without axes."""
+    """Return the inner product of two trains, a 0-d array."""
     left = one.cores[0][:, 0, :1] * 0 + 1
     for G, H in zip(one.cores, other.cores):
         rows = (left.T @ G.reshape(G.shape[0], -1)).reshape(-1, G.shape[2])
@@ -245,7 +245,7 @@ def product(one: TensorTrain, other: TensorTrain) -> Any:
 
 
 def right_orthogonal(cores: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The same train, in which all cores but the first have orthonormal rows (R, r R')."""
+    """Return the same train with orthonormal rows (R, r R') in all cores except the first."""
     result = list(cores)
     for k in reversed(range(1, len(result))):
         R, r, S = result[k].shape
@@ -256,12 +256,12 @@ def right_orthogonal(cores: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def left_orthogonal(cores: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The same train, in which all cores but the last have orthonormal columns (R r, R')."""
+    """Return the same train with orthonormal columns (R r, R') in all cores except the last."""
     return [G.swapaxes(0, 2) for G in right_orthogonal([G.swapaxes(0, 2) for G in cores[::-1]])][::-1]
 
 
 def centres(cores: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-    """The core of every axis in the form in which all others are orthonormal: its slices have the norms of those of the tensor."""
+    """Yield the core of each axis with all other cores orthonormal, so that its slices have the norms of the tensor's slices."""
     rest = right_orthogonal(cores)
     for k, G in enumerate(rest):
         yield G
@@ -271,7 +271,7 @@ def centres(cores: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def leading(A: np.ndarray, budget: float) -> tuple[np.ndarray, np.ndarray]:
-    """A (m, n) as Q (m, r) B (r, n), Q orthonormal, with a rest whose norm is at most ``budget``; r at least 1."""
+    """Approximate A (m, n) by Q (m, r) B (r, n), Q orthonormal, with a residual norm of at most ``budget``; r is at least 1."""
     Q, sigma, V = np.linalg.svd(A, full_matrices=False)
     left = np.cumsum(sigma[::-1] ** 2)[::-1]
     r = max(1, int((left > budget * budget).sum()))
@@ -279,7 +279,7 @@ def leading(A: np.ndarray, budget: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def truncated(train: TensorTrain, tol: float) -> tuple[TensorTrain, list[np.ndarray]]:
-    """The train to ``tol`` of its norm (22), with smaller axes, and their orthonormal bases (r_k, r'_k)."""
+    """Truncate the train to ``tol`` of its norm (22); return it with smaller axes, and their orthonormal bases (r_k, r'_k)."""
     rest = left_orthogonal(train.cores)
     d = len(rest)
     budget = tol * float(np.linalg.norm(rest[-1])) / math.sqrt(2 * d - 1)
@@ -298,7 +298,7 @@ def truncated(train: TensorTrain, tol: float) -> tuple[TensorTrain, list[np.ndar
 
 
 def permuted(cores: Sequence[np.ndarray], order: Sequence[int], tol: float) -> list[np.ndarray]:
-    """The train with its axes in another order, by exchanging neighbours, each to ``tol`` of the norm."""
+    """Permute the axes by exchanging neighbours, each truncated to ``tol`` of the norm."""
     rest, axes = list(cores), list(range(len(cores)))
     for at, wanted in enumerate(order):
         for k in reversed(range(at, axes.index(wanted))):
@@ -312,7 +312,7 @@ def permuted(cores: Sequence[np.ndarray], order: Sequence[int], tol: float) -> l
 
 
 def _centred(cores: Sequence[np.ndarray], k: int) -> list[np.ndarray]:
-    """The same train, in which all cores but number k are orthonormal."""
+    """Return the same train with all cores except core k orthonormal."""
     left = left_orthogonal(cores)
     return [*left[:k], *right_orthogonal(left[k:])]
 
@@ -321,7 +321,7 @@ def _centred(cores: Sequence[np.ndarray], k: int) -> list[np.ndarray]:
 
 
 def variance(cores: Sequence[np.ndarray]) -> float:
-    """The sum of squares of all entries but the first, without differences (23)."""
+    """Sum of squares of all entries except the first, without differences (23)."""
     total, left = 0.0, np.ones((1, 1))
     for G in right_orthogonal(cores):
         rows = mode_product(G, left, 0)[0]
@@ -331,8 +331,8 @@ def variance(cores: Sequence[np.ndarray]) -> float:
 
 
 def shares(cores: Sequence[np.ndarray], order: Any) -> np.ndarray:
-    """Sums of squares (23): order "total", (d,), of all entries with a function of an axis; 1, (d,), of those without any other; 2, (d, d),
-    of those with functions of exactly two axes."""
+    """Sums of squares (23). Order "total", (d,): all entries with a nonconstant function of an axis; 1, (d,): those without any other axis;
+    2, (d, d): those with exactly two axes."""
     d = len(cores)
     if order == "total":
         return np.array([float((G[:, 1:] ** 2).sum()) for G in centres(cores)])

@@ -1,4 +1,4 @@
-"""Tensor trains of few samples: regularised least squares on the trains of given ranks. Equation numbers: csrc/cheb/README.md."""
+"""Tensor trains from few samples: regularised least squares over trains of fixed ranks. Equation numbers: csrc/cheb/README.md."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ..transform import chebpts, mode_product, vals2coeffs
 from . import regression
 from .train import TensorTrain, centres, leading, left_orthogonal, right_orthogonal
 
-QUICK = 0.05  # share of a sparse regression that makes a start
-RANKS = 8  # the largest rank that is tried
-MORE = 4  # degrees of an axis beyond those of the start, and half as many with each longer fit
-ROUGH = 0.3  # share of the largest of the last coefficients of all axes, from which an axis gets them
-BACK = 2  # penalties before the best one from which a longer fit starts
+QUICK = 0.05  # fraction of the sparse regression's work for the start
+RANKS = 8  # largest rank that is tried
+MORE = 4  # additional degrees per axis for the first fit, and half as many for each later fit
+ROUGH = 0.3  # an axis gets more degrees if its last coefficients exceed this fraction of the largest ones
+BACK = 2  # a fit with more degrees starts this number of penalties before the best one
 PRIORS = (2.0, 1.5)
-RIDGES = 10.0 ** -np.arange(3.0, 15.0)  # penalties relative to the mean square of the columns, one after another
+RIDGES = 10.0 ** -np.arange(3.0, 15.0)  # successive penalties relative to the mean square of the columns
 STEPS = 4  # Gauss-Newton steps per penalty
-HALVINGS = 6  # of a step that does not lower the objective
-SETTLED = 0.98  # ratio of objectives at which a penalty is done with
-WORSE = 2  # penalties in a row without a smaller error before the search ends
-DENSE = 0.9  # unknowns over samples at which it ends, too
+HALVINGS = 6  # maximum number of halvings of a step that does not reduce the objective
+SETTLED = 0.98  # ratio of successive objectives above which the next penalty follows
+WORSE = 2  # successive penalties without a smaller error after which the search ends
+DENSE = 0.9  # ratio of unknowns to samples at which the search also ends
 MAX_UNKNOWNS = 1500
-BETTER = 0.97  # factor by which a larger rank must lower the error
+BETTER = 0.97  # factor by which a larger rank must reduce the error
 
 
 class Fit(NamedTuple):
-    """A train of coefficients, its leave-one-out error, relative to the deviation of the samples, and which penalty it has."""
+    """A train of coefficients, its leave-one-out error relative to the deviation of the samples, and the index of its penalty."""
 
     cores: list[np.ndarray]
     error: float
@@ -37,9 +37,9 @@ class Fit(NamedTuple):
 
 
 def fitted(tables: Sequence[np.ndarray], y: np.ndarray, degrees: np.ndarray, coefficients: np.ndarray) -> tuple[TensorTrain, float]:
-    """The train with the least leave-one-out error, relative to the deviation of y, among growing ranks and degrees (25).
+    """Return the train with the least leave-one-out error among growing ranks and degrees (25), and the error relative to y's deviation.
 
-    tables: values (P, n) of orthonormal polynomials of each input; degrees (K, d) and coefficients (K,): a sparse fit to start from.
+    tables: values (P, n) of orthonormal polynomials of each input; degrees (K, d) and coefficients (K,): a sparse fit as the start.
     """
     scale, spread = float(np.sqrt(np.mean(y**2))), float(y.std())
     most = [table.shape[1] for table in tables]
@@ -68,7 +68,7 @@ def fitted(tables: Sequence[np.ndarray], y: np.ndarray, degrees: np.ndarray, coe
 
 
 def of_samples(points: Sequence[np.ndarray], y: np.ndarray) -> tuple[TensorTrain, list[np.ndarray], float]:
-    """Core, Chebyshev factors and leave-one-out error, relative to the deviation of y, from samples; points: d arrays (P,) on [-1, 1]."""
+    """Core, Chebyshev factors and leave-one-out error relative to the deviation of y, from samples; points: d arrays (P,) on [-1, 1]."""
     n = regression.MAX_DEGREE + 1
 
     def legendre(t: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ def _padded(G: np.ndarray, n: int) -> np.ndarray:
 
 
 def _weighted(cores: Sequence[np.ndarray], tables: Sequence[np.ndarray], y: np.ndarray, prior: float, at: int) -> Fit:
-    """``_along_ridges`` with polynomials divided by how large their coefficients are expected to be."""
+    """``_along_ridges`` with polynomials scaled by the expected size of their coefficients."""
     weights = [(1.0 + np.arange(G.shape[1])) * prior ** np.arange(G.shape[1]) for G in cores]
     scaled = [G * w[:, None] for G, w in zip(cores, weights)]
     result = _along_ridges(scaled, [table[:, : w.size] / w for table, w in zip(tables, weights)], y, at)
@@ -94,7 +94,7 @@ def _weighted(cores: Sequence[np.ndarray], tables: Sequence[np.ndarray], y: np.n
 
 
 def _along_ridges(cores: list[np.ndarray], tables: Sequence[np.ndarray], y: np.ndarray, first: int) -> Fit:
-    """The best of the fits with smaller and smaller penalties, each from the last one; of too many unknowns the error is infinite."""
+    """Return the best of fits with decreasing penalties, each started from the last; with too many unknowns the error is infinite."""
     from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
     best, since = Fit(cores, math.inf, first), 0
@@ -130,7 +130,7 @@ def _damped(J: np.ndarray, ridge: float) -> np.ndarray:
 
 
 def _searched(point: _Point, step: np.ndarray, ridge: float) -> _Point | None:
-    """The point after the longest step, halved a few times, that lowers the objective."""
+    """Return the point after the longest step, halved a few times, that reduces the objective."""
     for halving in range(HALVINGS):
         after = _Point(point.moved(step * 0.5**halving), point.tables, point.y)
         if after.objective(ridge) < point.objective(ridge):
@@ -139,10 +139,10 @@ def _searched(point: _Point, step: np.ndarray, ridge: float) -> _Point | None:
 
 
 class _Point:
-    """A train, what it leaves of the samples, and its tangent space: sums of trains that differ from it in one core (25).
+    """A train, its residual at the samples, and its tangent space: sums of trains that differ from it in one core (25).
 
-    Cores before and after that one are orthonormal, and its columns are orthogonal to those of the train's own core, so that norms of
-    tangents are those of their coordinates. J (P, K): the tangents at the samples.
+    Cores before and after that core are orthonormal, and its columns are orthogonal to those of the train's own core, so that norms of
+    tangents are norms of their coordinates. J (P, K): the tangents at the samples.
     """
 
     def __init__(self, cores: Sequence[np.ndarray], tables: Sequence[np.ndarray], y: np.ndarray) -> None:
@@ -164,14 +164,14 @@ class _Point:
         self.widths = [part.shape[1] for part in columns]
         self.J = np.concatenate(columns, axis=1)
         self.residual = y - left[:, 0]
-        self.own = np.zeros(self.J.shape[1])  # the train itself
+        self.own = np.zeros(self.J.shape[1])  # coordinates of the train itself
         self.own[-self.cores[-1].size :] = self.cores[-1].ravel()
 
     def objective(self, ridge: float) -> float:
         return float(self.residual @ self.residual + ridge * (self.own @ self.own))
 
     def moved(self, step: np.ndarray) -> list[np.ndarray]:
-        """The train after a step in its tangent space, cut to its ranks."""
+        """Return the train after a step in its tangent space, truncated to its ranks."""
         parts = np.split(self.own + step, np.cumsum(self.widths)[:-1])
         cores, last = [], len(self.cores) - 1
         for k, (part, complement, U, V) in enumerate(zip(parts, self.complements, self.cores, self.right)):
@@ -188,7 +188,7 @@ class _Point:
 
 
 def _cut(cores: Sequence[np.ndarray], ranks: int | Sequence[int]) -> list[np.ndarray]:
-    """The train with at most these ranks between axes."""
+    """Truncate the train to at most these ranks between axes."""
     rest = left_orthogonal(cores)
     most = [ranks] * (len(rest) - 1) if isinstance(ranks, int) else ranks
     for k in reversed(range(1, len(rest))):
@@ -200,8 +200,8 @@ def _cut(cores: Sequence[np.ndarray], ranks: int | Sequence[int]) -> list[np.nda
 
 
 def _sparse_train(degrees: np.ndarray, coefficients: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
-    """A sum of few products as a train, exactly."""
-    left, tails, cores = coefficients[None, :], degrees, []  # (R, K): coefficients of the products of the axes that are left
+    """Convert a sum of few products to a train, without error."""
+    left, tails, cores = coefficients[None, :], degrees, []  # (R, K): coefficients of the products of the remaining axes
     for n in sizes[:-1]:
         rest, at = np.unique(tails[:, 1:], axis=0, return_inverse=True)
         unfolding: Any = np.zeros((len(left), n, len(rest)))
