@@ -1,4 +1,4 @@
-"""What the tests of tensorly's ``tucker``, of chebfun3 and of chebpy ask, asked of ours. What has no answer is in docs/switching.md."""
+"""Tests of tensorly's ``tucker``, of chebfun3 and of chebpy, repeated with quatrefoil. Missing features are in docs/switching.md."""
 
 import copy
 import pickle
@@ -42,7 +42,7 @@ def dense(core, factors, modes=(0, 1, 2)):
     return core
 
 
-# who asks and what: (ours, expected)
+# library and question: (quatrefoil's result, expected result)
 QUESTIONS = {
     # tensorly
     "tucker: an array of low rank is reproduced": lambda: (dense(*tucker(LOW, rank=2)), LOW),

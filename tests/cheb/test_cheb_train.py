@@ -1,4 +1,4 @@
-"""Chebyshev tensors with a tensor train as their core: the same as with a full core, and functions of many variables."""
+"""Chebyshev tensors with a tensor train as their core, compared with full cores, and functions of many variables."""
 
 import copy
 import itertools
@@ -22,7 +22,7 @@ def train(rng, dtype=np.float64, shape=SHAPE, ranks=RANKS):
 
 
 def pair(rng, dtype=np.float64):
-    """One function with a train as its core and with the full core, by einsum."""
+    """One function with a train as its core and with the equivalent full core (by einsum)."""
     cores = train(rng, dtype)
     factors = [(rng.standard_normal((n, r)) / (1 + np.arange(n)[:, None]) ** 2).astype(dtype) for n, r in zip(SIZES, SHAPE)]
     full = np.einsum("aib,bjc,ckd,dle->ijkl", *cores)
@@ -69,7 +69,7 @@ def test_many_points_are_taken_in_chunks(rng, monkeypatch):
 
 
 def test_algebra_and_calculus(rng):
-    """Of a train and of the full core: the same functions, also of sums, products, integrals and slices."""
+    """A train and the full core give the same sums, products, integrals and slices."""
     one, full = pair(rng)
     other, full_other = pair(rng)
     X = points(rng)
@@ -105,7 +105,7 @@ def test_algebra_and_calculus(rng):
     ):
         np.testing.assert_allclose(ask(one), ask(full), rtol=1e-9, atol=1e-9)
     assert isinstance(one.at({0: 0.5}).core, TensorTrain)
-    assert isinstance(one.at({0: 0.5, 1: 0.5}).core, np.ndarray)  # two axes are a matrix
+    assert isinstance(one.at({0: 0.5, 1: 0.5}).core, np.ndarray)  # a core of two axes is a matrix
     np.testing.assert_allclose(one.at({0: 0.5, 1: 0.5, 2: 4.0}).roots(), full.at({0: 0.5, 1: 0.5, 2: 4.0}).roots(), atol=1e-9)
     zero = one * 0.0
     assert (zero.norm(), zero.var(), zero.error_estimate) == (0, 0, 0)
@@ -113,7 +113,7 @@ def test_algebra_and_calculus(rng):
 
 
 def test_truncation_keeps_to_its_tolerance(rng):
-    """The rest of a sum is within tol of its norm, and ranks are those of the larger part."""
+    """A small summand below tol is dropped: the error is within tol of the norm, and ranks are those of the large summand."""
     one, _ = pair(rng)
     small, _ = pair(rng)
     both = one + small * (1e-7 * one.norm() / small.norm())
@@ -163,7 +163,7 @@ def test_files_and_copies(rng, tmp_path):
 
 
 def test_functions_of_many_variables(rng):
-    """Twelve variables, of which neighbours interact: 5^12 values on a grid."""
+    """Twelve variables with interactions of neighbours; a full grid would have 5^12 values."""
 
     def f(*x):
         return np.exp(-0.3 * sum(a * b for a, b in itertools.pairwise(x))) + x[0] * x[11]
@@ -186,7 +186,7 @@ def test_functions_of_many_variables(rng):
 
 
 def test_twenty_variables_with_known_moments():
-    """The product of 1 + c_k (x_k^2 - 1/3): mean 1, and its indices are those of a product."""
+    """The product of 1 + c_k (x_k^2 - 1/3) has mean 1 and the indices of a product."""
     c = 1 / (1 + np.arange(20.0))
 
     def f(*x):
@@ -221,12 +221,12 @@ def test_several_outputs_and_a_number_of_values(rng):
 
 
 def of_two_products(*x):
-    """A train of rank 2 that has no small number of terms."""
+    """A train of rank 2 that needs many terms as a polynomial chaos."""
     return np.exp(-0.4 * sum(x)) + np.prod([1 / (2 - t) for t in x], axis=0) * 20
 
 
 def test_few_samples(rng):
-    """Seven variables from 250 samples: a polynomial of a total degree has an error of a few percent."""
+    """Seven variables from 250 samples, where a polynomial of some total degree has an error of a few percent."""
     X, T = rng.random((250, 7)), rng.random((2000, 7))
     expected = of_two_products(*T.T)
     ct = ChebTucker.fit(X, of_two_products(*X.T), domain=[(0, 1)] * 7, method="tt")
