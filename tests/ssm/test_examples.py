@@ -1,4 +1,4 @@
-"""The state-space examples run, and their numbers are good ones."""
+"""The state-space examples run and print results of the expected quality."""
 
 import re
 import subprocess
@@ -38,7 +38,7 @@ def test_lotka_volterra_example(tmp_path):
 
 
 def test_arma_example(tmp_path):
-    """The variance falls as the theory of long series says: half of it, of 300 series, whose own error is a tenth."""
+    """The ratio of variances agrees with the theory for long series, 0.5. With 300 series its standard error is a tenth."""
     text = output_of(tmp_path / "arma.png", "arma_asymmetric.py", "300")
     ratios = [float(x) for x in re.findall(r"a ratio of ([\d.]+)", text)]
     assert len(ratios) == 2
@@ -59,7 +59,7 @@ def test_s4d_example_learns(tmp_path):
 
 
 def test_the_spectral_update_is_a_kalman_filter_and_smoother(rng, example):
-    """Against means and variances of all lines at once, given all that is measured up to a line, or to the last."""
+    """Compare with means and variances of all lines jointly, conditioned on the measurements up to a line or up to the last line."""
     module = example("spectral_update")
     T, H, noise = 6, 4, 0.7
     a, q = rng.uniform(0.3, 0.95, H), rng.uniform(0.5, 2.0, H)
@@ -67,7 +67,7 @@ def test_the_spectral_update_is_a_kalman_filter_and_smoother(rng, example):
     Y[~seen] = np.nan
     found = module.assimilate(Y, seen, noise, a, q)
     D = module.dct(np.eye(H), axis=0, norm="ortho")
-    before = q / (1 - a * a)  # of the line before the first, and so of all
+    before = q / (1 - a * a)  # stationary variance: that of the line before the first, and of all lines
     lag = np.abs(np.subtract.outer(np.arange(T), np.arange(T)))
     prior = np.einsum("tsh,hi,hj->tisj", before * a ** lag[..., None], D, D).reshape(T * H, T * H)
     for t in range(T):

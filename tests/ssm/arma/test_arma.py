@@ -1,4 +1,4 @@
-"""What is particular to rational filters: SciPy's, states, pieces, poles at the unit circle, NaN, what coefficients may be."""
+"""Tests specific to rational filters: agreement with SciPy, states, pieces, poles at the unit circle, NaN and valid coefficients."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def coefficients(rng, Q, P, radius=0.9):
 
 
 def test_float32_is_good_to_2e_6_where_the_poles_remember_thousands_of_samples(best_backend, rng):
-    """Coefficients of few digits, so that they are the same in both precisions: the filter computes in double precision."""
+    """Coefficients with few digits are the same in both precisions; the filter computes in double precision."""
     a = np.array([1, -1.99609375, 0.99609761], np.float32)
     b = np.array([0.125, 0.25, 0.125], np.float32)
     x = rng.standard_normal((3, 5000)).astype(np.float32)
