@@ -1,19 +1,19 @@
 """Means, variances and Sobol indices from few calls, compared
 ===========================================================
 
-Four usual test functions of uncertainty quantification, asked 100, 300 and 1000 times by four libraries.
+Four common test functions of uncertainty quantification, called 100, 300 and 1000 times by four libraries.
 
 ::
 
     python examples/cheb/uncertainty_compared.py [PICTURE]
 
-``PolynomialChaos`` chooses between a sparse polynomial and a tensor train by how well they predict calls that they have not seen.
-``ChebTucker`` with ``method="tt"`` fits a tensor train to few calls, and chooses its points as it goes on if there are more than 60 per
-variable. chaospy fits all terms of a total degree by least squares to its Sobol points; it gets the degree with the smallest error of all
-that the calls determine twice over, which no user knows. SALib estimates indices from Saltelli's sequences without a surrogate.
-PyChebyshev builds a tensor train; it gets the largest grid and rank that its calls allow, and its moments are those of that surrogate
-for uniform inputs, because its own indices are of an arcsine distribution. The reference values come from tensor trains to 1e-12. Needs
-chaospy, SALib and PyChebyshev (pip install chaospy SALib pychebyshev).
+``PolynomialChaos`` chooses between a sparse polynomial and a tensor train by cross-validation. ``ChebTucker`` with ``method="tt"`` fits a
+tensor train to few calls, or chooses its points adaptively if there are more than 60 per variable. chaospy fits all terms of a total degree
+by least squares to Sobol points. It is given the degree with the smallest true error among those with at most half as many terms as calls,
+which users cannot know. SALib estimates indices from Saltelli's sequences without a surrogate. PyChebyshev builds a tensor train. It is
+given the largest grid and rank that its calls allow. Its moments are computed from that surrogate for uniform inputs, because its own
+indices are for an arcsine distribution. The reference values come from tensor trains to 1e-12. Needs chaospy, SALib and PyChebyshev (pip
+install chaospy SALib pychebyshev).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def truth(name: str) -> Moments:
 
 
 def errors(estimate: Moments, exact: Moments) -> tuple[float, ...]:
-    """Relative errors of mean and variance, largest errors of first and total indices."""
+    """Relative errors of mean and variance, and largest errors of first-order and total indices."""
     relative = [abs(estimate[i] / exact[i] - 1) for i in (0, 1)]
     return *map(float, relative), *(float(np.abs(estimate[i] - exact[i]).max()) for i in (2, 3))
 
