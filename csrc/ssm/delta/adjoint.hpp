@@ -1,7 +1,7 @@
 // The adjoint in chunks. README (10)-(18), (23)-(25).
 #pragma once
+#include "ssm/delta/chunk_backward.hpp"
 #include "ssm/delta/forward.hpp"
-#include "ssm/delta/passage_back.hpp"
 
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {

@@ -10,15 +10,15 @@ template <class T>
 void delta_rule(const DeltaRule<T>& p) {
   const int64_t results = p.B * p.length * p.value_heads * p.V;
   if (p.K == 0 || p.V == 0 || p.value_heads == 0) return set_zero(p.o, results);
-  const Kept<T> kept(p, kFewTokens);
-  const Call<T>& s = kept.call;
+  const Buffers<T> buffers(p, kFewTokens);
+  const Call<T>& s = buffers.call;
   if (p.begins || p.length <= kFewTokens) put_steps(s);
   if (s.chunks) {
     const int64_t tiles = tiles_of(p.V);
-    put_states(kept);
-    launch(put_outputs<T>, kept.places() * tiles, kThreads, sizeof(Tile<T>), s, tiles);
+    put_states(buffers);
+    launch(put_outputs<T>, buffers.places() * tiles, kThreads, sizeof(Tile<T>), s, tiles);
   }
-  kept.check(p.o, results), kept.check(p.final, p.sequences * p.value_heads * p.K * p.V);
+  buffers.check(p.o, results), buffers.check(p.final, p.sequences * p.value_heads * p.K * p.V);
 }
 
 extern const Table kernels;

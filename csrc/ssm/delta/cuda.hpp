@@ -111,14 +111,14 @@ __global__ void __launch_bounds__(kThreads, 1) put_outputs(const Call<T> s, cons
 
 // What it keeps: numbers a token, pairs of tokens, and the states before all chunks.
 template <class T>
-struct Kept {
+struct Buffers {
   Call<T> call;
   const Workspace<Span> table;
   const Workspace<int> wrong;
   const Workspace<T> factors, decays, pairs, u, w, states;
 
   // Forward sequences of `few` tokens are not in it.
-  Kept(const DeltaRule<T>& p, int64_t few)
+  Buffers(const DeltaRule<T>& p, int64_t few)
       : call(call_of(p, few)),
         table(call.chunks),
         wrong(p.begins ? 1 : 0),
@@ -167,14 +167,14 @@ struct Kept {
 
 // All that comes before the outputs: u, and the states before all chunks; the last ones if they are requested.
 template <class T>
-void put_states(const Kept<T>& kept) {
-  const Call<T>& s = kept.call;
+void put_states(const Buffers<T>& buffers) {
+  const Call<T>& s = buffers.call;
   const DeltaRule<T>& p = s.p;
   if (s.chunks) {
     const int64_t rows = p.B * p.length * p.heads, tiles = tiles_of(p.V) + tiles_of(p.K);
     if (s.of_q) launch(put_factors<T>, warp_blocks(2 * rows), kThreads, 0, s, rows);
-    launch(put_pairs<T>, kept.places(), kThreads, sizeof(Shared<T>), s);
-    if (p.corrects) launch(solve<T>, kept.places() * tiles, kThreads, sizeof(Shared<T>), s, Back<T>{}, tiles);
+    launch(put_pairs<T>, buffers.places(), kThreads, sizeof(Shared<T>), s);
+    if (p.corrects) launch(solve<T>, buffers.places() * tiles, kThreads, sizeof(Shared<T>), s, Back<T>{}, tiles);
   }
   const int64_t tiles = tiles_of(p.V, kStateColumns);
   launch(pass_states<T>, p.sequences * p.value_heads * tiles, kThreads, sizeof(Tile<T>), s, Back<T>{},

@@ -161,26 +161,26 @@ void delta_rule_adjoint(const DeltaRuleAdjoint<T>& q) {
     set_zero(q.dq, rows * f.K), set_zero(q.dk, rows * f.K), set_zero(q.dv, gates * f.V);
     return set_zero(q.dg, gates), set_zero(q.dbeta, gates);
   }
-  const Kept<T> kept(f, 0);
-  const Call<T>& s = kept.call;
-  const Workspace<T> states(kept.places() * f.K * f.V), numbers(s.chunks ? 3 * gates : 0);
+  const Buffers<T> buffers(f, 0);
+  const Call<T>& s = buffers.call;
+  const Workspace<T> states(buffers.places() * f.K * f.V), numbers(s.chunks ? 3 * gates : 0);
   Back<T> b{q, q.dv, states, nullptr, nullptr, nullptr};
   if (s.chunks) b.across = numbers, b.from_state = numbers + gates, b.to_state = numbers + 2 * gates;
-  put_states(kept);
+  put_states(buffers);
   const int64_t tiles = tiles_of(f.V) + (f.corrects ? tiles_of(f.K) : 0), columns = tiles_of(f.V, kStateColumns);
-  if (s.chunks) launch(solve<T>, kept.places() * tiles, kThreads, sizeof(Shared<T>), s, b, tiles);
+  if (s.chunks) launch(solve<T>, buffers.places() * tiles, kThreads, sizeof(Shared<T>), s, b, tiles);
   launch(pass_states<T>, f.sequences * f.value_heads * columns, kThreads, sizeof(Tile<T>), s, b,
          Passing<T>{q.grad_final, b.states, q.dinitial, true}, columns);
   if (s.chunks) {
-    launch(put_pair_gradients<T>, kept.places(), kThreads, sizeof(Shared<T>), s, b);
+    launch(put_pair_gradients<T>, buffers.places(), kThreads, sizeof(Shared<T>), s, b);
     for (const bool of_q : {true, false})
       launch(put_rows<T>, s.chunks * f.heads, kThreads, sizeof(Tile<T>), s, b, of_q, of_q ? q.dq : q.dk);
     if (s.of_q) launch(put_through_norms<T>, warp_blocks(2 * rows), kThreads, 0, s, b, rows);
-    if (q.dg) launch(put_gate_gradients<T>, warp_blocks(kept.places()), kThreads, 0, s, b);
+    if (q.dg) launch(put_gate_gradients<T>, warp_blocks(buffers.places()), kThreads, 0, s, b);
     if (q.dbeta) launch(put_value_gradients<T>, warp_blocks(gates), kThreads, 0, s, b, gates);
   }
-  kept.check(q.dq, rows * f.K), kept.check(q.dk, rows * f.K), kept.check(q.dv, gates * f.V);
-  kept.check(q.dg, gates), kept.check(q.dbeta, gates), kept.check(q.dinitial, f.sequences * f.value_heads * f.K * f.V);
+  buffers.check(q.dq, rows * f.K), buffers.check(q.dk, rows * f.K), buffers.check(q.dv, gates * f.V);
+  buffers.check(q.dg, gates), buffers.check(q.dbeta, gates), buffers.check(q.dinitial, f.sequences * f.value_heads * f.K * f.V);
 }
 
 }  // namespace QF_ISA

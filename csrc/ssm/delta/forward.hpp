@@ -1,6 +1,6 @@
 // The gated delta rule in chunks: products with a state that stays in L2.
 #pragma once
-#include "ssm/delta/passage.hpp"
+#include "ssm/delta/chunk_forward.hpp"
 #include "ssm/delta/steps.hpp"
 
 namespace quatrefoil::ssm::delta {

@@ -8,13 +8,13 @@ inline namespace QF_ISA {
 
 template <class T>
 void chunk_scan(const ChunkScan<T>& p) {
-  const Kept<T> kept(p);
+  const Buffers<T> buffers(p);
   if (p.varlen) set_zero(p.varlen, p.sequences * p.heads * p.channels * p.states);  // for sequences without steps
-  put_states(kept);
-  launch(put_outputs<T>, kept.places(), kThreads, sizeof(Shared<T>), kept.scan, Given<T>{}, false, nullptr, nullptr);
+  put_states(buffers);
+  launch(put_outputs<T>, buffers.places(), kThreads, sizeof(Shared<T>), buffers.scan, GradIn<T>{}, false, nullptr, nullptr);
   const int64_t states = p.heads * p.channels * p.states;
-  kept.check(p.out, p.items * p.length * p.heads * p.channels);
-  kept.check(p.final, p.items * states), kept.check(p.varlen, p.sequences * states);
+  buffers.check(p.out, p.items * p.length * p.heads * p.channels);
+  buffers.check(p.final, p.items * states), buffers.check(p.varlen, p.sequences * states);
 }
 
 extern const Table kernels;

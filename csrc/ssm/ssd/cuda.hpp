@@ -195,9 +195,9 @@ __global__ void __launch_bounds__(kThreads, 1) put_inner(const Scan<T> s) {
 
 // ------------------------------------------------------------ states
 
-// What the way back is given, and g, the gradient before the gate. Forward all is null.
+// The gradients that the adjoint receives, and g, the gradient before the gate. All are null in the forward pass.
 template <class T>
-struct Given {
+struct GradIn {
   Signal<T> grad;
   const T *grad_final, *grad_varlen;
   __device__ T before_gate(const Place<T>& me, int64_t i, int64_t p) const {
@@ -210,7 +210,7 @@ struct Given {
 // some states of a chunk of a head. Reads x, or grad and z, once for kSide states, B or C once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
-    add_chunks(const Scan<T> s, const Given<T> given, const bool back, const int64_t tiles, T* to) {
+    add_chunks(const Scan<T> s, const GradIn<T> in, const bool back, const int64_t tiles, T* to) {
   QF_SHARED(Shared<T>, shared);
   const ChunkScan<T>& p = s.p;
   for (int64_t at = blockIdx.x; at < p.items * s.chunks * p.heads * tiles; at += gridDim.x) {
@@ -222,7 +222,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       add_product<false, false>(
           p.channels - p0, me.c.steps, p.states - n0,
           [&](int64_t i, int64_t j) {
-            if (back) return me.from(j) < 0 ? T(s.start[me.step(j)] * given.before_gate(me, j, p0 + i)) : T(0);
+            if (back) return me.from(j) < 0 ? T(s.start[me.step(j)] * in.before_gate(me, j, p0 + i)) : T(0);
             return j >= last ? T(s.end[me.step(j)] * (s.dt[me.step(j)] * me.number(p.x, j, p0 + i))) : T(0);
           },
           [&](int64_t j, int64_t n) { return me.mixing(back ? p.C : p.B, j, n0 + n); }, *shared, total);
@@ -276,7 +276,7 @@ __global__ void __launch_bounds__(kThreads, 1) pass_states(const Scan<T> s, cons
 // Reads x, z and the state once, C once for kSide channels.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
-    put_outputs(const Scan<T> s, const Given<T> given, const bool into_gate, T* dz, T* from_states) {
+    put_outputs(const Scan<T> s, const GradIn<T> in, const bool into_gate, T* dz, T* from_states) {
   QF_SHARED(Shared<T>, shared);
   const ChunkScan<T>& p = s.p;
   each_chunk(s, *shared, [&](const Place<T>& me, const StepsHere<T>& here) {
@@ -292,7 +292,7 @@ __global__ void __launch_bounds__(kThreads, 1)
           [&](int i, int j, T& value) {
             const bool is = i < me.c.steps && p0 + j < p.channels;
             value = is && me.from(i) < 0 ? s.start[me.step(i)] * value : T(0);
-            return into_gate && is ? T(given.before_gate(me, i, p0 + j) * value) : T(0);
+            return into_gate && is ? T(in.before_gate(me, i, p0 + j) * value) : T(0);
           },
           [&](int i, T sum) {
             if (into_gate) me.add_row(from_states, i, p0, sum);
@@ -309,7 +309,7 @@ __global__ void __launch_bounds__(kThreads, 1)
         if (!into_gate)
           p.out[me.row(i) + c] = p.z.at ? y * selective::silu(me.number(p.z, i, c)) : y;
         else if (dz)
-          dz[me.row(i) + c] = me.number(given.grad, i, c) * selective::silu_slope(me.number(p.z, i, c)) * y;
+          dz[me.row(i) + c] = me.number(in.grad, i, c) * selective::silu_slope(me.number(p.z, i, c)) * y;
       });
     }
   });
@@ -319,13 +319,13 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 // What it keeps: numbers a step, products of B and C, and the states before all chunks.
 template <class T>
-struct Kept {
+struct Buffers {
   Scan<T> scan;
   const Workspace<Chunk> table;
   const Workspace<int> wrong, from;
   const Workspace<T> steps, inner, states;
 
-  explicit Kept(const ChunkScan<T>& p)
+  explicit Buffers(const ChunkScan<T>& p)
       : scan(scan_of(p)),
         table(p.cu_seqlens ? scan.chunks : 0),
         wrong(p.cu_seqlens ? 1 : 0),
@@ -355,26 +355,26 @@ struct Kept {
 
 // What chunks add, and what comes to them.
 template <class T>
-void pass_all(const Kept<T>& kept, const Given<T>& given, const Passing<T>& pass) {
-  const ChunkScan<T>& p = kept.scan.p;
+void pass_all(const Buffers<T>& buffers, const GradIn<T>& in, const Passing<T>& pass) {
+  const ChunkScan<T>& p = buffers.scan.p;
   const int64_t tiles = tiles_of(p.states), blocks = tile_blocks(p.channels * p.states);
-  launch(add_chunks<T>, kept.places() * tiles, kThreads, sizeof(Shared<T>), kept.scan, given, pass.back, tiles, pass.states);
-  launch(pass_states<T>, p.items * p.heads * blocks, kThreads, 0, kept.scan, pass, blocks);
+  launch(add_chunks<T>, buffers.places() * tiles, kThreads, sizeof(Shared<T>), buffers.scan, in, pass.back, tiles, pass.states);
+  launch(pass_states<T>, p.items * p.heads * blocks, kThreads, 0, buffers.scan, pass, blocks);
 }
 
 // All steps before the outputs. Writes the states after the last step and at the ends of sequences if they are requested.
 template <class T>
-void put_states(const Kept<T>& kept) {
-  const Scan<T>& s = kept.scan;
+void put_states(const Buffers<T>& buffers) {
+  const Scan<T>& s = buffers.scan;
   const ChunkScan<T>& p = s.p;
   if (s.wrong) {
     check_cuts(p.cu_seqlens, p.sequences, p.length, s.wrong);
     launch(cut_item<T>, tile_blocks(s.chunks), kThreads, 0, s);
   }
   if (s.from) launch(find_sequences<T>, tile_blocks(p.items * s.chunks), kThreads, 0, s);
-  launch(put_steps<T>, warp_blocks(kept.places()), kThreads, 0, s);
+  launch(put_steps<T>, warp_blocks(buffers.places()), kThreads, 0, s);
   launch(put_inner<T>, p.items * s.chunks * p.groups, kThreads, sizeof(Shared<T>), s);
-  pass_all(kept, Given<T>{}, {p.initial, s.states, p.final, nullptr, p.varlen, false});
+  pass_all(buffers, GradIn<T>{}, {p.initial, s.states, p.final, nullptr, p.varlen, false});
 }
 
 }  // namespace QF_ISA

@@ -11,7 +11,7 @@ inline namespace QF_ISA {
 template <class T>
 struct Back {
   ChunkScanAdjoint<T> q;
-  Given<T> given;
+  GradIn<T> in;
   T* states;                                       // as Scan's: the gradients of the states after the chunks
   T* pairs;                                        // (items, heads, length, steps), q_ij of (9)
   T* inner;                                        // (items, groups, length, steps), dS of (9)
@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_pairs(const Scan<T> s, const 
     const T* const inner = me.inner();
     T total[kPatch][kPatch] = {};
     add_product<true, true>(
-        me.c.steps, p.channels, me.c.steps, [&](int64_t i, int64_t k) { return b.given.before_gate(me, i, k); },
+        me.c.steps, p.channels, me.c.steps, [&](int64_t i, int64_t k) { return b.in.before_gate(me, i, k); },
         [&](int64_t k, int64_t j) { return here.dt[j] * me.number(p.x, j, k); }, *shared, total);
     each_number(*shared, total, [&](int i, int j, T& value) {
       if (i >= me.c.steps || j >= me.c.steps) return;
@@ -86,13 +86,13 @@ __global__ void __launch_bounds__(kThreads, 1) put_inputs(const Scan<T> s, const
       add_product<false, false>(
           me.c.steps, me.c.steps, p.channels - p0,
           [&](int64_t j, int64_t i) { return here.together(i, j) ? T(inner[i * p.steps + j] * here.passes(i, j)) : T(0); },
-          [&](int64_t i, int64_t k) { return b.given.before_gate(me, i, p0 + k); }, *shared, total);
+          [&](int64_t i, int64_t k) { return b.in.before_gate(me, i, p0 + k); }, *shared, total);
       each_row(
           *shared, total,
           [&](int j, int k, T du) {
             const int64_t c = p0 + k;
             if (j >= me.c.steps || c >= p.channels) return T(0);
-            b.q.dx[me.row(j) + c] = multiply_add(s.dt[me.step(j)], du, p.D ? T(me.skip(c) * b.given.before_gate(me, j, c)) : T(0));
+            b.q.dx[me.row(j) + c] = multiply_add(s.dt[me.step(j)], du, p.D ? T(me.skip(c) * b.in.before_gate(me, j, c)) : T(0));
             return T(me.number(p.x, j, c) * du);
           },
           [&](int j, T sum) { me.add_row(b.products, j, p0, sum); });
@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_mixing(const Scan<T> s, const
       add_product<true, false>(
           me.c.steps, p.channels, p.states - n0,
           [&](int64_t i, int64_t k) {
-            if (of_C) return me.from(i) < 0 ? T(s.start[me.step(i)] * b.given.before_gate(me, i, k)) : T(0);
+            if (of_C) return me.from(i) < 0 ? T(s.start[me.step(i)] * b.in.before_gate(me, i, k)) : T(0);
             return i >= last ? T(s.end[me.step(i)] * (s.dt[me.step(i)] * me.number(p.x, i, k))) : T(0);
           },
           [&](int64_t k, int64_t n) { return state[k * p.states + n]; }, *shared, total);
@@ -185,7 +185,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_step_gradients(const Scan<T> 
 
 // (14) The chunks' parts of dD, (items, chunks, heads, channels). One block per chunk of a head. Reads x, grad and z once.
 template <class T>
-__global__ void __launch_bounds__(kThreads, 1) put_skip(const Scan<T> s, const Given<T> given, T* parts) {
+__global__ void __launch_bounds__(kThreads, 1) put_skip(const Scan<T> s, const GradIn<T> in, T* parts) {
   const ChunkScan<T>& p = s.p;
   QF_ROLLED
   for (int64_t at = blockIdx.x; at < p.items * s.chunks * p.heads; at += gridDim.x) {
@@ -194,21 +194,21 @@ __global__ void __launch_bounds__(kThreads, 1) put_skip(const Scan<T> s, const G
     for (int64_t k = threadIdx.x; k < p.channels; k += kThreads) {
       T sum(0);
       QF_ROLLED
-      for (int64_t i = 0; i < me.c.steps; ++i) sum = multiply_add(given.before_gate(me, i, k), me.number(p.x, i, k), sum);
+      for (int64_t i = 0; i < me.c.steps; ++i) sum = multiply_add(in.before_gate(me, i, k), me.number(p.x, i, k), sum);
       parts[at * p.channels + k] = sum;
     }
   }
 }
 
 template <class T>
-void put_dD(const Kept<T>& kept, const Given<T>& given, T* dD) {
-  const ChunkScan<T>& p = kept.scan.p;
+void put_dD(const Buffers<T>& buffers, const GradIn<T>& in, T* dD) {
+  const ChunkScan<T>& p = buffers.scan.p;
   if (!dD) return;
-  const int64_t chunks = p.items * kept.scan.chunks;
-  const Workspace<T> parts(kept.places() * p.channels), of_heads(p.D_of_channels ? 0 : kept.places());
-  launch(put_skip<T>, kept.places(), kThreads, 0, kept.scan, given, parts);
+  const int64_t chunks = p.items * buffers.scan.chunks;
+  const Workspace<T> parts(buffers.places() * p.channels), of_heads(p.D_of_channels ? 0 : buffers.places());
+  launch(put_skip<T>, buffers.places(), kThreads, 0, buffers.scan, in, parts);
   if (p.D_of_channels) return add_up<T>(1, chunks, p.heads * p.channels, parts, dD);
-  add_up<T>(kept.places(), p.channels, 1, parts, of_heads);
+  add_up<T>(buffers.places(), p.channels, 1, parts, of_heads);
   add_up<T>(1, chunks, p.heads, of_heads, dD);
 }
 
@@ -220,33 +220,34 @@ void chunk_scan_adjoint(const ChunkScanAdjoint<T>& q) {
     set_zero(q.dA, f.heads), set_zero(q.ddt_bias, f.heads);
     return set_zero(q.dD, f.D_of_channels ? f.heads * f.channels : f.heads);
   }
-  const Kept<T> kept(q.forward);
-  const Scan<T>& s = kept.scan;
+  const Buffers<T> buffers(q.forward);
+  const Scan<T>& s = buffers.scan;
   const ChunkScan<T>& p = s.p;
-  const Workspace<T> states(kept.places() * p.channels * p.states), pairs(kept.count() * p.steps),
-      inner(p.items * p.groups * p.length * p.steps), numbers(4 * kept.count()), parts(3 * kept.places());
+  const Workspace<T> states(buffers.places() * p.channels * p.states), pairs(buffers.count() * p.steps),
+      inner(p.items * p.groups * p.length * p.steps), numbers(4 * buffers.count()), parts(3 * buffers.places());
   Back<T> b{q, {q.grad, q.grad_final, q.grad_varlen}, states, pairs, inner, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
   T *at = numbers, *of_chunk = parts;
-  for (T** to : {&b.across, &b.from_states, &b.to_states, &b.products}) *to = at, at += kept.count();
-  for (T** to : {&b.carry, &b.dA, &b.ddt_bias}) *to = of_chunk, of_chunk += kept.places();
-  put_states(kept);
-  launch(put_outputs<T>, kept.places(), kThreads, sizeof(Shared<T>), s, b.given, true, q.dz, b.from_states);
-  pass_all(kept, b.given, {q.grad_final, b.states, q.dinitial, q.grad_varlen, nullptr, true});
-  launch(put_pairs<T>, kept.places(), kThreads, sizeof(Shared<T>), s, b);
+  for (T** to : {&b.across, &b.from_states, &b.to_states, &b.products}) *to = at, at += buffers.count();
+  for (T** to : {&b.carry, &b.dA, &b.ddt_bias}) *to = of_chunk, of_chunk += buffers.places();
+  put_states(buffers);
+  launch(put_outputs<T>, buffers.places(), kThreads, sizeof(Shared<T>), s, b.in, true, q.dz, b.from_states);
+  pass_all(buffers, b.in, {q.grad_final, b.states, q.dinitial, q.grad_varlen, nullptr, true});
+  launch(put_pairs<T>, buffers.places(), kThreads, sizeof(Shared<T>), s, b);
   launch(add_heads<T>, p.items * s.chunks * p.groups, kThreads, 0, s, b.pairs, b.inner);
-  launch(put_inputs<T>, kept.places(), kThreads, sizeof(Shared<T>), s, b);
+  launch(put_inputs<T>, buffers.places(), kThreads, sizeof(Shared<T>), s, b);
   const int64_t tiles = tiles_of(p.states);
   for (const bool of_C : {false, true})
     launch(put_mixing<T>, p.items * s.chunks * p.groups * tiles, kThreads, sizeof(Shared<T>), s, b, of_C, tiles, of_C ? q.dC : q.dB);
-  launch(put_carry<T>, warp_blocks(kept.places()), kThreads, 0, s, b);
-  launch(put_step_gradients<T>, warp_blocks(kept.places()), kThreads, 0, s, b);
+  launch(put_carry<T>, warp_blocks(buffers.places()), kThreads, 0, s, b);
+  launch(put_step_gradients<T>, warp_blocks(buffers.places()), kThreads, 0, s, b);
   add_up<T>(1, p.items * s.chunks, p.heads, b.dA, q.dA);
   add_up<T>(1, p.items * s.chunks, p.heads, b.ddt_bias, q.ddt_bias);
-  put_dD(kept, b.given, q.dD);
+  put_dD(buffers, b.in, q.dD);
   const int64_t steps = p.items * p.length, of_mixing = steps * p.groups * p.states;
-  kept.check(q.dx, steps * p.heads * p.channels), kept.check(q.dz, steps * p.heads * p.channels), kept.check(q.ddt, steps * p.heads);
-  kept.check(q.dA, p.heads), kept.check(q.ddt_bias, p.heads), kept.check(q.dD, p.heads * (p.D_of_channels ? p.channels : 1));
-  kept.check(q.dB, of_mixing), kept.check(q.dC, of_mixing), kept.check(q.dinitial, p.items * p.heads * p.channels * p.states);
+  buffers.check(q.dx, steps * p.heads * p.channels), buffers.check(q.dz, steps * p.heads * p.channels),
+      buffers.check(q.ddt, steps * p.heads);
+  buffers.check(q.dA, p.heads), buffers.check(q.ddt_bias, p.heads), buffers.check(q.dD, p.heads * (p.D_of_channels ? p.channels : 1));
+  buffers.check(q.dB, of_mixing), buffers.check(q.dC, of_mixing), buffers.check(q.dinitial, p.items * p.heads * p.channels * p.states);
 }
 
 }  // namespace QF_ISA

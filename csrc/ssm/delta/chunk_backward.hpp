@@ -1,7 +1,7 @@
 // The backward pass of one chunk, (12)-(18). Gradients of queries and keys are computed as columns, dq^T and dk^T. The right-hand matrices
 // are then transposes of the chunk's, and states are read row by row without copying. All sums are accumulated in registers.
 #pragma once
-#include "ssm/delta/passage.hpp"
+#include "ssm/delta/chunk_forward.hpp"
 
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
