@@ -74,8 +74,10 @@ class _Walks:
         for leg in range(self.settings.max_steps):
             if not self.alive.any():
                 break
-            for k in np.unique(self.part[self.alive]):
-                self._leg(int(k), leg)
+            of_each = [np.flatnonzero(self.alive & (self.part == k)) for k in range(len(self.parts))]  # before any walk changes its part
+            for k, own in enumerate(of_each):
+                if len(own):
+                    self._leg(k, leg, own)
         left = np.flatnonzero(self.alive)
         if len(left):
             self.x[left] = closest_point(self.domain, self.x[left]).point
@@ -92,10 +94,9 @@ class _Walks:
             part[polygon.contains(x)] = k
         return part
 
-    def _leg(self, k: int, leg: int) -> None:
+    def _leg(self, k: int, leg: int, own: np.ndarray) -> None:
         """Run the walks in a region until they reach its boundary."""
         polygon, alpha, first = self.parts[k]
-        own = np.flatnonzero(self.alive & (self.part == k))
         frame = polygon._frame(self.epsilon, False).rows
         geometry, memo = polygon._arrays_of("numpy"), (polygon._memo_of("numpy"),)
         backend, threads = self.settings.backend, self.settings.num_threads
