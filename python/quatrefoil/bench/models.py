@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._machine import about
+from ._machine import about, check_quiet
 from ._run import error, finish, quartiles, show
 
 TASKS, DTYPES = ("prompt", "training", "token"), ("float32", "bfloat16")
@@ -126,7 +126,7 @@ class _Model:
         profile = cProfile.Profile()
         profile.runcall(self._step)
         stats: Any = pstats.Stats(profile)
-        return sum(row[2] for (_, _, name), row in stats.stats.items() if "quatrefoil._core" in name)
+        return float(sum(row[2] for (_, _, name), row in stats.stats.items() if "quatrefoil._core" in name))
 
     def _step(self) -> Any:
         return {"prompt": self._prompt, "training": self._training, "token": self._token}[self.request.task]()
@@ -260,7 +260,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="time transformers alone too (the default)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios")
+    parser.add_argument("--force", action="store_true", help="write --json on a busy machine too; the load is in the file")
     options = parser.parse_args(arguments)
+    machine = about()
+    if options.json and not check_quiet(machine, options.force):
+        return 2
     try:
         import transformers
     except ImportError:
@@ -274,7 +278,7 @@ def main(arguments: Sequence[str]) -> int:
             continue
         rows.append(measured(request, options.peers, options.rounds, options.limit))
         show(rows[-1])
-    return finish(rows, about(), ["models"], options.json, options.plot)
+    return finish(rows, machine, ["models"], options.json, options.plot)
 
 
 def _requests(options: argparse.Namespace) -> Iterator[Request]:

@@ -86,7 +86,7 @@ class Projection(Adam):
     def step(self, component: Component, x: Array, moments: Moments, rate: float) -> Step:
         params, (last, projected) = component.named(x), component.loss.memo or (None, None)
         with np.errstate(all="ignore"):
-            if x is not last or not projected.is_present:
+            if projected is None or x is not last or not projected.is_present:
                 projected = Projected(component.loss, params)
             value, gradients, residual = projected.evaluate(params["U"])
         x, moments = moments.step(x, component.flat(gradients), rate / (1 + moments.steps / _HALF))
