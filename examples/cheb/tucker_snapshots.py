@@ -58,8 +58,8 @@ def flow(T: np.ndarray) -> sparse.csc_matrix:
         parts.append(sparse.coo_matrix((-face.ravel(), (index[a].ravel(), index[b].ravel())), shape=(n * m, n * m)))
     for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
         diagonal[edge] += T[edge]
-    beside = parts[0] + parts[1]
-    return (beside + beside.T + sparse.diags(diagonal.ravel())).tocsc()
+    neighbours = parts[0] + parts[1]
+    return (neighbours + neighbours.T + sparse.diags(diagonal.ravel())).tocsc()
 
 
 def drawdown(T: np.ndarray, wells: int) -> np.ndarray:

@@ -246,7 +246,7 @@ def check(rng, ct, model):
     shape = np.maximum(ct.n, model.C.shape)
     model.near(_padded(ct.to_full(), shape), _padded(model.C, shape), "coefficients")
     slopes, (f, g, H) = slope(ct, model, k, 1), ct.eval(X, 2)
-    model.near(f, truth, "value beside its derivatives")
+    model.near(f, truth, "value next to its derivatives")
     slopes.near(g[:, k], slopes.values(X), "gradient")
     assert np.array_equal(H, H.transpose(0, 2, 1))
     volume = float(np.prod([hi - lo for lo, hi in model.domain]))
