@@ -6,8 +6,8 @@ namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
 constexpr int kWarps = kThreads / kWarp;
-constexpr int64_t kTile = 4 * kThreads;  // steps of a block: neighbours in a warp are neighbours in time
-// Gradients of taps fit into shared memory next to those of a tile: 2701 in single precision, 1293 in double.
+constexpr int64_t kTile = 4 * kThreads;  // steps per thread block; neighbours in a warp are neighbours in time
+// Gradients of this many taps fit in shared memory together with those of a tile: 2701 in single precision, 1293 in double.
 template <class T>
 constexpr int64_t kMostTaps = (int64_t(kMostShared / sizeof(T)) - kTile + 1 - kWarps) / (kWarps + 1);
 
@@ -28,17 +28,17 @@ struct Row {
     bias = p.bias ? p.bias[channel] : T(0);
     segments = p.segments ? p.segments + item * p.length : nullptr;
   }
-  // Of the initial samples and x; those before are 0.
+  // A sample of the initial samples or x; earlier samples are 0.
   __device__ T sample(int64_t t) const {
     if (t >= 0) return x[t * p.x.time];
     return initial && t + before >= 0 ? initial[(t + before) * p.initial.time] : T(0);
   }
   __device__ bool padding(int64_t t) const { return segments && segments[t] < 0; }
-  // Whether the sample at `from` counts for the output at `to`, which lies in x.
+  // Whether the output at `to`, which is in x, uses the sample at `from`.
   __device__ bool together(int64_t from, int64_t to) const {
     return !segments || (from >= 0 && segments[from] == segments[to] && segments[to] >= 0);
   }
-  // (10) v_t; between the questions of taps there is nothing to overlap
+  // (10) v_t; there is nothing to overlap between the checks of the taps
   __device__ T value(int64_t t) const {
     T sum = padding(t) ? T(0) : bias;
     QF_ROLLED
@@ -48,7 +48,7 @@ struct Row {
   }
 };
 
-// One block per tile of a row. Reads x once (its neighbours' samples from the caches), writes out once.
+// One thread block per tile of a row. Reads x once (the neighbouring tiles' samples from cache); writes out once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) convolve(const CausalConv<T> p, const int64_t tiles) {
   QF_ROLLED
@@ -71,7 +71,7 @@ void causal_conv(const CausalConv<T>& p) {
   launch(convolve<T>, p.items * p.channels * tiles, kThreads, 0, p, tiles);
 }
 
-// (11) The gradient of v_t, t from `first` on, for a tile and the taps - 1 outputs after it: those after the last one are 0.
+// (11) The gradient of v_t, starting at t = `first`, for a tile and the taps - 1 outputs after it; after the last output it is 0.
 template <class T>
 __device__ __forceinline__ void value_gradients(const CausalConvAdjoint<T>& p, const Row<T>& row, int64_t row_at, int64_t first, T* g) {
   const auto& f = p.forward;
@@ -85,7 +85,7 @@ __device__ __forceinline__ void value_gradients(const CausalConvAdjoint<T>& p, c
   }
 }
 
-// (12) of the sample at t, with the gradients of the tile that begins at `first`; of an initial one where t < 0.
+// (12) for the sample at t, with the gradients of the tile that begins at `first`; t < 0 is an initial sample.
 template <class T>
 __device__ __forceinline__ T sample_gradient(const CausalConvAdjoint<T>& p, const Row<T>& row, int64_t row_at, int64_t t, int64_t first,
                                              const T* g) {
@@ -95,16 +95,17 @@ __device__ __forceinline__ T sample_gradient(const CausalConvAdjoint<T>& p, cons
   for (int64_t j = 0; j < f.taps; ++j)
     if (const int64_t to = t + row.before - j; to >= 0 && to < f.length && row.together(t, to))
       sum = multiply_add(row.w[j], g[to - first], sum);
-  const int64_t k = t - f.length + row.before;  // among the final states
+  const int64_t k = t - f.length + row.before;  // index in the final states
   return p.grad_final && k >= 0 ? sum + p.grad_final[row_at * row.before + k] : sum;
 }
 
-// One block per tile of a row: dx, and the tile's parts of dweight and dbias, adjacent in `parts`. Reads x and grad once, writes dx once.
+// One thread block per tile of a row: dx, and the tile's parts of dweight and dbias, adjacent in `parts`. Reads x and grad once; writes dx
+// once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) convolve_back(const CausalConvAdjoint<T> p, const int64_t tiles, T* parts) {
   QF_SHARED(T, g);
   const auto& f = p.forward;
-  T* const sums = g + kTile + f.taps - 1;  // of every warp
+  T* const sums = g + kTile + f.taps - 1;  // one set per warp
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   for (int64_t at = blockIdx.x; at < f.items * f.channels * tiles; at += gridDim.x) {
     const int64_t row_at = quotient(at, tiles), first = remainder(at, tiles) * kTile, end = min(f.length, first + kTile);
@@ -137,7 +138,7 @@ __global__ void __launch_bounds__(kThreads, 1) convolve_back(const CausalConvAdj
   }
 }
 
-// A thread a number of dweight or dbias: over items and tiles, in their order.
+// One thread per element of dweight or dbias: sums over items and tiles in order.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) add_parts(const CausalConvAdjoint<T> p, const int64_t tiles, const T* parts) {
   const auto& f = p.forward;

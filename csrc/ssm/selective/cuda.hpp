@@ -1,5 +1,5 @@
-// The selective scan and its gradient on a GPU: README (1)-(9). A block has up to 16 channels of an item; a thread has one of their states
-// while time goes on, and one step of each tile for what is done once a step.
+// The selective scan and its gradient on a GPU: README (1)-(9). A thread block has up to 16 channels of an item. Each thread has one of
+// their states for all steps, and one step of each tile for the work that is done once per step.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
@@ -11,32 +11,32 @@
 namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
-constexpr int kSide = 16;                // channels of a block, states that it takes at a time, the most steps of a tile
-constexpr int kThreads = kSide * kSide;  // of a block
-constexpr int kPitch = kSide + 1;        // so that neighbouring states lie in other banks
+constexpr int kSide = 16;                // channels per thread block, states at a time, maximum steps per tile
+constexpr int kThreads = kSide * kSide;  // per thread block
+constexpr int kPitch = kSide + 1;        // so that neighbouring states use different banks
 template <class E>
-constexpr int kSteps = sizeof(E) > 8 ? kSide / 2 : kSide;  // steps of a tile: of complex numbers in double precision fewer fit
+constexpr int kSteps = sizeof(E) > 8 ? kSide / 2 : kSide;  // steps per tile; fewer fit for complex numbers in double precision
 
-// The blocks of one item: runs of channels that share their B and their C, each in tiles of kSide.
+// The thread blocks of one item: runs of channels that share their B and their C, each split into tiles of kSide.
 struct ChannelTiles {
-  int64_t run, runs = 0, tiles = 0;  // channels a run, runs an item, tiles a run
+  int64_t run, runs = 0, tiles = 0;  // channels per run, runs per item, tiles per run
   template <class T, class E>
   explicit ChannelTiles(const SelectiveScan<T, E>& p) : run(p.channels) {
     if (run >= kTooMany) throw DeviceError("selective_scan_fn: 2^31 channels or more are too many for a GPU");
     if (!run) return;
     for (const Mixing<E>* m : {&p.B, &p.C})
       if (m->varies)
-        for (int64_t a = p.channels / m->groups, r; a; a = r) r = run % a, run = a;  // the greatest common divisor
+        for (int64_t a = p.channels / m->groups, r; a; a = r) r = run % a, run = a;  // greatest common divisor
     runs = p.channels / run, tiles = (run + kSide - 1) / kSide;
   }
   QF_HD int64_t blocks() const { return runs * tiles; }
 };
 
-// A thread's channel, the last one of the block for threads that have none, and its lane: a state of each chunk, a step of each tile.
+// A thread's channel (for threads without one, the last of the thread block) and its lane: a state of each chunk, a step of each tile.
 template <class T, class E>
 struct Place {
   const SelectiveScan<T, E>& p;
-  int64_t item, first, channel, row;  // first: channel of the block; row: of items x channels
+  int64_t item, first, channel, row;  // first: first channel of the thread block; row: index in items x channels
   int rows, c, lane;
 
   __device__ Place(const SelectiveScan<T, E>& p, const ChannelTiles& tiling, int64_t block)
@@ -51,8 +51,8 @@ struct Place {
   __device__ int64_t state(int64_t n) const { return row * p.states + n + lane; }
   __device__ T number(const Signal<const T>& x, int64_t t) const { return x.at[item * x.item + channel * x.channel + t * x.time]; }
 
-  // The numbers of B or C for the states from n on and the steps from t on, which lie at [state][step], or at [state][channel] where they
-  // do not vary.
+  // The elements of B or C for the states from n on and the steps from t on, stored at [state][step], or at [state][channel] if they do not
+  // vary.
   __device__ void put(const Mixing<E>& m, int64_t n, int64_t t, E (*to)[kPitch]) const {
     const int64_t group = quotient(m.varies ? first : channel, quotient(p.channels, m.groups));
     const E* const at = m.at + item * m.item + group * m.group;
@@ -61,7 +61,7 @@ struct Place {
     else if (t + lane < p.length)
       to[c][lane] = n + c < p.states ? at[(n + c) * m.state + (t + lane) * m.time] : E{};
   }
-  // This thread's, in what `put` has put: one a step, or one for all.
+  // This thread's elements of those written by `put`: one per step, or one for all steps.
   __device__ const E* coefficients(const Mixing<E>& m, const E (*from)[kPitch]) const { return from[lane] + (m.varies ? 0 : c); }
 };
 
@@ -76,7 +76,7 @@ __device__ __forceinline__ Step<T> step_of(const SelectiveScan<T, E>& p, T raw, 
   return {delta, delta * u};
 }
 
-// Of kSide numbers that each lane of half a warp has: their sums over the lanes, one for each lane.
+// Each lane of half a warp has kSide numbers. Returns their sums over the lanes, one sum per lane.
 template <class T>
 __device__ __forceinline__ T sum_for_lane(T (&x)[kSide]) {
   QF_UNROLL(4)
@@ -98,13 +98,14 @@ struct ScanTile {
   E B[kSide][kPitch], C[kSide][kPitch];
 };
 
-// (2), (3) `reads`: all of the scan, whose states end up in `states` (items, channels, states), `stride` being 0. Otherwise the state
-// before each tile, which lie `stride` apart. Reads u, delta and z once, B and C once a block, writes out once.
+// (2), (3) With `reads`, the complete scan; the final states are written to `states` (items, channels, states), and `stride` is 0.
+// Otherwise writes the state before each tile, `stride` apart. Reads u, delta and z once, and B and C once per thread block; writes out
+// once.
 template <class T, class E>
 __global__ void __launch_bounds__(kThreads, 1)
     scan_channels(const SelectiveScan<T, E> p, const ChannelTiles tiling, const bool reads, E* states, const int64_t stride) {
   using Tile = ScanTile<T, E>;
-  QF_SHARED(Tile, tiles);  // two, in turn: one is written while the other is read
+  QF_SHARED(Tile, tiles);  // two buffers: one is written while the other is read
   int turn = 0;
   const int64_t end = reads ? p.length : max(p.length - 1, int64_t(0)) / kSteps<E> * kSteps<E>;
   for (int64_t at = blockIdx.x; at < p.items * tiling.blocks(); at += gridDim.x) {
@@ -153,12 +154,12 @@ void selective_scan(const SelectiveScan<T, E>& p) {
          int64_t(0));
 }
 
-// What the way back needs besides: the state before each tile; of every state a carry, (5), and its sums over time so far; of every channel
-// its sums; of every block and step what its channels give to B and C.
+// Additional arrays of the backward pass: the state before each tile; a carry (5) and the sums over time so far for every state; the sums
+// for every channel; and for every thread block and step the contributions of its channels to dB and dC.
 template <class T, class E>
 struct Running {
   const E* kept;
-  E *carry, *dA, *dB, *dC;  // (items, channels, states); dB and dC (blocks, states, length) where B and C vary
+  E *carry, *dA, *dB, *dC;  // (items, channels, states); dB and dC are (blocks, states, length) if B and C vary
   T *dD, *ddelta_bias;      // (items, channels)
 };
 
@@ -171,7 +172,7 @@ struct AdjointTile {
   E to_B[kSide][kSide][kSteps<E> + 1], to_C[kSide][kSide][kSteps<E> + 1];  // [channel][state][step]
 };
 
-// (2) again, and (5)-(7), for this thread's state in one tile. What a step's channel gets: y, and the sums over states of (8).
+// (2) again, and (5)-(7), for this thread's state in one tile. Every channel and step receives y and the sums over states of (8).
 template <class T, class E>
 __device__ __forceinline__ void retreat(const SelectiveScanAdjoint<T, E>& p, const Place<T, E>& me, const Running<T, E>& running, int64_t n,
                                         int64_t first, int steps, AdjointTile<T, E>& tile, T& y, T& along_A, T& along_B) {
@@ -221,7 +222,7 @@ __device__ __forceinline__ void retreat(const SelectiveScanAdjoint<T, E>& p, con
   if (!f.C.varies) running.dC[at] = running.dC[at] + dC;
 }
 
-// Over the channels of the block in their order, for the state and the step that are this thread's here: its part of dB or dC.
+// Sums over the channels of the thread block in order, for this thread's state and step: its part of dB or dC.
 template <class T, class E>
 __device__ __forceinline__ void add_channels(const Place<T, E>& me, int64_t block, int64_t n, int64_t t, E (*from)[kSide][kSteps<E> + 1],
                                              E* parts) {
@@ -231,8 +232,8 @@ __device__ __forceinline__ void add_channels(const Place<T, E>& me, int64_t bloc
   parts[(block * me.p.states + n + me.c) * me.p.length + t + me.lane] = sum;
 }
 
-// (4)-(9) from the last tile to the first. Reads u, delta, z and grad once, B and C once a block, a state a tile; writes du, ddelta and dz
-// once, and the block's parts of dB and dC.
+// (4)-(9) from the last tile to the first. Reads u, delta, z and grad once, B and C once per thread block, and one state per tile; writes
+// du, ddelta and dz once, and the thread block's parts of dB and dC.
 template <class T, class E>
 __global__ void __launch_bounds__(kThreads, 1)
     scan_channels_back(const SelectiveScanAdjoint<T, E> p, const ChannelTiles tiling, const Running<T, E> running) {

@@ -1,5 +1,5 @@
-// One step of a selective state and its gradient on a GPU: README (15)-(18). A dim of a head has as many lanes as it has states, up to a
-// warp; each of its states is read and written once, by one thread, so that the new ones may lie where the old ones were.
+// One step of a selective state and its gradient on a GPU: README (15)-(18). Each dim of a head has as many lanes as states, up to a warp.
+// Each state is read and written once, by a single thread, so the new states may overwrite the old ones.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
@@ -10,7 +10,7 @@
 namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
-constexpr int kStepThreads = 128;  // of a block
+constexpr int kStepThreads = 128;  // per thread block
 
 inline int lanes_of_states(int64_t states) {
   int lanes = 1;
@@ -35,7 +35,7 @@ static __global__ void __launch_bounds__(kStepThreads, 1)
   }
 }
 
-// One block per head of a row: to (rows, heads, dims, states) <- from, in the rows that no item uses.
+// One thread block per head of a row: to (rows, heads, dims, states) <- from, for the rows that no item uses.
 template <class T>
 __global__ void __launch_bounds__(kStepThreads, 1)
     copy_rows(const int64_t count, const int64_t heads, const int64_t dims, const int64_t states, const int64_t* item_of_row,
@@ -50,11 +50,11 @@ __global__ void __launch_bounds__(kStepThreads, 1)
   }
 }
 
-// One dim of one head of one item. On the host a row that two items name is an error, here the first of them has it.
+// One dim of one head of one item. A row used by two items is an error on the host; here it belongs to the first of them.
 template <class T>
 struct StepDim {
   const StateStep<T>& p;
-  int64_t item, head, dim, group, row;  // row: of the states, below 0: padding
+  int64_t item, head, dim, group, row;  // row: row of the states; negative for padding
   bool has_row;
   T raw, delta, x, D;
 
@@ -70,11 +70,11 @@ struct StepDim {
   __device__ T state(int64_t n) const {
     return p.state.at[row * p.state.item + head * p.state.head + dim * p.state.dim + n * p.state.state];
   }
-  __device__ int64_t place() const { return (item * p.heads + head) * p.dims + dim; }                    // in x, out and their like
-  __device__ int64_t first_state() const { return ((row * p.heads + head) * p.dims + dim) * p.states; }  // in all states, contiguous
+  __device__ int64_t place() const { return (item * p.heads + head) * p.dims + dim; }                    // index in x, out, ...
+  __device__ int64_t first_state() const { return ((row * p.heads + head) * p.dims + dim) * p.states; }  // in contiguous states
 };
 
-// (15) Reads each state once and writes it once.
+// (15). Reads and writes each state once.
 template <class T>
 __global__ void __launch_bounds__(kStepThreads, 1) step_states(const StateStep<T> p, const int lanes, const int64_t of_group) {
   const int64_t count = p.items * p.heads * p.dims, per_block = kStepThreads / lanes;
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kStepThreads, 1) step_states(const StateStep<T
   }
 }
 
-// item_of_row on the device, where rows are chosen.
+// item_of_row on the device, if rows are chosen by index.
 template <class T>
 void find_rows(StateStep<T>& p, int64_t* item_of_row) {
   if (p.items * p.heads * p.dims >= kTooMany || p.dims * p.states >= kTooMany)
@@ -124,7 +124,7 @@ void state_step(const StateStep<T>& given) {
          p.heads / p.groups);
 }
 
-// What the way back knows of a dim besides: g, the gradient before the gate; and (16) of its state n.
+// Additional data of a dim in the backward pass: g, the gradient before the gate; and (16) for its state n.
 template <class T>
 struct StepDimAdjoint : StepDim<T> {
   const StateStepAdjoint<T>& q;
@@ -135,7 +135,7 @@ struct StepDimAdjoint : StepDim<T> {
     g = q.forward.z.at ? grad * silu(z) : grad;
   }
   struct Terms {
-    T A, B, C, a, decayed, x, mu;  // decayed: a x, what is remembered of the state; x: the next state
+    T A, B, C, a, decayed, x, mu;  // decayed: a x, the decayed state; x: the next state
   };
   __device__ Terms terms(int64_t n) const {
     const auto& f = q.forward;
@@ -148,8 +148,8 @@ struct StepDimAdjoint : StepDim<T> {
   }
 };
 
-// (16), (17) A dim of a head in all items, in their order; dA, dD and dbias are their sums. Reads states and their gradients once, writes
-// dstate once; dA goes in and out once an item.
+// (16), (17) One dim of a head in all items, in order; dA, dD and dbias are sums over the items. Reads states and their gradients once;
+// writes dstate once; reads and writes dA once per item.
 template <class T>
 __global__ void __launch_bounds__(kStepThreads, 1) step_states_back(const StateStepAdjoint<T> q, const int lanes, const int64_t of_group) {
   const auto& f = q.forward;
@@ -191,11 +191,12 @@ __global__ void __launch_bounds__(kStepThreads, 1) step_states_back(const StateS
   }
 }
 
-// (18) A block some states of one group of one item: threads take its dims in turn, whose sums are added in the order of the threads.
+// (18) One thread block per range of states of one group of one item. Threads process the group's dims in turn, and their sums are added in
+// the order of the threads.
 template <class T>
 __global__ void __launch_bounds__(kStepThreads, 1)
     step_mixing_back(const StateStepAdjoint<T> q, const int lanes, const int64_t of_group, const int64_t pieces) {
-  QF_SHARED(T, sums);  // of every thread: dB, dC
+  QF_SHARED(T, sums);  // per thread: dB, dC
   const auto& f = q.forward;
   const int lane = int(threadIdx.x) % lanes, rank = int(threadIdx.x) / lanes, ranks = kStepThreads / lanes;
   for (int64_t at = blockIdx.x; at < f.items * f.groups * pieces; at += gridDim.x) {
