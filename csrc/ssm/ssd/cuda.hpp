@@ -1,5 +1,5 @@
-// What a chunk of Mamba-2's scan is on a GPU: where it begins and ends, its step sizes and decays, and products of its matrices. README
-// (1), (3), (4), (7).
+// The chunks of Mamba-2's scan on a GPU: where they begin and end, their step sizes and decays, and products of their matrices. README (1),
+// (3), (4), (7).
 #pragma once
 #include "core/cuda/cuts.hpp"
 #include "core/cuda/tile.hpp"
@@ -14,18 +14,18 @@ constexpr int kThreads = kTileThreads;
 
 struct Chunk {
   int64_t begin, steps;
-  int64_t sequence;  // the one of cu_seqlens that ends with this chunk, or -1
-  bool fresh;        // begins a sequence of cu_seqlens
+  int64_t sequence;  // the sequence of cu_seqlens that ends with this chunk, or -1
+  bool fresh;        // whether it begins a sequence of cu_seqlens
 };
 
-// A call: its arguments, and what it keeps in memory of the device.
+// A call: its arguments, and its arrays in device memory.
 template <class T>
 struct Scan {
-  ChunkScan<T> p;  // p.steps: of a chunk
-  int64_t chunks;  // of an item; the last ones may be empty
-  int* wrong;      // whether cu_seqlens is
-  Chunk* table;    // where cu_seqlens cuts; null: all of p.steps, but for the last one
-  int* from;       // (items, length): the step of its chunk that a step's sequence begins with, -1: an earlier one. Null: -1 for all
+  ChunkScan<T> p;  // p.steps: steps per chunk
+  int64_t chunks;  // per item; some may be empty if there is cu_seqlens
+  int* wrong;      // whether cu_seqlens is invalid
+  Chunk* table;    // the chunks if there is cu_seqlens; null: all chunks have p.steps, except the last
+  int* from;       // (items, length): the step of the chunk at which a step's sequence begins, -1 if earlier. Null: -1 for all
   T *dt, *high, *low, *start, *end;  // (items, heads, length); the exponents (3), and the decays f and r
   T* inner;                          // (items, groups, length, steps), (4)
   T* states;                         // (items, chunks, heads, channels, states), the states before the chunks
@@ -48,8 +48,8 @@ struct Place {
   }
   __device__ bool empty() const { return c.steps == 0; }
   __device__ int64_t time(int64_t i) const { return item * s.p.length + c.begin + i; }
-  __device__ int64_t step(int64_t i) const { return (item * s.p.heads + head) * s.p.length + c.begin + i; }  // in s.dt and its like
-  __device__ int64_t row(int64_t i) const { return (time(i) * s.p.heads + head) * s.p.channels; }            // in out and its like
+  __device__ int64_t step(int64_t i) const { return (item * s.p.heads + head) * s.p.length + c.begin + i; }  // in s.dt and similar arrays
+  __device__ int64_t row(int64_t i) const { return (time(i) * s.p.heads + head) * s.p.channels; }            // in out and similar arrays
   __device__ int64_t state() const { return ((item * s.chunks + k) * s.p.heads + head) * s.p.channels * s.p.states; }
   __device__ T number(const Signal<T>& x, int64_t i, int64_t p) const {
     return x.at[item * x.item + (c.begin + i) * x.time + head * x.head + p * x.channel];
@@ -57,16 +57,16 @@ struct Place {
   __device__ T mixing(const T* m, int64_t i, int64_t n) const { return m[(time(i) * s.p.groups + group) * s.p.states + n]; }
   __device__ const T* inner() const { return s.inner + ((item * s.p.groups + group) * s.p.length + c.begin) * s.p.steps; }
   __device__ int from(int64_t i) const { return s.from_of(item, c.begin + i); }
-  // Whether the state before the chunk passes through it: the chunk lies in one sequence.
+  // Whether the state before the chunk passes through it, because the chunk is part of one sequence.
   __device__ bool keeps() const { return empty() || from(c.steps - 1) < 0; }
-  // The sum over a row of numbers, of columns from p on, to those of all steps.
+  // Adds the sum over a row, for columns from p on, to the sums of all steps.
   __device__ void add_row(T* of_steps, int64_t i, int64_t p, T sum) const {
     if (i < c.steps) put_or_add(p == 0, sum, of_steps[step(i)]);
   }
   __device__ T skip(int64_t p) const { return !s.p.D ? T(0) : s.p.D[s.p.D_of_channels ? head * s.p.channels + p : head]; }
 };
 
-// What a block has of the steps of its chunk; the next barrier makes it known.
+// A thread block's data for the steps of its chunk; visible after the next barrier.
 template <class T>
 struct StepsHere {
   T dt[kSide], high[kSide], low[kSide];
@@ -78,7 +78,7 @@ struct StepsHere {
     dt[i] = me.s.dt[at], high[i] = me.s.high[at], low[i] = me.s.low[at], from[i] = me.from(i);
   }
   __device__ bool together(int64_t i, int64_t j) const { return j <= i && j >= from[i]; }
-  // d_ij, 0 where step j is later, or of another sequence
+  // d_ij; 0 if step j is later or belongs to a different sequence
   __device__ T passes(int64_t i, int64_t j) const {
     return together(i, j) ? decay(Exponent<T>{high[i], low[i]}, Exponent<T>{high[j], low[j]}) : T(0);
   }
@@ -89,7 +89,7 @@ struct Shared : Tile<T> {
   StepsHere<T> steps;
 };
 
-// f(chunk, its steps) for each chunk of a head that is this block's.
+// Calls f(chunk, its steps) for each chunk of a head that belongs to this thread block.
 template <class T, class F>
 __device__ __forceinline__ void each_chunk(const Scan<T>& s, Shared<T>& shared, F f) {
   each_place<Place<T>>(s, s.p.items * s.chunks * s.p.heads, [&](const Place<T>& me) { shared.steps.load(me), f(me, shared.steps); });
@@ -97,8 +97,8 @@ __device__ __forceinline__ void each_chunk(const Scan<T>& s, Shared<T>& shared, 
 
 // ------------------------------------------------------------ before the products
 
-// One thread per place of a chunk of the only item. A sequence's chunks begin where no other's can be, whatever the cuts: at the number of
-// full chunks before it plus its own number. There are none at all if cu_seqlens is wrong.
+// One thread per slot for a chunk of the only item. A sequence's chunks are stored where no other sequence can have one, for any
+// cu_seqlens: from the number of full chunks before it plus its own index on. If cu_seqlens is invalid, there are no chunks.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) cut_item(const Scan<T> s) {
   const int64_t* const cuts = s.p.cu_seqlens;
@@ -131,14 +131,14 @@ __global__ void __launch_bounds__(kThreads, 1) find_sequences(const Scan<T> s) {
   }
 }
 
-// (3) Two running sums.
+// (3) Two cumulative sums.
 template <class T>
 __device__ __forceinline__ Exponent<T> plus(Exponent<T> earlier, Exponent<T> later) {
   const Exponent<T> sum = plus(earlier, later.high);
   return {sum.high, sum.low + later.low};
 }
 
-// (1) The step size before its limits.
+// (1) The step size before it is limited.
 template <class T>
 __device__ __forceinline__ T raw_step(const ChunkScan<T>& p, T raw) {
   return p.softplus ? elementary::softplus(raw, elementary::softplus_tail(raw)) : raw;
@@ -172,7 +172,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_steps(const Scan<T> s) {
   });
 }
 
-// (4) One block per chunk of a group. Reads B and C once.
+// (4) One thread block per chunk of a group. Reads B and C once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_inner(const Scan<T> s) {
   QF_SHARED(Shared<T>, shared);
@@ -206,8 +206,9 @@ struct GradIn {
   }
 };
 
-// What a chunk adds to the state after it, (7), into s.states; `back`: to the gradient of the state before it, (13), into `to`. A block
-// some states of a chunk of a head. Reads x, or grad and z, once for kSide states, B or C once.
+// Writes a chunk's contribution to the state after it, (7), to s.states; with `back`, its contribution to the gradient of the state before
+// it, (13), to `to`. One thread block per kSide states of a chunk of a head. Reads x, or grad and z, once per kSide states, and B or C
+// once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     add_chunks(const Scan<T> s, const GradIn<T> in, const bool back, const int64_t tiles, T* to) {
@@ -233,16 +234,17 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// States from chunk to chunk, or their gradients the other way: from `first` to `last`, which may be null, and by way of sequences' ends.
+// Passes states from chunk to chunk, or their gradients backwards: from `first` to `last`, either of which may be null, and through the
+// ends of sequences.
 template <class T>
 struct Passing {
   const T* first;
-  T *states, *last;  // states: what the chunks add, which becomes what comes to them
+  T *states, *last;  // states: the contributions of the chunks, overwritten by the states before them
   const T* ends;     // (sequences, ...) gradients
   T* varlen;
   bool back;
 };
-// (7), (13) A thread a number of a head's state. Reads and writes the states once.
+// (7), (13) One thread per element of a head's state. Reads and writes the states once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) pass_states(const Scan<T> s, const Passing<T> pass, const int64_t blocks) {
   const ChunkScan<T>& p = s.p;
@@ -272,8 +274,8 @@ __global__ void __launch_bounds__(kThreads, 1) pass_states(const Scan<T> s, cons
 
 // ------------------------------------------------------------ outputs
 
-// (5), (6) One block per chunk of a head. With `into_gate`: no output, but (8) dz, where there is a gate, and of every step f_i g_i.h C_i.
-// Reads x, z and the state once, C once for kSide channels.
+// (5), (6) One thread block per chunk of a head. With `into_gate`: instead of the output, (8) dz if there is a gate, and f_i g_i.h C_i for
+// every step. Reads x, z and the state once, and C once per kSide channels.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     put_outputs(const Scan<T> s, const GradIn<T> in, const bool into_gate, T* dz, T* from_states) {
@@ -317,7 +319,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 // ------------------------------------------------------------ a call
 
-// What it keeps: numbers a step, products of B and C, and the states before all chunks.
+// The memory of a call: values per step, products of B and C, and the states before all chunks.
 template <class T>
 struct Buffers {
   Scan<T> scan;
@@ -353,7 +355,7 @@ struct Buffers {
   }
 };
 
-// What chunks add, and what comes to them.
+// The contributions of the chunks, and the states before them.
 template <class T>
 void pass_all(const Buffers<T>& buffers, const GradIn<T>& in, const Passing<T>& pass) {
   const ChunkScan<T>& p = buffers.scan.p;
@@ -362,7 +364,7 @@ void pass_all(const Buffers<T>& buffers, const GradIn<T>& in, const Passing<T>& 
   launch(pass_states<T>, p.items * p.heads * blocks, kThreads, 0, buffers.scan, pass, blocks);
 }
 
-// All steps before the outputs. Writes the states after the last step and at the ends of sequences if they are requested.
+// Everything before the outputs. Writes the states after the last step and at the ends of sequences if they are requested.
 template <class T>
 void put_states(const Buffers<T>& buffers) {
   const Scan<T>& s = buffers.scan;

@@ -1,5 +1,5 @@
-// The gradient of Mamba-2's scan on a GPU: README (8)-(15). The states before all chunks, then their gradients after all chunks, then
-// chunks side by side.
+// The gradient of Mamba-2's scan on a GPU: README (8)-(15). First the states before all chunks, then the gradients of the states after all
+// chunks, then all chunks in parallel.
 #pragma once
 #include "core/cuda/sums.hpp"
 #include "ssm/ssd/cuda.hpp"
@@ -7,19 +7,19 @@
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
-// What the way back keeps besides.
+// Additional arrays of the backward pass.
 template <class T>
 struct Back {
   ChunkScanAdjoint<T> q;
   GradIn<T> in;
-  T* states;                                       // as Scan's: the gradients of the states after the chunks
+  T* states;                                       // same shape as in Scan: the gradients of the states after the chunks
   T* pairs;                                        // (items, heads, length, steps), q_ij of (9)
   T* inner;                                        // (items, groups, length, steps), dS of (9)
   T *across, *from_states, *to_states, *products;  // (items, heads, length): the terms of (12), and x.du
   T *carry, *dA, *ddt_bias;                        // (items, chunks, heads): the last term of (12), and parts of sums
 };
 
-// (9) q, and the first term of (12). One block per chunk of a head. Reads x, grad and z once.
+// (9) q, and the first term of (12). One thread block per chunk of a head. Reads x, grad and z once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_pairs(const Scan<T> s, const Back<T> b) {
   QF_SHARED(Shared<T>, shared);
@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_pairs(const Scan<T> s, const 
   });
 }
 
-// (9) dS, over the heads of a group in their order. One block per chunk of a group.
+// (9) dS, over the heads of a group in order. One thread block per chunk of a group.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) add_heads(const Scan<T> s, const T* pairs, T* to) {
   const ChunkScan<T>& p = s.p;
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kThreads, 1) add_heads(const Scan<T> s, const 
   }
 }
 
-// (10), (14) dx, the third term of (12) and x.du. One block per chunk of a head. Reads x, grad and z and the state's gradient once.
+// (10), (14) dx, the third term of (12) and x.du. One thread block per chunk of a head. Reads x, grad, z and the state's gradient once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_inputs(const Scan<T> s, const Back<T> b) {
   QF_SHARED(Shared<T>, shared);
@@ -100,8 +100,8 @@ __global__ void __launch_bounds__(kThreads, 1) put_inputs(const Scan<T> s, const
   });
 }
 
-// (11) dB, or dC. A block some states of a chunk of a group; heads in their order. Reads x, or grad and z, once for kSide states, and the
-// heads' states, or their gradients, once.
+// (11) dB or dC. One thread block per kSide states of a chunk of a group; heads in order. Reads x, or grad and z, once per kSide states,
+// and the heads' states, or their gradients, once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_mixing(const Scan<T> s, const Back<T> b, const bool of_C, const int64_t tiles, T* to) {
   QF_SHARED(Shared<T>, shared);
@@ -183,7 +183,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_step_gradients(const Scan<T> 
   });
 }
 
-// (14) The chunks' parts of dD, (items, chunks, heads, channels). One block per chunk of a head. Reads x, grad and z once.
+// (14) The chunks' parts of dD, (items, chunks, heads, channels). One thread block per chunk of a head. Reads x, grad and z once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_skip(const Scan<T> s, const GradIn<T> in, T* parts) {
   const ChunkScan<T>& p = s.p;
@@ -214,7 +214,7 @@ void put_dD(const Buffers<T>& buffers, const GradIn<T>& in, T* dD) {
 
 template <class T>
 void chunk_scan_adjoint(const ChunkScanAdjoint<T>& q) {
-  if (const ChunkScan<T>& f = q.forward; f.items * f.heads * f.channels == 0) {  // sums over nothing
+  if (const ChunkScan<T>& f = q.forward; f.items * f.heads * f.channels == 0) {  // empty sums
     set_zero(q.ddt, f.items * f.length * f.heads);
     set_zero(q.dB, f.items * f.length * f.groups * f.states), set_zero(q.dC, f.items * f.length * f.groups * f.states);
     set_zero(q.dA, f.heads), set_zero(q.ddt_bias, f.heads);
