@@ -1,4 +1,5 @@
-// One chunk of one head: what its tokens read and write, padded, and the pairs of tokens (6), (8), before any state comes in.
+// One chunk of one head: the padded vectors that its tokens read and write with, and the pairs of tokens (6), (8). Everything that needs no
+// state.
 #pragma once
 #include "core/run/cost.hpp"
 #include "core/run/parallel.hpp"
@@ -10,9 +11,9 @@
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-// A sequence of one head: where its numbers are.
+// The position of a sequence of one head in the arrays.
 struct Place {
-  int64_t sequence, head, first, length;  // first: its token, counted over all items
+  int64_t sequence, head, first, length;  // first: its first token, counted over all items
 };
 
 template <class T>
@@ -33,7 +34,7 @@ struct Problem {
   int64_t key_columns() const { return padded<T>(p.K); }
   int64_t value_columns() const { return padded<T>(p.V); }
 
-  // A matrix in memory of its own: rows of keys, of values, of pairs of tokens.
+  // Matrices with their own memory: rows of keys, of values, of pairs of tokens.
   int64_t key_size(int64_t rows) const { return rows * spaced<T>(p.K); }
   int64_t value_size(int64_t rows) const { return rows * spaced<T>(p.V); }
   static int64_t pair_size(int64_t rows) { return rows * spaced<T>(kChunk); }
@@ -53,7 +54,7 @@ struct Problem {
   }
 };
 
-// n numbers times s to a row padded with zeros, and back.
+// Copies n elements times s to a row padded with zeros, and back.
 template <class T>
 void load_row(int64_t n, const T* from, T s, T* to) {
   using V = Lanes<T>;
@@ -64,7 +65,7 @@ void store_row(int64_t n, const T* from, T s, T* to) {
   using V = Lanes<T>;
   for (int64_t i = 0; i < n; i += kLanes<T>) store_first(to + i, V(broadcast<V>(s) * load<V>(from + i)), n - i);
 }
-// The product of a row with a padded one.
+// The product of a row with a padded row.
 template <class T>
 void load_product(int64_t n, const T* from, const T* padded, T* to) {
   using V = Lanes<T>;
@@ -82,7 +83,7 @@ T dot(int64_t padded, const T* a, const T* b) {
   return sum(s);
 }
 
-// (2): a query or key as the recurrence sees it. Returns what it was multiplied by.
+// (2): a query or key in the form that the recurrence uses. Returns the factor by which it was multiplied.
 template <class T>
 T load_key(const Problem<T>& s, const T* from, T* to) {
   load_row(s.p.K, from, T(1), to);
@@ -92,7 +93,7 @@ T load_key(const Problem<T>& s, const T* from, T* to) {
   return factor;
 }
 
-// The state of a head, K rows of V numbers, between the caller's array and padded memory.
+// Copies the state of a head, K rows of V elements, between the caller's array and padded memory.
 template <class T>
 void load_state(const Problem<T>& s, const Place& at, const T* from, Matrix<T> to) {
   const int64_t K = s.p.K, V = s.p.V;
@@ -167,20 +168,20 @@ class Chunk {
     return scaled;
   }
 
-  // With a decay per channel: what the tokens of this chunk read, and the key they write x at.
+  // With one decay per channel: the vectors with which the tokens of this chunk read, and the key at which they write x.
   ChannelRows<T> channel_rows() const { return {n, s.key_columns(), channel_decay, q, erase_rows(), s.p.a != nullptr, erase_weight[0]}; }
   Matrix<T> erase_rows() const { return s.p.a || s.p.erase ? own_erase : k; }
   Matrix<T> key_rows() const { return s.p.b ? own_key : k; }
 
   const Problem<T>& s;
-  int64_t n = 0, rows = 0;  // tokens, and rows of all matrices: what is more is 0
+  int64_t n = 0, rows = 0;  // tokens, and rows of all matrices; additional rows are 0
   Matrix<T> q, k, scaled;
   Matrix<T> transposed;                   // k^T
   Matrix<T> decays;                       // (4) from token j to token i, in row i
   Matrix<T> reads;                        // (8) decays_ij q_i.k_j, lower triangular
   Matrix<T> corrects;                     // (6) -decays_ij k_i.k_j, strictly lower triangular
   Matrix<T> known_reads, known_corrects;  // (25) the same with the known keys
-  Matrix<T> reading, erasing, writing;    // what products with states are made of; then the factors of their rows
+  Matrix<T> reading, erasing, writing;    // operands of products with states; then the factors of their rows
   const T *read_weight, *erase_weight, *write_weight;
   Matrix<T> known_written, channel_decay;
   Matrix<T> late_q, late_e;        // of the second block, if there is one: what its tokens read of the state before it
@@ -188,7 +189,7 @@ class Chunk {
   T *since, *until, *minus_since;  // (4) the decays from before the chunk, and to its last token
   T* total;                        // the decays of the chunk, for each row of the state
   T *beta, *factor;
-  T *of_q, *of_k;  // what queries and keys were multiplied by
+  T *of_q, *of_k;  // factors by which queries and keys were multiplied
 
  private:
   // (22)
@@ -240,7 +241,7 @@ class Chunk {
     for (int64_t c = 0; c < s.key_columns(); ++c) total[c] = since[n - 1];
   }
 
-  // to = sign decays * (a k^T) below the diagonal, from the `off`th one on; 0 above it, up to the end of the vector.
+  // to = sign decays * (a k^T) below the diagonal, starting at diagonal `off`; 0 above it, up to the end of the vector.
   void weigh(Matrix<T> a, Matrix<T> to, T sign, int off) const {
     for (int64_t i = 0; i < rows; i += kTileRows)
       for_columns<T, Rest::none>(round_up(i + kTileRows, kLanes<T>), [&](auto columns, int64_t j) {

@@ -1,4 +1,4 @@
-// The gated delta rule on a GPU: states that go from chunk to chunk, outputs, and what a call keeps. README (5)-(9), (14), (18), (19).
+// The gated delta rule on a GPU: states from chunk to chunk, outputs, and the memory of a call. README (5)-(9), (14), (18), (19).
 #pragma once
 #include "core/cuda/workspace.hpp"
 #include "ssm/delta/cuda_chunk.hpp"
@@ -6,18 +6,19 @@
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-constexpr int kStateColumns = kSide / 2;  // of a state that a block takes from chunk to chunk: more blocks than of whole tiles
+constexpr int kStateColumns = kSide / 2;  // columns of a state per thread block: gives more thread blocks than whole tiles
 
 // ------------------------------------------------------------ states
 
-// From chunk to chunk, `first` (null: 0) to `last` (null: not requested), or with `back` gradients from the last chunk to the first.
+// Passes states from chunk to chunk, from `first` (null: 0) to `last` (null: not requested), or with `back` their gradients from the last
+// chunk to the first.
 template <class T>
 struct Passing {
   const T* first;
   T *states, *last;
   bool back;
 };
-// (5), (9), or (14), (18): a block some columns of a head's state, all chunks of a sequence one after the other.
+// (5), (9), or (14), (18): one thread block per kStateColumns columns of a head's state, for all chunks of a sequence in order.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) pass_states(const Call<T> s, const Back<T> b, const Passing<T> pass, const int64_t tiles) {
   QF_SHARED(Tile<T>, shared);
@@ -27,12 +28,12 @@ __global__ void __launch_bounds__(kThreads, 1) pass_states(const Call<T> s, cons
     const int v0 = int(at - row * tiles) * kStateColumns, columns = s.V - v0;
     const Span sequence = s.sequence(n);
     const int64_t chunks = s.chunks_of(sequence.tokens), begin = s.first_chunk(n, sequence.first);
-    if (chunks == 0 && !pass.back) continue;  // token by token
+    if (chunks == 0 && !pass.back) continue;  // processed token by token
     T* const last = pass.last ? pass.last + row * of_head : nullptr;
     const auto state_of = [&](int64_t chunk) { return pass.states + (chunk * s.value_heads + head) * of_head; };
     int64_t k = pass.back ? begin + chunks - 1 : begin;
     T* state = chunks ? state_of(k) : last;
-    // Numbers of a state are the same thread's wherever they are.
+    // Each element of a state always belongs to the same thread.
     QF_ROLLED
     for (int k0 = 0; state && k0 < s.K; k0 += kSide)
       each_own(kStateColumns, [&](int i, int j) {
@@ -59,7 +60,7 @@ __global__ void __launch_bounds__(kThreads, 1) pass_states(const Call<T> s, cons
       T* const to = left > 1 ? state_of(k) : last;
       if (!to) continue;
       const T total_decay = s.since[me.gate(tokens - 1)];
-      // Forward d_j k_j x_j^T; back c_i q_i w_i^T, and behind them -c_i k_i z_i^T.
+      // Forward: d_j k_j x_j^T. Backward: c_i q_i w_i^T, followed by -c_i k_i z_i^T.
       QF_ROLLED
       for (int k0 = 0; k0 < s.K; k0 += kSide) {
         T total[kPatch][kPatch / 2] = {};
@@ -88,7 +89,7 @@ __global__ void __launch_bounds__(kThreads, 1) pass_states(const Call<T> s, cons
 
 // ------------------------------------------------------------ outputs
 
-// (8) A block some columns of a chunk of a head.
+// (8) One thread block per kSide columns of a chunk of a head.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_outputs(const Call<T> s, const int64_t tiles) {
   QF_SHARED(Tile<T>, shared);
@@ -109,7 +110,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_outputs(const Call<T> s, cons
 
 // ------------------------------------------------------------ a call
 
-// What it keeps: numbers a token, pairs of tokens, and the states before all chunks.
+// The memory of a call: values per token, pairs of tokens, and the states before all chunks.
 template <class T>
 struct Buffers {
   Call<T> call;
@@ -131,7 +132,7 @@ struct Buffers {
     if (max(max(places(), count()), max(p.K, p.V)) >= kTooMany)
       throw DeviceError("chunk_gated_delta_rule: 2^31 tokens or numbers of a row are too many for a GPU");
     call.table = table, call.wrong = wrong, call.states = states;
-    call.u = p.corrects ? u : const_cast<T*>(p.v), call.w = w;  // of v, which is u without a correction, nothing is written
+    call.u = p.corrects ? u : const_cast<T*>(p.v), call.w = w;  // without a correction u is v, which is not written
     if (call.chunks) {
       if (p.normalizes) call.of_q = factors, call.of_k = factors + p.B * p.length * p.heads;
       call.since = decays, call.until = decays + count(), call.reads = pairs;
@@ -147,8 +148,8 @@ struct Buffers {
   }
 
  private:
-  // With cu_seqlens a sequence's first chunk is where no other's can be, wherever they begin: of those that have chunks at all one in every
-  // few + 1 tokens, or one and what all full chunks before it are.
+  // With cu_seqlens, the first chunk of a sequence is stored where no other sequence can have a chunk, for any starts: sequences with
+  // chunks begin at most once in few + 1 tokens, or one place plus that of all full chunks before it.
   static Call<T> call_of(const DeltaRule<T>& p, int64_t few) {
     Call<T> s{};
     s.p = p, s.few = few, s.group = int(p.value_heads / p.heads);
@@ -165,7 +166,7 @@ struct Buffers {
   }
 };
 
-// All that comes before the outputs: u, and the states before all chunks; the last ones if they are requested.
+// Everything before the outputs: u and the states before all chunks; the last states if they are requested.
 template <class T>
 void put_states(const Buffers<T>& buffers) {
   const Call<T>& s = buffers.call;

@@ -1,13 +1,13 @@
-// The gradient of the gated delta rule on a GPU: README (10)-(18). The states before all chunks, then their gradients behind all chunks,
-// then chunks side by side.
+// The gradient of the gated delta rule on a GPU: README (10)-(18). First the states before all chunks, then the gradients of the states
+// after all chunks, then all chunks in parallel.
 #pragma once
 #include "ssm/delta/cuda.hpp"
 
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-// (15) The products of pairs become what they get, times the decay; and the first term of (17). A block a chunk of a head. Reads grad, y
-// and u once.
+// (15) Overwrites the products of pairs with their gradients times the decays; also the first term of (17). One thread block per chunk of a
+// head. Reads grad, y and u once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_pair_gradients(const Call<T> s, const Back<T> b) {
   QF_SHARED(Shared<T>, shared);
@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_pair_gradients(const Call<T> 
       each_number(*shared, total, [&](int i, int j, T& value) {
         if (i >= n || j >= n) return;
         T& pair = (of_q ? s.reads : s.corrects)[me.pair(i, j)];
-        T& both = shared->square[j][i];  // above the diagonal there is room
+        T& both = shared->square[j][i];  // stored above the diagonal
         if (j < i) put_or_add(of_q, T(value * pair), both);
         pair = j < i + of_q ? T(shared->square[i][j] * value) : T(0);
         value = j < i ? both : T(0);
@@ -33,8 +33,8 @@ __global__ void __launch_bounds__(kThreads, 1) put_pair_gradients(const Call<T> 
   });
 }
 
-// (16) Of queries, or of keys, as the recurrence sees them, and terms of (17). A block a chunk of a head of keys; heads of values in their
-// order.
+// (16) The gradients of queries or of keys, in the form that the recurrence uses, and terms of (17). One thread block per chunk of a key
+// head; value heads in order.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const Back<T> b, const bool of_q, T* to) {
   QF_SHARED(Tile<T>, shared);
@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const B
       QF_ROLLED
       for (int h = 0; h < s.group; ++h) {
         const Place<T> me(s, at * s.group + h);
-        // c S w of a query; of a key -c S z, and d R x
+        // for a query c S w; for a key -c S z and d R x
         QF_ROLLED
         for (int part = of_q ? 0 : s.corrects ? 1 : 2; part < (of_q ? 1 : 3); ++part) {
           const T *const factors = part == 2 ? s.until : s.since, *const states = part == 2 ? b.states : s.states;
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const B
           for (int i = 0; i < kPatch; ++i)
             for (int j = 0; j < kPatch; ++j) total[i][j] += sum[i][j];
         }
-        // With keys for a query; of a key with queries, and with keys before and behind it.
+        // Pairs of a query with keys; of a key with queries, and with earlier and later keys.
         add_product<false, false>(
             n, of_q || !s.corrects ? n : 3 * n, s.K - k0,
             [&](int i, int l) {
@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const B
   }
 }
 
-// Back through (2). A warp a query, or key.
+// Back through (2). One warp per query or key.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_through_norms(const Call<T> s, const Back<T> b, const int64_t rows) {
   const int lane = threadIdx.x % kWarp;
@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_through_norms(const Call<T> s
   });
 }
 
-// (17) A warp a chunk of a head. Reads the states and their gradients once.
+// (17) One warp per chunk of a head. Reads the states and their gradients once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_gate_gradients(const Call<T> s, const Back<T> b) {
   const int lane = threadIdx.x % kWarp;
@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_gate_gradients(const Call<T> 
   });
 }
 
-// (13) dbeta, and y becomes dv. A warp a token and head.
+// (13) dbeta; overwrites y with dv. One warp per token and head.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_value_gradients(const Call<T> s, const Back<T> b, const int64_t rows) {
   const int lane = threadIdx.x % kWarp;
@@ -157,7 +157,7 @@ template <class T>
 void delta_rule_adjoint(const DeltaRuleAdjoint<T>& q) {
   const DeltaRule<T>& f = q.forward;
   const int64_t rows = f.B * f.length * f.heads, gates = f.B * f.length * f.value_heads;
-  if (f.K == 0 || f.V == 0 || f.value_heads == 0) {  // sums over nothing
+  if (f.K == 0 || f.V == 0 || f.value_heads == 0) {  // empty sums
     set_zero(q.dq, rows * f.K), set_zero(q.dk, rows * f.K), set_zero(q.dv, gates * f.V);
     return set_zero(q.dg, gates), set_zero(q.dbeta, gates);
   }

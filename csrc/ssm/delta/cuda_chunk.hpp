@@ -1,4 +1,4 @@
-// Chunks of the gated delta rule on a GPU: their places, and all that does not depend on a state. README (2), (4)-(8), (19).
+// Chunks of the gated delta rule on a GPU: their positions, and everything that does not depend on a state. README (2), (4)-(8), (19).
 #pragma once
 #include "core/cuda/cuts.hpp"
 #include "core/cuda/tile.hpp"
@@ -10,9 +10,9 @@ inline namespace QF_ISA {
 
 constexpr int kThreads = kTileThreads;
 constexpr int64_t kChunk = kSide;  // tokens
-constexpr int64_t kFewTokens = 8;  // the longest sequence taken token by token, forward
+constexpr int64_t kFewTokens = 8;  // the longest sequence that is processed token by token in the forward pass
 
-// Tokens, counted over all items: a sequence, or a chunk of one.
+// A range of tokens, counted over all items: a sequence, or a chunk of one.
 struct Span {
   int64_t first, tokens;
 };
@@ -21,11 +21,11 @@ struct Span {
 template <class T>
 struct Call {
   DeltaRule<T> p;
-  int K, V, heads, value_heads, group;  // p's; group: heads of values that share a query and key
+  int K, V, heads, value_heads, group;  // the same as in p; group: value heads that share a query and key
   int64_t few;                          // sequences of up to `few` tokens have no chunks
-  int64_t chunks;                       // places for chunks, some of which may be empty
-  int64_t unit, places;                 // a sequence's chunks begin at first / unit + places * its number
-  Span* table;                          // of all chunks
+  int64_t chunks;                       // slots for chunks, some of which may be empty
+  int64_t unit, places;                 // a sequence's chunks begin at first / unit + places * its index
+  Span* table;                          // spans of all chunks
   int* wrong;                           // the number of invalid entries of cu_seqlens
   T *of_q, *of_k;                       // (B, length, heads), the factors of (2); null: 1
   T *since, *until;                     // (B, length, value_heads), c and d of (4)
@@ -39,11 +39,11 @@ struct Call {
   __device__ int64_t first_chunk(int64_t n, int64_t first) const { return quotient(first, unit) + places * n; }
 };
 
-// One chunk of one head of values, `at` of (chunks, value_heads).
+// One chunk of one value head, `at` of (chunks, value_heads).
 template <class T>
 struct Place {
   const Call<T>& s;
-  int64_t at, gates, keys;  // of its first token
+  int64_t at, gates, keys;  // positions of its first token
   int n;                    // tokens
 
   __device__ Place(const Call<T>& s, int64_t at) : s(s), at(at) {
@@ -64,7 +64,7 @@ struct Place {
   }
   __device__ T beta(int i) const { return s.p.beta ? s.p.beta[gate(i)] : T(1); }
   __device__ T written(int i, int v) const { return beta(i) * s.u[value(i, v)]; }  // x of (7)
-  // Puts the `first` part of a row's sum into the sums of all tokens, or adds a later part.
+  // Stores the `first` part of a row's sum in the sums of all tokens, or adds a later part.
   __device__ void add_row(bool first, T* of_tokens, int i, T sum) const {
     if (i < n) put_or_add(first, sum, of_tokens[gate(i)]);
   }
@@ -95,7 +95,7 @@ __device__ __forceinline__ void load_decays(const Place<T>& me, Shared<T>& share
 
 // ------------------------------------------------------------ before the states
 
-// One thread per place of a chunk: its tokens, or none. There are none at all if cu_seqlens is wrong.
+// One thread per slot for a chunk: its tokens, or none. If cu_seqlens is invalid, all slots are empty.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) cut(const Call<T> s) {
   QF_ROLLED
@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_factors(const Call<T> s, cons
   });
 }
 
-// (4), (6), (8) One block per chunk of a head. Reads queries once, keys three times.
+// (4), (6), (8) One thread block per chunk of a head. Reads queries once, keys three times.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_pairs(const Call<T> s) {
   QF_SHARED(Shared<T>, shared);
@@ -143,7 +143,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_pairs(const Call<T> s) {
   });
 }
 
-// The tile becomes the solution x of (I + square) x = tile: blocks of kBlock rows, one thread per column.
+// Overwrites the tile with the solution x of (I + square) x = tile, in blocks of kBlock rows, one thread per column.
 constexpr int kBlock = 16;
 template <class T>
 __device__ __forceinline__ void solve_lower(int n, Shared<T>& shared) {
@@ -174,19 +174,19 @@ __device__ __forceinline__ void solve_lower(int n, Shared<T>& shared) {
   }
 }
 
-// The arrays of the gradient; all null forward.
+// The arrays of the gradient; all null in the forward pass.
 template <class T>
 struct Back {
   DeltaRuleAdjoint<T> q;
-  T* y;                               // as u: Y, then y; z is y times beta
+  T* y;                               // same shape as u: Y, then y; z is y times beta
   T* states;                          // the gradients of the states after the chunks
   T *across, *from_state, *to_state;  // (B, length, value_heads), terms of (17)
   __device__ T grad(const Place<T>& me, int i, int v) const { return T(me.s.p.scale) * q.grad[me.value(i, v)]; }
   __device__ T dv(const Place<T>& me, int i, int v) const { return me.beta(i) * y[me.value(i, v)]; }
 };
 
-// (19), U and W, or back Y and W': one block per kSide columns of V or K of a chunk of a head. Back, the system is transposed and solved
-// with its rows in reverse order.
+// (19), U and W, or backwards Y and W': one thread block per kSide columns of V or K of a chunk of a head. Backwards, the system is
+// transposed and solved with its rows in reverse order.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) solve(const Call<T> s, const Back<T> b, const int64_t tiles) {
   QF_SHARED(Shared<T>, shared);

@@ -5,9 +5,9 @@
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-// (4) From token j to token i in row i of `decays`, up to i and the end of its vector; from before the chunk to each token; and from each
-// to the last one. `of_token` has n logarithms and then 0 up to `rows`, whole vectors of at most N. Products in double precision: a
-// difference of sums of logarithms would be NaN behind a decay to 0.
+// (4) Decays from token j to token i in row i of `decays`, up to i and the end of its vector; from before the chunk to each token; and from
+// each token to the last one. `of_token` has n logarithms, then zeros up to `rows`, which is a multiple of the vector length and at most N.
+// Products are in double precision, because a difference of sums of logarithms would be NaN after a decay to 0.
 template <int64_t N, class T>
 void head_decays(int64_t n, int64_t rows, double* of_token, T* decays, int64_t stride, T* since, T* until) {
   using D = Lanes<double>;
@@ -27,7 +27,8 @@ void head_decays(int64_t n, int64_t rows, double* of_token, T* decays, int64_t s
   for (int64_t j = 0; j < rows; ++j) until[j] = j < n ? decays[(n - 1) * stride + j] : T(0);
 }
 
-// (17) What passes over the decay of each of up to N tokens of a chunk, and nothing else: no sum is the difference of larger ones.
+// (17) For up to N tokens of a chunk, the sum of only those terms that pass over the decay of the token: no sum is a difference of larger
+// ones.
 template <int64_t N>
 struct DecayGradient {
   double across[N], columns[N];  // the sums over pairs j < t <= i, and over the rows so far of one matrix of pairs
@@ -37,7 +38,8 @@ struct DecayGradient {
   void begin_matrix() {
     for (double& x : columns) x = 0;
   }
-  // Row i of what pairs get, dm times m. Rows come from the last one up, so that the columns before i are those of pairs across token i.
+  // Adds row i of the terms of pairs, dm times m. Rows must be added from the last one up, so that the columns before i belong to pairs
+  // across token i.
   template <class T>
   void add_row(int64_t i, const T* dm, const T* m) {
     using V = Lanes<double>;
@@ -49,7 +51,8 @@ struct DecayGradient {
     }
     across[i] += sum(total);
   }
-  // `read` from the state before the chunk by each token, `written` by each to the state after it, and what goes from one to the other.
+  // `read`: the terms of each token that reads the state before the chunk; `written`: those of each token that writes to the state after
+  // it; `through`: the term that passes from one to the other.
   template <class T>
   void store(int64_t n, const T* read, const T* written, double through, T* to, int64_t stride) {
     double later = 0;
