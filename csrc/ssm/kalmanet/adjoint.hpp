@@ -18,7 +18,7 @@ struct Tail {
   double sigma;    // (14) RH = N + sigma H
   double along_H;  // (16) <RH, e H_before> of the next token
   double along_U;
-  double decay_H, decay_U;  // of the next token
+  double decay_H, decay_U;  // decays of the next token
 };
 
 // The arithmetic is in float64 for any type of the arrays, (18).

@@ -69,7 +69,7 @@ template <bool conj, class E>
 void run_lines(const E* const* a, const E* const* b, E* const* h, int count, int64_t length, bool reverse, bool constant, const E* state) {
   using T = Part<E>;
   using V = Lanes<T>;
-  constexpr int W = kLanes<T>, parts = kParts<E>, steps = W / parts;  // of a square
+  constexpr int W = kLanes<T>, parts = kParts<E>, steps = W / parts;  // steps per square
   Pack<E, V> s = gather<E, V>([&](int i) { return state[i]; }), fixed{};
   if (constant) fixed = maybe_conjugate<conj>(gather<E, V>([&](int i) { return *a[i]; }));
   const int64_t squares = (length + steps - 1) / steps, ahead = kAheadBytes / int64_t(sizeof(T));

@@ -239,7 +239,7 @@ def _padded(xp: Any, rows: Any, length: int, left: bool = False) -> Any:
 
 
 def _mirrored(xp: Any, c: Any, r: Any, rows: Any) -> tuple[Any, Any, Any]:
-    """First columns and rows of the Toeplitz matrices that the Hankel matrices with reversed columns are; x, reversed likewise (14)."""
+    """Convert Hankel matrices to Toeplitz matrices by reversing their columns: first columns, first rows, and x, also reversed (14)."""
     m, n = c.shape[-1], r.shape[-1]
     entries = xp.concatenate([c, r[:, 1:]], -1)  # H_ij = entries_{i+j}
     return entries[:, max(n - 1, 0) :][:, :m], xp.flip(entries[:, :n], (-1,)), xp.flip(rows, (-1,))

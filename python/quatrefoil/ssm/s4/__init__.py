@@ -118,7 +118,7 @@ def s4_kernel(
     """Kernel of an S4 layer: the impulse response of a diagonal plus rank-one system (4)-(5).
 
     K_l = Re(C Abar^l Bbar), l < L, with A = diag(Lambda) - P Q^* discretised bilinearly. Arrays contain one of each conjugate pair. The
-    recurrence costs as much as the Cauchy sums of state-spaces/s4, but takes the true C and any L without a power of the matrix.
+    recurrence costs as much as the Cauchy sums of state-spaces/s4, but uses C itself, for any L, without a power of the matrix.
 
     Parameters
     ----------
