@@ -16,7 +16,7 @@ struct AdjointWork {
   T *u, *sign;                       // [d][points]
   T* polynomials;                    // [n][points]
   T* across;                         // [points][columns], a transposed axis
-  T* weighted;                       // the same times a weight per point
+  T* weighted;                       // [points][columns], `across` times a weight per point
 };
 
 // README (6): gradients of the factor functions at kLanes x kAdjointVectors points, without the factor grad. Reads the core once; each

@@ -8,7 +8,7 @@ inline namespace QF_ISA {
 
 template <class T>
 constexpr int kTerms = sizeof(T) == 4 ? 13 : 20;  // coefficients per cell: the error of second derivatives is below eps
-constexpr int64_t kMostRows = 4097;               // of an axis with cells; in float32, squares of larger integers are not exact
+constexpr int64_t kMostRows = 4097;               // most rows of an axis with cells; in float32, squares of larger integers are not exact
 constexpr int kCellBlocks = 32;                   // blocks of points that read the cells of one axis before those of the next
 constexpr int kCellPoints = 4;                    // points per sweep of their cells, to hide the latency of a multiply-add
 
@@ -151,7 +151,7 @@ T* make_cells(const Cells<T>& cells, const Packed<T>& g, int threads) {
 }
 
 // The cells of a packed tensor, or null for a call that is faster without. The first call that needs them computes them and stores them
-// with the tensor. If two threads compute them, one set is discarded.
+// with the tensor. If two threads compute them, one result is discarded.
 template <class T>
 const T* cells_of(const Cells<T>& cells, const Packed<T>& g, const TuckerEval<T>& p) {
   if (!cells.pay(p)) return nullptr;

@@ -53,7 +53,7 @@ class Potential(ChebTucker):
     __slots__ = ("_eps", "_sog")
 
     _sog: SumOfGaussians | None
-    _eps: float | None  # of values of dense coefficients; None for a compressed tensor
+    _eps: float | None  # relative error of values from dense coefficients; None for a compressed tensor
 
     def __init__(
         self, core: ArrayLike, factors: Any, domain: Domain = UNIT, *, sog: SumOfGaussians | None = None, eps: float | None = None

@@ -119,7 +119,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
         self._domain = flat_domain(domain, len(arrays) - 1, "cheb.ChebTucker")
         self._extras = (LazyMemo(_packed, "native", len(arrays)),)
 
-    if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+    if not TYPE_CHECKING:  # type checkers would accept any name
         __getattr__ = missing_attribute("cheb.ChebTucker", **_HINTS)
 
     @property

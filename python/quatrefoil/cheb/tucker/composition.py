@@ -36,7 +36,7 @@ def _principal(xp: Any, core: Any, axis: int, rank: int) -> tuple[Any, Any]:
 
 
 def _sequential(xp: Any, core: Any, ranks: Sequence[int], budget: Any) -> tuple[Any, list[Any], list[Any]]:
-    """One axis after another (1), the one that shrinks most first: the core, the bases and their numbers of nonzero columns.
+    """Process the axes (1), starting with the one that shrinks most. Return the core, bases, and their numbers of nonzero columns.
 
     Without a budget the ranks are exact. An axis of rank 0 is not changed.
     """

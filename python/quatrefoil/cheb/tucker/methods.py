@@ -15,7 +15,7 @@ Parts = tuple[np.ndarray, list[np.ndarray]]
 
 MIN, MAX = 1e-200, 1e200  # limits of the sum of squares; outside, single squares may leave the range of float64
 MAX_SWEEPS = 50
-GAIN = 1e-3  # of the squared error: a sweep with a smaller relative gain is the last
+GAIN = 1e-3  # iteration stops after a sweep that reduces the squared error by a smaller fraction
 
 
 def decompose(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: str) -> Parts | None:
