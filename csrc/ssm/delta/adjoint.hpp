@@ -15,7 +15,7 @@ class HeadAdjoint {
     return Chunk<T>::size(s) + 4 * s.pair_size(kChunk) + 3 * s.pair_size(s.key_columns()) + 4 * s.pair_size(s.value_columns()) +
            3 * s.key_size(kChunk) + s.value_size(6 * kChunk + 1) + s.value_size(s.key_columns()) + (s.p.channels ? channels : 0);
   }
-  // States before every chunk, and u of all tokens; with a decay per channel the pairs of tokens too.
+  // States before each chunk, and u of all tokens; with a decay per channel also the pairs of tokens.
   static int64_t kept_size(const Problem<T>& s, int64_t length) {
     const int64_t pairs = s.p.channels ? s.chunks(length) * Chunk<T>::pairs_size(s) : 0;
     return s.value_size(max<int64_t>(s.chunks(length), 1) * s.key_columns() + s.chunks(length) * s.chunk) + pairs;
@@ -38,7 +38,7 @@ class HeadAdjoint {
     a.both = room, through[0] = room + s.key_columns(), through[1] = room + 2 * s.key_columns();
   }
 
-  // `first`: of the value heads that share a query; the others add to its gradient.
+  // `first`: whether this is the first of the value heads that share a query; the others add to its gradient.
   void run(const Place& at, T* kept, bool first) {
     states = s.values(kept, max<int64_t>(s.chunks(at.length), 1) * s.key_columns()), us = s.values(kept, s.chunks(at.length) * s.chunk);
     pairs = kept;
@@ -105,7 +105,7 @@ class HeadAdjoint {
       for (int64_t i = 0; i < chunk.n; ++i) p.dbeta[s.gate_at(at, t + i)] = dot(columns, a.y[i], u(c)[i]);
   }
 
-  // Everything of a chunk that does not depend on the gradient of the state after it.
+  // Computes everything of a chunk that does not depend on the gradient of the state after it.
   void load_rows(const Place& at, int64_t c) {
     const int64_t t = c * s.chunk, n = chunk.n, rows = chunk.rows, K = s.key_columns(), columns = s.value_columns();
     for (int64_t i = 0; i < rows; ++i)
@@ -130,7 +130,7 @@ class HeadAdjoint {
     transpose_to(rows, columns, values, known_turned);
   }
 
-  // What will be written of this chunk, and read of the one before.
+  // Prefetches the outputs of this chunk and the inputs of the previous one.
   NextRows<T> rows_before(const Place& at, int64_t c) const {
     const int64_t t = c * s.chunk;
     NextRows<T> next(s);
@@ -188,8 +188,8 @@ class HeadAdjoint {
     }
     for (int64_t i = 0; i < chunk.n; ++i) store_channels(at, t, i, first);
   }
-  // What the blocks do to each other goes through the state between them: products with it instead of the one before the chunk, for what
-  // the second block reads, and with its gradient instead of that of the one after, for what the first block writes.
+  // The blocks interact through the state between them. The reads of the second block use products with this state instead of the state
+  // before the chunk; the writes of the first block use products with its gradient instead of that of the state after the chunk.
   void between_blocks(const ChannelKey<T>& key, const ChannelKey<T>& known) {
     using V = Lanes<T>;
     const int64_t K = s.key_columns(), late = chunk.rows - kBlock;
@@ -243,7 +243,7 @@ class HeadAdjoint {
     store_key(first, chunk.of_k[i], chunk.k[i], of_k[i], p.dk + key);
   }
 
-  // to (rows x rows) = the products of rows with those that `turned` is the transpose of, on and below the diagonal.
+  // to (rows x rows) = the products of rows with the rows of the transpose of `turned`, on and below the diagonal.
   void row_products(Matrix<T> left, Matrix<T> turned, Matrix<T> to) const {
     for (int64_t i = 0; i < chunk.rows; i += kTileRows)
       for_columns<T, Rest::none>(round_up(i + kTileRows, kLanes<T>), [&](auto columns, int64_t j) {
@@ -255,7 +255,7 @@ class HeadAdjoint {
       });
   }
 
-  // The gradients of v, and of its gate, where they have not been written by the substitution.
+  // The gradients of v and of its gate, if the substitution has not written them.
   void store_values(const Place& at, int64_t t) {
     if (a.dv.at) return;
     for (int64_t i = 0; i < chunk.n; ++i) {
@@ -273,7 +273,7 @@ class HeadAdjoint {
     return chunk.factor;
   }
 
-  // (15) What the products of queries and keys, and of keys, get; then times the decays.
+  // (15) The gradients of the products of queries and keys, and of keys; then times the decays.
   void through_pairs() {
     pairs_of(a.w, chunk.reads, T(1), 0, a.dreads);
     transpose_to(chunk.rows, chunk.rows, a.dreads, a.dreads_turned);
@@ -288,7 +288,8 @@ class HeadAdjoint {
         store(a.dcorrects[i] + j, j + W > i ? V(below + load<V>(a.dcorrects[i] + j)) : below);
       }
   }
-  // dm <- the products of rows with x, below the diagonal from the `off`th one on; of_decays gets dm m; dm is multiplied by sign decays.
+  // dm <- the products of rows with x, below the diagonal, starting at diagonal `off`; adds dm m to of_decays; multiplies dm by sign
+  // decays.
   void pairs_of(Matrix<T> rows, Matrix<T> m, T sign, int off, Matrix<T> dm) {
     row_products(rows, a.xt, dm);
     using V = Lanes<T>;
@@ -300,7 +301,7 @@ class HeadAdjoint {
     }
   }
 
-  // Back through (2), x = f given with f = (given.given + eps)^-1/2: f (d - x (x.d)).
+  // The adjoint of (2), x = f given with f = (given.given + eps)^-1/2: f (d - x (x.d)).
   void store_key(bool first, T f, const T* x, T* d, T* to) const {
     using V = Lanes<T>;
     const int64_t K = s.key_columns();
@@ -317,9 +318,9 @@ class HeadAdjoint {
   Chunk<T> chunk;
   PassageBack<T> a{};
   Matrix<T> of_corrects, rows_of_keys, values, known_turned;
-  Matrix<T> of_q, of_e, of_k, of_known, of_logs, known_dreads, known_dcorrects;  // with a decay per channel
-  Matrix<T> early_key, early_known;                                              // of the first block, decayed to its end
-  T *zeros, *pairs, *through[2];                                                 // through: <R, S> of each block
+  Matrix<T> of_q, of_e, of_k, of_known, of_logs, known_dreads, known_dcorrects;  // only with a decay per channel
+  Matrix<T> early_key, early_known;                                              // keys of the first block, decayed to its end
+  T *zeros, *pairs, *through[2];                                                 // through: <R, S> for each block
   Matrix<T> states, us;
   DecayGradient<kChunk> of_decays;
 };
@@ -328,7 +329,7 @@ template <class T>
 void delta_rule_adjoint(const DeltaRuleAdjoint<T>& p) {
   const DeltaRule<T>& f = p.forward;
   const Problem<T> s(f, kChunk);
-  if (f.K == 0 || f.V == 0 || f.value_heads == 0) {  // sums over nothing
+  if (f.K == 0 || f.V == 0 || f.value_heads == 0) {  // empty sums
     const int64_t tokens = f.B * f.length;
     for (T* x : {p.dq, p.dk}) set_zero(x, tokens * f.heads * f.K);
     for (T* x : {p.dv, p.dwrite}) set_zero(x, tokens * f.value_heads * f.V);

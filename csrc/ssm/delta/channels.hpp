@@ -1,5 +1,5 @@
-// A decay per channel: pairs of tokens of a chunk (22), and their adjoint (23), (24). No exponential of a sum is taken: decays between two
-// tokens are multiplied while a key walks from one to the other, a vector of channels at a time.
+// One decay per channel: pairs of tokens of a chunk (22), and their adjoint (23), (24). There is no exponential of a sum: the decays
+// between two tokens are multiplied while a key passes from one to the other, one vector of channels at a time.
 #pragma once
 #include "core/lanes/elementary.hpp"
 #include "core/run/memory.hpp"
@@ -8,29 +8,30 @@
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-// What the tokens of a chunk read and write: rows of `columns` numbers, padded with zeros.
+// The vectors that the tokens of a chunk read and write with: rows of `columns` elements, padded with zeros.
 template <class T>
 struct ChannelRows {
   int64_t count, columns;
   Matrix<T> decay;  // e^g
-  Matrix<T> q, e;   // read the state for the output, and for what is written
+  Matrix<T> q, e;   // read the state for the output, and for the correction
   bool before;      // e reads the state before its token's decay
-  T sign;           // of what e reads in what is written
+  T sign;           // sign of the correction read by e
 
-  // The tokens of the block that begins there.
+  // The tokens of the block that begins at `first`.
   ChannelRows block(int64_t first) const {
     return {min(kBlock, count - first), columns, decay.from(first), q.from(first), e.from(first), before, sign};
   }
 };
 
-// e^g of n channels to a padded row.
+// Writes e^g of n channels to a padded row.
 template <class T>
 void load_decay(int64_t n, const T* g, T* to) {
   using V = Lanes<T>;
   for (int64_t c = 0; c < n; c += kLanes<T>) store(to + c, elementary::exp(load_first<V>(g + c, n - c)));
 }
 
-// `read` and `missed` get the rows q and e after the decays since the first of these tokens, e times `scale`, `total` all decays.
+// `read` and `missed` receive the rows q and e times the decays since the first of these tokens, e also times `scale`; `total` receives all
+// decays.
 template <class T>
 void decay_from_start(const ChannelRows<T>& a, T scale, Matrix<T> read, Matrix<T> missed, T* total) {
   using V = Lanes<T>;
@@ -46,7 +47,7 @@ void decay_from_start(const ChannelRows<T>& a, T scale, Matrix<T> read, Matrix<T
   }
 }
 
-// The keys after the decays to the last of these tokens, in `rows` rows.
+// The keys times the decays to the last of these tokens, in `rows` rows.
 template <class T>
 void decay_to_end(const ChannelRows<T>& a, int64_t rows, Matrix<T> k, Matrix<T> written) {
   using V = Lanes<T>;
@@ -77,8 +78,9 @@ void add_sums(int64_t count, const Lanes<T>* x, T scale, T* to) {
   }
 }
 
-// Pairs of tokens with the keys k, through N vectors of channels from c on: reads_ij += q_i.(k_j decayed), misses_ij += sign e_i.(k_j
-// decayed). The keys walk in `written`, to the chunk's end. Per pair and vector one load, one store and three operations.
+// Pairs of tokens with the keys k, for N vectors of channels starting at c: reads_ij += q_i.(k_j decayed), misses_ij += sign e_i.(k_j
+// decayed). `written` contains the decaying keys, up to the end of the chunk. Takes one load, one store and three operations per pair and
+// vector.
 template <bool before, int N, class T>
 void add_pairs_of(const ChannelRows<T>& a, Matrix<T> k, int64_t c, Matrix<T> reads, Matrix<T> misses, Matrix<T> written) {
   using V = Lanes<T>;
@@ -117,7 +119,7 @@ void add_pairs_of(const ChannelRows<T>& a, Matrix<T> k, int64_t c, Matrix<T> rea
   }
 }
 
-// The same through all channels; `rows` rows of the pairs are cleared first.
+// The same for all channels; `rows` rows of the pairs are cleared first.
 template <class T>
 void pairs_of(const ChannelRows<T>& a, int64_t rows, Matrix<T> k, Matrix<T> reads, Matrix<T> misses, Matrix<T> written) {
   for (int64_t i = 0; i < rows; ++i) {
@@ -131,17 +133,17 @@ void pairs_of(const ChannelRows<T>& a, int64_t rows, Matrix<T> k, Matrix<T> read
   });
 }
 
-// A key that tokens write at, in the adjoint: the gradients of its pairs; `d` comes in as the gradient of the key at the chunk's end.
+// A key at which tokens write, in the adjoint: the gradients of its pairs. On entry `d` is the gradient of the key at the end of the chunk.
 template <class T>
 struct ChannelKey {
   Matrix<T> k, d;
-  Matrix<T> dreads, dmisses;  // of the pairs; the latter without the sign
+  Matrix<T> dreads, dmisses;  // gradients of the pairs; the latter without the sign
 
   ChannelKey block(int64_t first) const { return {k.from(first), d.from(first), dreads.from(first, first), dmisses.from(first, first)}; }
 };
 
-// The adjoint of one vector of channels in a block. Every term of the gradient of a decay passes over it: no sum is a difference of larger
-// ones.
+// The adjoint of one vector of channels in a block. Every term of the gradient of a decay passes over that decay, so no sum is a difference
+// of larger ones.
 template <class T>
 class ChannelBack {
   using V = Lanes<T>;
@@ -151,7 +153,8 @@ class ChannelBack {
     for (int64_t i = 0; i < a.count; ++i) decay[i] = load<V>(a.decay[i] + c);
   }
 
-  // (24): dq and de come in as products with the state before the block; `through` is what passes from it to the one after.
+  // (24): on entry dq and de are products with the state before the block; `through` is the term that passes from it to the state after the
+  // block.
   void from_start(Matrix<T> dq, Matrix<T> de, V through) {
     V since[kBlock + 1];
     since[0] = broadcast<V>(T(1));
@@ -168,7 +171,7 @@ class ChannelBack {
     }
   }
 
-  // (23), (24) for one of the keys.
+  // (23), (24) for one key.
   void add(const ChannelKey<T>& at) {
     V until = broadcast<V>(T(1)), earlier{}, dk[kBlock];
     for (int64_t j = a.count - 1; j >= 0; --j) {
@@ -188,7 +191,8 @@ class ChannelBack {
   }
 
  private:
-  // `walked` is the decays since token j. What passes over the decay of token t <= i is the pairs of i with all tokens before t.
+  // `walked` contains the decays since token j. The terms that pass over the decay of token t <= i are the pairs of i with all tokens
+  // before t.
   template <bool before>
   void add_pairs(const ChannelKey<T>& at, V* dk) {
     V walked[kBlock];
