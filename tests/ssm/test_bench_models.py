@@ -1,4 +1,4 @@
-"""``quatrefoil bench models`` on a tiny model: sides in processes of their own, values compared, rows as in the other benchmarks."""
+"""``quatrefoil bench models`` on a tiny model: each side runs in its own process, values are compared, rows are as in other benchmarks."""
 
 import json
 
@@ -44,7 +44,7 @@ def test_a_tiny_model(task, monkeypatch, tmp_path, capsys):
 
 
 def test_a_side_that_fails_has_no_times(monkeypatch):
-    """A wrong value is never timed, and what cannot be compiled is named."""
+    """Wrong values are not timed, and models that cannot be compiled are named."""
     asked = []
 
     class Side:

@@ -1,4 +1,4 @@
-"""Layers of small forecasters, at published sizes, by the functions that they take from other packages: against loops and plain FFTs."""
+"""Layers of small forecasters at published sizes, built on the stand-ins, compared with loops and plain FFTs."""
 
 import pytest
 
@@ -11,13 +11,13 @@ F = torch.nn.functional
 
 
 def close(got, expected):
-    """float32, summed in other orders along two thousand steps."""
+    """Compare float32 results that are summed in different orders over two thousand steps."""
     scale = expected.abs().max()
     assert (got.double() - expected).abs().max() <= 200 * torch.finfo(torch.float32).eps * scale
 
 
 def delta_rule(q, k, v, g, beta, state):
-    """(T, H, D) of all, g and beta (T, H), state (H, K, V) -> outputs (T, H, V) before the scale, and the last state."""
+    """q, k, v (T, H, D), g and beta (T, H), state (H, K, V) -> outputs (T, H, V) before scaling, and the final state."""
     outputs = []
     for t in range(len(q)):
         state = g[t].exp()[:, None, None] * state
@@ -29,7 +29,7 @@ def delta_rule(q, k, v, g, beta, state):
 
 @pytest.mark.parametrize("size", [32, 64, 128])
 def test_reverso(size):
-    """Fu, Li, Papaioannou, Kim (arXiv 2602.17634): a long convolution with gates, then DeltaNet, over 2048 samples."""
+    """Fu, Li, Papaioannou, Kim (arXiv 2602.17634): a gated long convolution, then DeltaNet, over 2048 samples."""
     L = 2048
     with qf.ssm.install("fla", "flashfftconv"):
         from fla.layers import DeltaNet
@@ -60,8 +60,8 @@ def test_reverso(size):
 
 
 def test_tempopfn():
-    """Moroshan et al. (arXiv 2510.25502): gated delta products, four steps per sample of which the first decays, and final states that
-    the next layer begins with; 512 channels, four heads, a convolution over 32 samples."""
+    """Moroshan et al. (arXiv 2510.25502): gated delta products with four steps per sample, of which only the first decays. The final states
+    are the initial states of the next layer; 512 channels, four heads, a convolution over 32 samples."""
     T, H, D, n = 384, 4, 128, 4
     state, exact_state = torch.zeros(1, H, D, D), torch.zeros(H, D, D).double()
     x = torch.randn(1, T, H * D)
@@ -70,7 +70,7 @@ def test_tempopfn():
     close(mixed, F.silu(F.conv1d(F.pad(x.mT, (31, 0)).double(), weight[:, None].double(), groups=H * D)).mT)
     for _ in range(2):
         q = torch.zeros(1, T, n, H, D)
-        q[:, :, -1] = mixed.unflatten(-1, (H, D))  # what the last step has left is read
+        q[:, :, -1] = mixed.unflatten(-1, (H, D))  # only the last step of a sample reads the state
         k, v = torch.randn(2, 1, T, n, H, D).unbind(0)
         g, beta = torch.zeros(1, T, n, H), 2 * torch.rand(1, T, n, H)
         g[:, :, 0] = -torch.rand(1, T, H)
