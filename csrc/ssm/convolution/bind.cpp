@@ -9,32 +9,32 @@ namespace quatrefoil::ssm::convolution {
 namespace {
 
 template <class T>
-void take_inputs(Arguments& given, FftConv<T>& p, int threads) {
-  p.u = given.input("u", "... H L");
-  p.k = given.input("k", "H Lk");
-  p.D = given.optional_input("D", "H");
-  const auto reverse = given.optional_input("k_reverse", "H Lr");
+void take_inputs(Arguments& call, FftConv<T>& p, int threads) {
+  p.u = call.input("u", "... H L");
+  p.k = call.input("k", "H Lk");
+  p.D = call.optional_input("D", "H");
+  const auto reverse = call.optional_input("k_reverse", "H Lr");
   p.k_reverse = reverse;
-  p.B = given.product("..."), p.H = given["H"], p.L = given["L"], p.Lk = given["Lk"], p.Lr = reverse.view().present ? given["Lr"] : 0;
+  p.B = call.product("..."), p.H = call["H"], p.L = call["L"], p.Lk = call["Lk"], p.Lr = reverse.view().present ? call["Lr"] : 0;
   p.threads = threads;
 }
 
 template <class T>
-void fft_conv(Arguments& given, int threads) {
+void fft_conv(Arguments& call, int threads) {
   FftConv<T> p{};
-  take_inputs(given, p, threads);
-  p.y = given.output_like("out", "u");
-  given.run(kernels<T>().fft_conv, p);
+  take_inputs(call, p, threads);
+  p.y = call.output_like("out", "u");
+  call.run(kernels<T>().fft_conv, p);
 }
 
 template <class T>
-void fft_conv_adjoint(Arguments& given, int threads) {
+void fft_conv_adjoint(Arguments& call, int threads) {
   FftConvAdjoint<T> q{};
-  take_inputs(given, q, threads);
-  q.grad = given.input_like("grad", "u");
-  q.du = given.gradient_of("u"), q.dk = given.gradient_of("k");
-  q.dD = given.gradient_of("D"), q.dk_reverse = given.gradient_of("k_reverse");
-  given.run(kernels<T>().fft_conv_adjoint, q);
+  take_inputs(call, q, threads);
+  q.grad = call.input_like("grad", "u");
+  q.du = call.gradient_of("u"), q.dk = call.gradient_of("k");
+  q.dD = call.gradient_of("D"), q.dk_reverse = call.gradient_of("k_reverse");
+  call.run(kernels<T>().fft_conv_adjoint, q);
 }
 
 }  // namespace

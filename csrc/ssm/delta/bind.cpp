@@ -10,12 +10,12 @@ namespace {
 
 // Checks where each sequence begins and where the last one ends, because the kernels index memory by these values. On a GPU the kernels
 // check them.
-void check_sequences(const Arguments& given, [[maybe_unused]] const std::int64_t* begins, [[maybe_unused]] std::int64_t sequences) {
-  given.require(given["B"] == 1, "with cu_seqlens the batch must be of one item");
+void check_sequences(const Arguments& call, [[maybe_unused]] const std::int64_t* begins, [[maybe_unused]] std::int64_t sequences) {
+  call.require(call["B"] == 1, "with cu_seqlens the batch must be of one item");
 #if !defined(QF_DEVICE)
-  bool good = begins[0] == 0 && begins[sequences] == given["T"];
+  bool good = begins[0] == 0 && begins[sequences] == call["T"];
   for (std::int64_t i = 0; i < sequences; ++i) good = good && begins[i] <= begins[i + 1];
-  given.require(good, "cu_seqlens must begin with 0, never fall, and end with the number of tokens");
+  call.require(good, "cu_seqlens must begin with 0, never fall, and end with the number of tokens");
 #endif
 }
 
@@ -25,88 +25,88 @@ enum class Kind { gated, linear, kda, gdn2, dplr };
 constexpr int gates(Kind kind) { return kind == Kind::linear ? 1 : kind == Kind::gated || kind == Kind::kda ? 2 : 3; }
 
 template <class T>
-void gate_inputs(Arguments& given, Kind kind, DeltaRule<T>& p) {
+void gate_inputs(Arguments& call, Kind kind, DeltaRule<T>& p) {
   p.corrects = kind != Kind::linear, p.channels = kind != Kind::gated && kind != Kind::linear;
   if (!p.channels) {
-    p.g = given.optional_input("g", "B T J");
-    if (p.corrects) p.beta = given.optional_input("beta", "B T J");
+    p.g = call.optional_input("g", "B T J");
+    if (p.corrects) p.beta = call.optional_input("beta", "B T J");
   } else if (kind == Kind::dplr) {
-    p.a = given.input("a", "B T J K"), p.b = given.input("b", "B T J K"), p.g = given.input("gk", "B T J K");
+    p.a = call.input("a", "B T J K"), p.b = call.input("b", "B T J K"), p.g = call.input("gk", "B T J K");
   } else {
-    p.g = given.input("g", "B T J K");
+    p.g = call.input("g", "B T J K");
     if (kind == Kind::kda)
-      p.beta = given.input("beta", "B T J");
+      p.beta = call.input("beta", "B T J");
     else
-      p.erase = given.input("b", "B T J K"), p.write = given.input("w", "B T J V");
+      p.erase = call.input("b", "B T J K"), p.write = call.input("w", "B T J V");
   }
 }
 
 template <class T>
-void gate_gradients(Arguments& given, Kind kind, DeltaRuleAdjoint<T>& q) {
+void gate_gradients(Arguments& call, Kind kind, DeltaRuleAdjoint<T>& q) {
   if (kind == Kind::dplr) {
-    q.da = given.gradient_of("a"), q.db = given.gradient_of("b"), q.dg = given.gradient_of("gk");
+    q.da = call.gradient_of("a"), q.db = call.gradient_of("b"), q.dg = call.gradient_of("gk");
     return;
   }
-  q.dg = given.gradient_of("g");
-  if (kind == Kind::gated || kind == Kind::kda) q.dbeta = given.gradient_of("beta");
-  if (kind == Kind::gdn2) q.derase = given.gradient_of("b"), q.dwrite = given.gradient_of("w");
+  q.dg = call.gradient_of("g");
+  if (kind == Kind::gated || kind == Kind::kda) q.dbeta = call.gradient_of("beta");
+  if (kind == Kind::gdn2) q.derase = call.gradient_of("b"), q.dwrite = call.gradient_of("w");
 }
 
 template <class T>
-DeltaRule<T> inputs(Arguments& given, Kind kind, double scale, bool normalizes, int threads) {
+DeltaRule<T> inputs(Arguments& call, Kind kind, double scale, bool normalizes, int threads) {
   DeltaRule<T> p{};
-  p.q = given.input("q", "B T H K"), p.k = given.input("k", "B T H K"), p.v = given.input("v", "B T J V");
-  gate_inputs(given, kind, p);
-  const View packed = given.peek(std::size_t(4 + gates(kind)));
-  given.require(!packed.present || (packed.rank == 1 && packed.shape[0] > 0), "cu_seqlens must have one axis, and an entry at least");
-  p.B = given["B"], p.length = given["T"], p.heads = given["H"], p.K = given["K"], p.value_heads = given["J"], p.V = given["V"];
+  p.q = call.input("q", "B T H K"), p.k = call.input("k", "B T H K"), p.v = call.input("v", "B T J V");
+  gate_inputs(call, kind, p);
+  const View packed = call.peek(std::size_t(4 + gates(kind)));
+  call.require(!packed.present || (packed.rank == 1 && packed.shape[0] > 0), "cu_seqlens must have one axis, and an entry at least");
+  p.B = call["B"], p.length = call["T"], p.heads = call["H"], p.K = call["K"], p.value_heads = call["J"], p.V = call["V"];
   p.sequences = packed.present ? packed.shape[0] - 1 : p.B;
-  given.size("N", p.sequences), given.size("M", p.sequences + 1);
-  p.initial = given.optional_input("initial_state", "N J K V");
-  p.begins = given.optional_input("cu_seqlens", "M");
-  if (p.begins) check_sequences(given, p.begins, p.sequences);
-  given.require(p.heads ? p.value_heads % p.heads == 0 : p.value_heads == 0, "the heads of v must be a multiple of those of q and k");
+  call.size("N", p.sequences), call.size("M", p.sequences + 1);
+  p.initial = call.optional_input("initial_state", "N J K V");
+  p.begins = call.optional_input("cu_seqlens", "M");
+  if (p.begins) check_sequences(call, p.begins, p.sequences);
+  call.require(p.heads ? p.value_heads % p.heads == 0 : p.value_heads == 0, "the heads of v must be a multiple of those of q and k");
   p.scale = scale, p.normalizes = normalizes, p.threads = threads;
   return p;
 }
 
 template <Kind kind>
-void run(Arguments& given, double scale, bool normalizes, bool final_state, int threads) {
-  given.dispatch([&](auto zero) {
+void run(Arguments& call, double scale, bool normalizes, bool final_state, int threads) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    given.require(kernels<T>().delta_rule != nullptr, "on a GPU the arrays must be float32");
-    DeltaRule<T> p = inputs<T>(given, kind, scale, normalizes, threads);
-    p.o = given.output_like("o", "v");
-    p.final = given.output_if(final_state, "final_state", "N J K V");
-    given.run(kernels<T>().delta_rule, p);
+    call.require(kernels<T>().delta_rule != nullptr, "on a GPU the arrays must be float32");
+    DeltaRule<T> p = inputs<T>(call, kind, scale, normalizes, threads);
+    p.o = call.output_like("o", "v");
+    p.final = call.output_if(final_state, "final_state", "N J K V");
+    call.run(kernels<T>().delta_rule, p);
   });
 }
 
 template <Kind kind>
-void run_adjoint(Arguments& given, double scale, bool normalizes, bool final_state, int threads) {
-  given.dispatch([&](auto zero) {
+void run_adjoint(Arguments& call, double scale, bool normalizes, bool final_state, int threads) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    given.require(kernels<T>().delta_rule_adjoint != nullptr, "on a GPU the arrays must be float32");
+    call.require(kernels<T>().delta_rule_adjoint != nullptr, "on a GPU the arrays must be float32");
     DeltaRuleAdjoint<T> q{};
-    q.forward = inputs<T>(given, kind, scale, normalizes, threads);
-    q.grad = given.input_like("grad_o", "v");
-    q.grad_final = given.input_if(final_state, "grad_final_state", "N J K V");
-    q.dq = given.gradient_of("q"), q.dk = given.gradient_of("k"), q.dv = given.gradient_of("v");
-    gate_gradients(given, kind, q);
-    q.dinitial = given.gradient_of("initial_state");
-    given.no_output("dcu_seqlens");
-    given.run(kernels<T>().delta_rule_adjoint, q);
+    q.forward = inputs<T>(call, kind, scale, normalizes, threads);
+    q.grad = call.input_like("grad_o", "v");
+    q.grad_final = call.input_if(final_state, "grad_final_state", "N J K V");
+    q.dq = call.gradient_of("q"), q.dk = call.gradient_of("k"), q.dv = call.gradient_of("v");
+    gate_gradients(call, kind, q);
+    q.dinitial = call.gradient_of("initial_state");
+    call.no_output("dcu_seqlens");
+    call.run(kernels<T>().delta_rule_adjoint, q);
   });
 }
 
 // For operations that never normalise queries and keys, and so have no such option.
 template <Kind kind>
-void run_plain(Arguments& given, double scale, bool final_state, int threads) {
-  run<kind>(given, scale, false, final_state, threads);
+void run_plain(Arguments& call, double scale, bool final_state, int threads) {
+  run<kind>(call, scale, false, final_state, threads);
 }
 template <Kind kind>
-void run_plain_adjoint(Arguments& given, double scale, bool final_state, int threads) {
-  run_adjoint<kind>(given, scale, false, final_state, threads);
+void run_plain_adjoint(Arguments& call, double scale, bool final_state, int threads) {
+  run_adjoint<kind>(call, scale, false, final_state, threads);
 }
 
 }  // namespace

@@ -9,16 +9,16 @@ namespace quatrefoil::ssm::modes {
 namespace {
 
 // Separates the axes H... from M..., using x. x is argument `x_at`, which is taken after v.
-void know_sizes(Arguments& given, std::size_t x_at, std::int64_t L) {
-  const View x = given.peek(x_at);
-  given.size("L", L);
-  given.axes("H..", x.shape, x.rank > 0 ? x.rank - 1 : 0);
+void know_sizes(Arguments& call, std::size_t x_at, std::int64_t L) {
+  const View x = call.peek(x_at);
+  call.size("L", L);
+  call.axes("H..", x.shape, x.rank > 0 ? x.rank - 1 : 0);
 }
 template <class T>
-void take_poles(Arguments& given, Exponentials<T>& p, bool complex, int threads) {
-  p.v = given.input("v", "M.. H.. N");
-  p.x = given.input("x", "H.. N");
-  p.M = given.product("M.."), p.H = given.product("H.."), p.N = given["N"], p.L = given["L"];
+void take_poles(Arguments& call, Exponentials<T>& p, bool complex, int threads) {
+  p.v = call.input("v", "M.. H.. N");
+  p.x = call.input("x", "H.. N");
+  p.M = call.product("M.."), p.H = call.product("H.."), p.N = call["N"], p.L = call["L"];
   p.complex = complex, p.threads = threads;
 }
 template <class T>
@@ -28,43 +28,43 @@ T* rows(const Fit::Fitted& array, bool complex) {
 }
 
 template <bool complex, class T>
-void log_vandermonde(Arguments& given, std::int64_t L, int threads) {
+void log_vandermonde(Arguments& call, std::int64_t L, int threads) {
   LogVandermonde<T> p{};
-  know_sizes(given, 1, L);
-  take_poles(given, p, complex, threads);
-  p.y = rows<T>(given.output("out", "M.. H.. L"), complex);
-  given.run(kernels<T>().log_vandermonde, p);
+  know_sizes(call, 1, L);
+  take_poles(call, p, complex, threads);
+  p.y = rows<T>(call.output("out", "M.. H.. L"), complex);
+  call.run(kernels<T>().log_vandermonde, p);
 }
 
 template <bool complex, class T>
-void log_vandermonde_adjoint(Arguments& given, std::int64_t L, int threads) {
+void log_vandermonde_adjoint(Arguments& call, std::int64_t L, int threads) {
   LogVandermondeAdjoint<T> p{};
-  know_sizes(given, 1, L);
-  take_poles(given, p, complex, threads);
-  p.grad = rows<T>(given.input("grad", "M.. H.. L"), complex);
-  p.dv = given.gradient_of("v"), p.dx = given.gradient_of("x");
-  given.run(kernels<T>().log_vandermonde_adjoint, p);
+  know_sizes(call, 1, L);
+  take_poles(call, p, complex, threads);
+  p.grad = rows<T>(call.input("grad", "M.. H.. L"), complex);
+  p.dv = call.gradient_of("v"), p.dx = call.gradient_of("x");
+  call.run(kernels<T>().log_vandermonde_adjoint, p);
 }
 
 template <bool complex, class T>
-void log_vandermonde_transpose(Arguments& given, std::int64_t L, int threads) {
+void log_vandermonde_transpose(Arguments& call, std::int64_t L, int threads) {
   LogVandermondeTranspose<T> p{};
-  know_sizes(given, 2, L);
-  p.u = rows<T>(given.input("u", "M.. H.. L"), complex);
-  take_poles(given, p, complex, threads);
-  p.y = given.output_like("out", "v");
-  given.run(kernels<T>().log_vandermonde_transpose, p);
+  know_sizes(call, 2, L);
+  p.u = rows<T>(call.input("u", "M.. H.. L"), complex);
+  take_poles(call, p, complex, threads);
+  p.y = call.output_like("out", "v");
+  call.run(kernels<T>().log_vandermonde_transpose, p);
 }
 
 template <bool complex, class T>
-void log_vandermonde_transpose_adjoint(Arguments& given, std::int64_t L, int threads) {
+void log_vandermonde_transpose_adjoint(Arguments& call, std::int64_t L, int threads) {
   LogVandermondeTransposeAdjoint<T> p{};
-  know_sizes(given, 2, L);
-  p.u = rows<T>(given.input("u", "M.. H.. L"), complex);
-  take_poles(given, p, complex, threads);
-  p.grad = given.input_like("grad", "v");
-  p.du = rows<T>(given.gradient_of("u"), complex), p.dv = given.gradient_of("v"), p.dx = given.gradient_of("x");
-  given.run(kernels<T>().log_vandermonde_transpose_adjoint, p);
+  know_sizes(call, 2, L);
+  p.u = rows<T>(call.input("u", "M.. H.. L"), complex);
+  take_poles(call, p, complex, threads);
+  p.grad = call.input_like("grad", "v");
+  p.du = rows<T>(call.gradient_of("u"), complex), p.dv = call.gradient_of("v"), p.dx = call.gradient_of("x");
+  call.run(kernels<T>().log_vandermonde_transpose_adjoint, p);
 }
 
 }  // namespace

@@ -9,55 +9,55 @@ namespace quatrefoil::ssm::s4 {
 namespace {
 
 template <class T>
-void take_inputs(Arguments& given, Model<T>& p, std::int64_t L, bool truncated, int threads) {
-  given.size("L", L);
-  p.dt = given.input("dt", "H");
-  p.Lambda = given.input("Lambda", "H N"), p.P = given.input("P", "H N"), p.B = given.input("B", "H N"), p.C = given.input("C", "H N");
-  p.Q = given.optional_input("Q", "H N");
-  p.H = given["H"], p.N = given["N"], p.L = L;
+void take_inputs(Arguments& call, Model<T>& p, std::int64_t L, bool truncated, int threads) {
+  call.size("L", L);
+  p.dt = call.input("dt", "H");
+  p.Lambda = call.input("Lambda", "H N"), p.P = call.input("P", "H N"), p.B = call.input("B", "H N"), p.C = call.input("C", "H N");
+  p.Q = call.optional_input("Q", "H N");
+  p.H = call["H"], p.N = call["N"], p.L = L;
   p.truncated = truncated, p.threads = threads;
 }
 
 template <class T>
-void kernel(Arguments& given, std::int64_t L, bool truncated, int threads) {
+void kernel(Arguments& call, std::int64_t L, bool truncated, int threads) {
   Model<T> p{};
-  take_inputs(given, p, L, truncated, threads);
-  p.K = given.output("out", "H L");
-  given.run(kernels<T>().kernel, p);
+  take_inputs(call, p, L, truncated, threads);
+  p.K = call.output("out", "H L");
+  call.run(kernels<T>().kernel, p);
 }
 
 template <class T>
-void kernel_adjoint(Arguments& given, std::int64_t L, bool truncated, int threads) {
+void kernel_adjoint(Arguments& call, std::int64_t L, bool truncated, int threads) {
   ModelAdjoint<T> q{};
-  take_inputs(given, q, L, truncated, threads);
-  q.grad = given.input("grad", "H L");
-  q.ddt = given.gradient_of("dt"), q.dLambda = given.gradient_of("Lambda"), q.dP = given.gradient_of("P");
-  q.dB = given.gradient_of("B"), q.dC = given.gradient_of("C"), q.dQ = given.gradient_of("Q");
-  given.run(kernels<T>().kernel_adjoint, q);
+  take_inputs(call, q, L, truncated, threads);
+  q.grad = call.input("grad", "H L");
+  q.ddt = call.gradient_of("dt"), q.dLambda = call.gradient_of("Lambda"), q.dP = call.gradient_of("P");
+  q.dB = call.gradient_of("B"), q.dC = call.gradient_of("C"), q.dQ = call.gradient_of("Q");
+  call.run(kernels<T>().kernel_adjoint, q);
 }
 
 template <class T>
-void take_inputs(Arguments& given, CauchyMult<T>& p, bool symmetric, int threads) {
-  p.v = given.input("v", "... N"), p.z = given.input("z", "L"), p.w = given.input("w", "... N");
-  p.B = given.product("..."), p.N = given["N"], p.L = given["L"];
+void take_inputs(Arguments& call, CauchyMult<T>& p, bool symmetric, int threads) {
+  p.v = call.input("v", "... N"), p.z = call.input("z", "L"), p.w = call.input("w", "... N");
+  p.B = call.product("..."), p.N = call["N"], p.L = call["L"];
   p.symmetric = symmetric, p.threads = threads;
 }
 
 template <class T>
-void cauchy_mult(Arguments& given, bool symmetric, int threads) {
+void cauchy_mult(Arguments& call, bool symmetric, int threads) {
   CauchyMult<T> p{};
-  take_inputs(given, p, symmetric, threads);
-  p.y = given.output("out", "... L");
-  given.run(kernels<T>().cauchy_mult, p);
+  take_inputs(call, p, symmetric, threads);
+  p.y = call.output("out", "... L");
+  call.run(kernels<T>().cauchy_mult, p);
 }
 
 template <class T>
-void cauchy_mult_adjoint(Arguments& given, bool symmetric, int threads) {
+void cauchy_mult_adjoint(Arguments& call, bool symmetric, int threads) {
   CauchyMultAdjoint<T> q{};
-  take_inputs(given, q, symmetric, threads);
-  q.grad = given.input("grad", "... L");
-  q.dv = given.gradient_of("v"), q.dz = given.gradient_of("z"), q.dw = given.gradient_of("w");
-  given.run(kernels<T>().cauchy_mult_adjoint, q);
+  take_inputs(call, q, symmetric, threads);
+  q.grad = call.input("grad", "... L");
+  q.dv = call.gradient_of("v"), q.dz = call.gradient_of("z"), q.dw = call.gradient_of("w");
+  call.run(kernels<T>().cauchy_mult_adjoint, q);
 }
 
 }  // namespace

@@ -9,36 +9,36 @@ namespace quatrefoil::ssm::s5 {
 namespace {
 
 template <class T>
-void take_inputs(Arguments& given, Apply<T>& p, bool conj_sym, bool bidirectional, bool return_state, int threads) {
-  p.u = given.input("u", "... L H");
-  p.lambda = given.input("Lambda_bar", "P");
-  p.b = given.input("B_bar", "P H");
-  p.c = given.input("C", bidirectional ? "H 2P" : "H P");
-  p.D = given.optional_input("D", "H");
-  p.initial = given.optional_input("initial_state", "... P");
-  given.require(!bidirectional || !(p.initial || return_state), "both directions together have no state");
-  p.B = given.product("..."), p.L = given["L"], p.H = given["H"], p.P = given["P"];
+void take_inputs(Arguments& call, Apply<T>& p, bool conj_sym, bool bidirectional, bool return_state, int threads) {
+  p.u = call.input("u", "... L H");
+  p.lambda = call.input("Lambda_bar", "P");
+  p.b = call.input("B_bar", "P H");
+  p.c = call.input("C", bidirectional ? "H 2P" : "H P");
+  p.D = call.optional_input("D", "H");
+  p.initial = call.optional_input("initial_state", "... P");
+  call.require(!bidirectional || !(p.initial || return_state), "both directions together have no state");
+  p.B = call.product("..."), p.L = call["L"], p.H = call["H"], p.P = call["P"];
   p.conj_sym = conj_sym, p.bidirectional = bidirectional, p.threads = threads;
 }
 
 template <class T>
-void apply(Arguments& given, bool conj_sym, bool bidirectional, bool return_state, int threads) {
+void apply(Arguments& call, bool conj_sym, bool bidirectional, bool return_state, int threads) {
   Apply<T> p{};
-  take_inputs(given, p, conj_sym, bidirectional, return_state, threads);
-  p.y = given.output_like("out", "u");
-  p.last = given.output_if(return_state, "last_state", "... P");
-  given.run(kernels<T>().apply, p);
+  take_inputs(call, p, conj_sym, bidirectional, return_state, threads);
+  p.y = call.output_like("out", "u");
+  p.last = call.output_if(return_state, "last_state", "... P");
+  call.run(kernels<T>().apply, p);
 }
 
 template <class T>
-void apply_adjoint(Arguments& given, bool conj_sym, bool bidirectional, bool return_state, int threads) {
+void apply_adjoint(Arguments& call, bool conj_sym, bool bidirectional, bool return_state, int threads) {
   ApplyAdjoint<T> q{};
-  take_inputs(given, q, conj_sym, bidirectional, return_state, threads);
-  q.grad = given.input_like("grad_y", "u");
-  q.grad_last = given.input_if(return_state, "grad_last_state", "... P");
-  q.du = given.gradient_of("u"), q.dlambda = given.gradient_of("Lambda_bar"), q.db = given.gradient_of("B_bar");
-  q.dc = given.gradient_of("C"), q.dD = given.gradient_of("D"), q.dinitial = given.gradient_of("initial_state");
-  given.run(kernels<T>().apply_adjoint, q);
+  take_inputs(call, q, conj_sym, bidirectional, return_state, threads);
+  q.grad = call.input_like("grad_y", "u");
+  q.grad_last = call.input_if(return_state, "grad_last_state", "... P");
+  q.du = call.gradient_of("u"), q.dlambda = call.gradient_of("Lambda_bar"), q.db = call.gradient_of("B_bar");
+  q.dc = call.gradient_of("C"), q.dD = call.gradient_of("D"), q.dinitial = call.gradient_of("initial_state");
+  call.run(kernels<T>().apply_adjoint, q);
 }
 
 }  // namespace

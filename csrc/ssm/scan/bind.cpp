@@ -29,14 +29,14 @@ struct Operands {
   const View &a, &b, &h0;
 };
 template <class P>
-Operands take_operands(Arguments& given, P& p, bool reverse, int axis, int threads) {
-  const auto a = given.strided("a", "a.."), b = given.strided("b", "b..");
+Operands take_operands(Arguments& call, P& p, bool reverse, int axis, int threads) {
+  const auto a = call.strided("a", "a.."), b = call.strided("b", "b..");
   const View& full = b.view();
-  given.require(broadcasts(a.view(), full), "a does not broadcast to b");
-  given.require(axis >= 0 && axis < full.rank, "axis is out of range");
-  given.axes("before..", full.shape, axis);
-  given.axes("after..", full.shape + axis + 1, full.rank - axis - 1);
-  const auto h0 = given.optional_strided("h0", "before.. after..");
+  call.require(broadcasts(a.view(), full), "a does not broadcast to b");
+  call.require(axis >= 0 && axis < full.rank, "axis is out of range");
+  call.axes("before..", full.shape, axis);
+  call.axes("after..", full.shape + axis + 1, full.rank - axis - 1);
+  const auto h0 = call.optional_strided("h0", "before.. after..");
   p.a = a, p.b = b, p.h0 = h0;
   p.reverse = reverse, p.threads = threads;
   return {a.view(), full, h0.view()};
@@ -44,32 +44,32 @@ Operands take_operands(Arguments& given, P& p, bool reverse, int axis, int threa
 
 // Calls f(E(), kernels), where E is the element type of the scan.
 template <class T, class F>
-void dispatch_numbers(const Arguments& given, F&& f) {
-  is_complex(given.peek(0).dtype) ? f(cplx<T>{}, kernels<T>().complex) : f(T{}, kernels<T>().real);
+void dispatch_numbers(const Arguments& call, F&& f) {
+  is_complex(call.peek(0).dtype) ? f(cplx<T>{}, kernels<T>().complex) : f(T{}, kernels<T>().real);
 }
 
 template <class T>
-void linear(Arguments& given, bool reverse, int axis, int threads) {
-  dispatch_numbers<T>(given, [&](auto number, const auto& kernels) {
+void linear(Arguments& call, bool reverse, int axis, int threads) {
+  dispatch_numbers<T>(call, [&](auto number, const auto& kernels) {
     Linear<decltype(number)> p{};
-    const Operands in = take_operands(given, p, reverse, axis, threads);
-    const auto h = given.output_like("out", "b");
+    const Operands in = take_operands(call, p, reverse, axis, threads);
+    const auto h = call.output_like("out", "b");
     p.h = h, p.rows = rows_of<4>(in.b, axis, {&in.a, &in.b, &in.h0, &h.view()}, {false, false, true, false});
-    given.run(kernels.linear, p);
+    call.run(kernels.linear, p);
   });
 }
 
 template <class T>
-void linear_adjoint(Arguments& given, bool reverse, int axis, int threads) {
-  dispatch_numbers<T>(given, [&](auto number, const auto& kernels) {
+void linear_adjoint(Arguments& call, bool reverse, int axis, int threads) {
+  dispatch_numbers<T>(call, [&](auto number, const auto& kernels) {
     LinearAdjoint<decltype(number)> q{};
-    const Operands in = take_operands(given, q, reverse, axis, threads);
-    const auto grad = given.strided_like("grad", "b"), da = given.output_like("da", "b");  // the caller sums over a's broadcast axes
-    const auto db = given.gradient_of("b"), dh0 = given.gradient_of("h0");
+    const Operands in = take_operands(call, q, reverse, axis, threads);
+    const auto grad = call.strided_like("grad", "b"), da = call.output_like("da", "b");  // the caller sums over a's broadcast axes
+    const auto db = call.gradient_of("b"), dh0 = call.gradient_of("h0");
     q.grad = grad, q.da = da, q.db = db, q.dh0 = dh0;
     q.rows = rows_of<7>(in.b, axis, {&in.a, &in.b, &in.h0, &grad.view(), &da.view(), &db.view(), &dh0.view()},
                         {false, false, true, false, false, false, true});
-    given.run(kernels.linear_adjoint, q);
+    call.run(kernels.linear_adjoint, q);
   });
 }
 

@@ -18,138 +18,138 @@ Signal<const E> signal(const Fit::Fitted& array) {
 
 // B or C: (D, N), (B, N, L) or (B, G, N, L). `dims` are the dims with groups, `letter` is that of the groups.
 template <class E>
-Mixing<E> mixing(Arguments& given, const char* name, std::size_t index, const char* dims, const char* letter) {
-  const int rank = given.peek(index).rank;
-  const auto array = given.strided(name, rank == 2 ? "D N" : rank == 3 ? "B N L" : dims);
+Mixing<E> mixing(Arguments& call, const char* name, std::size_t index, const char* dims, const char* letter) {
+  const int rank = call.peek(index).rank;
+  const auto array = call.strided(name, rank == 2 ? "D N" : rank == 3 ? "B N L" : dims);
   const std::int64_t* const stride = array.view().stride;
-  if (rank == 2) return {array, 0, stride[0], stride[1], 0, given["D"], false};
+  if (rank == 2) return {array, 0, stride[0], stride[1], 0, call["D"], false};
   if (rank == 3) return {array, stride[0], 0, stride[1], stride[2], 1, true};
-  const std::int64_t groups = given[letter];
-  given.require(groups > 0 && given["D"] % groups == 0, "the groups of B and C must divide the channels");
+  const std::int64_t groups = call[letter];
+  call.require(groups > 0 && call["D"] % groups == 0, "the groups of B and C must divide the channels");
   return {array, stride[0], stride[1], stride[2], stride[3], groups, true};
 }
 
 template <class T, class E>
-SelectiveScan<T, E> scan_inputs(Arguments& given, bool delta_softplus, int threads) {
+SelectiveScan<T, E> scan_inputs(Arguments& call, bool delta_softplus, int threads) {
   SelectiveScan<T, E> p{};
-  p.u = signal<T>(given.strided("u", "B D L")), p.delta = signal<T>(given.strided("delta", "B D L"));
-  p.A = given.input("A", "D N");
-  p.B = mixing<E>(given, "B", 3, "B G N L", "G"), p.C = mixing<E>(given, "C", 4, "B J N L", "J");
-  p.D = given.optional_input("D", "D");
-  p.z = signal<T>(given.optional_strided("z", "B D L"));
-  p.delta_bias = given.optional_input("delta_bias", "D");
-  p.initial = given.optional_input("initial_state", "B D N");
-  p.items = given["B"], p.channels = given["D"], p.states = given["N"], p.length = given["L"];
+  p.u = signal<T>(call.strided("u", "B D L")), p.delta = signal<T>(call.strided("delta", "B D L"));
+  p.A = call.input("A", "D N");
+  p.B = mixing<E>(call, "B", 3, "B G N L", "G"), p.C = mixing<E>(call, "C", 4, "B J N L", "J");
+  p.D = call.optional_input("D", "D");
+  p.z = signal<T>(call.optional_strided("z", "B D L"));
+  p.delta_bias = call.optional_input("delta_bias", "D");
+  p.initial = call.optional_input("initial_state", "B D N");
+  p.items = call["B"], p.channels = call["D"], p.states = call["N"], p.length = call["L"];
   p.delta_softplus = delta_softplus, p.threads = threads;
   return p;
 }
 
 // Calls f(T(), E(), kernels), where E is the type of the states and of A.
 template <class F>
-void dispatch_states(const Arguments& given, F&& f) {
-  given.dispatch([&](auto zero) {
+void dispatch_states(const Arguments& call, F&& f) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    is_complex(given.peek(2).dtype) ? f(T{}, cplx<T>{}, kernels<T>().complex) : f(T{}, T{}, kernels<T>().real);
+    is_complex(call.peek(2).dtype) ? f(T{}, cplx<T>{}, kernels<T>().complex) : f(T{}, T{}, kernels<T>().real);
   });
 }
 
-void selective_scan_fn(Arguments& given, bool delta_softplus, bool return_last_state, int threads) {
-  dispatch_states(given, [&](auto zero, auto state, const auto& kernels) {
-    auto p = scan_inputs<decltype(zero), decltype(state)>(given, delta_softplus, threads);
-    p.out = given.output_like("out", "u");
-    p.last = given.output_if(return_last_state, "last_state", "B D N");
-    given.run(kernels.selective_scan, p);
+void selective_scan_fn(Arguments& call, bool delta_softplus, bool return_last_state, int threads) {
+  dispatch_states(call, [&](auto zero, auto state, const auto& kernels) {
+    auto p = scan_inputs<decltype(zero), decltype(state)>(call, delta_softplus, threads);
+    p.out = call.output_like("out", "u");
+    p.last = call.output_if(return_last_state, "last_state", "B D N");
+    call.run(kernels.selective_scan, p);
   });
 }
 
-void selective_scan_fn_vjp(Arguments& given, bool delta_softplus, bool return_last_state, int threads) {
-  dispatch_states(given, [&](auto zero, auto state, const auto& kernels) {
+void selective_scan_fn_vjp(Arguments& call, bool delta_softplus, bool return_last_state, int threads) {
+  dispatch_states(call, [&](auto zero, auto state, const auto& kernels) {
     using T = decltype(zero);
     using E = decltype(state);
     SelectiveScanAdjoint<T, E> q{};
-    q.forward = scan_inputs<T, E>(given, delta_softplus, threads);
-    q.grad = signal<T>(given.strided_like("grad_out", "u"));
-    q.grad_last = given.input_if(return_last_state, "grad_last_state", "B D N");
-    q.du = given.gradient_of("u"), q.ddelta = given.gradient_of("delta"), q.dA = given.gradient_of("A");
-    q.dB = given.gradient_of("B"), q.dC = given.gradient_of("C"), q.dD = given.gradient_of("D");
-    q.dz = given.gradient_of("z"), q.ddelta_bias = given.gradient_of("delta_bias");
-    q.dinitial = given.gradient_of("initial_state");
-    given.run(kernels.selective_scan_adjoint, q);
+    q.forward = scan_inputs<T, E>(call, delta_softplus, threads);
+    q.grad = signal<T>(call.strided_like("grad_out", "u"));
+    q.grad_last = call.input_if(return_last_state, "grad_last_state", "B D N");
+    q.du = call.gradient_of("u"), q.ddelta = call.gradient_of("delta"), q.dA = call.gradient_of("A");
+    q.dB = call.gradient_of("B"), q.dC = call.gradient_of("C"), q.dD = call.gradient_of("D");
+    q.dz = call.gradient_of("z"), q.ddelta_bias = call.gradient_of("delta_bias");
+    q.dinitial = call.gradient_of("initial_state");
+    call.run(kernels.selective_scan_adjoint, q);
   });
 }
 
 template <class T>
-CausalConv<T> conv_inputs(Arguments& given, const std::string& activation, bool return_states, int threads) {
+CausalConv<T> conv_inputs(Arguments& call, const std::string& activation, bool return_states, int threads) {
   CausalConv<T> p{};
-  p.x = signal<T>(given.strided("x", "B D L"));
-  p.weight = given.input("weight", "D W");
-  p.bias = given.optional_input("bias", "D");
-  p.segments = given.optional_input("seq_idx", "B L");
-  given.size("S", given["W"] - 1);
-  p.initial = signal<T>(given.optional_strided("initial_states", "B D S"));
-  given.require(!p.segments || !(p.initial.at || return_states), "seq_idx with initial or final states has no meaning");
-  p.items = given["B"], p.channels = given["D"], p.length = given["L"], p.taps = given["W"];
-  p.silu = given.choice("activation", activation, {"none", "silu"}), p.threads = threads;
+  p.x = signal<T>(call.strided("x", "B D L"));
+  p.weight = call.input("weight", "D W");
+  p.bias = call.optional_input("bias", "D");
+  p.segments = call.optional_input("seq_idx", "B L");
+  call.size("S", call["W"] - 1);
+  p.initial = signal<T>(call.optional_strided("initial_states", "B D S"));
+  call.require(!p.segments || !(p.initial.at || return_states), "seq_idx with initial or final states has no meaning");
+  p.items = call["B"], p.channels = call["D"], p.length = call["L"], p.taps = call["W"];
+  p.silu = call.choice("activation", activation, {"none", "silu"}), p.threads = threads;
   return p;
 }
 
-void causal_conv1d_fn(Arguments& given, const std::string& activation, bool return_final_states, int threads) {
-  given.dispatch([&](auto zero) {
+void causal_conv1d_fn(Arguments& call, const std::string& activation, bool return_final_states, int threads) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    CausalConv<T> p = conv_inputs<T>(given, activation, return_final_states, threads);
-    p.out = given.output_like("out", "x");
-    p.final = given.output_if(return_final_states, "final_states", "B D S");
-    given.run(kernels<T>().causal_conv, p);
+    CausalConv<T> p = conv_inputs<T>(call, activation, return_final_states, threads);
+    p.out = call.output_like("out", "x");
+    p.final = call.output_if(return_final_states, "final_states", "B D S");
+    call.run(kernels<T>().causal_conv, p);
   });
 }
 
-void causal_conv1d_fn_vjp(Arguments& given, const std::string& activation, bool return_final_states, int threads) {
-  given.dispatch([&](auto zero) {
+void causal_conv1d_fn_vjp(Arguments& call, const std::string& activation, bool return_final_states, int threads) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
     CausalConvAdjoint<T> q{};
-    q.forward = conv_inputs<T>(given, activation, return_final_states, threads);
-    q.grad = signal<T>(given.strided_like("grad_out", "x"));
-    q.grad_final = given.input_if(return_final_states, "grad_final_states", "B D S");
-    q.dx = given.gradient_of("x"), q.dweight = given.gradient_of("weight"), q.dbias = given.gradient_of("bias");
-    given.no_output("dseq_idx");
-    q.dinitial = given.gradient_of("initial_states");
-    given.run(kernels<T>().causal_conv_adjoint, q);
+    q.forward = conv_inputs<T>(call, activation, return_final_states, threads);
+    q.grad = signal<T>(call.strided_like("grad_out", "x"));
+    q.grad_final = call.input_if(return_final_states, "grad_final_states", "B D S");
+    q.dx = call.gradient_of("x"), q.dweight = call.gradient_of("weight"), q.dbias = call.gradient_of("bias");
+    call.no_output("dseq_idx");
+    q.dinitial = call.gradient_of("initial_states");
+    call.run(kernels<T>().causal_conv_adjoint, q);
   });
 }
 
 // x is (tokens, channels).
 template <class T>
-VarlenStates<T> varlen_inputs(Arguments& given, std::int64_t states, int threads) {
+VarlenStates<T> varlen_inputs(Arguments& call, std::int64_t states, int threads) {
   VarlenStates<T> p{};
-  const auto x = given.strided("x", "T D");
+  const auto x = call.strided("x", "T D");
   p.x = {x, 0, x.view().stride[1], x.view().stride[0]};
-  p.ends = given.input("cu_seqlens", "E");
-  given.require(given["E"] > 0, "cu_seqlens is empty, expected (B + 1,)");
-  given.size("B", given["E"] - 1), given.size("S", states);
-  p.items = given["B"], p.channels = given["D"], p.states = states, p.threads = threads;
-  bool fits = p.ends[0] >= 0 && p.ends[p.items] <= given["T"];
+  p.ends = call.input("cu_seqlens", "E");
+  call.require(call["E"] > 0, "cu_seqlens is empty, expected (B + 1,)");
+  call.size("B", call["E"] - 1), call.size("S", states);
+  p.items = call["B"], p.channels = call["D"], p.states = states, p.threads = threads;
+  bool fits = p.ends[0] >= 0 && p.ends[p.items] <= call["T"];
   for (std::int64_t b = 0; b < p.items; ++b) fits = fits && p.ends[b] <= p.ends[b + 1];
-  given.require(fits, "cu_seqlens must not decrease, nor leave [0, T] where x has T rows");
+  call.require(fits, "cu_seqlens must not decrease, nor leave [0, T] where x has T rows");
   return p;
 }
 
-void causal_conv1d_varlen_states(Arguments& given, std::int64_t state_len, int threads) {
-  given.dispatch([&](auto zero) {
-    VarlenStates<decltype(zero)> p = varlen_inputs<decltype(zero)>(given, state_len, threads);
-    p.out = given.output("states", "B D S");
-    given.run(kernels<decltype(zero)>().varlen_states, p);
+void causal_conv1d_varlen_states(Arguments& call, std::int64_t state_len, int threads) {
+  call.dispatch([&](auto zero) {
+    VarlenStates<decltype(zero)> p = varlen_inputs<decltype(zero)>(call, state_len, threads);
+    p.out = call.output("states", "B D S");
+    call.run(kernels<decltype(zero)>().varlen_states, p);
   });
 }
 
-void causal_conv1d_varlen_states_vjp(Arguments& given, std::int64_t state_len, int threads) {
-  given.dispatch([&](auto zero) {
+void causal_conv1d_varlen_states_vjp(Arguments& call, std::int64_t state_len, int threads) {
+  call.dispatch([&](auto zero) {
     VarlenStatesAdjoint<decltype(zero)> q{};
-    q.forward = varlen_inputs<decltype(zero)>(given, state_len, threads);
-    q.length = given["T"];
-    q.grad = signal<decltype(zero)>(given.strided("grad", "B D S"));
-    q.dx = given.gradient_of("x");
-    given.no_output("dcu_seqlens");
-    given.run(kernels<decltype(zero)>().varlen_states_adjoint, q);
+    q.forward = varlen_inputs<decltype(zero)>(call, state_len, threads);
+    q.length = call["T"];
+    q.grad = signal<decltype(zero)>(call.strided("grad", "B D S"));
+    q.dx = call.gradient_of("x");
+    call.no_output("dcu_seqlens");
+    call.run(kernels<decltype(zero)>().varlen_states_adjoint, q);
   });
 }
 
@@ -167,14 +167,14 @@ Grid<const T> grid(const Fit::Fitted& array, const char* axes) {
 
 #if !defined(QF_DEVICE)
 // The item of every row of the states. Each row has at most one item.
-std::vector<std::int64_t> items_of_rows(const Arguments& given, const std::int64_t* row_of_item) {
-  const auto rows = std::size_t(given["R"]);
+std::vector<std::int64_t> items_of_rows(const Arguments& call, const std::int64_t* row_of_item) {
+  const auto rows = std::size_t(call["R"]);
   std::vector<std::int64_t> found(rows, -1);
-  for (std::int64_t b = 0; b < given["B"]; ++b) {
+  for (std::int64_t b = 0; b < call["B"]; ++b) {
     if (row_of_item[b] < 0) continue;
-    given.require(row_of_item[b] < given["R"], "state_batch_indices beyond the rows of state");
+    call.require(row_of_item[b] < call["R"], "state_batch_indices beyond the rows of state");
     std::int64_t& item = found[std::size_t(row_of_item[b])];
-    given.require(item < 0, "state_batch_indices names a row twice");
+    call.require(item < 0, "state_batch_indices names a row twice");
     item = b;
   }
   return found;
@@ -183,59 +183,59 @@ std::vector<std::int64_t> items_of_rows(const Arguments& given, const std::int64
 
 // `items` stores the result of items_of_rows.
 template <class T>
-StateStep<T> step_inputs(Arguments& given, bool softplus, int threads, std::vector<std::int64_t>& items) {
-  const bool heads = given.peek(0).rank == 4;
+StateStep<T> step_inputs(Arguments& call, bool softplus, int threads, std::vector<std::int64_t>& items) {
+  const bool heads = call.peek(0).rank == 4;
   const char *const each = heads ? "B H P" : "B P", *const each_axes = heads ? "ihd" : "id";
-  const bool groups = given.peek(4).rank == 3;
+  const bool groups = call.peek(4).rank == 3;
   const char *const fixed = heads ? "H P" : "P", *const fixed_axes = heads ? "hd" : "d";
   StateStep<T> p{};
-  p.state = grid<T>(given.strided("state", heads ? "R H P N" : "R P N"), heads ? "ihdn" : "idn");
-  p.x = grid<T>(given.strided("x", each), each_axes), p.dt = grid<T>(given.strided("dt", each), each_axes);
-  p.A = grid<T>(given.strided("A", heads ? "H P N" : "P N"), heads ? "hdn" : "dn");
-  p.B = grid<T>(given.strided("B", groups ? "B G N" : "B N"), groups ? "ihn" : "in");
-  p.C = grid<T>(given.strided_like("C", "B"), groups ? "ihn" : "in");
-  p.D = grid<T>(given.optional_strided("D", fixed), fixed_axes);
-  p.z = grid<T>(given.optional_strided("z", each), each_axes);
-  p.bias = grid<T>(given.optional_strided("dt_bias", fixed), fixed_axes);
-  const auto rows = given.optional_input("state_batch_indices", "B");
+  p.state = grid<T>(call.strided("state", heads ? "R H P N" : "R P N"), heads ? "ihdn" : "idn");
+  p.x = grid<T>(call.strided("x", each), each_axes), p.dt = grid<T>(call.strided("dt", each), each_axes);
+  p.A = grid<T>(call.strided("A", heads ? "H P N" : "P N"), heads ? "hdn" : "dn");
+  p.B = grid<T>(call.strided("B", groups ? "B G N" : "B N"), groups ? "ihn" : "in");
+  p.C = grid<T>(call.strided_like("C", "B"), groups ? "ihn" : "in");
+  p.D = grid<T>(call.optional_strided("D", fixed), fixed_axes);
+  p.z = grid<T>(call.optional_strided("z", each), each_axes);
+  p.bias = grid<T>(call.optional_strided("dt_bias", fixed), fixed_axes);
+  const auto rows = call.optional_input("state_batch_indices", "B");
   p.chooses = rows.view().present;
   p.row_of_item = rows;
-  p.items = given["B"], p.rows = given["R"], p.dims = given["P"], p.states = given["N"], p.heads = heads ? given["H"] : 1;
-  p.groups = groups ? given["G"] : 1;
-  given.require(p.groups > 0 && p.heads % p.groups == 0, "the groups of B and C must divide the heads");
-  given.require(p.chooses || p.rows == p.items, "state has other rows than x has items, and no state_batch_indices choose among them");
+  p.items = call["B"], p.rows = call["R"], p.dims = call["P"], p.states = call["N"], p.heads = heads ? call["H"] : 1;
+  p.groups = groups ? call["G"] : 1;
+  call.require(p.groups > 0 && p.heads % p.groups == 0, "the groups of B and C must divide the heads");
+  call.require(p.chooses || p.rows == p.items, "state has other rows than x has items, and no state_batch_indices choose among them");
 #if defined(QF_DEVICE)  // values on a device are not read
   static_cast<void>(items);
 #else
-  if (p.chooses) items = items_of_rows(given, p.row_of_item), p.item_of_row = items.data();
+  if (p.chooses) items = items_of_rows(call, p.row_of_item), p.item_of_row = items.data();
 #endif
   p.softplus = softplus, p.threads = threads;
   return p;
 }
 
-void selective_state_step(Arguments& given, bool dt_softplus, int threads) {
-  given.dispatch([&](auto zero) {
+void selective_state_step(Arguments& call, bool dt_softplus, int threads) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
     std::vector<std::int64_t> items;
-    StateStep<T> p = step_inputs<T>(given, dt_softplus, threads, items);
-    p.out = given.output_like("out", "x"), p.next = given.output_like("next_state", "state");
-    given.run(kernels<T>().state_step, p);
+    StateStep<T> p = step_inputs<T>(call, dt_softplus, threads, items);
+    p.out = call.output_like("out", "x"), p.next = call.output_like("next_state", "state");
+    call.run(kernels<T>().state_step, p);
   });
 }
 
-void selective_state_step_vjp(Arguments& given, bool dt_softplus, int threads) {
-  given.dispatch([&](auto zero) {
+void selective_state_step_vjp(Arguments& call, bool dt_softplus, int threads) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
     std::vector<std::int64_t> items;
     StateStepAdjoint<T> q{};
-    q.forward = step_inputs<T>(given, dt_softplus, threads, items);
-    q.grad = grid<T>(given.strided_like("grad_out", "x"), given.peek(0).rank == 4 ? "ihd" : "id");
-    q.grad_next = given.input_like("grad_next_state", "state");
-    q.dstate = given.gradient_of("state"), q.dx = given.gradient_of("x"), q.ddt = given.gradient_of("dt"), q.dA = given.gradient_of("A");
-    q.dB = given.gradient_of("B"), q.dC = given.gradient_of("C"), q.dD = given.gradient_of("D"), q.dz = given.gradient_of("z");
-    q.dbias = given.gradient_of("dt_bias");
-    given.no_output("dstate_batch_indices");
-    given.run(kernels<T>().state_step_adjoint, q);
+    q.forward = step_inputs<T>(call, dt_softplus, threads, items);
+    q.grad = grid<T>(call.strided_like("grad_out", "x"), call.peek(0).rank == 4 ? "ihd" : "id");
+    q.grad_next = call.input_like("grad_next_state", "state");
+    q.dstate = call.gradient_of("state"), q.dx = call.gradient_of("x"), q.ddt = call.gradient_of("dt"), q.dA = call.gradient_of("A");
+    q.dB = call.gradient_of("B"), q.dC = call.gradient_of("C"), q.dD = call.gradient_of("D"), q.dz = call.gradient_of("z");
+    q.dbias = call.gradient_of("dt_bias");
+    call.no_output("dstate_batch_indices");
+    call.run(kernels<T>().state_step_adjoint, q);
   });
 }
 

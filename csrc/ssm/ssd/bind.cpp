@@ -16,66 +16,66 @@ Signal<T> signal(const Fit::Fitted& array) {
 
 // The inputs and their sizes.
 template <class T>
-ChunkScan<T> inputs(Arguments& given, std::int64_t steps, bool softplus, double least, double most, bool varlen, int threads) {
+ChunkScan<T> inputs(Arguments& call, std::int64_t steps, bool softplus, double least, double most, bool varlen, int threads) {
   ChunkScan<T> p{};
-  p.x = signal<T>(given.strided("x", "B L H P")), p.dt = signal<T>(given.strided("dt", "B L H"));
-  p.A = given.input("A", "H"), p.B = given.input("B", "B L G N"), p.C = given.input("C", "B L G N");
-  p.D_of_channels = given.peek(5).rank == 2;
-  p.D = given.optional_input("D", p.D_of_channels ? "H P" : "H");
-  p.z = signal<T>(given.optional_strided("z", "B L H P"));
-  p.dt_bias = given.optional_input("dt_bias", "H");
-  p.initial = given.optional_input("initial_states", "B H P N");
-  p.seq_idx = given.optional_input("seq_idx", "B L");
-  const auto cuts = given.optional_input("cu_seqlens", "K");
+  p.x = signal<T>(call.strided("x", "B L H P")), p.dt = signal<T>(call.strided("dt", "B L H"));
+  p.A = call.input("A", "H"), p.B = call.input("B", "B L G N"), p.C = call.input("C", "B L G N");
+  p.D_of_channels = call.peek(5).rank == 2;
+  p.D = call.optional_input("D", p.D_of_channels ? "H P" : "H");
+  p.z = signal<T>(call.optional_strided("z", "B L H P"));
+  p.dt_bias = call.optional_input("dt_bias", "H");
+  p.initial = call.optional_input("initial_states", "B H P N");
+  p.seq_idx = call.optional_input("seq_idx", "B L");
+  const auto cuts = call.optional_input("cu_seqlens", "K");
   p.cu_seqlens = cuts;
-  p.items = given["B"], p.length = given["L"], p.heads = given["H"], p.channels = given["P"];
-  p.groups = given["G"], p.states = given["N"];
-  given.require(p.groups > 0 && p.heads % p.groups == 0, "the groups of B and C must divide the heads");
-  given.require(steps > 0, "chunk_size must be at least 1");
+  p.items = call["B"], p.length = call["L"], p.heads = call["H"], p.channels = call["P"];
+  p.groups = call["G"], p.states = call["N"];
+  call.require(p.groups > 0 && p.heads % p.groups == 0, "the groups of B and C must divide the heads");
+  call.require(steps > 0, "chunk_size must be at least 1");
   if (p.cu_seqlens) {
-    given.require(cuts.view().shape[0] > 0, "cu_seqlens must have a number at least");
-    given.require(p.items == 1, "cu_seqlens is for one item");
+    call.require(cuts.view().shape[0] > 0, "cu_seqlens must have a number at least");
+    call.require(p.items == 1, "cu_seqlens is for one item");
     p.sequences = cuts.view().shape[0] - 1;
 #if !defined(QF_DEVICE)  // kernels on a device check the values themselves
     bool ascends = p.cu_seqlens[0] == 0 && p.cu_seqlens[p.sequences] == p.length;
     for (std::int64_t i = 0; i < p.sequences; ++i) ascends = ascends && p.cu_seqlens[i] <= p.cu_seqlens[i + 1];
-    given.require(ascends, "cu_seqlens must ascend from 0 to the length");
+    call.require(ascends, "cu_seqlens must ascend from 0 to the length");
 #endif
   }
-  given.require(!varlen || p.cu_seqlens, "varlen states need cu_seqlens");
+  call.require(!varlen || p.cu_seqlens, "varlen states need cu_seqlens");
   p.steps = steps, p.softplus = softplus, p.least = T(least), p.most = T(most), p.threads = threads;
-  given.size("S", p.sequences);
+  call.size("S", p.sequences);
   return p;
 }
 
-void mamba_chunk_scan_combined(Arguments& given, std::int64_t steps, bool softplus, double least, double most, bool final, bool varlen,
+void mamba_chunk_scan_combined(Arguments& call, std::int64_t steps, bool softplus, double least, double most, bool final, bool varlen,
                                int threads) {
-  given.dispatch([&](auto zero) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    given.require(kernels<T>().chunk_scan != nullptr, "on a GPU the arrays must be float32");
-    ChunkScan<T> p = inputs<T>(given, steps, softplus, least, most, varlen, threads);
-    p.out = given.output_like("out", "x");
-    p.final = given.output_if(final, "final_states", "B H P N");
-    p.varlen = given.output_if(varlen, "varlen_states", "S H P N");
-    given.run(kernels<T>().chunk_scan, p);
+    call.require(kernels<T>().chunk_scan != nullptr, "on a GPU the arrays must be float32");
+    ChunkScan<T> p = inputs<T>(call, steps, softplus, least, most, varlen, threads);
+    p.out = call.output_like("out", "x");
+    p.final = call.output_if(final, "final_states", "B H P N");
+    p.varlen = call.output_if(varlen, "varlen_states", "S H P N");
+    call.run(kernels<T>().chunk_scan, p);
   });
 }
 
-void mamba_chunk_scan_combined_vjp(Arguments& given, std::int64_t steps, bool softplus, double least, double most, bool final, bool varlen,
+void mamba_chunk_scan_combined_vjp(Arguments& call, std::int64_t steps, bool softplus, double least, double most, bool final, bool varlen,
                                    int threads) {
-  given.dispatch([&](auto zero) {
+  call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    given.require(kernels<T>().chunk_scan != nullptr, "on a GPU the arrays must be float32");
+    call.require(kernels<T>().chunk_scan != nullptr, "on a GPU the arrays must be float32");
     ChunkScanAdjoint<T> q{};
-    q.forward = inputs<T>(given, steps, softplus, least, most, varlen, threads);
-    q.grad = signal<T>(given.strided_like("grad_out", "x"));
-    q.grad_final = given.input_if(final, "grad_final_states", "B H P N");
-    q.grad_varlen = given.input_if(varlen, "grad_varlen_states", "S H P N");
-    q.dx = given.gradient_of("x"), q.ddt = given.gradient_of("dt"), q.dA = given.gradient_of("A");
-    q.dB = given.gradient_of("B"), q.dC = given.gradient_of("C"), q.dD = given.gradient_of("D");
-    q.dz = given.gradient_of("z"), q.ddt_bias = given.gradient_of("dt_bias"), q.dinitial = given.gradient_of("initial_states");
-    given.no_output("dseq_idx"), given.no_output("dcu_seqlens");
-    given.run(kernels<T>().chunk_scan_adjoint, q);
+    q.forward = inputs<T>(call, steps, softplus, least, most, varlen, threads);
+    q.grad = signal<T>(call.strided_like("grad_out", "x"));
+    q.grad_final = call.input_if(final, "grad_final_states", "B H P N");
+    q.grad_varlen = call.input_if(varlen, "grad_varlen_states", "S H P N");
+    q.dx = call.gradient_of("x"), q.ddt = call.gradient_of("dt"), q.dA = call.gradient_of("A");
+    q.dB = call.gradient_of("B"), q.dC = call.gradient_of("C"), q.dD = call.gradient_of("D");
+    q.dz = call.gradient_of("z"), q.ddt_bias = call.gradient_of("dt_bias"), q.dinitial = call.gradient_of("initial_states");
+    call.no_output("dseq_idx"), call.no_output("dcu_seqlens");
+    call.run(kernels<T>().chunk_scan_adjoint, q);
   });
 }
 
