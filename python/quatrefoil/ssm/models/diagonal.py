@@ -88,8 +88,8 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None,
 def _perturbed(N: int, eps: float) -> tuple[np.ndarray, np.ndarray]:
     """N stored modes of A + E (7): one of each pair, and real ones with half their input, because each mode counts twice."""
     for F in range(2 * N, 0, -1):
-        found = ptd_init(F, eps=eps)
-        Lambda, B = found.Lambda, found.Vinv @ hippo_legs(F)[1]
+        ptd = ptd_init(F, eps=eps)
+        Lambda, B = ptd.Lambda, ptd.Vinv @ hippo_legs(F)[1]
         real = np.abs(Lambda.imag) <= 1e-9 * np.abs(Lambda).max()
         stored = real | (Lambda.imag < 0)
         if stored.sum() == N:

@@ -174,7 +174,7 @@ def _gradients(op: Op, c: Any, r: Any, x: Any, grad: Any, backend: Backend | Non
         entries = xp.concatenate([xp.flip(dr[:, 1:], (-1,)), dc], -1)
         dc, dr = entries[:, :m], _padded(xp, entries[:, m:], n, left=True)
         dx = xp.flip(dx, (-1,))
-    dc, dr = (_summed(xp, g.reshape((*batch.trail, g.shape[-1])), given.shape) for g, given in ((dc, c), (dr, r)))
+    dc, dr = (_summed(xp, g.reshape((*batch.trail, g.shape[-1])), array.shape) for g, array in ((dc, c), (dr, r)))
     return dc, dr, _summed(xp, batch.columns(xp, dx), x.shape)
 
 

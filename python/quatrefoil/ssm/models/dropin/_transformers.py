@@ -67,12 +67,12 @@ def imported(module: ModuleType) -> None:
         return
     available: set[str] = set()
     missing: set[str] = set()
-    found = list(wrappers(module))
-    for wrapper in found:
+    functions = list(wrappers(module))
+    for wrapper in functions:
         name, package, replaced = _repeat_lookup(wrapper)
         (available if replaced or _root(package) not in _active else missing).add(name)
     if "causal_conv1d" in _active and available & _PACKED_BY_BOUNDS and "cu_seq_lens_q" not in _mentioned(module):
-        _refuse_packed(module, found)
+        _refuse_packed(module, functions)
     if not available and not missing:
         available = _set_functions(module)
     asked = {name for name in _mentioned(module) & _PLACES.keys() if name.islower() and _root(_PLACES[name]) in _active}
