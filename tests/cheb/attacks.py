@@ -116,11 +116,11 @@ def built(rng, domain, dtype, scale):
     columns = [(rng.uniform(-1, 1, (m, R)) * 0.6 ** np.arange(m)[:, None]).astype(dtype) for m in n]
     diagonal = np.zeros((R,) * d, dtype)
     diagonal[(np.arange(R),) * d] = weights
-    C, given = full(diagonal, columns), []
+    C, arrays = full(diagonal, columns), []
 
     def own(a):
-        given.append(np.array(a, dtype))
-        return given[-1]
+        arrays.append(np.array(a, dtype))
+        return arrays[-1]
 
     nodes = [np.sin(np.pi * np.arange(1 - m, m, 2) / (2 * max(m - 1, 1))) for m in n]
     V = full(C, [chebyshev.chebvander(x, m - 1) for x, m in zip(nodes, n)])
@@ -144,7 +144,7 @@ def built(rng, domain, dtype, scale):
     with stopping(rng):
         build()
     assert bits(build()) == bits(ct), f"{how}: other bits after an interrupt"
-    for a in given:
+    for a in arrays:
         a[...] = np.nan
     assert ct.domain == tuple(domain)
     model = Model(C, domain, np.sqrt(C.size) * (4 * tol + 100 * eps) * factor * np.abs(C).sum(), eps)
@@ -309,15 +309,15 @@ def attack_tucker(rng, backend):
     eps, method = float(np.finfo(dtype).eps), str(rng.choice(["sthosvd", "hooi", "rsvd"]))
     ranks, backend = [int(rng.integers(1, m + 1)) for m in shape], str(rng.choice([backend, "array"]))
     tol = 10 ** rng.uniform(np.log10(8 * eps), -0.1)
-    for given in ({"tol": tol}, {"rank": ranks}, {"tol": tol, "rank": ranks}):
-        found = qf.cheb.tucker(C * dtype(unit), method=method, backend=backend, **given)
-        error = np.linalg.norm(C - full(found.core / dtype(unit), found.factors)) / np.linalg.norm(C.astype(float))
-        for U in found.factors:
+    for request in ({"tol": tol}, {"rank": ranks}, {"tol": tol, "rank": ranks}):
+        result = qf.cheb.tucker(C * dtype(unit), method=method, backend=backend, **request)
+        error = np.linalg.norm(C - full(result.core / dtype(unit), result.factors)) / np.linalg.norm(C.astype(float))
+        for U in result.factors:
             assert np.abs(U.T @ U - np.eye(U.shape[1])).max() <= 200 * eps, "orthonormal"
-        best = np.sqrt(tails(C.astype(float), found.core.shape)) / np.linalg.norm(C.astype(float))
-        limit = tol if "rank" not in given else best + 0.1 * given.get("tol", 0)  # bases may miss a fraction of the allowed error
-        assert error <= (limit if method != "rsvd" else 2 * limit) + 50 * eps, f"{given} {shape} {method}: {error:.2e} for {limit:.2e}"
-        assert "rank" not in given or all(r <= m for r, m in zip(found.core.shape, ranks))
+        best = np.sqrt(tails(C.astype(float), result.core.shape)) / np.linalg.norm(C.astype(float))
+        limit = tol if "rank" not in request else best + 0.1 * request.get("tol", 0)  # bases may miss a fraction of the allowed error
+        assert error <= (limit if method != "rsvd" else 2 * limit) + 50 * eps, f"{request} {shape} {method}: {error:.2e} for {limit:.2e}"
+        assert "rank" not in request or all(r <= m for r, m in zip(result.core.shape, ranks))
 
 
 def attack_orthopoly(rng, backend):

@@ -39,15 +39,15 @@ def test_calls(backend):
         for name, (call, points, shape) in CALLS.items():
             print(name)
             with qf.use_backend(backend):
-                found = call(evaluate)
-            assert found.shape == shape
-            assert isinstance(found, np.ndarray if shape else np.float64)
-            np.testing.assert_array_equal(np.ravel(found), evaluate(np.array(points, float)))
+                result = call(evaluate)
+            assert result.shape == shape
+            assert isinstance(result, np.ndarray if shape else np.float64)
+            np.testing.assert_array_equal(np.ravel(result), evaluate(np.array(points, float)))
     for point in (0.5, x, x[:, None], [0.5], [[0.5], [0.25]]):
         expected = np.sin(point).reshape(np.shape(point)[:1])
         np.testing.assert_allclose(line(point), expected, atol=1e-14)
-    for found, expected in zip(f.value_and_grad(X[:, 0], 0.5), f.value_and_grad(stacked(X[:, 0], 0.5))):
-        np.testing.assert_array_equal(found, expected)
+    for result, expected in zip(f.value_and_grad(X[:, 0], 0.5), f.value_and_grad(stacked(X[:, 0], 0.5))):
+        np.testing.assert_array_equal(result, expected)
     value, gradient = f.value_and_grad([0.5, 0.25])
     assert gradient.shape == (2,)
     np.testing.assert_allclose([value, *gradient], np.exp(0.5) * np.array([1.25, 1.25, 1.0]), rtol=1e-12)
@@ -60,8 +60,8 @@ def test_calls(backend):
 
 def test_calls_keep_the_dtype():
     single = ChebTucker(f.core.astype(np.float32), [U.astype(np.float32) for U in f.factors], domain=UNIT)
-    for found in (single([0, 0.5]), single(0, 0.5), single([[0, 1]]), single(X[:, 0].astype(np.float32), 0)):
-        assert found.dtype == np.float32
+    for result in (single([0, 0.5]), single(0, 0.5), single([[0, 1]]), single(X[:, 0].astype(np.float32), 0)):
+        assert result.dtype == np.float32
     check_refused([
         (lambda: single(X), TypeError, r"X has dtype float64, but core has float32; convert it: X.astype\(np.float32\)"),
         (lambda: single(X[:, 0], 0), TypeError, r"x has dtype float64, but core has float32; convert it: x.astype\(np.float32\)"),
@@ -79,7 +79,7 @@ def test_calls_keep_the_dtype():
 
 
 def test_builders():
-    for made, at, expected in (
+    for ct, at, expected in (
         (ChebTucker.from_values([[1, 2], [3, 4]], UNIT), (0.5, 0.5), 2.5),
         (ChebTucker.from_coeffs([[1, 0], [0, 2]]), (0.5, 0.5), 1.5),
         (ChebTucker.fit([[0, 0], [0, 1], [1, 0], [1, 1]], [1, 1, 1, 1], n=1, domain=(0, 1)), (0.5, 0.25), 1.0),
@@ -89,8 +89,8 @@ def test_builders():
         (ChebTucker.from_cp([2], [[[0], [1]], [[1], [0]]]), (0.5, 0.1), 1.0),
         (ChebTucker([[1]], [[[1], [2]], [[1]]]), (0.5, 0.1), 2.0),
     ):
-        assert made.core.dtype == np.float64
-        np.testing.assert_allclose(made(*at), expected, rtol=1e-12)
+        assert ct.core.dtype == np.float64
+        np.testing.assert_allclose(ct(*at), expected, rtol=1e-12)
 
 
 WRONG_FUNCTIONS = [
@@ -109,12 +109,12 @@ def test_functions_of_other_arguments_are_told_what_to_type():
         for n in (None, 5):
             with pytest.raises((TypeError, ValueError), match=text.replace("(", r"\(").replace(")", r"\)").replace("[x, y]", r"\[x, y\]")):
                 ChebTucker.from_function(wrong, UNIT, n=n)
-    for given in (
+    for function in (
         np.vectorize(lambda x, y: math.exp(x) * (1 + y)),
         lambda x, y: (lambda X: np.exp(X[:, 0]) * (1 + X[:, 1]))(np.stack([x, y], -1)),
         np.vectorize(lambda x, y: (lambda p: math.exp(p[0]) * (1 + p[1]))(np.array([x, y]))),
     ):
-        np.testing.assert_allclose(ChebTucker.from_function(given, UNIT)(X), f(X), rtol=1e-9)
+        np.testing.assert_allclose(ChebTucker.from_function(function, UNIT)(X), f(X), rtol=1e-9)
     with pytest.raises(KeyError, match="mine"):
         ChebTucker.from_function(lambda x, y: {}["mine"], UNIT)
 

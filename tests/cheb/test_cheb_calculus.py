@@ -59,12 +59,12 @@ def test_arithmetic(rng):
     """Operations that random programs leave out: powers, signs, quotients, ``sum``, NumPy scalars."""
     X, a = points(rng), tensor(rng)
     y = a(X)
-    for found, expected in (
+    for result, expected in (
         (2.5 - a, 2.5 - y), (np.float64(3) + a, 3 + y), (-a, -y), (+a, y), (sum([a, a, a]), 3 * y), (a**0, y**0), (a**1, y), (a**3, y**3),
         (a * np.float32(0.5), y / 2), (a / 4, y / 4),
     ):  # fmt: skip
-        assert isinstance(found, ChebTucker)
-        np.testing.assert_allclose(found(X), expected, atol=1e-12 * (1 + np.abs(y).max() ** 2))
+        assert isinstance(result, ChebTucker)
+        np.testing.assert_allclose(result(X), expected, atol=1e-12 * (1 + np.abs(y).max() ** 2))
 
 
 def test_ranks_of_sums_and_of_what_is_rounded(rng):

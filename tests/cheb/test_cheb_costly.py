@@ -44,9 +44,9 @@ def test_a_failed_call_goes_on_where_it_ended(tmp_path, outputs):
     assert len(file.read_text().splitlines()) == 151
     with open(file, "a") as lines:  # the last line of a killed program
         lines.write("0.25,0.5,0.")
-    found = ChebTucker.from_function(model, BOX, tol=1e-5, checkpoint=file)
+    result = ChebTucker.from_function(model, BOX, tol=1e-5, checkpoint=file)
     plain = ChebTucker.from_function(f, BOX, tol=1e-5)
-    for ct, expected in zip(np.atleast_1d(found), np.atleast_1d(plain), strict=True):
+    for ct, expected in zip(np.atleast_1d(result), np.atleast_1d(plain), strict=True):
         np.testing.assert_array_equal(ct.core, expected.core)
         assert ct.n_evaluations == expected.n_evaluations == len(model.seen) == len(set(model.seen))
     again = Model(0, f)  # would fail at its first call
@@ -64,10 +64,10 @@ def test_a_grid_and_a_chaos_are_kept_too(tmp_path):
         file = tmp_path / f"{id(model)}.csv"
         with pytest.raises(RuntimeError, match="license"):
             make(model, checkpoint=file)
-        made = make(model, checkpoint=file)
-        assert made.n_evaluations == len(set(model.seen)) == len(model.seen)
+        surrogate = make(model, checkpoint=file)
+        assert surrogate.n_evaluations == len(set(model.seen)) == len(model.seen)
         X = np.full((1, 4), 0.4)
-        np.testing.assert_array_equal(made(X), make(root)(X))
+        np.testing.assert_array_equal(surrogate(X), make(root)(X))
 
 
 def test_parallel_calls():

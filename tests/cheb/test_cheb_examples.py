@@ -18,11 +18,11 @@ def test_drawdowns_solve_their_equation(rng, example):
         if 0 <= i + k < 5 and 0 <= j + m < 6:
             A[6 * i + j, 6 * (i + k) + j + m] -= conducts
     np.testing.assert_allclose(module.flow(T).toarray(), A, atol=1e-15)
-    found = module.drawdown(T, 2)
-    assert found.shape == (2, module.SNAPSHOTS, 5, 6)
-    held = module.STORAGE * module.CELL**2 / (module.DAYS * 86400)
-    h = found.reshape(2, module.SNAPSHOTS, 30)
-    steps = np.diff(h, axis=1, prepend=0) * held + h @ A
+    result = module.drawdown(T, 2)
+    assert result.shape == (2, module.SNAPSHOTS, 5, 6)
+    storage = module.STORAGE * module.CELL**2 / (module.DAYS * 86400)
+    h = result.reshape(2, module.SNAPSHOTS, 30)
+    steps = np.diff(h, axis=1, prepend=0) * storage + h @ A
     np.testing.assert_allclose(steps, np.repeat(steps[:, :1], module.SNAPSHOTS, axis=1), atol=1e-12)
     np.testing.assert_allclose(np.sort(steps[:, 0]), [[0] * 29 + [module.PUMPED]] * 2, atol=1e-12)
 
@@ -56,14 +56,14 @@ def test_option_prices(example, printed, tmp_path):
     pytest.importorskip("pychebyshev")
     module = example("option_greeks")
     module.TOL, module.BOX = 1e-4, [(95, 105), (98, 102), (0.5, 1), (0.2, 0.3), (0.02, 0.05)]
-    found = module.main(2000)
+    result = module.main(2000)
     step = 1e-5
     X = np.array([101.0, 100.0, 0.7, 0.25, 0.03])
     for k in range(5):
         hi, lo = X + step * np.eye(5)[k], X - step * np.eye(5)[k]
         np.testing.assert_allclose(module.greeks(*X)[k], (module.price(*hi) - module.price(*lo)) / (2 * step), rtol=1e-6)
-    assert found["tensor"][1] < 1e-3
-    assert found["tensor"][0] < found["PyChebyshev"][0]
+    assert result["tensor"][1] < 1e-3
+    assert result["tensor"][0] < result["PyChebyshev"][0]
 
 
 def test_uncertainties_compared(example, monkeypatch):
@@ -107,7 +107,7 @@ def test_the_molecule(tmp_path, example, printed):
     again = module.read_pqr(str(file))
     np.testing.assert_allclose(again[0], X, atol=6e-4)
     np.testing.assert_allclose(again[1], q, atol=1e-12)
-    for given in (5, file):
-        text = printed(module, given).replace("-0.000", "0.000")
+    for source in (5, file):
+        text = printed(module, source).replace("-0.000", "0.000")
         assert "atoms of charge 0.000" in text
         assert float(re.search(r"error (\S+);", text)[1]) <= 1e-6

@@ -114,13 +114,13 @@ def test_several_outputs(rng):
             return np.sin(x + y + z), 1e-8 * np.exp(x * y), z
 
         counted = Counted(f)
-        made = ChebTucker.from_function(counted, CUBE, n=n)
+        tensors = ChebTucker.from_function(counted, CUBE, n=n)
         X = points(rng, CUBE)
-        assert isinstance(made, list)
-        for ct, expected in zip(made, f(*X.T), strict=True):
+        assert isinstance(tensors, list)
+        for ct, expected in zip(tensors, f(*X.T), strict=True):
             np.testing.assert_allclose(ct(X), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
             assert ct.n_evaluations == counted.points
-        assert [ct.rank[2] for ct in made] == [2, 1, 1]
+        assert [ct.rank[2] for ct in tensors] == [2, 1, 1]
         (only,) = ChebTucker.from_function(lambda x: [x], (0, 1), n=n)
         np.testing.assert_allclose(only(np.array([[0.25]])), [0.25])
 

@@ -49,11 +49,11 @@ def test_quotients_powers_and_compositions(rng, ct):
     y, other = f(*X.T), ChebTucker.from_function(lambda x, y, z: 3 + x + y * z, BOX)
     divisor = 3 + X[:, 0] + X[:, 1] * X[:, 2]
     positive = other + 2
-    for found, expected in (
+    for result, expected in (
         (1 / ct, 1 / y), (ct / positive, y / (divisor + 2)), (ct**-2, y**-2.0), (ct**0.5, y**0.5), (ct**2.0, y**2),
         (ct.compose(np.sin), np.sin(y)), (ct.compose(np.hypot, other), np.hypot(y, divisor)),
     ):  # fmt: skip
-        np.testing.assert_allclose(found(X), expected, rtol=1e-8)
+        np.testing.assert_allclose(result(X), expected, rtol=1e-8)
     with pytest.raises(ValueError, match=r"not resolved|is .*inf"):
         1 / (other - 3.5)
 

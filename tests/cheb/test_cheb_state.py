@@ -59,19 +59,21 @@ def test_packed_once_and_no_bit_changes(rng):
 def test_arrays_are_read_only_for_good(backend, rng, tmp_path):
     """If an owner unlocks an array, changes it and locks it again, it looks unchanged, and its packed copy would be outdated."""
     C = rng.standard_normal((5, 4))
-    made = [
+    tensors = [
         qf.cheb.ChebTucker.from_coeffs(C),
         qf.cheb.ChebTucker.from_values(C),
         qf.cheb.ChebTucker.from_cp(np.ones(2), [rng.standard_normal((m, 2)) for m in (5, 4)]),
         qf.cheb.ChebTucker.fit(rng.uniform(-1, 1, (40, 2)), np.ones(40), n=3),
         qf.cheb.ChebTucker.from_function(lambda x, y: x * y, ((-1, 1), (-1, 1))),
     ]
-    made[0].save(tmp_path / "tensor")
-    made.append(qf.cheb.ChebTucker.load(tmp_path / "tensor"))
-    made += [f(made[0]) for f in (copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t)), lambda t: t.diff(0), lambda t: t + 1)]
-    made.append(qf.cheb.potential(rng.uniform(-1, 1, (9, 3)), np.ones(9), n=9, domain=(-1, 1), tol=1e-3))
-    made.append(pickle.loads(pickle.dumps(made[-1])))
-    for ct in made:
+    tensors[0].save(tmp_path / "tensor")
+    tensors.append(qf.cheb.ChebTucker.load(tmp_path / "tensor"))
+    tensors += [
+        f(tensors[0]) for f in (copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t)), lambda t: t.diff(0), lambda t: t + 1)
+    ]
+    tensors.append(qf.cheb.potential(rng.uniform(-1, 1, (9, 3)), np.ones(9), n=9, domain=(-1, 1), tol=1e-3))
+    tensors.append(pickle.loads(pickle.dumps(tensors[-1])))
+    for ct in tensors:
         ct(np.full((1, len(ct.n)), 0.5))
         assert (kept(ct) is None) == (backend != "native")
         for a in (ct.core, *ct.factors):
@@ -134,8 +136,8 @@ def test_foreign_memos_are_refused(rng):
     core, factors = frozen(rng)
     X = points(rng)
     single = native.core().cheb.Packed(core.astype(np.float32), [U.astype(np.float32) for U in factors])
-    for made, text in (("packed", "packed is str"), (single, "packed is of a core of another precision")):
-        memo = Memo(made, "native", (core, *factors))
+    for foreign, text in (("packed", "packed is str"), (single, "packed is of a core of another precision")):
+        memo = Memo(foreign, "native", (core, *factors))
         with pytest.raises(TypeError, match=rf"cheb\.tucker_eval: {text}"):
             call(TUCKER_EVAL, (core, *factors, X), ((-1.0, 1.0) * 3,), (memo,), None, "native")
     with pytest.raises(TypeError, match="expected a Memo or None"):
@@ -257,14 +259,14 @@ def test_bad_input(rng):
 
 @needs_native
 def test_the_grid_is_made_once(rng, monkeypatch):
-    made = []
+    calls = []
     ct, X = dense(rng)
     grid = qf.cheb.models.plan._grid
-    monkeypatch.setattr(qf.cheb.models.plan, "_grid", lambda *a: made.append(1) or grid(*a))
+    monkeypatch.setattr(qf.cheb.models.plan, "_grid", lambda *a: calls.append(1) or grid(*a))
     plan = ct.plan(1e-5)
     for _ in range(3):
         plan(X, backend="native")
-    assert made == [1]
+    assert calls == [1]
 
 
 @pytest.mark.torch

@@ -16,12 +16,12 @@ def random_layer(rng, N=50, I=4, K=5, O=6):
 
 def test_no_large_temporary(peak_memory):
     """An array of N I K elements would take 160 MB."""
-    made = (
+    setup = (
         "import numpy as np, quatrefoil as qf; rng = np.random.default_rng(0); p = qf.cheb.orthopoly.classical('legendre', 9); "
         "X, W, g = rng.uniform(-1, 1, (20000, 100)), rng.standard_normal((100, 10, 8)), rng.standard_normal((20000, 8))"
     )
-    assert peak_memory(made, "Y = qf.cheb.poly_layer(X, W, p.a, p.b, num_threads=2)") < 12e6
-    assert peak_memory(made, "d = qf.cheb.poly_layer_vjp(X, W, p.a, p.b, g, num_threads=2)") < 40e6
+    assert peak_memory(setup, "Y = qf.cheb.poly_layer(X, W, p.a, p.b, num_threads=2)") < 12e6
+    assert peak_memory(setup, "d = qf.cheb.poly_layer_vjp(X, W, p.a, p.b, g, num_threads=2)") < 40e6
 
 
 def test_classical_polynomials(rng):
@@ -38,9 +38,9 @@ def test_classical_polynomials(rng):
 def test_moments(rng):
     """Moments of the uniform measure on [-1, 1], of the normal one, and of samples, compared with the samples themselves."""
     for name, mu in (("legendre", [1 / (j + 1) if j % 2 == 0 else 0 for j in range(15)]), ("hermite", [1, 0, 1, 0, 3, 0, 15, 0, 105])):
-        known, found = orthopoly.classical(name, len(mu) // 2), orthopoly.from_moments(np.array(mu, float))
-        np.testing.assert_allclose(found.b, known.b, rtol=1e-9)
-        np.testing.assert_allclose(found.a, 0, atol=1e-9)
+        known, result = orthopoly.classical(name, len(mu) // 2), orthopoly.from_moments(np.array(mu, float))
+        np.testing.assert_allclose(result.b, known.b, rtol=1e-9)
+        np.testing.assert_allclose(result.a, 0, atol=1e-9)
     x = rng.gamma(2.0, size=300)
     by_samples = orthopoly.from_samples(x, 4)
     by_moments = orthopoly.from_moments(np.array([np.mean(x**j) for j in range(9)]))
@@ -53,7 +53,7 @@ def test_optimal_samples(rng, method, m):
     """Over 1000 draws, weighted means of a cubic and of a function outside the basis are unbiased; with volume sampling even its fit is."""
     x = rng.exponential(size=40)
     basis = orthopoly.from_samples(x, 3)
-    g, order, found = np.stack([x**3, np.exp(-((x - 1) ** 2)) * 10], axis=1), np.argsort(x), []
+    g, order, estimates = np.stack([x**3, np.exp(-((x - 1) ** 2)) * 10], axis=1), np.argsort(x), []
     generator = np.random.default_rng(rng.integers(2**32))
     for _ in range(1000):
         points, weights = orthopoly.optimal_samples(basis, m, method=method, rng=generator)
@@ -62,10 +62,10 @@ def test_optimal_samples(rng, method, m):
         assert method != "dpp" or np.unique(points).size == m
         root = np.sqrt(weights)[:, None]
         fit = np.linalg.lstsq(root * basis(points), root[:, 0] * g[at, 1])[0] if method == "volume" else []
-        found.append([*(weights @ g[at]) / m, *fit])
+        estimates.append([*(weights @ g[at]) / m, *fit])
     truth = [*g.mean(axis=0), *(np.linalg.lstsq(basis(x), g[:, 1])[0] if method == "volume" else [])]
-    found = np.array(found)
-    assert (np.abs(found.mean(axis=0) - truth) <= 6.5 * found.std(axis=0) / 1000**0.5).all()
+    estimates = np.array(estimates)
+    assert (np.abs(estimates.mean(axis=0) - truth) <= 6.5 * estimates.std(axis=0) / 1000**0.5).all()
 
 
 @pytest.mark.parametrize("method", ["christoffel", "dpp", "volume"])
@@ -74,7 +74,7 @@ def test_optimal_samples_of_products(rng, method):
     inputs = [rng.exponential(size=30), rng.standard_normal(25), rng.uniform(size=20)]
     bases = [orthopoly.from_samples(x, n) for x, n in zip(inputs, (2, 2, 1))]
     degrees = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [2, 1, 0], [1, 1, 1]])
-    generator, found = np.random.default_rng(rng.integers(2**32)), []
+    generator, estimates = np.random.default_rng(rng.integers(2**32)), []
 
     def g(x, y, z):
         return np.stack([x * y * z, np.exp(-x) * np.cos(y) + z], axis=-1)
@@ -91,10 +91,10 @@ def test_optimal_samples_of_products(rng, method):
         np.testing.assert_allclose(weights, 5 / (products(points) ** 2).sum(axis=1), rtol=1e-9)
         values, root = g(*points.T), np.sqrt(weights)[:, None]
         fit = np.linalg.lstsq(root * products(points), root[:, 0] * values[:, 1])[0] if method == "volume" else []
-        found.append([*(weights @ values) / m, *fit])
+        estimates.append([*(weights @ values) / m, *fit])
     best = np.linalg.lstsq(products(every), g(*every.T)[:, 1])[0] if method == "volume" else []
-    truth, found = np.array([*g(*every.T).mean(axis=0), *best]), np.array(found)
-    assert (np.abs(found.mean(axis=0) - truth) <= 6.5 * found.std(axis=0) / 400**0.5).all()
+    truth, estimates = np.array([*g(*every.T).mean(axis=0), *best]), np.array(estimates)
+    assert (np.abs(estimates.mean(axis=0) - truth) <= 6.5 * estimates.std(axis=0) / 400**0.5).all()
 
 
 def test_optimal_samples_determine_many_products(rng):
@@ -109,9 +109,9 @@ def test_multi_indices():
     for d, degree, norm in ((1, 5, 1.0), (3, 4, 1.0), (3, 4, 0.5), (4, 3, 0.75), (2, 0, 1.0)):
         grid = np.indices((degree + 1,) * d).reshape(d, -1).T
         expected = grid[(grid**norm).sum(axis=1) <= degree**norm + 1e-9]
-        found = orthopoly.multi_indices(d, degree, norm=norm)
-        assert sorted(map(tuple, found)) == sorted(map(tuple, expected))
-        assert (np.diff(found.sum(axis=1)) >= 0).all()
+        result = orthopoly.multi_indices(d, degree, norm=norm)
+        assert sorted(map(tuple, result)) == sorted(map(tuple, expected))
+        assert (np.diff(result.sum(axis=1)) >= 0).all()
 
 
 def test_one_degree_and_a_seed(rng):

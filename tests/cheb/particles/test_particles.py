@@ -59,9 +59,9 @@ def test_split_and_cutoff(rng):
 
 
 def test_a_sum_that_is_no_1_over_r():
-    made = qf.cheb.SumOfGaussians(np.array([1.0]), np.array([1.0]), 1, 1e-6, 1.0, 100.0)
+    sog = qf.cheb.SumOfGaussians(np.array([1.0]), np.array([1.0]), 1, 1e-6, 1.0, 100.0)
     with pytest.raises(ValueError, match="the long part is not 1/r at 8"):
-        _ = made.cutoff
+        _ = sog.cutoff
     nothing = qf.cheb.SumOfGaussians(np.array([1.0]), np.array([1.0]), 0, 1e-6, 1.0, 3.0)
     assert (nothing.cutoff, nothing.polynomial) == (3.0, (0.0,))
 

@@ -123,8 +123,8 @@ def test_values_and_derivatives(rng):
         at = compared(rng, X)
         expected = oracle.tucker_derivatives(core, factors, X[at], hessian=True)
         tolerance = 6 * max(n) ** 0.5 * np.finfo(dtype).eps
-        found = qf.cheb.tucker_derivatives(core, factors, X, hessian=True)
-        for got, e in zip((qf.cheb.tucker_eval(core, factors, X), *found), (expected[0], *expected)):
+        result = qf.cheb.tucker_derivatives(core, factors, X, hessian=True)
+        for got, e in zip((qf.cheb.tucker_eval(core, factors, X), *result), (expected[0], *expected)):
             assert np.isfinite(got).all()
             np.testing.assert_allclose(got[at], e.astype(float), rtol=0, atol=tolerance * float(np.abs(e).max()))
 

@@ -36,13 +36,13 @@ def test_tolerance_is_met_with_the_ranks_of_the_spectrum(rng, method):
         sigma = 10.0 ** -np.arange(0, 15, 0.5)
         for n in ((31, 30, 35), (64, 61, 70)):
             C = tensor_of_spectrum(rng, n, sigma)
-            found = qf.cheb.tucker(C, tol=tol, method=method)
-            assert relative_error(C, found) <= tol
-            assert found.core.shape == (ranks_of(sigma, tol, 3),) * 3
-            check_form(found)
+            result = qf.cheb.tucker(C, tol=tol, method=method)
+            assert relative_error(C, result) <= tol
+            assert result.core.shape == (ranks_of(sigma, tol, 3),) * 3
+            check_form(result)
         few = sigma[::4]
-        found = qf.cheb.tucker(tensor_of_spectrum(rng, (8, 9, 10), few), tol=tol, method=method, backend="array")
-        assert found.core.shape == (ranks_of(few, tol, 3),) * 3
+        result = qf.cheb.tucker(tensor_of_spectrum(rng, (8, 9, 10), few), tol=tol, method=method, backend="array")
+        assert result.core.shape == (ranks_of(few, tol, 3),) * 3
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -52,9 +52,9 @@ def test_noise_that_must_be_kept(rng, method):
         print(level)
         C = tensor_of_spectrum(rng, (40, 41, 42), np.geomspace(1, 1e-2, 5))
         C += level * rng.standard_normal(C.shape) / np.sqrt(C.size)
-        found = qf.cheb.tucker(C, tol=level / 10, method=method)
-        assert relative_error(C, found) <= level / 10
-        assert min(found.core.shape) > 30
+        result = qf.cheb.tucker(C, tol=level / 10, method=method)
+        assert relative_error(C, result) <= level / 10
+        assert min(result.core.shape) > 30
         assert qf.cheb.tucker(C, tol=10 * level, method=method).core.shape == (5, 5, 5)
 
 
@@ -65,16 +65,16 @@ def test_exact_ranks_of_large_tensors(rng, method):
         print(last)
         sigma = np.concatenate([np.geomspace(1, last, 8), last * 0.1 ** np.arange(1, 4)])
         C = tensor_of_spectrum(rng, (50, 47, 53), sigma)
-        found = qf.cheb.tucker(C, rank=8, method=method)
-        assert found.core.shape == (8, 8, 8)
-        check_form(found)
+        result = qf.cheb.tucker(C, rank=8, method=method)
+        assert result.core.shape == (8, 8, 8)
+        check_form(result)
         best = np.linalg.norm(sigma[8:])
-        assert np.linalg.norm(C - full(*found)) <= 1.8 * best + 20 * EPS * np.linalg.norm(sigma)
+        assert np.linalg.norm(C - full(*result)) <= 1.8 * best + 20 * EPS * np.linalg.norm(sigma)
     C = tensor_of_spectrum(rng, (50, 47, 53), np.array([1.0, 0.5]))  # lower rank than requested
-    found = qf.cheb.tucker(C, rank=(7, 8, 9), method=method)
-    assert found.core.shape == (7, 8, 9)
-    check_form(found)
-    assert relative_error(C, found) <= 30 * EPS
+    result = qf.cheb.tucker(C, rank=(7, 8, 9), method=method)
+    assert result.core.shape == (7, 8, 9)
+    check_form(result)
+    assert relative_error(C, result) <= 30 * EPS
 
 
 def test_sketches_of_given_ranks_are_nearly_as_good(rng):
@@ -92,7 +92,7 @@ def test_sweeps_lower_the_error_as_far_as_they_can(rng):
     C += 0.1 * rng.standard_normal(C.shape) / np.sqrt(C.size)
     for backend in (None, "array"):
         first, better = (qf.cheb.tucker(C, rank=4, method=method, backend=backend) for method in ("sthosvd", "hooi"))
-        errors = [np.linalg.norm(C - full(*found)) for found in (first, better)]
+        errors = [np.linalg.norm(C - full(*result)) for result in (first, better)]
         assert errors[1] < errors[0]
         assert errors[1] <= min(1.01 * sweeps(C, better.factors, 20), sweeps(C, first.factors, 3) * (1 + 1e-5))
 
@@ -104,18 +104,18 @@ def test_always_the_same_bits(rng, method):
         expected = qf.cheb.tucker(C, method=method, **options)
         np.random.seed(int(rng.integers(1000)))
         for same in (C, np.asfortranarray(C), np.repeat(C, 2, axis=1)[:, ::2], np.ascontiguousarray(C[::-1])[::-1]):
-            found = qf.cheb.tucker(same, method=method, **options)
-            for a, b in zip((expected.core, *expected.factors), (found.core, *found.factors)):
+            result = qf.cheb.tucker(same, method=method, **options)
+            for a, b in zip((expected.core, *expected.factors), (result.core, *result.factors)):
                 np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_zeros_and_single_numbers(method):
     for backend, (options, shape) in itertools.product((None, "array"), [({"tol": 1e-3}, (1, 1, 1)), ({"rank": (2, 3, 1)}, (2, 3, 1))]):
-        found = qf.cheb.tucker(np.zeros((4, 5, 6)), method=method, backend=backend, **options)
-        assert found.core.shape == shape
-        assert not found.core.any()
-        check_form(found)
+        result = qf.cheb.tucker(np.zeros((4, 5, 6)), method=method, backend=backend, **options)
+        assert result.core.shape == shape
+        assert not result.core.any()
+        check_form(result)
     assert qf.cheb.tucker(np.full((1, 1, 1), -2.0), rank=1, method=method).core.item() == -2
 
 
@@ -141,16 +141,16 @@ def test_an_axis_longer_than_all_others_together(shape, method, name):
     ranks = [columns + 5 if n == 3000 else n for n in shape]  # more columns than the unfolding has
 
     def check():
-        for given in ({"tol": 0.3}, {"tol": 1e-12}, {"rank": ranks}, {"rank": others.tolist()}, {"rank": shape, "tol": 1e-12}):
-            found = qf.cheb.tucker(C, method=method, backend=name, **given)
-            check_form(found)
-            error = relative_error(C, found)
-            if "tol" in given:
-                assert error <= given["tol"]
-                assert found.factors[shape.index(3000)].shape[1] <= columns
+        for request in ({"tol": 0.3}, {"tol": 1e-12}, {"rank": ranks}, {"rank": others.tolist()}, {"rank": shape, "tol": 1e-12}):
+            actual = qf.cheb.tucker(C, method=method, backend=name, **request)
+            check_form(actual)
+            error = relative_error(C, actual)
+            if "tol" in request:
+                assert error <= request["tol"]
+                assert actual.factors[shape.index(3000)].shape[1] <= columns
             else:
-                assert found.core.shape == tuple(given["rank"])
-                limit = np.sqrt(tails(C, given["rank"])) / np.linalg.norm(C)
+                assert actual.core.shape == tuple(request["rank"])
+                limit = np.sqrt(tails(C, request["rank"])) / np.linalg.norm(C)
                 assert error <= (1 + 1e-9) * limit + 1e-13 if method != "rsvd" else 1.1 * limit + 1e-13
 
     check()

@@ -26,13 +26,13 @@ def test_some_axes(rng, method, backend):
     for modes in ((2, 0), (1,), (-1, 0, 1)):
         axes = [k % 4 for k in modes]
         for tol in (1e-2, 1e-5):
-            found = tucker(C, tol=tol, modes=modes, method=method, backend=backend)
-            assert np.linalg.norm(whole(found, axes) - C) <= tol * np.linalg.norm(C)
-            assert [found.core.shape[k] for k in axes] == [U.shape[1] for U in found.factors]
-            assert all(found.core.shape[k] == C.shape[k] for k in range(4) if k not in axes)
-            assert max(found.core.shape[k] for k in axes) < 12
-        found = tucker(C, rank=[3] * len(modes), modes=modes, method=method, backend=backend)
-        error = np.linalg.norm(whole(found, axes) - C)
+            result = tucker(C, tol=tol, modes=modes, method=method, backend=backend)
+            assert np.linalg.norm(whole(result, axes) - C) <= tol * np.linalg.norm(C)
+            assert [result.core.shape[k] for k in axes] == [U.shape[1] for U in result.factors]
+            assert all(result.core.shape[k] == C.shape[k] for k in range(4) if k not in axes)
+            assert max(result.core.shape[k] for k in axes) < 12
+        result = tucker(C, rank=[3] * len(modes), modes=modes, method=method, backend=backend)
+        error = np.linalg.norm(whole(result, axes) - C)
         left = [np.linalg.svd(np.moveaxis(C, k, 0).reshape(C.shape[k], -1), compute_uv=False)[3:] for k in axes]
         assert error <= 1.2 * np.sqrt(sum((s**2).sum() for s in left))
     assert tucker(np.zeros((3, 4)), tol=1e-3, modes=0).core.shape == (1, 4)
@@ -42,9 +42,9 @@ def test_given_factors(rng):
     """Factors of the tensor itself, mixed, reproduce it; others give its projection."""
     C = tensor_of_spectrum(rng, (14, 15, 16), 0.3 ** np.arange(6))
     U = tucker(C, tol=1e-13).factors[1] @ (np.eye(6) + 0.1 * rng.standard_normal((6, 6)))
-    found = tucker(C, tol=1e-10, fixed={1: U})
-    np.testing.assert_array_equal(found.factors[1], U)
-    np.testing.assert_allclose(full(*found), C, atol=1e-9)
+    result = tucker(C, tol=1e-10, fixed={1: U})
+    np.testing.assert_array_equal(result.factors[1], U)
+    np.testing.assert_allclose(full(*result), C, atol=1e-9)
     W = rng.standard_normal((14, 9))
     for fixed in ({0: W}, {0: W, -1: rng.standard_normal((16, 10))}):
         projected = C
@@ -57,8 +57,8 @@ def test_given_factors(rng):
         assert missed <= 1.001 * np.sqrt(tails(projected, ranks))
         tol = 1.1 * np.linalg.norm(C - projected) / np.linalg.norm(C)
         assert np.linalg.norm(full(*tucker(C, tol=tol, fixed=fixed)) - C) <= tol * np.linalg.norm(C)
-    every = tucker(C, fixed=dict(enumerate(found.factors)))
-    np.testing.assert_allclose(every.core, found.core, atol=1e-9)
+    every = tucker(C, fixed=dict(enumerate(result.factors)))
+    np.testing.assert_allclose(every.core, result.core, atol=1e-9)
     line = tucker(C, rank=6, modes=(0, 1), fixed={1: U})
     assert line.core.shape == (6, 6, 16)
     np.testing.assert_allclose(whole(line, (0, 1)), C, atol=1e-12)
@@ -69,9 +69,9 @@ def test_unknown_entries_of_a_low_rank(rng, share):
     C = 1e5 * full(rng.standard_normal((3, 4, 2)), [rng.standard_normal((n, r)) for n, r in ((20, 3), (18, 4), (16, 2))])
     known = rng.random(C.shape) < share
     for dtype, tol in ((np.float64, 1e-7), (np.float32, 1e-5)):
-        found = tucker(np.where(known, C, np.nan).astype(dtype), rank=(3, 4, 2), mask=known)
-        assert found.core.dtype == dtype
-        assert np.linalg.norm(full(*found) - C) <= tol * np.linalg.norm(C)
+        result = tucker(np.where(known, C, np.nan).astype(dtype), rank=(3, 4, 2), mask=known)
+        assert result.core.dtype == dtype
+        assert np.linalg.norm(full(*result) - C) <= tol * np.linalg.norm(C)
     U = np.linalg.qr(np.moveaxis(C, 0, 0).reshape(20, -1) @ rng.standard_normal((288, 3)))[0]
     fixed = tucker(np.where(known, C, np.nan), rank=(4, 2), mask=known, fixed={0: U})
     np.testing.assert_array_equal(fixed.factors[0], U)
@@ -94,10 +94,10 @@ def test_the_nearest_tensor_to_noisy_entries(rng):
     C = full(rng.standard_normal((2, 3, 2)), [rng.standard_normal((n, r)) for n, r in ((12, 2), (11, 3), (10, 2))])
     noisy = C + 0.1 * rng.standard_normal(C.shape)
     known = rng.random(C.shape) < 0.6
-    found = tucker(noisy, rank=(2, 3, 2), mask=known)
-    left = np.where(known, full(*found) - noisy, 0)
-    assert np.linalg.norm(full(*found) - C) < 0.5 * np.linalg.norm(noisy - C)
-    core, factors = found
+    fitted = tucker(noisy, rank=(2, 3, 2), mask=known)
+    left = np.where(known, full(*fitted) - noisy, 0)
+    assert np.linalg.norm(full(*fitted) - C) < 0.5 * np.linalg.norm(noisy - C)
+    core, factors = fitted
     slopes = [full(left, [U.T for U in factors])]
     for k in range(3):
         others = full(core, [np.eye(core.shape[k]) if j == k else U for j, U in enumerate(factors)])
