@@ -124,12 +124,12 @@ def release(tmp_path, monkeypatch):
 
 def said(modules, *targets):
     """The warnings of modules that are imported while stand-ins are installed."""
-    with warnings.catch_warnings(record=True) as found:
+    with warnings.catch_warnings(record=True) as result:
         warnings.simplefilter("always")
         with qf.ssm.install(*targets):
             for module in modules:
                 importlib.import_module(module)
-    return [str(w.message) for w in found if issubclass(w.category, RuntimeWarning)]
+    return [str(w.message) for w in result if issubclass(w.category, RuntimeWarning)]
 
 
 def text(module, names):

@@ -65,7 +65,7 @@ def test_the_spectral_update_is_a_kalman_filter_and_smoother(rng, example):
     a, q = rng.uniform(0.3, 0.95, H), rng.uniform(0.5, 2.0, H)
     Y, seen = rng.standard_normal((T, H)), np.array([True, False, True, True, False, True])
     Y[~seen] = np.nan
-    found = module.assimilate(Y, seen, noise, a, q)
+    estimates = module.assimilate(Y, seen, noise, a, q)
     D = module.dct(np.eye(H), axis=0, norm="ortho")
     before = q / (1 - a * a)  # stationary variance: that of the line before the first, and of all lines
     lag = np.abs(np.subtract.outer(np.arange(T), np.arange(T)))
@@ -74,11 +74,11 @@ def test_the_spectral_update_is_a_kalman_filter_and_smoother(rng, example):
         for name, known in (("filter", seen & (np.arange(T) <= t)), ("smoother", seen)):
             at, here = np.repeat(known, H), slice(t * H, (t + 1) * H)
             gain = prior[here, at] @ np.linalg.inv(prior[np.ix_(at, at)] + noise**2 * np.eye(at.sum()))
-            lines, spread = found[name]
+            lines, spread = estimates[name]
             np.testing.assert_allclose(lines[t], gain @ Y.ravel()[at], atol=1e-9)
             covariance = D @ (prior[here, here] - gain @ prior[at, here]) @ D.T
             np.testing.assert_allclose(spread[t], np.diag(covariance), atol=1e-9)
-    np.testing.assert_allclose(found["filter"][0], module.full(Y, seen, noise, a, q), atol=1e-9)
+    np.testing.assert_allclose(estimates["filter"][0], module.full(Y, seen, noise, a, q), atol=1e-9)
 
 
 def test_lines_are_assimilated(monkeypatch, tmp_path, capsys, example):

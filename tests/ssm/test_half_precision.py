@@ -24,5 +24,5 @@ HALF = {
 def test_arguments_and_results():
     for op in FAMILIES["ssm"]:
         if op.primal is None:
-            found = tuple(" ".join(a.name for a in arrays if a.half) for arrays in (op.inputs, op.outputs))
-            assert found == HALF.get(op.name, ("", "")), op.name
+            result = tuple(" ".join(a.name for a in arrays if a.half) for arrays in (op.inputs, op.outputs))
+            assert result == HALF.get(op.name, ("", "")), op.name

@@ -83,17 +83,17 @@ def deviation(Lambda, B, C, N):
 @pytest.mark.parametrize(("N", "eps", "cond"), [(8, 0.0983, 4.01), pytest.param(32, 0.0379, 8.31, marks=pytest.mark.slow)])
 def test_ptd_is_no_worse_than_what_its_authors_ship(N, eps, cond):
     """(7): the authors' sizes and condition numbers; stable; ten times closer to LegS than the plain diagonal system; exact at 0."""
-    found = qf.ssm.ptd_init(N, eps=eps)
+    ptd = qf.ssm.ptd_init(N, eps=eps)
     A, B = qf.ssm.hippo_legs(N)
-    assert 0.95 * eps < found.eps <= eps
-    assert found.eps == pytest.approx(np.linalg.norm(found.E, 2) / np.linalg.norm(A, 2))
-    assert found.cond < cond
-    assert found.cond == pytest.approx(np.linalg.cond(found.V))
-    assert found.max_real < 0
+    assert 0.95 * eps < ptd.eps <= eps
+    assert ptd.eps == pytest.approx(np.linalg.norm(ptd.E, 2) / np.linalg.norm(A, 2))
+    assert ptd.cond < cond
+    assert ptd.cond == pytest.approx(np.linalg.cond(ptd.V))
+    assert ptd.max_real < 0
     Lambda, _, b, V = qf.ssm.dplr_legs(N)
-    assert deviation(found.Lambda, found.Vinv @ B, found.V, N) < deviation(Lambda, b / 2, V, N) / 10
-    np.testing.assert_allclose(found.V @ (found.Vinv @ B / -found.Lambda), np.eye(N)[0], atol=1e-13 * found.cond)  # G(0)
-    assert_diagonalises(found, A)
+    assert deviation(ptd.Lambda, ptd.Vinv @ B, ptd.V, N) < deviation(Lambda, b / 2, V, N) / 10
+    np.testing.assert_allclose(ptd.V @ (ptd.Vinv @ B / -ptd.Lambda), np.eye(N)[0], atol=1e-13 * ptd.cond)  # G(0)
+    assert_diagonalises(ptd, A)
 
 
 def assert_diagonalises(found, A):
@@ -109,10 +109,10 @@ def assert_diagonalises(found, A):
 def test_ptd_of_small_systems():
     for N in [1, 2, 3, 5]:
         print(N)
-        found = qf.ssm.ptd_init(N)
-        assert found.eps <= 0.1
-        assert found.max_real < 0
-        assert_diagonalises(found, qf.ssm.hippo_legs(N)[0])
+        ptd = qf.ssm.ptd_init(N)
+        assert ptd.eps <= 0.1
+        assert ptd.max_real < 0
+        assert_diagonalises(ptd, qf.ssm.hippo_legs(N)[0])
 
 
 def test_random_ptd_reports_what_it_is():
@@ -237,15 +237,15 @@ def test_modes_of_ptd_are_those_of_its_full_system(N):
     size = 2 * N - (A.imag == 0).sum()
     assert size == {1: 1, 4: 8}[N]
     legs, inputs = qf.ssm.hippo_legs(size)
-    found = qf.ssm.ptd_init(size)
-    full = legs + found.E
+    result = qf.ssm.ptd_init(size)
+    full = legs + result.E
     values, vectors = np.linalg.eig(full)
     weights = np.linalg.solve(vectors, inputs)
     order = [np.abs(values - a).argmin() for a in A]
     np.testing.assert_allclose(values[order], A, rtol=1e-6)
     outputs = vectors[0, order] * weights[order]  # contribution of each mode to the first state
     outputs[A.imag == 0] /= 2
-    ours = found.V[0, [np.abs(found.Lambda - a).argmin() for a in A]] * B
+    ours = result.V[0, [np.abs(result.Lambda - a).argmin() for a in A]] * B
     np.testing.assert_allclose(ours, outputs, rtol=1e-6, atol=1e-9)
     for s in (0, 0.3j, 40j):
         expected = np.linalg.solve(s * np.eye(size) - full, inputs)[0]

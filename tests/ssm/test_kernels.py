@@ -55,7 +55,7 @@ def test_signatures_are_those_of_the_models(kernel):
     pytest.importorskip("transformers")
     from quatrefoil.ssm.models.dropin._transformers import wrappers
 
-    found = set()
+    result = set()
     for name in ("mamba", "bamba", "qwen3_next", "kimi_linear"):
         if importlib.util.find_spec(f"transformers.models.{name}") is None:
             continue  # a different release
@@ -65,5 +65,5 @@ def test_signatures_are_those_of_the_models(kernel):
             theirs = [*inspect.signature(wrapper).parameters.values()]
             assert [p.kind for p in ours] == [p.kind for p in theirs], function
             assert [p.name for p in ours[:-1]] == [p.name for p in theirs[:-1]], function
-            found.add(function)
-    assert not found or len(found) == 11
+            result.add(function)
+    assert not result or len(result) == 11

@@ -63,8 +63,8 @@ def case(name):
     arrays, options = make(np.random.default_rng(8).standard_normal)
 
     def call(array, backend):
-        given = [array(x) for x in arrays]
-        return lambda where: arrays_of(getattr(qf.ssm, name)(*given, **{argument: where}, **options, backend=backend))
+        inputs = [array(x) for x in arrays]
+        return lambda where: arrays_of(getattr(qf.ssm, name)(*inputs, **{argument: where}, **options, backend=backend))
 
     return call, np.array(right), wrong
 
@@ -127,8 +127,8 @@ def test_a_gradient_refuses(name):
     def run(where, backend):
         inputs[[a.name for a in op.inputs].index(argument)] = np.array(where)
         shapes = op.infer([None if x is None else x.shape for x in inputs], options)
-        given = [None if x is None else torch.from_numpy(np.asarray(x)) for x in [*inputs, *[s and np.ones(s) for s in shapes]]]
-        return [x.numpy() for x in _library.registered[op.adjoint.key](*_library.pack(op.adjoint, given, options, backend, 0))]
+        arguments = [None if x is None else torch.from_numpy(np.asarray(x)) for x in [*inputs, *[s and np.ones(s) for s in shapes]]]
+        return [x.numpy() for x in _library.registered[op.adjoint.key](*_library.pack(op.adjoint, arguments, options, backend, 0))]
 
     for backend in BACKENDS:
         assert all(np.isfinite(x).all() for x in run(right, backend))

@@ -88,8 +88,8 @@ def test_empty(name):
             y = product(c, r, np.ones(shape))
             assert y.shape == ((m,) if len(shape) == 1 else (*shape[:-2], m, shape[-1]))
             assert not y.any()
-            for got, given in zip(vjp(c, r, np.ones(shape), y), (c, r, np.ones(shape))):
-                assert got.shape == given.shape
+            for got, inputs in zip(vjp(c, r, np.ones(shape), y), (c, r, np.ones(shape))):
+                assert got.shape == inputs.shape
                 assert not got.any()
 
 
@@ -115,14 +115,14 @@ def test_torch(name):
     from ssm.modes_of_torch import check_every_mode
 
     for c, r, x in [(3, 6, (2, 6, 3)), (6, 3, (3, 2)), (4, 4, 4), ((2, 3), 4, (3, 1, 4, 2))]:
-        given = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in (c, r, x)]
-        check_every_mode(lambda *arrays: (product(*arrays),), given)
-    given = [torch.randn(4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    plain, out = [t.detach() for t in given], torch.zeros(4, dtype=torch.float64)
+        inputs = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in (c, r, x)]
+        check_every_mode(lambda *arrays: (product(*arrays),), inputs)
+    inputs = [torch.randn(4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    plain, out = [t.detach() for t in inputs], torch.zeros(4, dtype=torch.float64)
     assert product(*plain, out=out) is out
     torch.testing.assert_close(out, product(*plain))
     for arrays, room, error, text in (
-        (given, out, RuntimeError, "out= does not work"),
+        (inputs, out, RuntimeError, "out= does not work"),
         (plain, out[:1], ValueError, "out has shape"),
         (plain, out.float(), TypeError, "out has dtype"),
     ):

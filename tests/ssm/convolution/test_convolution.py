@@ -53,17 +53,17 @@ def test_other_forms_of_the_kernel(best_backend, rng, form):
     """Values are compared with the definition. Gradients are tested by linearity: the result is linear in each argument."""
     for options in itertools.product([False, True], [False, True]):
         print(options)
-        given, moved = (drawn(rng, form, *options) for _ in range(2))
-        u, k, D, r = given
+        inputs, moved = (drawn(rng, form, *options) for _ in range(2))
+        u, k, D, r = inputs
         room = np.full(u.shape, np.nan)
         assert qf.ssm.fft_conv(u, k, D, k_reverse=r, out=room) is room
-        np.testing.assert_allclose(room, by_channels(*given), rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(room, by_channels(*inputs), rtol=1e-11, atol=1e-12)
         np.testing.assert_array_equal(qf.ssm.fft_conv(u, k, D, k_reverse=r), room)
         grad = rng.standard_normal(u.shape)
-        present = [i for i, x in enumerate(given) if x is not None]
+        present = [i for i, x in enumerate(inputs) if x is not None]
         for i, gradient in zip(present, qf.ssm.fft_conv_vjp(u, k, D, r, grad), strict=True):
-            assert gradient.shape == given[i].shape
-            only = [x if i == 0 or j == 0 else 0 * x if x is not None else None for j, x in enumerate(given)]
+            assert gradient.shape == inputs[i].shape
+            only = [x if i == 0 or j == 0 else 0 * x if x is not None else None for j, x in enumerate(inputs)]
             change = by_channels(*[moved[i] if j == i else x for j, x in enumerate(only)])
             np.testing.assert_allclose((gradient * moved[i]).sum(), (grad * change).sum(), rtol=1e-10, atol=1e-10)
 

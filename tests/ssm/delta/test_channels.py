@@ -31,8 +31,8 @@ def gradients(op, named, *grads, **options):
     """Gradients in a dictionary."""
     names = [*("q", "k", "v"), *OPS[op], "initial_state"]
     arrays = [named.get(name) for name in (*names, "cu_seqlens")]
-    made = getattr(ssm, f"{op}_vjp")(*arrays, grads if options.get("output_final_state") else grads[0], **options)
-    return dict(zip([n for n, x in zip(names, arrays) if x is not None], made, strict=True))
+    results = getattr(ssm, f"{op}_vjp")(*arrays, grads if options.get("output_final_state") else grads[0], **options)
+    return dict(zip([n for n, x in zip(names, arrays) if x is not None], results, strict=True))
 
 
 def part(named, begin, end):
@@ -94,9 +94,9 @@ def test_decays_of_any_strength(backend, rng, op):
         got = getattr(ssm, op)(**named, **LAST)
         for a, e in zip(got, getattr(oracle, op)(**wide, **LAST)):
             close(a, e.astype(float), 20 * np.finfo(dtype).eps * (50 if strength == "growth" else 1))
-        made = gradients(op, named, *got, **LAST)
+        computed = gradients(op, named, *got, **LAST)
         for name, expected in gradients(op, wide, *[x.astype(float) for x in got], **LAST).items():
-            close(made[name], expected, 100 * np.finfo(dtype).eps * (50 if strength == "growth" else 1))
+            close(computed[name], expected, 100 * np.finfo(dtype).eps * (50 if strength == "growth" else 1))
 
 
 def decay_gradients(q, k, u, e, g, grad, scale):
@@ -155,8 +155,8 @@ def test_which_attention_is_which(best_backend, rng):
 
 def test_rwkv7_has_other_names_and_no_scale(best_backend, rng):
     named = problem("chunk_dplr_delta_rule", rng, 1, 20, 2, 9, 7)
-    given = (named["q"], named["gk"], named["k"], named["v"], named["a"], named["b"])
-    got = ssm.fla.chunk_rwkv7(*given, initial_state=named["initial_state"], **LAST)
+    inputs = (named["q"], named["gk"], named["k"], named["v"], named["a"], named["b"])
+    got = ssm.fla.chunk_rwkv7(*inputs, initial_state=named["initial_state"], **LAST)
     for a, e in zip(got, ssm.chunk_dplr_delta_rule(**named, scale=1.0, **LAST)):
         np.testing.assert_array_equal(a, e)
 
@@ -235,8 +235,15 @@ BAD = [
 
 
 def test_what_steers_other_kernels_is_accepted():
-    given = {"safe_gate": True, "disable_recompute": True, "cu_seqlens_cpu": None, "cp_context": None, "use_graph": False, "chunk_size": 64}
-    np.testing.assert_array_equal(kda(**given)[0], V)
+    accepted = {
+        "safe_gate": True,
+        "disable_recompute": True,
+        "cu_seqlens_cpu": None,
+        "cp_context": None,
+        "use_graph": False,
+        "chunk_size": 64,
+    }
+    np.testing.assert_array_equal(kda(**accepted)[0], V)
 
 
 @pytest.mark.torch
@@ -245,11 +252,11 @@ def test_gradients_through_gates(rng):
     named = problem("chunk_kda", rng, 1, 4, 1, 3, 2, HV=2)
     named["A_log"], named["dt_bias"], named["g"] = rng.standard_normal(2), rng.standard_normal(6), 0 * named["g"]
     names = [name for name in named if name != "initial_state"]
-    given = [torch.from_numpy(np.asarray(named[name])).requires_grad_() for name in names]
+    inputs = [torch.from_numpy(np.asarray(named[name])).requires_grad_() for name in names]
 
     def run(*arrays, lower_bound):
         flags = {"use_gate_in_kernel": True, "use_beta_sigmoid_in_kernel": True, "use_qk_l2norm_in_kernel": True}
         return ssm.chunk_kda(**dict(zip(names, arrays)), **flags, lower_bound=lower_bound)[0]
 
     for lower_bound in (None, -5.0):
-        assert torch.autograd.gradcheck(functools.partial(run, lower_bound=lower_bound), given, eps=1e-6, atol=1e-6)
+        assert torch.autograd.gradcheck(functools.partial(run, lower_bound=lower_bound), inputs, eps=1e-6, atol=1e-6)

@@ -35,8 +35,8 @@ def gradients(named, *grads, scale=None, **options):
     """Gradients of the inputs that are present, in a dictionary."""
     arrays = [named.get(name) for name in (*NAMES, "cu_seqlens")]
     grad = grads if options.get("output_final_state") else grads[0]
-    made = qf.ssm.chunk_gated_delta_rule_vjp(*arrays, grad, scale=scale, **options)
-    return dict(zip([n for n, x in zip(NAMES, arrays) if x is not None], made, strict=True))
+    results = qf.ssm.chunk_gated_delta_rule_vjp(*arrays, grad, scale=scale, **options)
+    return dict(zip([n for n, x in zip(NAMES, arrays) if x is not None], results, strict=True))
 
 
 def test_other_names_are_the_same_functions(best_backend, rng):
@@ -46,7 +46,7 @@ def test_other_names_are_the_same_functions(best_backend, rng):
     gamma = {n: x for n, x in simple.items() if n != "g"} | {"g_gamma": named["g"][0, 0]}
     spread = simple | {"g": np.broadcast_to(named["g"][:, :1], named["g"].shape)}
     last, ssm = {"output_final_state": True}, qf.ssm
-    for function, given, same, other, options in (
+    for function, arguments, same, other, options in (
         (ssm.fused_recurrent_gated_delta_rule, named, ssm.chunk_gated_delta_rule, named, OPTIONS),
         (ssm.chunk_delta_rule, ungated, ssm.chunk_gated_delta_rule, ungated, OPTIONS),
         (ssm.fused_recurrent_delta_rule, ungated, ssm.chunk_gated_delta_rule, ungated, OPTIONS),
@@ -54,7 +54,7 @@ def test_other_names_are_the_same_functions(best_backend, rng):
         (ssm.fused_recurrent_simple_gla, gamma, ssm.chunk_simple_gla, spread, last),
         (ssm.chunk_simple_gla, gamma, ssm.chunk_simple_gla, spread, last),
     ):
-        for got, expected in zip(function(**given, **options), same(**other, **options)):
+        for got, expected in zip(function(**arguments, **options), same(**other, **options)):
             np.testing.assert_array_equal(got, expected)
     by_place = ssm.chunk_delta_rule(*(named[n] for n in ("q", "k", "v", "beta")), 0.3, named["initial_state"], True, True)
     for got, expected in zip(by_place, ssm.chunk_gated_delta_rule(**ungated, **OPTIONS)):
@@ -72,15 +72,15 @@ def test_a_decay_to_zero_forgets(backend, rng, zero):
         close(got, expected, 1e-13)
     grads = np.zeros_like(o), rng.standard_normal(state.shape)
     grads[0][:, 40:] = 1
-    made = gradients(named, *grads, **OPTIONS)
+    results = gradients(named, *grads, **OPTIONS)
     expected = gradients(part(named, 30, 100), grads[0][:, 30:], grads[1], **OPTIONS)
     for name in NAMES[:-1]:
-        size = np.abs(made[name]).max()
-        assert np.isfinite(made[name]).all()
-        assert np.abs(made[name][:, :30]).max() <= 1e-14 * size
-        close(made[name][:, 31:], expected[name][:, 1:], 1e-12)
-    assert (made["g"][:, 30] == 0).all()
-    assert (made["initial_state"] == 0).all()
+        size = np.abs(results[name]).max()
+        assert np.isfinite(results[name]).all()
+        assert np.abs(results[name][:, :30]).max() <= 1e-14 * size
+        close(results[name][:, 31:], expected[name][:, 1:], 1e-12)
+    assert (results["g"][:, 30] == 0).all()
+    assert (results["initial_state"] == 0).all()
 
 
 def decay_gradients(q, k, v, g, beta, grad, scale, corrects):
@@ -133,8 +133,8 @@ def test_packed_sequences_have_the_bits_of_those_apart(backend, rng):
             same(together[0][:, begin:end], o)
             same(together[1][n : n + 1], state)
             for name, expected in gradients(alone, grads[0][:, begin:end], grads[1][n : n + 1], **OPTIONS).items():
-                found = got[name][n : n + 1] if name == "initial_state" else got[name][:, begin:end]
-                same(found, expected)
+                result = got[name][n : n + 1] if name == "initial_state" else got[name][:, begin:end]
+                same(result, expected)
 
 
 @pytest.mark.filterwarnings("ignore:.*all g of the first tokens")

@@ -212,17 +212,17 @@ def with_states(*given):
 
 @pytest.mark.torch
 def test_states_in_every_mode_of_torch(rng):
-    _, given = tensors(rng)
+    _, inputs = tensors(rng)
     from ssm.modes_of_torch import check_every_mode
 
-    check_every_mode(with_states, given)
+    check_every_mode(with_states, inputs)
 
 
 @pytest.mark.torch
 def test_gradient_of_one_result_alone(rng):
     """A loss may depend only on y, H_T or U_T."""
-    torch, given = tensors(rng)
-    together = [torch.autograd.grad(with_states(*given)[i].sum(), given, allow_unused=True) for i in range(3)]
-    total = torch.autograd.grad(sum(r.sum() for r in with_states(*given)), given)
+    torch, inputs = tensors(rng)
+    together = [torch.autograd.grad(with_states(*inputs)[i].sum(), inputs, allow_unused=True) for i in range(3)]
+    total = torch.autograd.grad(sum(r.sum() for r in with_states(*inputs)), inputs)
     for parts, whole in zip(zip(*together), total):
         torch.testing.assert_close(sum(p for p in parts if p is not None), whole)

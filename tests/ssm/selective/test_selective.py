@@ -94,8 +94,8 @@ def test_sequences_and_padding_do_not_see_each_other(backend, rng):
         grads = np.where(padding, 3.0, grad)
         dx, *rest = qf.ssm.causal_conv1d_fn_vjp(clean, weight, bias, idx, grad, activation=activation)
         np.testing.assert_array_equal(dx[padding], 0)
-        for found, without in zip((dx, *rest), qf.ssm.causal_conv1d_fn_vjp(other, weight, bias, idx, grads, activation=activation)):
-            np.testing.assert_array_equal(found, without)
+        for result, without in zip((dx, *rest), qf.ssm.causal_conv1d_fn_vjp(other, weight, bias, idx, grads, activation=activation)):
+            np.testing.assert_array_equal(result, without)
 
 
 def test_updates_are_the_convolution_step_by_step(backend, rng):
@@ -116,12 +116,12 @@ def test_padding_leaves_the_states_alone(backend, rng, start):
         weight, bias, states, x = (rng.standard_normal(s) for s in ((3, 4), (3,), (6, 3, 5), (3, 3, 2)))
         real = rows >= 0
         x[~real] = np.nan
-        expected, found = states.copy(), states.copy()
-        y = update(x, found, weight, bias, "silu", start, rows)  # by position, as in causal-conv1d
+        expected, result = states.copy(), states.copy()
+        y = update(x, result, weight, bias, "silu", start, rows)  # by position, as in causal-conv1d
         some = None if start is None else start[real]
         np.testing.assert_array_equal(y[real], update(x[real], expected, weight, bias, "silu", some, rows[real]))
         np.testing.assert_array_equal(y[~real], 0)
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(result, expected)
 
 
 def test_pairs_in_half_precision(rng):

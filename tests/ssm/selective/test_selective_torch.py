@@ -23,9 +23,9 @@ update, step = qf.ssm.selective_state_update, qf.ssm.selective_state_step
 
 def tensors(items=2, H=4, P=6, N=8, G=2, rows=None, dtype=torch.float64):
     shapes = (rows or items, H, P, N), (items, H, P), (items, H, P), (H, P, N), (items, G, N), (items, G, N), (H, P), (items, H, P), (H, P)
-    made = [torch.randn(s, dtype=dtype) for s in shapes]
-    made[3] = -made[3].exp()
-    return made
+    arrays = [torch.randn(s, dtype=dtype) for s in shapes]
+    arrays[3] = -arrays[3].exp()
+    return arrays
 
 
 def per_head(given):
@@ -39,11 +39,11 @@ def per_head(given):
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 def test_the_memory_of_the_state_is_kept(backend, mode):
     with mode():
-        given = per_head(tensors())
-        expected, after = oracle.selective_state_step(*[t.numpy() for t in given], dt_softplus=True)
-        state = given[0].mT.contiguous().mT
+        inputs = per_head(tensors())
+        expected, after = oracle.selective_state_step(*[t.numpy() for t in inputs], dt_softplus=True)
+        state = inputs[0].mT.contiguous().mT
         memory = state.data_ptr()
-        y = update(state, *given[1:], dt_softplus=True)
+        y = update(state, *inputs[1:], dt_softplus=True)
     assert state.data_ptr() == memory
     np.testing.assert_allclose(y.numpy(), expected.astype(float), rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(state.numpy(), after.astype(float), rtol=1e-12, atol=1e-13)
@@ -53,12 +53,12 @@ def test_nothing_else_is_allocated(monkeypatch, best_backend):
     """Except for the result, which has the shape of x."""
     from quatrefoil.torch import _route
 
-    made = []
-    monkeypatch.setattr(_route, "empty", lambda shape, dtype, device: made.append(tuple(shape)) or torch.empty(shape, dtype=dtype))
-    monkeypatch.setattr(_route, "_empty_like", lambda x: made.append(tuple(x.shape)) or torch.empty_like(x))
-    given = tensors()
-    update(*given)
-    assert made == [tuple(given[1].shape)]
+    allocated = []
+    monkeypatch.setattr(_route, "empty", lambda shape, dtype, device: allocated.append(tuple(shape)) or torch.empty(shape, dtype=dtype))
+    monkeypatch.setattr(_route, "_empty_like", lambda x: allocated.append(tuple(x.shape)) or torch.empty_like(x))
+    inputs = tensors()
+    update(*inputs)
+    assert allocated == [tuple(inputs[1].shape)]
 
 
 @pytest.mark.parametrize("rows", [None, [3, 0], [-1, 2], [-1, -1]])
@@ -75,30 +75,30 @@ def test_an_update_in_place_has_its_gradient_and_compiles(rows):
 
 
 def test_autograd_knows_that_the_state_has_changed():
-    given = tensors()
-    weight = torch.ones_like(given[0]).requires_grad_()
-    loss = (weight * given[0]).sum()  # saves the state for its gradient
-    update(*given)
+    inputs = tensors()
+    weight = torch.ones_like(inputs[0]).requires_grad_()
+    loss = (weight * inputs[0]).sum()  # saves the state for its gradient
+    update(*inputs)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
 
 
 def test_a_leaf_that_wants_a_gradient_is_not_overwritten():
-    given = tensors()
-    given[0].requires_grad_()
+    inputs = tensors()
+    inputs[0].requires_grad_()
     with pytest.raises(RuntimeError, match="leaf"):
-        update(*given)
+        update(*inputs)
 
 
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 def test_half_activations_beside_a_state_in_float32(half):
-    given = per_head(tensors(dtype=torch.float32))
-    given = [t.to(half) if i in (1, 2, 4, 5, 7) else t for i, t in enumerate(given)]
-    wide = [t.float().clone() for t in given]
-    y = update(*given, dt_softplus=True)
+    inputs = per_head(tensors(dtype=torch.float32))
+    inputs = [t.to(half) if i in (1, 2, 4, 5, 7) else t for i, t in enumerate(inputs)]
+    wide = [t.float().clone() for t in inputs]
+    y = update(*inputs, dt_softplus=True)
     assert y.dtype == half
     torch.testing.assert_close(y, update(*wide, dt_softplus=True).to(half))
-    torch.testing.assert_close(given[0], wide[0])
+    torch.testing.assert_close(inputs[0], wide[0])
 
 
 def inner_arrays(dtype=torch.float64, complex=False, taps=4, D=6, L=11, N=3, R=2, E=5):
@@ -108,9 +108,9 @@ def inner_arrays(dtype=torch.float64, complex=False, taps=4, D=6, L=11, N=3, R=2
         "delta_proj_weight": (D, R), "out_proj_weight": (E, D), "out_proj_bias": (E,), "A": (D, N), "D": (D,), "delta_bias": (D,),
         "B_proj_bias": (M,), "C_proj_bias": (M,),
     }  # fmt: skip
-    made = {name: torch.randn(shape, dtype=dtype) for name, shape in shapes.items()}
-    made["A"] = torch.complex(-made["A"].exp(), torch.randn(D, N, dtype=dtype)) if complex else -made["A"].exp()
-    return made
+    results = {name: torch.randn(shape, dtype=dtype) for name, shape in shapes.items()}
+    results["A"] = torch.complex(-results["A"].exp(), torch.randn(D, N, dtype=dtype)) if complex else -results["A"].exp()
+    return results
 
 
 def inner_reference(xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, out_proj_weight, out_proj_bias, A, B=None, C=None,
@@ -157,8 +157,8 @@ def with_norms(*names, **options):
 
 
 def with_a_given_B(**more):
-    given = inner_arrays() | {"B": torch.randn(2, 3, 11, dtype=torch.float64), "B_proj_bias": None} | more
-    return given | {"x_proj_weight": given["x_proj_weight"][:5]}
+    inputs = inner_arrays() | {"B": torch.randn(2, 3, 11, dtype=torch.float64), "B_proj_bias": None} | more
+    return inputs | {"x_proj_weight": inputs["x_proj_weight"][:5]}
 
 
 LEFT_OUT = dict.fromkeys(("conv1d_bias", "out_proj_bias", "D", "delta_bias", "C_proj_bias"))
@@ -177,14 +177,14 @@ INSIDES = {
 
 @pytest.mark.parametrize("kind", INSIDES)
 def test_the_inside_of_a_block_is_that_of_a_loop(kind):
-    given = INSIDES[kind]()
-    leaves = {name: t.requires_grad_() for name, t in given.items() if isinstance(t, torch.Tensor) and t.is_leaf}
-    out, expected = qf.ssm.mamba_inner_fn(**given), inner_reference(**given)
+    inputs = INSIDES[kind]()
+    leaves = {name: t.requires_grad_() for name, t in inputs.items() if isinstance(t, torch.Tensor) and t.is_leaf}
+    out, expected = qf.ssm.mamba_inner_fn(**inputs), inner_reference(**inputs)
     torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-11)
     weight, wanted = torch.randn_like(out), list(leaves.values())
     for got, right in zip(*(torch.autograd.grad((o * weight).sum(), wanted) for o in (out, expected))):
         torch.testing.assert_close(got, right, rtol=1e-9, atol=1e-10)
-    arrays = {name: t.detach().numpy() if isinstance(t, torch.Tensor) else t for name, t in given.items()}
+    arrays = {name: t.detach().numpy() if isinstance(t, torch.Tensor) else t for name, t in inputs.items()}
     np.testing.assert_allclose(qf.ssm.mamba_inner_fn(**arrays), expected.detach().numpy(), rtol=1e-10, atol=1e-11)
 
 
@@ -228,13 +228,13 @@ def test_gradients_reach_interleaved_pairs():
     u, delta = torch.randn(2, 3, 8, dtype=torch.float64), torch.rand(2, 3, 8, dtype=torch.float64)
     A = torch.complex(-torch.rand(3, 2, dtype=torch.float64), torch.randn(3, 2, dtype=torch.float64))
     B, C = torch.randn(2, 2, 16, dtype=torch.float64), torch.randn(2, 1, 2, 16, dtype=torch.float64)
-    given = tuple(t.requires_grad_() for t in (u, delta, A, B, C))
+    inputs = tuple(t.requires_grad_() for t in (u, delta, A, B, C))
 
     def f(*arrays):
         y, last = qf.ssm.selective_scan_fn(*arrays, return_last_state=True)
         return y, torch.view_as_real(last)
 
-    check_every_mode(f, given)
+    check_every_mode(f, inputs)
     with torch.no_grad():  # a conjugate view does not store the values that it represents
         torch.testing.assert_close(f(u, delta, A.conj(), B, C), f(u, delta, A.conj().resolve_conj(), B, C))
 

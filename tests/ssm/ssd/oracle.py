@@ -52,9 +52,9 @@ def mamba_split_conv1d_scan_combined(
     H, P = D.shape if D.ndim == 2 else (len(D), headdim)
     inner = H * P
     N = (conv1d_weight.shape[0] - inner) // (2 * ngroups)
-    given = zxbcdt.astype(np.longdouble)
-    rest = given.shape[2] - inner - conv1d_weight.shape[0] - H
-    mlp, z, mixed, dt = np.split(given, np.cumsum([rest, inner, conv1d_weight.shape[0]]), axis=2)
+    inputs = zxbcdt.astype(np.longdouble)
+    rest = inputs.shape[2] - inner - conv1d_weight.shape[0] - H
+    mlp, z, mixed, dt = np.split(inputs, np.cumsum([rest, inner, conv1d_weight.shape[0]]), axis=2)
     conv = causal_conv1d_fn(mixed.swapaxes(1, 2), conv1d_weight, conv1d_bias, seq_idx, activation=activation).swapaxes(1, 2)
     x, B, C = np.split(conv, [inner, inner + ngroups * N], axis=2)
     y, states = mamba_chunk_scan_combined(

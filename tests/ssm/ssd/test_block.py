@@ -16,7 +16,7 @@ def draw(
 ):
     """Positional arrays, and a dictionary of further arrays and options."""
     mixed, inner = H * P + 2 * G * N, H * P
-    given = [
+    inputs = [
         rng.standard_normal((items, L, 2 * M + inner + mixed + H)), 0.5 * rng.standard_normal((mixed, W)),
         rng.standard_normal(mixed) if bias else None, 0.5 * rng.standard_normal(H), -np.exp(rng.standard_normal(H)),
         rng.standard_normal(H if flat else (H, P)),
@@ -30,7 +30,7 @@ def draw(
         more["rmsnorm_weight"] = rng.standard_normal(inner)
     if out:
         more |= {"outproj_weight": rng.standard_normal((out, M + inner)), "outproj_bias": rng.standard_normal(out)}
-    return given, more
+    return inputs, more
 
 
 KINDS = {
@@ -52,25 +52,25 @@ def in_precision(x, precision):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_value(best_backend, rng, kind):
-    given, more = draw(rng, **KINDS[kind])
+    arguments, more = draw(rng, **KINDS[kind])
     for precision in ("float32", "float64"):
-        given, more = [in_precision(x, precision) for x in given], {k: in_precision(x, precision) for k, x in more.items()}
-        got, eps = arrays_of(block(*given, 16, **more)), np.finfo(precision).eps
-        wide = [list(map(exact, given)), {k: exact(x) for k, x in more.items()}]
+        arguments, more = [in_precision(x, precision) for x in arguments], {k: in_precision(x, precision) for k, x in more.items()}
+        got, eps = arrays_of(block(*arguments, 16, **more)), np.finfo(precision).eps
+        wide = [list(map(exact, arguments)), {k: exact(x) for k, x in more.items()}]
         moved = [perturbed(wide[0], rng, eps), {k: perturbed(x, rng, eps) for k, x in wide[1].items()}]
         expected, near = (arrays_of(oracle.mamba_split_conv1d_scan_combined(*arrays, **options)) for arrays, options in (wide, moved))
         for g, e, n in zip(got, expected, near, strict=True):
             assert g.dtype == precision
             # a few successive roundings in each part, plus the effect of rounding the inputs, which a norm of small values amplifies
             assert worst(g, e) < 16 * eps + 4 * worst(n, e)
-        given, more = wide
+        arguments, more = wide
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient(best_backend, rng, kind):
     """Compare <grad, J v> of the block written out, from central differences, with sum_i <vjp_i, v_i>."""
-    given, more = draw(rng, **KINDS[kind])
-    arrays = [*given, *(more.pop(name, None) for name in NAMES)]
+    inputs, more = draw(rng, **KINDS[kind])
+    arrays = [*inputs, *(more.pop(name, None) for name in NAMES)]
     directions = [rng.standard_normal(a.shape) if a is not None and a.dtype.kind == "f" else None for a in arrays]
 
     def run(step):
@@ -90,10 +90,10 @@ def test_gradient(best_backend, rng, kind):
 def test_empty(best_backend, rng):
     for shape in ({"items": 0}, {"L": 0}, {"H": 0}, {"N": 0}):
         print(shape)
-        given, more = draw(rng, norm=True, out=3, **shape)
-        y = block(*given, 16, **more)
-        assert y.shape == (*given[0].shape[:2], 3)
-        gradients = block_vjp(*given, *(more.pop(name, None) for name in NAMES), y, chunk_size=16, **more)
+        inputs, more = draw(rng, norm=True, out=3, **shape)
+        y = block(*inputs, 16, **more)
+        assert y.shape == (*inputs[0].shape[:2], 3)
+        gradients = block_vjp(*inputs, *(more.pop(name, None) for name in NAMES), y, chunk_size=16, **more)
         assert all(np.isfinite(g).all() for g in gradients)
 
 

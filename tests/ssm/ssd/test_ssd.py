@@ -77,7 +77,7 @@ def test_the_gradient_of_a_rate_has_its_own_digits(backend, dtype, rate):
     x, _, _, B, C = draw(rng, 1, 70, 1, 1, np.dtype(dtype).name)
     dt, A = rng.uniform(0.5, 1.5, x.shape[:3]).astype(dtype), np.array([rate], dtype)
     cuts, grads = np.array([0, 30, 70]), [rng.standard_normal(s).astype(dtype) for s in (x.shape, (2, *x.shape[2:], B.shape[3]))]
-    given, options = (x, dt, A, B, C, *[None] * 5, cuts, tuple(grads)), {"chunk_size": 64, "return_varlen_states": True}
+    inputs, options = (x, dt, A, B, C, *[None] * 5, cuts, tuple(grads)), {"chunk_size": 64, "return_varlen_states": True}
     x, dt, B, C, grad, ends = (v[0, :, 0].astype(np.longdouble) for v in (x, dt, B, C, grads[0], grads[1][None]))
     expected = size = 0
     for end, (first, last) in zip(ends, pairwise(cuts)):
@@ -90,7 +90,7 @@ def test_the_gradient_of_a_rate_has_its_own_digits(backend, dtype, rate):
             terms = np.exp(dt[t] * rate) * dt[t] * m * states[t - first]
             expected, size, m = expected + terms.sum(), size + np.abs(terms).sum(), np.exp(dt[t] * rate) * m
     for name in backends(backend):
-        assert abs(scan_vjp(*given, **options, backend=name)[2][0] - expected) <= 8 * np.finfo(dtype).eps * size
+        assert abs(scan_vjp(*inputs, **options, backend=name)[2][0] - expected) <= 8 * np.finfo(dtype).eps * size
 
 
 X, DT, A, B, C = draw(np.random.default_rng(0), L=10)

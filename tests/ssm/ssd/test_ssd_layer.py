@@ -154,22 +154,22 @@ def test_gradients_of_a_piece_with_a_cache(packed):
     """The gradients of this chunk are the same as without a cache."""
     layer = nn.Mamba2(6, d_state=4, headdim=6).double()
     u = torch.randn(1, 9, 6, dtype=torch.float64, requires_grad=True)
-    given = {"cu_seqlens": torch.tensor([0, 4, 9])} if packed else {"seq_idx": torch.tensor([[0] * 4 + [1] * 5])}
-    expected = torch.autograd.grad(layer(u, **given).square().sum(), u)[0]
-    y = layer(u, **given, cache=layer.allocate_inference_cache(2 if packed else 1))
+    inputs = {"cu_seqlens": torch.tensor([0, 4, 9])} if packed else {"seq_idx": torch.tensor([[0] * 4 + [1] * 5])}
+    expected = torch.autograd.grad(layer(u, **inputs).square().sum(), u)[0]
+    y = layer(u, **inputs, cache=layer.allocate_inference_cache(2 if packed else 1))
     same(torch.autograd.grad(y.square().sum(), u)[0], expected, 1e-11)
 
 
 def test_the_vjp_is_what_autograd_gives():
     H, P, N = 4, 5, 3
-    given = [torch.randn(2, 9, 2 * H * P + 2 * N + H), torch.randn(H * P + 2 * N, 4), torch.randn(H * P + 2 * N), torch.randn(H)]
-    given += [-torch.rand(H), torch.randn(H, P), torch.randn(2, H, P, N), None, torch.randn(H * P), torch.randn(7, H * P), torch.randn(7)]
-    given = [t if t is None else t.double().requires_grad_() for t in given]
-    named = dict(zip(("initial_states", "seq_idx", "rmsnorm_weight", "outproj_weight", "outproj_bias"), given[6:]))
-    y, states = qf.ssm.mamba_split_conv1d_scan_combined(*given[:6], 16, **named, return_final_states=True)
+    inputs = [torch.randn(2, 9, 2 * H * P + 2 * N + H), torch.randn(H * P + 2 * N, 4), torch.randn(H * P + 2 * N), torch.randn(H)]
+    inputs += [-torch.rand(H), torch.randn(H, P), torch.randn(2, H, P, N), None, torch.randn(H * P), torch.randn(7, H * P), torch.randn(7)]
+    inputs = [t if t is None else t.double().requires_grad_() for t in inputs]
+    named = dict(zip(("initial_states", "seq_idx", "rmsnorm_weight", "outproj_weight", "outproj_bias"), inputs[6:]))
+    y, states = qf.ssm.mamba_split_conv1d_scan_combined(*inputs[:6], 16, **named, return_final_states=True)
     grads = torch.randn_like(y), torch.randn_like(states)
-    wanted = [t for t in given if t is not None]
-    plain = [t if t is None else t.detach() for t in given]
+    wanted = [t for t in inputs if t is not None]
+    plain = [t if t is None else t.detach() for t in inputs]
     numpy = [t if t is None else t.numpy() for t in plain], tuple(t.numpy() for t in grads)
     for arrays, grad in ((plain, grads), numpy):
         got = qf.ssm.mamba_split_conv1d_scan_combined_vjp(*arrays, grad, chunk_size=16, return_final_states=True)
