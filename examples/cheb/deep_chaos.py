@@ -78,33 +78,33 @@ class Network:
 
     def inputs(self, X: np.ndarray) -> list[np.ndarray]:
         """The inputs of every layer, and the outputs of the last."""
-        made = [X]
+        layer_inputs = [X]
         for a, b, W in self.layers:
             more = () if self.degrees is None else (self.degrees,)
-            made.append((product_layer if more else poly_layer)(made[-1], W, a, b, *more))
-        return made
+            layer_inputs.append((product_layer if more else poly_layer)(layer_inputs[-1], W, a, b, *more))
+        return layer_inputs
 
     def remake(self, X: np.ndarray) -> None:
         """Recompute polynomials that are orthonormal over the current inputs of all but the first layer, and convert the weights."""
         for i, Z in enumerate(self.inputs(X)[1:-1], start=1):
             a, b, W = self.layers[i]
             new_a, new_b = recurrences(Z, self.own)
-            made = [
+            new_weights = [
                 np.linalg.lstsq(orthopoly.Basis(new_a[j], new_b[j])(z), orthopoly.Basis(a[j], b[j])(z) @ W[j], rcond=None)[0]
                 for j, z in enumerate(np.ascontiguousarray(Z.T))
             ]
-            self.layers[i] = new_a, new_b, np.stack(made)
+            self.layers[i] = new_a, new_b, np.stack(new_weights)
 
     def loss(self, flat: np.ndarray, X: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
         """Mean cross-entropy plus DECAY |W|², and its gradient with respect to all weights."""
         self.put(flat)
-        made, rows = self.inputs(X), np.arange(len(X))
-        scores = made[-1] - made[-1].max(axis=1, keepdims=True)
+        outputs, rows = self.inputs(X), np.arange(len(X))
+        scores = outputs[-1] - outputs[-1].max(axis=1, keepdims=True)
         log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
         grad = np.exp(log_p)
         grad[rows, labels] -= 1
         grad, grads = grad / len(X), []
-        for (a, b, W), Z in zip(self.layers[::-1], made[-2::-1]):
+        for (a, b, W), Z in zip(self.layers[::-1], outputs[-2::-1]):
             if self.degrees is None:
                 grad, grad_W = poly_layer_vjp(Z, W, a, b, grad)
             else:
@@ -162,10 +162,10 @@ def main(networks: int = 8, file: str | None = None) -> None:
     from sklearn.linear_model import LogisticRegression
 
     X, labels, pixels = digits()
-    seen, held = slice(SEEN), slice(SEEN, None)
+    seen, unseen = slice(SEEN), slice(SEEN, None)
     print(f"{SEEN} digits seen, {len(labels) - SEEN} not, {INPUTS} components; share of these told right:")
     logistic = LogisticRegression(max_iter=1000).fit(X[seen], labels[seen])
-    print(f"logistic regression      : {logistic.score(X[held], labels[held]):.2%}")
+    print(f"logistic regression      : {logistic.score(X[unseen], labels[unseen]):.2%}")
     deep = (INPUTS, HIDDEN, CLASSES)
     kinds = {
         "one layer": ((INPUTS, CLASSES), True, False),
@@ -175,10 +175,10 @@ def main(networks: int = 8, file: str | None = None) -> None:
     }
     for name, (sizes, own, products) in kinds.items():
         models = [Network(X[seen], sizes, own, seed, products).fit(X[seen], labels[seen]) for seed in range(networks)]
-        alone = np.mean([np.mean(predict([model], X[held]) == labels[held]) for model in models])
-        print(f"{name:25}: {alone:.2%}, {networks} networks together {np.mean(predict(models, X[held]) == labels[held]):.2%}")
+        alone = np.mean([np.mean(predict([model], X[unseen]) == labels[unseen]) for model in models])
+        print(f"{name:25}: {alone:.2%}, {networks} networks together {np.mean(predict(models, X[unseen]) == labels[unseen]):.2%}")
     if file:
-        draw(models, X[seen], X[held], pixels[held], labels[held], file)
+        draw(models, X[seen], X[unseen], pixels[unseen], labels[unseen], file)
 
 
 if __name__ == "__main__":

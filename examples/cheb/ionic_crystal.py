@@ -86,9 +86,9 @@ def main() -> None:
     begin = time.perf_counter()
     V, values = potential(X, q)
     seconds = time.perf_counter() - begin
-    found = -values[len(X) // 2]
+    madelung = -values[len(X) // 2]
     print(f"{len(X)} ions: the potential at all of them in {seconds:.2f} s, {V}")
-    print(f"Madelung's constant {found:.12f}, {abs(found - MADELUNG):.1e} from {MADELUNG}")
+    print(f"Madelung's constant {madelung:.12f}, {abs(madelung - MADELUNG):.1e} from {MADELUNG}")
     if len(sys.argv) > 2:
         draw(half, sides, sys.argv[2])
 

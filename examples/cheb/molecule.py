@@ -106,8 +106,8 @@ def draw(X: np.ndarray, values: np.ndarray, extent: tuple[float, ...], file: str
 
 
 def main() -> None:
-    given = sys.argv[1] if len(sys.argv) > 1 else "60"
-    X, q = helix(int(given)) if given.isdigit() else read_pqr(given)
+    source = sys.argv[1] if len(sys.argv) > 1 else "60"
+    X, q = helix(int(source)) if source.isdigit() else read_pqr(source)
     box = np.stack([X.min(axis=0) - MARGIN, X.max(axis=0) + MARGIN], axis=1)
     x, y = np.linspace(*box[0], 400), np.linspace(*box[1], 100)
     middle = box[2].mean()

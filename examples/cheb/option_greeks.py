@@ -115,20 +115,20 @@ def main(points: int = 1_000_000, path: str | None = None) -> dict[str, tuple[fl
     one = min(seconds(lambda: ct.value_and_grad(X[0]))[0] for _ in range(20))
     many, (value, slopes) = seconds(lambda: ct.value_and_grad(X))
     few = X[:SLOW]
-    found = {"tensor": (ct.n_evaluations, np.concatenate([value[:, None], slopes], axis=1), many / points)}
-    found["PyChebyshev"] = by_pychebyshev(ct.n, few)
-    found["RegularGridInterpolator"] = by_interpolation(ct.n, few)
+    results = {"tensor": (ct.n_evaluations, np.concatenate([value[:, None], slopes], axis=1), many / points)}
+    results["PyChebyshev"] = by_pychebyshev(ct.n, few)
+    results["RegularGridInterpolator"] = by_interpolation(ct.n, few)
     print(f"{ct!r}: one point {one * 1e6:.0f} us, {points} points {many:.2f} s")
-    made = {}
-    for name, (calls, rows, each) in found.items():
+    errors = {}
+    for name, (calls, rows, each) in results.items():
         off = np.abs(rows - exact[: len(rows)]).max(axis=0) / sizes
-        made[name] = (float(calls or 0), float(off[0]), float(off[1:].max()), each)
+        errors[name] = (float(calls or 0), float(off[0]), float(off[1:].max()), each)
         print(
             f"{name:24} {calls:8} calls, error of the price {off[0]:.1e}, of the Greeks {off[1:].max():.1e}, {each * 1e6:8.2f} us a point"
         )
     if path is not None:
         draw(ct, path)
-    return made
+    return errors
 
 
 if __name__ == "__main__":

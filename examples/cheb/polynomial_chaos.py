@@ -51,11 +51,11 @@ def network(X: np.ndarray) -> torch.nn.Module:
 def fit(X: np.ndarray, y: np.ndarray, seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
     model = network(X)
-    given, wanted = torch.from_numpy(X), torch.from_numpy(y)[:, None]
+    inputs, targets = torch.from_numpy(X), torch.from_numpy(y)[:, None]
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY)
     for _ in range(STEPS):
         optimizer.zero_grad()
-        ((model(given) - wanted) ** 2).mean().backward()
+        ((model(inputs) - targets) ** 2).mean().backward()
         optimizer.step()
     return model
 
@@ -73,10 +73,10 @@ def unseen(seeds: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     X, y = table()
     ours, ridge = np.empty_like(y), np.empty_like(y)
-    for seen, held in KFold(5, shuffle=True, random_state=0).split(X):
-        ours[held] = predict([fit(X[seen], y[seen], seed) for seed in range(seeds)], X[held])
+    for seen, test in KFold(5, shuffle=True, random_state=0).split(X):
+        ours[test] = predict([fit(X[seen], y[seen], seed) for seed in range(seeds)], X[test])
         scaler = StandardScaler().fit(X[seen])
-        ridge[held] = RidgeCV(np.logspace(-2, 3, 20)).fit(scaler.transform(X[seen]), y[seen]).predict(scaler.transform(X[held]))
+        ridge[test] = RidgeCV(np.logspace(-2, 3, 20)).fit(scaler.transform(X[seen]), y[seen]).predict(scaler.transform(X[test]))
     return y, ours, ridge
 
 

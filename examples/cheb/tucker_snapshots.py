@@ -65,16 +65,16 @@ def flow(T: np.ndarray) -> sparse.csc_matrix:
 def drawdown(T: np.ndarray, wells: int) -> np.ndarray:
     """(wells, SNAPSHOTS, rows, columns) in metres, after each step; the wells are on a line across the map."""
     n, m = T.shape
-    held = STORAGE * CELL**2 / (DAYS * 86400.0)
-    step = splu(sparse.diags(np.full(n * m, held)).tocsc() + flow(T), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+    storage = STORAGE * CELL**2 / (DAYS * 86400.0)
+    step = splu(sparse.diags(np.full(n * m, storage)).tocsc() + flow(T), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
     rows, columns = (np.linspace(0.2, 0.8, wells) * (size - 1) for size in T.shape)
     pumped = np.zeros((n * m, wells))
     pumped[rows.astype(int) * m + columns.astype(int), np.arange(wells)] = PUMPED
-    h, kept = np.zeros_like(pumped), []
+    h, steps = np.zeros_like(pumped), []
     for _ in range(SNAPSHOTS):
-        h = step.solve(held * h + pumped)
-        kept.append(h)
-    return np.ascontiguousarray(np.stack(kept).transpose(2, 0, 1)).reshape(wells, SNAPSHOTS, n, m)
+        h = step.solve(storage * h + pumped)
+        steps.append(h)
+    return np.ascontiguousarray(np.stack(steps).transpose(2, 0, 1)).reshape(wells, SNAPSHOTS, n, m)
 
 
 def kept(values: np.ndarray, allowed: float) -> int:

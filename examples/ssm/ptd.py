@@ -26,14 +26,14 @@ from scipy.linalg import expm
 import quatrefoil as qf
 
 
-def differences(N: int, w: np.ndarray, found: qf.ssm.PTD) -> tuple[np.ndarray, np.ndarray]:
+def differences(N: int, w: np.ndarray, result: qf.ssm.PTD) -> tuple[np.ndarray, np.ndarray]:
     """||G - G_LegS|| along the imaginary axis, all states as outputs, inputs scaled to ||B|| = 1: plain diagonal, PTD."""
     A, B = qf.ssm.hippo_legs(N)
     Lambda, _, B_diagonal, V = qf.ssm.dplr_legs(N)
     s = 1j * w
     legs = qf.ssm.transfer_function(s, A, B, np.eye(N))
     plain = qf.ssm.transfer_function(s, Lambda, B_diagonal / 2, V)
-    ptd = qf.ssm.transfer_function(s, found.Lambda, found.Vinv @ B, found.V)
+    ptd = qf.ssm.transfer_function(s, result.Lambda, result.Vinv @ B, result.V)
     return np.linalg.norm(plain - legs, axis=1) / N, np.linalg.norm(ptd - legs, axis=1) / N  # ||B|| = N
 
 
@@ -64,19 +64,19 @@ def memories(N: int, u: np.ndarray, dt: float, eps: float) -> dict[str, np.ndarr
     half, dts = N // 2, np.array([dt])
     Lambda, _, B_diagonal, V = qf.ssm.dplr_legs(N)
     A_ptd, B_ptd = qf.ssm.s4d_init("ptd", half, eps=eps)
-    found = qf.ssm.ptd_init(N, eps=eps)
+    result = qf.ssm.ptd_init(N, eps=eps)
     size = N - int((A_ptd.imag == 0).sum())  # with a real mode, only the first N - 1 states of LegS, which do not depend on the last
     V_ptd = qf.ssm.ptd_init(size, eps=eps).V[:, :half]
 
     def s4d(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> np.ndarray:
         return qf.ssm.s4d_conv(u[None], dts, A, C[:, None, :], B=B)[:, 0].T
 
-    poles, drives = qf.ssm.discretize(found.Lambda, np.outer(found.Vinv @ B, np.eye(N)[0]), dt)  # S5 has as many inputs as outputs
+    poles, drives = qf.ssm.discretize(result.Lambda, np.outer(result.Vinv @ B, np.eye(N)[0]), dt)  # S5 has as many inputs as outputs
     return {
         "LegS": exact,
         "plain diagonal": s4d(Lambda[:half], B_diagonal[:half] / 2, V[:, :half]),
         "S4-PTD": s4d(A_ptd, B_ptd, V_ptd),
-        "S5-PTD": qf.ssm.s5_apply(np.outer(u, np.eye(N)[0]), poles, drives, found.V, conj_sym=False),
+        "S5-PTD": qf.ssm.s5_apply(np.outer(u, np.eye(N)[0]), poles, drives, result.V, conj_sym=False),
     }
 
 
@@ -101,11 +101,11 @@ def draw(N: int, w: np.ndarray, plain: np.ndarray, ptd: np.ndarray, file: str) -
 
 def main(N: int = 32, file: str | None = None) -> None:
     start = time.perf_counter()
-    found = qf.ssm.ptd_init(N)
+    result = qf.ssm.ptd_init(N)
     seconds = time.perf_counter() - start
     w = frequencies(N)
-    plain, ptd = differences(N, w, found)
-    print(f"N = {N}: ||E|| / ||A|| = {found.eps:.4f}, cond V = {found.cond:.2f}, max Re = {found.max_real:.3f} in {seconds:.2f} s")
+    plain, ptd = differences(N, w, result)
+    print(f"N = {N}: ||E|| / ||A|| = {result.eps:.4f}, cond V = {result.cond:.2f}, max Re = {result.max_real:.3f} in {seconds:.2f} s")
     at = w[plain.argmax()]
     print(f"largest ||G - G_LegS||: plain diagonal {plain.max():.4f} at w = {at:.2f} (2/pi = {2 / np.pi:.4f}), PTD {ptd.max():.4f}")
     dt, signals = inputs(N)

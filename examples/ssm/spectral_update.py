@@ -124,7 +124,7 @@ def main(noise: float = 50.0, file: str | None = None) -> None:
     seen = rng.random(len(Y)) >= LOST
     seen[GAP] = False
     start = time.perf_counter()
-    found = assimilate(Y, seen, noise, a, q)
+    estimates = assimilate(Y, seen, noise, a, q)
     seconds = time.perf_counter() - start
     print(f"{len(Y)} lines of {a.size} heights, noise {noise:.0f} m, {(~seen).sum()} lines lost; {seconds:.3f} s")
     alone = q / (1 - a * a)
@@ -132,7 +132,7 @@ def main(noise: float = 50.0, file: str | None = None) -> None:
     last = np.maximum.accumulate(np.where(seen, np.arange(len(seen)), 0))
     lost = rms((single[last] - truth)[~seen])
     print(f"each line for itself: RMS error {rms((single - truth)[seen]):.1f} m; the one before a lost line {lost:.1f} m")
-    for name, (lines, spread) in found.items():
+    for name, (lines, spread) in estimates.items():
         off = lines - truth
         print(
             f"{name}: RMS error {rms(off[seen]):.1f} m, expected {np.sqrt(spread[seen].mean()):.1f} m; "
@@ -141,11 +141,11 @@ def main(noise: float = 50.0, file: str | None = None) -> None:
     start = time.perf_counter()
     expected = full(Y[:CHECKED], seen[:CHECKED], noise, a, q)
     seconds = time.perf_counter() - start
-    off = np.abs(found["filter"][0][:CHECKED] - expected).max() / np.abs(expected).max()
+    off = np.abs(estimates["filter"][0][:CHECKED] - expected).max() / np.abs(expected).max()
     print(f"the filter with matrices: the same within {off:.0e}, {seconds:.2f} s for {CHECKED} lines")
     if file:
-        given = np.where(seen[:, None], Y, np.nan)
-        draw({"truth": truth, "measured": given} | {name: lines for name, (lines, _) in found.items()}, file)
+        observed = np.where(seen[:, None], Y, np.nan)
+        draw({"truth": truth, "measured": observed} | {name: lines for name, (lines, _) in estimates.items()}, file)
 
 
 if __name__ == "__main__":
