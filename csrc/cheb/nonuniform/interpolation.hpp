@@ -34,8 +34,8 @@ int64_t interpolate(const Setting<T>& at, const GridShape& g, const T* values, T
   for (int64_t first = 0; first < at.P; first += kBatch) {
     const int64_t count = min(kBatch, at.P - first), bad = batch.take(first, count);
     if (bad >= 0) return bad;
-    with_vectors<T>(g.taps, [&](auto given) {
-      constexpr int vectors = decltype(given)::value;
+    with_vectors<T>(g.taps, [&](auto constant) {
+      constexpr int vectors = decltype(constant)::value;
       parallel_for(count, at.threads, point_ns<T>(g), [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
           const int64_t p = batch.order()[i];
@@ -74,8 +74,8 @@ void spread_tile(const Setting<T>& at, const GridShape& g, const Batch<T>& batch
 template <class T>
 void spread(const Setting<T>& at, const GridShape& g, const Batch<T>& batch, int64_t count, const T* q, T* values) {
   const double ns = double(count) / double(g.tile_count()) * point_ns<T>(g) + 1;
-  with_vectors<T>(g.taps, [&](auto given) {
-    constexpr int vectors = decltype(given)::value;
+  with_vectors<T>(g.taps, [&](auto constant) {
+    constexpr int vectors = decltype(constant)::value;
     static_assert(kTile + vectors * kLanes<T> <= 2 * kTile);
     for (int colour = 0; colour < 8; ++colour) {
       int64_t of[kGridAxes];

@@ -16,7 +16,7 @@ class HeadAdjoint {
            3 * s.key_size(kChunk) + s.value_size(6 * kChunk + 1) + s.value_size(s.key_columns()) + (s.p.channels ? channels : 0);
   }
   // States before each chunk, and u of all tokens; with a decay per channel also the pairs of tokens.
-  static int64_t kept_size(const Problem<T>& s, int64_t length) {
+  static int64_t buffer_size(const Problem<T>& s, int64_t length) {
     const int64_t pairs = s.p.channels ? s.chunks(length) * Chunk<T>::pairs_size(s) : 0;
     return s.value_size(max<int64_t>(s.chunks(length), 1) * s.key_columns() + s.chunks(length) * s.chunk) + pairs;
   }
@@ -39,9 +39,9 @@ class HeadAdjoint {
   }
 
   // `first`: whether this is the first of the value heads that share a query; the others add to its gradient.
-  void run(const Place& at, T* kept, bool first) {
-    states = s.values(kept, max<int64_t>(s.chunks(at.length), 1) * s.key_columns()), us = s.values(kept, s.chunks(at.length) * s.chunk);
-    pairs = kept;
+  void run(const Place& at, T* buffer, bool first) {
+    states = s.values(buffer, max<int64_t>(s.chunks(at.length), 1) * s.key_columns()), us = s.values(buffer, s.chunks(at.length) * s.chunk);
+    pairs = buffer;
     const int64_t last = s.chunks(at.length) - 1;
     load_state(s, at, s.p.initial, states);
     for (int64_t c = 0; c <= last; ++c) {
@@ -301,7 +301,7 @@ class HeadAdjoint {
     }
   }
 
-  // The adjoint of (2), x = f given with f = (given.given + eps)^-1/2: f (d - x (x.d)).
+  // The adjoint of (2), x = f v with f = (v.v + eps)^-1/2: f (d - x (x.d)).
   void store_key(bool first, T f, const T* x, T* d, T* to) const {
     using V = Lanes<T>;
     const int64_t K = s.key_columns();
@@ -344,8 +344,8 @@ void delta_rule_adjoint(const DeltaRuleAdjoint<T>& p) {
     HeadAdjoint<T> head(p, s, room);
     for (int64_t task = begin; task < end; ++task) {
       const int64_t sequence = task / f.heads, key_head = task % f.heads;
-      const Scratch<T> kept(HeadAdjoint<T>::kept_size(s, s.place(sequence, 0).length));
-      for (int64_t member = 0; member < s.group; ++member) head.run(s.place(sequence, key_head * s.group + member), kept, member == 0);
+      const Scratch<T> buffer(HeadAdjoint<T>::buffer_size(s, s.place(sequence, 0).length));
+      for (int64_t member = 0; member < s.group; ++member) head.run(s.place(sequence, key_head * s.group + member), buffer, member == 0);
     }
   });
 }

@@ -98,15 +98,15 @@ __global__ void __launch_bounds__(kThreads, 1) put_through_norms(const Call<T> s
   each_of_warp(2 * rows, [&](int64_t at) {
     const bool query = at < rows;
     const int64_t row = query ? at : at - rows;
-    const T* const given = (query ? s.p.q : s.p.k) + row * s.p.K;
+    const T* const raw = (query ? s.p.q : s.p.k) + row * s.p.K;
     T* const d = (query ? b.q.dq : b.q.dk) + row * s.p.K;
     const T f = (query ? s.of_q : s.of_k)[row];
     T along(0);
     QF_ROLLED
-    for (int64_t n = lane; n < s.p.K; n += kWarp) along = multiply_add(given[n], d[n], along);
+    for (int64_t n = lane; n < s.p.K; n += kWarp) along = multiply_add(raw[n], d[n], along);
     along = -f * f * sum_of_lanes(along);
     QF_ROLLED
-    for (int64_t n = lane; n < s.p.K; n += kWarp) d[n] = f * multiply_add(along, given[n], d[n]);
+    for (int64_t n = lane; n < s.p.K; n += kWarp) d[n] = f * multiply_add(along, raw[n], d[n]);
   });
 }
 

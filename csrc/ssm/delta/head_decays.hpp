@@ -12,14 +12,14 @@ template <int64_t N, class T>
 void head_decays(int64_t n, int64_t rows, double* of_token, T* decays, int64_t stride, T* since, T* until) {
   using D = Lanes<double>;
   constexpr int64_t W = kLanes<double>, together = kLanes<T> / W;
-  D kept[N / W] = {};
+  D products[N / W] = {};
   double from_start = 1;
   for (int64_t b = 0; b < rows / W; ++b) {
     store(of_token + b * W, elementary::exp(load<D>(of_token + b * W)));
     for (int64_t i = b * W; i < (b + 1) * W; ++i) {
-      for (int64_t c = 0; c <= b; ++c) kept[c] *= of_token[i];
-      kept[b] = keep_first(kept[b], i - b * W), kept[b][i - b * W] = 1;
-      for (int64_t c = 0; c < round_up(b + 1, together); ++c) store_as(decays + i * stride + c * W, i < n ? kept[c] : D{});
+      for (int64_t c = 0; c <= b; ++c) products[c] *= of_token[i];
+      products[b] = keep_first(products[b], i - b * W), products[b][i - b * W] = 1;
+      for (int64_t c = 0; c < round_up(b + 1, together); ++c) store_as(decays + i * stride + c * W, i < n ? products[c] : D{});
       from_start *= of_token[i];
       since[i] = i < n ? T(from_start) : T(0);
     }

@@ -63,7 +63,7 @@ struct HeadAdjoint {
   }
 
   // (11). Continues with x and w as they are stored, rounded: the sums (16) cancel only if every term uses the same values.
-  void keep_solutions(int64_t i, T* kept_w) {
+  void keep_solutions(int64_t i, T* stored_w) {
     const A alpha = s.alpha(i);
     combine(s.P, A(1), w, A(-1), readout, difference);
     if (p.dalpha) p.dalpha[i] = T(dot(s.P, difference, q));
@@ -72,7 +72,7 @@ struct HeadAdjoint {
     store_unpadded(s.D, sum, p.dq + i * s.D);
     if (s.solver == Solver::none) set_zero(w, s.P);  // x = q for any H
     store_unpadded(s.D, x, p.dv + i * s.D), load_padded(s.D, p.dv + i * s.D, x);
-    store_unpadded(s.D, w, kept_w), load_padded(s.D, kept_w, w);
+    store_unpadded(s.D, w, stored_w), load_padded(s.D, stored_w, w);
   }
 
   Trace trace(A alpha) {

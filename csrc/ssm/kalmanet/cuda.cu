@@ -95,14 +95,14 @@ struct HeadAdjoint {
   const Problem<T, A>& s;
   Solve solve;
   Square<A> U;
-  A *v, *grad, *w, *kept, *product, *values, *k_after;  // kept: x, rounded
+  A *v, *grad, *w, *stored_x, *product, *values, *k_after;  // stored_x: x, rounded
   int D;
   // (14), (16), all of the next token: sigma, <RH, e H_before>, <RU, e U_before>, decays.
   double sigma = 0, along_H = 0, along_U = 0, decay_H = 1, decay_U = 1;
 
   __device__ HeadAdjoint(const GkaAdjoint<T>& p, const Problem<T, A>& s, A* shared, A* workspace)
       : p(p), s(s), solve(s, shared, workspace), U{s.room.piece(3, shared, workspace), int(s.room.pitch)}, D(solve.D) {
-    v = solve.after(), grad = v + D, w = grad + D, kept = w + D, product = kept + D, values = product + D, k_after = values + D;
+    v = solve.after(), grad = v + D, w = grad + D, stored_x = w + D, product = stored_x + D, values = product + D, k_after = values + D;
   }
   __device__ A* q() const { return solve.right; }
   __device__ A* readout() const { return solve.right + D; }
@@ -123,7 +123,7 @@ struct HeadAdjoint {
   }
 
   // Solves for x and w. Until the backward pass replaces them, dv stores x and dk stores H k.
-  __device__ void forward(int64_t i, T* kept_w, Trace* trace) {
+  __device__ void forward(int64_t i, T* stored_w, Trace* trace) {
     const A e = s.decay_U(i), e_H = s.decay_H(i);
     const auto read_out = [&] {  // (11)
       for_columns<1, A>(
@@ -144,19 +144,19 @@ struct HeadAdjoint {
       const A whole = alpha * x()[D + n];
       const T rounded_w = s.solver == Solver::none ? T(0) : T(whole), rounded_x = T(x()[n]);  // without a solver, x = q for any H
       p.dq[i * D + n] = T(multiply_add(A(1 - alpha), readout()[n], whole));
-      kept_w[n] = rounded_w, p.dv[i * D + n] = rounded_x;
-      w[n] = A(rounded_w), kept[n] = A(rounded_x);
+      stored_w[n] = rounded_w, p.dv[i * D + n] = rounded_x;
+      w[n] = A(rounded_w), stored_x[n] = A(rounded_x);
     });
     __syncthreads();
     Trace of{0, 0, sum_over<A>(D, [&](int n, A sum) { return multiply_add(readout()[n], mixed(alpha, n), sum); })};
     const bool solved = s.solver != Solver::none && !solve.zero();
     if (solved)
       for_columns<1, A>(
-          D, [&](int j, int n, A* sum) { *sum = multiply_add(solve.H(j, n), kept[j], *sum); },
+          D, [&](int j, int n, A* sum) { *sum = multiply_add(solve.H(j, n), stored_x[j], *sum); },
           [&](int n, A* sum) { product[n] = *sum * w[n]; });
     __syncthreads();
     if (solved) {
-      const double wx = dot(D, w, kept) * s.p.ridge_strength;
+      const double wx = dot(D, w, stored_x) * s.p.ridge_strength;
       of.c = -wx / solve.norm, of.along_H = -total(product) - wx * solve.norm;
     }
     if (threadIdx.x == 0) *trace = of;
@@ -165,7 +165,7 @@ struct HeadAdjoint {
   __device__ A total(const A* terms) const {
     return sum_over<A>(D, [terms](int n, A sum) { return sum + terms[n]; });
   }
-  __device__ A mixed(A alpha, int n) const { return multiply_add(alpha, kept[n], A((1 - alpha) * q()[n])); }  // x~ (11)
+  __device__ A mixed(A alpha, int n) const { return multiply_add(alpha, stored_x[n], A((1 - alpha) * q()[n])); }  // x~ (11)
 
   // Between the passes: replaces the final states by their gradients.
   __device__ void turn(int64_t head) {
@@ -187,17 +187,17 @@ struct HeadAdjoint {
   }
 
   // H is N, U is RU. Reads and writes both once, U twice.
-  __device__ void back(int64_t i, const T* kept_w, const Trace& trace) {
+  __device__ void back(int64_t i, const T* stored_w, const Trace& trace) {
     const A alpha = s.alpha(i), e = decay_H, of_k = e * sigma;
     load_token(i);
-    for_each(D, [&](int n) { kept[n] = A(p.dv[i * D + n]), solve.h[n] = A(p.dk[i * D + n]), w[n] = A(kept_w[n]); });
+    for_each(D, [&](int n) { stored_x[n] = A(p.dv[i * D + n]), solve.h[n] = A(p.dk[i * D + n]), w[n] = A(stored_w[n]); });
     __syncthreads();
     sigma = trace.c + e * e * sigma;
     for_columns<1, A>(  // (13), (14): RH k
         s.keeps_H ? D : 0,
         [&](int j, int n, A* sum) {
           const A N = multiply_add(A(k_after[j] * k_after[n]), of_k, A(e * solve.H(j, n)));
-          *sum = multiply_add(solve.H(j, n) = multiply_add(A(-0.5), A(w[j] * kept[n] + kept[j] * w[n]), N), solve.k[j], *sum);
+          *sum = multiply_add(solve.H(j, n) = multiply_add(A(-0.5), A(w[j] * stored_x[n] + stored_x[j] * w[n]), N), solve.k[j], *sum);
         },
         [&](int n, A* sum) { product[n] = multiply_add(A(sigma), solve.h[n], *sum); });
     for_columns<1, A>(  // (15)

@@ -45,9 +45,9 @@ struct KeyUpdate {
 // k. T is the type of the arrays, A that of the states.
 template <class T, class A>
 QF_HD KeyUpdate<A> key_update(A e, double F, double kh, double kk) {
-  const double kept = e * F, after = square_root(kept * kept + 2 * double(e) * kh + kk * kk);
+  const double decayed = e * F, after = square_root(decayed * decayed + 2 * double(e) * kh + kk * kk);
   if (after < kLeastNormal<T>) return {e, 0, 0, 0, 0, after};
-  const double inverse = 1 / after, a = kept * inverse, h = 16 * e * inverse;
+  const double inverse = 1 / after, a = decayed * inverse, h = 16 * e * inverse;
   return {e, A(a * a), A(h * (a - 1)), A(h * inverse), A((8 * kk * inverse - 8) * inverse), after};
 }
 

@@ -16,7 +16,7 @@ struct AdjointMemory {
   Scratch<V> numbers;
   Scratch<S> states;
   V *delta, *slope, *u, *input, *g, *y, *along_A, *along_B;
-  S *a, *x, *A, *rate, *carry, *dA, *dB, *dC, *kept;
+  S *a, *x, *A, *rate, *carry, *dA, *dB, *dC, *tile_states;
   AdjointMemory(int64_t N, int64_t tiles) : numbers(8 * (kAdjointSteps + 1)), states(2 * kAdjointSteps + 1 + N * (6 + tiles)) {
     V* v = numbers;
     for (V** p : {&delta, &slope, &u, &input, &g, &y, &along_A, &along_B}) {
@@ -26,7 +26,7 @@ struct AdjointMemory {
     a = states;
     x = a + kAdjointSteps;  // x[0] is the state before the tile
     S* s = x + kAdjointSteps + 1;
-    for (S** p : {&A, &rate, &carry, &dA, &dB, &dC, &kept}) {
+    for (S** p : {&A, &rate, &carry, &dA, &dB, &dC, &tile_states}) {
       *p = s;
       s += N;
     }
@@ -93,9 +93,9 @@ struct ScanAdjoint {
       m.rate[n] = decay_rate(m.A[n]);
       m.carry[n] = p.grad_last ? gather<S>(p.grad_last + tile.state(n), f.states, tile.rows) : S{};
       m.dA[n] = m.dB[n] = m.dC[n] = S{};
-      m.kept[n] = tile.initial(n);
+      m.tile_states[n] = tile.initial(n);
     }
-    S* x = m.kept;
+    S* x = m.tile_states;
     for (int64_t t = 0; t + kAdjointSteps < f.length; t += kAdjointSteps, x += f.states) {
       check_interrupt(steps_ns(f, kAdjointSteps));
       prepare(tile, t, kAdjointSteps, bias, m.delta, m.u, m.input);
@@ -153,12 +153,12 @@ struct ScanAdjoint {
     for (int64_t t = (f.length - 1) / kAdjointSteps * kAdjointSteps; f.length && t >= 0; t -= kAdjointSteps) {
       check_interrupt(steps_ns(f, kAdjointSteps) * kAdjointCost);
       const int64_t steps = min<int64_t>(kAdjointSteps, f.length - t);
-      const S* kept = m.kept + t / kAdjointSteps * f.states;
+      const S* tile_states = m.tile_states + t / kAdjointSteps * f.states;
       prepare_adjoint(tile, m, t, steps, D, bias);
       for (int64_t n = 0; n < f.states; ++n) {
         const auto B = tile.coefficient(f.B, n, t), C = tile.coefficient(f.C, n, t);
         with_bools(f.B.varies, f.C.varies, [&](auto b, auto c) {
-          recompute<decltype(b)::value, decltype(c)::value>(m, m.rate[n], kept[n], B, C, steps, p.dz != nullptr);
+          recompute<decltype(b)::value, decltype(c)::value>(m, m.rate[n], tile_states[n], B, C, steps, p.dz != nullptr);
           retreat<decltype(b)::value, decltype(c)::value>(m, n, B, C, steps);
         });
         if (f.B.varies) add_channels(dB.part(task) + n * f.length + t, steps, m.a);

@@ -169,15 +169,15 @@ Grid<const T> grid(const Fit::Fitted& array, const char* axes) {
 // The item of every row of the states. Each row has at most one item.
 std::vector<std::int64_t> items_of_rows(const Arguments& call, const std::int64_t* row_of_item) {
   const auto rows = std::size_t(call["R"]);
-  std::vector<std::int64_t> found(rows, -1);
+  std::vector<std::int64_t> item_of_row(rows, -1);
   for (std::int64_t b = 0; b < call["B"]; ++b) {
     if (row_of_item[b] < 0) continue;
     call.require(row_of_item[b] < call["R"], "state_batch_indices beyond the rows of state");
-    std::int64_t& item = found[std::size_t(row_of_item[b])];
+    std::int64_t& item = item_of_row[std::size_t(row_of_item[b])];
     call.require(item < 0, "state_batch_indices names a row twice");
     item = b;
   }
-  return found;
+  return item_of_row;
 }
 #endif
 

@@ -79,9 +79,9 @@ __device__ __forceinline__ void value_gradients(const CausalConvAdjoint<T>& p, c
   QF_ROLLED
   for (int64_t i = threadIdx.x; i < kTile + row.before; i += kThreads) {
     const int64_t t = first + i;
-    T given = t < f.length && !row.padding(t) ? grad[t * p.grad.time] : T(0);
-    if (f.silu && t < f.length) given *= silu_slope(row.value(t));
-    g[i] = given;
+    T dv = t < f.length && !row.padding(t) ? grad[t * p.grad.time] : T(0);
+    if (f.silu && t < f.length) dv *= silu_slope(row.value(t));
+    g[i] = dv;
   }
 }
 

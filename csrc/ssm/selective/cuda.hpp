@@ -85,8 +85,8 @@ __device__ __forceinline__ T sum_for_lane(T (&x)[kSide]) {
     const bool upper = threadIdx.x & by;
     QF_UNROLL(8)
     for (int i = 0; i < by; ++i) {
-      const T given = upper ? x[i] : x[i + by], kept = upper ? x[i + by] : x[i];
-      x[i] = kept + shuffle_xor(given, by);
+      const T sent = upper ? x[i] : x[i + by], own = upper ? x[i + by] : x[i];
+      x[i] = own + shuffle_xor(sent, by);
     }
   }
   return x[0];
@@ -158,7 +158,7 @@ void selective_scan(const SelectiveScan<T, E>& p) {
 // for every channel; and for every thread block and step the contributions of its channels to dB and dC.
 template <class T, class E>
 struct Running {
-  const E* kept;
+  const E* tile_states;
   E *carry, *dA, *dB, *dC;  // (items, channels, states); dB and dC are (blocks, states, length) if B and C vary
   T *dD, *ddelta_bias;      // (items, channels)
 };
@@ -183,7 +183,7 @@ __device__ __forceinline__ void retreat(const SelectiveScanAdjoint<T, E>& p, con
   const int64_t at = me.state(n);
   E a[kSteps<E>], x[kSteps<E> + 1];
   T numbers[kSide] = {}, others[kSide] = {};
-  x[0] = is_state ? running.kept[first / kSteps<E> * f.items * f.channels * f.states + at] : E{};
+  x[0] = is_state ? running.tile_states[first / kSteps<E> * f.items * f.channels * f.states + at] : E{};
   QF_UNROLL(16)
   for (int t = 0; t < kSteps<E>; ++t) {
     a[t] = E{}, x[t + 1] = x[t];
@@ -288,11 +288,11 @@ void selective_scan_adjoint(const SelectiveScanAdjoint<T, E>& p) {
   const int64_t rows = f.items * f.channels, states = rows * f.states, blocks = f.items * tiling.blocks();
   const int64_t more_tiles = max(f.length - 1, int64_t(0)) / kSteps<E>;
   const auto parts = [&](const Mixing<E>& m) { return m.varies ? blocks * f.states * f.length : states; };
-  const Workspace<E> kept((more_tiles + 1) * states), carry(p.dinitial ? 0 : states), dA(states), dB(parts(f.B)), dC(parts(f.C));
+  const Workspace<E> tile_states((more_tiles + 1) * states), carry(p.dinitial ? 0 : states), dA(states), dB(parts(f.B)), dC(parts(f.C));
   const Workspace<T> dD(rows), ddelta_bias(rows);
-  launch(scan_channels<T, E>, blocks, kThreads, 2 * sizeof(ScanTile<T, E>), f, tiling, false, kept, states);
+  launch(scan_channels<T, E>, blocks, kThreads, 2 * sizeof(ScanTile<T, E>), f, tiling, false, tile_states, states);
   launch(scan_channels_back<T, E>, blocks, kThreads, sizeof(AdjointTile<T, E>), p, tiling,
-         Running<T, E>{kept, p.dinitial ? p.dinitial : carry, dA, dB, dC, dD, ddelta_bias});
+         Running<T, E>{tile_states, p.dinitial ? p.dinitial : carry, dA, dB, dC, dD, ddelta_bias});
   const auto add_mixing = [&](const Mixing<E>& m, const E* from, E* to) {
     m.varies ? add_up(f.items * m.groups, tiling.blocks() / m.groups, f.states * f.length, from, to)
              : add_up(1, f.items, f.channels * f.states, from, to);

@@ -114,8 +114,8 @@ void copy_other_rows(const StateStep<T>& p, const Grid<const T>& from, T* to) {
 }
 
 template <class T>
-void state_step(const StateStep<T>& given) {
-  StateStep<T> p = given;
+void state_step(const StateStep<T>& args) {
+  StateStep<T> p = args;
   const Workspace<int64_t> item_of_row(p.chooses ? p.rows : 0);
   find_rows<T>(p, item_of_row);
   if (p.next != p.state.at) copy_other_rows(p, p.state, p.next);
@@ -223,8 +223,8 @@ __global__ void __launch_bounds__(kStepThreads, 1)
 }
 
 template <class T>
-void state_step_adjoint(const StateStepAdjoint<T>& given) {
-  StateStepAdjoint<T> q = given;
+void state_step_adjoint(const StateStepAdjoint<T>& args) {
+  StateStepAdjoint<T> q = args;
   StateStep<T>& f = q.forward;
   const Workspace<int64_t> item_of_row(f.chooses ? f.rows : 0);
   find_rows<T>(f, item_of_row);

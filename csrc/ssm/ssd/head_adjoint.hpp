@@ -87,7 +87,7 @@ class HeadAdjoint {
   };
   void take_head(int64_t head, int64_t i) {
     head_ = head + i;
-    dstate_turned_ = states_ + (2 + i * (chunks_ + 1)) * N_ * P_, kept_ = dstate_turned_ + N_ * P_;
+    dstate_turned_ = states_ + (2 + i * (chunks_ + 1)) * N_ * P_, all_states_ = dstate_turned_ + N_ * P_;
   }
   T* of_channels(const Totals<T>& totals) const { return f_.D_of_channels && totals.dD ? totals.dD.part(item_) + head_ * P_ : nullptr; }
   // One chunk of one head.
@@ -96,7 +96,7 @@ class HeadAdjoint {
     check_interrupt(double(c.steps) / double(f_.length) * head_ns(f_) * kAdjointCost);
     if (k + 1 < chunks.of(item_) && !c.followed) of_.reaches = false;
     if (p_.grad_varlen && c.sequence >= 0) take_gradient(p_.grad_varlen + (c.sequence * f_.heads + head_) * N_ * P_);
-    const T* const state = takes_state(c) ? kept_ + k * N_ * P_ : nullptr;
+    const T* const state = takes_state(c) ? all_states_ + k * N_ * P_ : nullptr;
     prepare(c, of_channels);
     triangles(c);
     if (p_.dz) gate(c, state);
@@ -115,18 +115,18 @@ class HeadAdjoint {
   }
   Matrix<T> rows(T* part, const Chunk& c) const { return in_rows(part + c.begin * stride_ + group_ * N_, c.steps, stride_); }
   Matrix<T> with_steps(T* m, const Chunk& c) const { return in_rows(m, c.steps, P_); }
-  Matrix<const T> given(const T* m, const Chunk& c) const { return in_rows(m, c.steps, P_); }
+  Matrix<const T> input_rows(const T* m, const Chunk& c) const { return in_rows(m, c.steps, P_); }
 
   void keep_states(const Chunks<T>& chunks) {
-    if (f_.initial) copy_matrix(P_, N_, in_rows(f_.initial + of_head(item_), P_, N_), in_tiles(kept_, P_));
+    if (f_.initial) copy_matrix(P_, N_, in_rows(f_.initial + of_head(item_), P_, N_), in_tiles(all_states_, P_));
     const Chunk* c = chunks.begin(item_);
     for (int64_t k = 0; k + 1 < chunks.of(item_); ++k, ++c) {
       if (!c->followed) continue;
       check_interrupt(double(c->steps * N_ * P_) * kMultiplyAddNs<T>);
-      T *const state = kept_ + k * N_ * P_, *const next = state + N_ * P_;
+      T *const state = all_states_ + k * N_ * P_, *const next = state + N_ * P_;
       steps_.prepare(f_, item_, head_, *c);
       scaled_rows(f_.x, item_, head_, *c, steps_.dt, P_, with_steps(x_, *c));
-      scale_rows(c->steps, steps_.to_end, P_, given(x_, *c), with_steps(x_to_end_, *c));
+      scale_rows(c->steps, steps_.to_end, P_, input_rows(x_, *c), with_steps(x_to_end_, *c));
       fetch_rows(f_.x, item_, head_, c[1], P_);
       const bool has_state = takes_state(*c);
       const T* const B = rows(f_.B, *c).at;
@@ -210,11 +210,11 @@ class HeadAdjoint {
     if (state) {
       transpose_into(P_, N_, in_tiles(state, P_), in_tiles(state_, N_));
       multiply<Left::rows>(c.steps, rows(f_.C, c).at, stride_, in_tiles(state_, N_), P_, with_steps(y_, c), false);
-      scale_rows(c.steps, steps_.from_start, P_, given(y_, c), with_steps(y_, c));
+      scale_rows(c.steps, steps_.from_start, P_, input_rows(y_, c), with_steps(y_, c));
     } else {
       set_zero(y_, c.steps * P_);
     }
-    add_lower<Left::rows>(c.steps, triangle_, room_, given(x_, c), P_, with_steps(y_, c));
+    add_lower<Left::rows>(c.steps, triangle_, room_, input_rows(x_, c), P_, with_steps(y_, c));
     for (int64_t i = 0; i < c.steps; ++i) {
       const int64_t t = c.begin + i;
       const T *x = row_of(f_.x, item_, t, head_), *z = row_of(f_.z, item_, t, head_), *g = row_of(p_.grad, item_, t, head_);
@@ -339,8 +339,8 @@ class HeadAdjoint {
   Scratch<T> numbers_, states_;
   Steps<T> steps_;
   T *across_, *in_, *out_, *along_, *in_lanes_, *out_lanes_, *along_lanes_, *triangle_, *gradient_, *own_, *turned_, *skip_;
-  T *x_, *x_to_end_, *x_turned_, *g_, *g_from_start_, *y_;           // (steps, channels) but for x_turned_, its transpose
-  T *dstate_turned_ = nullptr, *dstate_, *state_, *kept_ = nullptr;  // turned, and kept, of the head: (channels, states)
+  T *x_, *x_to_end_, *x_turned_, *g_, *g_from_start_, *y_;                 // (steps, channels); x_turned_ is the transpose of x_
+  T *dstate_turned_ = nullptr, *dstate_, *state_, *all_states_ = nullptr;  // transposed; all_states_: before every chunk
   int64_t item_ = 0, group_ = 0, head_ = 0, next_head_ = 0;
   const Chunk* next_ = nullptr;  // of next_head_: what comes after this one
   T *dB_ = nullptr, *dC_ = nullptr, *inner_gradient_ = nullptr;

@@ -131,8 +131,8 @@ double head_ns(const ChunkScan<T>& p) {
 }
 
 template <class T>
-void chunk_scan(const ChunkScan<T>& given) {
-  ChunkScan<T> p = given;
+void chunk_scan(const ChunkScan<T>& args) {
+  ChunkScan<T> p = args;
   p.steps = min(chunk_steps(p), kMostStepsForward);
   if (p.varlen) set_zero(p.varlen, p.sequences * p.heads * p.channels * p.states);  // that of a sequence of no steps
   if (p.items * p.heads == 0) return;
