@@ -65,7 +65,7 @@ def _trigonometric(xp: Any, X: Any, K: int, slopes: bool = False) -> Iterator[An
 
 def _slots(degrees: Sequence[int], M: int, I: int, K: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The functions of degree above 0 of every product: their columns (S, M) in a table (I K + 1) whose last column is 1, and their inputs
-    (S, M), I for an empty slot. Also where (M, I) degrees are 0."""
+    (S, M), I for an empty slot. Return also a mask (M, I) of the degrees that are 0."""
     table = np.asarray(degrees, np.int64).reshape(M, I)
     which, inputs = np.nonzero(table)
     place = np.arange(which.size) - np.searchsorted(which, which)

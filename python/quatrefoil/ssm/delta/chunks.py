@@ -109,7 +109,7 @@ class Chunks:
         return Gradients(of_reads[0], erase, of_keys[0], z, beta, known_key, known_values, logs, initial)
 
     def _back(self, grad: Any, last: Any) -> tuple[Any, Any, Any]:
-        """(12)-(14), (18): gradients of the states after every chunk, y of all, and the gradient of the initial states."""
+        """(12)-(14), (18): gradients of the states after every chunk, y of all tokens, and the gradient of the initial states."""
         xp, decays, (query, *erase) = self.xp, self.decays, self.reads
         keys, taken = decays.until * self.keys[0], None
         of_reads = xp.matmul(xp.matrix_transpose(decays.reaching(query) * query.rows), grad)

@@ -67,7 +67,7 @@ class HeadDecays:
         return of_reads, of_keys, sums_across(xp, terms)
 
     def of_logs(self, read: Sequence[tuple[Read, Any]], written: Sequence[tuple[Any, Any]], S: Any, R: Any) -> Any:
-        """(17): from what is read from the state before the chunk, what is written to the state after it, and what passes through."""
+        """(17): terms of reads of the state before the chunk, of writes to the state after it, and of the part that passes through."""
         xp = self.xp
         from_start = sum(_dots(xp, by.rows, x) for by, x in read)
         to_end = sum(_dots(xp, k, x) for k, x in written)
