@@ -70,7 +70,7 @@ class Network:
         for i, (n, m) in enumerate(itertools.pairwise(sizes)):
             a, b = recurrences(Z, own)
             if i == 0 and not products:
-                b[:, 0] = 1 / X.var(axis=0)  # polynomials as large as their input, so that DECAY holds back those that vary little
+                b[:, 0] = 1 / X.var(axis=0)  # polynomials as large as their input, so that DECAY damps those that vary little
             rows = (n, DEGREE + 1) if self.degrees is None else (len(self.degrees),)
             W = rng.standard_normal((*rows, m)) / np.sqrt(np.prod(rows))
             self.layers.append((a, b, W))
