@@ -43,6 +43,7 @@ ELSEWHERE = {
         "wos.Problem", "wos.solve", "wos.solve_vjp", "wos.Result", "wos.State", "wos.NeuralOperatorLabels", "wos.Fourier", "wos.Gaussians",
         "wos.GridField", "wos.PerVertex", "wos.Polynomial", "wos.Polygon", "wos.TriangleMesh", "wos.SDF", "wos.Star",
     ],
+    "tests/wos/walk/test_walk_operator.py": ["wos.Operator", "wos.OperatorValues"],
     "tests/test_array.py": [
         "wos.contains", "wos.signed_distance", "wos.closest_point", "wos.ClosestPoint", "ssm.mamba_split_conv1d_scan_combined_vjp",
     ],
@@ -51,7 +52,7 @@ ELSEWHERE = {
 WITHOUT_ARRAYS = {
     "ssm.PTD", "ssm.dplr_legs", "ssm.hippo_legs", "ssm.init", "ssm.ptd_init", "ssm.s4d_init", "ssm.install", "ssm.uninstall",
     "ssm.Installation", "ssm.fla", "ssm.mamba", "cheb.chebpts", "cheb.coulomb_sog", "cheb.optimal_samples", "cheb.Extremum",
-    "cheb.PiecewiseTucker", "wos.Walks",
+    "cheb.PiecewiseTucker", "wos.Walks", "wos.Regions",
 }  # fmt: skip
 
 

@@ -213,7 +213,7 @@ def sylvester_solve(
 def sylvester_solve_vjp(
     A: Array[T], B: Array[T], C: Array[T], grad: Array[T], *, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``sylvester_solve``: grad (..., M, N), the gradient of X -> those of A, B, C (8). Two solves.
+    """Gradients of ``sylvester_solve``: grad (..., M, N) of X -> those of A, B, C (8), by two solves.
 
     Examples
     --------

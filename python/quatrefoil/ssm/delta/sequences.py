@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from ..._arguments import keywords, number
 from ..._call import call, call_vjp, is_compiling, may_look
 from ..._dims import Shape, Sizes
+from ..._public import readable
 from ..._spec import Arg, Op, Option, Policy, Rule
 from ..selective.places import ends_check, ends_of
 
@@ -111,7 +112,7 @@ def drop_in(op: Op) -> Callable[[Callable[Concatenate[Op, P], R]], Callable[P, R
     accepted, what is not supported is an error unless it is None or False."""
 
     def decorate(function: Callable[Concatenate[Op, P], R]) -> Callable[P, R]:
-        bound: Any = functools.partial(function, op)
+        bound: Any = functools.partial(readable(function), op)
         checked = keywords(op.label, **HINTS)(bound)
 
         @functools.wraps(function)
