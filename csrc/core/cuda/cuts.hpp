@@ -1,4 +1,4 @@
-// Sequences packed one after another, as the entries of cu_seqlens cut them.
+// Packed sequences, with boundaries given by cu_seqlens.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
@@ -8,7 +8,7 @@ inline namespace QF_ISA {
 
 constexpr int kCutThreads = 256;
 
-// One block: how many entries are wrong. They must ascend from 0 to `length`.
+// Counts the invalid entries of cu_seqlens, which must ascend from 0 to `length`. Runs in one block.
 static __global__ void __launch_bounds__(kCutThreads, 1)
     count_wrong(const int64_t* cuts, const int64_t sequences, const int64_t length, int* wrong) {
   QF_SHARED(int, of_warps);
@@ -28,7 +28,7 @@ inline void check_cuts(const int64_t* cuts, int64_t sequences, int64_t length, i
   launch(count_wrong, 1, kCutThreads, kCutThreads / kWarp * sizeof(int), cuts, sequences, length, wrong);
 }
 
-// The last of n sequences whose first place is at most `place`, or 0; first(i) does not decrease.
+// The last of n sequences that begins at or before `place`, or 0; first(i) does not decrease.
 template <class F>
 __device__ __forceinline__ int64_t sequence_at(int64_t place, int64_t n, F first) {
   int64_t low = 0;

@@ -15,8 +15,8 @@ namespace {
 thread_local const std::string* call_function = nullptr;
 
 constexpr std::size_t kAlignment = 256;
-constexpr std::size_t kGap = kEmulated ? kAlignment : 0;  // between workspaces, so that a sanitizer notices accesses beyond one
-constexpr unsigned long long kKeptBytes = 512ull << 20;   // of the pool, which without a threshold returns all at every synchronisation
+constexpr std::size_t kGap = kEmulated ? kAlignment : 0;  // between workspaces, so that a sanitizer detects accesses past the end
+constexpr unsigned long long kKeptBytes = 512ull << 20;   // that the pool retains; otherwise it frees all memory at each synchronisation
 
 std::size_t room(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment + kGap; }
 
@@ -43,7 +43,7 @@ bool has_context(int device) {
   static const GetState get_state = [] {
     void* found = nullptr;
     cudaDriverEntryPointQueryResult result;
-    constexpr unsigned since = 7000;  // the version of CUDA that has this function
+    constexpr unsigned since = 7000;  // the first version of CUDA with this function
     if (cudaGetDriverEntryPointByVersion("cuDevicePrimaryCtxGetState", &found, since, cudaEnableDefault, &result) != cudaSuccess)
       found = nullptr;
     return reinterpret_cast<GetState>(found);
@@ -57,7 +57,7 @@ bool has_context(int device) {
 
 void check(cudaError_t error) {
   if (error == cudaSuccess) return;
-  static_cast<void>(cudaGetLastError());  // clears it
+  static_cast<void>(cudaGetLastError());  // clears the error
   const std::string what = (call_function ? *call_function + ": " : "") + text_of(error);
   if (error == cudaErrorMemoryAllocation) throw DeviceMemoryError(what);
   throw DeviceError(
@@ -82,7 +82,7 @@ std::string device_name(int at) {
   return properties.name;
 }
 
-int capability(int at) {  // attributes need no context
+int capability(int at) {  // reading attributes needs no context
   int major = 0, minor = 0;
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, at));
   check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, at));
@@ -109,7 +109,7 @@ void CallMemory::measure(bool on) {
 }
 
 void CallMemory::use(void* block) {
-  if (block_ && !block) open(block_, most_);  // its owner may use all of it
+  if (block_ && !block) open(block_, most_);  // because the allocator that owns the block may reuse it
   block_ = static_cast<unsigned char*>(block);
   if (block_) close(block_, most_);
 }
@@ -119,7 +119,7 @@ void* CallMemory::push(std::size_t bytes) {
   used_ += room(bytes);
   if (is_measuring_) {
     if (used_ > most_) most_ = used_;
-    return reinterpret_cast<void*>(kAlignment + at);  // not null, never read
+    return reinterpret_cast<void*>(kAlignment + at);  // not null, never dereferenced
   }
   if (used_ > most_) throw DeviceError("a call takes more temporary memory than it did when it was measured");
   open(block_ + at, bytes);
@@ -148,7 +148,7 @@ void* allocate_in_stream(std::size_t bytes) {
 }
 
 void free_in_stream(void* data) {
-  if (cudaFreeAsync(data, call_stream) != cudaSuccess) static_cast<void>(cudaGetLastError());  // the next launch would report it as its own
+  if (cudaFreeAsync(data, call_stream) != cudaSuccess) static_cast<void>(cudaGetLastError());  // or the next launch would report it
 }
 
 }  // namespace quatrefoil

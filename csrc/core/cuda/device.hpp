@@ -1,4 +1,4 @@
-// The GPUs of this machine, and the call in progress: its device and its temporary memory. Plain C++: the bindings see no CUDA.
+// The GPUs of this machine, and the device and temporary memory of the call in progress. Plain C++: the bindings include no CUDA headers.
 #pragma once
 #include <cstddef>
 #include <stdexcept>
@@ -6,19 +6,19 @@
 
 namespace quatrefoil {
 
-struct DeviceError : std::runtime_error {  // RuntimeError in Python
+struct DeviceError : std::runtime_error {  // a RuntimeError in Python
   using std::runtime_error::runtime_error;
 };
-struct DeviceMemoryError : DeviceError {  // MemoryError
+struct DeviceMemoryError : DeviceError {  // a MemoryError in Python
   using DeviceError::DeviceError;
 };
 
 int device_count();               // 0 without a device or driver
-std::string why_no_device();      // "" if there is one
+std::string why_no_device();      // "" if there is a device
 std::string device_name(int at);  // "NVIDIA H100"
 int capability(int at);           // 90 for compute capability 9.0
 
-// During its lifetime kernels of this thread run on that device, in that stream (of type cudaStream_t). Errors name the function.
+// During the lifetime of this object, kernels of this thread run on `device`, in `stream` (a cudaStream_t). Errors name `function`.
 class OnDevice {
  public:
   OnDevice(int device, void* stream, const std::string& function);
@@ -32,8 +32,8 @@ class OnDevice {
   const std::string* function_before_;
 };
 
-// The temporary memory of a call: one block, in which workspaces follow one another as on a stack. The host's part of a call runs twice.
-// The first time it launches nothing and measures the block.
+// The temporary memory of a call: one block, used as a stack of workspaces. The host code of a call runs twice. The first run launches
+// nothing and measures the size of the block.
 class CallMemory {
  public:
   void* push(std::size_t bytes);
@@ -51,7 +51,7 @@ class CallMemory {
 };
 extern thread_local CallMemory call_memory;
 
-// Memory in the order of the call's stream, for arrays whose library has no allocator.
+// Stream-ordered allocation, for arrays whose library has no allocator.
 void* allocate_in_stream(std::size_t bytes);
 void free_in_stream(void* data);
 

@@ -1,5 +1,5 @@
-// Kernel launches in the stream of the call in progress. They return at once; the call's framework reuses the memory of arrays in the order
-// of the stream.
+// Kernel launches in the stream of the call in progress. They return at once; the call's framework reuses the memory of arrays in
+// stream order.
 #pragma once
 #include "core/cuda/device.hpp"
 #include "core/cuda/simt.hpp"
@@ -13,18 +13,18 @@ void check(cudaError_t);  // throws DeviceError
 
 inline namespace QF_ISA {
 
-// The emulator has small limits, so that tests exceed them.
+// The emulator uses small limits, so that tests exceed them.
 #if defined(QF_EMULATOR)
 constexpr bool kEmulated = true;
 #else
 constexpr bool kEmulated = false;
 #endif
-// Blocks of a grid, along x alone; kernels stride over the rest.
+// The maximum number of blocks of a grid, along x only; kernels loop over the rest with a grid stride.
 constexpr int64_t kMostBlocks = kEmulated ? 3 : 0x7fffffff;
 constexpr int64_t kBusyBlocks = 4 * 132;          // for an H100: estimated; a constant, so that bits do not depend on the card
-constexpr int64_t kTooMany = int64_t(1) << 31;    // an upper limit of blocks
-constexpr std::size_t kDefaultShared = 48 << 10;  // bytes of shared memory that a kernel gets without an attribute
-constexpr std::size_t kMostShared = 99 << 10;     // that every GPU has: 8.6, 8.9 and 12.0 have no more
+constexpr int64_t kTooMany = int64_t(1) << 31;    // launches must have fewer blocks
+constexpr std::size_t kDefaultShared = 48 << 10;  // bytes of shared memory that a kernel may use without setting an attribute
+constexpr std::size_t kMostShared = 99 << 10;     // bytes per block that every supported GPU has; 8.6, 8.9 and 12.0 have no more
 
 // kernel<<<blocks, threads>>>(arguments...), with `shared` bytes of shared memory; no launch for 0 blocks, or while a call is measured.
 template <class... P, class... A>
@@ -41,18 +41,18 @@ void launch(void (*kernel)(P...), int64_t blocks, int threads, std::size_t share
 #if defined(QF_EMULATOR)
   emulator::launch(grid, dim3(unsigned(threads)), shared, [&] { kernel(arguments...); });
 #else
-  // clang-format off: it takes <<< apart
+  // clang-format off: it would split <<<
   kernel<<<grid, dim3(unsigned(threads)), shared, call_stream>>>(arguments...);
   // clang-format on
 #endif
   check(cudaGetLastError());
 }
 
-// a / b and a % b of numbers below 2^32, such as numbers of blocks: a division of 64 bits takes 1 KB of code, the first one 2 KB.
+// a / b and a % b for values below 2^32, such as numbers of blocks: a 64-bit division takes 1 KB of code, the first one 2 KB.
 __device__ __forceinline__ int64_t quotient(int64_t a, int64_t b) { return std::uint32_t(a) / std::uint32_t(b); }
 __device__ __forceinline__ int64_t remainder(int64_t a, int64_t b) { return std::uint32_t(a) % std::uint32_t(b); }
 
-// Fills n numbers with that byte; `to` may be null.
+// Sets every byte of n elements to `byte`; `to` may be null.
 template <class T>
 void set_bytes(T* to, int64_t n, int byte) {
   if (to && n > 0 && !call_memory.is_measuring()) check(cudaMemsetAsync(to, byte, std::size_t(n) * sizeof(T), call_stream));

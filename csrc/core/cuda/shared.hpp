@@ -3,7 +3,7 @@
 #include "core/cuda/simt.hpp"
 #include "core/lanes/hd.hpp"
 
-// QF_SHARED(T, name): the shared memory of this block, of the launch's size, as an array of T.
+// QF_SHARED(T, name): the shared memory of this block, as an array of T. The launch determines its size.
 #if defined(QF_EMULATOR)
 #define QF_SHARED(T, name) T* const name = static_cast<T*>(quatrefoil::emulator::shared_memory())
 #else
@@ -18,7 +18,7 @@ inline namespace QF_ISA {
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-// Replaces each 32-bit word of a value by f(word).
+// Replaces each 32-bit word of a value with f(word).
 template <class T, class F>
 __device__ __forceinline__ T by_words(T value, F f) {
   constexpr int n = sizeof(T) / 4;
@@ -30,23 +30,23 @@ __device__ __forceinline__ T by_words(T value, F f) {
   return value;
 }
 
-// The value of that lane, counted modulo the warp. All lanes of the warp call it.
+// The value of lane `lane` modulo the warp size. All lanes of the warp must call it.
 template <class T>
 __device__ __forceinline__ T shuffle_from(T value, int lane) {
   return by_words(value, [lane](unsigned word) { return __shfl_sync(kAllLanes, word, lane); });
 }
-// The value of the lane `by` before this one, or its own in the first lanes. All lanes of the warp call it.
+// The value of the lane `by` lanes before this one, or its own value in the first lanes. All lanes of the warp must call it.
 template <class T>
 __device__ __forceinline__ T shuffle_up(T value, int by) {
   return by_words(value, [by](unsigned word) { return __shfl_up_sync(kAllLanes, word, by); });
 }
-// The value of the lane whose number differs in the bits of `mask`.
+// The value of the lane whose index differs from this lane's in the bits of `mask`.
 template <class T>
 __device__ __forceinline__ T shuffle_xor(T value, int mask) {
   return by_words(value, [mask](unsigned word) { return __shfl_xor_sync(kAllLanes, word, mask); });
 }
 
-// The sum over groups of `lanes` neighbouring lanes, in every lane and in a fixed order.
+// The sum over a group of `lanes` neighbouring lanes, in a fixed order. Every lane gets the result.
 template <int lanes = kWarp, class T>
 __device__ __forceinline__ T sum_of_lanes(T x) {
   QF_UNROLL(5)
@@ -54,7 +54,7 @@ __device__ __forceinline__ T sum_of_lanes(T x) {
   return x;
 }
 
-// Four numbers that are read together.
+// Four elements that are loaded together.
 template <class T>
 struct alignas(16) Quad {
   T x[4];

@@ -1,4 +1,4 @@
-// CUDA's declarations: the toolkit's, or those of the emulator in tests/emu, which runs the same kernels on the host.
+// CUDA declarations, from the toolkit or from the emulator in tests/emu, which runs the same kernels on the host.
 #pragma once
 #if defined(QF_EMULATOR)
 #include "emulator.hpp"

@@ -1,4 +1,4 @@
-// Sums of parts that blocks have computed, in order and in double precision: the same bits in every run.
+// Sums of the partial results of blocks, in a fixed order and in double precision, so that every run gives the same bits.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/lanes/cplx.hpp"
@@ -22,7 +22,7 @@ __device__ __forceinline__ void put_narrow(cplx<double> x, cplx<T>& to) {
 
 constexpr int kSumThreads = 256;
 
-// One thread per number of `to` (outer, inner): the sum over `parts` (outer, count, inner) in order.
+// Sums `parts` (outer, count, inner) over the middle axis, in order, into `to` (outer, inner). One thread per element of `to`.
 template <class E>
 __global__ void __launch_bounds__(kSumThreads, 1)
     add_all_parts(const int64_t outer, const int64_t count, const int64_t inner, const E* parts, E* to) {

@@ -1,4 +1,4 @@
-// Matrix products with one tile of the result per block, of factors computed as they are loaded; and operations of a block on a tile.
+// Matrix products with one tile of the result per block, whose factors are computed when they are loaded; and block operations on a tile.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
@@ -8,17 +8,17 @@ namespace quatrefoil {
 inline namespace QF_ISA {
 
 constexpr int kTileThreads = 256;
-constexpr int kSide = 64;  // rows of a tile, and the most columns; kPatch x kPatch numbers per thread, or fewer columns
+constexpr int kSide = 64;  // rows of a tile, and its maximum number of columns; kPatch x kPatch elements per thread, or fewer columns
 constexpr int kPatch = 4;
-constexpr int kRows = kSide / kPatch;  // the distance of rows of a patch, and of columns
-constexpr int kDepth = 16;             // of a tile's factors in shared memory
-constexpr int kPitch = kSide + 1;      // puts rows of a transposed factor into different banks
+constexpr int kRows = kSide / kPatch;  // distance between rows of a patch, and between its columns
+constexpr int kDepth = 16;             // terms of the sum for which shared memory holds factors
+constexpr int kPitch = kSide + 1;      // puts the rows of a transposed factor into different banks
 
 QF_HD constexpr int64_t tiles_of(int64_t numbers, int64_t side = kSide) { return (numbers + side - 1) / side; }
 constexpr int64_t tile_blocks(int64_t threads) { return (threads + kTileThreads - 1) / kTileThreads; }
 constexpr int64_t warp_blocks(int64_t warps) { return tile_blocks(warps * kWarp); }
 
-// One thread per number: NaN if the call has something `wrong` that the host would refuse.
+// One thread per element: writes NaN if *wrong is not 0, that is, if an argument has a value that the host would reject.
 template <class T>
 __global__ void __launch_bounds__(kTileThreads, 1) put_nan(const int* wrong, T* to, const int64_t n) {
   if (*wrong == 0) return;
@@ -27,13 +27,13 @@ __global__ void __launch_bounds__(kTileThreads, 1) put_nan(const int* wrong, T* 
     to[i] = T(__builtin_nan(""));
 }
 
-// The shared memory of a block.
+// The shared memory of a block: slices of both factors, and a tile.
 template <class T>
 struct Tile {
   T a[kDepth][kPitch], b[kDepth][kPitch], tile[kSide][kPitch];
 };
 
-// f(place) for each nonempty place of this block, out of `count` places such as the chunks of all heads.
+// Calls f(place) for each nonempty work item of this block, out of `count` items such as the chunks of all heads.
 template <class Place, class Call, class F>
 __device__ __forceinline__ void each_place(const Call& call, int64_t count, F f) {
   for (int64_t at = blockIdx.x; at < count; at += gridDim.x) {
@@ -42,7 +42,7 @@ __device__ __forceinline__ void each_place(const Call& call, int64_t count, F f)
   }
 }
 
-// f(index) for each of this warp's indices below `count`.
+// Calls f(index) for each of this warp's indices below `count`.
 template <class F>
 __device__ __forceinline__ void each_of_warp(int64_t count, F f) {
   constexpr int warps = kTileThreads / kWarp;
@@ -50,8 +50,8 @@ __device__ __forceinline__ void each_of_warp(int64_t count, F f) {
   for (int64_t at = int64_t(blockIdx.x) * warps + threadIdx.x / kWarp; at < count; at += int64_t(gridDim.x) * warps) f(at);
 }
 
-// Up to kSide numbers of a warp: lane l has numbers l, l + 32 ... Each becomes the sum of itself and all before it, or with `back` all
-// after it. Returns the sum of all, in every lane.
+// Prefix sums of up to kSide elements of a warp: lane l holds elements l, l + 32, ... Each is replaced by its inclusive prefix sum, or with
+// `back` by its inclusive suffix sum. Returns the total, in every lane.
 constexpr int kRowParts = kSide / kWarp;
 template <bool back, class T, class Plus>
 __device__ __forceinline__ T running_sums(T (&x)[kRowParts], Plus plus) {
@@ -70,8 +70,8 @@ __device__ __forceinline__ T running_sums(T (&x)[kRowParts], Plus plus) {
   return total;
 }
 
-// total += a b of a tile: calls a(i, k) and b(k, j) for i < rows, k < depth and j < columns; `deep`: contiguous in k. They may read what
-// the block has written before.
+// total += a b for one tile. Calls a(i, k) and b(k, j) for i < rows, k < depth and j < columns; they may read memory that the block has
+// written before. deep_a and deep_b: whether a and b are contiguous in k.
 template <bool deep_a, bool deep_b, int across, class T, class A, class B>
 __device__ __forceinline__ void add_product(int rows, int depth, int columns, A a, B b, Tile<T>& shared, T (&total)[kPatch][across]) {
   constexpr int wide = across * kRows;
@@ -90,7 +90,7 @@ __device__ __forceinline__ void add_product(int rows, int depth, int columns, A 
       shared.b[l][j] = j < columns && k + l < depth ? b(k + l, j) : T(0);
     }
     __syncthreads();
-    T sum[kPatch][across] = {};  // of few terms
+    T sum[kPatch][across] = {};  // a sum of few terms, which limits its rounding error
     QF_UNROLL(4)
     for (int l = 0; l < kDepth; ++l)
       for (int i = 0; i < kPatch; ++i)
@@ -100,7 +100,7 @@ __device__ __forceinline__ void add_product(int rows, int depth, int columns, A 
   }
 }
 
-// f(row, column) for each of this thread's numbers of a tile, of all columns up to `columns`.
+// Calls f(row, column) for each of this thread's elements of a tile, in columns below `columns`.
 template <class F>
 __device__ __forceinline__ void each_own(int columns, F f) {
   QF_ROLLED
@@ -109,8 +109,8 @@ __device__ __forceinline__ void each_own(int columns, F f) {
     for (int j = threadIdx.x % kRows; j < columns; j += kRows) f(i, j);
   }
 }
-// f(row, column, number) for each of this thread's numbers, by way of shared memory, so that there is one copy of f instead of sixteen.
-// put(row, sum) gets the sum of f over the columns of the tile, in one of the row's threads.
+// Calls f(row, column, value) for each of this thread's elements, by way of shared memory: this compiles one copy of f instead of sixteen.
+// Then one thread per row calls put(row, sum) with the sum of f over the columns of the tile.
 template <int across, class T, class F, class P>
 __device__ __forceinline__ void each_row(Tile<T>& shared, const T (&total)[kPatch][across], F f, P put) {
   const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;
@@ -125,7 +125,7 @@ __device__ __forceinline__ void each_row(Tile<T>& shared, const T (&total)[kPatc
     if (tj == 0) put(i, sum);
   }
 }
-// The same without sums.
+// The same as each_row, without the sums.
 template <int across, class T, class F>
 __device__ __forceinline__ void each_number(Tile<T>& shared, const T (&total)[kPatch][across], F f) {
   const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;
@@ -133,7 +133,7 @@ __device__ __forceinline__ void each_number(Tile<T>& shared, const T (&total)[kP
     for (int j = 0; j < across; ++j) shared.tile[ti + i * kRows][tj + j * kRows] = total[i][j];
   each_own(across * kRows, [&](int i, int j) { f(i, j, shared.tile[i][j]); });
 }
-// Reads the tile back from shared memory.
+// Reads the tile back from shared memory into `total`.
 template <int across, class T>
 __device__ __forceinline__ void take_back(const Tile<T>& shared, T (&total)[kPatch][across]) {
   const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;
@@ -141,13 +141,13 @@ __device__ __forceinline__ void take_back(const Tile<T>& shared, T (&total)[kPat
     for (int j = 0; j < across; ++j) total[i][j] = shared.tile[ti + i * kRows][tj + j * kRows];
 }
 
-// Adds a part to a sum, or starts the sum with the first part.
+// Adds `part` to `sum`, or sets `sum` to the first part.
 template <class T>
 __device__ __forceinline__ void put_or_add(bool first, T part, T& sum) {
   sum = first ? part : sum + part;
 }
 
-// Number (i, j) of a tile, j < i, covers the indices after j up to i: put(t, the sum of the numbers that cover t) for t < n.
+// Element (i, j) of a tile, j < i, covers the indices j + 1 to i. Calls put(t, sum) for t < n, with the sum of the elements that cover t.
 template <class T, class P>
 __device__ __forceinline__ void sums_across(Tile<T>& shared, int n, P put) {
   const int t = threadIdx.x;

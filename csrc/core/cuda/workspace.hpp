@@ -1,4 +1,4 @@
-// Temporary device memory of a call, a part of its one block. Kernels use it in the order of the call's stream, so that nothing waits.
+// Temporary device memory of a call, a part of its one block. Kernels use it in stream order, so no synchronisation is needed.
 #pragma once
 #include "core/cuda/launch.hpp"
 
@@ -6,7 +6,7 @@ namespace quatrefoil {
 inline namespace QF_ISA {
 
 template <class T>
-class Workspace {  // n uninitialised numbers; null for none
+class Workspace {  // n uninitialised elements; null if n is 0
  public:
   explicit Workspace(int64_t n)
       : bytes_(n > 0 ? std::size_t(n) * sizeof(T) : 0), data_(bytes_ ? static_cast<T*>(call_memory.push(bytes_)) : nullptr) {}
