@@ -13,7 +13,7 @@
 
 namespace quatrefoil {
 
-// Calls kernel(args) without the GIL; on a device after it has been measured, with temporary memory.
+// Calls kernel(args) without the GIL; on a device, first measures how much temporary memory the kernel needs, and allocates it.
 template <class Kernel, class Args>
 auto released(Kernel&& kernel, const Args& args) {
 #if defined(QF_DEVICE)

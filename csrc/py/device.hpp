@@ -27,7 +27,7 @@ class CallDevice {
 // The device and the current stream of a call's first array.
 OnDevice enter_device(const std::string& function, py::handle first);
 
-// The tensor of an array whose type has an exchange table.
+// Reads an array's tensor through the exchange table of its type; false if the type has no table.
 bool has_tensor(py::handle array, dlpack::Tensor& to);
 
 // The bytes of temporary memory of kernel(args), which launches nothing here.

@@ -1,6 +1,5 @@
 // Replaces caster.cpp for arrays in GPU memory: torch tensors through DLPack's C exchange table, CuPy arrays and older torch tensors
-// through
-// __cuda_array_interface__. Neither library is imported here.
+// through __cuda_array_interface__. Neither library is imported here.
 #include <cstdlib>
 
 #include "py/caster.hpp"

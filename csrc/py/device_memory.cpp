@@ -17,7 +17,7 @@ py::object first_of(const py::tuple& given, std::size_t count) {
   return py::none();
 }
 
-// By the allocator of the table of that type.
+// Allocates with the allocator in the type's exchange table.
 dlpack::ManagedTensor* new_tensor(const dlpack::ExchangeApi& api, dlpack::Device device, std::size_t bytes) {
   auto size = std::int64_t(bytes);
   dlpack::Tensor prototype{nullptr, device, 1, {dlpack::kUInt, 8, 1}, &size, nullptr, 0};

@@ -38,7 +38,7 @@ int first_layers(Length length) {
   return best;
 }
 
-// c = exp(2 pi i turns / of) of a block.
+// The angle of a block's c = exp(2 pi i turns / of), as a fraction of a turn.
 struct Angle {
   int64_t turns, of;
 };

@@ -9,7 +9,7 @@ inline namespace QF_ISA {
 
 constexpr int64_t kPanelBytes = 24 << 10;  // size of a packed column of tiles, which stays in L1 together with the rows of the left factor
 template <class T>
-constexpr int64_t kPanelDepth = kPanelBytes / (kTileVectors * kVectorBytes);  // terms of a sum at a time
+constexpr int64_t kPanelDepth = kPanelBytes / (kTileVectors * kVectorBytes);  // terms of a sum per panel
 
 // Splits a sum of n terms into equal blocks, at most as long as a panel is deep; returns their length.
 template <class T>

@@ -48,7 +48,7 @@ QF_HD cplx<T> reciprocal(cplx<T> a) {
   const T s = 1 / norm(a);
   return {a.re * s, -a.im * s};
 }
-// Re(conj(a) b): the inner product of a gradient and a change.
+// Re(conj(a) b): the inner product of a gradient and a perturbation.
 template <class T>
 QF_HD T inner(cplx<T> a, cplx<T> b) {
   return a.re * b.re + a.im * b.im;

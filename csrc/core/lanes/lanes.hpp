@@ -55,7 +55,7 @@ QF_HD void store(Element<V>* p, V v) {
 }
 template <class V>
 QF_HD V broadcast(Element<V> x) {
-  return x - V{};  // one load, because x - 0 is x for every x; 0 + x would be an addition because of -0
+  return x - V{};  // compiles to one load, because x - 0 is x for every x; x + 0 would need an addition, because -0 + 0 is 0
 }
 // Keeps v in a register; GCC would otherwise reload it at each use. Clang does not, and has no register for vectors of 8 bytes.
 template <class V>
@@ -237,7 +237,7 @@ QF_HD V multiply_add(V a, V b, V c) {
   return a * b + c;
 #endif
 }
-// Two multiply-adds deep, explicit so that lanes and single numbers have the same bits.
+// Two dependent multiply-adds, written explicitly so that vectors and scalars give the same bits.
 template <class V>
 QF_HD cplx<V> multiply_add(cplx<V> a, cplx<V> b, cplx<V> c) {
   return {multiply_add(a.re, b.re, multiply_add(V(-a.im), b.im, c.re)), multiply_add(a.re, b.im, multiply_add(a.im, b.re, c.im))};

@@ -1,4 +1,4 @@
-// Shuffles between the lanes of registers: transpositions, sums over lanes, separation of even and odd numbers.
+// Shuffles between the lanes of registers: transpositions, sums over lanes, separation of even- and odd-indexed elements.
 #pragma once
 #include "core/lanes/lanes.hpp"
 

@@ -1,5 +1,5 @@
-// The only place with threads: a small pool of parked threads without OpenMP, which a forked child rebuilds. Work below ~50 us and nested
-// work run serially. If results depend on the index alone, their bits are the same for any number of threads.
+// The only code that creates threads: a small pool of parked threads, without OpenMP. A forked child creates its own pool. Work below ~50
+// us and nested work run serially. If results depend on the index alone, their bits are the same for any number of threads.
 #pragma once
 #include <type_traits>
 
