@@ -1,4 +1,4 @@
-"""Quatrefoil: fast kernels for four families of scientific machine learning.
+"""Quatrefoil: fast kernels for four families of methods in scientific machine learning.
 
 ``qf.ssm``: state-space models, filters and linear attention; start with ``s4d_conv``, ``fft_conv``, or the layers of ``qf.torch.nn``.
 ``qf.kron``: Gaussian processes on grids and Kronecker products; start with ``GridGP().fit([x, t], table)``.

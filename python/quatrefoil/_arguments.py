@@ -120,7 +120,7 @@ def refuse_masked(value: Any, label: str, name: str) -> None:
 
 
 def _plain(value: Any, label: str, name: str) -> None:
-    """An error for an array on a device, a traced one, or one that requires a gradient."""
+    """Raise an error for an array on a device, a traced array, or one that requires a gradient."""
     if _arrays.is_traced(value):
         raise TypeError(f"{label}: {name} is traced by JAX, but its values must be read; keep it out of the traced function")
     if getattr(value, "requires_grad", False):
@@ -196,7 +196,7 @@ def array(value: Any, label: str, name: str, *, dtypes: Sequence[str] = _arrays.
 
 
 def writeable(value: Any, label: str, name: str) -> None:
-    """An error for an array that cannot be updated in place."""
+    """Raise an error if an array cannot be updated in place."""
     if _arrays.kind(value) == "jax":
         raise TypeError(f"{label}: {name} is a JAX array, which is immutable, but it is updated in place; pass a NumPy array")
     if isinstance(value, np.ndarray) and not value.flags.writeable:

@@ -20,7 +20,7 @@ class _Written(str):
 
 
 def _functions(page: Any) -> list[FunctionType]:
-    """A function, or the methods of a class from quatrefoil's own classes."""
+    """A function as a list, or the methods that a class defines or inherits from quatrefoil's classes."""
     if not isinstance(page, type):
         return [page] if isinstance(page, FunctionType) else []
     members = (m for base in page.__mro__ if base.__module__.startswith("quatrefoil") for m in vars(base).values())

@@ -185,7 +185,10 @@ class Op:
         return list(arguments) if at is None else [*arguments[:at], *arguments[at], *arguments[at + 1 :]]
 
     def named(self, flat: Sequence[Any]) -> Iterator[tuple[str, Arg, int, Any]]:
-        """(name, argument, index in the sequence from 1 or 0, value) of every flat array."""
+        """(name, argument, index, value) of every flat array.
+
+        The index counts from 1 in the sequence and is 0 for other arguments.
+        """
         for arg, value in zip(self.inputs, self.split(flat)):
             if arg.sequence:
                 for i, item in enumerate(value):
@@ -215,7 +218,8 @@ class Op:
     def _from_dims(self, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
         values = {o.name: value for o, value in zip(self.options, options)}
         sizes = Sizes(self.label, len(shapes) - len(self.inputs) + 1 if self.sequence_arg is not None else 0, values)
-        # first the sequence, because it determines dims of the other arguments; last those with two batches, one of which others determine
+        # first the sequence, because it determines dims of the other arguments; last those with two batches, because other arguments
+        # determine one of them
         entries = sorted(zip(self.named(shapes), shapes), key=lambda e: (not e[0][1].sequence, e[0][1].dims.count("...") > 1))
         for (name, arg, number, _), shape in entries:
             if shape is not None:

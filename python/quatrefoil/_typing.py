@@ -25,7 +25,7 @@ class Array(Protocol[T_co]):
 
 
 class Convertible(Protocol):
-    """A data frame, a series."""
+    """An object that NumPy converts to an array, such as a data frame or a series."""
 
     def __array__(self) -> Any: ...
 

@@ -10,7 +10,7 @@ from typing import Any
 
 
 class _Version(argparse.Action):
-    """Prints the version, which pip's metadata has: read on request only."""
+    """Prints the version, which is read from the package metadata only on request."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from ._config import version

@@ -121,7 +121,7 @@ def _checked(op: Op, kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _not_on_device(op: Op, device: str, arrays: Sequence[Any], is_wanted: bool) -> str | None:
-    """Why a call on those arrays of that device does not use a kernel for GPUs."""
+    """Why a call with these arrays on this device does not use a GPU kernel."""
     return cuda.lacks(device) or _lacks_precision(op, arrays) or (None if is_wanted else _declined(op, arrays))
 
 
@@ -165,7 +165,7 @@ def warn_of_failure() -> None:
 
 @functools.cache
 def warn_of_composing() -> None:
-    """One warning per process if arrays on a device are computed without the kernel that exists for their operation."""
+    """Warn once per process if an operation on a device does not use its GPU kernel."""
     _warn(
         f"quatrefoil has kernels for GPUs that this call does not use: {cuda.reason() or 'this device does not run them'}\n"
         "It composes functions of the array library instead, which takes longer; qf.use_backend('array') silences this warning."

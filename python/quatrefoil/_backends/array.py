@@ -1,5 +1,6 @@
-"""Every op with functions of the array API (``<method>/composition.py``): for devices without our kernels, and on the host on request or
-for methods without Numba loops.
+"""Implements every op with array API functions (``<method>/composition.py``).
+
+Used on devices without our kernels, and on the host if requested or if a method has no Numba loops.
 
 A composition is ``<op>(xp, *inputs, *options)`` and returns its results, while a kernel fills arrays. ``xp`` is a namespace of the array
 API: NumPy itself, or that of array-api-compat for torch and CuPy. An adjoint returns one gradient per input: a list for a sequence, None if

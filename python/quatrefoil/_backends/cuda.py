@@ -1,4 +1,4 @@
-"""The kernels for GPUs: those of quatrefoil-cuda13 or quatrefoil-cuda12, or of an installation with QUATREFOIL_CUDA=1."""
+"""The GPU kernels of quatrefoil-cuda13 or quatrefoil-cuda12, or of an installation with QUATREFOIL_CUDA=1."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ def _modules() -> dict[str, Any]:
 
 @functools.cache
 def _module() -> Any:
-    """The extension module in use, which finds a device if one of them does; None if there is none of quatrefoil's version."""
+    """The extension module in use, or None if none has quatrefoil's version.
+
+    Among those of quatrefoil's version, it is the first one that finds a device, otherwise the first one.
+    """
     fitting = [module for name, module in _modules().items() if not _mismatch(name, module)]
     return next((module for module in fitting if not module.why_no_device()), fitting[0] if fitting else None)
 

@@ -26,7 +26,10 @@ def kernel(op: Op) -> Callable[..., Any] | None:
 
 
 def _with_the_cause(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """The kernel, raising a signal handler's own exception. Numba returns a result along with it, which Python turns into a SystemError."""
+    """Wrap a kernel so that an exception from a signal handler reaches the caller unchanged.
+
+    Numba returns a result along with the exception, which Python turns into a SystemError.
+    """
 
     @functools.wraps(kernel)
     def run(*arguments: Any) -> Any:

@@ -95,7 +95,7 @@ def on_all_threads(side: Run, seconds: float) -> dict[str, float] | None:
 
 
 def _blas_threads(count: int) -> AbstractContextManager[Any]:
-    """Limit NumPy's BLAS; nothing where threadpoolctl is missing, which ``one_thread`` says."""
+    """Limit NumPy's BLAS. Does nothing if threadpoolctl is missing; ``one_thread`` prints that."""
     if importlib.util.find_spec("threadpoolctl") is None:
         return nullcontext()
     from threadpoolctl import threadpool_limits
@@ -170,7 +170,8 @@ def one_thread() -> Callable[[], None]:
 
         restore.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(1)
-    for with_threads in ("scipy.linalg", "pyfastkron"):  # they have a BLAS or OpenMP, and limits hold for loaded libraries only
+    # they bring their own BLAS or OpenMP, and limits apply only to libraries that are loaded
+    for with_threads in ("scipy.linalg", "pyfastkron"):
         if importlib.util.find_spec(with_threads):
             importlib.import_module(with_threads)
     try:
