@@ -104,7 +104,7 @@ def check_gradient(family, case, arguments, keywords, rng, precision, backend=No
         single = double = change = quotients(1e-9)
     else:
         single, double = quotients(1e-6), quotients(2e-6)
-        change = [s + (s - d) / 3 for s, d in zip(single, double)]  # Richardson extrapolation: phases of long rows turn fast
+        change = [s + (s - d) / 3 for s, d in zip(single, double)]  # Richardson extrapolation: phases of long sequences vary fast
     expected = sum(np.real(np.vdot(exact(g), np.nan_to_num(c))) for g, c in zip(arrays_of(grad), change))
     got = size = 0.0
     for (x, v), g in zip(present, gradients):

@@ -116,7 +116,7 @@ def torch_seed(seed):
 
 @pytest.fixture(autouse=True)
 def poisoned_memory(monkeypatch):
-    """Fill every output with NaN, so that unwritten numbers show."""
+    """Fill every output with NaN, so that a test detects elements that are never written."""
 
     def poisoned(shape, dtype):
         array = np.empty(shape, dtype)

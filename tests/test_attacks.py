@@ -16,7 +16,8 @@ COUNTS = {"ssm": 4, "kron": 6, "cheb": 15, "wos": 20}
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda f: f"{f.__module__}.{f.__name__}")
 def test_programs(attack, part, seed):
     family = attack.__module__.partition(".")[0]
-    for backend in BACKENDS if family in ("kron", "cheb") else BACKENDS[:1]:  # on other backends Numba takes longer to compile
+    # for the other families, compiling with Numba takes too long
+    for backend in BACKENDS if family in ("kron", "cheb") else BACKENDS[:1]:
         for number in range(part * COUNTS[family], (part + 1) * COUNTS[family]):
             print(backend, seed, number)
             with qf.use_backend(backend):

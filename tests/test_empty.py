@@ -1,4 +1,6 @@
-"""Empty axes: every op with every letter of its dims at 0, once also every pair of letters, with all results that can be requested.
+"""Empty axes: every op with every letter of its dims at 0, and in one case per op every pair of letters.
+
+All results that can be requested are requested.
 
 Values and gradients are compared with the oracle.
 """

@@ -1,4 +1,4 @@
-"""Independent rows: entries along the letter that ``ROWS`` in a method's cases.py names for an op."""
+"""Entries along the axis that ``ROWS`` in a method's cases.py names for an op are independent of each other."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""The reading of machine code by ``cross/sass.py``, which .ci/nvcc runs on all kernels."""
+"""The parser of machine code in ``cross/sass.py``, which .ci/nvcc runs on all kernels."""
 
 from cross import sass
 
