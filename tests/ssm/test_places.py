@@ -44,7 +44,7 @@ def _step(n):
     return [n((4, 3, 2)), n((2, 3)), np.abs(n((2, 3))), -np.exp(n((3, 2))), n((2, 2)), n((2, 2))], {}
 
 
-# name: arrays and options; the index argument; valid indices; invalid ones, and the error of the function
+# name: (arrays and options, index argument, valid indices, invalid indices)
 OPS = {
     "mamba_chunk_scan_combined": (_scan, "cu_seqlens", [0, 4, 4, 9], ENDS),
     "chunk_gated_delta_rule": (_rule, "cu_seqlens", [0, 4, 4, 9], ENDS),

@@ -20,7 +20,7 @@ struct DeltaRule {
   std::int64_t B, sequences, length, heads, value_heads, K, V;
   double scale;
   bool normalizes;  // whether to normalise q and k
-  bool channels;    // whether there is one decay per channel of the keys
+  bool channels;    // whether there is one decay per key channel
   bool corrects;    // whether to apply the delta rule; otherwise gated linear attention, x = v
   int threads;
 };

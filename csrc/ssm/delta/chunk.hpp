@@ -130,7 +130,7 @@ class Chunk {
     read_weight = write_weight = one, erase_weight = s.p.a ? one : minus_one;
   }
 
-  // With a decay per channel: uses memory of the caller's for the pairs of tokens, which keeps them.
+  // With a decay per channel: stores the pairs of tokens in memory of the caller.
   static int64_t pairs_size(const Problem<T>& s) { return (s.p.a ? 4 : 2) * s.pair_size(kChunk); }
   void put_pairs(T* room) {
     for (Matrix<T>* m : {&reads, &corrects}) *m = s.pairs(room, kChunk);
@@ -221,7 +221,8 @@ class Chunk {
     add_blocks(all, key_rows(), reads, corrects, writing);
     if (p.a) add_blocks(all, k, known_reads, known_corrects, known_written);
   }
-  // The pairs within blocks one by one; those between them are products of what decays from the second's beginning on, and up to there.
+  // Computes pairs within a block one by one, and pairs between the blocks as products of vectors that decay from the start of the second
+  // block on, and up to it.
   void add_blocks(const ChannelRows<T>& all, Matrix<T> key, Matrix<T> read, Matrix<T> missed, Matrix<T> written) {
     for (int64_t i = 0; i < rows; i += kBlock)
       pairs_of(all.block(i), min(kBlock, rows - i), key.from(i), read.from(i, i), missed.from(i, i), written.from(i));

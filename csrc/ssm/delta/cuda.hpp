@@ -1,4 +1,5 @@
-// The gated delta rule on a GPU: states from chunk to chunk, outputs, and the memory of a call. README (5)-(9), (14), (18), (19).
+// The gated delta rule on a GPU: the pass of the states through the chunks, the outputs, and the memory of a call. README (5)-(9), (14),
+// (18), (19).
 #pragma once
 #include "core/cuda/workspace.hpp"
 #include "ssm/delta/cuda_chunk.hpp"
@@ -18,7 +19,8 @@ struct Passing {
   T *states, *last;
   bool back;
 };
-// (5), (9), or (14), (18): one thread block per kStateColumns columns of a head's state, for all chunks of a sequence in order.
+// (5), (9), or backwards (14), (18). One thread block per kStateColumns columns of a head's state processes all chunks of a sequence in
+// order.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) pass_states(const Call<T> s, const Back<T> b, const Passing<T> pass, const int64_t tiles) {
   QF_SHARED(Tile<T>, shared);
@@ -89,7 +91,7 @@ __global__ void __launch_bounds__(kThreads, 1) pass_states(const Call<T> s, cons
 
 // ------------------------------------------------------------ outputs
 
-// (8) One thread block per kSide columns of a chunk of a head.
+// Computes the outputs (8). One thread block per chunk, value head and kSide columns.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_outputs(const Call<T> s, const int64_t tiles) {
   QF_SHARED(Tile<T>, shared);
@@ -118,7 +120,7 @@ struct Buffers {
   const Workspace<int> wrong;
   const Workspace<T> factors, decays, pairs, u, w, states;
 
-  // Forward sequences of `few` tokens are not in it.
+  // Sequences of up to `few` tokens have no chunks in it.
   Buffers(const DeltaRule<T>& p, int64_t few)
       : call(call_of(p, few)),
         table(call.chunks),
@@ -148,8 +150,9 @@ struct Buffers {
   }
 
  private:
-  // With cu_seqlens, the first chunk of a sequence is stored where no other sequence can have a chunk, for any starts: sequences with
-  // chunks begin at most once in few + 1 tokens, or one place plus that of all full chunks before it.
+  // With cu_seqlens, the chunks of different sequences never share a slot, for any starts. The first chunk of a sequence is in slot first /
+  // (few + 1), because sequences with chunks begin at most once in few + 1 tokens, or in slot first / kChunk plus the index of the
+  // sequence.
   static Call<T> call_of(const DeltaRule<T>& p, int64_t few) {
     Call<T> s{};
     s.p = p, s.few = few, s.group = int(p.value_heads / p.heads);
@@ -166,7 +169,7 @@ struct Buffers {
   }
 };
 
-// Everything before the outputs: u and the states before all chunks; the last states if they are requested.
+// Computes u, the states before all chunks and, if requested, the last states.
 template <class T>
 void put_states(const Buffers<T>& buffers) {
   const Call<T>& s = buffers.call;

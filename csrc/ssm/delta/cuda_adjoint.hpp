@@ -1,13 +1,13 @@
-// The gradient of the gated delta rule on a GPU: README (10)-(18). First the states before all chunks, then the gradients of the states
-// after all chunks, then all chunks in parallel.
+// The gradient of the gated delta rule on a GPU: README (10)-(18). Computes the state before each chunk, then the gradient of the state
+// after each chunk, then all chunks in parallel.
 #pragma once
 #include "ssm/delta/cuda.hpp"
 
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-// (15) Overwrites the products of pairs with their gradients times the decays; also the first term of (17). One thread block per chunk of a
-// head. Reads grad, y and u once.
+// Overwrites the pair products A and E with their gradients (15) times the decays, and computes the first term of (17). One thread block
+// per chunk and value head. Reads grad, y and u once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_pair_gradients(const Call<T> s, const Back<T> b) {
   QF_SHARED(Shared<T>, shared);
@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_pair_gradients(const Call<T> 
       each_number(*shared, total, [&](int i, int j, T& value) {
         if (i >= n || j >= n) return;
         T& pair = (of_q ? s.reads : s.corrects)[me.pair(i, j)];
-        T& both = shared->square[j][i];  // stored above the diagonal
+        T& both = shared->square[j][i];  // the upper triangle is unused, so it stores the sums
         if (j < i) put_or_add(of_q, T(value * pair), both);
         pair = j < i + of_q ? T(shared->square[i][j] * value) : T(0);
         value = j < i ? both : T(0);
@@ -33,8 +33,8 @@ __global__ void __launch_bounds__(kThreads, 1) put_pair_gradients(const Call<T> 
   });
 }
 
-// (16) The gradients of queries or of keys, in the form that the recurrence uses, and terms of (17). One thread block per chunk of a key
-// head; value heads in order.
+// Gradients (16) of the (normalised) queries or keys, and terms of (17). One thread block per chunk and key head adds the value heads of
+// that key head in order.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const Back<T> b, const bool of_q, T* to) {
   QF_SHARED(Tile<T>, shared);
@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const B
       QF_ROLLED
       for (int h = 0; h < s.group; ++h) {
         const Place<T> me(s, at * s.group + h);
-        // for a query c S w; for a key -c S z and d R x
+        // queries: c S w; keys: -c S z and d R x
         QF_ROLLED
         for (int part = of_q ? 0 : s.corrects ? 1 : 2; part < (of_q ? 1 : 3); ++part) {
           const T *const factors = part == 2 ? s.until : s.since, *const states = part == 2 ? b.states : s.states;
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const B
           for (int i = 0; i < kPatch; ++i)
             for (int j = 0; j < kPatch; ++j) total[i][j] += sum[i][j];
         }
-        // Pairs of a query with keys; of a key with queries, and with earlier and later keys.
+        // Pair terms. Queries: products with keys. Keys: products with queries, and with the keys before and after them.
         add_product<false, false>(
             n, of_q || !s.corrects ? n : 3 * n, s.K - k0,
             [&](int i, int l) {
@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const B
   }
 }
 
-// Back through (2). One warp per query or key.
+// Propagates the gradient through the normalisation (2). One warp per query or key.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_through_norms(const Call<T> s, const Back<T> b, const int64_t rows) {
   const int lane = threadIdx.x % kWarp;
@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_through_norms(const Call<T> s
   });
 }
 
-// (17) One warp per chunk of a head. Reads the states and their gradients once.
+// Computes dg (17). One warp per chunk and value head. Reads the states and their gradients once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_gate_gradients(const Call<T> s, const Back<T> b) {
   const int lane = threadIdx.x % kWarp;
@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_gate_gradients(const Call<T> 
   });
 }
 
-// (13) dbeta; overwrites y with dv. One warp per token and head.
+// Computes dbeta (13), and overwrites y with dv. One warp per token and head.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_value_gradients(const Call<T> s, const Back<T> b, const int64_t rows) {
   const int lane = threadIdx.x % kWarp;

@@ -76,7 +76,7 @@ struct Shared : Tile<T> {
   double gates[kSide];
 };
 
-// (4) As products, in double precision, visible after the next barrier. `since` is optional.
+// Computes the decays (4) as products in double precision. They are visible after the next barrier. `since` may be null.
 template <class T>
 __device__ __forceinline__ void load_decays(const Place<T>& me, Shared<T>& shared, T* since) {
   const int j = threadIdx.x, n = me.n;
@@ -95,7 +95,7 @@ __device__ __forceinline__ void load_decays(const Place<T>& me, Shared<T>& share
 
 // ------------------------------------------------------------ before the states
 
-// One thread per slot for a chunk: its tokens, or none. If cu_seqlens is invalid, all slots are empty.
+// Fills the table of chunks, one thread per slot; some slots may be empty. If cu_seqlens is invalid, all slots are empty.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) cut(const Call<T> s) {
   QF_ROLLED
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(kThreads, 1) cut(const Call<T> s) {
   }
 }
 
-// (2) One warp per query or key.
+// Computes the factors of (2). One warp per query or key.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_factors(const Call<T> s, const int64_t rows) {
   const int lane = threadIdx.x % kWarp;
@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_factors(const Call<T> s, cons
   });
 }
 
-// (4), (6), (8) One thread block per chunk of a head. Reads queries once, keys three times.
+// Computes the decays (4) and the pair products (6), (8). One thread block per chunk and value head. Reads queries once, keys three times.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_pairs(const Call<T> s) {
   QF_SHARED(Shared<T>, shared);
@@ -185,8 +185,8 @@ struct Back {
   __device__ T dv(const Place<T>& me, int i, int v) const { return me.beta(i) * y[me.value(i, v)]; }
 };
 
-// (19), U and W, or backwards Y and W': one thread block per kSide columns of V or K of a chunk of a head. Backwards, the system is
-// transposed and solved with its rows in reverse order.
+// Solves for U and W (19), or backwards for Y and W'. One thread block per chunk, value head and kSide columns of V or K. Backwards, the
+// system is transposed and solved with its rows in reverse order.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) solve(const Call<T> s, const Back<T> b, const int64_t tiles) {
   QF_SHARED(Shared<T>, shared);

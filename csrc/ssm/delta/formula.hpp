@@ -13,7 +13,7 @@ QF_HD T inverse_norm(T squares) {
   return T(1) / square_root(squares + T(kNormEpsilon));
 }
 
-// The decay of one token, in double precision, because up to a chunk of them are multiplied.
+// The decay of one token, in double precision because the decays of a whole chunk may be multiplied.
 template <class T>
 QF_HD double decay(T g) {
   return elementary::exp(double(g));

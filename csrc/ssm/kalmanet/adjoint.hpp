@@ -1,5 +1,5 @@
 // The gradient of Gated KalmaNet, README (11) to (18). A forward pass recomputes the states and solves two systems per token. The backward
-// pass needs no state from the forward pass: neither checkpoints nor a division to run a recurrence backwards.
+// pass needs no states from the forward pass, so nothing is checkpointed, and no recurrence is inverted by division.
 #pragma once
 #include "ssm/kalmanet/mixed.hpp"
 
@@ -21,7 +21,7 @@ struct Tail {
   double decay_H, decay_U;  // decays of the next token
 };
 
-// The arithmetic is in float64 for any type of the arrays, (18).
+// Computes in float64 for every array type (18).
 template <class T>
 struct HeadAdjoint {
   using A = double;
@@ -62,7 +62,7 @@ struct HeadAdjoint {
     if (t1 == s.p.length) turn(head, tail);
   }
 
-  // (11). Continues with x and w as they are stored, rounded: the sums (16) cancel only if every term uses the same values.
+  // (11). Stores x and w, then reloads the rounded values: the sums (16) cancel only if every term uses the same values.
   void keep_solutions(int64_t i, T* stored_w) {
     const A alpha = s.alpha(i);
     combine(s.P, A(1), w, A(-1), readout, difference);

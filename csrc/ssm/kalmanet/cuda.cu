@@ -85,7 +85,7 @@ struct Trace {
   double c, along_H, along_U;
 };
 
-// In float64 for any type of the arrays. U is not transposed: column j is U[., j].
+// Computes in float64 for every array type. U is not transposed: column j is U[., j].
 template <class T>
 struct HeadAdjoint {
   using A = double;
@@ -139,7 +139,7 @@ struct HeadAdjoint {
       const A sum = sum_over<A>(D, [&](int n, A sum) { return multiply_add(x()[D + n] - readout()[n], q()[n], sum); });
       if (threadIdx.x == 0) p.dalpha[i] = T(sum);
     }
-    // Continues with x and w as they are stored, rounded: the sums (16) cancel only if every term uses the same values.
+    // Continues with the rounded x and w that are stored: the sums (16) cancel only if every term uses the same values.
     for_each(D, [&](int n) {
       const A whole = alpha * x()[D + n];
       const T rounded_w = s.solver == Solver::none ? T(0) : T(whole), rounded_x = T(x()[n]);  // without a solver, x = q for any H

@@ -41,7 +41,7 @@ void store_unpadded(int64_t D, const A* from, T* to) {
 
 constexpr double kDegreeNs = 10;  // one degree of the polynomial (estimate)
 
-// (5) The polynomial of num_iter steps, split at the upper end and folded. Degrees with weights below a rounding error are left out.
+// (5) The polynomial of num_iter steps, split at the upper end and folded. Degrees with weights below a rounding error are omitted.
 template <class T>
 class Series {
  public:

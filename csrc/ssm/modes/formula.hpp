@@ -33,7 +33,7 @@ struct Pole {
   cplx<V> z, b;
 };
 
-// e^(t (log + i low)): the phase t log z in two doubles.
+// e^(t (log + i low)): the phase t log z in double-double arithmetic.
 template <class V>
 QF_HD cplx<V> raised(cplx<V> log, V low, V t) {
   const V phase = log.im * t;

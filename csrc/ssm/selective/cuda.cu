@@ -38,7 +38,7 @@ struct Row {
   __device__ bool together(int64_t from, int64_t to) const {
     return !segments || (from >= 0 && segments[from] == segments[to] && segments[to] >= 0);
   }
-  // (10) v_t; there is nothing to overlap between the checks of the taps
+  // (10) v_t. Not unrolled: the checks of the taps leave nothing to overlap.
   __device__ T value(int64_t t) const {
     T sum = padding(t) ? T(0) : bias;
     QF_ROLLED
@@ -99,8 +99,8 @@ __device__ __forceinline__ T sample_gradient(const CausalConvAdjoint<T>& p, cons
   return p.grad_final && k >= 0 ? sum + p.grad_final[row_at * row.before + k] : sum;
 }
 
-// One thread block per tile of a row: dx, and the tile's parts of dweight and dbias, adjacent in `parts`. Reads x and grad once; writes dx
-// once.
+// Computes dx, and the tile's parts of dweight and dbias, adjacent in `parts`. One thread block per tile of a row. Reads x and grad once;
+// writes dx once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) convolve_back(const CausalConvAdjoint<T> p, const int64_t tiles, T* parts) {
   QF_SHARED(T, g);

@@ -65,7 +65,7 @@ struct Place {
   __device__ const E* coefficients(const Mixing<E>& m, const E (*from)[kPitch]) const { return from[lane] + (m.varies ? 0 : c); }
 };
 
-// (1) One step of one channel.
+// (1) The step size and the input of one channel at one step.
 template <class T>
 struct Step {
   T delta, input;
@@ -98,7 +98,7 @@ struct ScanTile {
   E B[kSide][kPitch], C[kSide][kPitch];
 };
 
-// (2), (3) With `reads`, the complete scan; the final states are written to `states` (items, channels, states), and `stride` is 0.
+// (2), (3) With `reads`, runs the complete scan and writes the final states to `states` (items, channels, states); `stride` is then 0.
 // Otherwise writes the state before each tile, `stride` apart. Reads u, delta and z once, and B and C once per thread block; writes out
 // once.
 template <class T, class E>
@@ -172,7 +172,8 @@ struct AdjointTile {
   E to_B[kSide][kSide][kSteps<E> + 1], to_C[kSide][kSide][kSteps<E> + 1];  // [channel][state][step]
 };
 
-// (2) again, and (5)-(7), for this thread's state in one tile. Every channel and step receives y and the sums over states of (8).
+// Recomputes (2), then computes (5)-(7), for this thread's state in one tile. Stores y and the sums over states of (8) for every channel
+// and step.
 template <class T, class E>
 __device__ __forceinline__ void retreat(const SelectiveScanAdjoint<T, E>& p, const Place<T, E>& me, const Running<T, E>& running, int64_t n,
                                         int64_t first, int steps, AdjointTile<T, E>& tile, T& y, T& along_A, T& along_B) {
@@ -232,8 +233,8 @@ __device__ __forceinline__ void add_channels(const Place<T, E>& me, int64_t bloc
   parts[(block * me.p.states + n + me.c) * me.p.length + t + me.lane] = sum;
 }
 
-// (4)-(9) from the last tile to the first. Reads u, delta, z and grad once, B and C once per thread block, and one state per tile; writes
-// du, ddelta and dz once, and the thread block's parts of dB and dC.
+// Computes (4)-(9) from the last tile to the first. Reads u, delta, z and grad once, B and C once per thread block, and one state per tile;
+// writes du, ddelta and dz once, and the thread block's parts of dB and dC.
 template <class T, class E>
 __global__ void __launch_bounds__(kThreads, 1)
     scan_channels_back(const SelectiveScanAdjoint<T, E> p, const ChannelTiles tiling, const Running<T, E> running) {

@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(kStepThreads, 1)
   }
 }
 
-// One dim of one head of one item. A row used by two items is an error on the host; here it belongs to the first of them.
+// One dim of one head of one item. A row used by two items raises an error on the host; on the device it belongs to the first of them.
 template <class T>
 struct StepDim {
   const StateStep<T>& p;
@@ -74,7 +74,7 @@ struct StepDim {
   __device__ int64_t first_state() const { return ((row * p.heads + head) * p.dims + dim) * p.states; }  // in contiguous states
 };
 
-// (15). Reads and writes each state once.
+// Computes one step (15). Reads and writes each state once.
 template <class T>
 __global__ void __launch_bounds__(kStepThreads, 1) step_states(const StateStep<T> p, const int lanes, const int64_t of_group) {
   const int64_t count = p.items * p.heads * p.dims, per_block = kStepThreads / lanes;
@@ -148,8 +148,8 @@ struct StepDimAdjoint : StepDim<T> {
   }
 };
 
-// (16), (17) One dim of a head in all items, in order; dA, dD and dbias are sums over the items. Reads states and their gradients once;
-// writes dstate once; reads and writes dA once per item.
+// Computes (16), (17) for one dim of a head in all items, in order; dA, dD and dbias are sums over the items. Reads states and their
+// gradients once; writes dstate once; reads and writes dA once per item.
 template <class T>
 __global__ void __launch_bounds__(kStepThreads, 1) step_states_back(const StateStepAdjoint<T> q, const int lanes, const int64_t of_group) {
   const auto& f = q.forward;
@@ -191,8 +191,8 @@ __global__ void __launch_bounds__(kStepThreads, 1) step_states_back(const StateS
   }
 }
 
-// (18) One thread block per range of states of one group of one item. Threads process the group's dims in turn, and their sums are added in
-// the order of the threads.
+// Computes (18). One thread block per range of states of one group of one item. Threads process the group's dims in turn, and their sums
+// are added in the order of the threads.
 template <class T>
 __global__ void __launch_bounds__(kStepThreads, 1)
     step_mixing_back(const StateStepAdjoint<T> q, const int lanes, const int64_t of_group, const int64_t pieces) {

@@ -97,8 +97,8 @@ __device__ __forceinline__ void each_chunk(const Scan<T>& s, Shared<T>& shared, 
 
 // ------------------------------------------------------------ before the products
 
-// One thread per slot for a chunk of the only item. A sequence's chunks are stored where no other sequence can have one, for any
-// cu_seqlens: from the number of full chunks before it plus its own index on. If cu_seqlens is invalid, there are no chunks.
+// One thread per chunk slot of the only item. A sequence's chunks are stored where no other sequence can have one, for any cu_seqlens: from
+// the number of full chunks before it plus its own index on. If cu_seqlens is invalid, there are no chunks.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) cut_item(const Scan<T> s) {
   const int64_t* const cuts = s.p.cu_seqlens;
@@ -144,7 +144,7 @@ __device__ __forceinline__ T raw_step(const ChunkScan<T>& p, T raw) {
   return p.softplus ? elementary::softplus(raw, elementary::softplus_tail(raw)) : raw;
 }
 
-// (1), (3) One warp per chunk of a head.
+// Computes step sizes (1) and decays (3). One warp per chunk and head.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_steps(const Scan<T> s) {
   const int lane = threadIdx.x % kWarp;
@@ -172,7 +172,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_steps(const Scan<T> s) {
   });
 }
 
-// (4) One thread block per chunk of a group. Reads B and C once.
+// Computes the products (4). One thread block per chunk and group. Reads B and C once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_inner(const Scan<T> s) {
   QF_SHARED(Shared<T>, shared);
@@ -244,7 +244,7 @@ struct Passing {
   T* varlen;
   bool back;
 };
-// (7), (13) One thread per element of a head's state. Reads and writes the states once.
+// Computes (7) or (13), one thread per element of a head's state. Reads and writes the states once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) pass_states(const Scan<T> s, const Passing<T> pass, const int64_t blocks) {
   const ChunkScan<T>& p = s.p;
@@ -274,8 +274,8 @@ __global__ void __launch_bounds__(kThreads, 1) pass_states(const Scan<T> s, cons
 
 // ------------------------------------------------------------ outputs
 
-// (5), (6) One thread block per chunk of a head. With `into_gate`: instead of the output, (8) dz if there is a gate, and f_i g_i.h C_i for
-// every step. Reads x, z and the state once, and C once per kSide channels.
+// Computes the outputs (5), (6). One thread block per chunk and head. With `into_gate` computes instead dz (8), if there is a gate, and f_i
+// g_i.h C_i for every step. Reads x, z and the state once, and C once per kSide channels.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     put_outputs(const Scan<T> s, const GradIn<T> in, const bool into_gate, T* dz, T* from_states) {
@@ -364,7 +364,7 @@ void pass_all(const Buffers<T>& buffers, const GradIn<T>& in, const Passing<T>& 
   launch(pass_states<T>, p.items * p.heads * blocks, kThreads, 0, buffers.scan, pass, blocks);
 }
 
-// Everything before the outputs. Writes the states after the last step and at the ends of sequences if they are requested.
+// Computes everything before the outputs. Writes the states after the last step and at the ends of sequences if they are requested.
 template <class T>
 void put_states(const Buffers<T>& buffers) {
   const Scan<T>& s = buffers.scan;

@@ -1,5 +1,5 @@
-// The gradient of Mamba-2's scan on a GPU: README (8)-(15). First the states before all chunks, then the gradients of the states after all
-// chunks, then all chunks in parallel.
+// The gradient of Mamba-2's scan on a GPU: README (8)-(15). Computes the state before each chunk, then the gradient of the state after each
+// chunk, then all chunks in parallel.
 #pragma once
 #include "core/cuda/sums.hpp"
 #include "ssm/ssd/cuda.hpp"
@@ -19,7 +19,7 @@ struct Back {
   T *carry, *dA, *ddt_bias;                        // (items, chunks, heads): the last term of (12), and parts of sums
 };
 
-// (9) q, and the first term of (12). One thread block per chunk of a head. Reads x, grad and z once.
+// Computes q of (9) and the first term of (12). One thread block per chunk and head. Reads x, grad and z once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_pairs(const Scan<T> s, const Back<T> b) {
   QF_SHARED(Shared<T>, shared);
@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_pairs(const Scan<T> s, const 
   });
 }
 
-// (9) dS, over the heads of a group in order. One thread block per chunk of a group.
+// Computes dS of (9), summed over the heads of a group in order. One thread block per chunk and group.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) add_heads(const Scan<T> s, const T* pairs, T* to) {
   const ChunkScan<T>& p = s.p;
@@ -60,7 +60,8 @@ __global__ void __launch_bounds__(kThreads, 1) add_heads(const Scan<T> s, const 
   }
 }
 
-// (10), (14) dx, the third term of (12) and x.du. One thread block per chunk of a head. Reads x, grad, z and the state's gradient once.
+// Computes dx (10), (14), the third term of (12), and x.du. One thread block per chunk and head. Reads x, grad, z and the state's gradient
+// once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_inputs(const Scan<T> s, const Back<T> b) {
   QF_SHARED(Shared<T>, shared);
@@ -100,8 +101,8 @@ __global__ void __launch_bounds__(kThreads, 1) put_inputs(const Scan<T> s, const
   });
 }
 
-// (11) dB or dC. One thread block per kSide states of a chunk of a group; heads in order. Reads x, or grad and z, once per kSide states,
-// and the heads' states, or their gradients, once.
+// Computes dB or dC (11). One thread block per chunk, group and kSide states adds the heads in order. Reads x, or grad and z, once per
+// kSide states, and the heads' states, or their gradients, once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_mixing(const Scan<T> s, const Back<T> b, const bool of_C, const int64_t tiles, T* to) {
   QF_SHARED(Shared<T>, shared);
@@ -134,7 +135,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_mixing(const Scan<T> s, const
   }
 }
 
-// (12) f <h, m>. One warp per chunk of a head. Reads the states and their gradients once.
+// Computes f <h, m> of (12). One warp per chunk and head. Reads the states and their gradients once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_carry(const Scan<T> s, const Back<T> b) {
   const int64_t of_head = s.p.channels * s.p.states;
@@ -150,7 +151,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_carry(const Scan<T> s, const 
   });
 }
 
-// (12), (15) One warp per chunk of a head: ddt, and the chunk's parts of dA and dbias.
+// Computes ddt and the chunk's parts of dA and dbias (12), (15). One warp per chunk and head.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_step_gradients(const Scan<T> s, const Back<T> b) {
   const ChunkScan<T>& p = s.p;
@@ -183,7 +184,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_step_gradients(const Scan<T> 
   });
 }
 
-// (14) The chunks' parts of dD, (items, chunks, heads, channels). One thread block per chunk of a head. Reads x, grad and z once.
+// Computes the chunks' parts of dD (14), (items, chunks, heads, channels). One thread block per chunk and head. Reads x, grad and z once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_skip(const Scan<T> s, const GradIn<T> in, T* parts) {
   const ChunkScan<T>& p = s.p;

@@ -1,5 +1,4 @@
-// The gradient of some heads of one item, which go from the last chunk to the first; the states before all chunks are computed again
-// and kept.
+// The gradient of some heads of one item, from the last chunk to the first. The states before all chunks are recomputed and stored.
 #pragma once
 #include "core/run/partial_sums.hpp"
 #include "ssm/ssd/scan.hpp"
@@ -7,10 +6,10 @@
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
-constexpr int64_t kHeadsTogether = 3;  // go from chunk to chunk side by side: what they share comes from L2 for all but the first
-constexpr double kAdjointCost = 2.7;   // times the forward scan
+constexpr int64_t kHeadsTogether = 3;  // process each chunk in turn, so that all but the first read the shared arrays from L2
+constexpr double kAdjointCost = 2.7;   // relative to the forward scan
 
-// The sums over items, and over the heads of a group, that a task adds to; `inner` are those of dS (9), triangles of all chunks.
+// The sums over items, and over the heads of a group, to which a task adds. `inner`: dS (9), the triangles of all chunks.
 template <class T>
 struct Totals {
   PartialSums<T> dA, dD, ddt_bias, dB, dC, inner;
@@ -49,8 +48,8 @@ class HeadAdjoint {
     item_ = item, group_ = group, dB_ = dB, dC_ = dC, inner_gradient_ = inner_gradient, first_ = true;
   }
 
-  // Heads from `head` on, no more than kHeadsTogether. Reads x, dt and B twice, C, z and the gradient once; writes dx, ddt and dz once. The
-  // first head of a task writes dB, dC and the gradient of the inner products, the others add to them.
+  // Processes at most kHeadsTogether heads from `head` on. Reads x, dt and B twice, C, z and the gradient once; writes dx, ddt and dz once.
+  // The first head of a task writes dB, dC and the gradient of the inner products; the others add to them.
   void run(int64_t head, int64_t count, const Chunks<T>& chunks, const Totals<T>& totals) {
     const bool first = first_;
     for (int64_t i = 0; i < count; ++i) {
@@ -65,7 +64,7 @@ class HeadAdjoint {
       for (int64_t i = 0; i < count; ++i) {
         take_head(head, i);
         of_ = heads_[i], first_ = first && i == 0;
-        const bool same = i + 1 < count;  // the next one's chunk is
+        const bool same = i + 1 < count;  // the next head has the same chunk
         next_ = same ? &chunks.begin(item_)[k] : k > 0 ? &chunks.begin(item_)[k - 1] : nullptr, next_head_ = head + (same ? i + 1 : 0);
         go_back(chunks, k, of_channels(totals));
         heads_[i] = of_;
@@ -109,7 +108,7 @@ class HeadAdjoint {
   bool takes_state(const Chunk& c) const { return !c.fresh || (c.begin == 0 && f_.initial); }
   int64_t of_head(int64_t item) const { return (item * f_.heads + head_) * N_ * P_; }
   int64_t in_item(int64_t time) const { return (item_ * f_.length + time) * f_.heads + head_; }
-  // The rows of a chunk of B and C, of their gradients, and of what has as many rows as channels.
+  // The rows of a chunk: of B or C, of their gradients, and of matrices with one row per step and one column per channel.
   Matrix<const T> rows(const T* m, const Chunk& c) const {
     return in_rows(m + (item_ * f_.length + c.begin) * stride_ + group_ * N_, c.steps, stride_);
   }
@@ -138,7 +137,7 @@ class HeadAdjoint {
       });
     }
   }
-  // Where row i of a column of tiles lies in a state, turned.
+  // The offset of row i of a column of tiles in a transposed state.
   template <class C>
   int64_t states_at(C columns, int64_t i, int64_t j) const {
     return j * P_ + i * columns.count;
@@ -155,7 +154,7 @@ class HeadAdjoint {
     reaches ? copy_matrix(P_, N_, in_tiles<const T>(dstate_turned_, P_), in_rows(to, P_, N_)) : set_zero(to, N_ * P_);
   }
 
-  // Inputs times step sizes, and the gradient before the gate (8), each with its decays too; dD (14).
+  // Computes the inputs times the step sizes and the gradient before the gate (8), both also multiplied by their decays, and dD (14).
   void prepare(const Chunk& c, T* of_channels) {
     using V = Lanes<T>;
     constexpr int W = kLanes<T>;
@@ -182,7 +181,7 @@ class HeadAdjoint {
       for (int64_t k = 0; k < P_; ++k) of_channels[k] += skip_[k];
   }
 
-  // (9) The triangle, its gradient, that of the inner products, and what goes over the decays.
+  // (9) The triangle, its gradient, the gradient of the inner products, and the terms that pass over the decays.
   void triangles(const Chunk& c) {
     using V = Lanes<T>;
     const T* const inner = inner_.of(item_, group_, c, turned_, own_);
@@ -203,7 +202,7 @@ class HeadAdjoint {
     }
   }
 
-  // (8) dz, for which the output before the gate is computed again.
+  // (8) dz. Recomputes the output before the gate.
   void gate(const Chunk& c, const T* state) {
     using V = Lanes<T>;
     constexpr int W = kLanes<T>;
@@ -227,7 +226,7 @@ class HeadAdjoint {
     }
   }
 
-  // (10), (11), (14) The gradient of the inputs, and of B by the state after the chunk. Prefetches the next rows.
+  // (10), (11), (14) The gradient of the inputs, and of B from the state after the chunk. Prefetches the next rows.
   void inputs(const Chunk& c, const T* state) {
     const bool reaches = of_.reaches;
     if (reaches) {
@@ -280,8 +279,8 @@ class HeadAdjoint {
     sum_lanes(room_, in_lanes_, in_), sum_lanes(room_, along_lanes_, along_);
   }
 
-  // (11), (13) The gradient of C by the state before the chunk, and that state's, which takes the place of the one after. Returns what
-  // passes over all decays of the chunk.
+  // (11), (13) The gradient of C from the state before the chunk, and the gradient of that state, which replaces the one after the chunk.
+  // Returns the term that passes over all decays of the chunk.
   T outputs(const Chunk& c, const T* state) {
     const bool reaches = of_.reaches;
     set_zero(out_lanes_, room_ * kLanes<T>), set_zero(out_, room_);
@@ -342,7 +341,7 @@ class HeadAdjoint {
   T *x_, *x_to_end_, *x_turned_, *g_, *g_from_start_, *y_;                 // (steps, channels); x_turned_ is the transpose of x_
   T *dstate_turned_ = nullptr, *dstate_, *state_, *all_states_ = nullptr;  // transposed; all_states_: before every chunk
   int64_t item_ = 0, group_ = 0, head_ = 0, next_head_ = 0;
-  const Chunk* next_ = nullptr;  // of next_head_: what comes after this one
+  const Chunk* next_ = nullptr;  // the chunk of next_head_ that is processed next
   T *dB_ = nullptr, *dC_ = nullptr, *inner_gradient_ = nullptr;
   bool first_ = true;
   OfHead of_{}, heads_[kHeadsTogether];

@@ -1,4 +1,4 @@
-// Products of the small matrices of a chunk, whole ones and triangles, and where such matrices lie.
+// Products of the small matrices of a chunk, full or triangular, and the layouts of these matrices.
 #pragma once
 #include "core/gemm/tile.hpp"
 #include "core/lanes/transpose.hpp"
@@ -6,8 +6,8 @@
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
-// A matrix by rows, `stride` numbers apart; or (stride 0) by tiles, column after column, with the numbers of a tile's row contiguous: rows
-// a power of two apart would share a few sets of L1.
+// A matrix stored by rows that are `stride` elements apart; or (stride 0) by columns of tiles, in which a row of a tile is contiguous,
+// because rows a power of two apart would share a few sets of L1.
 template <class T>
 struct Matrix {
   T* at;
@@ -30,7 +30,7 @@ Matrix<T> in_rows(T* at, int64_t rows, int64_t stride) {
   return {at, rows, max<int64_t>(stride, 1)};
 }
 
-// A register tile: R rows of NV vectors, sums to which one product after the other is added before they go to memory.
+// A register tile of R rows of NV vectors. Several products are added to these sums before they are stored.
 template <int R, int NV, class V>
 struct Sums {
   using T = Element<V>;
@@ -38,13 +38,13 @@ struct Sums {
   V at[R][NV];
 
   QF_HD void clear() { quatrefoil::clear(at); }
-  // += a (R x n) b. Sums run over n in its order, in every tile.
+  // += a (R x n) b. Every tile adds the n terms in order.
   template <Left left>
   QF_HD void add(int64_t n, const T* a, int64_t a_stride, const T* b, int64_t b_step) {
     add_products<left>(n, a, a_stride, b, b_step, at);
   }
-  // += the lower triangle of a (R x R) times b; or, with its columns on the left, the transpose of that. What is above the diagonal is not
-  // looked at: a NaN there, or in rows of b that belong to it, stays where it is.
+  // += the lower triangle of a (R x R), or with Left::columns its transpose, times b. Entries above the diagonal are not read, so a NaN in
+  // them, or in the rows of b that they would multiply, does not spread.
   template <Left left>
   QF_HD void add_diagonal(const T* a, int64_t a_stride, const T* b, int64_t b_step) {
     constexpr bool turned = left == Left::columns;
@@ -61,14 +61,14 @@ struct Sums {
   QF_HD void scale_rows(const T* by) {
     each([&](int r, int, V& sum) __attribute__((always_inline)) { sum = sum * broadcast<V>(by[r]); });
   }
-  // Asks for where the sums will go, which takes as long as they do.
+  // Prefetches the destination of the sums, which takes about as long as computing them.
   QF_HD void fetch_for(T* to, int64_t step) const {
     for (int r = 0; r < R; ++r) fetch<true>(to + r * step, NV * W);
   }
   QF_HD void put(T* to, int64_t step) const {
     each([&](int r, int v, const V& sum) __attribute__((always_inline)) { store(to + r * step + v, sum); });
   }
-  // to = by from + the sums, where both have one layout.
+  // to = by * from + the sums; both have the same layout.
   QF_HD void put_beside(T by, const T* from, T* to, int64_t step) const {
     const V times = broadcast<V>(by);
     each([&](int r, int v, const V& sum)
@@ -77,8 +77,8 @@ struct Sums {
   QF_HD void add_to(T* to, int64_t step) const {
     each([&](int r, int v, const V& sum) __attribute__((always_inline)) { store(to + r * step + v, V(load<V>(to + r * step + v) + sum)); });
   }
-  // To `lanes`, kLanes<T> numbers a row, the sums times what lies at b, row by row: what these add up to is a product with b along the
-  // rows.
+  // Adds the elementwise products of the sums and b to `lanes`, kLanes<T> numbers per row. The sum over the lanes of a row is its dot
+  // product with b.
   QF_HD void dot_rows(const T* b, int64_t b_stride, T* lanes) const {
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
@@ -88,7 +88,7 @@ struct Sums {
       store(lanes + r * kLanes<T>, along);
     }
   }
-  // f(row, column, numbers)
+  // Calls f(row, column, vector).
   template <class F>
   QF_HD void each(F&& f) {
 #pragma GCC unroll 8
@@ -105,7 +105,7 @@ struct Sums {
   }
 };
 
-// The sums of kLanes<T> numbers each, for as many rows as whole vectors hold.
+// Sums kLanes<T> numbers per row. Computes a multiple of kLanes<T> rows.
 template <class T>
 void sum_lanes(int64_t rows, const T* lanes, T* to) {
   constexpr int W = kLanes<T>;
@@ -116,8 +116,8 @@ void sum_lanes(int64_t rows, const T* lanes, T* to) {
   }
 }
 
-// f(sums, first row, columns, first column) for the tiles of m x cols numbers; what the sums are is up to f. Rows after the last whole
-// panel are processed singly: f is compiled for each height, and few chunks have such rows.
+// Calls f(sums, first row, columns, first column) for the tiles of an m x cols matrix; f computes the sums. Rows after the last whole panel
+// are processed one by one, because f is compiled for each height and few chunks have such rows.
 template <class T, class F>
 void for_tiles(int64_t m, int64_t cols, F&& f) {
   for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
@@ -133,7 +133,7 @@ void for_tiles(int64_t m, int64_t cols, F&& f) {
   });
 }
 
-// c (m x cols) = a (m x b.rows) b, or added to c. a lies row by row, or column by column: then it is the transpose of what lies there.
+// c (m x cols) = a (m x b.rows) b, or c += a b with `add`. a is stored by rows, or with Left::columns by columns.
 template <Left left, class T, class B>
 void multiply(int64_t m, const T* a, int64_t a_stride, Matrix<B> b, int64_t cols, Matrix<T> c, bool add) {
   for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
@@ -143,8 +143,8 @@ void multiply(int64_t m, const T* a, int64_t a_stride, Matrix<B> b, int64_t cols
   });
 }
 
-// Rows of a tile from the i-th on of the lower triangle of m (n x n), its diagonal included, times b; or, with its columns on the left, of
-// the transpose of that.
+// Adds rows i, i + 1, ... of L b to a tile, where L is the lower triangle of m (n x n) with its diagonal, or with Left::columns its
+// transpose.
 template <Left left, class Tile, class T>
 QF_HD void add_lower(Tile& sums, int64_t i, int64_t n, const T* m, int64_t m_stride, const T* b, int64_t b_step) {
   constexpr int R = Tile::rows;
@@ -156,7 +156,7 @@ QF_HD void add_lower(Tile& sums, int64_t i, int64_t n, const T* m, int64_t m_str
     sums.template add_diagonal<left>(m + i * m_stride + i, m_stride, b + i * b_step, b_step);
   }
 }
-// c (n x cols) += the same.
+// c (n x cols) += L b.
 template <Left left, class T, class B>
 void add_lower(int64_t n, const T* m, int64_t m_stride, Matrix<B> b, int64_t cols, Matrix<T> c) {
   for_tiles<T>(n, cols, [&](auto& sums, int64_t i, auto columns, int64_t j) __attribute__((always_inline)) {
@@ -165,8 +165,8 @@ void add_lower(int64_t n, const T* m, int64_t m_stride, Matrix<B> b, int64_t col
   });
 }
 
-// The lower triangle of c (n x n, rows of whole vectors) = a (n x b.rows) b, where b has n columns and room for whole vectors. Also
-// writes a few numbers to the right of the triangle.
+// The lower triangle of c (n x n, rows of whole vectors) = a (n x b.rows) b, where b has n columns and room for whole vectors. Also writes
+// a few elements to the right of the triangle.
 template <class T, class B>
 void multiply_lower(int64_t n, const T* a, int64_t a_stride, Matrix<B> b, T* c, int64_t c_stride) {
   for_panels(n, [&](auto rows, int64_t i) __attribute__((always_inline)) {
@@ -178,7 +178,7 @@ void multiply_lower(int64_t n, const T* a, int64_t a_stride, Matrix<B> b, T* c, 
   });
 }
 
-// The transpose, where either lies in tiles.
+// Transposes; either matrix may be stored in tiles.
 template <class T, class From>
 void transpose_into(int64_t rows, int64_t cols, Matrix<From> from, Matrix<T> to) {
   for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
@@ -190,7 +190,7 @@ void transpose_into(int64_t rows, int64_t cols, Matrix<From> from, Matrix<T> to)
     });
   });
 }
-// A copy, either in rows or in tiles.
+// Copies; either matrix may be stored in rows or in tiles.
 template <class T, class From>
 void copy_matrix(int64_t rows, int64_t cols, Matrix<From> from, Matrix<T> to) {
   for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {

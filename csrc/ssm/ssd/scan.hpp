@@ -1,4 +1,4 @@
-// The scan, chunk by chunk: what steps of a chunk do to each other by a triangle, what came before by one state.
+// The scan, chunk by chunk. A triangular matrix describes the interactions within a chunk; one state carries everything before it.
 #pragma once
 #include "core/run/cost.hpp"
 #include "ssm/ssd/steps.hpp"
@@ -6,9 +6,9 @@
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
-constexpr int64_t kMostStepsForward = 32;  // of a chunk: half the triangle, and a state that passes through L2 twice as often
+constexpr int64_t kMostStepsForward = 32;  // per chunk; halves the triangle, but the state passes through L2 twice as often
 
-// One head of one item, going forward.
+// The forward pass of one head of one item.
 template <class T>
 class HeadScan {
  public:
@@ -25,7 +25,7 @@ class HeadScan {
         state_(x_ + room_ * p.channels),
         turned_(state_ + p.states * p.channels) {}
 
-  // Reads x, dt and z once and writes out once; of the states there is one, which goes in and out of L2 once a chunk.
+  // Reads x, dt and z once; writes out once. A single state is stored. It passes through L2 once per chunk.
   void run(int64_t item, int64_t head, const Chunks<T>& chunks) {
     const int64_t group = head / (p_.heads / p_.groups), of_head = p_.channels * p_.states;
     bool has_state = p_.initial != nullptr;
@@ -56,7 +56,8 @@ class HeadScan {
     return double(c.steps) * double(p_.channels) * double(2 * p_.states + c.steps / 2) * kMultiplyAddNs<T>;
   }
 
-  // (5) The triangle between y and x. The step sizes are in it, and D where it is one number: neither then takes a pass over x.
+  // (5) The triangular matrix from x to y. It includes the step sizes, and D if it has one number per head, so that neither takes a pass
+  // over x.
   void make_triangle(const T* inner, int64_t head, const Chunk& c) {
     using V = Lanes<T>;
     for (int64_t i = 0; i < c.steps; ++i) {
@@ -66,8 +67,8 @@ class HeadScan {
     }
   }
 
-  // (5) and the gate (6). Prefetches what the next chunk reads and what this one writes: rows this far apart are no
-  // stream that the hardware follows.
+  // (5) and the gate (6). Prefetches the inputs of the next chunk and the outputs of this one, because the hardware prefetcher does not
+  // follow rows this far apart.
   void output(int64_t item, int64_t head, int64_t group, const Chunk& c, const Chunk* next, bool has_state) {
     make_triangle(inner_.of(item, group, c, turned_, own_), head, c);
     const int64_t P = p_.channels, N = p_.states, stride = p_.groups * N;
@@ -91,7 +92,7 @@ class HeadScan {
     });
   }
 
-  // (6), and before it D where it is one number a channel, of what has just been written.
+  // Applies D, if it has one number per channel, and then the gate (6) to the outputs just written.
   bool gates() const { return p_.z.at || (p_.D && p_.D_of_channels); }
   template <class V>
   void gate(int64_t item, int64_t head, int64_t time, int64_t channel, T* to) const {
@@ -134,7 +135,7 @@ template <class T>
 void chunk_scan(const ChunkScan<T>& args) {
   ChunkScan<T> p = args;
   p.steps = min(chunk_steps(p), kMostStepsForward);
-  if (p.varlen) set_zero(p.varlen, p.sequences * p.heads * p.channels * p.states);  // that of a sequence of no steps
+  if (p.varlen) set_zero(p.varlen, p.sequences * p.heads * p.channels * p.states);  // for sequences without steps
   if (p.items * p.heads == 0) return;
   const Chunks<T> chunks(p);
   const Inner<T> inner(p, chunks);

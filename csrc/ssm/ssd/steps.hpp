@@ -1,4 +1,4 @@
-// What one head has in one chunk: step sizes, decays, and rows of its arrays.
+// The data of one head in one chunk: step sizes, decays, and rows of its arrays.
 #pragma once
 #include "ssm/delta/head_decays.hpp"
 #include "ssm/ssd/chunks.hpp"
@@ -8,9 +8,9 @@
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
-constexpr int64_t kMostSteps = 64;  // of a chunk: its triangles, 16 KB in float32, stay in L1 together with their operands
+constexpr int64_t kMostSteps = 64;  // per chunk; its triangles, 16 KB in float32, stay in L1 together with their operands
 
-// Steps of a chunk: at most the requested number, as many as are worth their triangles; and the length of their rows in whole vectors.
+// The steps per chunk, at most the requested number, and the length of a row of a triangle in whole vectors.
 template <class T>
 int64_t chunk_steps(const ChunkScan<T>& p) {
   return max<int64_t>(1, min(min(p.steps, kMostSteps), p.length));
@@ -24,7 +24,7 @@ template <class T>
 const T* row_of(const Signal<T>& s, int64_t item, int64_t time, int64_t head) {
   return s.at + item * s.item + time * s.time + head * s.head;
 }
-// As many channels of a row as there are lanes, from the p-th on.
+// One vector of the channels of a row, from channel p on.
 template <class V, class T>
 QF_HD V numbers_of(const T* row, int64_t stride, int64_t p) {
   if constexpr (kWidth<V> == 1) {
@@ -36,7 +36,7 @@ QF_HD V numbers_of(const T* row, int64_t stride, int64_t p) {
     return v;
   }
 }
-// The same where there are `channels` in all, 0 in the lanes beyond.
+// The same for a row of `channels` channels; lanes beyond the last channel are 0.
 template <class V, class T>
 V lanes_of(const T* row, int64_t stride, int64_t p, int64_t channels) {
   if (stride == 1) return load_first<V>(row + p, channels - p);
@@ -51,14 +51,14 @@ V skip_of(const ChunkScan<T>& p, int64_t head, int64_t channel) {
   return p.D_of_channels ? load_first<V>(p.D + head * p.channels + channel, p.channels - channel) : broadcast<V>(p.D[head]);
 }
 
-// (1), (3) Arrays of `room` numbers, whole vectors, and a row of them per step.
+// (1), (3) Arrays of `room` numbers, which are whole vectors, and a matrix with one such row per step.
 template <class T>
 struct Steps {
   static int64_t size(int64_t room) { return (4 + room) * room; }
   T *raw, *dt;
-  T *from_start, *to_end;  // the decay from before the chunk to after a step, and from after that to after the chunk
-  T* decays;               // from after step j to after step i, in row i
-  T all = T(1);            // from before the chunk to after it
+  T *from_start, *to_end;  // decays from the start of the chunk to after a step, and from there to the end of the chunk
+  T* decays;               // decays from after step j to after step i, in row i
+  T all = T(1);            // the decay of the whole chunk
   int64_t room;
   Steps(T* memory, int64_t room)
       : raw(memory), dt(raw + room), from_start(dt + room), to_end(from_start + room), decays(to_end + room), room(room) {}
@@ -82,25 +82,25 @@ struct Steps {
     all = from_start[n - 1];
   }
 
-  // f(j, decays from after the steps j, j + 1, ... to after step i) until i is among these.
+  // Calls f(j, vector of the decays from after steps j, j + 1, ... to after step i) for all vectors up to the one that contains i.
   template <class F>
   QF_HD void decays_to(int64_t i, F&& f) const {
     for (int64_t j = 0; j <= i; j += kLanes<T>) f(j, load<Lanes<T>>(decays + i * room + j));
   }
 };
 
-// Asks for `count` channels of a row of a signal.
+// Prefetches `count` channels of a row of a signal.
 template <class T>
 QF_HD void fetch_row(const Signal<T>& s, int64_t item, int64_t head, int64_t time, int64_t channel, int64_t count) {
   if (s.at && s.channel == 1) fetch(row_of(s, item, time, head) + channel, count);
 }
-// Those of a chunk: rows this far apart are no stream that the hardware follows.
+// Prefetches the rows of a chunk, because the hardware prefetcher does not follow rows this far apart.
 template <class T>
 void fetch_rows(const Signal<T>& s, int64_t item, int64_t head, const Chunk& chunk, int64_t channels) {
   for (int64_t i = 0; i < chunk.steps; ++i) fetch_row(s, item, head, chunk.begin + i, 0, channels);
 }
 
-// to (steps x cols) = rows of a signal in one chunk, each times a number of its own, if there are any.
+// to (steps x cols) = the rows of a signal in one chunk, row i times scale[i] unless `scale` is null.
 template <class T>
 void scaled_rows(const Signal<T>& s, int64_t item, int64_t head, const Chunk& chunk, const T* scale, int64_t cols, Matrix<T> to) {
   for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
@@ -119,7 +119,7 @@ void scaled_rows(const Signal<T>& s, int64_t item, int64_t head, const Chunk& ch
     }
   });
 }
-// n rows, each times a number of its own, in place or to another matrix of the same layout.
+// Multiplies row i of n rows by scale[i], in place or into another matrix with the same layout.
 template <class T>
 void scale_rows(int64_t n, const T* scale, int64_t cols, Matrix<const T> from, Matrix<T> to) {
   for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
@@ -134,8 +134,8 @@ void scale_rows(int64_t n, const T* scale, int64_t cols, Matrix<const T> from, M
   });
 }
 
-// (4) C_i.B_j of the chunks of an item and a group, j up to i, a row of `room` numbers a step: made once for all heads of the group where
-// that is less than the result, else by every head.
+// (4) The products C_i.B_j, j <= i, for the chunks of an item and a group, with one row of `room` numbers per step. They are computed once
+// for all heads of the group if they take less memory than the result, and otherwise by every head.
 template <class T>
 class Inner {
  public:
@@ -160,8 +160,8 @@ class Inner {
   int64_t room() const { return room_; }
   bool shared() const { return shared_; }
   double row_ns() const { return double(p_.states * room_) / 2 * kMultiplyAddNs<T>; }
-  int64_t workspace() const { return p_.states * room_; }  // numbers that `of` needs, besides room for a result
-  // The triangle of one chunk, rows `room` apart: in `own` where it is not shared.
+  int64_t workspace() const { return p_.states * room_; }  // size of the workspace `turned` of `of`
+  // Returns the triangle of one chunk, with rows `room` apart. If it is not shared, it is computed in `own`.
   const T* of(int64_t item, int64_t group, const Chunk& chunk, T* turned, T* own) const {
     if (shared_) return at_step(item, group, chunk.begin);
     make(item, group, chunk, turned, own);

@@ -52,7 +52,10 @@ def existing(arguments):
 
 
 def step(items, P, N, *, heads=None, groups=None, rows=None, count=None, skip=True, gate=True, bias=True, **options):
-    """``rows`` of ``count`` states. With a few dozen outputs, not all can be small by chance compared with the terms of their sums."""
+    """Steps the states ``rows`` out of ``count``.
+
+    With a few dozen outputs, not all can be small by chance compared with the terms of their sums.
+    """
 
     def make(rng):
         H = () if heads is None else (heads,)

@@ -1,4 +1,4 @@
-"""Linear attention with decays and delta rules: drop-ins for flash-linear-attention's functions."""
+"""Linear attention with decays and delta rules, compatible with flash-linear-attention."""
 
 from .dplr import DPLR, chunk_dplr_delta_rule, chunk_dplr_delta_rule_vjp, chunk_rwkv7, fused_recurrent_dplr_delta_rule
 from .gated_delta_rule import (

@@ -27,7 +27,7 @@ def problems() -> Iterator[Problem]:
 
 
 def _inputs(shape: tuple[int, ...], channels: bool = False) -> list[Any]:
-    """Keys and queries of norm 1, decays and betas as in a new layer, and a state."""
+    """Keys and queries of norm 1, decays and betas of an untrained layer, and a state."""
     B, T, H, K, V = shape
     rng = np.random.default_rng(0)
     q, k = rng.standard_normal((2, B, T, H, K))
@@ -91,8 +91,10 @@ def by_chunks(solve: Callable[[Any, Any], Any], q: Any, k: Any, v: Any, g: Any, 
 
 
 def by_factors(q: Any, k: Any, v: Any, g: Any, beta: Any) -> Any:
-    """The same with a decay per channel. The exponentials of sums, and of their negatives, are factors of queries and keys: decays must be
-    mild, or the latter overflow."""
+    """The same with one decay per channel.
+
+    Queries and keys are multiplied by exponentials of sums and of their negatives. The latter overflow if decays are strong.
+    """
     import torch
 
     B, T, H, K = q.shape
@@ -121,7 +123,7 @@ def triangular(matrix: Any, both: Any) -> Any:
 
 
 def _by_rows(matrix: Any, both: Any) -> Any:
-    """The inverse row by row, each from those above it: what models do if no kernel is available."""
+    """The inverse row by row, each computed from the rows above it, as models do if no kernel is available."""
     import torch
 
     inverse = torch.eye(CHUNK, dtype=matrix.dtype).expand(matrix.shape).clone()
@@ -146,7 +148,7 @@ def _whole(shape: tuple[int, ...]) -> Problem:
 
 
 def _gradient(shape: tuple[int, ...]) -> Problem:
-    """Forward and backward through autograd; the gradient of the keys is compared, which enter most."""
+    """Forward and backward through autograd. Compares the gradient of the keys, which occur in most terms."""
     arrays = _inputs(shape)[:5]
     run = autograd(arrays, grad=arrays[2], of=1)
 
@@ -210,7 +212,7 @@ def _channels_gradient(shape: tuple[int, ...]) -> Problem:
 
 
 def _channel_work(shape: tuple[int, ...], states: float, pairs: float, per_pair: float) -> Work:
-    """In addition an exponential per channel, and operations on the channels of every pair of tokens of a chunk."""
+    """Additional work: one exponential per channel, and operations on the channels of every pair of tokens of a chunk."""
     B, T, H, K, _ = shape
     work, channels = _work(shape, states, pairs), B * T * H * K
     return Work(work.flops + per_pair * channels * (OUR_CHUNK - 1) / 2, work.bytes + 4 * channels, exps=channels)

@@ -1,4 +1,4 @@
-"""Linear attention in chunks, for compositions: everything that needs no state for all chunks at once, then one step per chunk.
+"""Linear attention in chunks, for compositions: first the work without states, for all chunks at once, then one step per chunk.
 
 Each attention defines what its tokens read and write. The recurrence of the states, the outputs and the adjoint are shared.
 """
@@ -27,10 +27,10 @@ class Gradients(NamedTuple):
 
 
 class Chunks:
-    """README (4)-(8), as far as they do not depend on a state.
+    """The parts of README (4)-(8) that do not depend on a state.
 
     Tokens write x at ``key``. If they erase, x = beta (values - what ``erase`` reads from the state); otherwise x = values. ``known`` is a
-    second key with a value that they write without a correction; then ``values`` are 0 and left out.
+    second key with a value that is written without a correction; then ``values`` are 0 and omitted.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Chunks:
         return before, after
 
     def written(self, S: Any, chunk: int | None = None) -> tuple[Any, Any]:
-        """(5), (7): u and x of one chunk, or of all, from the states before them."""
+        """(5), (7): u and x of one chunk, or of all chunks, from the states before them."""
         values, of_state, beta = (x if chunk is None or x is None else _at(x, chunk) for x in (self.values, self.of_state, self.beta))
         u = values if of_state is None else values - self.xp.matmul(of_state, S)
         return u, u if beta is None else u * beta

@@ -1,4 +1,4 @@
-"""The attentions as array operations: they define what tokens read and write, for the algorithm in ``chunks``."""
+"""The attention variants as array operations. Each class defines what its tokens read and write; ``chunks`` contains the algorithm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .tokens import CHUNK, Tokens
 
 
 class _Rows:
-    """Queries or keys in chunks, for every head of values, after (2)."""
+    """Queries or keys in chunks, one set per value head, after the normalisation (2)."""
 
     def __init__(self, xp: Any, tokens: Tokens, x: Any, group: int, normalizes: bool) -> None:
         self.xp, self.tokens, self.group, self.heads, self.factor = xp, tokens, group, x.shape[2], None
@@ -80,7 +80,7 @@ class _Gdn2(_DeltaRule):
 
 
 class _Dplr(_DeltaRule):
-    """Diagonal plus a product of vectors: tokens write their values at k, and at b what a reads from the state before the decay."""
+    """Diagonal plus low rank (DPLR): a token writes its value at k. At b it writes the result of reading the undecayed state with a."""
 
     log_decay = 2
 

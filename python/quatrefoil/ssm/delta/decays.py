@@ -45,7 +45,7 @@ class HeadDecays:
         self.until, self.total = self.decay[..., -1, :, None], self.since[..., -1:, :]
 
     def reaching(self, read: Read) -> Any:
-        """The factor that the decays leave of the state before the chunk when a token reads it."""
+        """The product of the decays from the start of the chunk to the token that reads the state."""
         return self.since
 
     def _masked(self, read: Read, matrix: Any) -> Any:
@@ -67,7 +67,8 @@ class HeadDecays:
         return of_reads, of_keys, sums_across(xp, terms)
 
     def of_logs(self, read: Sequence[tuple[Read, Any]], written: Sequence[tuple[Any, Any]], S: Any, R: Any) -> Any:
-        """(17): terms of reads of the state before the chunk, of writes to the state after it, and of the part that passes through."""
+        """(17): the terms from reads of the state before the chunk, from writes to the state after it, and from the part that passes
+        through."""
         xp = self.xp
         from_start = sum(_dots(xp, by.rows, x) for by, x in read)
         to_end = sum(_dots(xp, k, x) for k, x in written)
@@ -76,7 +77,7 @@ class HeadDecays:
 
 
 class ChannelDecays:
-    """(22): one decay per token and channel of the keys.
+    """(22): one decay per token and key channel.
 
     The pairs of a chunk are computed by recursive halving. Pairs of a token in the second half with one in the first half are a product of
     matrices, whose factors decay from the middle on and up to the middle. Each half is then treated as a chunk, so no exponential of a sum
@@ -98,7 +99,7 @@ class ChannelDecays:
         self.total = xp.matrix_transpose(self.since[..., -1:, :])
 
     def _halves(self, x: Any, h: int) -> tuple[Any, Any]:
-        """The first and second h tokens of every block of 2 h: (..., blocks, h, K)."""
+        """The first h and the last h tokens of every block of 2 h: (..., blocks, h, K)."""
         x = self.xp.reshape(x, (*x.shape[:3], self.C // (2 * h), 2, h, x.shape[-1]))
         return x[..., 0, :, :], x[..., 1, :, :]
 

@@ -1,4 +1,4 @@
-"""Recurrences whose transition is a diagonal and a product of vectors, as in RWKV-7: drop-ins for flash-linear-attention's.
+"""Recurrences with a diagonal plus rank-one transition, as in RWKV-7, compatible with flash-linear-attention.
 
 Equation numbers are those of csrc/ssm/delta/README.md.
 """
@@ -40,15 +40,15 @@ def chunk_dplr_delta_rule(
     v : (B, T, HV, V)
         Values; HV is a multiple of H, and HV / H consecutive heads share a query and key.
     a, b : (B, T, HV, K)
-        What is read of the state before its decay, and where that is written.
+        a reads the state before its decay; the result is written at b.
     gk : (B, T, HV, K)
-        Logarithms of the decays, of any strength.
+        Logarithms of the decays, of any magnitude.
     scale : float, optional
         Factor of the outputs; 1 / sqrt(K) if absent.
     initial_state, output_final_state, cu_seqlens
         As in ``chunk_kda``.
     lower_bound : float, optional
-        flash-linear-attention's licence for faster kernels; not needed here, and without effect.
+        Lets flash-linear-attention use faster kernels; it has no effect on this function.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -64,8 +64,8 @@ def chunk_dplr_delta_rule(
 
     Notes
     -----
-    Names and order are those of ``fla.ops.generalized_delta_rule``. Differentiable in all real arrays. With |a| = 1 and b = -e^gk a, all
-    times a number in [0, 2], nothing grows.
+    Names and order are those of ``fla.ops.generalized_delta_rule``. Differentiable in all real arrays. With |a| = 1 and b = -c e^gk a, c in
+    [0, 2], the state does not grow.
 
     Examples
     --------
@@ -90,10 +90,10 @@ def chunk_dplr_delta_rule_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``chunk_dplr_delta_rule`` (23)-(25), of its real inputs.
+    """Gradients of ``chunk_dplr_delta_rule`` with respect to its real inputs (23)-(25).
 
-    ``(q, k, v, a, b, gk[, initial_state[, cu_seqlens]], grad)``; ``grad`` (B, T, HV, V), or with ``output_final_state`` a tuple of it and
-    that of the final state.
+    Arguments: ``(q, k, v, a, b, gk[, initial_state[, cu_seqlens]], grad)``. ``grad`` is the gradient of o, (B, T, HV, V); with
+    ``output_final_state``, a tuple (gradient of o, gradient of final_state).
 
     Examples
     --------

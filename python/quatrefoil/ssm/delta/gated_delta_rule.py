@@ -1,4 +1,4 @@
-"""The gated delta rule, and DeltaNet, which is the same without decays: drop-ins for flash-linear-attention's.
+"""The gated delta rule, and DeltaNet (the same without decays), compatible with flash-linear-attention.
 
 B batch items, T length, H heads of queries and keys, HV of values, K and V their dimensions; equation numbers are those of
 csrc/ssm/delta/README.md.
@@ -71,10 +71,9 @@ def chunk_gated_delta_rule(
     v : (B, T, HV, V)
         Values; HV is a multiple of H, and HV / H consecutive heads share a query and key.
     g : (B, T, HV), optional
-        Logarithms of the decays, 0 if absent. Below about -745 a decay is 0 and the state is forgotten. With g > 0 the state
-        grows.
+        Logarithms of the decays, 0 if absent. Below about -745 a decay is 0 and the state is cleared. With g > 0 the state grows.
     beta : (B, T, HV), optional
-        The fraction of the state's answer to a key that is replaced, 1 if absent. If beta |k|^2 exceeds 2, the recurrence grows.
+        The fraction of the value stored for a key that is replaced by v, 1 if absent. If beta |k|^2 exceeds 2, the recurrence grows.
     scale : float, optional
         Factor of the outputs; 1 / sqrt(K) if absent.
     initial_state : (B, HV, K, V), optional
@@ -86,9 +85,9 @@ def chunk_gated_delta_rule(
     cu_seqlens : (N + 1,) int32 or int64, optional
         N sequences packed in a batch of one, from token cu_seqlens[i] to cu_seqlens[i + 1]; they may be empty.
     use_gate_in_kernel : bool
-        g holds raw numbers: the decay is e^-r, r = e^A_log softplus(g + dt_bias) (26).
+        g contains raw values (26): the decay is e^-r with r = e^A_log softplus(g + dt_bias).
     use_beta_sigmoid_in_kernel, allow_neg_eigval : bool
-        beta holds raw numbers: the fraction is their sigmoid, or with ``allow_neg_eigval`` twice that (27).
+        beta contains raw values (27): the fraction is their sigmoid, or twice that with ``allow_neg_eigval``.
     state_v_first : bool
         States are (N, HV, V, K).
     A_log, dt_bias : HV numbers each, optional
@@ -104,25 +103,25 @@ def chunk_gated_delta_rule(
     Raises
     ------
     ValueError
-        Shapes that do not fit, HV not a multiple of H, cu_seqlens with a batch or not ascending from 0 to T, a parameter of a gate that
-        is missing or that nothing uses.
+        Shapes do not fit, HV is not a multiple of H, cu_seqlens comes with a batch or does not ascend from 0 to T, or a gate parameter is
+        missing or unused.
     TypeError
-        Other dtypes, or a mix of kinds or dtypes.
+        Other dtypes, or a mix of array libraries or dtypes.
 
     Warns
     -----
     RuntimeWarning
-        More heads than tokens and no initial_state, as in arrays (B, H, T, K). On the host, g > 0 at all of the first
-        tokens, as of decays instead of their logarithms.
+        There are more heads than tokens and no initial_state, as in arrays (B, H, T, K). On the host also if g > 0 for all of the first
+        tokens, as if g were decays instead of their logarithms.
 
     Notes
     -----
     Names, order of arguments and meaning are those of ``fla.ops.gated_delta_rule`` (Yang, Kautz, Hatamizadeh, arXiv 2412.06464).
     Differentiable in all real arrays, through the final state as well. Computed in chunks of 16 tokens (4)-(9): 3 K V + 16 (K + V)
-    multiply-adds per token and head, and about 3 times as many for the gradient (10)-(18), which keeps K / 32 + 1 numbers per number of v
-    for the heads being computed. Sequences of up to 8 tokens go token by token, in two passes over the state. In float32 errors are about
-    1e-6 of the largest value while beta |k|^2 is at most 1. A NaN stays in its head, from its time on (in gradients: anywhere in its
-    head); without the compiled kernels, and on a GPU, it reaches all of its chunk of 64.
+    multiply-adds per token and head, and about 3 times as many for the gradient (10)-(18), which stores K / 32 + 1 numbers per element of v
+    for the heads being computed. Sequences of up to 8 tokens are processed token by token, in two passes over the state. In float32 errors
+    are about 1e-6 of the largest value if beta |k|^2 is at most 1. A NaN affects only its head, from its token on (in gradients: the whole
+    head). Without the compiled kernels, and on a GPU, it affects its whole chunk of 64.
 
     Examples
     --------
@@ -150,10 +149,10 @@ def chunk_gated_delta_rule_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``chunk_gated_delta_rule`` (10)-(18), of its real inputs.
+    """Gradients of ``chunk_gated_delta_rule`` with respect to its real inputs (10)-(18).
 
-    ``(q, k, v[, g[, beta[, initial_state[, cu_seqlens]]]], grad)``; ``grad`` (B, T, HV, V), or with ``output_final_state`` a tuple of it
-    and that of the final state.
+    Arguments: ``(q, k, v[, g[, beta[, initial_state[, cu_seqlens]]]], grad)``. ``grad`` is the gradient of o, (B, T, HV, V); with
+    ``output_final_state``, a tuple (gradient of o, gradient of final_state).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Delta rules with a decay per channel of the keys, Kimi delta attention and GDN-2: drop-ins for flash-linear-attention's.
+"""Delta rules with one decay per key channel: Kimi delta attention and GDN-2, compatible with flash-linear-attention.
 
 Equation numbers are those of csrc/ssm/delta/README.md.
 """
@@ -49,9 +49,9 @@ def chunk_kda(
     v : (B, T, HV, V)
         Values; HV is a multiple of H, and HV / H consecutive heads share a query and key.
     g : (B, T, HV, K)
-        Logarithms of the decays, of any strength; -inf forgets a channel.
+        Logarithms of the decays, of any magnitude; -inf clears the channel.
     beta : (B, T, HV)
-        The fraction of the state's answer to a key that is replaced. If beta |k|^2 exceeds 2, the recurrence grows.
+        The fraction of the value stored for a key that is replaced by v. If beta |k|^2 exceeds 2, the recurrence grows.
     scale : float, optional
         Factor of the outputs; 1 / sqrt(K) if absent.
     initial_state : (B, HV, K, V), optional
@@ -61,12 +61,12 @@ def chunk_kda(
     use_qk_l2norm_in_kernel : bool
         Divide q and k by (sum of squares + 1e-6)^1/2 first (2).
     use_gate_in_kernel : bool
-        g holds raw numbers: the decay is e^-r, r = e^A_log softplus(g + dt_bias), or with ``lower_bound``, which may do without A_log,
-        e^(lower_bound sigmoid(e^A_log (g + dt_bias))) (26).
+        g contains raw values (26). The decay is e^-r with r = e^A_log softplus(g + dt_bias). With ``lower_bound`` it is e^(lower_bound
+        sigmoid(e^A_log (g + dt_bias))), and A_log is optional.
     use_beta_sigmoid_in_kernel, allow_neg_eigval : bool
-        beta holds raw numbers: the fraction is their sigmoid, or with ``allow_neg_eigval`` twice that (27).
+        beta contains raw values (27): the fraction is their sigmoid, or twice that with ``allow_neg_eigval``.
     lower_bound : float, optional
-        Of the logarithms of the decays, below 0; used with ``use_gate_in_kernel``.
+        Lower bound of the log-decays; negative. Used with ``use_gate_in_kernel``.
     state_v_first : bool
         States are (N, HV, V, K).
     cu_seqlens : (N + 1,) int32 or int64, optional
@@ -84,13 +84,13 @@ def chunk_kda(
     Raises
     ------
     ValueError, TypeError
-        As ``chunk_gated_delta_rule``; a parameter of a gate that is missing or that nothing uses; an argument of
-        flash-linear-attention that is not supported (cp_context, return_intermediate_states, use_graph).
+        As for ``chunk_gated_delta_rule``. Also if a gate parameter is missing or unused, or for an unsupported argument of
+        flash-linear-attention (cp_context, return_intermediate_states, use_graph).
 
     Notes
     -----
     Names and meaning are those of ``fla.ops.kda`` (Kimi team, arXiv 2510.26692). Differentiable in all real arrays. Cost: about that of
-    ``chunk_gated_delta_rule``, and K exponentials and some 25 K multiplications per token and head.
+    ``chunk_gated_delta_rule``, plus K exponentials and about 25 K multiplications per token and head.
 
     Examples
     --------
@@ -120,10 +120,10 @@ def chunk_kda_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``chunk_kda`` (23), (24), of its real inputs.
+    """Gradients of ``chunk_kda`` with respect to its real inputs (23), (24).
 
-    ``(q, k, v, g, beta[, initial_state[, cu_seqlens]], grad)``; ``grad`` (B, T, HV, V), or with ``output_final_state`` a tuple of it and
-    that of the final state. g and beta are those of (20), after any gates.
+    Arguments: ``(q, k, v, g, beta[, initial_state[, cu_seqlens]], grad)``. ``grad`` is the gradient of o, (B, T, HV, V); with
+    ``output_final_state``, a tuple (gradient of o, gradient of final_state). g and beta are those of (20), after any gates.
 
     Examples
     --------
@@ -165,14 +165,14 @@ def chunk_gdn2(
 ) -> tuple[T, T | None]:
     """GDN-2: S_t = A_t S_{t-1} + k_t (w_t v_t - (A_t S_{t-1})^T (b_t k_t))^T, A_t = diag(e^{g_t}), o_t = scale S_t^T q_t (21).
 
-    The gates b and w, of each channel of the keys and values, take the place of beta in ``chunk_kda``.
+    The gates b (per key channel) and w (per value channel) replace the beta of ``chunk_kda``.
 
     Parameters
     ----------
     q, k, v, g
         As in ``chunk_kda``.
     b : (B, T, HV, K)
-        The fraction of each channel of the key that erases.
+        Erase gate of each key channel.
     w : (B, T, HV, V)
         The fraction of each value that is written.
     scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, use_gate_in_kernel, lower_bound, state_v_first, cu_seqlens
@@ -221,10 +221,10 @@ def chunk_gdn2_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``chunk_gdn2`` (23), (24), of its real inputs.
+    """Gradients of ``chunk_gdn2`` with respect to its real inputs (23), (24).
 
-    ``(q, k, v, g, b, w[, initial_state[, cu_seqlens]], grad)``; ``grad`` (B, T, HV, V), or with ``output_final_state`` a tuple of it and
-    that of the final state. g is that of (21), after any gate.
+    Arguments: ``(q, k, v, g, b, w[, initial_state[, cu_seqlens]], grad)``. ``grad`` is the gradient of o, (B, T, HV, V); with
+    ``output_final_state``, a tuple (gradient of o, gradient of final_state). g is that of (21), after any gate.
 
     Examples
     --------

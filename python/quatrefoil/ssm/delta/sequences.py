@@ -1,4 +1,4 @@
-"""The common parts of this method's ops: their rows of the table, shapes of packed sequences, flash-linear-attention's keywords."""
+"""Common parts of this method's ops: their table entries, shapes of packed sequences, flash-linear-attention's keywords."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HINTS = {
 }
 _STATE = "B HV K V"  # with cu_seqlens: N sequences of a batch of one
 HEADS, CHANNELS, VALUES = "B T HV", "B T HV K", "B T HV V"
-# Arguments of flash-linear-attention that choose among its kernels, and change no result.
+# Arguments of flash-linear-attention that select its kernels without changing results.
 _WITHOUT_EFFECT = ("safe_gate", "disable_recompute", "cu_seqlens_cpu", "chunk_indices", "chunk_size", "max_num_seqs")
 _UNSUPPORTED = {
     "cp_context": "a sequence is computed on one device",
@@ -90,7 +90,7 @@ def gradients(
 
 
 def warn_of(q: Any, g: Any, initial_state: Any, label: str) -> None:
-    """A RuntimeWarning for arrays that look like (B, H, T, K), and for decays in place of their logarithms, unless T < 2."""
+    """Warn of arrays that look like (B, H, T, K), and of decays in place of their logarithms, unless T < 2."""
     shape: tuple[int, ...] = tuple(getattr(q, "shape", ()))
     if len(shape) != 4 or shape[1] < 2 or is_compiling():
         return
@@ -98,9 +98,9 @@ def warn_of(q: Any, g: Any, initial_state: Any, label: str) -> None:
         what = f"q has shape {shape}, more heads than tokens, expected (B, T, H, K)"
         warnings.warn(f"{label}: {what}; of (B, H, T, K) give q.transpose(1, 2), k, v and the rest likewise", RuntimeWarning, stacklevel=5)
     try:
-        first = None if g is None else g[:, :16] if g.ndim > 2 else g  # tokens: enough to see it
+        first = None if g is None else g[:, :16] if g.ndim > 2 else g  # 16 tokens are enough to notice
         grows = first is not None and 0 not in first.shape and may_look(first) and bool(first.min() > 0)
-    except (AttributeError, RuntimeError, TypeError):  # no array, which the call reports, or one without numbers
+    except (AttributeError, RuntimeError, TypeError):  # not an array (the call reports it), or an array without values
         return
     if grows:
         what = "all g of the first tokens are positive, so that the state grows by e^g"
@@ -108,8 +108,10 @@ def warn_of(q: Any, g: Any, initial_state: Any, label: str) -> None:
 
 
 def drop_in(op: Op) -> Callable[[Callable[Concatenate[Op, P], R]], Callable[P, R]]:
-    """Makes a function of an op one with flash-linear-attention's signature, whose errors name the op: what only steers its kernels is
-    accepted, what is not supported is an error unless it is None or False."""
+    """Converts a function of an op to flash-linear-attention's signature; errors name the op.
+
+    Arguments that only select kernels are accepted. Unsupported arguments raise an error unless they are None or False.
+    """
 
     def decorate(function: Callable[Concatenate[Op, P], R]) -> Callable[P, R]:
         bound: Any = functools.partial(readable(function), op)
@@ -143,7 +145,7 @@ def attend(
 
 
 def _turned(state: Any) -> Any:
-    """A view with the last two axes exchanged: fed back, it is in the kernels' layout again."""
+    """A view with the last two axes exchanged. If passed back in, it has the layout of the kernels again."""
     return state.swapaxes(-1, -2) if getattr(state, "ndim", 0) == 4 else state
 
 
@@ -156,7 +158,7 @@ def factor(scale: Any, k: Any, label: str) -> float:
 
 
 def recurrent(op: Op, chunk: F) -> F:
-    """``chunk``, a function of an op, under flash-linear-attention's name for single steps, ``fused_recurrent_...``."""
+    """The function ``chunk`` of an op under flash-linear-attention's name for single steps, ``fused_recurrent_...``."""
     name = chunk.__name__.replace("chunk", "fused_recurrent")
     fused = drop_in(op.titled(name))(inspect.unwrap(chunk))
     first, _, rest = (inspect.getdoc(chunk) or "").replace(chunk.__name__, name).partition("\n")

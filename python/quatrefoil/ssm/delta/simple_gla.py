@@ -1,4 +1,4 @@
-"""Linear attention with one decay per head and token, or per head: a drop-in for flash-linear-attention's.
+"""Linear attention with one decay per head and token, or one per head, compatible with flash-linear-attention.
 
 Equation numbers are those of csrc/ssm/delta/README.md.
 """
@@ -56,9 +56,9 @@ def chunk_simple_gla(
     q, k : (B, T, H, K)
     v : (B, T, HV, V)
     g : (B, T, HV), optional
-        Logarithms of the decays of every token, 0 if absent.
+        Logarithm of the decay of each token, 0 if absent.
     g_gamma : (HV,), optional
-        The same for all tokens; instead of g.
+        One log-decay per head for all tokens, instead of g.
     scale, initial_state, output_final_state, cu_seqlens, state_v_first
         As in ``chunk_gated_delta_rule``.
     out, backend, num_threads
@@ -72,7 +72,7 @@ def chunk_simple_gla(
     Raises
     ------
     ValueError, TypeError
-        As ``chunk_gated_delta_rule``; both g and g_gamma.
+        As for ``chunk_gated_delta_rule``; also if both g and g_gamma are passed.
 
     Notes
     -----
@@ -101,10 +101,10 @@ def chunk_simple_gla_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``chunk_simple_gla`` (10)-(18), of its real inputs.
+    """Gradients of ``chunk_simple_gla`` with respect to its real inputs (10)-(18).
 
-    ``(q, k, v[, g[, initial_state[, cu_seqlens]]], grad)``; ``grad`` (B, T, HV, V), or with ``output_final_state`` a tuple of it and that
-    of the final state.
+    Arguments: ``(q, k, v[, g[, initial_state[, cu_seqlens]]], grad)``. ``grad`` is the gradient of o, (B, T, HV, V); with
+    ``output_final_state``, a tuple (gradient of o, gradient of final_state).
 
     Examples
     --------

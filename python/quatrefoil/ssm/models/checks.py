@@ -11,7 +11,7 @@ from ..._call import is_compiling
 
 
 def check_kind(label: str, name: str, array: Any, first: str, leader: Any) -> None:
-    """Raise TypeError unless an array has the leader's kind and device."""
+    """Raise TypeError unless ``array`` has the library and device of ``leader``, the first argument."""
     if _arrays.kind(array) is None or _arrays.kind(array) != _arrays.kind(leader):
         raise TypeError(f"{label}: {_arrays.expected_like(array, name, leader, first)}")
     check_device(label, name, array, first, leader)

@@ -1,4 +1,4 @@
-"""The inner part of a Mamba-2 block, a drop-in for mamba-ssm's: short convolution, scan, gated norm and projection.
+"""The inner part of a Mamba-2 block, compatible with mamba-ssm: short convolution, scan, gated norm and projection.
 
 B items, L length, H heads of P channels, N states, G groups, W taps. Equation numbers: csrc/ssm/ssd/README.md.
 """

@@ -47,7 +47,7 @@ def mamba_inner_fn(
         The bias may be None.
     x_proj_weight : (R + M + M, D)
         Projects to R values for delta, then to B and C with M values each. M = N, or 2 N with a complex A, as pairs (re, im). If B or C is
-        passed as an argument, its rows are left out.
+        passed as an argument, its rows are omitted.
     delta_proj_weight : (D, R)
     out_proj_weight, out_proj_bias : (E, D), (E,)
         The bias may be None.

@@ -17,12 +17,12 @@ def _every_other(x: Any, axis: int, first: int) -> Any:
 
 
 def _applied(xp: Any, a: Any, x: Any) -> Any:
-    """a x, but 0 where x is 0, even if a, a product of coefficients, has overflowed."""
+    """The product a x, with 0 wherever x is 0, even if a (a product of coefficients) has overflowed."""
     return xp.where(x == 0, x, a * x)
 
 
 class _Constant:
-    """Powers 1, 2, 4, ... of a coefficient that is constant in time; in two doubles, because rounding errors accumulate in all steps."""
+    """Powers 1, 2, 4, ... of a time-invariant coefficient, in double-double arithmetic because rounding errors accumulate."""
 
     def __init__(self, xp: Any, a: Any) -> None:
         self.xp, self.is_complex = xp, is_complex(xp, a)
@@ -47,7 +47,7 @@ class _Constant:
         return self._normalised(p, e + (a[0] * b[1] + a[1] * b[0]))
 
     def _normalised(self, s: Any, e: Any) -> tuple[Any, Any]:
-        """The sum in two doubles; an overflow is in the first one only."""
+        """The sum as a normalised double-double; on overflow, only the high part is infinite."""
         total, e = two_sum(s, e)
         is_finite = self.xp.isfinite(e)
         return self.xp.where(is_finite, total, s), self.xp.where(is_finite, e, self.xp.zeros_like(e))
@@ -87,7 +87,7 @@ def scan(xp: Any, a: Any, b: Any, start: Any, axis: int, reverse: bool = False) 
 
 
 def scan_adjoint(xp: Any, a: Any, b: Any, start: Any, grad: Any, axis: int, reverse: bool = False) -> tuple[Any, Any, Any, Any]:
-    """The states, and the gradients of a, shaped like b, of b and of the start (2), (3)."""
+    """Return the states, and the gradients with respect to a (in the shape of b), b and ``start`` (2), (3)."""
     if 0 in b.shape:
         return b, b, b, zeros(xp, (*b.shape[:axis], *b.shape[axis + 1 :]), b)
     a = conj(xp, xp.reshape(a, (*[1] * (b.ndim - a.ndim), *a.shape)))

@@ -1,4 +1,4 @@
-"""The short convolution of a Mamba block, a drop-in for causal-conv1d's.
+"""The short convolution of a Mamba block, compatible with causal-conv1d.
 
 B batch items, D channels, L length, W taps; equation numbers are those of csrc/ssm/selective/README.md.
 """

@@ -1,4 +1,4 @@
-"""Mamba's selective scan, a drop-in for mamba-ssm's.
+"""Mamba's selective scan, compatible with mamba-ssm.
 
 B batch items, D channels, N states, L length, G groups; equation numbers are those of csrc/ssm/selective/README.md.
 """

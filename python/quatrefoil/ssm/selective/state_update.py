@@ -1,4 +1,4 @@
-"""One step of Mamba's selective state, for decoding: a drop-in for mamba-ssm's.
+"""One step of Mamba's selective state, for decoding, compatible with mamba-ssm.
 
 B batch items, H heads, P dims of a head, N states, G groups; equation numbers are those of csrc/ssm/selective/README.md.
 """
@@ -190,7 +190,7 @@ def selective_state_step(
 def selective_state_step_vjp(
     *inputs_and_grad: InputOrGrad[T], dt_softplus: bool = False, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``selective_state_step`` (16)-(18), of its real inputs.
+    """Gradients of ``selective_state_step`` with respect to its real inputs (16)-(18).
 
     ``(state, x, dt, A, B, C[, D[, z[, dt_bias[, state_batch_indices]]]], grad)``; ``grad`` is the pair of gradients of out and next state.
 

@@ -1,4 +1,4 @@
-"""The states of a short convolution at the ends of packed sequences, a drop-in for causal-conv1d's."""
+"""The states of a short convolution at the ends of packed sequences, compatible with causal-conv1d."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mamba-2's kernel, a drop-in for mamba-ssm: the scan in chunks (state-space duality)."""
+"""Mamba-2's kernel, compatible with mamba-ssm: the scan in chunks (state-space duality)."""
 
 from .chunk_scan import CHUNK_SCAN, mamba_chunk_scan_combined, mamba_chunk_scan_combined_vjp
 

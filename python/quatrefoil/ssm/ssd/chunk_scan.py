@@ -1,4 +1,4 @@
-"""Mamba-2's scan, a drop-in for mamba-ssm's.
+"""Mamba-2's scan, compatible with mamba-ssm.
 
 B items, L length, H heads of P channels, N states, G groups of heads, S sequences; equation numbers are those of csrc/ssm/ssd/README.md.
 """
@@ -161,7 +161,7 @@ def mamba_chunk_scan_combined(
 
     Returns
     -------
-    out : (B, L, H, P), in the dtype of x; or a tuple of it and the requested states, in that order. The state of an empty sequence is 0.
+    out : (B, L, H, P), in the dtype of x; or a tuple of out and the requested states, in this order. The state of an empty sequence is 0.
     States are float32 if x has half precision.
 
     Raises
@@ -207,7 +207,7 @@ def mamba_chunk_scan_combined_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``mamba_chunk_scan_combined`` (8)-(15), of its real inputs.
+    """Gradients of ``mamba_chunk_scan_combined`` with respect to its real inputs (8)-(15).
 
     ``(x, dt, A, B, C[, D[, z[, dt_bias[, initial_states[, seq_idx[, cu_seqlens]]]]]], grad)``; ``grad`` (B, L, H, P), or a tuple of that
     and the gradients of the requested states. The gradient of a dt outside the limits is 0.
