@@ -9,7 +9,7 @@ namespace quatrefoil::kron::gp {
 inline namespace QF_ISA {
 
 constexpr int64_t kGramPairs = 128;    // packed at a time: three vectors of each are 24 KB and stay in L1
-constexpr double kGramPartWork = 8e6;  // least multiply-adds of a part
+constexpr double kGramPartWork = 8e6;  // minimum multiply-adds per part
 constexpr int64_t kGramParts = 16;     // enough for threads, few enough to add up
 constexpr double kGramCost = 1.5;      // relative to multiply-adds: packing, and reading the sums again; estimated
 

@@ -14,7 +14,7 @@ QF_HD V limited(V exponent) {
   return exponent > kLargestExponent ? broadcast<V>(kLargestExponent) : exponent;  // NaN stays
 }
 
-// A function of r^2 = sum_p (d_p / scale_p)^2, and its derivative by r^2.
+// A function of r^2 = sum_p (d_p / scale_p)^2, and its derivative with respect to r^2.
 template <class V>
 struct OfSquare {
   V value, slope;
@@ -25,7 +25,7 @@ QF_HD OfSquare<V> squared_exponential(V square) {
   const V value = elementary::exp(V(-limited(V(square * 0.5))));
   return {value, value * -0.5};
 }
-// (2) The slope of matern12 is infinite at 0; the value 0 keeps the gradient by the scale exact.
+// (2) The slope of matern12 is infinite at 0; the value 0 keeps the gradient with respect to the scale exact.
 template <class V>
 QF_HD OfSquare<V> matern12(V square) {
   const V s = limited(square_root(square)), E = elementary::exp(V(-s));
@@ -42,7 +42,7 @@ QF_HD OfSquare<V> matern52(V square) {
   return {(s * (s * (1.0 / 3) + 1.0) + 1.0) * E, (s + 1.0) * E * (-5.0 / 6)};
 }
 
-// (2) and its derivative by alpha.
+// (2) and its derivative with respect to alpha.
 template <class V>
 struct RationalQuadratic {
   OfSquare<V> of_square;
@@ -57,7 +57,8 @@ QF_HD RationalQuadratic<V> rational_quadratic(V square, double alpha) {
   return {{value, value / one_more * -0.5}, value * (q / one_more - log)};
 }
 
-// An envelope g and its first three derivatives by d; `by_log_scale`: partial derivatives of g, g' and g'' by the log of the scale.
+// An envelope g and its first three derivatives with respect to d; `by_log_scale`: partial derivatives of g, g' and g'' with respect to the
+// log of the scale.
 template <class V>
 struct Envelope {
   V g[4], by_log_scale[4];
@@ -105,7 +106,7 @@ QF_HD V modulated(const V* g, const Wave<V>& w) {
   else
     return (g[3] - 3.0 * m * m * g[1]) * c + m * (m * m * g[0] - 3.0 * g[2]) * S;
 }
-// (8) Its partial derivative by m.
+// (8) Its partial derivative with respect to m.
 template <int order, class V>
 QF_HD V modulated_by_m(const V* g, const Wave<V>& w, V d) {
   const V m = w.m, c = w.cosine, S = w.sine;

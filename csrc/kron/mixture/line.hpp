@@ -2,12 +2,12 @@
 //
 // A kernel is a class with
 //   value(difference)                          k at one vector of differences: difference(p) is that of coordinate p
-//   adjoint(difference, grad, sums, slope)     adds grad times k's derivatives by its parameters to sums[0, sums()), and calls
-//                                              slope(p, derivative) with k's derivative in coordinate p
+//   adjoint(difference, grad, sums, slope)     adds grad times the derivatives of k with respect to its parameters to sums[0, sums()), and
+//                                              calls slope(p, derivative) with the derivative with respect to coordinate p
 //   sums(), room()                             the number of sums, without and with workspace after them
 //   ns(), adjoint_ns()                         times per number
 //   kHasSlopes, odd()                          whether slope is called; whether k(-d) = -k(d), or k(d)
-// Computed in double precision: differences of float32 numbers are then exact, and so are the turns of a wave.
+// Computed in double precision, in which differences of float32 numbers, and the phase of a wave in turns, are exact.
 #pragma once
 #include "core/lanes/lanes.hpp"
 #include "core/run/interrupt.hpp"
@@ -72,7 +72,7 @@ inline int64_t parts_of(int64_t items, int64_t numbers) {
   return max<int64_t>(1, min(items, min(kMostParts, most)));
 }
 
-constexpr int64_t kLagsPerPart = 64;  // least number of lags in a part of an adjoint's sums
+constexpr int64_t kLagsPerPart = 64;  // minimum number of lags in a part of an adjoint's sums
 
 template <class T, class To, class Kernel>
 void values_at(const Kernel& kernel, const T* d, int64_t n, To* out, int threads) {

@@ -1,4 +1,4 @@
-// Spectral mixtures and their derivatives by the first argument. README (4)-(8).
+// Spectral mixtures and their derivatives with respect to the first argument. README (4)-(8).
 #pragma once
 #include "kron/mixture/formula.hpp"
 #include "kron/mixture/toeplitz.hpp"
@@ -36,7 +36,8 @@ class SpectralKernel {
     }
     return k;
   }
-  // (8): sums[3q ...] of a component without its weight, and of its derivatives by log_scale and m. The slope is the next derivative.
+  // (8): sums[3q ...] of a component without its weight, and of its derivatives with respect to log_scale and m. The slope is the next
+  // derivative.
   template <class Difference, class Slope>
   QF_HD void adjoint(const Difference& difference, V grad, V* sums, const Slope& slope) const {
     const V d = difference(0);

@@ -14,17 +14,17 @@ constexpr int kThreads = 256;     // per block
 constexpr int kSmall = 16;        // largest number of rows and columns of a small factor
 constexpr int kMostTogether = 8;  // small factors in a group
 constexpr int kMostFactors = 64;
-constexpr int kColumns = 32;           // of a slab, at most as many as the array has after its axes
-constexpr int64_t kSlab = 36 << 10;    // bytes of a slab; a block has two, and the factors
-constexpr int64_t kSlabWanted = 2048;  // numbers
-constexpr int kSide = 64;              // of a tile of the result
-constexpr int kDepth = 16;             // terms of the sums of a tile, at a time
-constexpr int kPatch = 4;              // a thread has kPatch x kPatch numbers of a tile
+constexpr int kColumns = 32;           // columns per slab, at most as many as the array has after its axes
+constexpr int64_t kSlab = 36 << 10;    // bytes per slab; a block stores two slabs and the factors
+constexpr int64_t kSlabWanted = 2048;  // numbers per slab
+constexpr int kSide = 64;              // rows and columns of a tile of the result
+constexpr int kDepth = 16;             // terms of the sums of a tile at a time
+constexpr int kPatch = 4;              // a thread computes kPatch x kPatch numbers of a tile
 constexpr int kTerms = 64;             // terms of a gradient that are summed in the type of the data
 // Estimated, not measured; constants, so that the bits do not depend on the card.
 constexpr int64_t kBlocksWanted = kEmulated ? 2 : kBusyBlocks;
 constexpr int64_t kStoredBytes =
-    kEmulated ? 16 << 10 : 256 << 20;  // of arrays that a gradient stores; larger batches are divided into chunks
+    kEmulated ? 16 << 10 : 256 << 20;  // bytes of the arrays that a gradient stores; larger batches are divided into chunks
 
 // A factor (m, n), or the transpose of one (n, m).
 template <class T>
@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_group(const Group<T> g, 
     each_number(s, slab, g.out, [&](int64_t at, int64_t out, bool exists) {
       if (exists) y[out] = from[at];
     });
-    T* const other = from;  // may still be read
+    T* const other = from;  // other threads may still read it
     from = to, to = other;
   }
 }

@@ -10,7 +10,7 @@ inline namespace QF_ISA {
 constexpr int64_t kPairs = 128;        // summed in the type of the data before they are added in double
 constexpr int64_t kGradientRows = 64;  // of a factor's gradient per task
 constexpr int64_t kMostParts = 16;     // of a long sum: enough for threads, few enough to add up
-constexpr double kPartWork = 4e6;      // least multiply-adds of a part
+constexpr double kPartWork = 4e6;      // minimum multiply-adds per part
 constexpr double kGramCost = 3;        // relative to multiply-adds: pairs are transposed and sums widened; estimated
 
 // sum[i, j] += the sum over pairs [first, end) of g_i x_j, for rows [i0, i1). Reads g and x once.

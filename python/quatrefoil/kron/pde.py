@@ -38,8 +38,8 @@ class PDE:
     ----------
     source, boundary : array of the grid's shape, number, or callable
         A callable f(x) or f(x, y) takes arrays of the grid's shape, with the grid's indexing, and returns such an array, or a number. Only
-        the edge values of the boundary are used; with one axis it may be two numbers, at the first and last point. Arrays are on the
-        device of the axes, or array-likes.
+        the edge values of the boundary are used; with one axis it may be two numbers, at the first and last point. Arrays must be on the
+        device of the axes; array-likes are accepted.
 
     Examples
     --------
@@ -72,7 +72,7 @@ class PDE:
 
     @property
     def coefficients(self) -> Sequence[float | tuple[float, float]]:
-        """One per axis, of the derivative of that ``order``, or a pair, of the first and the second derivative."""
+        """Coefficients per axis: of the derivative of ``order``, or a pair, of the first and of the second derivative."""
         return (1.0, 1.0)
 
     def terms(self, k: int) -> tuple[tuple[int, float], ...]:
@@ -83,7 +83,7 @@ class PDE:
         return tuple((order, x) for order, x in enumerate(c, 1) if x) or ((1, 0.0),)
 
     def reaction(self, u: Array) -> tuple[Array, Array] | None:
-        """The reaction and its derivative by u; None for a linear equation."""
+        """The reaction and its derivative with respect to u; None for a linear equation."""
         return None
 
     def copied(self) -> Self:
@@ -204,7 +204,9 @@ class Semilinear(PDE):
 
 
 class Helmholtz(PDE):
-    """u_xx (+ u_yy) + coefficient_of_u u = source, of either sign; u = boundary on the edges.
+    """u_xx (+ u_yy) + coefficient_of_u u = source; u = boundary on the edges.
+
+    The coefficient may have either sign.
 
     Waves have coefficient_of_u = wavenumber^2; pass one of the two. Reaction-diffusion, screening and Yukawa's potential have a negative
     coefficient: the Laplacian has the sign +, so -u'' + 400 u = f is coefficient_of_u=-400 with the source -f.

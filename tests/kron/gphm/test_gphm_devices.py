@@ -26,7 +26,7 @@ def moved(p, cupy, **options):
 @pytest.mark.parametrize("uniform", [True, False])
 @pytest.mark.parametrize(("equation", "dims"), SETUPS)
 def test_loss_and_gradients(equation, dims, uniform, cupy, rng):
-    """1e-9 for a condition number of hundreds, and values of thousands that may cancel."""
+    """The tolerance is 1e-9 because the condition number is a few hundred and values of a few thousand may cancel."""
     p = Problem(rng, equation, dims, ["student_t", "gaussian"][dims - 1], uniform=uniform)
     gp = moved(p, cupy)
     cupy.reads.clear()

@@ -47,7 +47,7 @@ def test_the_size_of_u(order, c):
 
 
 def test_squares_are_rounded_alike_in_all_units(rng):
-    """libm's pow would not do: 1 of 2000 results changes its last bit with the exponent of the base."""
+    """libm's pow is not suitable: the last bit of 1 result in 2000 depends on the exponent of the base."""
     for length in map(float, rng.uniform(1, 2, 20_000)):
         assert _power(length * 2.0**41, 2) == _power(length, 2) * 2.0**82
 

@@ -146,12 +146,12 @@ def gp_nll(
 
 
 def _of_sum(arrays: Sequence[Any], value: Any, options: tuple[Any, ...], state: Any, *how: Any) -> Any:
-    """Gradients of the sum over rows of nll by the factors and by the noise."""
+    """Gradients of the sum over rows of nll with respect to the factors and the noise."""
     if state.result is None or not isinstance(value, np.ndarray):
         ones = _arrays.namespace(value).ones_like(value)
         dfactors, _, dnoise = call_vjp(GP_NLL, (list(arrays[:-4]), *arrays[-4:], ones), options, (state,), *how)
         return dfactors, dnoise
-    R, of_noise = state.result.nll_gradients(np.ones(value.size))  # without the adjoint's gradient by y
+    R, of_noise = state.result.nll_gradients(np.ones(value.size))  # without the adjoint's gradient with respect to y
     return [a.astype(value.dtype, copy=False) for a in R], np.asarray(of_noise, value.dtype)
 
 
@@ -229,10 +229,10 @@ def gp_solve(
     Notes
     -----
     Errors are those of ``gp_nll``. Differentiable in factors, y and noise. A full grid takes 4 N sum n_k operations per row. Up to 512
-    cells that are missing (or noisier than the least noisy one), or up to 512 that are observed, take a Cholesky factor. Otherwise
-    conjugate gradients on the missing cells take 4 N sum n_k per iteration: 5 to 30 iterations for scattered gaps, about 100 for a hole;
-    the system of the observed cells would take hundreds (13). Backend "array" factorises a matrix of all cells if these are at most 4096.
-    Otherwise it takes 400 iterations, and α is NaN if the residual is then above ``tol``.
+    cells that are missing (or noisier than the cell with the smallest noise), or up to 512 that are observed, take a Cholesky factor.
+    Otherwise conjugate gradients on the missing cells take 4 N sum n_k per iteration: 5 to 30 iterations for scattered gaps, about 100 for
+    a hole; the system of the observed cells would take hundreds (13). Backend "array" factorises a matrix of all cells if these are at most
+    4096. Otherwise it takes 400 iterations, and α is NaN if the residual is then above ``tol``.
 
     Examples
     --------

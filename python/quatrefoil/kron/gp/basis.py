@@ -13,9 +13,9 @@ from ..product.dense import not_negative, require_symmetric
 from ..product.mirror import folded, halves, unfolded, whole
 from ..product.packed import PackedFactors
 
-HALVED_FROM = 8  # least size of an axis whose eigenvectors are computed by parity
-_MIRRORED = 32  # eps by which an entry may differ from its mirror: rounding of a pairwise evaluation, less than that of eigh
-FOLDED_FROM = 256  # least size for products by parity, which then cost less than splitting and joining the parts
+HALVED_FROM = 8  # minimum size of an axis whose eigenvectors are computed by parity
+_MIRRORED = 32  # eps by which an entry may differ from its mirror image: rounding of a pairwise evaluation, less than that of eigh
+FOLDED_FROM = 256  # minimum size for products by parity, which then cost less than splitting and joining the parts
 
 
 class Axis:

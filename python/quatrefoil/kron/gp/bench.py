@@ -34,7 +34,7 @@ def _factors(shape: Sequence[int]) -> list[np.ndarray]:
 
 
 def _likelihood(shape: tuple[int, ...], goal: float | None) -> Problem:
-    """The value and all gradients. Compares the value, because linear_operator's gradients by the entries are off by 1 %."""
+    """The value and all gradients. Compares the value, because linear_operator's gradients with respect to the entries are off by 1 %."""
     factors, y = _factors(shape), np.random.default_rng(0).standard_normal(math.prod(shape))
     value = partial(by_numpy, factors, y)
     size = f"{'x'.join(map(str, shape))} float64"

@@ -134,7 +134,7 @@ def _solved(xp: Any, block: Block, rows: Any) -> Any:
 
 
 def _contracted(xp: Any, system: System, W: Any, k: int) -> Any:
-    """G with <W, K_1 ⊗ ... dK ... ⊗ K_d> = <G, dK>, dK in place of factor k."""
+    """Return G with <W, K_1 ⊗ ... dK ... ⊗ K_d> = <G, dK>, dK in place of factor k."""
     K, sizes = system.factors, [f.shape[0] for f in system.factors]
     for i in range(k):
         n, rest = sizes[i], math.prod(sizes[i + 1 :])

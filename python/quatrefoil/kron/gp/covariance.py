@@ -37,7 +37,8 @@ class RowGroup(NamedTuple):
 class GridCovariance:
     """C = K_1 ⊗ ... ⊗ K_d + diag(noise) on the cells of a mask: None, (N,) or one per right-hand side, (..., N). Solvers are cached.
 
-    With ``noise_factors`` the noise is noise (1,) times S_1 ⊗ ... ⊗ S_d, and gradients by S_k follow those by the factors.
+    With ``noise_factors`` the noise is noise (1,) times S_1 ⊗ ... ⊗ S_d, and gradients with respect to S_k follow those with respect to the
+    factors.
     """
 
     def __init__(
@@ -240,7 +241,7 @@ class Solution:
         return Solution(self.covariance, [group._replace(rows=np.arange(len(weights)))], alpha=weights @ self.alpha)
 
     def vjp(self, grad: np.ndarray) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-        """Gradients of α by the factors, by y as rows, and by the noise (19): C is symmetric, so its solve is its own adjoint."""
+        """Gradients of α with respect to factors, y (as rows) and noise (19): C is symmetric, so its solve is its own adjoint."""
         grid, g = self.covariance.grid, self.covariance.rows(grad)
         mu = np.zeros_like(g)
         for group in self.groups:
@@ -250,7 +251,7 @@ class Solution:
         return dfactors, mu, of_noise if len(self.covariance.noise) > 1 else of_noise.sum()
 
     def nll_gradients(self, weights: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-        """Gradients of the weighted sum of the rows' nll by the factors and by the noise, a number or (N,): (3)-(5), (11), (16)."""
+        """Gradients of the weighted sum of the rows' nll with respect to factors and noise, a number or (N,): (3)-(5), (11), (16)."""
         grid, per_cell = self.covariance.grid, len(self.covariance.noise) > 1
         if len(weights) > 0 and bool((weights == weights[0]).all()):  # a matrix times its own transpose takes half the work
             R = [-weights[0] * a for a in grid.grams(self.basis)]

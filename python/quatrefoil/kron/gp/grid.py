@@ -15,7 +15,7 @@ from ..product.packed import PackedFactors
 from .basis import Axis, Basis
 from .spectrum import gp_gram, products_of
 
-_MIN = 1e-30  # least eigenvalue, relative to the largest of its axis; smaller ones are roundings of 0 and would be divided by
+_MIN = 1e-30  # smallest eigenvalue, relative to the largest of its axis; smaller ones are roundings of 0 and would be divided by
 
 
 class Grid:
@@ -93,7 +93,7 @@ class Grid:
         return singular_axis(self.values, self.eps) if self.size else None
 
     def refuse_singular(self, noise: float) -> None:
-        """LinAlgError if K + noise I is singular to working precision."""
+        """Raise LinAlgError if K + noise I is singular to working precision."""
         if self._singular is None or not self.is_negligible(noise):
             return
         i, l = self._singular, self.values[self._singular]
@@ -144,7 +144,7 @@ class Grid:
         return products(self.relative)
 
     def traces(self, inverse: np.ndarray) -> list[np.ndarray]:
-        """T_k with tr(Q diag(inverse) Qᵀ (K_1 ⊗ ... dK_k ... ⊗ K_d)) = <Q_k T_k Q_kᵀ, dK_k>: README (3)."""
+        """Return T_k with tr(Q diag(inverse) Qᵀ (K_1 ⊗ ... dK_k ... ⊗ K_d)) = <Q_k T_k Q_kᵀ, dK_k>: README (3)."""
         shares = (self._weights * inverse).reshape(self.shape)
         sums: list[np.ndarray] = [shares] * len(self.shape)  # (n_1 ... n_k,), the axes after k summed
         for k in range(len(self.shape) - 1, 0, -1):

@@ -21,7 +21,7 @@ _MAX = 2000  # iterations; hundreds are many for M, whose eigenvalues are betwee
 _FLOOR = (1e-14, 2e-6)  # the smallest residual in double and in single precision
 _ROUNDS = 30
 _LOSS = 30.0  # first estimate of the residual of C's system relative to that of M's
-_MIN = 1e-15  # least number for single precision, whose range holds products of two of them
+_MIN = 1e-15  # smallest number for single precision, in which the product of two of them does not underflow
 _PROBE_TOL = 1e-4  # residual of the probes' systems, far below the error from their random signs
 _NEGLIGIBLE = 1e-8  # λ / noise, in single precision
 _PATIENCE = 16  # iterations after which M counts as ill-conditioned
@@ -37,7 +37,7 @@ class Single(NamedTuple):
 class Iterative:
     """Solves for rows (B, N), with one entry of ``cells`` per row or one for all. All arrays are full grids, so rows may differ in cells.
 
-    M, P and α are those of README (9) times the least noise, and right-hand sides are about 1: all numbers are unitless, so no square
+    M, P and α are those of README (9) times the smallest noise, and right-hand sides are about 1: all numbers are unitless, so no square
     leaves the range of float64.
     """
 
@@ -87,7 +87,7 @@ class Iterative:
         return Filter(self.grid.basis, self.inverse)
 
     def closed(self, rows: np.ndarray) -> np.ndarray:
-        """P x, with each row's least noise."""
+        """P x, with each row's smallest noise."""
         return self._filter(rows)
 
     def apply(self, b: np.ndarray) -> np.ndarray:

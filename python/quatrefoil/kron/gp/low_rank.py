@@ -16,7 +16,7 @@ from .missing import cholesky
 Sums: TypeAlias = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[np.ndarray]], np.ndarray]
 _MOST = 3000  # eigenvectors
 _SETUP = 40  # the Cholesky factor of A may cost as much as so many iterations on M
-_LEAST = 0.1  # least λ / noise
+_LEAST = 0.1  # smallest λ / noise
 
 
 class LowRank:

@@ -70,7 +70,7 @@ class Cells:
 
 
 class ByLatent:
-    """A Cholesky factor of M = E^T P E + diag(1 / extra noise), P the inverse with the least noise everywhere: README (9) to (11)."""
+    """A Cholesky factor of M = E^T P E + diag(1 / extra noise), P the inverse with the smallest noise everywhere: README (9) to (11)."""
 
     def __init__(self, grid: Grid, cells: Cells) -> None:
         self.grid, self.cells, self.closed = grid, cells, Closed(grid, cells.least)
@@ -233,7 +233,7 @@ def _columns(vectors: Sequence[np.ndarray], at: Sequence[np.ndarray], count: int
 
 
 def cholesky(a: np.ndarray, label: str) -> np.ndarray:
-    """The lower factor of a covariance; LinAlgError if it is not positive definite."""
+    """The lower factor of a covariance. Raises LinAlgError if it is not positive definite."""
     from scipy.linalg import lapack
 
     factor, info = lapack.dpotrf(a, lower=1, clean=1, overwrite_a=0)

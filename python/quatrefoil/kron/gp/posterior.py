@@ -71,10 +71,10 @@ def gp_posterior(
     Notes
     -----
     Errors are those of ``gp_nll``; a diagonal that is not constant needs prior_diag. The mean is differentiable in factors, cross_factors,
-    y and noise; a gradient of the variance is a NotImplementedError. The mean takes ``gp_solve`` and one product, the variance 2 M sum n_k
-    operations on a full grid; c missing (or observed) cells cost c^3 / 3 + c (2 N sum n_k + M c) more. On a device nothing is read back:
-    errors that depend on values become NaN, and if cells are missing or noises differ, the exact variance needs a matrix of all N cells,
-    N^3 operations and 8 N^2 bytes per mask.
+    y and noise; a gradient of the variance raises NotImplementedError. The mean takes ``gp_solve`` and one product, the variance 2 M sum
+    n_k operations on a full grid; c missing (or observed) cells cost c^3 / 3 + c (2 N sum n_k + M c) more. On a device nothing is read
+    back: errors that depend on values become NaN, and if cells are missing or noises differ, the exact variance needs a matrix of all N
+    cells, N^3 operations and 8 N^2 bytes per mask.
 
     Examples
     --------

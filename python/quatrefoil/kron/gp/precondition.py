@@ -9,8 +9,8 @@ import numpy as np
 
 from .grid import Grid
 
-_NEAR = 0.1  # least correlation of adjacent cells in the inverse for which their pairs are worth two more passes
-_MIN_PIVOT = 1e-3  # least pivot relative to the diagonal; less may be rounding
+_NEAR = 0.1  # minimum correlation of adjacent cells in the inverse for which their pairs are worth two more passes
+_MIN_PIVOT = 1e-3  # minimum pivot relative to the diagonal; less may be rounding
 
 
 def near_axes(grid: Grid, inverse: np.ndarray) -> list[int]:

@@ -300,7 +300,7 @@ def _joint_roots(factors: Sequence[Any], points: Sequence[Any], prior_factors: A
 
 
 def _root(a: Any, name: str) -> Any:
-    """R with R Rᵀ = a, where a may be singular; on a device NaN if a has a negative eigenvalue."""
+    """Return R with R Rᵀ = a, where a may be singular; on a device NaN if a has a negative eigenvalue."""
     if not a.shape[0]:
         return a
     xp = namespace(a)

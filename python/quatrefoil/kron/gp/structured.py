@@ -30,7 +30,7 @@ class StructuredGrid(Grid):
     """A ``Grid`` in the basis V = V_1 ⊗ ... ⊗ V_d. Sums over all axes but one are those for the factors, then those for S_1..S_d."""
 
     is_orthogonal = False
-    floored = None  # the pass over the spectrum lacks the gradients by S
+    floored = None  # the pass over the spectrum lacks the gradients with respect to S
 
     def __init__(self, factors: Sequence[np.ndarray], noise_factors: Sequence[np.ndarray], label: str, *kernel: Any) -> None:
         self._begin(factors, label, kernel)

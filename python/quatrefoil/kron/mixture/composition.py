@@ -82,7 +82,7 @@ def _values(xp: Any, x: Any, y: Any, width: int, value: Callable[[Any], Any], od
 
 
 def _both(xp: Any, rows: Any, columns: Any, start: int, odd: bool) -> Any:
-    """The gradient by k(d_ij) for i <= j, from rows i >= ``start`` (n, M) and the same columns (M, n) of grad; 0 for i > j."""
+    """The gradient with respect to k(d_ij) for i <= j, from rows i >= ``start`` (n, M) and the same columns (M, n) of grad; 0 for i > j."""
     i, j = (xp.arange(n, dtype=xp.int64, device=rows.device) for n in rows.shape)
     offset = j - start - i[:, None]
     mirrored = xp.where(offset > 0, -columns.T if odd else columns.T, xp.zeros_like(rows))
@@ -95,7 +95,7 @@ def _points_of(xp: Any, steps: list[Any], axis: int, points: Any) -> Any:
 
 
 def _adjoint(xp: Any, x: Any, y: Any, grad: Any, width: int, adjoint: Callable[[Any, Any], Any], odd: bool = False) -> Any:
-    """Gradients of x and y, and sums over all pairs, from adjoint(d, grad) -> (sums, derivatives by d, a list of (n, M))."""
+    """Gradients of x and y, and sums over all pairs. adjoint(d, grad) -> (sums, derivatives with respect to d, a list of (n, M))."""
     X = _points(xp, x)
     Y = X if y is None else _points(xp, y)
     if xp is np and (lags := _lags(x, x if y is None else y)) is not None:
@@ -130,7 +130,7 @@ def _adjoint(xp: Any, x: Any, y: Any, grad: Any, width: int, adjoint: Callable[[
 # ---- radial functions
 
 
-# README (1) to (3): the value and its derivative by ρ², the squared scaled distance.
+# README (1) to (3): the value and its derivative with respect to ρ², the squared scaled distance.
 
 
 def _squared_exponential(xp: Any, square: Any) -> tuple[Any, Any]:
@@ -235,7 +235,7 @@ def rational_quadratic_vjp(xp: Any, x: Any, y: Any, scale: Any, alpha: Any, grad
 
 
 def _envelope(xp: Any, gaussian: bool, scale: Any, d: Any, order: int, partials: bool = False) -> Any:
-    """README (4)-(6): g and its derivatives up to ``order``, or their partial derivatives by the logarithm of the scale."""
+    """README (4)-(6): g and its derivatives up to ``order``, or their partial derivatives with respect to the log of the scale."""
     t = d if gaussian else scale * d
     u = xp.clip(scale * d * d if gaussian else xp.abs(t), max=GONE)
     E = xp.exp(-u)

@@ -82,7 +82,7 @@ class AxisKernel:
         return np.array([self(x[i : i + 1])[0, 0] for i in range(len(x))])
 
     def gradient(self, x: np.ndarray, G: np.ndarray) -> np.ndarray:
-        """The derivatives of <G, k(x)> by theta."""
+        """The derivatives of <G, k(x)> with respect to theta."""
         return np.zeros(0)
 
 

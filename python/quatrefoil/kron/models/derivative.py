@@ -1,4 +1,4 @@
-"""Derivatives of h(K) y by the factors of K, exact where eigenvalues are equal: README (12)-(14)."""
+"""Derivatives of h(K) y with respect to the factors of K, exact where eigenvalues are equal: README (12)-(14)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Factorisations of the square factors of a ``KroneckerOperator``: eigenvalues, eigenvectors and LU, in double precision, cached.
 
-With a noise of None LU factors are used. On the host a singular factor is an error. On a device values are not read: the result is NaN,
+With a noise of None LU factors are used. On the host a singular factor raises an error. On a device values are not read: the result is NaN,
 or the array library raises its own error. Equation numbers are those of csrc/kron/product/README.md.
 """
 
@@ -131,7 +131,7 @@ class Factorisation:
         return nan_unless(xp, sign > 0, total)
 
     def logdet_gradient(self, noise: Any) -> tuple[list[Array], Any]:
-        """Gradients of ``logdet`` by the factors and by the noise (16)."""
+        """Gradients of ``logdet`` with respect to the factors and the noise (16)."""
         if noise is None:
             N = math.prod(self._sizes)
             return [N // max(n, 1) * self.xp.matrix_transpose(inverse) for n, inverse in zip(self._sizes, self.inverses())], None

@@ -93,7 +93,7 @@ class Fit:
         return Fit(data, self.model, self.how, self._seed, self._like, self.report)
 
     def objective(self, model: Model) -> tuple[float, np.ndarray]:
-        """The negative log-likelihood with the best mean, and its gradient by theta; LinAlgError if it does not exist."""
+        """The negative log-likelihood with the best mean, and its gradient with respect to theta. LinAlgError if it does not exist."""
         data, how = self.data, self.how
         factors = model.factors(data)
         for k, f in enumerate(factors):

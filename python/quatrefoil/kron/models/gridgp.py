@@ -157,10 +157,11 @@ class GridGP(Estimator):
         index has one level per axis, is axes and Y in one; ``predict`` then returns the same kind of table.
 
         Axes may be dates (of NumPy, pandas, Python, or ISO texts) or durations, which count in days: dates since 1970, in UTC if they have
-        a time zone, periods from their start. ``predict`` then requires dates or durations on that axis; numbers are a TypeError.
+        a time zone, periods from their start. ``predict`` then requires dates or durations on that axis; numbers raise TypeError.
 
         Or pass points (P, d) and Y (P,), as scikit-learn's tools do: the axes are the distinct numbers in each column, and cells without a
-        point are missing. One axis, (n,), is an array of points, too. A repeated point, or more than 100 cells per point, is a ValueError.
+        point are missing. One axis, (n,), is an array of points, too. A repeated point, or more than 100 cells per point, raises
+        ValueError.
 
         If the likelihood is estimated (``logdet``) and there are more than 100,000 cells, the search starts on a thinned grid.
 

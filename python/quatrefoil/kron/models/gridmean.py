@@ -84,7 +84,7 @@ class Mean(NamedTuple):
         return xp.stack([xp.reshape(xp.broadcast_to(f, shape), (-1,)) for f in functions], axis=0)
 
     def derivative(self, axis: int, order: int, label: str) -> float:
-        """The derivative by one coordinate, a column."""
+        """The derivative with respect to one coordinate, a column."""
         if self.function is not None:
             raise TypeError(f"{label}: the derivative of a callable mean is unknown; subtract the mean from Y and give mean='zero'")
         return float(self.slopes[axis]) if self.slopes and order == 1 else 0.0

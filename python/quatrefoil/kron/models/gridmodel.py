@@ -22,7 +22,7 @@ Kernels: TypeAlias = Sequence[AxisKernel | Unscaled]
 _SHARES = (0.3, 1.0, 0.1, 0.03)
 _NOISE_SHARE = 0.1  # of those, because correlations of noise are shorter than those of the signal
 _NOISE = 0.1  # start of the noise, relative to the variance of the data
-_MIN_NOISE, _MAX_NOISE = 1e-6, 1e5  # relative to the start, which has the unit; the least also relative to the data
+_MIN_NOISE, _MAX_NOISE = 1e-6, 1e5  # relative to the start, which has the unit; the minimum also relative to the data
 _MAX_CELLS = 100  # per point; more is not a grid, and its matrices would not fit into memory
 _VARIANCE_BOUNDS = (np.log(1e-5), np.log(1e5))
 
@@ -212,7 +212,7 @@ class Model(NamedTuple):
         return covariance_of("GridGP", factors, self.noise_at(data), data.mask, *how, **structure)
 
     def gradient(self, data: Data, factors: Sequence[Array], grads: Sequence[Array], dnoise: Array) -> np.ndarray:
-        """The gradient of the negative log-likelihood by theta, from gradients by the factors and the noise; on the host."""
+        """The gradient of the negative log-likelihood with respect to theta, from the gradients of factors and noise; on the host."""
         parts, scales = [_arrays.to_host((grads[0] * factors[0]).sum().reshape(1))], {0: self.variance}
         if self.noise_kernels:
             scales |= dict.fromkeys(range(len(factors), len(grads)), float(self.noise[0]))

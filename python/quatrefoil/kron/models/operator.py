@@ -97,7 +97,7 @@ class KroneckerOperator(Functions):
     def batch(factors: Sequence[AnyArray], *, backend: Backend | None = None, num_threads: int | None = None) -> KroneckerBatch:
         """A ``KroneckerBatch`` of operators, with the same methods, from factors (..., m_k, n_k) whose batch axes broadcast.
 
-        Arrays have the batch axes in front of their own.
+        Arrays have the batch axes before their own.
         """
         return KroneckerBatch(on_scipy(KroneckerOperator), factors, {"backend": backend, "num_threads": num_threads})
 
@@ -130,7 +130,7 @@ class KroneckerOperator(Functions):
         return self._of([copied(converted(a, dtype) @ converted(b, dtype)) for a, b in pairs])
 
     def _is_number(self, value: Any) -> bool:
-        """Whether this is a scalar: a real number, or an array without axes of the factors' kind."""
+        """Whether this is a scalar: a real number, or a 0-d array of the factors' library."""
         if _arrays.kind(value) != self._kind:
             return _arguments.is_number(value)
         return not value.ndim and _arrays.dtype_name(value).lstrip("u").startswith(("float", "int"))

@@ -32,9 +32,9 @@ def _of_items(name: str, what: str) -> Callable[[KroneckerBatch], Any]:
 
 
 class KroneckerBatch:
-    """A batch of ``KroneckerOperator``s, as ``KroneckerOperator.batch`` returns it.
+    """A batch of ``KroneckerOperator``s, as returned by ``KroneckerOperator.batch``.
 
-    The leading axes of the factors (..., m_k, n_k) broadcast to B. The methods are those of one operator, with the axes B in front of all
+    The leading axes of the factors (..., m_k, n_k) broadcast to B. The methods are those of one operator, with the axes B before all
     arrays: ``K @ x`` and ``K.solve(y)`` take (*B, N) or (*B, N, c), ``K.logdet()`` is (*B,), and ``K.eigh()`` returns (*B, N) and a batch.
     The noise is a number, or one per item, (*B,). ``K[b]`` is one operator, or a part of the batch. Gradients are those of one operator.
     Multiples, and products of batches, are batches; sums and differences have products, ``diagonal``, ``trace`` and ``to_dense``, and for
@@ -157,7 +157,7 @@ class KroneckerBatch:
         return xp.matrix_transpose(rows)
 
     def solve(self, y: Any, noise: Any = 0.0) -> Any:
-        """x (*B, ...) with (K_b + noise I) x_b = y_b."""
+        """Solve (K_b + noise I) x_b = y_b for x (*B, ...)."""
         self._require_batch("solve", "y", y)
         noise = self._noise("solve", noise)
         axes, N = len(self.batch_shape), self.shape[-1]
@@ -221,14 +221,14 @@ class KroneckerBatch:
         return noise if is_tensor else _arrays.to_device_of(np.asarray(noise), self.factors[0])
 
     def _mapped(self, function: Callable[..., Any], *arrays: Any) -> Any:
-        """One call per item; arguments without axes are shared."""
+        """One call per item; 0-d arguments are shared."""
         calls = []
         for at in np.ndindex(self.batch_shape):
             calls.append(function(self._items[at], *[a[at] if getattr(a, "ndim", 0) else a for a in arrays]))
         return self._stacked(calls)
 
     def _stacked(self, results: list[Any]) -> Any:
-        """Combines the results of all items: arrays and numbers to arrays with the batch axes in front, operators to batches."""
+        """Combines the results of all items: arrays and numbers to arrays with leading batch axes, operators to batches."""
         first = results[0]
         if isinstance(first, tuple):
             return tuple(self._stacked(list(part)) for part in zip(*results))

@@ -87,7 +87,9 @@ class Functions(Products):
         return self._with(self._computed("inverse", lambda f: f.inverses()))
 
     def cholesky(self) -> Self:
-        """L with K = L L^T (17), a KroneckerOperator of lower triangular factors, for symmetric, positive definite ones.
+        """Return L with K = L L^T (17), a KroneckerOperator of lower triangular factors.
+
+        The factors must be symmetric and positive definite.
 
         ``L @ z`` of standard normal z has the covariance K. With PyTorch differentiable.
 
@@ -139,7 +141,7 @@ class Functions(Products):
     @overload
     def solve(self, y: Array[T], noise: Any = 0.0) -> T: ...
     def solve(self, y: Any, noise: Any = 0.0) -> Any:
-        """x with (K + noise I) x = y, for y (N,), (N, c) or of the grid's shape, (n_1, ..., n_d).
+        """Solve (K + noise I) x = y for x, for y (N,), (N, c) or of the grid's shape, (n_1, ..., n_d).
 
         Without noise from an LU factorisation of each factor (8), symmetric or not. With noise > 0 from an eigendecomposition of each (9);
         factors must then be symmetric and, up to rounding, positive semidefinite. Both are computed once and cached.
@@ -156,7 +158,7 @@ class Functions(Products):
 
         Notes
         -----
-        With PyTorch differentiable in y, the factors and a noise that is a tensor without axes, by one more solve (15), also at equal
+        With PyTorch differentiable in y, the factors and a noise that is a 0-d tensor, by one more solve (15), also at equal
         eigenvalues. With noise > 0 the gradient of a factor is symmetric.
 
         On a device no value is read: x is NaN instead of errors that depend on values, unless the array library raises its own error for an
@@ -178,7 +180,7 @@ class Functions(Products):
         """log det(K + noise I) (10), exact, a float: from LU factors without noise, from eigenvalues with noise.
 
         Errors are those of ``solve``, and a ``numpy.linalg.LinAlgError`` if the determinant is not positive. On a device the result is a
-        float64 array without axes, NaN instead of errors that depend on values. With PyTorch differentiable in the factors and the noise
+        0-d float64 array, NaN instead of errors that depend on values. With PyTorch differentiable in the factors and the noise
         (16); the result is then a float64 tensor.
 
         Examples

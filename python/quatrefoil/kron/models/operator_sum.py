@@ -14,9 +14,10 @@ from .operator_validation import check_columns, is_table
 
 
 class KroneckerSum(Products):
-    """The sum of several ``KroneckerOperator``s, as ``+`` and ``-`` return it: a SciPy ``LinearOperator`` too.
+    """The sum of several ``KroneckerOperator``s, as returned by ``+`` and ``-``.
 
-    A product takes one product per term, and is differentiable with PyTorch in all factors. A multiple multiplies every term.
+    It is also a SciPy ``LinearOperator``. A product takes one product per term, and is differentiable with PyTorch in all factors.
+    Multiplication by a scalar scales every term.
 
     Examples
     --------
@@ -78,7 +79,10 @@ class KroneckerSum(Products):
         return self._total(lambda t: t.trace())
 
     def solve(self, y: Any) -> Any:
-        """x with (K + S) x = y for two terms of two factors each, S positive definite: ``sum_solve`` of y (N,), (N, c) or (n_1, n_2)."""
+        """Solve (K + S) x = y with ``sum_solve``, for two terms of two factors each.
+
+        S must be positive definite; y is (N,), (N, c) or (n_1, n_2).
+        """
         K1, K2, S1, S2 = self._two_terms("solve")
         if is_table(y, (K1, K2)):
             return sum_solve(K1, K2, S1, S2, y)

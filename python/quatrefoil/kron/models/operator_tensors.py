@@ -16,12 +16,12 @@ Factorise = Callable[[Sequence[Any]], Factorisation]
 
 
 def solved(factorise: Factorise, noise: Any, rows: Any, factors: Sequence[Any]) -> Any:
-    """(K + noise I)^-1 of rows (..., N), in double precision; noise is a float64 tensor without axes, or None for LU factors."""
+    """(K + noise I)^-1 of rows (..., N), in double precision; noise is a 0-d float64 tensor, or None for LU factors."""
     return _solved().apply((factorise, False), noise, rows, *factors)
 
 
 def log_determinant(factorise: Factorise, noise: Any, factors: Sequence[Any]) -> Any:
-    """log det(K + noise I), a float64 tensor without axes; noise as in ``solved``."""
+    """log det(K + noise I), a 0-d float64 tensor; noise as in ``solved``."""
     return _log_determinant().apply(factorise, noise, *factors)
 
 

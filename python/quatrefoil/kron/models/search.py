@@ -14,17 +14,17 @@ from .gridfit import Fit
 from .gridmodel import Model
 
 _FTOL, _SHARE = 2.2e-9, 0.1  # a search stops at this relative change of the likelihood, as in SciPy, or share of its standard error
-_ESTIMATED_MAXLS = 6  # evaluations per line search for an estimate, whose error does not follow its gradient
-_FLAT = 0.03  # an estimate has converged if the gradient is this share of its length at the start
-_FEW_CELLS = 100_000  # of a thinned grid, for the first search if there are more: an evaluation takes a few seconds
+_ESTIMATED_MAXLS = 6  # most evaluations per line search of an estimated likelihood, whose errors are not consistent with its gradient
+_FLAT = 0.03  # an estimate has converged if the norm of the gradient falls to this fraction of its initial value
+_FEW_CELLS = 100_000  # size of the thinned grid of the first search, for larger data; an evaluation takes a few seconds
 Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 def learnt(fit: Fit, models: Sequence[Model], optimizer: Any, restarts: int, rng: np.random.Generator) -> Model:
-    """The best of several searches, the first from the best of ``models``; warns of a hyperparameter at a bound.
+    """The best of several searches. Warns if a hyperparameter is at a bound.
 
-    An estimated likelihood of many cells is first maximised on a thinned grid, which is cheap. If the maximum is inside the bounds, one
-    search with all cells continues from there.
+    The first search starts from the best of ``models``. An estimated likelihood of many cells is first maximised on a thinned grid, which
+    is cheap. If the maximum is inside the bounds, one search with all cells continues from there.
     """
     bounds = None
     if fit.how.logdet == "lanczos" and fit.data.on_host and len(fit.data.y) > _FEW_CELLS:
@@ -42,7 +42,7 @@ def learnt(fit: Fit, models: Sequence[Model], optimizer: Any, restarts: int, rng
         for i, bound in enumerate(both)
         if reached[i]
     ]
-    if ended:  # the likelihood is flat there, so any message is possible
+    if ended:  # the likelihood is flat at a bound, so the optimiser may report anything
         what = "the data hardly determine it; another start moves the bound"
         warning = f"the search ended with {' and '.join(ended)}: {what}"
     if warning:
@@ -58,7 +58,7 @@ def _at_bounds(theta: np.ndarray, bounds: np.ndarray) -> np.ndarray:
 def _best(
     fit: Fit, models: Sequence[Model], bounds: np.ndarray | None, optimizer: Any, restarts: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """(theta, its bounds, a warning or "") of the best search; without bounds it uses those of its start."""
+    """(theta, its bounds, a warning or "") of the best search. If ``bounds`` is None, uses those of the initial model."""
     known: dict[bytes, tuple[float, np.ndarray]] = {}  # evaluations at the starts
 
     def value(model: Model) -> float:
@@ -95,7 +95,7 @@ def _searched(
         value, gradient = known.pop(key) if key in known else _evaluated(fit, fit.model.at(theta))
         if value < math.inf:
             highest = max(highest, value)
-        elif highest > -math.inf:  # a step too far: a value above all others, by one nat per cell, makes the line search return
+        elif highest > -math.inf:  # the step was too long: one nat per cell above the highest value so far makes the line search shorten it
             value = highest + len(fit.data.y)
         return value, gradient
 
@@ -104,7 +104,7 @@ def _searched(
         return np.array(theta, np.float64), float(value), ""
     shift = fit.data.log_unit
 
-    def scaled(t: np.ndarray) -> tuple[float, np.ndarray]:  # for data without a unit, because the search stops at a relative change
+    def scaled(t: np.ndarray) -> tuple[float, np.ndarray]:  # in dimensionless units, because the stopping criterion is a relative change
         value, gradient = objective(t * units)
         return value - shift, gradient * units
 
@@ -114,10 +114,10 @@ def _searched(
 
 
 def _minimised(objective: Objective, start: np.ndarray, bounds: np.ndarray, error: Callable[[], float]) -> Any:
-    """Minimises by SciPy's L-BFGS-B, first with the objective divided by the length of its gradient at the start.
+    """Minimise with SciPy's L-BFGS-B, first with the objective divided by the norm of its initial gradient.
 
-    Otherwise the first step would be the whole gradient if all variables have bounds, often to a corner where evaluations take long.
-    ``error`` returns the standard error of the last value.
+    Otherwise, if all variables are bounded, the first step would be the full gradient. It often ends in a corner of the bounds, where
+    evaluations are slow. ``error`` returns the standard error of the last value.
     """
     from scipy.optimize import minimize
 

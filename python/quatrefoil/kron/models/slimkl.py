@@ -216,7 +216,7 @@ class SlimKL(Estimator):
         return determination(_arrays.to_host(_numbers(y, label, "y")), mean, label)
 
     def _level(self, y: Array, label: str) -> Any:
-        """The mean: a number, or an array without axes on the device of y."""
+        """The mean: a number, or a 0-d array on the device of y."""
         if _arguments.is_number(self.mean):
             return _arguments.number(self.mean, label, "mean", negative=True)
         if _arguments.choice(self.mean, label, "mean", ("constant", "zero")) == "zero":

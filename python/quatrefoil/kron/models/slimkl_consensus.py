@@ -16,7 +16,7 @@ from .slimkl_worker import Bound, Worker
 _UNEVEN, _STEP = 10.0, 2.0  # ratio of residuals of ADMM that changes a penalty, and the factor of the change
 _AGREED = 0.1  # disagreement of agents, relative to the length of the last step, at which the next iteration starts
 _MAX_MEETINGS = 100  # per iteration
-_MIN = 1e-8  # least weight relative to the largest if the bound is 0, because steps cannot leave 0
+_MIN = 1e-8  # minimum weight relative to the largest if the bound is 0, because steps cannot leave 0
 _CURVED, _GROWING = 1.0, 0.5  # largest penalty times theta^2: for rounded weights; without multipliers, per sqrt(iterations)
 
 
@@ -52,7 +52,7 @@ def rounded(a: np.ndarray, precision: float, rng: np.random.Generator) -> np.nda
 class Message(NamedTuple):
     """The input of a step, whose size does not depend on the number of points."""
 
-    anchor: np.ndarray  # weights at which the objective is majorised, (A,) like the next three; components of 0 are left out
+    anchor: np.ndarray  # weights at which the objective is majorised, (A,) like the next three; components of weight 0 are omitted
     consensus: np.ndarray
     multipliers: np.ndarray  # or (1,) zeros
     penalty: np.ndarray

@@ -33,7 +33,7 @@ def spread(factors: Sequence[Any], batch: tuple[int, ...]) -> list[Any]:
 
 
 def stacked(results: Sequence[Any], batch: tuple[int, ...]) -> Any:
-    """One result per item, or tuples or lists of them, as arrays with the batch axes in front."""
+    """One result per item, or tuples or lists of them, as arrays with leading batch axes."""
     first = results[0]
     if isinstance(first, (tuple, list)):
         return type(first)(stacked(part, batch) for part in zip(*results))
@@ -74,7 +74,7 @@ def _one(factor: Any) -> Any:
 
 
 def factor_gradients(xp: Any, factors: Sequence[Any], x: Any, grad: Any) -> list[Any]:
-    """Gradients of <grad, K x> by square factors (..., n_k, n_k) with batch axes B, for rows x and grad (*B, c, N): (*B, n_k, n_k)."""
+    """Gradients of <grad, K x> with respect to square factors (..., n_k, n_k), for rows x and grad (*B, c, N): (*B, n_k, n_k)."""
     sizes, gradients = [f.shape[-1] for f in factors], []
     for k, n in enumerate(sizes):
         others = [f[..., None, :, :] for f in factors]

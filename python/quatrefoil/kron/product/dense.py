@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import _arrays, _backends
 
-_SMALL = 1e-280  # noise below which rounding of the least eigenvalues shows
+_SMALL = 1e-280  # noise below which rounding errors of the smallest eigenvalues matter
 CURE = "add noise, or jitter to its diagonal"
 
 
@@ -69,7 +69,7 @@ def product_of(numbers: Sequence[float]) -> float:
 
 
 def singular_axis(values: Sequence[np.ndarray], eps: float) -> int | None:
-    """The first axis whose nonnegative eigenvalues ``values[k]`` make a matrix of that precision singular; None without one."""
+    """The first axis whose nonnegative eigenvalues ``values[k]`` make its matrix singular to precision ``eps``; None if there is none."""
     singular = (k for k, l in enumerate(values) if len(l) and l.min() <= len(l) * eps * l.max())
     return next(singular, None)
 
@@ -86,7 +86,7 @@ def asymmetry(a: np.ndarray) -> float:
 
 
 def rounding(a: np.ndarray, eps: float) -> float:
-    """The asymmetry that rounding explains: of sums of n terms, and of a few operations per entry for small n."""
+    """The largest asymmetry that rounding can cause: in sums of n terms or, for small n, in a few operations per entry."""
     return max(len(a), 8) * eps * float(np.abs(a).max(initial=0.0))
 
 

@@ -29,7 +29,9 @@ def sum_solve(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """X with K_1 X K_2^T + S_1 X S_2^T = B, that is (K_1 ⊗ K_2 + S_1 ⊗ S_2) vec X = vec B in C order (1).
+    """Solve K_1 X K_2^T + S_1 X S_2^T = B for X (1).
+
+    Equivalently, (K_1 ⊗ K_2 + S_1 ⊗ S_2) vec X = vec B in C order.
 
     For a Gaussian process on a grid with structured noise S_1 ⊗ S_2, or with S_2 = I for several correlated tasks, each with its own
     noise (the linear model of coregionalisation).
@@ -43,7 +45,7 @@ def sum_solve(
     B : (..., M, N)
         Right-hand sides.
     out, backend, num_threads
-        As in ``help(qf.conventions)``. On the host all backends are LAPACK, with its own number of threads.
+        As in ``help(qf.conventions)``. On the host all backends use LAPACK, which chooses its own number of threads.
 
     Returns
     -------
@@ -113,7 +115,7 @@ def sum_logdet(
 ) -> Any:
     """log det(K_1 ⊗ K_2 + S_1 ⊗ S_2), a scalar (3).
 
-    Arguments and errors are those of ``sum_solve``; a negative determinant is a ``numpy.linalg.LinAlgError``, too.
+    Arguments and errors are those of ``sum_solve``; a negative determinant also raises ``numpy.linalg.LinAlgError``.
     backend, num_threads: As in ``help(qf.conventions)``.
 
     Notes
@@ -143,7 +145,7 @@ def sum_logdet_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``sum_logdet``.
 
-    ``grad``, an array without axes, is the gradient of the result -> the gradients of K1, K2, S1, S2 (5).
+    ``grad``, a 0-d array, is the gradient of the result. Returns the gradients of K1, K2, S1 and S2 (5).
 
     Examples
     --------
@@ -166,7 +168,7 @@ def sylvester_solve(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """X with A X + X B = C, Sylvester's equation (6).
+    """Solve the Sylvester equation A X + X B = C for X (6).
 
     Parameters
     ----------
@@ -188,8 +190,8 @@ def sylvester_solve(
     ValueError, TypeError
         Shapes or dtypes that do not fit; NaN or infinity in A or B.
     numpy.linalg.LinAlgError
-        An eigenvalue of A and one of B add up to 0, relative to the largest such sum, or to the Frobenius norms if A or B is not
-        symmetric, because eigenvalues are not known better. X is then not unique, or does not exist.
+        An eigenvalue of A and one of B add up to 0, relative to the largest such sum. If A or B is not symmetric, relative to the Frobenius
+        norms, which bound the error of the computed eigenvalues. X is then not unique, or does not exist.
 
     Notes
     -----

@@ -135,7 +135,7 @@ class UniformAxis(Axis):
         return Hyper(*(k + d for k, d in zip(*parts)))
 
     def _gradient_of_K(self, rows: int, X: np.ndarray) -> np.ndarray:
-        """The gradient of rows/2 log det K - <X, A dK> by the lags of K."""
+        """The gradient of rows/2 log det K - <X, A dK> with respect to the lags of K."""
         of_logdet = 0.5 * rows * inverse_diagonal_sums(self.inverse.first_column())
         return of_logdet - self._diagonal_sums(self._transform("X", X), self.transforms["A"], True)
 
@@ -218,7 +218,7 @@ class GeneralAxis(Axis):
         return self.covariance.cross(self.points.array, None, self.hyper, order)
 
     def _pulled(self, G: Array, order: int) -> Hyper:
-        """The gradient of <G, the matrix of that order> by the hyperparameters."""
+        """The gradient of <G, the matrix of that order> with respect to the hyperparameters."""
         return self.covariance.cross_vjp(self.points.array, self.hyper, G, order)
 
     def apply(self, A: Array) -> Array:
@@ -254,7 +254,7 @@ class DeviceAxis(GeneralAxis):
         return self.covariance.lags_vjp(self._d, self.hyper, self._sums(G, order % 2 == 0), order)
 
     def _sums(self, G: Array, even: bool) -> Array:
-        """The gradient of <G, matrix> by the lags: the diagonal at l plus or minus the one at -l; the main one once, or 0 (9)."""
+        """The gradient of <G, matrix> with respect to the lags: diagonal l plus or minus diagonal -l; the main one once, or 0 (9)."""
         xp, n = self._xp, len(self.x)
         skewed = xp.concat([xp.flip(G, axis=1), zeros(xp, (n, n), G)], axis=1)  # shifts each row by one against the row above
         along = xp.sum(xp.reshape(xp.reshape(skewed, (-1,))[: n * (2 * n - 1)], (n, 2 * n - 1)), axis=0)

@@ -85,7 +85,7 @@ class Loss:
         return value + sum(0.5 * (size(u) // len(axis.x)) * axis.inverse.logdet for axis in self.axes)
 
     def pull(self, u: Array, A: Sequence[Array], E: Array) -> tuple[Array, Params]:
-        """The gradient of ``prior`` + <E, terms> by u and the hyperparameters (6), (7). A is the last argument of ``terms``."""
+        """The gradient of ``prior`` + <E, terms> with respect to u and the hyperparameters (6), (7). A: the last argument of ``terms``."""
         parts, gradients = [], Params()
         others = self._others(u, A)
         for k, axis in enumerate(self.axes):
@@ -105,7 +105,7 @@ class Loss:
         return [u] if u.ndim == 1 else [A[1], A[0].T]
 
     def residual(self, u: Array, A: Sequence[Array]) -> tuple[Array, Array | None]:
-        """e, and the derivative of the reaction by u, if there is one."""
+        """e, and the derivative of the reaction with respect to u, if there is a reaction."""
         e = self.terms(u, A) - self.pde.source
         whole = u
         if self.base is not None:

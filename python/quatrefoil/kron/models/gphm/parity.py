@@ -24,7 +24,7 @@ class Parity:
         self.weights = self.middle[:, None] * self.middle
         self.skewed = np.zeros((self.even, 2 * self.even))
 
-    # ---- matrices from lags, and gradients by lags from those of the parts
+    # ---- matrices from lags, and gradients with respect to lags from those of the parts
 
     def _near(self, lags: np.ndarray, sign: float) -> np.ndarray:
         """The lags i - j, times ``sign`` if negative: a view (E, E)."""
@@ -62,7 +62,7 @@ class Parity:
         return gradient
 
     def _of_lags(self, near: np.ndarray, far: np.ndarray, sign: float) -> np.ndarray:
-        """The gradient of <near, _near> + <far, _far> by the lags."""
+        """The gradient of <near, _near> + <far, _far> with respect to the lags."""
         gradient, last = np.zeros(self.n), self.even - 1
         gradient[self.n - 1 - 2 * last :] = self._along(far)[::-1]
         sums = self._along(near[:, ::-1])

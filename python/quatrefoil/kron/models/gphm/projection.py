@@ -35,7 +35,7 @@ class Space(NamedTuple):
     vectors: Array  # (N, r)
     edges: list[int]  # indices of the points with boundary values
     inner: Array  # (r, m) orthonormal: coordinates of functions that are 0 at the ends
-    lift: Array  # (r, edges): coordinates of the functions of least prior that are 1 at one edge and 0 at the other
+    lift: Array  # (r, edges): coordinates of the functions with the smallest prior term that are 1 at one edge and 0 at the other
     slope: Array  # (r, r): of D K⁻¹
 
     @classmethod
@@ -215,8 +215,8 @@ class Projected:
     # ---- the prior of the solution, by the hyperparameters
 
     def evaluate(self, u: Array) -> tuple[float, Params, float]:
-        """The negative log-prior of the solution u; its gradient by the hyperparameters (16), (17), with 0 for other parameters; and the
-        root mean square of the residual (4) on the grid."""
+        """The negative log-prior of the solution u; its gradient with respect to the hyperparameters (16), (17), 0 for other parameters;
+        and the root mean square of the residual (4) on the grid."""
         loss, one, two = self.loss, self.first, self.second
         C = self._coordinates(u)
         A = [(one.vectors @ (C / one.values[:, None]) @ two.vectors.T).T]

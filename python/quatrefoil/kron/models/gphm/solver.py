@@ -56,7 +56,7 @@ class GPHM(Estimator):
         None is 0.01 for Adam, as published, and 0.1 / (1 + steps / 100) for the projection.
     optimizer : "projection" or "adam"
         The projection eliminates U (13)-(15) and optimises only the hyperparameters, in about a hundred steps; the result is the solution
-        with the least residual of the equation. "adam" optimises all parameters, as published, in 10^4 to 10^6 steps.
+        with the smallest residual of the equation. "adam" optimises all parameters, as published, in 10^4 to 10^6 steps.
     backend, num_threads
         As in ``help(qf.conventions)``, for the covariance functions; the rest is NumPy and SciPy.
 
@@ -214,7 +214,7 @@ class GPHM(Estimator):
     ) -> Self:
         """Takes ``steps`` more steps and returns self; another call continues.
 
-        The default is 10000 steps of Adam, or 100 to 2000 steps of the projection, until the least residual has not fallen by a fifth in
+        The default is 10000 steps of Adam, or 100 to 2000 steps of the projection, until the smallest residual has not fallen by a fifth in
         50.
 
         ``progress`` is called as progress(steps so far, loss before the last one); True prints one line per second. ``truth`` is the
@@ -375,7 +375,7 @@ class GPHM(Estimator):
 
 
 def _has_settled(residuals: Sequence[float], least: int) -> bool:
-    """Whether the least residual has stopped falling, after ``least`` steps or more; Adam has no residual."""
+    """Whether the smallest residual has stopped falling, after ``least`` steps or more; Adam has no residual."""
     return len(residuals) > least and math.isfinite(residuals[-1]) and residuals[-1] > 0.8 * residuals[-1 - _SETTLING]
 
 

@@ -26,7 +26,7 @@ class Learnt(NamedTuple):
     moments: Moments
     steps: int  # of all components
     optimizer: str  # the owner of the moments; "" before the first step
-    best: Array  # the x of least residual, if the optimizer uses residuals
+    best: Array  # the x with the smallest residual, if the optimizer uses residuals
     residual: float  # of best; else infinite
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The inner units of ``GPHM``, which make results independent of the units of its arguments: README, "Units"."""
+"""The units in which ``GPHM`` computes, so that results do not depend on the units of its arguments: README, "Units"."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .differences import Differences
 from .loss import Params, edges
 
 Array = Any
-HIGHEST = 20.0  # highest initial frequency, in cycles per inner unit of length
+HIGHEST = 20.0  # highest initial frequency, in cycles per unit of scaled length
 
 
 class Units(NamedTuple):
-    """The sizes of the inner units. Inner numbers are in these units, outer ones in the arguments' units."""
+    """The sizes of the units. Scaled ("inner") values are in these units, unscaled ("outer") values in the units of the arguments."""
 
     origins: tuple[float, ...]  # of the axes
     lengths: tuple[float, ...]
@@ -42,7 +42,7 @@ class Units(NamedTuple):
         return _Inner(pde, self)
 
     def _map(self, name: str, kind: str) -> tuple[float, float]:
-        """(factor, shift) from the inner value of a parameter to the outer one."""
+        """(factor, shift) from the scaled value of a parameter to the unscaled one."""
         name, _, axis = name.rpartition("_") if name[-1].isdigit() else (name, "", "")
         length = self.lengths[int(axis)] if axis else 1.0
         size, power = math.log(self.size), 1 if kind == "student_t" else 2
@@ -66,12 +66,12 @@ class Units(NamedTuple):
         return self._mapped(params, kind, lambda value, factor, shift: _as_array(value, (value - shift) / factor))
 
     def gradient(self, params: Mapping[str, Array], kind: str) -> Params:
-        """The gradient by the outer parameters, from that by the inner ones."""
+        """The gradient with respect to the unscaled parameters, from that with respect to the scaled ones."""
         return self._mapped(params, kind, lambda value, factor, _: _as_array(value, value / factor))
 
 
 class _Inner(PDE):
-    """An equation on a grid in inner units; its largest coefficient is 1 or -1."""
+    """A scaled equation on a grid; its largest coefficient is 1 or -1."""
 
     def __init__(self, pde: PDE, units: Units) -> None:
         self.dims, self._pde, self._units = pde.dims, pde, units
@@ -94,12 +94,13 @@ def _power(length: float, order: int) -> float:
 
 
 def _as_array(like: Array, value: Array) -> Array:
-    """The value as an array, because NumPy turns arrays without axes into numbers."""
+    """The value as an array, because NumPy converts 0-d results to scalars."""
     return np.asarray(value) if isinstance(like, np.ndarray) else value
 
 
 def _size(pde: PDE, axes: Sequence[np.ndarray]) -> float:
-    """An estimate of the root mean square of u, from its edge values and a solution by differences without reaction and with zero edges.
+    """Estimate the root mean square of u from its boundary values and a finite-difference solution with zero boundary values and no
+    reaction.
 
     1 if everything is 0 or something is not finite.
     """
