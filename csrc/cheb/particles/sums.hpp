@@ -1,5 +1,5 @@
 // Sums over the sources near each point, and their adjoint. Candidates from the cells around a point are read in full vectors; those within
-// the cutoff are packed, and the bracket is computed for them. A candidate takes four reads, mostly from L1.
+// the cutoff are packed, and the short-range kernel B is evaluated for them. A candidate takes four reads, mostly from L1.
 #pragma once
 #include "cheb/particles/cells.hpp"
 #include "cheb/particles/formula.hpp"
@@ -35,7 +35,7 @@ class Neighbours {
     count_ = 0;
   }
 
-  // Packs the nearby ones of the sources [first, last), without an unpredictable branch.
+  // Packs those sources of [first, last) that are within the cutoff, without an unpredictable branch.
   void add(const Sources<T>& sources, int64_t first, int64_t last) {
     const T *x = sources.coordinate(0), *y = sources.coordinate(1), *z = sources.coordinate(2), *w = sources.weight();
     const V at[3] = {at_[0], at_[1], at_[2]}, square = broadcast<V>(square_);
@@ -163,7 +163,7 @@ int64_t short_range(const ShortRange<T>& p) {
   return bad;
 }
 
-// README (8): the bracket is symmetric, so particles and targets change places.
+// README (8): B is symmetric, so particles and targets exchange roles.
 template <class T>
 int64_t short_range_adjoint(const ShortRangeAdjoint<T>& v) {
   const ShortRange<T>& p = v.forward;

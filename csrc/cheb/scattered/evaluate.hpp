@@ -5,8 +5,8 @@
 namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
 
-// The buffers of a block of points, [column][point]: functions of all axes and their derivatives, those of the rows of the last matrix, and
-// results.
+// The buffers of a block of points, [column][point]: the factor functions of all axes and their derivatives, the factor functions of the
+// row axis of the core's last matrix, and the results.
 template <class T, int order>
 struct BlockWork {
   static constexpr int64_t points = kPoints<T>;
@@ -146,8 +146,9 @@ void write_results(const TuckerDerivatives<T>& q, const T* results, int64_t firs
   }
 }
 
-// Per point: reads d coordinates, writes 1 (+ d (+ d^2)) values. Tables and core are read from cache once per kPoints points. With cells, a
-// value's functions are computed axis by axis for several blocks, so that the cells of an axis stay in cache.
+// Per point: reads d coordinates, writes 1 (+ d (+ d^2)) values. Tables and core are read from cache once per kPoints points. If only
+// values are requested and cells are used, the factor functions of several blocks are computed axis by axis, so that the cells of an axis
+// stay in cache.
 template <class T, int order>
 int64_t evaluate(const TuckerDerivatives<T>& q, const Packed<T>& g) {
   using Work = BlockWork<T, order>;

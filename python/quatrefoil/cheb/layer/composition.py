@@ -18,7 +18,7 @@ _ROOT = math.sqrt(2)
 def _polynomials(xp: Any, X: Any, a: Any, b: Any, slopes: bool = False) -> Iterator[Any]:
     """README (1), (3): p_k (N, I) or (p_k, p_k') for k = 0, 1, ..., two degrees in memory at a time."""
     b = nan_unless(xp, (b > 0) & xp.isfinite(b), b)
-    b = nan_unless(xp, xp.all(xp.isfinite(b)), b)  # on the host one invalid element of b is an error
+    b = nan_unless(xp, xp.all(xp.isfinite(b)), b)  # on the host one invalid element of b raises an error
     zero = xp.zeros_like(X)
     before, d_before, at, d_at = zero, zero, zero, zero
     for k in range(a.shape[-1]):
@@ -52,7 +52,7 @@ def poly_layer_vjp(xp: Any, X: Any, W: Any, a: Any, b: Any, grad: Any) -> Any:
 
 
 def _trigonometric(xp: Any, X: Any, K: int, slopes: bool = False) -> Iterator[Any]:
-    """README (10): the functions (N, I), or pairs (function, derivative), by the addition theorems."""
+    """README (10): the functions (N, I), or pairs (function, derivative), by the angle-addition formulas."""
     cos, sin, one = xp.cos(X), xp.sin(X), xp.ones_like(X)
     c, s = one, xp.zeros_like(X)
     yield (one, s) if slopes else one

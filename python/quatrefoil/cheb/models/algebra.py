@@ -30,7 +30,10 @@ def wants_gradient(*arrays: Any) -> bool:
 
 
 def on_host(core: Any, factors: Sequence[Any], label: str, differentiable: bool = False) -> Parts:
-    """Copy a tensor to NumPy arrays; raise if it has no values, or unless ``differentiable`` if its graph would be lost."""
+    """Copy a tensor to NumPy arrays.
+
+    Raise an error if it has no values, or if its autograd graph would be lost and ``differentiable`` is False.
+    """
 
     def numbers(array: Any, name: str) -> np.ndarray:
         return _arguments.numbers_on_host(array, label, name, differentiable=differentiable)

@@ -20,8 +20,10 @@ TRIES = 4  # guesses of the norm; each at least halves it
 
 
 def compressed(weights: np.ndarray, columns: Sequence[np.ndarray], tol: float) -> tuple[np.ndarray, list[np.ndarray], int]:
-    """sum_r weights_r u_r x v_r x .., columns[k] (n_k, R), compressed to ``tol`` times its norm (16), (17): core, factors, and the exponent
-    of a power of two by which to multiply the core."""
+    """Compress sum_r weights_r u_r x v_r x .. to ``tol`` times its norm (16), (17).
+
+    ``columns[k]`` is (n_k, R). Returns the core, the factors, and e such that the tensor is 2^e times the result.
+    """
     scale, powers = np.frexp(weights)
     units = []
     for U in columns:

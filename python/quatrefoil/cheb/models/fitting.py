@@ -56,8 +56,8 @@ class Fitting(Construction):
         y : (P,)
             Samples of f there, with or without noise.
         n : int, or one per axis, optional
-            Coefficients per axis. Their product, at most P, is the number of unknowns. By default the total degree with the least held-out
-            error among those with at most max(P / 2, d + 1) unknowns.
+            Coefficients per axis. Their product, at most P, is the number of unknowns. By default the total degree with the smallest
+            held-out error among those with at most max(P / 2, d + 1) unknowns.
         domain : (lo, hi), or one such pair per axis, optional
             By default the bounding box of X. Use ``eval(X, extrapolate=True)`` to evaluate the result outside.
         weights : (P,), optional
@@ -66,7 +66,7 @@ class Fitting(Construction):
             As for ``from_coeffs``.
         method : "tucker" or "tt"
             With "tt" a tensor train instead of a total degree, for three or more variables, without n and weights (25). Ranks and degrees
-            are those with the least leave-one-out error, which is also ``error_estimate``. Takes a few seconds.
+            are those with the smallest leave-one-out error, which is also ``error_estimate``. Takes a few seconds.
 
         Raises
         ------

@@ -56,7 +56,7 @@ def coefficients(
 
     points: one array (P,) per axis, on [-1, 1]. Uses the first ``ends[k]`` products, with the k that has the smallest held-out error. That
     error is infinite if the fit to all other samples is not determined. With several k, products that the samples do not distinguish from
-    earlier ones are left out.
+    earlier ones are omitted.
     """
     most = len(degrees)
     step = max(most, BLOCK // (most + 1))

@@ -1,4 +1,4 @@
-"""Plots of Chebyshev-Tucker tensors with matplotlib, the extra ``plot``."""
+"""Plots of Chebyshev-Tucker tensors with matplotlib (install the extra ``plot``)."""
 
 from __future__ import annotations
 

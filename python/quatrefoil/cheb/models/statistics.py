@@ -33,7 +33,7 @@ class Statistics(TensorParts):
         axis : int or several, optional
             A negative one counts from the end.
         distributions : one per axis of the tensor, optional
-            None or a frozen continuous distribution of ``scipy.stats`` or samples (N,) per axis. None, and the default for all axes, is the
+            None or a frozen continuous distribution of ``scipy.stats`` or samples (N,) per axis. None, the default for every axis, is the
             uniform distribution on the domain. Up to a thousandth of a distribution may lie outside the domain; that part is cut off.
 
         Examples
@@ -193,7 +193,7 @@ def _orthonormal(ct: Any, distributions: Any, label: str) -> tuple[Any, int]:
     """Return the core in functions that are orthonormal for independent inputs, the first of which is constant, and the exponent of a power
     of two by which to multiply it. Variances are then sums of squares.
 
-    The first row of a factor is its means. The triangle R of a QR of the rest gives the same products as the rest.
+    The first row of a factor is its means. The others are the triangular factor R of a QR decomposition, which has the same inner products.
     """
     core, columns, exponent = algebra.balanced(*algebra.on_host(ct.core, ct.factors, label, differentiable=True))
     for k, (distribution, U) in enumerate(zip(_inputs(ct, distributions, label), columns)):

@@ -37,7 +37,7 @@ class Fit(NamedTuple):
 
 
 def fitted(tables: Sequence[np.ndarray], y: np.ndarray, degrees: np.ndarray, coefficients: np.ndarray) -> tuple[TensorTrain, float]:
-    """Return the train with the least leave-one-out error among growing ranks and degrees (25), and the error relative to y's deviation.
+    """Return the train with the smallest leave-one-out error among growing ranks and degrees (25), and the error relative to y's deviation.
 
     tables: values (P, n) of orthonormal polynomials of each input; degrees (K, d) and coefficients (K,): a sparse fit as the start.
     """

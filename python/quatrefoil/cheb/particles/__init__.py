@@ -49,7 +49,7 @@ def short_range(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Sum over nearby charges, the part that ``potential`` leaves out, at scattered targets (6), (7).
+    """Sum over nearby charges, the part that ``potential`` omits, at scattered targets (6), (7).
 
     f(x) = sum_p q_p (1/r_p - sog.long(r_p)), r_p = |x - x_p|.
 
@@ -72,8 +72,8 @@ def short_range(
 
     Notes
     -----
-    Pairs farther apart than ``sog.cutoff`` would add at most 2 eps of their 1/r, and are left out. For a target exactly at a charge, the
-    pair's 1/r is left out and its long part subtracted, so that adding ``potential`` gives the sum over the other charges. As a
+    Pairs farther apart than ``sog.cutoff`` would add at most 2 eps of their 1/r, and are omitted. For a target exactly at a charge, the
+    pair's 1/r is omitted and its long part subtracted, so that adding ``potential`` gives the sum over the other charges. As a
     consequence, two charges at the same position do not act on each other.
 
     Differentiable in X, q and targets. Cost: 2 ns per pair within the cutoff on one core, plus 0.5 us per target (README, Measured).
