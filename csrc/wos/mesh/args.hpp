@@ -49,7 +49,7 @@ template <class T>
 struct Kernels {
   void (*build_tree)(const Triangles&, Tree<T>&, int threads);
   void (*free_tree)(Tree<T>&);
-  // writes the moments to another tree, which may pass them on to the first
+  // Writes the moments to `to`, so that the caller can move them into a shared tree under its lock.
   void (*build_moments)(const Tree<T>&, int threads, Tree<T>& to);
   void (*make_grid)(const Tree<T>&, int level, Grid<T>&);
   void (*free_grid)(Grid<T>&);

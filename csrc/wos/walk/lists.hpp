@@ -49,7 +49,7 @@ class List {
     weight()[count] = weight_, slot()[count] = slot_, step()[count] = step_, primitive()[count] = facet;
     ++count;
   }
-  // Pads the last vector with copies of the first point of weight 0. Returns the padded length.
+  // Pads the last vector with copies of the first point, with weight 0. Returns the padded length.
   int64_t pad(int lanes) const {
     const int64_t n = (count + lanes - 1) / lanes * lanes;
     for (int64_t e = count; e < n; ++e) {

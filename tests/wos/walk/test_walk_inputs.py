@@ -78,7 +78,7 @@ def test_empty_solids_labels_and_caches(any_backend):
 
 
 def test_most_walks_with_a_cache(monkeypatch):
-    """A sample uses pairs of walks. The last one must stay below the walks that give references."""
+    """A sample uses pairs of walks. The index of the last walk must stay below those of the pilot walks, which give the references."""
     monkeypatch.setattr(harmonic, "_PILOT_WALK", 2**12)
     with pytest.raises(ValueError, match="at most") as refused:
         solve(walks=2**12, cache="harmonic")

@@ -71,7 +71,7 @@ class Draw:
         return Draw(run, executor, tell, label)
 
     def some(self, requests: Sequence[Request], rule: Rule | None = None) -> State | Groups:
-        """Run the requested walks, in which every point occurs once. With a rule, run as many from the first on as each point needs."""
+        """Run the requested walks, in which every point occurs once. With a rule, run only as many as each point needs, in order."""
         return gather(self._parts(requests, rule))
 
     def further(self, state: State | Groups, rule: Rule) -> State | Groups:

@@ -50,7 +50,7 @@ class Run:
         return {**state, "points": detached(self.points)}
 
     def slope(self, first: int, walks: int, rows: np.ndarray | None = None) -> Array:
-        """(rows, d) an estimate of ∇u at all points or some, from these walks in pairs (13); an odd number of walks gets one more."""
+        """Estimate ∇u, (rows, d), at all points or at ``rows``, from these walks in pairs (13); an odd number of walks is rounded up."""
         p = self.prepared
         even, end = first - first % 2, first + walks + (first + walks) % 2
         check_range("solve", even, end - even)

@@ -114,7 +114,7 @@ class _Problem(Problem):
         return (xp.take(low, row, axis=0)[:, None] <= k) & (k < xp.take(high, row, axis=0)[:, None])
 
     def unless_wrong(self, x: Any) -> Any:
-        """x, or NaN if the first rows of a table do not fit the table, which is an error on the host. None stays None."""
+        """x, or NaN if the first rows of a table do not fit the table, which raises an error on the host. None stays None."""
         g = self.given
         tables = ((g.ends, g.first), (g.walls, g.first_wall), (g.corners, g.first_corner))
         fits = [(first[0] == 0) & (first[-1] == table.shape[0]) for table, first in tables]

@@ -1,4 +1,4 @@
-"""Reflecting triangles for many walks at once: composition_walls in space."""
+"""Reflecting triangles for many walks at once: the 3D counterpart of ``composition_walls``."""
 
 from __future__ import annotations
 
@@ -56,11 +56,14 @@ class Facets(Walls):
         return self.xp.where(outward[:, None], -n, n)
 
     def local(self, x: Any) -> tuple[Any, ...]:
-        """Components (..., W) along, across and above the triangles of vectors (..., W, 3) or (..., 1, 3)."""
+        """Components (..., W) of vectors (..., W, 3) or (..., 1, 3) in each triangle's frame.
+
+        The axes are along the first edge, across it in the plane, and along the normal.
+        """
         return tuple(self.xp.sum(x * axis, axis=-1) for axis in (self.shapes.e, self.shapes.f, self.shapes.n))
 
     def hit(self, x: Any, n: Any, limit: Any, own: Any, end: Any) -> tuple[Any, Any]:
-        """(8) The first triangle, hit from inside before ``limit``, whose plane ``end`` is behind, and t there."""
+        """The first triangle (8) that the ray hits from inside before ``limit``, if ``end`` is beyond its plane, and t of the hit."""
         xp, r = self.xp, self.shapes
         du, dv, dw = self.local(n[..., None, :])
         u, v, w = self.local(x[..., None, :] - r.a)

@@ -94,7 +94,7 @@ class Walls:
         return self.xp.where(outward[:, None], -n, n)
 
     def hit(self, x: Any, n: Any, limit: Any, own: Any, end: Any) -> tuple[Any, Any]:
-        """(7) The first wall, hit from inside before ``limit``, whose line ``end`` is behind, and t there.
+        """The first wall (7) that the ray hits from inside before ``limit``, if ``end`` lies beyond its line, and t of the hit.
 
         The wall is -1 if there is no such wall. Points and directions are (..., 2), with the walks along the first axis.
         """

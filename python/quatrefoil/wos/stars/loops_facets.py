@@ -37,7 +37,8 @@ def _local(r, x, y, z):
 
 @jit
 def hit(frames, x, d, limit, own, end):
-    """(8) The first triangle, hit from inside before ``limit``, whose plane ``end`` is behind, and t there. -1 if there is none."""
+    """The first triangle (8) that the ray hits from inside before ``limit``, if ``end`` is beyond its plane, and t of the hit. -1 if
+    none."""
     wall = -1
     for k in range(len(frames)):
         r = frames[k]

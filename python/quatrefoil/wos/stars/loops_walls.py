@@ -47,7 +47,7 @@ def silhouette(corners, x, y, radius):
 
 @jit
 def hit(walls, x, y, dx, dy, limit, own, end):
-    """(7) The first wall, hit from inside before ``limit``, whose line ``end`` is behind, and t there. -1 if there is none."""
+    """The first wall (7) that the ray hits from inside before ``limit``, if ``end`` lies beyond its line, and t of the hit. -1 if none."""
     wall = -1
     for k in range(len(walls)):
         if k == own:

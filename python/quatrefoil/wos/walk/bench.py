@@ -95,7 +95,8 @@ def _gradient(where: str, boundary: Any, X: np.ndarray, d: int) -> Problem:
 
 
 def _box(d: int, other: Any) -> Problem:
-    """Compares with the same boundary as segments or triangles. Errors are at most about 0.05 each; the largest of 2048 stays below 0.4."""
+    """Compares with the same boundary as segments or triangles. Standard errors are at most about 0.05, so the largest of 2048 errors stays
+    below 0.4."""
     X = np.random.default_rng(5).uniform(0.05, 0.95, (POINTS, d)).astype(np.float32)
 
     def solve(boundary: Any) -> Any:
@@ -213,7 +214,7 @@ def fcpw_walk(scene: Any, X: np.ndarray, walks: int, shell: float, rng: np.rando
 
 
 def _solve_mesh(subdivisions: int) -> Problem:
-    """Compares means over 32 points with neighbouring true values, so that few walks reveal a wrong value."""
+    """Compares means over groups of 32 points with similar true values, so that a few walks suffice to reveal a wrong value."""
     V, F = bumpy(subdivisions)
     mesh, X = wos.TriangleMesh(V, F), ball_points(MESH_POINTS, 0.8)
     X = X[np.argsort(harmonic(X))]

@@ -19,7 +19,7 @@ Run = Callable[[Piece, Found | None], Sequence[Any]]  # the walks of a piece (Wa
 class Problem:
     """Common parts of an op of walks and its adjoint: the arguments by name, the walks, and the data of every right-hand side.
 
-    An adjoint leaves out differentiable data without parameters.
+    An adjoint omits differentiable data without parameters.
     """
 
     def __init__(
