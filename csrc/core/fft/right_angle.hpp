@@ -23,7 +23,7 @@ QF_HD Length padded_length(int64_t n) {
   return best;
 }
 
-// The longest transform of at most n numbers, or length 0 if there is none.
+// The longest transform of at most n numbers; length 0 if no transform is that short.
 template <class T>
 QF_HD Length filled_length(int64_t n) {
   constexpr int64_t square = kLanes<T> * kLanes<T>;

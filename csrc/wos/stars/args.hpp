@@ -9,7 +9,7 @@
 namespace quatrefoil::wos::stars {
 
 // Fields of a wall: its corners, mu in absolute units, and 1 for a Robin wall or 0 otherwise. The domain is to the left of a segment, or
-// behind a triangle whose corners are in counter-clockwise order.
+// on the inner side of a triangle whose corners are counter-clockwise from outside.
 template <int D>
 constexpr int kWallNumbers = D * D + 2;
 // Fields of a corner: its position (in space, the ends of an edge), and the inward normals of the two walls that meet there.

@@ -53,8 +53,8 @@ QF_HD T edge_mass(T p, T h, T from, T to, T R) {
 }
 
 // (7) The t at which the ray x + t d meets the segments a + s e from inside (from their left). Returns `none` if it does not meet them
-// before `limit`, or if it is not yet behind their lines at `end`. `slack`: rounding error, as a length. A point behind a segment by less
-// than slack meets it at t = 0; otherwise a ray along the segment would meet its line far behind the point.
+// before `limit`, or if it has not crossed their lines at `end`. `slack`: rounding error, as a length. A point outside a segment by less
+// than slack meets it at t = 0. Without this rule, a ray along the segment would meet its line at a large negative t.
 template <class V>
 QF_HD V ray_hit(const V (&x)[2], const V (&d)[2], V ax, V ay, V ex, V ey, V inverse_length, Element<V> limit, Element<V> end,
                 Element<V> slack, Element<V> none) {
