@@ -215,7 +215,7 @@ class Operator:
         of_g, of_f = sets_of(dirichlet, d, "solve", "dirichlet"), sets_of(0.0 if source is None else source, d, "solve", "source")
         B = common_batch({"dirichlet": of_g.batch, "source": of_f.batch}, "solve")
         if source is not None:
-            self._sources("solve")
+            self._require_sources("solve")
         ends, met = _each(of_g.sets, self._at_ends), _each(of_f.sets if source is not None else [], self._on_the_way)
         values = np.full((2, 1 if B is None else B, len(self.outside)), np.nan)
         for b in range(values.shape[1]):
@@ -246,9 +246,14 @@ class Operator:
             stderr[~self.outside] = of_points.std(axis=1, ddof=1) / math.sqrt(self.walks)
 
     def _sources(self, label: str) -> csr_array:
-        if self.B is None:
+        self._require_sources(label)
+        matrix = self.B
+        assert matrix is not None
+        return matrix
+
+    def _require_sources(self, label: str) -> None:
+        if self.share is None:
             raise ValueError(f"{label}: the problem of the operator has no source, so walks met none; give it one, such as source=0.0")
-        return self.B
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the operator to a NumPy file that ``Operator.load`` can read."""
