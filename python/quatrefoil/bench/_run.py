@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -80,28 +80,17 @@ def on_all_threads(side: Run, seconds: float) -> dict[str, float] | None:
     count = os.cpu_count() or 1
     if count == 1:
         return None
-    _config.set_num_threads(count)
+    restore = limit_threads(count)
     try:
-        with _blas_threads(count):
+        side()
+        times = []
+        for _ in range(max(_MIN_ROUNDS, min(_MAX_ROUNDS, int(_BUDGET / 6 / max(seconds, 1e-9))))):
+            begin = time.perf_counter()
             side()
-            times = []
-            for _ in range(max(_MIN_ROUNDS, min(_MAX_ROUNDS, int(_BUDGET / 6 / max(seconds, 1e-9))))):
-                begin = time.perf_counter()
-                side()
-                times.append(time.perf_counter() - begin)
+            times.append(time.perf_counter() - begin)
     finally:
-        _config.set_num_threads(1)
+        restore()
     return {"count": count, "seconds": statistics.median(times)}
-
-
-def _blas_threads(count: int) -> AbstractContextManager[Any]:
-    """Limit NumPy's BLAS. Does nothing if threadpoolctl is missing; ``one_thread`` prints that."""
-    if importlib.util.find_spec("threadpoolctl") is None:
-        return nullcontext()
-    from threadpoolctl import threadpool_limits
-
-    limits: AbstractContextManager[Any] = threadpool_limits(count)
-    return limits
 
 
 def quartiles(values: Sequence[float]) -> list[float]:
@@ -160,27 +149,32 @@ def run(problem: Problem, peers: bool = True) -> dict[str, Any]:
     return row
 
 
-def one_thread() -> Callable[[], None]:
-    """Limit every library to one thread; returns a function that restores the limits."""
+def limit_threads(count: int) -> Callable[[], None]:
+    """Limit every library to this many threads; returns a function that restores the limits."""
     restore = ExitStack()
     restore.callback(_config.set_num_threads, _config.get_num_threads())
-    _config.set_num_threads(1)
+    _config.set_num_threads(count)
     if importlib.util.find_spec("torch"):
         import torch
 
         restore.callback(torch.set_num_threads, torch.get_num_threads())
-        torch.set_num_threads(1)
+        torch.set_num_threads(count)
     # they bring their own BLAS or OpenMP, and limits apply only to libraries that are loaded
     for with_threads in ("scipy.linalg", "pyfastkron"):
         if importlib.util.find_spec(with_threads):
             importlib.import_module(with_threads)
-    try:
+    if importlib.util.find_spec("threadpoolctl"):
         from threadpoolctl import threadpool_limits
 
-        restore.callback(threadpool_limits(1).unregister)
-    except ImportError:
-        print("threadpoolctl is not installed: set OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1 for NumPy's BLAS", file=sys.stderr)
+        restore.callback(threadpool_limits(count).unregister)
     return restore.close
+
+
+def one_thread() -> Callable[[], None]:
+    """Limit every library to one thread; returns a function that restores the limits."""
+    if not importlib.util.find_spec("threadpoolctl"):
+        print("threadpoolctl is not installed: set OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1 for NumPy's BLAS", file=sys.stderr)
+    return limit_threads(1)
 
 
 def time_text(seconds: float) -> str:

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...kron.models.bench_fields import Filled, by_botorch, by_gridgp, field, in_plane
 from . import Side
 
 TITLE = "A field of 12 x 12 x 12 cells, 35 % of them under clouds, learnt and filled"
 MEASURE = "RMSE in the holes of fields of variance 1 with noise 0.1"
 QUICK = {"CELLS": (5, 5, 4)}
-CELLS, LENGTHS, NOISE, HIDDEN, SAMPLES = (12, 12, 12), (0.3, 0.3, 0.5), 0.1, 0.35, 64
+CELLS = (12, 12, 12)
 
 
 class Data(NamedTuple):
@@ -20,54 +21,27 @@ class Data(NamedTuple):
     table: np.ndarray  # NaN under clouds
 
 
-Answer = tuple[np.ndarray, np.ndarray]  # mean and standard deviation of all cells; NaN if there is no deviation
-
-
 def data() -> Data:
-    from ... import kron
-
-    rng, axes = np.random.default_rng(0), [np.linspace(0, 1, n) for n in CELLS]
-    factors = [kron.matern52(x, scale=l) for x, l in zip(axes, LENGTHS)]
-    truth, clouds = kron.gp_sample(factors, size=2, rng=rng).reshape(2, *CELLS)
-    table = truth + NOISE**0.5 * rng.standard_normal(truth.shape)
-    return Data(axes, truth, np.where(clouds > np.quantile(clouds, 1 - HIDDEN), np.nan, table))
+    return Data(*field(CELLS, seed=0))
 
 
-def errors(data: Data, answer: Answer) -> dict[str, float]:
+def errors(data: Data, answer: Filled) -> dict[str, float]:
     hidden = np.isnan(data.table)
     mean, deviation = (a.reshape(data.truth.shape)[hidden] for a in answer)
     error = mean - data.truth[hidden]
     return {"RMSE": np.sqrt(np.mean(error**2)), "within 1.96 deviations": np.mean(np.abs(error) < 1.96 * deviation)}
 
 
-def by_quatrefoil(data: Data) -> Answer:
-    from ... import kron
-
-    mean, deviation = kron.GridGP().fit(data.axes, data.table).predict(return_std="samples", samples=SAMPLES, rng=0)
-    return mean, deviation
+def by_quatrefoil(data: Data) -> Filled:
+    return by_gridgp(data.axes, data.table)
 
 
-def by_botorch(data: Data) -> Answer:
+def by_latent_kronecker(data: Data) -> Filled:
     """LatentKroneckerGP has only two axes, so the plane is one of them."""
-    import torch
-    from botorch import fit_gpytorch_mll
-    from botorch.models.latent_kronecker_gp import LatentKroneckerGP
-    from gpytorch.mlls import ExactMarginalLogLikelihood
-
-    torch.manual_seed(0)
-    plane = np.stack(np.meshgrid(*data.axes[:2], indexing="ij"), axis=-1).reshape(-1, 2)
-    X, t, table = (torch.from_numpy(a) for a in (plane, data.axes[2][:, None], data.table.reshape(len(plane), -1)))
-    model = LatentKroneckerGP(X, t, table)
-    with model.use_iterative_methods():
-        fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
-        with torch.no_grad():
-            posterior = model.posterior(X)
-            mean, samples = posterior.mean, posterior.rsample(torch.Size([SAMPLES]))
-            mean, _ = model.outcome_transform.untransform(mean.reshape(-1, 1))  # the samples have already been transformed
-    return mean.numpy(), samples.numpy().reshape(SAMPLES, -1).std(axis=0)
+    return by_botorch(*in_plane(data.axes, data.table))
 
 
-def by_gpytorch(data: Data) -> Answer:
+def by_gpytorch(data: Data) -> Filled:
     """An exact Gaussian process on the cells without clouds, one Matern kernel with a scale per axis, 60 steps of Adam."""
     import gpytorch
     import torch
@@ -99,7 +73,7 @@ def by_gpytorch(data: Data) -> Answer:
         return posterior.mean.numpy(), posterior.variance.sqrt().numpy()
 
 
-def by_interpolation(data: Data) -> Answer:
+def by_interpolation(data: Data) -> Filled:
     """Linear interpolation between the cells around a hole; the nearest cell elsewhere."""
     from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
 
@@ -113,7 +87,7 @@ def by_interpolation(data: Data) -> Answer:
 
 SIDES = {
     "quatrefoil": Side(by_quatrefoil),
-    "BoTorch, LatentKroneckerGP": Side(by_botorch, "botorch"),
+    "BoTorch, LatentKroneckerGP": Side(by_latent_kronecker, "botorch"),
     "GPyTorch, exact": Side(by_gpytorch, "gpytorch"),
     "SciPy, linear interpolation": Side(by_interpolation, "scipy"),
 }

@@ -112,7 +112,7 @@ def _total(P: int, n: int, tol: float) -> Problem:
     peers: dict[str, Run] = {"numba, all pairs": truth} if P <= 20_000 else {}
     if installed("fmm3dpy"):
         fmm, points = importlib.import_module("fmm3dpy"), np.asfortranarray(X.T)
-        scale = 1.0 if _fmm_is_plain(fmm) else 4 * np.pi
+        scale = fmm_scale(fmm)
 
         def by_fmm(eps: float) -> Any:
             return scale * fmm.lfmm3d(eps=eps, sources=points, charges=q, pg=1).pot
@@ -122,7 +122,8 @@ def _total(P: int, n: int, tol: float) -> Problem:
     return Problem("cheb", "potential + short_range", f"P=N={P} n={n} tol={tol:g}", ours, peers, truth, 10 * tol, {}, 10 * tol)
 
 
-def _fmm_is_plain(fmm: Any) -> bool:
-    """Whether this version omits the factor 1 / 4 pi; versions differ in this."""
+def fmm_scale(fmm: Any) -> float:
+    """What turns potentials of this version of FMM3D into sums of q / r: some versions divide by 4 pi."""
     at = np.asfortranarray([[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
-    return bool(abs(fmm.lfmm3d(eps=1e-6, sources=at, charges=np.array([1.0, 0.0]), pg=1).pot[1] - 1) < 1e-3)
+    is_plain = abs(fmm.lfmm3d(eps=1e-6, sources=at, charges=np.array([1.0, 0.0]), pg=1).pot[1] - 1) < 1e-3
+    return 1.0 if is_plain else 4 * np.pi
