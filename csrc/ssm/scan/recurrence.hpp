@@ -80,7 +80,7 @@ void run_lines(const E* const* a, const E* const* b, E* const* h, int count, int
     V x[W], m[W];
     const int64_t far = parts * t + (reverse ? -ahead : ahead);
     const bool fetch = far >= 0 && far < parts * length;
-    const auto square = [&](const E* const* from, V* to) {
+    const auto square = [&](const E* const* from, V* to) __attribute__((always_inline)) {
       for (int i = 0; i < W; ++i) {
         const T* const line = reinterpret_cast<const T*>(from[i]);
         if (fetch) __builtin_prefetch(line + far, 0, 2);
