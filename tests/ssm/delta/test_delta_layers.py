@@ -1,6 +1,7 @@
 """The layers DeltaNet, GatedDeltaNet and KimiDeltaAttention compared with loops written from their equations; modules from ``install``."""
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -161,3 +162,40 @@ def test_gated_norms_under_their_names():
     masked = x * mask[..., None]
     same(y, F.conv1d(F.pad(masked.mT, (2, 0)), conv.weight, conv.bias, groups=6).mT + z)
     same(state, masked[:, -3:].mT)
+
+
+def test_a_short_convolution_continues_packed_sequences():
+    """Each sequence as if it were alone: an empty one, one shorter than the kernel, one of one sample; gradients of the cache too."""
+    with qf.ssm.install("fla"):
+        from fla.modules import ShortConvolution
+    conv = ShortConvolution(5, 4, bias=True).double()
+    bounds = torch.tensor([0, 7, 7, 9, 10])
+    x, z, cache = (torch.randn(*shape).double().requires_grad_() for shape in ((1, 10, 5), (1, 10, 5), (4, 5, 4)))
+    y, after = conv(x, z, cache=cache, cu_seqlens=bounds, output_final_state=True)
+    parts = [conv(x[:, a:b], z[:, a:b], cache=cache[n : n + 1], output_final_state=True) for n, (a, b) in enumerate(pairwise(bounds))]
+    alone, states = torch.cat([part for part, _ in parts], 1), torch.cat([state for _, state in parts])
+    same(y, alone)
+    same(after, states)
+    weights = torch.randn_like(y), torch.randn_like(after)
+    leaves = (x, z, cache, conv.weight, conv.bias)
+    for a, b in zip(
+        *(torch.autograd.grad((p * weights[0]).sum() + (s * weights[1]).sum(), leaves) for p, s in ((y, after), (alone, states)))
+    ):
+        same(a, b)
+    with pytest.raises(ValueError, match="ShortConvolution: mask with cu_seqlens"):
+        conv(x, mask=torch.ones(1, 10), cu_seqlens=bounds)
+
+
+@torch.no_grad()
+def test_a_short_convolution_steps_in_place():
+    with qf.ssm.install("fla"):
+        from fla.modules import ShortConvolution
+    conv = ShortConvolution(5, 4, bias=True).double()
+    x, z, cache = torch.randn(3, 1, 5).double(), torch.randn(3, 1, 5).double(), torch.randn(3, 5, 4).double()
+    expected, state = conv(x, z, cache=cache, output_final_state=True)
+    for shape, bounds in (((3, 1, 5), None), ((1, 3, 5), torch.arange(4))):
+        before = cache.clone()
+        y, after = conv.step(x.view(shape), z.view(shape), before, True, bounds)
+        same(y.view(3, 1, 5), expected)
+        same(before, state)
+        assert after is before

@@ -65,22 +65,47 @@ class ShortConvolution(torch.nn.Conv1d):  # type: ignore[misc]
         cu_seqlens: Tensor | None = None,
         **ignored: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """x (B, T, D), cache (N, D, W), the last samples -> y (B, T, D), and the cache after x if ``output_final_state``."""
+        """x (B, T, D), cache (N, D, W), the last samples -> y (B, T, D), and the cache after x if ``output_final_state``.
+
+        With ``cu_seqlens`` the N sequences are packed in one item, and each continues from its row of the cache.
+        """
         if mask is not None:
+            if cu_seqlens is not None:
+                raise ValueError("ShortConvolution: mask with cu_seqlens; packed sequences have no padding, leave one of them out")
             x = x * mask[..., None]
+        rows = x.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
         if cu_seqlens is not None and cache is not None:
-            raise ValueError("ShortConvolution: cu_seqlens with a cache: packed sequences begin without one; leave it out")
-        before = cache
-        if cache is None and output_final_state:
-            rows = x.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
-            before = x.new_zeros(rows, self.hidden_size, self.kernel_size[0])
-        numbers = None
-        if cu_seqlens is not None:
-            numbers = torch.searchsorted(cu_seqlens[1:], torch.arange(x.shape[1], device=x.device, dtype=cu_seqlens.dtype), right=True)
-            numbers = numbers[None].int()
-        y, after = convolved(x.transpose(1, 2), self, before, numbers, cu_seqlens, self.activation)
-        y = y.transpose(1, 2)
+            y, after = self._packed_after(x, cache, cu_seqlens)
+        else:
+            before = x.new_zeros(rows, self.hidden_size, self.kernel_size[0]) if cache is None and output_final_state else cache
+            numbers = None if cu_seqlens is None else _sequence_numbers(x.shape[1], cu_seqlens)[None].int()
+            y, after = convolved(x.mT, self, before, numbers, cu_seqlens, self.activation)
+            y = y.mT
         return y if residual is None else y + residual, after if output_final_state else None
+
+    def step(
+        self, x: Tensor, residual: Tensor | None, cache: Tensor, output_final_state: bool = False, cu_seqlens: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """One token for each of N sequences, x (N, 1, D), or (1, N, D) with ``cu_seqlens``; ``cache`` (N, D, W) is updated in place."""
+        y = ssm.causal_conv1d_update(x.flatten(0, 1), cache, self.weight[:, 0], self.bias, self.activation).view(x.shape)
+        return y if residual is None else y + residual, cache if output_final_state else None
+
+    def _packed_after(self, x: Tensor, cache: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, Tensor]:
+        """Packed sequences x (1, T, D), each after its row of ``cache`` (N, D, W) -> the outputs, and the last samples of each sequence."""
+        N, _, W = cache.shape
+        rows = torch.arange(N, device=x.device)
+        order = torch.cat((rows.repeat_interleave(W), _sequence_numbers(x.shape[1], cu_seqlens))).argsort(stable=True)
+        longer = torch.cat((cache.mT.flatten(0, 1).to(x.dtype), x[0]))[order]
+        bounds = cu_seqlens + W * torch.arange(N + 1, device=x.device)
+        numbers = _sequence_numbers(len(longer), bounds)[None].int()
+        y, _ = convolved(longer.mT[None], self, None, numbers, None, self.activation)
+        last = longer[bounds[1:, None] + torch.arange(-W, 0, device=x.device)]
+        return y.mT[:, order.argsort()[N * W :]], last.mT.to(cache.dtype)
+
+
+def _sequence_numbers(length: int, cu_seqlens: Tensor) -> Tensor:
+    """The sequence of each of ``length`` packed samples."""
+    return torch.searchsorted(cu_seqlens[1:], torch.arange(length, device=cu_seqlens.device, dtype=cu_seqlens.dtype), right=True)
 
 
 class FlashFFTConv(Layer):
