@@ -1,13 +1,16 @@
 """``quatrefoil bench models`` on a tiny model: each side runs in its own process, values are compared, rows are as in other benchmarks."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+import quatrefoil as qf  # noqa: E402
 from quatrefoil.bench import models  # noqa: E402
+from ssm.transformers_models import COMMON, MODELS  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.skipif(int(transformers.__version__.partition(".")[0]) < 5, reason="no StaticCache of states")]
 TINY = models.Shape("tiny", "Mamba", (1, 24), {"hidden_size": 16, "state_size": 4, "vocab_size": 50})
@@ -69,3 +72,20 @@ def test_a_side_that_fails_has_no_times(monkeypatch):
     monkeypatch.setattr(models, "error", lambda value, truth: 1.0)
     with pytest.raises(ArithmeticError, match=r"tiny token .*: quatrefoil is off by 1.0e\+00; nothing timed"):
         models.measured(models.Request(TINY, "token", "float32", 1), True, 3, 9.0)
+
+
+@pytest.mark.parametrize("installed", [False, True], ids=["own", "ours"])
+@pytest.mark.parametrize("config", [shape.config for shape in models.SHAPES if hasattr(transformers, f"{shape.config}Config")])
+def test_a_token_comes_after_its_prompt(config, installed, monkeypatch):
+    """A model ignores an argument with another name for its cache, and would then start afresh with every token."""
+    for package in (torch, qf):
+        monkeypatch.setattr(package, "set_num_threads", lambda count: None)
+    shape = models.Shape(
+        "tiny", config, (2, 2), {name: x for name, x in (COMMON | MODELS[config][0]).items() if name != "num_hidden_layers"}
+    )
+    side = models.Model(models.Request(shape, "token", "float32", 1, models.BEFORE + 1), False, False)
+    side.model.eval()
+    with torch.no_grad():
+        expected = side.model(side.ids, use_cache=False).logits[0, -1]
+    with qf.ssm.install() if installed else nullcontext():
+        torch.testing.assert_close(torch.from_numpy(side.value()), expected, atol=1e-5, rtol=1e-4)

@@ -9,6 +9,7 @@ transformers in float32 before anything is timed.
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import statistics
 import time
@@ -43,6 +44,18 @@ class Shape(NamedTuple):
     config: str
     layers: tuple[int, int]  # here, and published
     options: dict[str, Any]
+    vision: dict[str, Any] | None = None  # the configuration of vision, for models that are only available with it
+
+    def build(self) -> Any:
+        """The model in float32, with random weights."""
+        import transformers
+
+        options = self.options | {"num_hidden_layers": self.layers[0]}
+        if causal := getattr(transformers, f"{self.config}ForCausalLM", None):
+            kind = getattr(transformers, f"{self.config}TextConfig", None) or getattr(transformers, f"{self.config}Config")
+            return causal(kind(**options, dtype="float32"))
+        config = getattr(transformers, f"{self.config}Config")(text_config=options, vision_config=self.vision, dtype="float32")
+        return getattr(transformers, f"{self.config}ForConditionalGeneration")(config)
 
 
 SHAPES = (
@@ -76,36 +89,35 @@ class Request(NamedTuple):
     task: str
     dtype: str
     threads: int
+    prompt: int = PROMPT
 
     def size(self) -> str:
-        count = f"{PROMPT} tokens" if self.task != "token" else f"after {BEFORE} tokens"
+        count = f"{self.prompt} tokens" if self.task != "token" else f"after {BEFORE} tokens"
         layers = "{} of {} layers".format(*self.shape.layers)
         return f"{count}, {layers}, {self.dtype}, threads: {self.threads}"
 
 
-class _Model:
+class Model:
     """One side of a row, in its own process."""
 
     def __init__(self, request: Request, installed: bool, compiled: bool) -> None:
         import torch
-        import transformers
 
         from .. import set_num_threads, ssm
 
         set_num_threads(request.threads)
         torch.set_num_threads(request.threads)
         torch.manual_seed(0)
-        self.request, self.compiled, shape = request, compiled, request.shape
-        kind = getattr(transformers, f"{shape.config}TextConfig", None) or getattr(transformers, f"{shape.config}Config")
-        config = kind(**shape.options, num_hidden_layers=shape.layers[0], dtype="float32")
-        self.model = getattr(transformers, f"{shape.config}ForCausalLM")(config).to(getattr(torch, request.dtype))
+        self.request, self.compiled = request, compiled
+        self.model = request.shape.build().to(getattr(torch, request.dtype))
         self.model.train(request.task == "training")
         if installed:
             ssm.install()
         self.call = torch.compile(self.model) if compiled else self.model
-        self.ids = torch.randint(3, config.vocab_size, (1, PROMPT))
+        self.config = self.model.config.get_text_config()
+        self.ids = torch.randint(3, self.config.vocab_size, (1, request.prompt))
         self.clock = time.process_time if request.threads == 1 else time.perf_counter
-        self.cache: Any = None
+        self.cache: dict[str, Any] = {}
 
     def value(self) -> np.ndarray:
         """What is compared: logits of the last token, or the gradients of one parameter per layer."""
@@ -150,11 +162,18 @@ class _Model:
         import transformers
 
         with torch.no_grad():
-            if self.cache is None:
-                static = transformers.StaticCache(config=self.model.config, max_cache_len=CACHE)
-                self.cache = static if self.compiled else transformers.DynamicCache(config=self.model.config)
-                self.model(self.ids[:, :BEFORE], past_key_values=self.cache, use_cache=True, logits_to_keep=1)
-            return self.call(self.ids[:, BEFORE : BEFORE + 1], past_key_values=self.cache, use_cache=True).logits[0, -1]
+            if not self.cache:
+                static = transformers.StaticCache(config=self.config, max_cache_len=CACHE)
+                cache = static if self.compiled else transformers.DynamicCache(config=self.config)
+                self.cache = {_cache_name(self.model): cache, "use_cache": True}
+                self.model(self.ids[:, :BEFORE], **self.cache, logits_to_keep=1)
+            return self.call(self.ids[:, BEFORE : BEFORE + 1], **self.cache).logits[0, -1]
+
+
+def _cache_name(model: Any) -> str:
+    """The argument of ``forward`` for the states. It depends on model and release, and a model ignores arguments that it does not know."""
+    parameters = inspect.signature(model.forward).parameters
+    return next(name for name in ("cache", "past_key_values", "cache_params") if name in parameters)
 
 
 def _serve(connection: Connection, request: Request, installed: bool, compiled: bool) -> None:
@@ -164,7 +183,7 @@ def _serve(connection: Connection, request: Request, installed: bool, compiled: 
         while True:
             method = connection.recv()
             try:
-                model = model or _Model(request, installed, compiled)
+                model = model or Model(request, installed, compiled)
                 connection.send((True, getattr(model, method)()))
             except Exception as failure:
                 connection.send((False, f"{type(failure).__name__}: {failure}".split("\n")[0]))
@@ -256,6 +275,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
     parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, os.cpu_count() or 1}), help="1, and all processors")
     parser.add_argument("--rounds", type=int, default=7, help="runs of each side (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="two narrow layers and prompts of 64 tokens, to see whether everything runs")
     parser.add_argument("--limit", type=float, default=300.0, metavar="SECONDS", help="for compiling one side (%(default)s)")
     parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="time transformers alone too (the default)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
@@ -283,4 +303,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def _requests(options: argparse.Namespace) -> Iterator[Request]:
     for shape in (s for s in SHAPES if s.name in options.models):
-        yield from (Request(shape, task, dtype, n) for task in options.tasks for dtype in options.dtypes for n in options.threads)
+        shape, prompt = (_narrow(shape), 64) if options.quick else (shape, PROMPT)
+        yield from (Request(shape, task, dtype, n, prompt) for task in options.tasks for dtype in options.dtypes for n in options.threads)
+
+
+def _narrow(shape: Shape) -> Shape:
+    """Two layers of 256 channels, and a vocabulary of 1000 tokens."""
+    sizes = {"hidden_size": 256, "intermediate_size": 512, "num_heads": 8, "vocab_size": 1000}
+    options = {name: sizes.get(name, value) for name, value in (sizes | shape.options).items()}
+    return shape._replace(layers=(2, shape.layers[1]), options=options)
