@@ -167,12 +167,12 @@ def test_memory_stays_flat(rng):
 
 
 def test_plans_are_bounded(rng):
-    from quatrefoil._call import _MAX_PLANS
+    from quatrefoil._call import MAX_PLANS
     from quatrefoil.ssm import OPS
 
-    for n in range(_MAX_PLANS + 10):
+    for n in range(MAX_PLANS + 10):
         qf.ssm.linear_scan(np.zeros((1, n + 1)), np.zeros((1, n + 1)), backend="native" if NATIVE else None)
-    assert len(OPS.linear_scan.plans) <= _MAX_PLANS
+    assert len(OPS.linear_scan.plans) <= MAX_PLANS
 
 
 def test_no_writable_home_for_the_numba_cache(tmp_path):

@@ -19,7 +19,7 @@ Array = Any
 
 _ndarray = np.ndarray
 _chosen = _backends.CHOSEN
-_MAX_PLANS = 4096  # cached signatures per op
+MAX_PLANS = 4096  # cached signatures per op
 
 
 def call(
@@ -39,7 +39,7 @@ def call(
         result = PLANNERS["torch"].traced(op, wide, options, extras, backend, num_threads)
         return result if wide is arrays else _bind.narrowed(op, arrays, result)
     threads = 0 if num_threads is None else _arguments.threads(num_threads, op.label)
-    return _run(op.plans, _plan, op, options, backend or _chosen.get(), arrays, extras, out, threads)
+    return run_planned(op.plans, _plan, op, options, backend or _chosen.get(), arrays, extras, out, threads)
 
 
 def look_up_and_run(
@@ -53,7 +53,7 @@ def look_up_and_run(
     return (plan or planner(op, key, arrays, options, backend))(arrays, extras, out, threads)
 
 
-_run = _native.call or look_up_and_run
+run_planned = _native.call or look_up_and_run
 
 
 def call_vjp(
@@ -86,7 +86,7 @@ def call_vjp(
 def _plan(op: Op, key: Any, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None) -> Plan:
     plan = _bind_call(op, arrays, options, backend)
     if key is not None:
-        if len(op.plans) >= _MAX_PLANS:
+        if len(op.plans) >= MAX_PLANS:
             op.plans.clear()
         op.plans[key] = plan
     return plan

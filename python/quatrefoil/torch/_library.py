@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from .. import _arrays, _backends, _bind
+from .._call import MAX_PLANS, run_planned
 from .._spec import FAMILIES, Op
 from ._private import storage_of
 
@@ -99,21 +100,41 @@ def plain(a: Any) -> Any:
     return a.resolve_conj().resolve_neg()
 
 
+def _plan(op: Op, arrays: Any, options: tuple[Any, ...], backend: str | None) -> Any:
+    """The call of a registered operator, after its checks: (arrays, extras, out, num_threads) -> results. There is never an ``out``."""
+    _, layout = _bind.layout(op, arrays, options)
+    device = next(a.device for a in arrays if a is not None)
+    name, kernel = _backends.kernel(op, backend, str(device), arrays)
+    if name == "array":
+        compose = _backends.composed(op, kernel, "torch", layout, options)
+        return lambda arrays, extras, out, num_threads: run_composed(op, compose, arrays, None, extras)
+    results = [None if r is None else (r[0], getattr(torch, r[1])) for r in layout]
+
+    def run(arrays: Any, extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        outputs = [None if r is None else empty(*r, device) for r in results]
+        return run_kernel(op, kernel, arrays, outputs, options, extras, num_threads)
+
+    return run
+
+
 def register(op: Op) -> None:
     name = f"{op.family}_{op.name}"
     library.define(schema(op))
 
+    plans: dict[Any, Any] = {}
+
+    def plan(op: Op, key: Any, arrays: Any, options: tuple[Any, ...], backend: str | None) -> Any:
+        made = _plan(op, arrays, options, backend)
+        if key is not None:
+            if len(plans) >= MAX_PLANS:
+                plans.clear()
+            plans[key] = made
+        return made
+
     def run(*arguments: Any) -> Any:
         arrays, options, backend, num_threads = unpack(op, arguments)
-        _, layout = _bind.layout(op, arrays, options)
-        device = next(a.device for a in arrays if a is not None)
-        name, kernel = _backends.kernel(op, backend or _backends.chosen(), str(device), arrays)
         extras = (None,) * len(op.extras)
-        if name == "array":
-            result = run_composed(op, _backends.composed(op, kernel, "torch", layout, options), arrays, None, extras)
-        else:
-            outputs = [None if r is None else empty(r[0], getattr(torch, r[1]), device) for r in layout]
-            result = run_kernel(op, kernel, arrays, outputs, options, extras, num_threads)
+        result = run_planned(plans, plan, op, options, backend or _backends.chosen(), arrays, extras, None, num_threads)
         return result if op.single else [g for g in result if g is not None]
 
     def fake(*arguments: Any) -> Any:

@@ -99,7 +99,8 @@ def convolved(
     weight, last = conv.weight[:, 0], x
     if state is not None and cu_seqlens is None:
         before = state[..., 1:].to(x.dtype, copy=True)  # a gradient needs the old state
-        last = torch.cat((state, last.to(state.dtype)), -1)[..., -state.shape[-1] :]
+        tail = last[..., -state.shape[-1] :].to(state.dtype)
+        last = torch.cat((state[..., tail.shape[-1] :], tail), -1)
         if seq_idx is None or not x.shape[-1]:
             y: Tensor = ssm.causal_conv1d_fn(x, weight, conv.bias, None, before, activation=activation)
         else:
