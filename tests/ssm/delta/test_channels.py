@@ -205,6 +205,9 @@ def test_states_with_the_values_first(best_backend, rng):
     named = {name: x for name, x in named.items() if name not in ("g", "b", "w")} | turned
     for function in (ssm.chunk_gated_delta_rule, ssm.fused_recurrent_simple_gla):
         assert function(**named, **LAST)[1].shape == (1, 2, 5, 6)
+    named["transpose_state_layout"] = named.pop("state_v_first")
+    with pytest.warns(DeprecationWarning, match="ssm.chunk_gated_delta_rule: transpose_state_layout is now state_v_first"):
+        assert ssm.chunk_gated_delta_rule(**named, **LAST)[1].shape == (1, 2, 5, 6)
 
 
 Q, V = np.zeros((1, 5, 3, 4)), np.zeros((1, 5, 3, 7))
@@ -228,6 +231,10 @@ BAD = [
     (lambda: rule(use_gate_in_kernel=True), ValueError, r"ssm\.chunk_gated_delta_rule: A_log is missing"),
     (lambda: kda(cp_context=object()), ValueError, r"ssm\.chunk_kda: cp_context is not supported: a sequence is computed on one device"),
     (lambda: kda(return_intermediate_states=True), ValueError, "return_intermediate_states is not supported"),
+    (
+        lambda: kda(state_v_first=True, transpose_state_layout=True), ValueError,
+        r"ssm\.chunk_kda: transpose_state_layout and state_v_first are the same; leave out transpose_state_layout",
+    ),
     (lambda: kda(use_graph=True), ValueError, "use_graph is not supported"),
     (lambda: ssm.fused_recurrent_dplr_delta_rule(Q, Q, V, Q, Q, Q, reverse=True), ValueError, "reverse is not supported: reverse the tok"),
     (lambda: rule(gk=Q), TypeError, r"ssm\.chunk_gated_delta_rule has no argument 'gk'; .* chunk_kda"),

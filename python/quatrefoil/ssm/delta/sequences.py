@@ -28,6 +28,7 @@ _STATE = "B HV K V"  # with cu_seqlens: N sequences of a batch of one
 HEADS, CHANNELS, VALUES = "B T HV", "B T HV K", "B T HV V"
 # Arguments of flash-linear-attention that select its kernels without changing results.
 _WITHOUT_EFFECT = ("safe_gate", "disable_recompute", "cu_seqlens_cpu", "chunk_indices", "chunk_size", "max_num_seqs")
+_RENAMED = {"transpose_state_layout": "state_v_first"}
 _UNSUPPORTED = {
     "cp_context": "a sequence is computed on one device",
     "return_intermediate_states": "only final states are returned; call again for parts of the sequence",
@@ -123,6 +124,11 @@ def drop_in(op: Op) -> Callable[[Callable[Concatenate[Op, P], R]], Callable[P, R
                 value = options.pop(name)
                 if name in _UNSUPPORTED and value is not None and value is not False:
                     raise ValueError(f"{op.label}: {name} is not supported: {_UNSUPPORTED[name]}")
+            for old, name in [pair for pair in _RENAMED.items() if pair[0] in options]:
+                if name in options:
+                    raise ValueError(f"{op.label}: {old} and {name} are the same; leave out {old}")
+                warnings.warn(f"{op.label}: {old} is now {name}", DeprecationWarning, stacklevel=2)
+                options[name] = options.pop(old)
             return checked(*arguments, **options)
 
         called.__signature__ = inspect.signature(bound)  # type: ignore[attr-defined]
