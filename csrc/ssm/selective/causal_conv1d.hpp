@@ -1,5 +1,6 @@
 // Short causal convolution with a few taps per channel. If time is contiguous, lanes run along time: a tap is a load one element further.
-// Otherwise, with segments, and for gradients, lanes run along channels, so that no sum crosses lanes and any strides are supported.
+// Otherwise, for a few steps, with segments, and for gradients, lanes run along channels, so that no sum crosses lanes and any strides are
+// supported.
 #pragma once
 #include "core/run/partial_sums.hpp"
 #include "ssm/selective/channel_lanes.hpp"
@@ -172,9 +173,10 @@ void conv_rows(const CausalConv<T>& p) {
   });
 }
 
+// Rows shorter than a vector, such as those of a decoding step, would leave most lanes empty.
 template <class T>
 void causal_conv(const CausalConv<T>& p) {
-  p.x.time == 1 && !p.segments ? conv_rows(p) : conv_channels(p);
+  p.x.time == 1 && !p.segments && p.length >= kLanes<T> ? conv_rows(p) : conv_channels(p);
 }
 
 // (11)-(13) for W channels, starting with the last tile, because the gradients of the taps - 1 outputs after a tile are then available.
