@@ -98,3 +98,26 @@ def test_lines_are_assimilated(monkeypatch, tmp_path, capsys, example):
     assert 0.6 < smooth / expected < 1.6
     assert float(re.search(r"the same within (\S+),", text)[1]) < 1e-10
     assert (tmp_path / "lines.png").stat().st_size > 10_000
+
+
+def test_waves_are_assimilated(tmp_path):
+    """The filter's error is below that of the gauges and agrees with its spread; without gauges it is as large as the waves."""
+    text = output_of(tmp_path / "waves.png", "assimilate_waves.py", "0.3")
+    size = float(re.search(r"waves ([\d.]+)", text)[1])
+    error, expected, forecast = map(float, re.search(r"mean ([\d.]+), expected ([\d.]+); without gauges ([\d.]+)", text).groups())
+    assert error < 0.2
+    assert 0.6 < error / expected < 1.6
+    assert forecast > 0.6 * size
+
+
+@pytest.mark.torch
+def test_hankel_networks_step_dynamical_systems(tmp_path):
+    """Nearly as well as networks with a full matrix, which has more than seven times as many weights."""
+    pytest.importorskip("torch")
+    text = output_of(tmp_path / "steps.png", "hankel_network.py", "100")
+    rows = re.findall(r"(\S+), (\w+) matrix of (\d+) weights: error of one step ([\d.]+), of \d+ steps ([\d.]+)", text)
+    assert [kind for _, kind, *_ in rows] == ["Hankel", "full"] * 2
+    for hankel, full in zip(rows[::2], rows[1::2]):
+        assert int(hankel[2]) * 7 < int(full[2])
+        assert float(hankel[3]) < 0.1
+        assert float(hankel[3]) < 3 * float(full[3])
