@@ -232,7 +232,8 @@ BAD = [
     (lambda: kda(cp_context=object()), ValueError, r"ssm\.chunk_kda: cp_context is not supported: a sequence is computed on one device"),
     (lambda: kda(return_intermediate_states=True), ValueError, "return_intermediate_states is not supported"),
     (
-        lambda: kda(state_v_first=True, transpose_state_layout=True), ValueError,
+        lambda: kda(state_v_first=True, transpose_state_layout=True),
+        ValueError,
         r"ssm\.chunk_kda: transpose_state_layout and state_v_first are the same; leave out transpose_state_layout",
     ),
     (lambda: kda(use_graph=True), ValueError, "use_graph is not supported"),
