@@ -18,9 +18,11 @@ PICTURES = ROOT / "build" / "gallery"
 # Arguments of each example, before the name of its picture.
 BEFORE_PICTURE: dict[str, list[str]] = {
     "arma_asymmetric": ["1000"],
+    "assimilate_waves": ["0.3"],
     "brain": ["160", "64"],
     "clouds": [],
     "deep_chaos": ["8"],
+    "hankel_network": ["200"],
     "ionic_crystal": ["12"],
     "lotka_volterra": [],
     "loudspeaker": ["60"],
