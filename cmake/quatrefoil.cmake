@@ -107,7 +107,7 @@ macro(quatrefoil_cuda)
   set(CMAKE_CUDA_STANDARD 17)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
   pybind11_add_module(_cuda MODULE NO_EXTRAS csrc/py/device_module.cpp csrc/py/device_caster.cpp csrc/py/device_memory.cpp
-    csrc/py/dlpack.cpp csrc/core/host/fit.cpp csrc/core/cuda/device.cu)
+    csrc/py/dlpack.cpp csrc/core/host/shape_checker.cpp csrc/core/cuda/device.cu)
   string(REPLACE ";" " " archs "${CMAKE_CUDA_ARCHITECTURES}")
   get_target_property(host_options _cuda COMPILE_OPTIONS)  # the project's, which nvcc does not know
   set_target_properties(_cuda PROPERTIES CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden CUDA_RUNTIME_LIBRARY Static

@@ -50,7 +50,7 @@ def _build(hook, *arguments):
     wants_cuda = _is_on(os.environ.get("QUATREFOIL_CUDA", "")) or _is_on(str(settings.get("cmake.define.QUATREFOIL_CUDA", "")))
     if wheel is None and not (wants_cuda or _is_set("QUATREFOIL_PURE") or _is_set("QUATREFOIL_REQUIRE_NATIVE")):
         error = first_error(printed)
-        print(f"*** the native part cannot be built, making a wheel that runs on Numba: {error}", flush=True)
+        print(f"*** the compiled kernels cannot be built; making a wheel that runs on Numba: {error}", flush=True)
         RECORD.parent.mkdir(parents=True, exist_ok=True)
         RECORD.write_text(f"# Written by the build, which failed.\nerror = {error!r}\n", encoding="utf-8")
         include = f"{RECORD.as_posix()}=quatrefoil/{RECORD.name}"

@@ -28,7 +28,7 @@ def test_numbers_of_any_type():
         with pytest.raises(TypeError, match=r"f: x is .*, expected a real number"):
             _arguments.number(bad, "f", "x")
     for bad in (-1, np.nan, np.inf):
-        with pytest.raises(ValueError, match="expected a finite number, at least 0"):
+        with pytest.raises(ValueError, match="expected a finite nonnegative number"):
             _arguments.number(bad, "f", "x")
     with pytest.raises(ValueError, match=r"f: x is 0\.0, expected a finite positive number"):
         _arguments.number(0, "f", "x", positive=True)

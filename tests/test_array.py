@@ -23,9 +23,9 @@ def test_cupy_arrays(family, case, cupy, rng):
 
 def test_cupy_arrays_do_not_mix_with_host_arrays(cupy, entry_point, monkeypatch):
     A, x = cupy([np.eye(3), np.ones(3)])
-    with pytest.raises(TypeError, match=r"the arrays are on cuda:1, where backend 'native' does not run; omit backend="):
+    with pytest.raises(TypeError, match=r"the arrays are on cuda:1, but backend 'native' runs only on the host; omit backend="):
         qf.kron.matvec([A], x, backend="native")
-    with qf.use_backend("numba"), pytest.raises(TypeError, match=r"on cuda:1, where backend 'numba' does not run"):
+    with qf.use_backend("numba"), pytest.raises(TypeError, match=r"on cuda:1, but backend 'numba' runs only on the host"):
         qf.kron.matvec([A], x)
     with pytest.raises(TypeError, match=r"x is a numpy array but factors\[0\] is a cupy array"):
         qf.kron.matvec([A], np.ones(3))
@@ -37,7 +37,7 @@ def test_cupy_arrays_do_not_mix_with_host_arrays(cupy, entry_point, monkeypatch)
         qf.kron.matvec([A], x, out=x)
     monkeypatch.setattr(_backends.array, "kernel", lambda op: None)
     forget_plans()
-    with pytest.raises(NotImplementedError, match=r"no backend can run this \(cuda: installed without kernels for GPUs: .*; array: has no"):
+    with pytest.raises(NotImplementedError, match=r"no backend can run this \(cuda: installed without GPU kernels: .*; array: has no"):
         qf.kron.matvec([A], x)
 
 

@@ -45,7 +45,7 @@ def test_failing_peers_are_reported(monkeypatch, capsys):
 
 
 def test_wrong_values_are_not_timed():
-    with pytest.raises(ArithmeticError, match="wrong is off by"):
+    with pytest.raises(ArithmeticError, match="wrong has an error of"):
         _run.run(problem(wrong=lambda: np.ones(3)))
     with pytest.raises(MemoryError):
         _run.run(dataclasses.replace(problem(), ours=fails))
@@ -60,7 +60,7 @@ def test_one_method_of_a_family(capsys):
         assert words in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(["bench", "ssm.scan", "--device", "cuda"])
-    assert "takes whole families" in capsys.readouterr().err
+    assert "accepts only whole families" in capsys.readouterr().err
 
 
 def test_results_name_machine_and_date(monkeypatch, tmp_path):
@@ -70,7 +70,7 @@ def test_results_name_machine_and_date(monkeypatch, tmp_path):
     _run.main(["kron"], peers=True, json_file=tmp_path / "rows.json", plot_file=tmp_path / "rows.png", force=True)
     assert (tmp_path / "rows.png").stat().st_size > 10_000
     results = json.loads((tmp_path / "rows.json").read_text())
-    assert results["asked"] == ["kron"]
+    assert results["request"] == ["kron"]
     assert [row["problem"] for row in results["rows"]] == ["numbers"]
     assert results["machine"]["processor"]
     assert datetime.date.fromisoformat(results["machine"]["date"]) >= datetime.date(2026, 1, 1)
@@ -91,7 +91,7 @@ def test_times_below_the_floor_are_reported(monkeypatch, capsys):
     ours = dataclasses.replace(problem(), work=Work(flops=1, bytes=8))
     row = _run.run(ours)
     _run.show(row)
-    assert "faster than its floor, which was mis-measured" in capsys.readouterr().out
+    assert "faster than its floor, which must be wrong" in capsys.readouterr().out
     monkeypatch.setattr(_run, "problems", lambda _: [ours])
     assert _run.main([], peers=True, json_file=None, plot_file=None) == 0
     assert "1 rows are faster than their floors" in capsys.readouterr().out
@@ -114,7 +114,7 @@ def written(file, rows, **changed):
             row["peers"][peer] = {"seconds": seconds * ratio, "error": 0.0, "ratio": ratio, "goal": None}
             row["peers"][peer]["ratio_quartiles"] = [ratio * (1 - peer_spread), ratio * (1 + peer_spread)]
         written_rows.append(row)
-    file.write_text(json.dumps({"machine": machine, "asked": [], "config": config, "rows": written_rows}))
+    file.write_text(json.dumps({"machine": machine, "request": [], "config": config, "rows": written_rows}))
     return str(file)
 
 
@@ -164,8 +164,8 @@ def test_files_that_cannot_be_compared(tmp_path, capsys):
     written(tmp_path / "problem.json", [("kernel", 1.0, 0.01, {})])
     written(tmp_path / "machine.json", [("scan", 1.0, 0.01, {})], processor="Other CPU")
     for name, words in (
-        ("none", "No such file"), ("text", "not valid JSON"), ("list", "not a file of"), ("rows", "not a file of"), ("device", "GPU times"),
-        ("problem", "no row is in both"), ("machine", "the processors differ"),
+        ("none", "No such file"), ("text", "not valid JSON"), ("list", "not a file written"), ("rows", "not a file written"),
+        ("device", "GPU times"), ("problem", "the files have no row in common"), ("machine", "the processors differ"),
     ):  # fmt: skip
         assert cli.main(["bench", "compare", good, f"{tmp_path}/{name}.json"]) == 2
         assert words in capsys.readouterr().err
@@ -204,6 +204,6 @@ def test_wrong_results_of_a_device_are_not_timed(defect, monkeypatch, tmp_path, 
 def test_no_device_is_an_error(monkeypatch, capsys):
     monkeypatch.setattr(gpu, "_no_device", lambda dry: "PyTorch finds no GPU")
     assert cli.main(["bench", "--device", "cuda"]) == 2
-    assert capsys.readouterr().err == "bench --device cuda: PyTorch finds no GPU; nothing was run\n"
+    assert capsys.readouterr().err == "bench --device cuda: PyTorch finds no GPU; nothing ran\n"
     with pytest.raises(SystemExit, match="2"):
         cli.main(["bench", "--dry"])

@@ -1,6 +1,6 @@
 """Direct calls of the compiled functions: invalid arguments raise an error before any memory is accessed.
 
-``Op.infer`` defines what fits; the bindings check the same in C++ (csrc/core/host/fit.hpp).
+``Op.infer`` defines what fits; the bindings check the same in C++ (csrc/core/host/shape_checker.hpp).
 """
 
 import numpy as np

@@ -57,7 +57,7 @@ def test_each_device_is_asked_for_its_architecture(machine):
     machine(module_of("Tesla T4", "H100"))
     assert cuda.reason() is None  # one device runs the kernels
     assert [backend_on("cuda:0"), backend_on("cuda:1")] == ["array", "cuda"]
-    with pytest.raises(NotImplementedError, match=r"cuda: Tesla T4 \(sm_75\) does not run its kernels, .* 80-real, 90-real, 100"):
+    with pytest.raises(NotImplementedError, match=r"cuda: Tesla T4 \(sm_75\) cannot run the GPU kernels, .* 80-real, 90-real, 100"):
         _backends.kernel(SCAN, "cuda", "cuda:0")
 
 
@@ -91,12 +91,12 @@ def test_the_distribution_whose_driver_is_there_is_used(machine):
     assert cuda.reason() is None
     assert cuda.device() == "A10 (sm_86)"
     machine(cuda13=module_of(), cuda12=module_of())
-    assert cuda.reason() == "no device can be used: cudaErrorInsufficientDriver"
+    assert cuda.reason() == "no GPU can be used: cudaErrorInsufficientDriver"
 
 
 def test_a_distribution_of_another_version_is_not_used(machine):
     machine(cuda13=module_of("H100", version="2"))
-    assert "quatrefoil-cuda13 is of version 2, quatrefoil of 1; install 'quatrefoil-cuda13==1'" in cuda.reason()
+    assert "quatrefoil-cuda13 has version 2, but quatrefoil has 1; install 'quatrefoil-cuda13==1'" in cuda.reason()
     assert backend_on("cuda:0") == "array"
     machine(module_of("H100", version="0"))  # this installation's own: its metadata may lag behind a build
     assert backend_on("cuda:0") == "cuda"
@@ -104,7 +104,7 @@ def test_a_distribution_of_another_version_is_not_used(machine):
 
 def test_one_warning_if_a_kernel_exists_and_is_not_used(machine):
     machine()
-    with pytest.warns(RuntimeWarning, match=r"kernels for GPUs that this call does not use: .*pip install 'quatrefoil\[cuda13\]'"):
+    with pytest.warns(RuntimeWarning, match=r"GPU kernels that this call does not use: .*pip install 'quatrefoil\[cuda13\]'"):
         assert backend_on("cuda:0") == "array"
     with warnings.catch_warnings(action="error"):
         assert backend_on("cuda:0") == "array"

@@ -141,12 +141,12 @@ def test_half_precision(entry_point, seen, rng):
 @pytest.mark.parametrize(
     ("op", "extras", "text"),
     [
-        (OP, (None,), r"family\.gain: extras must be a tuple of \(packed, after\), got 1 of them"),
+        (OP, (None,), r"family\.gain: expected extras \(packed, after\) as a tuple, got a tuple of 1"),
         (OP, (None,) * 3, "got 3 of them"),
         (OP, "memo", "got str"),
         (OP, (np.ones(5), None), r"family\.gain: packed is ndarray, expected a Memo or None"),
         (OP, (np.negative, None), "packed is ufunc"),
-        (NONE, (None,), r"extras must be a tuple of \(none\)"),
+        (NONE, (None,), r"expected extras \(none\) as a tuple"),
     ],
 )  # fmt: skip
 def test_foreign_extras(entry_point, rng, op, extras, text):

@@ -175,7 +175,7 @@ def on_an_old_processor(code, built=("v4", "v3", "v2"), **environment):
 @pytest.mark.skipif(_backends.reason("native") is not None, reason="needs a working installation")
 def test_a_warning_at_import_on_an_old_processor():
     """With a stand-in for the compiled part; .ci/wheel imports the real one on an emulated processor."""
-    text = "the native part is not usable: its kernels are for x86-64-v4, v3, v2, which this processor does not support"
+    text = "the compiled kernels cannot be used: they are for x86-64-v4, v3, v2, which this processor does not support"
     done = on_an_old_processor(
         f"print('imported', file=sys.stderr)\nprint(qf.config()['backend'], qf.config()['isas'])\nqf.show_config()\n{CALL}"
     )

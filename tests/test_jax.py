@@ -121,9 +121,9 @@ def test_wrong_arguments_raise_at_tracing(rng):
             compute(a, b.astype(np.float64))
         with pytest.raises(TypeError, match=r"ssm.linear_scan: a has dtype bfloat16"):
             compute(a.astype(jnp.bfloat16), b)
-    with pytest.raises(TypeError, match="b is a numpy array but a is a jax array; all arrays of a call must be of one kind"):
+    with pytest.raises(TypeError, match="b is a numpy array but a is a jax array; all arrays of a call must be from one library"):
         qf.ssm.linear_scan(a, np.asarray(b))
-    with pytest.raises(TypeError, match="out= does not take JAX arrays"):
+    with pytest.raises(TypeError, match="out= does not accept JAX arrays"):
         qf.ssm.linear_scan(a, b, out=b)
     with pytest.raises(ValueError, match="unknown backend 'fast'"):
         qf.ssm.linear_scan(a, b, backend="fast")
@@ -158,7 +158,7 @@ def test_functions_that_are_not_ops(name):
     try:
         got = arrays(call(lambda x: mapped(np.ndarray, jnp.asarray, x)))
     except TypeError as error:
-        if not re.search(r"is a JAX array, which (this function does not take; pass numpy\.asarray|is immutable)", str(error)):
+        if not re.search(r"is a JAX array, which (this function does not accept; pass numpy\.asarray|is immutable)", str(error)):
             raise
     else:
         for g, e in zip(got, expected, strict=True):

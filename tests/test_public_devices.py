@@ -20,7 +20,7 @@ from quatrefoil._spec import FAMILIES
 ssm, kron, cheb, wos = qf.ssm, qf.kron, qf.cheb, qf.wos
 
 
-MOVE = "is a CuPy array, which this function does not take; move it to the host"
+MOVE = "is a CuPy array, which this function does not accept; move it to the host"
 # name: (call with arrays on a device, error, text)
 REFUSED = {
     "ssm.transfer_function": (lambda t: ssm.transfer_function(t(normal(5)), *3 * [normal(4)]), TypeError, f"s {MOVE}"),

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/host/fit.hpp"
+#include "core/host/shape_checker.hpp"
 #include "py/caster.hpp"
 #include "py/gil.hpp"
 #if defined(QF_DEVICE)
@@ -24,30 +24,31 @@ auto released(Kernel&& kernel, const Args& args) {
   return kernel(args);
 }
 
-class Arguments : public Fit {
+class Arguments : public ShapeChecker {
  public:
-  Arguments(const char* function, py::tuple given, std::size_t arrays) : Fit(function), given_(std::move(given)), count_(arrays) {
+  Arguments(const char* function, py::tuple given, std::size_t arrays) : ShapeChecker(function), given_(std::move(given)), count_(arrays) {
     views_.reserve(arrays);
   }
 
-  // Take the next argument: a C-contiguous input, an input with any strides, or an output. Fit explains `if`, `like` and `optional`.
-  Fitted input(const char* name, const char* dims) { return array(next<Input>(name), name, dims); }
-  Fitted input_if(bool requested, const char* name, const char* dims) { return array_if(requested, next<Input>(name), name, dims); }
-  Fitted input_like(const char* name, const char* of) { return like(next<Input>(name), name, of); }
-  Fitted optional_input(const char* name, const char* dims) { return optional(next<Input>(name), name, dims); }
-  Fitted strided(const char* name, const char* dims) { return array(next<Strided>(name), name, dims); }
-  Fitted strided_like(const char* name, const char* of) { return like(next<Strided>(name), name, of); }
-  Fitted optional_strided(const char* name, const char* dims) { return optional(next<Strided>(name), name, dims); }
-  Fitted output(const char* name, const char* dims) { return array(next<Output>(name), name, dims); }
-  Fitted output_if(bool requested, const char* name, const char* dims) { return array_if(requested, next<Output>(name), name, dims); }
-  Fitted output_like(const char* name, const char* of) { return like(next<Output>(name), name, of); }
-  Fitted gradient_of(const char* name) { return gradient(next<Output>(name), name); }
+  // Take the next argument: a C-contiguous input, an input with any strides, or an output. ShapeChecker explains `if`, `like` and
+  // `optional`.
+  CheckedArray input(const char* name, const char* dims) { return array(next<Input>(name), name, dims); }
+  CheckedArray input_if(bool requested, const char* name, const char* dims) { return array_if(requested, next<Input>(name), name, dims); }
+  CheckedArray input_like(const char* name, const char* of) { return like(next<Input>(name), name, of); }
+  CheckedArray optional_input(const char* name, const char* dims) { return optional(next<Input>(name), name, dims); }
+  CheckedArray strided(const char* name, const char* dims) { return array(next<Strided>(name), name, dims); }
+  CheckedArray strided_like(const char* name, const char* of) { return like(next<Strided>(name), name, of); }
+  CheckedArray optional_strided(const char* name, const char* dims) { return optional(next<Strided>(name), name, dims); }
+  CheckedArray output(const char* name, const char* dims) { return array(next<Output>(name), name, dims); }
+  CheckedArray output_if(bool requested, const char* name, const char* dims) { return array_if(requested, next<Output>(name), name, dims); }
+  CheckedArray output_like(const char* name, const char* of) { return like(next<Output>(name), name, of); }
+  CheckedArray gradient_of(const char* name) { return gradient(next<Output>(name), name); }
   void no_output(const char* name) { static_cast<void>(output_if(false, name, "")); }
   // A list of arrays, numbered from 1, and the list of their gradients.
-  std::vector<Fitted> inputs(const char* name, const char* dims) {
+  std::vector<CheckedArray> inputs(const char* name, const char* dims) {
     return list<Input>(name, [&](const View& view, int number) { return array(view, name, dims, number); });
   }
-  std::vector<Fitted> gradients_of(const char* name) {
+  std::vector<CheckedArray> gradients_of(const char* name) {
     const std::size_t expected = count(name);
     return list<Output>(name, [&](const View& view, int number) { return gradient(view, name, number); }, &expected);
   }
@@ -59,7 +60,7 @@ class Arguments : public Fit {
   template <class M>
   const M& memo(const char* name, py::handle given) const {
     if (!py::isinstance<M>(given))
-      refuse_type(name + std::string(" is ") + Py_TYPE(given.ptr())->tp_name + ", expected a memo of this operation");
+      refuse_type(name + std::string(" is ") + Py_TYPE(given.ptr())->tp_name + ", expected the memo of this operation");
     return given.cast<const M&>();
   }
 
@@ -112,15 +113,15 @@ class Arguments : public Fit {
     return views_.back();
   }
   template <class A, class F>
-  std::vector<Fitted> list(const char* name, F&& fit, const std::size_t* expected = nullptr) {
+  std::vector<CheckedArray> list(const char* name, F&& fit, const std::size_t* expected = nullptr) {
     const py::handle given = take();
     if (!py::isinstance<py::list>(given) && !py::isinstance<py::tuple>(given))
-      refuse_type(name + std::string(": expected a list of arrays"));
+      refuse_type(name + std::string(": expected a list or tuple of arrays"));
     if (expected && py::len(given) != *expected) refuse(name + std::string(": expected one gradient per array"));
     lists_.emplace_back();
     std::vector<OwnedView>& views = lists_.back();
     views.reserve(py::len(given));
-    std::vector<Fitted> fitted;
+    std::vector<CheckedArray> fitted;
     for (py::handle item : given) {
       views.push_back(named([&] { return A(item, name); }));
       fitted.push_back(fit(views.back(), int(views.size())));

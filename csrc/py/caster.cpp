@@ -14,14 +14,14 @@ namespace {
 View numpy_view(const py::array& a, const char* name) {
   const py::dtype dtype = a.dtype();
   const char order = dtype.byteorder();
-  if (order != '=' && order != '|') refuse(name, "expected native byte order");
+  if (order != '=' && order != '|') refuse(name, "expected an array in native byte order");
   int code;
   switch (dtype.kind()) {
     case 'f': code = dlpack::kFloat; break;
     case 'c': code = dlpack::kComplex; break;
     case 'i': code = dlpack::kInt; break;
     case 'b': code = dlpack::kBool; break;
-    default: refuse(name, "unexpected dtype");
+    default: refuse(name, "unsupported dtype");
   }
   const auto item = std::int64_t(dtype.itemsize());
   View v;
@@ -39,7 +39,7 @@ View numpy_view(const py::array& a, const char* name) {
 }
 
 View tensor_view(const dlpack::Tensor& t, const char* name) {
-  if (t.device.kind != dlpack::kCpu) refuse(name, "expected CPU memory");
+  if (t.device.kind != dlpack::kCpu) refuse(name, "expected an array in CPU memory");
   return dlpack::view(t, name);
 }
 
@@ -99,7 +99,7 @@ Strided::Strided(py::handle h, const char* name) {
 Output::Output(py::handle h, const char* name) {
   if (h.is_none()) return;
   if (py::isinstance<py::array>(h) && !py::reinterpret_borrow<py::array>(h).writeable())
-    throw ValueError(std::string(name) + ": read-only");
+    throw ValueError(std::string(name) + ": is read-only, expected a writeable array");
   static_cast<View&>(*this) = strided_view(h, name);
   if (!contiguous() || !aligned(*this)) throw ValueError(std::string(name) + ": expected a C-contiguous array");
   const std::int64_t bytes = size() * item_size(dtype);

@@ -25,7 +25,7 @@ int device_of(py::handle h) {
 void expect_device(int device, const char* name) {
   if (device < 0) throw TypeError(std::string(name) + ": expected an array in GPU memory");
   if (device != call_device)
-    throw TypeError(std::string(name) + " is on " + on(device) + ", the first array on " + on(call_device) + ": expected one device");
+    throw TypeError(std::string(name) + " is on " + on(device) + " but the first array is on " + on(call_device) + "; move one of them");
 }
 
 // Version 3 of the interface: "<f4", a shape, strides in bytes or None for C order.
@@ -34,7 +34,7 @@ View interface_view(py::handle h, const char* name) {
   const py::dict interface = detached.attr("__cuda_array_interface__");
   const auto type = interface["typestr"].cast<std::string>();
   const py::tuple shape = interface["shape"];
-  if (type.size() < 3 || type[0] == '>') throw TypeError(std::string(name) + ": unexpected dtype");
+  if (type.size() < 3 || type[0] == '>') throw TypeError(std::string(name) + ": unsupported dtype");
   if (shape.size() > std::size_t(View::kMaxRank)) throw ValueError(std::string(name) + ": too many axes");
   const int code = type[1] == 'f'   ? dlpack::kFloat
                    : type[1] == 'c' ? dlpack::kComplex

@@ -14,7 +14,7 @@ Dtype dtype_from(int code, int bits, const char* name) {
   if (code == kComplex && bits == 128) return Dtype::c128;
   if (code == kInt && bits == 64) return Dtype::i64;
   if (code == kBool && bits == 8) return Dtype::b8;
-  throw TypeError(std::string(name) + ": unexpected dtype");
+  throw TypeError(std::string(name) + ": unsupported dtype");
 }
 
 View view(const Tensor& t, const char* name) {

@@ -57,7 +57,7 @@ def page(result: dict[str, Any], name: str) -> str:
     families = list(dict.fromkeys(row["family"] for row in result["rows"]))
     ratios = [p["ratio"] for row in result["rows"] for p in row["peers"].values() if "ratio" in p]
     slower = sum(r < 1 for r in ratios)
-    selection = f"Methods: {', '.join(f'`{a}`' for a in result['asked'])}. " if result["asked"] else ""
+    selection = f"Methods: {', '.join(f'`{a}`' for a in result['request'])}. " if result["request"] else ""
     threads = "" if "models" in families else "One thread on both sides. "
     text = heading(result, "") + (
         f"{threads}{selection}From `bench/results/{name}`: {len(result['rows'])} problems, {len(ratios)} comparisons; in "

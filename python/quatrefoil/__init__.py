@@ -16,7 +16,7 @@ from . import _libraries as _libraries
 from . import _spec, conventions
 from ._backends import use_backend
 from ._config import config, get_num_threads, read_environment, set_num_threads, show_config, version
-from ._public import exported_names, missing, surface
+from ._public import exported_names, missing, public_dir
 
 FAMILIES = tuple(_spec.FAMILIES)
 
@@ -36,7 +36,7 @@ else:  # hidden from type checkers, which would otherwise accept any name
         if name == "__version__":
             return version()
         homes = [f"quatrefoil.{f}.{name}" for f in FAMILIES if name[:1] not in ("", "_") and name in exported_names(__getattr__(f))]
-        hints = {name: f"it is {' or '.join(homes)}"} if homes else {"nn": "layers are in quatrefoil.torch.nn"}
+        hints = {name: f"use {' or '.join(homes)}"} if homes else {"nn": "layers are in quatrefoil.torch.nn"}
         return missing(__name__, **hints)(name)
 
 
@@ -54,8 +54,8 @@ __all__ = [
     "wos",
 ]
 
-_surface = surface(__name__)
+_public_dir = public_dir(__name__)
 
 
 def __dir__() -> list[str]:
-    return [*_surface(), "torch"]
+    return [*_public_dir(), "torch"]

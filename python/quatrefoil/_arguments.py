@@ -70,7 +70,7 @@ def number(value: Any, label: str, name: str, *, positive: bool = False, negativ
     float, such as a 0-d array."""
     x = real(value, label, name)
     if not (x > 0 if positive else negative or x >= 0) or not -math.inf < x < math.inf:
-        what = "positive number" if positive else "number" if negative else "number, at least 0"
+        what = "positive number" if positive else "number" if negative else "nonnegative number"
         raise ValueError(f"{label}: {name} is {x}, expected a finite {what}")
     return x
 
@@ -122,7 +122,7 @@ def refuse_masked(value: Any, label: str, name: str) -> None:
 def _plain(value: Any, label: str, name: str) -> None:
     """Raise an error for an array on a device, a traced array, or one that requires a gradient."""
     if _arrays.is_traced(value):
-        raise TypeError(f"{label}: {name} is traced by JAX, but its values must be read; keep it out of the traced function")
+        raise TypeError(f"{label}: {name} is traced by JAX, but its values must be read; compute it outside the traced function")
     if getattr(value, "requires_grad", False):
         _refuse_gradient(label, name)
     _refuse_device(value, label, name)
@@ -188,9 +188,9 @@ def array(value: Any, label: str, name: str, *, dtypes: Sequence[str] = _arrays.
         cure = _arrays.converted(value, name, dtypes[-1])
         raise TypeError(f"{label}: {name} has dtype {dtype}, expected {named}; convert it: {cure}")
     if kind == "cupy":
-        raise TypeError(f"{label}: {name} is a CuPy array, which this function does not take; move it to the host")
+        raise TypeError(f"{label}: {name} is a CuPy array, which this function does not accept; move it to the host")
     if kind == "jax":
-        raise TypeError(f"{label}: {name} is a JAX array, which this function does not take; pass numpy.asarray({name})")
+        raise TypeError(f"{label}: {name} is a JAX array, which this function does not accept; pass numpy.asarray({name})")
     _refuse_device(value, label, name)
     return kind
 
@@ -284,7 +284,7 @@ def numbers_like(value: Any, label: str, name: str) -> np.ndarray:
     return numbers_on_host(points_like(value, label, name), label, name)
 
 
-def host_numbers_like(value: Any, label: str, name: str) -> np.ndarray:
+def array_like_on_host(value: Any, label: str, name: str) -> np.ndarray:
     """The same, but an array on a device raises an error."""
     return numbers_of(points_like(value, label, name), label, name)
 
@@ -345,7 +345,7 @@ def numbers_on_host(value: Any, label: str, name: str, *, differentiable: bool =
     return _arrays.to_host(host_or_device_numbers(value, label, name, differentiable=differentiable))
 
 
-def array_anywhere(value: Any, label: str, name: str) -> str:
+def host_or_device_array(value: Any, label: str, name: str) -> str:
     """The kind of a real array, on the host or a device, that does not require a gradient."""
     host_or_device_numbers(value, label, name)
     return str(_arrays.kind(value))
@@ -386,8 +386,8 @@ def keywords(label: str, positional: str = "", *, missing: str = "", **hints: st
                 return None
             if count > len(positionals):
                 keyword_only = ", ".join(f"{name}=" for name in known[len(positionals) :])
-                cure = positional or (f"give keywords: {keyword_only}" if keyword_only else f"expected {len(positionals)} at most")
-                return f"{label} takes {', '.join(positionals) or 'nothing'} by position, got {count} arguments; {cure}"
+                cure = positional or (f"pass by keyword: {keyword_only}" if keyword_only else f"expected at most {len(positionals)}")
+                return f"{label} takes {', '.join(positionals) or 'nothing'} by position, got {count} argument{'s' * (count != 1)}; {cure}"
             absent = [name for name in required if name not in options and name not in positionals[: max(count, 0)]]
             if not absent:
                 return None

@@ -26,7 +26,7 @@ def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
         if other != kind:
             kinds = f"{name} is a {other} array but {first} is a {kind} array"
             way = _arrays.moved(first, str(other)) if kind == "numpy" else _arrays.moved(name, kind)
-            raise TypeError(f"{op.label}: {kinds}; all arrays of a call must be of one kind; convert one of them: {way}")
+            raise TypeError(f"{op.label}: {kinds}; all arrays of a call must be from one library; convert one of them: {way}")
     for name, _, _, array in named:
         check_device(op.label, name, array, first, leader)
     floating = [entry for entry in named if entry[1].dtype not in ("int", "bool", "double")]
@@ -165,8 +165,8 @@ def all_extras(op: Op, extras: Any) -> tuple[Any, ...]:
     if isinstance(extras, (tuple, list)) and len(extras) in (0, len(op.extras)):
         return tuple(extras) or (None,) * len(op.extras)
     names = ", ".join(e.name for e in op.extras) or "none"
-    got = f"{len(extras)} of them" if isinstance(extras, (tuple, list)) else type(extras).__name__
-    raise TypeError(f"{op.label}: extras must be a tuple of ({names}), got {got}")
+    got = f"a tuple of {len(extras)}" if isinstance(extras, (tuple, list)) else type(extras).__name__
+    raise TypeError(f"{op.label}: expected extras ({names}) as a tuple, got {got}")
 
 
 def for_kernel(op: Op, extras: Sequence[Any], backend: str, arrays: Sequence[Any]) -> list[Any]:
@@ -188,7 +188,7 @@ def refuse_functions(op: Op, extras: Sequence[Any], tracer: str = "torch.compile
     for extra, value in zip(op.extras, extras):
         if value is not None and not isinstance(value, Memo):
             _function(op, extra, value)
-            raise TypeError(f"{op.label}: {extra.name} is a function, which {tracer} cannot trace; call this eagerly")
+            raise TypeError(f"{op.label}: {extra.name} is a function, which {tracer} cannot trace; call {op.label} eagerly")
 
 
 def finish(op: Op, arrays: Sequence[Any], results: list[Any]) -> Any:
@@ -203,12 +203,12 @@ def finish(op: Op, arrays: Sequence[Any], results: list[Any]) -> Any:
 
 def one_result(op: Op, layout: Sequence[Any]) -> None:
     if any(r is not None for r in layout[1:]):
-        raise TypeError(f"{op.label}: out= is for calls that return one array; this one returns several")
+        raise TypeError(f"{op.label}: out= is only for calls that return one array, but this call returns several")
 
 
 def refuse_jax(op: Op, kind: str) -> None:
     if kind == "jax":
-        raise TypeError(f"{op.label}: out= does not take JAX arrays, which are immutable; leave it out")
+        raise TypeError(f"{op.label}: out= does not accept JAX arrays, which are immutable; omit it")
 
 
 def check_out(op: Op, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any], kind: str = "numpy") -> None:

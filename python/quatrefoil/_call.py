@@ -75,7 +75,7 @@ def call_vjp(
     required = sum(not a.optional for a in op.inputs)
     if not required <= len(inputs) <= len(op.inputs):
         names = ", ".join(a.name + ("=None" if a.optional else "") for a in op.inputs)
-        raise TypeError(f"{adjoint.label}: expected the inputs ({names}) and then grad, got {len(arguments)} arguments")
+        raise TypeError(f"{adjoint.label}: expected the inputs ({names}), then grad, got {len(arguments)} arguments")
     inputs += [None] * (len(op.inputs) - len(inputs))
     grads = list(grad) if isinstance(grad, (list, tuple)) and len(op.differentiable_outputs) > 1 else [grad]
     grads += [None] * (len(op.differentiable_outputs) - len(grads))
@@ -108,7 +108,7 @@ def _run_half(
 ) -> Any:
     """The plan for half-precision arrays: compute in float32."""
     if out is not None and out is not _bind.IN_PLACE:
-        raise TypeError(f"{op.label}: out= does not take half precision results; leave it out")
+        raise TypeError(f"{op.label}: out= does not support half-precision results; omit it")
     wide = list(map(_arrays.widen, arrays))
     return _bind.narrowed(op, arrays, call(op, wide, options, extras, out, backend, num_threads or None))
 
@@ -130,6 +130,6 @@ def is_compiling() -> bool:
     return PLANNERS["torch"].is_tracing()
 
 
-def may_look(x: Any) -> bool:
+def may_read_values(x: Any) -> bool:
     """Whether the values of an array may be read: not while tracing, nor if that would wait for a device."""
     return not (is_compiling() or _arrays.is_traced(x)) and _arrays.device(x) == "cpu"

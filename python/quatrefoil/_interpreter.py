@@ -15,4 +15,4 @@ def is_main() -> bool:
 
 
 if not is_main():
-    raise ImportError("quatrefoil cannot be imported in a sub-interpreter; import it in the main interpreter, or start another process")
+    raise ImportError("quatrefoil cannot be imported in a subinterpreter; import it in the main interpreter, or in another process")

@@ -30,7 +30,7 @@ class Memo:
         return self.value if fits else None
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a memo belongs to the process that created it and cannot be pickled or copied; its owner creates a new one")
+        raise TypeError("a memo belongs to the process that created it and cannot be pickled or copied; create a new one in each process")
 
 
 class LazyMemo(Memo):

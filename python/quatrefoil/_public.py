@@ -19,24 +19,24 @@ class _Written(str):
     __repr__ = str.__str__
 
 
-def _functions(page: Any) -> list[FunctionType]:
+def _functions(member: Any) -> list[FunctionType]:
     """A function as a list, or the methods that a class defines or inherits from quatrefoil's classes."""
-    if not isinstance(page, type):
-        return [page] if isinstance(page, FunctionType) else []
-    members = (m for base in page.__mro__ if base.__module__.startswith("quatrefoil") for m in vars(base).values())
+    if not isinstance(member, type):
+        return [member] if isinstance(member, FunctionType) else []
+    members = (m for base in member.__mro__ if base.__module__.startswith("quatrefoil") for m in vars(base).values())
     functions = (getattr(m, "__func__", None) or getattr(m, "fget", None) or m for m in members)
     return [f for f in functions if isinstance(f, FunctionType)]
 
 
-def readable(page: Any) -> Any:
+def readable(member: Any) -> Any:
     """Make ``inspect.signature`` and ``help`` show annotations without quotes, as Python 3.14 does; returns the same function or class."""
-    for function in map(inspect.unwrap, _functions(page)):
+    for function in map(inspect.unwrap, _functions(member)):
         notes = {name: getattr(note, "__forward_arg__", note) for name, note in function.__annotations__.items()}
         function.__annotations__.update({name: _Written(note) for name, note in notes.items() if isinstance(note, str)})
-    return page
+    return member
 
 
-def surface(module: str) -> Callable[[], list[str]]:
+def public_dir(module: str) -> Callable[[], list[str]]:
     """The ``__dir__`` of a public module: its ``__all__``. Makes the signatures of its members readable."""
     names = vars(sys.modules[module])
     for member in names.values():

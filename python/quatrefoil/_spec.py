@@ -206,8 +206,8 @@ class Op:
         results = [outputs[i] for i in primal.differentiable_outputs]
         for arg, expected, got in zip(self.inputs[len(primal.inputs) :], results, shapes[count:]):
             if got != expected:
-                what = f"{expected}, the shape of the result" if expected is not None else "None: that result was not requested"
-                raise ValueError(f"{self.label}: {arg.name} {'is missing' if got is None else f'has shape {got}'}, expected {what}")
+                what = f"{expected}, the shape of the result" if expected is not None else "None, because that result was not requested"
+                raise ValueError(f"{self.label}: {arg.name} {'is None' if got is None else f'has shape {got}'}, expected {what}")
         # gradients of broadcast arguments have the full shape; the caller sums them
         full = results[0]
         return [

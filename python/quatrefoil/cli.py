@@ -22,7 +22,7 @@ class _Version(argparse.Action):
 def _fraction(text: str) -> float:
     value = float(text)
     if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a finite fraction of at least 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a finite nonnegative number")
     return value
 
 
@@ -30,8 +30,8 @@ def _compare(arguments: Sequence[str]) -> int:
     """``quatrefoil bench compare``, which has a parser of its own because ``bench`` takes names of families."""
     parser = argparse.ArgumentParser(
         prog="quatrefoil bench compare",
-        description="List what became slower from A to B, two files of `quatrefoil bench --json`. Rows are in units of a peer's time, so "
-        "that another load or machine matters little. Exit status: 0; 1 with a regression; 2 for files that cannot be compared.",
+        description="List what became slower from A to B, two files of `quatrefoil bench --json`. Times are relative to a peer's, so that "
+        "a different load or machine matters little. Exit status: 0; 1 with a regression; 2 for files that cannot be compared.",
     )
     parser.add_argument("a", type=Path, metavar="A", help="the earlier results")
     parser.add_argument("b", type=Path, metavar="B", help="the later results")
@@ -51,12 +51,12 @@ def _compare(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="quatrefoil",
-        description="Fast kernels for four families of scientific machine learning.",
+        description="Fast kernels for four families of methods in scientific machine learning.",
         epilog="Start with quatrefoil demo --quick; see also quatrefoil COMMAND --help. In Python: import quatrefoil as qf; help(qf)",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("info", help="show which kernels run here, and why, and the versions of other libraries")
+    commands.add_parser("info", help="show which kernels run on this machine and why, and the versions of other libraries")
     demo = commands.add_parser(
         "demo",
         help="run one real job in each family, timed against the best alternative, with pictures",
@@ -70,23 +70,25 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser(
         "bench",
         help="run benchmarks against other libraries; bench compare: compare two runs",
-        description="Run benchmarks against peers, other libraries that compute the same: each side on one thread, or on a GPU. Values are "
-        "checked before anything is timed. All benchmarks take half an hour. pip install 'quatrefoil[bench]' installs peers; missing ones "
-        "are left out.",
-        epilog="quatrefoil bench compare A.json B.json lists what became slower between two files that --json has written. "
-        "quatrefoil bench jobs --help: whole jobs. quatrefoil bench models --help: whole models of transformers.",
+        description="Time quatrefoil and its peers, other libraries that compute the same results: each on one thread, or on a GPU. Values "
+        "are checked before anything is timed. All benchmarks take half an hour. pip install 'quatrefoil[bench]' installs the peers; "
+        "missing ones are skipped.",
+        epilog="quatrefoil bench compare A.json B.json lists what became slower between two files written by --json. "
+        "quatrefoil bench jobs --help: complete jobs. quatrefoil bench models --help: complete models of the transformers library.",
     )
-    bench.add_argument("family", nargs="*", help="ssm, kron, cheb, wos, or one folder of them (ssm.scan); default: all")
-    bench.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="time the peers too (the default)")
+    bench.add_argument("family", nargs="*", help="ssm, kron, cheb, wos, or one method (ssm.scan); default: all")
+    bench.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="also time the peers (the default)")
     bench.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the rows as JSON; in a folder, under a name with processor and date"
+        "--json", type=Path, metavar="FILE", help="write the rows as JSON; in a folder, the file is named after processor and date"
     )
     bench.add_argument(
-        "--device", choices=["cpu", "cuda"], default="cpu", help="where to run (%(default)s); on a GPU values are checked first"
+        "--device", choices=["cpu", "cuda"], default="cpu", help="where to run (%(default)s); on a GPU, values are checked first"
     )
-    bench.add_argument("--dry", action="store_true", help="with --device cuda: try the program on the host, with tiny sizes")
-    bench.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios, one group of bars per problem, one colour per peer")
-    bench.add_argument("--force", action="store_true", help="write --json on a busy machine too; the load is in the file")
+    bench.add_argument("--dry", action="store_true", help="with --device cuda: try the benchmark on the host with tiny sizes")
+    bench.add_argument(
+        "--plot", type=Path, metavar="FILE", help="plot the ratios, with one group of bars per problem and one colour per peer"
+    )
+    bench.add_argument("--force", action="store_true", help="write --json even on a busy machine; the file records the load")
     return parser
 
 
@@ -96,17 +98,17 @@ def _jobs(arguments: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(
         prog="quatrefoil bench jobs",
-        description="Run whole jobs on one thread and on all, against other libraries: time, peak memory and error. Every run has its own "
-        "process.",
+        description="Run complete jobs with quatrefoil and with other libraries, on one thread and on all: time, peak memory and error. "
+        "Every run is a separate process.",
     )
     parser.add_argument("job", nargs="*", choices=[*JOBS, []], metavar="JOB", help=f"{', '.join(JOBS)}; default: all")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see whether everything runs")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each side, of which the median counts (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to check that everything runs")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each side; the median is reported (%(default)s)")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the rows as JSON; in a folder, under a name with processor and date"
+        "--json", type=Path, metavar="FILE", help="write the rows as JSON; in a folder, the file is named after processor and date"
     )
-    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw time against error, one picture per job")
-    parser.add_argument("--force", action="store_true", help="write --json on a busy machine too; the load is in the file")
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="plot time against error, one figure per job")
+    parser.add_argument("--force", action="store_true", help="write --json even on a busy machine; the file records the load")
     options = parser.parse_args(arguments)
     return main(options.job, rounds=options.rounds, quick=options.quick, json_file=options.json, plots=options.plots, force=options.force)
 
@@ -140,19 +142,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if family not in FAMILIES:
             parser.error(f"unknown family {family!r}; expected {', '.join(FAMILIES)}")
         if dot and options.device == "cuda":
-            parser.error(f"{family}.{method} is one folder; --device cuda takes whole families")
+            parser.error(f"{family}.{method} is a single method; --device cuda accepts only whole families")
         if dot and method not in methods(family):
             parser.error(f"{family} has no benchmarks of {method!r}; expected {', '.join(methods(family))}")
     if options.dry and options.device == "cpu":
-        parser.error("--dry is for --device cuda")
+        parser.error("--dry requires --device cuda")
     for file in (options.json, options.plot):
         if file and not file.absolute().parent.is_dir():  # said before half an hour of timing
-            parser.error(f"{file}: there is no folder {file.absolute().parent}")
+            parser.error(f"{file}: the folder {file.absolute().parent} does not exist")
     if options.device == "cuda":
         from .bench.gpu import main as run_gpu_bench
 
         if options.plot:
-            parser.error("--plot is for --device cpu")
+            parser.error("--plot requires --device cpu")
         if options.json and options.json.is_dir():
             parser.error(f"--json {options.json} is a folder, expected a file")
         return run_gpu_bench(options.family, dry=options.dry, peers=options.peers, json_file=options.json)

@@ -2,13 +2,13 @@
 
 Arrays
 ------
-Functions take NumPy arrays, PyTorch tensors or JAX arrays on the CPU and return the same kind. All arrays of a call must be of one kind;
-otherwise a TypeError names both arguments. Any strides, read-only arrays, and axes of length 0 and 1 are allowed. No function writes to an
-input, except three functions taken over from mamba-ssm and causal-conv1d, which update a state in place (``final_states_out`` of
-``causal_conv1d_fn``, ``conv_state`` of ``causal_conv1d_update``, ``state`` of ``selective_state_update``). Operations on CUDA tensors and
-CuPy arrays run on their device, with the array library's own functions (see *backend*); mixing devices raises a TypeError. JAX arrays have
-their own section, *JAX*. Calls on meta tensors return meta tensors if the shape of the result does not depend on values. Threads may share
-objects (operators, boundaries, results, layers).
+Functions take NumPy arrays, PyTorch tensors or JAX arrays on the CPU and return arrays of the same library. All arrays of a call must be
+from one library; otherwise a TypeError names both arguments. Any strides, read-only arrays, and axes of length 0 and 1 are allowed. No
+function writes to an input, except three functions with the interface of mamba-ssm and causal-conv1d, which update a state in place
+(``final_states_out`` of ``causal_conv1d_fn``, ``conv_state`` of ``causal_conv1d_update``, ``state`` of ``selective_state_update``).
+Operations on CUDA tensors and CuPy arrays run on their device, with the array library's own functions (see *backend*); mixing devices
+raises a TypeError. JAX arrays have their own section, *JAX*. Calls on meta tensors return meta tensors if the shape of the result does not
+depend on values. Threads may share objects (operators, boundaries, results, layers).
 
 Of the libraries that follow the array API standard (``__array_namespace__``), NumPy, PyTorch and CuPy are supported. Arrays of others raise
 a TypeError: pass ``numpy.from_dlpack(x)``, which does not copy arrays on the host.
@@ -45,9 +45,9 @@ num_threads
     1 to 2^31 - 1. The default is that of ``qf.set_num_threads``, initially QUATREFOIL_NUM_THREADS or the number of processors that this
     process may use.
 
-The same result
+Reproducibility
 ---------------
-The bits of a result do not depend on ``num_threads``: sums have a fixed order. They do depend on the backend and on the instruction set
+Results are bitwise the same for any ``num_threads``, because sums have a fixed order. They depend on the backend and on the instruction set
 (QUATREFOIL_ISA), within the documented error. ``rng`` is None for fresh numbers, a seed (a 64-bit int), or a ``numpy.random.Generator``;
 the same seed gives the same numbers.
 
@@ -59,8 +59,8 @@ below the smallest normal one (1.2e-38 in float32, 2.2e-308 in float64) as 0.
 
 Errors
 ------
-ValueError for shapes and values, TypeError for kinds and dtypes, MemoryError if memory is exhausted, ``numpy.linalg.LinAlgError`` for a
-matrix that is singular or not positive definite, NotImplementedError for missing features. The message names the function, the argument,
+ValueError for shapes and values, TypeError for array types and dtypes, MemoryError if memory is exhausted, ``numpy.linalg.LinAlgError`` for
+a matrix that is singular or not positive definite, NotImplementedError for missing features. The message names the function, the argument,
 the expected and the actual value. Ctrl-C interrupts a compiled kernel.
 
 JAX

@@ -29,7 +29,8 @@ def ops(method):
 
 
 def sources():
-    shared = ["py/device_module.cpp", "py/device_memory.cpp", "py/caster.cpp", "py/dlpack.cpp", "core/host/fit.cpp", "core/cuda/device.cu"]
+    shared = [f"py/{name}.cpp" for name in ("device_module", "device_memory", "caster", "dlpack")]
+    shared += ["core/host/shape_checker.cpp", "core/cuda/device.cu"]
     return [
         *(CSRC / name for name in shared),
         *sorted(CSRC.glob("core/run/*.cpp")),

@@ -61,7 +61,7 @@ void check(cudaError_t error) {
   const std::string what = (call_function ? *call_function + ": " : "") + text_of(error);
   if (error == cudaErrorMemoryAllocation) throw DeviceMemoryError(what);
   throw DeviceError(
-      what + "; devices report errors late, so an earlier kernel of any library may be to blame: CUDA_LAUNCH_BLOCKING=1 shows which");
+      what + "; devices report errors late, so an earlier kernel of any library may be the cause: CUDA_LAUNCH_BLOCKING=1 shows which one");
 }
 
 int device_count() {
@@ -73,7 +73,7 @@ std::string why_no_device() {
   int n = 0;
   const cudaError_t error = cudaGetDeviceCount(&n);
   if (error != cudaSuccess) return text_of(error);
-  return n ? "" : "this machine has no device";
+  return n ? "" : "this machine has no GPU";
 }
 
 std::string device_name(int at) {
@@ -121,7 +121,7 @@ void* CallMemory::push(std::size_t bytes) {
     if (used_ > most_) most_ = used_;
     return reinterpret_cast<void*>(kAlignment + at);  // not null, never dereferenced
   }
-  if (used_ > most_) throw DeviceError("a call takes more temporary memory than it did when it was measured");
+  if (used_ > most_) throw DeviceError("a call needs more temporary memory than was measured for it");
   open(block_ + at, bytes);
   return block_ + at;
 }

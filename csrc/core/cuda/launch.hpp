@@ -30,10 +30,10 @@ constexpr std::size_t kMostShared = 99 << 10;     // bytes per block that every 
 template <class... P, class... A>
 void launch(void (*kernel)(P...), int64_t blocks, int threads, std::size_t shared, const A&... arguments) {
   if (blocks == 0) return;
-  if (blocks >= kTooMany) throw DeviceError("arrays are too large: a GPU takes less than 2^31 blocks of threads in a call");
+  if (blocks >= kTooMany) throw DeviceError("arrays are too large: a kernel launch must have fewer than 2^31 blocks");
   if (shared > kMostShared)
-    throw DeviceError("these sizes take " + std::to_string(shared >> 10) +
-                      " KB of shared memory, a GPU has 99 KB; backend 'array' takes them");
+    throw DeviceError("these sizes need " + std::to_string(shared >> 10) +
+                      " KB of shared memory, but a block has at most 99 KB; use backend 'array'");
   if (call_memory.is_measuring()) return;
   if (shared > kDefaultShared)
     check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)));

@@ -89,7 +89,7 @@ void choose_isa(const std::string& want) {
     }
     possible += (possible.empty() ? "" : ", ") + std::string(name(level));
   }
-  if (want.empty()) throw ValueError("quatrefoil: this processor supports none of the instruction sets that were built");
+  if (want.empty()) throw ValueError("quatrefoil: this processor supports none of the instruction sets that the kernels were built for");
   throw ValueError("QUATREFOIL_ISA=" + want + " is not available; available: " + possible +
                    "; QUATREFOIL_ISAS=all pip install . builds all of them");
 }

@@ -22,7 +22,7 @@ constexpr std::int64_t kFew = 4096;  // numbers; checking fewer takes less time 
 
 // The numbers of an array, after a check of their bounds.
 template <class T>
-const T* numbers(const Arguments& call, const Fit::Fitted& array, const char* name, const Bounds& bounds = kFinite) {
+const T* numbers(const Arguments& call, const ShapeChecker::CheckedArray& array, const char* name, const Bounds& bounds = kFinite) {
   const T* const x = array;
   if (!array.view().present) return nullptr;
   const Range<T> range{x, array.view().size(), bounds.least, bounds.or_equal};

@@ -26,12 +26,12 @@ class FactorList {
   template <class T, class F>
   auto with(F&& f) const {
     std::vector<Matrix<T>> list;
-    for (const Fit::Fitted& a : fitted_) list.push_back({a, a.view().shape[0], a.view().shape[1]});
+    for (const ShapeChecker::CheckedArray& a : fitted_) list.push_back({a, a.view().shape[0], a.view().shape[1]});
     return f(Factors<T>{list.data(), int(list.size()), transpose_});
   }
 
  private:
-  std::vector<Fit::Fitted> fitted_;
+  std::vector<ShapeChecker::CheckedArray> fitted_;
   bool transpose_;
 };
 

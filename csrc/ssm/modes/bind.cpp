@@ -22,7 +22,7 @@ void take_poles(Arguments& call, Exponentials<T>& p, bool complex, int threads) 
   p.complex = complex, p.threads = threads;
 }
 template <class T>
-T* rows(const Fit::Fitted& array, bool complex) {
+T* rows(const ShapeChecker::CheckedArray& array, bool complex) {
   if (!complex) return array;
   return reinterpret_cast<T*>(static_cast<cplx<T>*>(array));
 }

@@ -11,7 +11,7 @@ namespace quatrefoil::ssm::selective {
 namespace {
 
 template <class E>
-Signal<const E> signal(const Fit::Fitted& array) {
+Signal<const E> signal(const ShapeChecker::CheckedArray& array) {
   const View& v = array.view();
   return {array, v.stride[0], v.stride[1], v.stride[2]};
 }
@@ -155,7 +155,7 @@ void causal_conv1d_varlen_states_vjp(Arguments& call, std::int64_t state_len, in
 
 // An array with one letter per axis: i, h, d, n for item, head, dim, state.
 template <class T>
-Grid<const T> grid(const Fit::Fitted& array, const char* axes) {
+Grid<const T> grid(const ShapeChecker::CheckedArray& array, const char* axes) {
   Grid<const T> g;
   g.at = array;
   for (int i = 0; g.at && axes[i]; ++i) {

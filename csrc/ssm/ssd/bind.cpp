@@ -9,7 +9,7 @@ namespace quatrefoil::ssm::ssd {
 namespace {
 
 template <class T>
-Signal<T> signal(const Fit::Fitted& array) {
+Signal<T> signal(const ShapeChecker::CheckedArray& array) {
   const View& v = array.view();
   return {array, v.stride[0], v.stride[1], v.stride[2], v.rank > 3 ? v.stride[3] : 0};
 }

@@ -7,7 +7,7 @@ namespace quatrefoil::wos::mesh {
 namespace {
 
 std::unique_ptr<Mesh> mesh(py::handle corners_) {
-  Fit fit("wos.Mesh");
+  ShapeChecker fit("wos.Mesh");
   const Input corners(corners_, "corners");
   const double* const numbers = fit.array(corners, "corners", "M 9");
   fit.require(numbers, "corners are missing");

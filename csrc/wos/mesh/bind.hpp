@@ -6,10 +6,10 @@
 #include <mutex>
 #include <vector>
 
-#include "core/host/fit.hpp"
 #include "core/host/isa.hpp"
+#include "core/host/shape_checker.hpp"
+#include "py/cache_mutex.hpp"
 #include "py/caster.hpp"
-#include "py/kept.hpp"
 #include "wos/mesh/args.hpp"
 
 QF_TABLE(wos, mesh)
@@ -48,7 +48,7 @@ constexpr std::int64_t kMaxTriangles = 1LL << 27;  // positions in the tree are 
 class Mesh {
  public:
   // corners (M, 9), float64. The caller has checked shape and type.
-  Mesh(const Fit& fit, const View& corners) : corners_(corners.as<double>(), corners.as<double>() + corners.size()) {
+  Mesh(const ShapeChecker& fit, const View& corners) : corners_(corners.as<double>(), corners.as<double>() + corners.size()) {
     fit.require(count() >= 1 && count() < kMaxTriangles, "expected between 1 and 2^27 triangles");
     for (double x : corners_) fit.require(x >= -2 && x <= 2, "corners must be scaled");
   }
@@ -60,24 +60,24 @@ class Mesh {
     const auto result = tree<T>(threads);
     if (!moments) return result;
     {
-      std::lock_guard<std::mutex> lock(kept_mutex());
+      std::lock_guard<std::mutex> lock(cache_mutex());
       if (result->moments) return result;
     }
     OwnedTree<T> fresh;
     kernels<T>().build_moments(*result, threads, fresh);
-    std::lock_guard<std::mutex> lock(kept_mutex());
+    std::lock_guard<std::mutex> lock(cache_mutex());
     if (!result->moments) std::swap(result->moments, fresh.moments);
     return result;
   }
   template <class T>
   std::shared_ptr<OwnedTree<T>> tree(int threads) {
     {
-      std::lock_guard<std::mutex> lock(kept_mutex());
+      std::lock_guard<std::mutex> lock(cache_mutex());
       if (cached_tree<T>()) return cached_tree<T>();
     }
     auto result = std::make_shared<OwnedTree<T>>();
     kernels<T>().build_tree({corners_.data(), count()}, *result, threads);
-    std::lock_guard<std::mutex> lock(kept_mutex());
+    std::lock_guard<std::mutex> lock(cache_mutex());
     if (!cached_tree<T>()) cached_tree<T>() = result;
     return cached_tree<T>();
   }
@@ -85,13 +85,13 @@ class Mesh {
   template <class T>
   std::shared_ptr<OwnedGrid<T>> grid(int level, int threads) {
     {
-      std::lock_guard<std::mutex> lock(kept_mutex());
+      std::lock_guard<std::mutex> lock(cache_mutex());
       const auto here = grids<T>().find(level);
       if (here != grids<T>().end()) return here->second;
     }
     auto result = std::make_shared<OwnedGrid<T>>(tree<T>(threads));
     kernels<T>().make_grid(*result->owned_tree, level, *result);
-    std::lock_guard<std::mutex> lock(kept_mutex());
+    std::lock_guard<std::mutex> lock(cache_mutex());
     return grids<T>().emplace(level, result).first->second;
   }
 

@@ -9,7 +9,7 @@ namespace {
 constexpr std::int64_t kMaxLevel = 10;  // 2^20 cells
 
 std::unique_ptr<Polygons> polygons(py::handle ends_, py::handle first_, bool closed) {
-  Fit fit("wos.Polygons");
+  ShapeChecker fit("wos.Polygons");
   const Input ends(ends_, "ends"), first(first_, "first");
   const double* const numbers = fit.array(ends, "ends", "M 4");
   const std::int64_t* const begins = fit.array(first, "first", "F");

@@ -6,10 +6,10 @@
 #include <memory>
 #include <vector>
 
-#include "core/host/fit.hpp"
 #include "core/host/isa.hpp"
+#include "core/host/shape_checker.hpp"
+#include "py/cache_mutex.hpp"
 #include "py/caster.hpp"
-#include "py/kept.hpp"
 #include "wos/data/bind.hpp"
 #include "wos/polygon/args.hpp"
 
@@ -41,7 +41,7 @@ inline std::int64_t grid_level(std::int64_t M, double epsilon) {
 class Polygons {
  public:
   // ends (M, 4), float64; first (count + 1,), int64. The caller has checked shapes and types. closed = false: only some of the segments.
-  Polygons(const Fit& fit, const View& ends, const View& first, bool closed = true)
+  Polygons(const ShapeChecker& fit, const View& ends, const View& first, bool closed = true)
       : ends_(ends.as<double>(), ends.as<double>() + ends.size()),
         first_(first.as<std::int64_t>(), first.as<std::int64_t>() + first.size()),
         closed_(closed) {
@@ -68,7 +68,7 @@ class Polygons {
     std::vector<Grid<T>*> fresh;
     Cache<T> built;
     {
-      std::lock_guard<std::mutex> lock(kept_mutex());
+      std::lock_guard<std::mutex> lock(cache_mutex());
       for (std::size_t i = 0; i < polygons.size(); ++i) {
         const auto here = cache<T>().find({polygons[i], levels[i]});
         result.push_back(here != cache<T>().end() ? here->second : nullptr);
@@ -88,7 +88,7 @@ class Polygons {
     if (built.empty()) return result;
     kernels<T>().build_grids(sides.data(), missing_levels.data(), fresh.data(), std::int64_t(fresh.size()), threads);
     Cache<T> dropped;  // its grids are freed after unlocking
-    std::lock_guard<std::mutex> lock(kept_mutex());
+    std::lock_guard<std::mutex> lock(cache_mutex());
     if (cache<T>().size() + built.size() > kCachedGrids) dropped.swap(cache<T>());
     if (built.size() <= kCachedGrids) cache<T>().insert(built.begin(), built.end());
     return result;

@@ -17,7 +17,7 @@ from .._typing import Backend
 from . import array, cuda, native, numba
 
 _MODULES: dict[Backend, ModuleType] = {"native": native, "cuda": cuda, "array": array, "numba": numba}
-_OF_THE_HOST = ("native", "numba")
+_HOST_BACKENDS = ("native", "numba")
 _FORCED: Backend | None = None  # from QUATREFOIL_BACKEND, read at import
 CHOSEN: ContextVar[Backend | None] = ContextVar("quatrefoil_backend", default=None)  # by use_backend, for this thread or task
 
@@ -66,10 +66,10 @@ def reason(name: Backend) -> str | None:
 
 def default() -> Backend:
     """The default backend of calls on host arrays."""
-    return _FORCED or of_host()
+    return _FORCED or host_default()
 
 
-def of_host() -> Backend:
+def host_default() -> Backend:
     """The default backend of host arrays if QUATREFOIL_BACKEND is not set."""
     return "numba" if native.reason() else "native"
 
@@ -78,8 +78,8 @@ def kernel(op: Op, backend: str | None, device: str = "cpu", arrays: Sequence[An
     """The backend that runs ``op`` on the given flat arrays on ``device``, and its kernel (inputs, outputs, options, extras, num_threads),
     or for "array" its composition. If no backend can run it, the error lists the reason of every one."""
     wanted: Any = backend or _FORCED  # checked below
-    if device != "cpu" and wanted in _OF_THE_HOST:
-        where = f"the arrays are on {device}, where backend {wanted!r} does not run"
+    if device != "cpu" and wanted in _HOST_BACKENDS:
+        where = f"the arrays are on {device}, but backend {wanted!r} runs only on the host"
         raise TypeError(f"{op.label}: {where}; omit backend=, or move the arrays to the host")
     if backend is not None:
         check_name(backend, op.label)
@@ -95,13 +95,13 @@ def kernel(op: Op, backend: str | None, device: str = "cpu", arrays: Sequence[An
             if name == "array" and wanted is None and cuda.has_kernel(op) and cuda.lacks(device):
                 warn_of_composing()
             return name, kernel
-        tried.append(f"{name}: {why or 'has no such kernel'}")
+        tried.append(f"{name}: {why or 'has no kernel for it'}")
     raise NotImplementedError(f"{op.label}: no backend can run this ({'; '.join(tried)})")
 
 
 def _find(op: Op, name: Backend) -> Callable[..., Any] | None:
     """The kernel of an op on a backend. On "numba", a method without loops runs its composition over NumPy."""
-    kernel: Callable[..., Any] | None = (_host_kernel(op, name) if name in _OF_THE_HOST else None) or _MODULES[name].kernel(op)
+    kernel: Callable[..., Any] | None = (_host_kernel(op, name) if name in _HOST_BACKENDS else None) or _MODULES[name].kernel(op)
     if name != "numba":
         return kernel
     kernel = kernel or array.as_kernel(op)
@@ -127,14 +127,14 @@ def _not_on_device(op: Op, device: str, arrays: Sequence[Any], is_wanted: bool) 
 
 def _lacks_precision(op: Op, arrays: Sequence[Any]) -> str | None:
     doubled = op.policy.float32_on_gpus and any(str(a.dtype).endswith("float64") for a in arrays if a is not None)
-    return "its kernel has single precision only; backend 'array' computes in float64" if doubled else None
+    return "its kernel supports only single precision; backend 'array' computes in float64" if doubled else None
 
 
 def _declined(op: Op, arrays: Sequence[Any]) -> str | None:
     if op.policy.prefers_library is None or not arrays:
         return None
     shapes = op.split([None if a is None else tuple(a.shape) for a in arrays])
-    return "leaves arrays of these shapes to the library's own functions" if op.policy.prefers_library(shapes) else None
+    return "leaves arrays of these shapes to the array library's own functions" if op.policy.prefers_library(shapes) else None
 
 
 def composed(op: Op, kernel: Any, kind: str, layout: Any, options: Any) -> Callable[[Any, Any], list[Any]]:
@@ -158,7 +158,7 @@ def warn_of_failure() -> None:
     failure = native.build_failure()
     if failure:
         _warn(
-            f"quatrefoil runs on Numba, because its native part could not be built: {failure}\n"
+            f"quatrefoil runs on Numba, because its compiled kernels could not be built: {failure}\n"
             "Fix the error and reinstall (pip install --force-reinstall --no-cache-dir); QUATREFOIL_BACKEND=numba silences this warning."
         )
 
@@ -167,8 +167,8 @@ def warn_of_failure() -> None:
 def warn_of_composing() -> None:
     """Warn once per process if an operation on a device does not use its GPU kernel."""
     _warn(
-        f"quatrefoil has kernels for GPUs that this call does not use: {cuda.reason() or 'this device does not run them'}\n"
-        "It composes functions of the array library instead, which takes longer; qf.use_backend('array') silences this warning."
+        f"quatrefoil has GPU kernels that this call does not use: {cuda.reason() or 'this device cannot run them'}\n"
+        "It uses functions of the array library instead, which is slower; qf.use_backend('array') silences this warning."
     )
 
 

@@ -97,5 +97,5 @@ def _as_expected(xp: Any, op: Op, result: Any, expected: tuple[Any, Any] | None)
         return None
     result = xp.asarray(result, dtype=expected[1])
     if tuple(result.shape) != expected[0]:
-        raise AssertionError(f"{op.label}: the composition returned a result of shape {tuple(result.shape)}, expected {expected[0]}")
+        raise AssertionError(f"{op.label}: the array composition returned shape {tuple(result.shape)}, expected {expected[0]}")
     return result

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from .._spec import Op
 
-INSTALL = "pip install 'quatrefoil[cuda13]', [cuda12] for older drivers, or in a checkout QUATREFOIL_CUDA=1 pip install ., with nvcc"
+INSTALL = "pip install 'quatrefoil[cuda13]' (or [cuda12] for older drivers), or with nvcc in a checkout: QUATREFOIL_CUDA=1 pip install ."
 
 # Operations with kernels, which come with their adjoints; known without a module.
 KERNELS = frozenset(
@@ -60,7 +60,7 @@ def _module() -> Any:
 
 def _mismatch(name: str, module: Any) -> str | None:
     own = module.version if name == "quatrefoil" else importlib.metadata.version("quatrefoil")
-    return None if module.version == own else f"{name} is of version {module.version}, quatrefoil of {own}; install '{name}=={own}'"
+    return None if module.version == own else f"{name} has version {module.version}, but quatrefoil has {own}; install '{name}=={own}'"
 
 
 @functools.cache
@@ -68,10 +68,10 @@ def reason() -> str | None:
     """Why no device of this machine runs the kernels; None if one does."""
     if _module() is None:
         wrong = [text for name, module in _modules().items() if (text := _mismatch(name, module))]
-        return wrong[0] if wrong else f"installed without kernels for GPUs: {INSTALL}"
+        return wrong[0] if wrong else f"installed without GPU kernels: {INSTALL}"
     missing = _module().why_no_device()
     if missing:
-        return f"no device can be used: {missing}"
+        return f"no GPU can be used: {missing}"
     lacking = [_lacks(at) for at in range(_module().device_count())]
     return None if None in lacking else lacking[0]
 
@@ -86,7 +86,7 @@ def _lacks(at: int) -> str | None:
     have = _module().capability(at)
     if any(_runs(arch, have) for arch in archs()):
         return None
-    return f"{_name(at)} does not run its kernels, which were built for {', '.join(archs())}"
+    return f"{_name(at)} cannot run the GPU kernels, which were built for {', '.join(archs())}"
 
 
 def _runs(arch: str, have: int) -> bool:

@@ -23,7 +23,7 @@ if importlib.util.find_spec("quatrefoil._core"):
         _arrays.large = _core.empty
     else:
         _core = None  # type: ignore[assignment]
-        _unusable = f"its kernels are for x86-64-{', '.join(_built)}, which this processor does not support"
+        _unusable = f"they are for x86-64-{', '.join(_built)}, which this processor does not support"
         if "v2" not in _built:
             _unusable += "; reinstall on this machine: QUATREFOIL_ISAS=all pip install --force-reinstall --no-cache-dir ."
 else:
@@ -49,9 +49,9 @@ def reason() -> str | None:
     if _core:
         return None
     if _unusable is not None:
-        return f"the native part is not usable: {_unusable}"
+        return f"the compiled kernels cannot be used: {_unusable}"
     failure = build_failure()
-    return f"its build failed: {failure}" if failure else "not built, as requested by QUATREFOIL_PURE=1"
+    return f"their build failed: {failure}" if failure else "not built, as requested by QUATREFOIL_PURE=1"
 
 
 def core() -> Any:

@@ -137,8 +137,8 @@ def _warn(error: Exception) -> None:
     if not _has_warned:
         _has_warned = True
         warnings.warn(
-            f"quatrefoil compiles its Numba kernels at every start, without a cache: {type(error).__name__}: {error}\n"
-            "Set NUMBA_CACHE_DIR to a writable folder.",
+            f"quatrefoil cannot cache its Numba kernels and compiles them in every process: {type(error).__name__}: {error}\n"
+            "Set NUMBA_CACHE_DIR to a writeable folder.",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -56,9 +56,9 @@ def read(file: Path) -> Row:
         raise Incomparable(f"{file}: not valid JSON: {failure}") from failure
     parts = [results.get(name) for name in ("rows", "machine", "config")] if isinstance(results, dict) else [None] * 3
     if isinstance(parts[0], list) and any("kind" in row for row in parts[0]):
-        raise Incomparable(f"{file}: contains GPU times; compare takes CPU times only")
+        raise Incomparable(f"{file}: contains GPU times, but only CPU times can be compared")
     if [type(part) for part in parts] != [list, dict, dict] or not all(map(_is_row, parts[0] or [])):
-        raise Incomparable(f"{file}: not a file of `quatrefoil bench --json`")
+        raise Incomparable(f"{file}: not a file written by `quatrefoil bench --json`")
     return dict(results)
 
 
@@ -127,8 +127,8 @@ def main(first: Path, second: Path, *, margin: float) -> int:
     print(_head("A", first, a), _head("B", second, b), sep="\n")
     print("\n".join(f"differs: {line}" for line in differences(a, b)) or "same processor, build and packages")
     if not all("quartiles" in row for row in a["rows"] + b["rows"]):
-        print("some rows have no quartiles; for these only the margin is used")
-    print(f"our time relative to a peer's; a row has changed if it differs by more than {margin:.0%} and the quartiles do not overlap\n")
+        print("some rows have no quartiles, so only the margin decides")
+    print(f"our time relative to a peer's; a row is listed if it changed by more than {margin:.0%} and the quartiles do not overlap\n")
     print("\n".join(lines))
     return 1 if slower else 0
 
@@ -138,10 +138,10 @@ def _table(a: Row, b: Row, margin: float) -> tuple[list[str], int]:
     same = a["machine"].get("processor") == b["machine"].get("processor")
     shared = {key: change(key, row, after[key], same) for key, row in before.items() if key in after}
     if not shared:
-        raise Incomparable("no row is in both files")
+        raise Incomparable("the files have no row in common")
     changes = [c for c in shared.values() if c]
     if not changes:
-        raise Incomparable("no row has a peer in both files, and the processors differ")
+        raise Incomparable("the processors differ, and no row has the same peer in both files")
     lines = [_line(c, margin) for c in changes]
     lines += [f"no common peer, different processor: {_name(key)}" for key, c in shared.items() if not c]
     lines += [f"only in A: {_name(key)}" for key in before if key not in after]

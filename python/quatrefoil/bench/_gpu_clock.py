@@ -37,7 +37,7 @@ class Machine:
     def description(self) -> dict[str, Any]:
         """The card, its driver and CUDA: times depend on them."""
         if self.dry:
-            return {"card": "dry run on the host: not GPU times"}
+            return {"card": "dry run on the host: these are not GPU times"}
         command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
         try:
             driver = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()

@@ -39,7 +39,10 @@ def check_quiet(machine: dict[str, Any], force: bool) -> bool:
     """Whether results may be written: on a busy machine only if forced, and the load is in the file in any case."""
     if force or (machine["load"] or 0) <= QUIET:
         return True
-    print(f"the load is {machine['load']}, more than {QUIET}: --json writes results of a quiet machine, or with --force", file=sys.stderr)
+    print(
+        f"the load is {machine['load']}, more than {QUIET}: --json needs an idle machine; --force writes the results anyway",
+        file=sys.stderr,
+    )
     return False
 
 

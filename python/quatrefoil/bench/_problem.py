@@ -55,7 +55,7 @@ def installed(peer: str) -> bool:
     """Whether a peer is installed; prints a line if not."""
     if importlib.util.find_spec(peer):
         return True
-    print(f"{peer} is not installed: its rows are omitted", file=sys.stderr)
+    print(f"{peer} is not installed, so its rows are omitted", file=sys.stderr)
     return False
 
 

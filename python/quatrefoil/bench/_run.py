@@ -123,7 +123,8 @@ def run(problem: Problem, peers: bool = True) -> dict[str, Any]:
         allowed = problem.tolerance if name == "quatrefoil" else problem.peer_tolerance or problem.tolerance
         if not errors[name] <= allowed:
             raise ArithmeticError(
-                f"{problem.family} {problem.name} {problem.size}: {name} is off by {errors[name]:.1e}, allowed {allowed:.1e}; nothing timed"
+                f"{problem.family} {problem.name} {problem.size}: {name} has an error of {errors[name]:.1e}, "
+                f"more than the allowed {allowed:.1e}; nothing was timed"
             )
     work = problem.work
     times = interleave([*sides.values(), *problem.parts.values(), *([traffic(work)] if work else [])])
@@ -135,7 +136,7 @@ def run(problem: Problem, peers: bool = True) -> dict[str, Any]:
     if threads := on_all_threads(problem.ours, medians[0]):
         row["threads"] = threads
     if problem.rate:
-        row["rate"] = {"a second": problem.rate[0] / medians[0], "of": problem.rate[1]}
+        row["rate"] = {"per_second": problem.rate[0] / medians[0], "of": problem.rate[1]}
     row["parts"] = dict(zip(problem.parts, medians[len(sides) :]))
     for name, seconds, theirs in zip(list(sides)[1:], medians[1:], times[1:]):
         row["peers"][name] = {
@@ -173,7 +174,10 @@ def limit_threads(count: int) -> Callable[[], None]:
 def one_thread() -> Callable[[], None]:
     """Limit every library to one thread; returns a function that restores the limits."""
     if not importlib.util.find_spec("threadpoolctl"):
-        print("threadpoolctl is not installed: set OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1 for NumPy's BLAS", file=sys.stderr)
+        print(
+            "threadpoolctl is not installed; set OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1 to limit NumPy's BLAS to one thread",
+            file=sys.stderr,
+        )
     return limit_threads(1)
 
 
@@ -198,15 +202,15 @@ def show(row: dict[str, Any]) -> None:
     print(f"{name} {time_text(row['seconds']):>10s}  error {row['error']:.0e}  {spread}", flush=True)
     if floor := row.get("floor"):
         exps = f", {amount(floor['exps'])}exp" if floor["exps"] else ""
-        wrong = ": faster than its floor, which was mis-measured" if is_below_floor(row) else ""
+        wrong = ": faster than its floor, which must be wrong" if is_below_floor(row) else ""
         text = f"floor ({amount(floor['flops'])}flop{exps}, {amount(floor['bytes'])}B)"
         line(text, floor["seconds"], "", f"taken {row['seconds'] / floor['seconds']:.2f}x{wrong}")
     if threads := row.get("threads"):
         line(f"on {threads['count']} threads", threads["seconds"], "", f"{row['seconds'] / threads['seconds']:.2f}x")
     if rate := row.get("rate"):
-        print(f"      {amount(rate['a second'])}{rate['of']} per second", flush=True)
+        print(f"      {amount(rate['per_second'])}{rate['of']} per second", flush=True)
     for name, seconds in row["parts"].items():
-        line(f"of it {name}", seconds, "", f"{seconds / row['seconds']:.0%}")
+        line(f"including {name}", seconds, "", f"{seconds / row['seconds']:.0%}")
     for name, peer in row["peers"].items():
         if "fails" in peer:
             print(f"      {'against ' + name:51s} {'fails':>10s}  {peer['fails']}", flush=True)
@@ -236,13 +240,13 @@ def finish(
     """Write the files; 1 if a goal was missed."""
     if json_file:
         json_file = named(json_file, machine)
-        results = {"machine": machine, "asked": list(request), "config": _config.config(), "rows": rows}
+        results = {"machine": machine, "request": list(request), "config": _config.config(), "rows": rows}
         json_file.write_text(json.dumps(results, indent=1) + "\n")
         print(f"written: {json_file}")
     if plot_file:
         plot(rows, plot_file, f"{machine['processor']}, {machine['date']}")
     if below := sum(map(is_below_floor, rows)):
-        print(f"{below} rows are faster than their floors, so the floors were measured while something else ran")
+        print(f"{below} rows are faster than their floors, so the floors were measured on a busy machine")
     missed = sum(p.get("goal") is not None and p["ratio"] < p["goal"] for r in rows for p in r["peers"].values())
-    print(f"{len(rows)} problems; {missed} goals not met")
+    print(f"{len(rows)} problems; {missed} goals missed")
     return 1 if missed else 0

@@ -162,11 +162,11 @@ def line(row: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m quatrefoil.bench.gphm", description="Errors of GP-HM on its authors' problems.")
-    parser.add_argument("--problems", nargs="+", metavar="TEXT", help="problems whose names contain one of these; default: all")
+    parser.add_argument("--problems", nargs="+", metavar="TEXT", help="run only problems whose names contain one of these; default: all")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--optimizers", nargs="+", choices=("adam", "projection"), default=("adam", "projection"))
-    parser.add_argument("--share", type=float, default=1.0, help="share of the steps (%(default)s)")
-    parser.add_argument("--jobs", type=int, default=2, help="processes with one thread each (%(default)s)")
+    parser.add_argument("--share", type=float, default=1.0, help="fraction of the steps to run (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="number of processes, with one thread each (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
     options = parser.parse_args(arguments)
     cases = [c for c in CASES if not options.problems or any(text in c.name for text in options.problems)]

@@ -36,7 +36,7 @@ def main(families: Sequence[str], *, dry: bool, peers: bool = True, json_file: P
     """Return 0; 1 if a value is wrong or one of our calls fails; 2 without a GPU."""
     why = _no_device(dry)
     if why:
-        print(f"bench --device cuda: {why}; nothing was run", file=sys.stderr)
+        print(f"bench --device cuda: {why}; nothing ran", file=sys.stderr)
         return 2
     run = Run(families or list(FAMILIES), dry, peers, json_file)
     with run.machine.torch.no_grad():
@@ -53,7 +53,7 @@ def _no_device(dry: bool) -> str | None:
 
     if dry or torch.cuda.is_available():
         return None
-    return "this PyTorch was built without CUDA" if torch.version.cuda is None else "PyTorch finds no GPU, or no driver for it"
+    return "this PyTorch was built without CUDA" if torch.version.cuda is None else "PyTorch finds no GPU or no driver"
 
 
 class Run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._public import missing, surface
+from .._public import missing, public_dir
 from .._spec import Family
 from . import layer, nonuniform, orthopoly, particles, scattered, transform
 from .layer import poly_layer, product_layer, trig_layer
@@ -59,6 +59,6 @@ __all__ = [
 
 OPS = Family(__name__, transform.OPS, scattered.OPS, nonuniform.OPS, layer.OPS, particles.OPS)
 
-__dir__ = surface(__name__)
+__dir__ = public_dir(__name__)
 if not TYPE_CHECKING:  # type checkers would accept any name
     __getattr__ = missing(__name__)

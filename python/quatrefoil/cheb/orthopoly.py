@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import _arguments, _arrays
 from .._memo import frozen
-from .._public import surface
+from .._public import public_dir
 from .._typing import ArrayLike
 from .distributions import Distribution
 from .models.algebra import unit
@@ -147,7 +147,7 @@ def from_samples(x: ArrayLike, degree: int) -> Basis:
     True
     """
     label = "orthopoly.from_samples"
-    host = _arguments.host_numbers_like(x, label, "x")
+    host = _arguments.array_like_on_host(x, label, "x")
     if host.ndim != 1:
         raise ValueError(f"{label}: x has shape {host.shape}, expected (N,)")
     _arguments.finite(host, label, "x")
@@ -237,7 +237,7 @@ def from_moments(mu: ArrayLike) -> Basis:
     array([1.        , 0.33333333, 0.26666667])
     """
     label = "orthopoly.from_moments"
-    host = _arguments.host_numbers_like(mu, label, "mu")
+    host = _arguments.array_like_on_host(mu, label, "mu")
     if host.ndim != 1 or host.size % 2 == 0:
         raise ValueError(f"{label}: mu has shape {host.shape}, expected (2 m + 1,)")
     _arguments.finite(host, label, "mu")
@@ -399,4 +399,4 @@ class _Draws:
         return chosen
 
 
-__dir__ = surface(__name__)
+__dir__ = public_dir(__name__)

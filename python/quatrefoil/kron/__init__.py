@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._public import missing, readable, surface
+from .._public import missing, public_dir, readable
 from .._spec import Family
 from . import gp, mixture, pde, product, twoterm
 from .gp import gp_nll, gp_solve
@@ -82,4 +82,4 @@ else:  # unseen by type checkers, to which any name would then be one of ours
         return missing(__name__)(name)
 
 
-__dir__ = surface(__name__)
+__dir__ = public_dir(__name__)

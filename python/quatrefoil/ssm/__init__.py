@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._public import missing, surface
+from .._public import missing, public_dir
 from .._spec import Family
 from . import arma, convolution, delta, fla, init, kalmanet, mamba, modes, s4, s4d, s5, scan, selective, ssd
 from .arma import arma_filter
@@ -104,7 +104,7 @@ __all__ = [
 
 OPS = Family(__name__, *[method.OPS for method in (scan, convolution, arma, modes, s4d, s4, s5, selective, kalmanet, delta, ssd)])
 
-__dir__ = surface(__name__)
+__dir__ = public_dir(__name__)
 if not TYPE_CHECKING:  # otherwise type checkers would accept any attribute
     __getattr__ = missing(
         __name__,

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from .._public import missing, surface
+from .._public import missing, public_dir
 from .delta import (
     chunk_delta_rule,
     chunk_dplr_delta_rule,
@@ -35,7 +35,7 @@ __all__ = [
     "fused_recurrent_simple_gla",
 ]
 
-__dir__ = surface(__name__)
+__dir__ = public_dir(__name__)
 if not TYPE_CHECKING:  # otherwise type checkers would accept any attribute
     __getattr__ = missing(
         __name__, chunk_gla="it has a decay per channel; with one per head there is chunk_simple_gla, with a delta rule chunk_kda"

@@ -6,7 +6,7 @@ The blocks ``Mamba`` and ``Mamba2`` are layers of ``quatrefoil.torch.nn``, and c
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .._public import missing, surface
+from .._public import missing, public_dir
 from .models.mamba2_block import mamba_split_conv1d_scan_combined
 from .models.mamba_block import mamba_inner_fn
 from .selective import (
@@ -31,7 +31,7 @@ __all__ = [
     "selective_state_update",
 ]
 
-__dir__ = surface(__name__)
+__dir__ = public_dir(__name__)
 if not TYPE_CHECKING:  # otherwise type checkers would accept any attribute
 
     def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from .._public import missing, surface
+from .._public import missing, public_dir
 
 __all__ = ["nn"]
 
@@ -21,4 +21,4 @@ if not TYPE_CHECKING:  # hidden from type checkers, which would otherwise accept
         return importlib.import_module(f"{__name__}.nn")
 
 
-__dir__ = surface(__name__)
+__dir__ = public_dir(__name__)

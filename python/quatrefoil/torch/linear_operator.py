@@ -14,7 +14,7 @@ from linear_operator.utils.memoize import cached
 from torch import Tensor
 
 from .. import kron
-from .._public import surface
+from .._public import public_dir
 
 __all__ = ["KroneckerProductAddedDiagLinearOperator", "KroneckerProductLinearOperator"]
 
@@ -182,4 +182,4 @@ def _inv_quad_logdet(op: Any, rhs: Tensor | None, logdet: bool | None, reduce: b
     return quadratic, _logdet(op) if logdet else nothing
 
 
-__dir__ = surface(__name__)
+__dir__ = public_dir(__name__)

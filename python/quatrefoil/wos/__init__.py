@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._public import missing, surface
+from .._public import missing, public_dir
 from .._spec import Family
 from . import media as _media
 from . import query as _query
@@ -54,6 +54,6 @@ __all__ = [
 
 OPS = Family(__name__, _query.OPS, _walk.OPS, _expansion.OPS, _traces.OPS, _stars.OPS, _media.OPS)
 
-__dir__ = surface(__name__)
+__dir__ = public_dir(__name__)
 if not TYPE_CHECKING:  # type checkers would take any name for one of ours
     __getattr__ = missing(__name__)

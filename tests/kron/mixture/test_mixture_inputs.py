@@ -47,7 +47,7 @@ VALUES = [
     (lambda: spectral_mixture_lags(at(np.nan), ONES, ONES, ONES), r"spectral_mixture_lags: d\[1\] is nan"),
     (lambda: gsmp(weights=at(-0.1)), r"gsmp_kernel: weights\[1\] is -0.1, expected finite numbers, at least 0"),
     (lambda: gsmp(means=at(np.inf)), r"gsmp_kernel: means\[1\] is inf"),
-    (lambda: gsmp(std=-0.1), "gsmp_kernel: std is -0.1, expected a finite number, at least 0"),
+    (lambda: gsmp(std=-0.1), "gsmp_kernel: std is -0.1, expected a finite nonnegative number"),
     (lambda: gsmp(std=at(-0.1)), r"gsmp_kernel: std\[1\] is -0.1, expected finite numbers, at least 0"),
     (lambda: rbf(np.ones((4, 2)), scale=ONES), r"rbf: scale has shape \(3,\), expected \(\) or \(P,\) with P = 2 as in x"),
     (lambda: rbf(np.ones((4, 2)), Y, scale=1.0), r"rbf: y has shape \(4,\), expected \(M, P\) with P = 2 as in x"),

@@ -77,7 +77,7 @@ def test_errors(cupy, rng):
         r"y is on cuda:0 but factors\[0\] is on cuda:1; all arrays",
     )
     table = [
-        (lambda: K.solve(y, -1.0), ValueError, r"noise is -1.0, expected a finite number, at least 0"),
+        (lambda: K.solve(y, -1.0), ValueError, r"noise is -1.0, expected a finite nonnegative number"),
         (
             lambda: K.apply(lambda lam: np.ones(6), y),
             TypeError,

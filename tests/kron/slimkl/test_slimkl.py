@@ -364,6 +364,6 @@ def test_refused():
         (lambda: fitted_model.predict(np.zeros((3, 2))), ValueError, "X has 2 coordinates per point, expected 1, as in fit"),
         (lambda: fitted_model.score(X, Y[:5]), ValueError, r"SlimKL\.score: y has shape \(5,\), expected \(6,\)"),
         (lambda: model.set_params(sigma=1), ValueError, "unknown parameter 'sigma', expected means, std, noise"),
-        (lambda: SlimKL(GRID, noise=0.5), TypeError, "SlimKL takes nothing by position, got 1 arguments; give keywords: means="),
+        (lambda: SlimKL(GRID, noise=0.5), TypeError, "SlimKL takes nothing by position, got 1 argument; pass by keyword: means="),
         (lambda: SlimKL(random_state=0), TypeError, "SlimKL has no argument 'random_state'; use rng"),
     ])  # fmt: skip

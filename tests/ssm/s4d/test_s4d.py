@@ -236,7 +236,7 @@ BAD = [
     (refused(disc="dss", return_state=True), ValueError, "disc='dss' has no recurrence"),
     (refused(disc="dss", method="scan"), ValueError, "disc='dss' has no recurrence"),
     (lambda: qf.ssm.s4d_conv(U, DT, POLES, TWO, bidirectional=True, return_state=True), ValueError, "bidirectional=True has no"),
-    (refused(return_state=True, out=np.zeros_like(U)), TypeError, "out= is for calls that return one array"),
+    (refused(return_state=True, out=np.zeros_like(U)), TypeError, "out= is only for calls that return one array"),
     (lambda: qf.ssm.s4d_kernel(DT, POLES, WEIGHTS, -1), ValueError, "L is -1, expected at least 0"),
     (lambda: qf.ssm.s4d_kernel(DT, POLES, WEIGHTS, 5, disc="foh"), ValueError, "disc is 'foh', expected one of 'zoh', 'bilinear', 'dss'"),
     (step(None), TypeError, "state is None"),

@@ -128,7 +128,7 @@ def tucker(
     if mask is not None or fixed is not None:
         return _partial(C, tol, rank, method, modes, mask, fixed, backend, label)
     _arguments.choice(method, label, "method", METHODS)
-    _arguments.array_anywhere(C, label, "C")
+    _arguments.host_or_device_array(C, label, "C")
     shape = tuple(C.shape)
     if not shape or 0 in shape:
         raise ValueError(f"{label}: C has shape {shape}, expected at least one axis and no axis without entries")
@@ -163,7 +163,7 @@ def _partial(
     matrices = {}
     for k, U in fixed_factors.items():
         axis = _arguments.integer(k, label, "an axis of fixed", -host.ndim, host.ndim - 1) % host.ndim
-        matrix = _arguments.host_numbers_like(U, label, f"fixed[{k}]").astype(np.float64)
+        matrix = _arguments.array_like_on_host(U, label, f"fixed[{k}]").astype(np.float64)
         if axis not in axes or matrix.ndim != 2 or not 1 <= matrix.shape[1] <= matrix.shape[0] or len(matrix) != host.shape[axis]:
             what = f"({host.shape[axis]}, r)" if axis in axes else "an axis among modes"
             raise ValueError(f"{label}: fixed[{k}] has shape {matrix.shape}, expected {what}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..._arguments import keywords, number
-from ..._call import call, call_vjp, is_compiling, may_look
+from ..._call import call, call_vjp, is_compiling, may_read_values
 from ..._dims import Shape, Sizes
 from ..._public import readable
 from ..._spec import Arg, Op, Option, Policy, Rule
@@ -100,7 +100,7 @@ def warn_of(q: Any, g: Any, initial_state: Any, label: str) -> None:
         warnings.warn(f"{label}: {what}; of (B, H, T, K) give q.transpose(1, 2), k, v and the rest likewise", RuntimeWarning, stacklevel=5)
     try:
         first = None if g is None else g[:, :16] if g.ndim > 2 else g  # 16 tokens are enough to notice
-        grows = first is not None and 0 not in first.shape and may_look(first) and bool(first.min() > 0)
+        grows = first is not None and 0 not in first.shape and may_read_values(first) and bool(first.min() > 0)
     except (AttributeError, RuntimeError, TypeError):  # not an array (the call reports it), or an array without values
         return
     if grows:

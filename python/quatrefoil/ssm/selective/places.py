@@ -10,13 +10,13 @@ from typing import Any
 
 from ... import _arrays
 from ..._arguments import integer_array
-from ..._call import may_look
+from ..._call import may_read_values
 
 
 def numbers_of(x: Any) -> list[int] | None:
     """The values, or None if they cannot be read: on a device, while tracing, or in a fake tensor."""
     try:
-        values: list[int] | None = x.tolist() if may_look(x) else None
+        values: list[int] | None = x.tolist() if may_read_values(x) else None
     except RuntimeError:
         return None
     return values

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..._public import missing, surface
+from ..._public import missing, public_dir
 from .delta_net import DeltaNet, GatedDeltaNet, KimiDeltaAttention
 from .hankel import HankelLayer
 from .kalmanet import GatedKalmaNet
@@ -33,7 +33,7 @@ __all__ = [
     "TrigLayer",
 ]
 
-__dir__ = surface(__name__)
+__dir__ = public_dir(__name__)
 if not TYPE_CHECKING:  # type checkers would take any name for one of ours
     __getattr__ = missing(
         __name__,

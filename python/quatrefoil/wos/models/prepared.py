@@ -249,7 +249,7 @@ def _bound(
     """The rate bound if the medium is not constant."""
     if s._method != "media":
         return None
-    of_host = backend if _arrays.on_host(points) else _backends.of_host()
+    of_host = backend if _arrays.on_host(points) else _backends.host_default()
     return bound_of(packed[2], packed[3], s._shared_boundary, _arrays.to_host(rows), points, of_host, settings.num_threads)
 
 

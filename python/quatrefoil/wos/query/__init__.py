@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, cast, overload
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import array_anywhere, axes, finite, numbers_of, points_like, refuse_tracing
+from ..._arguments import axes, finite, host_or_device_array, numbers_of, points_like, refuse_tracing
 from ..._call import call
 from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option
@@ -137,7 +137,7 @@ def _is_mesh(shape: Any) -> bool:
 def _query(label: str, boundary: Boundary, q: Any) -> _Query:
     refuse_tracing(label)
     q = points_like(q, label, "q")
-    array_anywhere(q, label, "q")
+    host_or_device_array(q, label, "q")
     d, batch, shape = boundary.dimension, boundary._batch, tuple(q.shape)
     if not shape or shape[-1] != d:
         raise ValueError(f"{label}: q has shape {shape}, expected (..., {d})")

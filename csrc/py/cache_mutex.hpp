@@ -5,6 +5,6 @@
 namespace quatrefoil {
 
 // One mutex for all objects. Held across forks; taken for lookups and insertions, never while a kernel runs.
-std::mutex& kept_mutex();
+std::mutex& cache_mutex();
 
 }  // namespace quatrefoil

@@ -1,13 +1,13 @@
-#include "py/kept.hpp"
+#include "py/cache_mutex.hpp"
 
 #include "core/run/fork.hpp"
 
 namespace quatrefoil {
 
-std::mutex& kept_mutex() {
+std::mutex& cache_mutex() {
   static auto* mutex = new std::mutex;  // outlives every static destructor
   return *mutex;
 }
-[[maybe_unused]] static const bool registered = (hold_across_forks(kept_mutex()), true);
+[[maybe_unused]] static const bool registered = (hold_across_forks(cache_mutex()), true);
 
 }  // namespace quatrefoil

@@ -1,4 +1,4 @@
-#include "core/host/fit.hpp"
+#include "core/host/shape_checker.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -26,7 +26,7 @@ std::string number_text(double x) {
 }
 
 // One word of dims.
-struct Fit::Word {
+struct ShapeChecker::Word {
   Letter letter;
   std::int64_t factor;  // the 2 of "2P"; 0 if absent
   bool run;
@@ -49,9 +49,11 @@ struct Fit::Word {
   }
 };
 
-std::string Fit::Known::text() const { return std::string(prefix) + name + (number ? "[" + std::to_string(number - 1) + "]" : ""); }
+std::string ShapeChecker::Known::text() const {
+  return std::string(prefix) + name + (number ? "[" + std::to_string(number - 1) + "]" : "");
+}
 
-const Fit::Size* Fit::find(const Letter& letter) const {
+const ShapeChecker::Size* ShapeChecker::find(const Letter& letter) const {
   for (const Size& s : sizes_)
     if (s.letter.number == letter.number && s.letter.length == letter.length &&
         !std::memcmp(s.letter.text, letter.text, std::size_t(letter.length)))
@@ -59,14 +61,14 @@ const Fit::Size* Fit::find(const Letter& letter) const {
   return nullptr;
 }
 
-const Fit::Known& Fit::find(const char* name, int number) const {
+const ShapeChecker::Known& ShapeChecker::find(const char* name, int number) const {
   for (const Known& known : arrays_)
     if (known.number == number && !*known.prefix && !std::strcmp(known.name, name)) return known;
-  throw std::logic_error(std::string(function_) + ": " + name + " has not been taken yet");
+  throw std::logic_error(std::string(function_) + ": " + name + " has not been read yet");
 }
 
 // Whether the shape agrees with the dims; binds new letters and runs.
-bool Fit::matches(const View& view, const char* dims, int number) {
+bool ShapeChecker::matches(const View& view, const char* dims, int number) {
   int others = 0;  // axes outside an unbound run
   Word word;
   for (const char* at = dims; word.read(at, number);) {
@@ -94,7 +96,7 @@ bool Fit::matches(const View& view, const char* dims, int number) {
   return free == 0;
 }
 
-Fit::Fitted Fit::fitted(const Known& known, bool required) {
+ShapeChecker::CheckedArray ShapeChecker::fitted(const Known& known, bool required) {
   const View& view = *known.view;
   arrays_.push_back(known);
   if (view.present) {
@@ -109,45 +111,47 @@ Fit::Fitted Fit::fitted(const Known& known, bool required) {
   return {this, &view};
 }
 
-Fit::Fitted Fit::array(const View& view, const char* name, const char* dims, int number) {
+ShapeChecker::CheckedArray ShapeChecker::array(const View& view, const char* name, const char* dims, int number) {
   return fitted({&view, "", name, number, dims}, true);
 }
-Fit::Fitted Fit::optional(const View& view, const char* name, const char* dims) { return fitted({&view, "", name, 0, dims}, false); }
+ShapeChecker::CheckedArray ShapeChecker::optional(const View& view, const char* name, const char* dims) {
+  return fitted({&view, "", name, 0, dims}, false);
+}
 
-Fit::Fitted Fit::array_if(bool requested, const View& view, const char* name, const char* dims) {
-  if (!requested && view.present) refuse(std::string(name) + " is given, expected None: it was not requested");
+ShapeChecker::CheckedArray ShapeChecker::array_if(bool requested, const View& view, const char* name, const char* dims) {
+  if (!requested && view.present) refuse(std::string(name) + " is an array, expected None: this result was not requested");
   return fitted({&view, "", name, 0, dims}, requested);
 }
 
-Fit::Fitted Fit::like(const View& view, const char* name, const char* of) {
+ShapeChecker::CheckedArray ShapeChecker::like(const View& view, const char* name, const char* of) {
   const Known& model = find(of, 0);
   return array_if(model.view->present, view, name, model.dims);
 }
-Fit::Fitted Fit::gradient(const View& view, const char* of, int number) {
+ShapeChecker::CheckedArray ShapeChecker::gradient(const View& view, const char* of, int number) {
   const Known& model = find(of, number);
   const bool requested = model.view->present;
   const Known known{&view, "d", of, number, model.dims};
-  if (!requested && view.present) refuse(known.text() + " is given, expected None, as is " + of);
+  if (!requested && view.present) refuse(known.text() + " is an array, expected None, because " + of + " is None");
   return fitted(known, requested);
 }
 
-void Fit::size(const char* letter, std::int64_t value, int number) {
+void ShapeChecker::size(const char* letter, std::int64_t value, int number) {
   if (value < 0) refuse(std::string(letter) + " is " + std::to_string(value) + ", expected at least 0");
   sizes_.push_back({{letter, int(std::strlen(letter)) - (number ? 1 : 0), number}, false, value, nullptr, 0});
 }
 
-void Fit::axes(const char* run, const std::int64_t* sizes, int count) {
+void ShapeChecker::axes(const char* run, const std::int64_t* sizes, int count) {
   runs_.emplace_back(sizes, sizes + count);
   sizes_.push_back({{run, int(std::strlen(run)), 0}, true, 0, runs_.back().data(), count});
 }
 
-std::int64_t Fit::operator[](const char* letter) const {
+std::int64_t ShapeChecker::operator[](const char* letter) const {
   const Size* const size = find(Letter{letter, int(std::strlen(letter)), 0});
-  if (!size || size->run) throw std::logic_error(std::string(function_) + ": " + letter + " is not known");
+  if (!size || size->run) throw std::logic_error(std::string(function_) + ": " + letter + " is not a known size");
   return size->value;
 }
 
-std::int64_t Fit::product(const char* letter) const {
+std::int64_t ShapeChecker::product(const char* letter) const {
   std::int64_t product = 1;
   bool fits = true;
   const auto times = [&](std::int64_t n) { fits = !__builtin_mul_overflow(product, n, &product) && fits; };
@@ -157,27 +161,28 @@ std::int64_t Fit::product(const char* letter) const {
       if (s.letter.number && s.letter.length == length - 1 && !std::memcmp(s.letter.text, letter, std::size_t(length - 1))) times(s.value);
   } else {
     const Size* const run = find(Letter{letter, length, 0});
-    if (!run || !run->run) throw std::logic_error(std::string(function_) + ": " + letter + " is not known");
+    if (!run || !run->run) throw std::logic_error(std::string(function_) + ": " + letter + " is not a known size");
     for (int i = 0; i < run->count; ++i) times(run->axes[i]);
   }
-  if (!fits) refuse("the product of the sizes " + std::string(letter) + " exceeds 2^63");
+  if (!fits) refuse("the product of the sizes " + std::string(letter) + " is 2^63 or more");
   return product;
 }
 
-std::size_t Fit::count(const char* name) const {
+std::size_t ShapeChecker::count(const char* name) const {
   return std::size_t(
       std::count_if(arrays_.begin(), arrays_.end(), [&](const Known& a) { return !*a.prefix && !std::strcmp(a.name, name); }));
 }
 
-Dtype Fit::precision(const View& view) const {
+Dtype ShapeChecker::precision(const View& view) const {
   const Dtype real = real_of(view.dtype);
   if (!view.present) refuse_type("the first argument is None, expected an array");
   if (real != Dtype::f32 && real != Dtype::f64)
-    refuse_type("the first argument has dtype " + std::string(dtype_name(view.dtype)) + ", expected float32 or float64, or complex");
+    refuse_type("the first argument has dtype " + std::string(dtype_name(view.dtype)) +
+                ", expected float32, float64, complex64 or complex128");
   return real;
 }
 
-int Fit::choice(const char* option, const std::string& given, std::initializer_list<const char*> names) const {
+int ShapeChecker::choice(const char* option, const std::string& given, std::initializer_list<const char*> names) const {
   int at = 0;
   std::string known;
   for (const char* name : names) {
@@ -187,7 +192,7 @@ int Fit::choice(const char* option, const std::string& given, std::initializer_l
   refuse(std::string(option) + " is '" + given + "', expected one of " + known);
 }
 
-void Fit::refuse_entry(const char* name, std::int64_t at, double value, const std::string& expected) const {
+void ShapeChecker::refuse_entry(const char* name, std::int64_t at, double value, const std::string& expected) const {
   const View& view = *find(name, 0).view;
   std::string place;
   for (int axis = view.rank - 1; axis >= 0; at /= view.shape[axis--])
@@ -195,7 +200,7 @@ void Fit::refuse_entry(const char* name, std::int64_t at, double value, const st
   refuse(name + (view.rank ? "[" + place + "]" : "") + " is " + number_text(value) + ", expected " + expected);
 }
 
-void Fit::expect(const View& view, Dtype dtype) const {
+void ShapeChecker::expect(const View& view, Dtype dtype) const {
   if (view.dtype == dtype) return;
   std::string name;
   for (const Known& known : arrays_)
@@ -203,7 +208,7 @@ void Fit::expect(const View& view, Dtype dtype) const {
   refuse_type(name + " has dtype " + dtype_name(view.dtype) + ", expected " + dtype_name(dtype));
 }
 
-void Fit::refuse_shape(const Known& argument) const {
+void ShapeChecker::refuse_shape(const Known& argument) const {
   std::string expected, known;
   int count = 0;
   Word word;

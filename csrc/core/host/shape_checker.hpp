@@ -14,15 +14,15 @@ namespace quatrefoil {
 // The arrays of one call. Dims are written as in the docstrings: "... L H". The first use of a letter binds it, and later ones must agree.
 // "2P" is twice P, and a number stands for itself. "..." and every name that ends with ".." is a run: any number of axes, bound like a
 // letter, with at most one unbound run per shape. "n_" is one letter per array of a list.
-class Fit {
+class ShapeChecker {
  public:
-  explicit Fit(const char* function) : function_(function) {  // "ssm.fft_conv"
+  explicit ShapeChecker(const char* function) : function_(function) {  // "ssm.fft_conv"
     sizes_.reserve(16);
     arrays_.reserve(24);
   }
 
   // An argument whose shape has been checked. It converts to a pointer, whose type determines the required dtype.
-  class [[nodiscard]] Fitted {
+  class [[nodiscard]] CheckedArray {
    public:
     template <class E>
     operator E*() const {
@@ -32,20 +32,20 @@ class Fit {
     const View& view() const { return *view_; }
 
    private:
-    friend class Fit;
-    Fitted(const Fit* fit, const View* view) : fit_(fit), view_(view) {}
-    const Fit* fit_;
+    friend class ShapeChecker;
+    CheckedArray(const ShapeChecker* fit, const View* view) : fit_(fit), view_(view) {}
+    const ShapeChecker* fit_;
     const View* view_;
   };
 
   // `array`: a required argument. `optional`: a null pointer if it is absent. `array_if`: required if `requested`, absent otherwise. The
   // views must outlive this object.
-  Fitted array(const View& view, const char* name, const char* dims, int number = 0);
-  Fitted optional(const View& view, const char* name, const char* dims);
-  Fitted array_if(bool requested, const View& view, const char* name, const char* dims);
+  CheckedArray array(const View& view, const char* name, const char* dims, int number = 0);
+  CheckedArray optional(const View& view, const char* name, const char* dims);
+  CheckedArray array_if(bool requested, const View& view, const char* name, const char* dims);
   // `like`: an argument with the shape of an earlier one, absent if that one is. `gradient`: named dx, the gradient of an earlier x.
-  Fitted like(const View& view, const char* name, const char* of);
-  Fitted gradient(const View& view, const char* of, int number = 0);
+  CheckedArray like(const View& view, const char* name, const char* of);
+  CheckedArray gradient(const View& view, const char* of, int number = 0);
 
   // Binds sizes that are not taken from an array. `size`: a nonnegative option, or a numbered letter. `axes`: all axes of a run.
   void size(const char* letter, std::int64_t value, int number = 0);
@@ -91,7 +91,7 @@ class Fit {
   const Size* find(const Letter& letter) const;
   const Known& find(const char* name, int number) const;
   bool matches(const View& view, const char* dims, int number);
-  Fitted fitted(const Known& known, bool required);
+  CheckedArray fitted(const Known& known, bool required);
   void expect(const View& view, Dtype dtype) const;
   [[noreturn]] void refuse_shape(const Known& known) const;
 
