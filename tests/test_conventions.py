@@ -52,8 +52,8 @@ def test_unknown_names_get_hints():
         (qf.ssm.mamba, "", "has no attribute ''"),  # as documentation tools ask
         (qf.ssm, "long_conv", "has no attribute 'long_conv'; use fft_conv"),
         (qf.ssm.mamba, "selective_scan", "module 'quatrefoil.ssm.mamba' has no .* did you mean selective_scan_fn"),
-        (qf.ssm.fla, "chunk_gla", "there is chunk_simple_gla"),
-        (qf, "fft_conv", "it is quatrefoil.ssm.fft_conv"),
+        (qf.ssm.fla, "chunk_gla", "for one decay per head use chunk_simple_gla"),
+        (qf, "fft_conv", "use quatrefoil.ssm.fft_conv"),
         (qf, "nn", "layers are in quatrefoil.torch.nn"),
         (qf.torch, "S4D", "from quatrefoil.torch.nn import S4D"),
     ):
@@ -65,7 +65,7 @@ def test_unknown_names_get_hints():
 def test_unknown_names_of_layers_get_hints():
     pytest.importorskip("torch")
     assert qf.ssm.mamba.Mamba is qf.torch.nn.Mamba
-    for name, text in (("S4", "there is S4D; the kernel of S4 is"), ("FFTConv", "quatrefoil.ssm.fft_conv"), ("Mamba3", "Mamba")):
+    for name, text in (("S4", "use S4D, or quatrefoil.ssm.s4_kernel"), ("FFTConv", "quatrefoil.ssm.fft_conv"), ("Mamba3", "Mamba")):
         with pytest.raises(AttributeError, match=f"module 'quatrefoil.torch.nn' has no attribute '{name}'; .*{text}"):
             getattr(qf.torch.nn, name)
 

@@ -40,10 +40,10 @@ def test_a_tiny_model(task, monkeypatch, tmp_path, capsys):
     assert models.main(options) == 0
     (row,) = json.loads(file.read_text())["rows"]
     assert row["peers"]["transformers"]["ratio"] > 0
-    assert 0 <= row["parts"]["outside our functions"] < row["seconds"]
+    assert 0 <= row["parts"]["the rest of the model"] < row["seconds"]
     text = capsys.readouterr().out
     assert "not timed: llama.cpp" in text
-    assert "of it outside our functions" in text
+    assert "including the rest of the model" in text
 
 
 def test_a_side_that_fails_has_no_times(monkeypatch):
@@ -70,7 +70,7 @@ def test_a_side_that_fails_has_no_times(monkeypatch):
     assert row["peers"]["transformers"]["ratio"] == 1
     assert (True, "inside") not in asked
     monkeypatch.setattr(models, "error", lambda value, truth: 1.0)
-    with pytest.raises(ArithmeticError, match=r"tiny token .*: quatrefoil is off by 1.0e\+00; nothing timed"):
+    with pytest.raises(ArithmeticError, match=r"tiny token .*: quatrefoil has an error of 1.0e\+00; nothing was timed"):
         models.measured(models.Request(TINY, "token", "float32", 1), True, 3, 9.0)
 
 

@@ -58,10 +58,10 @@ def test_names_that_are_not_there():
                 r"fla\.ops\.chunk_hgrn is not provided by quatrefoil; fla\.ops has chunk_gated_delta_",
             ),
             ("from mamba_ssm.ops.selective_scan_interface import selective_scan_ref", "not provided .*_interface has selective_scan_fn"),
-            ("import mamba_ssm.models", r"mamba_ssm\.models is not provided by quatrefoil; whole models are in transformers"),
-            ("from mamba_ssm.models.mixer_seq_simple import MambaLMHeadModel", "whole models are in transformers"),
+            ("import mamba_ssm.models", r"mamba_ssm\.models is not provided by quatrefoil; complete models are in transformers"),
+            ("from mamba_ssm.models.mixer_seq_simple import MambaLMHeadModel", "complete models are in transformers"),
             ("from mamba_ssm.ops.triton.layernorm_gated import LayerNorm", r"layernorm_gated has RMSNorm, rmsnorm_fn"),
-            ("from mamba_ssm.ops.triton.layer_norm import RMSNorm", r"there is torch\.nn\.RMSNorm"),
+            ("from mamba_ssm.ops.triton.layer_norm import RMSNorm", r"use torch\.nn\.RMSNorm"),
             ("from fla.layers import GatedLinearAttention", r"fla\.layers has DeltaNet, GatedDeltaNet, KimiDeltaAttention"),
             ("from fla.ops.gla import chunk_gla", r"fla\.ops\.simple_gla"),
         ):
@@ -69,7 +69,7 @@ def test_names_that_are_not_there():
                 exec(line)
         assert getattr(sys.modules["fla.ops"], "chunk_hgrn", None) is None
         with pytest.raises(
-            AttributeError, match=r"causal_conv1d is a stand-in by quatrefoil, which has no causal_conv1d_cuda; it has causal_conv1d_fn"
+            AttributeError, match=r"causal_conv1d is quatrefoil's replacement and has no causal_conv1d_cuda; it has causal_conv1d_fn"
         ):
             sys.modules["causal_conv1d"].causal_conv1d_cuda  # noqa: B018
 
@@ -102,11 +102,11 @@ def test_a_package_that_is_installed_is_left_alone(tmp_path, monkeypatch):
     (tmp_path / "causal_conv1d_cuda.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
-    with pytest.raises(ImportError, match=r"causal_conv1d is installed already \(.*causal_conv1d.*\); .* override=True"):
+    with pytest.raises(ImportError, match=r"causal_conv1d is already installed \(.*causal_conv1d.*\); .* override=True"):
         qf.ssm.install()
     assert registered() == set()
     real = importlib.import_module("causal_conv1d")
-    with pytest.raises(ImportError, match="installed already"):
+    with pytest.raises(ImportError, match="already installed"):
         qf.ssm.install("causal_conv1d")
     with qf.ssm.install("mamba_ssm"):
         assert sys.modules["causal_conv1d"] is real
@@ -128,7 +128,7 @@ def test_a_package_that_cannot_run_is_taken_over(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     real = importlib.import_module("mamba_ssm")
-    what = r"ssm\.install: mamba_ssm is installed \(.*mamba_ssm.*\) without selective_scan_cuda, so it cannot run; quatrefoil stands in"
+    what = r"ssm\.install: mamba_ssm is installed \(.*mamba_ssm.*\) without selective_scan_cuda, so it cannot run; quatrefoil replaces it"
     with pytest.warns(RuntimeWarning, match=what):
         qf.ssm.install()
     from mamba_ssm import selective_scan_fn
@@ -177,7 +177,7 @@ def test_the_sums_of_s4(when, tmp_path, monkeypatch):
 def test_another_module_of_that_name(monkeypatch):
     other = types.ModuleType("models.s4.s4")
     monkeypatch.setitem(sys.modules, "models.s4.s4", other)
-    with pytest.raises(ImportError, match=r"models\.s4\.s4 has no cauchy_naive, .* leave the target 's4' out"):
+    with pytest.raises(ImportError, match=r"models\.s4\.s4 lacks cauchy_naive, .* omit the target 's4'"):
         qf.ssm.install("s4")
     with qf.ssm.install("fla"):
         assert "fla" in sys.modules

@@ -101,7 +101,7 @@ def test_without_triton_it_is_taken_over(fla, tmp_path):
     (tmp_path / "fla" / "backends.py").write_text("import no_such_compiler")
     for name in [name for name in sys.modules if name.partition(".")[0] == "fla"]:
         del sys.modules[name]
-    with pytest.warns(RuntimeWarning, match=r"ssm.install: fla is installed \(.*\) but .*no_such_compiler.*; quatrefoil stands in for it"):
+    with pytest.warns(RuntimeWarning, match=r"ssm.install: fla is installed \(.*\) but .*no_such_compiler.*; quatrefoil replaces it"):
         qf.ssm.install("fla")
     assert sys.modules["fla.ops"] is not ops
     assert importlib.import_module("fla.ops").chunk_simple_gla is qf.ssm.chunk_simple_gla

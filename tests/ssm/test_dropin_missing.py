@@ -93,7 +93,7 @@ OTHERWISE = {
     "limited": (
         "class Mixer:\n    def cuda_kernels_forward(self, x): return find('selective_scan_fn')\n"
         "    def slow_forward(self, x): return x.clamp(self.time_step_min)",
-        "has no lower limit of the step sizes",
+        "lacks the lower limit of the step sizes",
     ),
 }
 
@@ -135,8 +135,8 @@ def said(modules, *targets):
 def text(module, names):
     known = f"{', '.join(TRIED[:-1])} and {TRIED[-1]}"
     return (
-        f"ssm.install: {module} looks for {', '.join(names)} where there is no stand-in, and keeps its own code for that; "
-        f"transformers is 9.9.0, install was tried with {known}"
+        f"ssm.install: {module} looks up {', '.join(names)} where quatrefoil provides no replacement, and keeps its own code; "
+        f"transformers is 9.9.0, and install was tested with {known}"
     )
 
 
@@ -154,7 +154,7 @@ def test_layers_whose_method_for_gpus_is_another_keep_their_loops(release, name)
     module = importlib.import_module(release(name))
     slow = module.Mixer.slow_forward
     with (
-        pytest.warns(RuntimeWarning, match=f"Mixer keeps its own loops, because its method for GPUs {OTHERWISE[name][1]}"),
+        pytest.warns(RuntimeWarning, match=f"Mixer keeps its own loops, because its GPU method {OTHERWISE[name][1]}"),
         qf.ssm.install(),
     ):
         assert module.Mixer.slow_forward is slow

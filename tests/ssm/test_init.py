@@ -129,7 +129,7 @@ def test_random_ptd_reports_what_it_is():
     np.testing.assert_array_equal(stable.Lambda, -np.abs(raw.Lambda.real) + 1j * raw.Lambda.imag)
     np.testing.assert_array_equal(stable.E, raw.E)
     assert raw.cond > 2 * qf.ssm.ptd_init(N, eps=0.1).cond
-    with pytest.warns(RuntimeWarning, match="random perturbation moves the transfer function by 1.7, further than the plain"):
+    with pytest.warns(RuntimeWarning, match="random perturbation changes the transfer function by 1.7, more than the plain"):
         worse = qf.ssm.ptd_init(N, method="random", rng=3)
     assert deviation(worse.Lambda, worse.Vinv @ B, worse.V, N) > 1
 
@@ -258,7 +258,7 @@ def test_modes_of_ptd_are_those_of_its_full_system(N):
 BAD = [
     (lambda: qf.ssm.hippo_legs(-1), ValueError, r"ssm\.hippo_legs: N is -1"),
     (lambda: qf.ssm.s4d_init("linear", 4), ValueError, "name is 'linear', expected one of 'lin', 'inv', 'inv2', 'quad', .*'random'"),
-    (lambda: qf.ssm.s4d_init(4, "lin"), TypeError, r"the name comes first: s4d_init\('lin', 4\)"),
+    (lambda: qf.ssm.s4d_init(4, "lin"), TypeError, r"the name must come first: s4d_init\('lin', 4\)"),
     (lambda: qf.ssm.s4d_init("random", 4, rng=-1), ValueError, "rng is -1"),
     (lambda: qf.ssm.s4d_init("random", 4, rng=0.5), TypeError, "rng is float"),
     (lambda: qf.ssm.ptd_init(0), ValueError, "N is 0, expected at least 1"),

@@ -29,33 +29,33 @@ BAD = [
     (lambda: nn.GatedKalmaNet(8, 4, 2, bp_lambda=False), ValueError, "bp_lambda"),
     (lambda: nn.GatedKalmaNet(8, 4, 2, solver_type="cg"), ValueError, "solver_type is 'cg', expected one of 'chebyshev', 'exact'"),
     (lambda: nn.S4D(2, N=64), TypeError, r"S4D: unknown argument N; did you mean d_state\?"),
-    (lambda: nn.S4D(2, l_max=100), TypeError, "S4D: unknown argument l_max; inputs may have any length: leave it out"),
+    (lambda: nn.S4D(2, l_max=100), TypeError, "S4D: unknown argument l_max; omit it: inputs may have any length"),
     (lambda: nn.S4D(2, dropuot=0.1), TypeError, r"S4D: unknown argument dropuot; did you mean dropout\?"),
     (lambda: nn.S4D(2, 4, seed=1), TypeError, "S4D: unknown argument seed; expected d_model, d_state, "),
     (lambda: nn.S4D(2, 4)(torch.ones(3, 2, 9), torch.ones(3, 2, 2)), ValueError, r"S4D: state .* complex tensor of shape \(3, 2, 2\)"),
-    (lambda: nn.S4D(2, 4).step(torch.ones(3, 2), torch.ones(2, 2) + 0j), ValueError, r"S4D: state has .*; begin with default_state\(3\)"),
+    (lambda: nn.S4D(2, 4).step(torch.ones(3, 2), torch.ones(2, 2) + 0j), ValueError, r"S4D: state has .*; start with default_state\(3\)"),
     (lambda: nn.S4D(2, 5), ValueError, "S4D: d_state is 5, expected an even number"),
     (lambda: nn.S4D(2, disc="euler"), ValueError, "S4D: disc is 'euler', expected one of 'zoh', 'bilinear'"),
     (lambda: nn.S4D(2, init="linear"), ValueError, "S4D: init is 'linear', expected one of 'lin'"),
     (lambda: nn.S4D(2, dt_min=0), ValueError, "dt_min and dt_max are 0 and 0.1"),
     (lambda: nn.S5(2, state_size=8), TypeError, r"S5: unknown argument state_size; did you mean d_state\?"),
-    (lambda: nn.S5(2, 6, blocks=2), ValueError, "d_state is 6 with 2 blocks, expected a multiple of 2 blocks"),
+    (lambda: nn.S5(2, 6, blocks=2), ValueError, r"d_state is 6 with 2 blocks, expected a multiple of 2 \* blocks"),
     (lambda: nn.S5(2, 8, C_init="normal"), ValueError, "C_init is 'normal'"),
     (lambda: nn.S5(2, 8, init="legs"), ValueError, "init is 'legs', expected one of 'hippo', 'ptd'"),
-    (lambda: nn.S5(2, 8, init="ptd"), ValueError, "it needs conj_sym=False"),
+    (lambda: nn.S5(2, 8, init="ptd"), ValueError, "requires conj_sym=False"),
     (lambda: nn.S5(2, 8, discretization="dss"), ValueError, "discretization is 'dss'"),
     (lambda: nn.S5(2, 8, dt_max=1e-4), ValueError, "dt_min and dt_max"),
     (lambda: nn.Mamba(0), ValueError, "Mamba: d_model is 0, expected at least 1"),
     (lambda: nn.Mamba(4, d_state=2.5), TypeError, "Mamba: d_state is 2.5, expected an integer"),
     (lambda: nn.Mamba(4, dt_init="ones"), ValueError, "Mamba: dt_init is 'ones', expected one of 'random', 'constant'"),
     (lambda: nn.Mamba(4, dt_min=0.2), ValueError, "Mamba: dt_min and dt_max are 0.2 and 0.1"),
-    (lambda: nn.Mamba(4, expand=0), ValueError, "Mamba: expand is 0, expected at least 1 channel"),
+    (lambda: nn.Mamba(4, expand=0), ValueError, r"Mamba: expand is 0, expected expand \* d_model"),
     (lambda: nn.Mamba(4).step(torch.zeros(2, 3, 4), None, None), ValueError, r"Mamba\.step: hidden_states has shape \(2, 3, 4\)"),
     (lambda: nn.Mamba(4)(torch.zeros(2, 3, 4), object()), ValueError, "Mamba: layer_idx is None, expected the layer's number"),
-    (lambda: nn.Mamba2(6), ValueError, r"Mamba2: d_ssm .* is 12, expected a multiple of headdim ngroups = 64; headdim=4 would do"),
+    (lambda: nn.Mamba2(6), ValueError, r"Mamba2: d_ssm .* is 12, expected a multiple of headdim \* ngroups = 64; headdim=4 would be valid"),
     (lambda: nn.Mamba2(6, headdim=2, d_ssm=14), ValueError, "Mamba2: d_ssm is 14, expected at most 12"),
     (lambda: nn.Mamba2(64, A_init_range=(0, 1)), ValueError, r"Mamba2: A_init_range is \(0, 1\)"),
-    (lambda: nn.Mamba2(64, process_group=object()), ValueError, "Mamba2: process_group was given"),
+    (lambda: nn.Mamba2(64, process_group=object()), ValueError, "Mamba2: process_group is not supported"),
     (lambda: nn.Mamba2(64, dt_max=0.0001), ValueError, "Mamba2: dt_min and dt_max are 0.001 and 0.0001"),
     (lambda: nn.Mamba2(64).step(torch.zeros(2, 3, 64), None, None), ValueError, r"Mamba2\.step: hidden_states has shape \(2, 3, 64\)"),
     (lambda: nn.Mamba2(64)(torch.zeros(2, 3, 64), cu_seqlens=torch.tensor([0, 3])), ValueError, "with cu_seqlens, expected one item"),
@@ -156,9 +156,9 @@ def test_states_are_kept_as_upstream_does(name):
                 kept.seqlen_offset += piece.shape[1]
             same(torch.cat(pieces, 1), whole, 1e-11)
     assert {*kept.key_value_memory_dict} == {0, 1}
-    with pytest.raises(ValueError, match=f"{name}: inference_params holds states of 3 sequences, but there are 2 here"):
+    with pytest.raises(ValueError, match=f"{name}: inference_params has states of 3 sequences, but the input has 2"):
         layers[0](u[:2], inference_params=kept)
-    with pytest.raises(ValueError, match=f"{name}: inference_params holds no states of layer 3, but its seqlen_offset is 9"):
+    with pytest.raises(ValueError, match=f"{name}: inference_params has no states for layer 3, but its seqlen_offset is 9"):
         STATEFUL[name](3).double()(u, inference_params=kept)
 
 
@@ -261,7 +261,7 @@ def test_wrong_inputs_are_named_as_the_layer_names_them(name):
     layer, (axis, size) = make(), (1, shape[1]) if name.startswith("S4D") else (2, shape[2])
     u, label = torch.randn(2, 9, size) if axis == 2 else torch.randn(2, size, 9), type(layer).__name__
     wrong = [
-        (u.mT, ValueError, r"input has shape .*, expected \(batch, .*; for \(batch, .*\) (give|make)"),
+        (u.mT, ValueError, r"input has shape .*, expected \(batch, .*; for \(batch, .*\) (pass|construct)"),
         (u[..., :1, :1], ValueError, r"input has shape \(2, 1, 1\), expected \(batch, \w+, \w+\)$"),
         (u.long(), TypeError, r"input has dtype torch.int64, .*; convert it: input.to\(torch.float32\)$"),
         (u.double(), TypeError, r"input has dtype torch.float64, .*, or the layer: layer.to\(torch.float64\)"),

@@ -173,12 +173,17 @@ BAD = [
     ((C, R, np.ones((3, 4))), {}, ValueError, "x has shape"),
     ((C, R, np.ones(())), {}, ValueError, "x has shape"),
     ((np.ones(()), R, X), {}, ValueError, r"c has shape \(\), expected \(m,\)"),
-    ((np.ones((2, 3)), np.ones((3, 4)), X), {}, ValueError, r"c has shape \(2, 3\), r \(3, 4\) and x \(4,\), expected axes .* broadcast"),
+    (
+        (np.ones((2, 3)), np.ones((3, 4)), X),
+        {},
+        ValueError,
+        r"c has shape \(2, 3\), r has \(3, 4\) and x has \(4,\), expected .* broadcast",
+    ),
     (
         (np.ones((2, 3)), R, np.ones((3, 4, 1))),
         {},
         ValueError,
-        r"c has shape \(2, 3\), r \(4,\) and x \(3, 4, 1\), expected axes before m, n and",
+        r"c has shape \(2, 3\), r has \(4,\) and x has \(3, 4, 1\), expected \(..., m\), \(..., n\) and",
     ),
     ((C, R, X.astype(np.float32)), {}, TypeError, "x has dtype float32 but c has float64"),
     ((C, R, X.astype(complex)), {}, TypeError, "x has dtype complex128"),
@@ -187,7 +192,7 @@ BAD = [
     ((C, None, X), {}, ValueError, r"x has shape \(4,\), expected \(n,\) .* n = 3 as in r"),
     ((None, R, X), {}, TypeError, "c is None"),
     ((C, R, X), {"out": np.ones(4)}, ValueError, "out has shape"),
-    ((C, R[:3], X[:3]), {"out": C}, ValueError, "out .*overlaps"),
+    ((C, R[:3], X[:3]), {"out": C}, ValueError, "out shares memory"),
 ]
 
 

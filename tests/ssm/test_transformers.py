@@ -1,4 +1,4 @@
-"""Models of transformers under ``install``: tiny random models, with their own PyTorch loops as the reference. Nothing is downloaded."""
+"""Hugging Face models under ``install``: tiny random models, with their own PyTorch loops as the reference. Nothing is downloaded."""
 
 import functools
 import importlib.util
@@ -182,7 +182,7 @@ def test_sequences_that_the_scan_would_mix_are_refused(name):
     """The error is the same as without stand-ins."""
     model = made(name)
     ids, options = packed([9, 12])
-    text = r"ssm\.install: transformers\.models\.\w+\.modeling_\w+ keeps packed sequences \(seq_idx\) apart in its convolution but not"
+    text = r"ssm\.install: transformers\.models\.\w+\.modeling_\w+ separates packed sequences \(seq_idx\) in its convolution but not"
     with torch.no_grad(), pytest.raises(ValueError, match=text), qf.ssm.install():
         model(ids, use_cache=False, **options)
     with torch.no_grad(), pytest.raises(ValueError, match="can't keep packed sequences apart"):

@@ -23,7 +23,7 @@ void take_inputs(Arguments& call, Filter<T>& p, int threads) {
   p.start = call.optional_input("zi", "... Z");
   p.rows = call.product("..."), p.length = call["L"], p.threads = threads;
   const std::int64_t filters = p.a_row ? p.rows : 1;
-  for (std::int64_t i = 0; i < filters; ++i) call.require(p.a[i * p.a_taps] != T(0), "a[..., 0] is 0, expected a number to divide by");
+  for (std::int64_t i = 0; i < filters; ++i) call.require(p.a[i * p.a_taps] != T(0), "a[..., 0] is 0, expected a nonzero number");
 }
 
 template <class T>

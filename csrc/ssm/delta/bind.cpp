@@ -11,11 +11,11 @@ namespace {
 // Checks where each sequence begins and where the last one ends, because the kernels index memory by these values. On a GPU the kernels
 // check them.
 void check_sequences(const Arguments& call, [[maybe_unused]] const std::int64_t* begins, [[maybe_unused]] std::int64_t sequences) {
-  call.require(call["B"] == 1, "with cu_seqlens the batch must be of one item");
+  call.require(call["B"] == 1, "with cu_seqlens the batch size must be 1");
 #if !defined(QF_DEVICE)
   bool good = begins[0] == 0 && begins[sequences] == call["T"];
   for (std::int64_t i = 0; i < sequences; ++i) good = good && begins[i] <= begins[i + 1];
-  call.require(good, "cu_seqlens must begin with 0, never fall, and end with the number of tokens");
+  call.require(good, "cu_seqlens must start with 0, never decrease, and end with the number of tokens");
 #endif
 }
 
@@ -58,14 +58,15 @@ DeltaRule<T> inputs(Arguments& call, Kind kind, double scale, bool normalizes, i
   p.q = call.input("q", "B T H K"), p.k = call.input("k", "B T H K"), p.v = call.input("v", "B T J V");
   gate_inputs(call, kind, p);
   const View packed = call.peek(std::size_t(4 + gates(kind)));
-  call.require(!packed.present || (packed.rank == 1 && packed.shape[0] > 0), "cu_seqlens must have one axis, and an entry at least");
+  call.require(!packed.present || (packed.rank == 1 && packed.shape[0] > 0), "cu_seqlens must be one-dimensional and not empty");
   p.B = call["B"], p.length = call["T"], p.heads = call["H"], p.K = call["K"], p.value_heads = call["J"], p.V = call["V"];
   p.sequences = packed.present ? packed.shape[0] - 1 : p.B;
   call.size("N", p.sequences), call.size("M", p.sequences + 1);
   p.initial = call.optional_input("initial_state", "N J K V");
   p.begins = call.optional_input("cu_seqlens", "M");
   if (p.begins) check_sequences(call, p.begins, p.sequences);
-  call.require(p.heads ? p.value_heads % p.heads == 0 : p.value_heads == 0, "the heads of v must be a multiple of those of q and k");
+  call.require(p.heads ? p.value_heads % p.heads == 0 : p.value_heads == 0,
+               "the number of heads of v must be a multiple of that of q and k");
   p.scale = scale, p.normalizes = normalizes, p.threads = threads;
   return p;
 }
@@ -74,7 +75,7 @@ template <Kind kind>
 void run(Arguments& call, double scale, bool normalizes, bool final_state, int threads) {
   call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    call.require(kernels<T>().delta_rule != nullptr, "on a GPU the arrays must be float32");
+    call.require(kernels<T>().delta_rule != nullptr, "on a GPU the kernels support only float32");
     DeltaRule<T> p = inputs<T>(call, kind, scale, normalizes, threads);
     p.o = call.output_like("o", "v");
     p.final = call.output_if(final_state, "final_state", "N J K V");
@@ -86,7 +87,7 @@ template <Kind kind>
 void run_adjoint(Arguments& call, double scale, bool normalizes, bool final_state, int threads) {
   call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    call.require(kernels<T>().delta_rule_adjoint != nullptr, "on a GPU the arrays must be float32");
+    call.require(kernels<T>().delta_rule_adjoint != nullptr, "on a GPU the kernels support only float32");
     DeltaRuleAdjoint<T> q{};
     q.forward = inputs<T>(call, kind, scale, normalizes, threads);
     q.grad = call.input_like("grad_o", "v");

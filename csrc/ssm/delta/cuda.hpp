@@ -132,7 +132,7 @@ struct Buffers {
         w(call.chunks && p.corrects ? count() * p.K : 0),
         states(places() * p.K * p.V) {
     if (max(max(places(), count()), max(p.K, p.V)) >= kTooMany)
-      throw DeviceError("chunk_gated_delta_rule: 2^31 tokens or numbers of a row are too many for a GPU");
+      throw DeviceError("chunk_gated_delta_rule: 2^31 or more tokens, or numbers per row, are too many for a GPU kernel");
     call.table = table, call.wrong = wrong, call.states = states;
     call.u = p.corrects ? u : const_cast<T*>(p.v), call.w = w;  // without a correction u is v, which is not written
     if (call.chunks) {

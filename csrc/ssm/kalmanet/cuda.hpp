@@ -104,7 +104,7 @@ struct Problem {
 
   Problem(const Gka<T>& args, bool needs_H, int64_t vectors)
       : p(args), solver(solver_of(args)), keeps_H(needs_H || solver != Solver::none), heads(args.B * args.heads), room(args.D, vectors) {
-    if (heads >= kTooMany) throw DeviceError("gka: 2^31 heads or more are too many for a GPU");
+    if (heads >= kTooMany) throw DeviceError("gka: 2^31 or more heads are too many for a GPU kernel");
   }
   int64_t blocks() const { return min(heads, kMostHeads); }
   int threads() const { return int(min(int64_t(kThreads), round_up(kParts * p.D, kWarp))); }

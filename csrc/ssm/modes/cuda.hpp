@@ -71,7 +71,7 @@ __device__ __forceinline__ void each_mode(const Shape& s, F f) {
     f(quotient(at, s.N), remainder(at, s.N));
 }
 inline int64_t mode_blocks(const Shape& s) {
-  if (s.H * s.N >= kTooMany) throw DeviceError("2^31 modes or more are too many for a GPU");
+  if (s.H * s.N >= kTooMany) throw DeviceError("2^31 or more modes are too many for a GPU kernel");
   return (s.H * s.N + kThreads - 1) / kThreads;
 }
 

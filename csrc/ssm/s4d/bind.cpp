@@ -60,7 +60,8 @@ struct LayerCall {
     p.model.M = both ? 2 : several ? call["M"] : 1, p.model.H = call["H"], p.model.N = call["N"], p.model.L = call["L"];
     p.model.disc = disc_of(call, disc), p.model.threads = threads;
     p.B = call.product("..."), p.both = both, p.method = Method(call.choice("method", method, {"auto", "fft", "scan"}));
-    call.require(!(both || p.model.disc == Disc::dss) || !(p.start || return_state), "dss and both directions together have no state");
+    call.require(!(both || p.model.disc == Disc::dss) || !(p.start || return_state),
+                 "a bidirectional system and one with disc='dss' have no state");
     return p;
   }
 };

@@ -16,7 +16,7 @@ void take_inputs(Arguments& call, Apply<T>& p, bool conj_sym, bool bidirectional
   p.c = call.input("C", bidirectional ? "H 2P" : "H P");
   p.D = call.optional_input("D", "H");
   p.initial = call.optional_input("initial_state", "... P");
-  call.require(!bidirectional || !(p.initial || return_state), "both directions together have no state");
+  call.require(!bidirectional || !(p.initial || return_state), "a bidirectional system has no state");
   p.B = call.product("..."), p.L = call["L"], p.H = call["H"], p.P = call["P"];
   p.conj_sym = conj_sym, p.bidirectional = bidirectional, p.threads = threads;
 }

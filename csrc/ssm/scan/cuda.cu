@@ -237,7 +237,7 @@ void run(const typename S::P& p, bool adjacent) {
   using E = typename S::Number;
   const auto& r = p.rows;
   const int64_t scans = r.rows * r.inner, blocks = (scans + kThreads - 1) / kThreads;
-  if (scans >= kTooMany) throw DeviceError("linear_scan: 2^31 scans or more are too many for a GPU");
+  if (scans >= kTooMany) throw DeviceError("linear_scan: 2^31 or more scans are too many for a GPU kernel");
   if (r.length == 0 || scans >= kThreadsWanted || (adjacent && r.inner >= kThreads)) return launch(scan_across<S>, blocks, kThreads, 0, p);
   const std::size_t shared = kThreads / kWarp * sizeof(Stretch<E>);
   int64_t count = scans ? min((kBusyBlocks + scans - 1) / scans, r.length / kPartSteps) : 1;

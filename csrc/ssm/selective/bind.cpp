@@ -25,7 +25,7 @@ Mixing<E> mixing(Arguments& call, const char* name, std::size_t index, const cha
   if (rank == 2) return {array, 0, stride[0], stride[1], 0, call["D"], false};
   if (rank == 3) return {array, stride[0], 0, stride[1], stride[2], 1, true};
   const std::int64_t groups = call[letter];
-  call.require(groups > 0 && call["D"] % groups == 0, "the groups of B and C must divide the channels");
+  call.require(groups > 0 && call["D"] % groups == 0, "the number of channels must be a multiple of the number of groups of B and C");
   return {array, stride[0], stride[1], stride[2], stride[3], groups, true};
 }
 
@@ -87,7 +87,7 @@ CausalConv<T> conv_inputs(Arguments& call, const std::string& activation, bool r
   p.segments = call.optional_input("seq_idx", "B L");
   call.size("S", call["W"] - 1);
   p.initial = signal<T>(call.optional_strided("initial_states", "B D S"));
-  call.require(!p.segments || !(p.initial.at || return_states), "seq_idx with initial or final states has no meaning");
+  call.require(!p.segments || !(p.initial.at || return_states), "seq_idx cannot be combined with initial or final states");
   p.items = call["B"], p.channels = call["D"], p.length = call["L"], p.taps = call["W"];
   p.silu = call.choice("activation", activation, {"none", "silu"}), p.threads = threads;
   return p;
@@ -129,7 +129,7 @@ VarlenStates<T> varlen_inputs(Arguments& call, std::int64_t states, int threads)
   p.items = call["B"], p.channels = call["D"], p.states = states, p.threads = threads;
   bool fits = p.ends[0] >= 0 && p.ends[p.items] <= call["T"];
   for (std::int64_t b = 0; b < p.items; ++b) fits = fits && p.ends[b] <= p.ends[b + 1];
-  call.require(fits, "cu_seqlens must not decrease, nor leave [0, T] where x has T rows");
+  call.require(fits, "cu_seqlens must never decrease and stay in [0, T], where T is the number of rows of x");
   return p;
 }
 
@@ -172,9 +172,9 @@ std::vector<std::int64_t> items_of_rows(const Arguments& call, const std::int64_
   std::vector<std::int64_t> item_of_row(rows, -1);
   for (std::int64_t b = 0; b < call["B"]; ++b) {
     if (row_of_item[b] < 0) continue;
-    call.require(row_of_item[b] < call["R"], "state_batch_indices beyond the rows of state");
+    call.require(row_of_item[b] < call["R"], "state_batch_indices must be less than the number of rows of state");
     std::int64_t& item = item_of_row[std::size_t(row_of_item[b])];
-    call.require(item < 0, "state_batch_indices names a row twice");
+    call.require(item < 0, "state_batch_indices must not contain a row twice");
     item = b;
   }
   return item_of_row;
@@ -202,8 +202,8 @@ StateStep<T> step_inputs(Arguments& call, bool softplus, int threads, std::vecto
   p.row_of_item = rows;
   p.items = call["B"], p.rows = call["R"], p.dims = call["P"], p.states = call["N"], p.heads = heads ? call["H"] : 1;
   p.groups = groups ? call["G"] : 1;
-  call.require(p.groups > 0 && p.heads % p.groups == 0, "the groups of B and C must divide the heads");
-  call.require(p.chooses || p.rows == p.items, "state has other rows than x has items, and no state_batch_indices choose among them");
+  call.require(p.groups > 0 && p.heads % p.groups == 0, "the number of heads must be a multiple of the number of groups of B and C");
+  call.require(p.chooses || p.rows == p.items, "without state_batch_indices, state must have as many rows as x has items");
 #if defined(QF_DEVICE)  // values on a device are not read
   static_cast<void>(items);
 #else

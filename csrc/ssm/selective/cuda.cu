@@ -159,8 +159,8 @@ template <class T>
 void causal_conv_adjoint(const CausalConvAdjoint<T>& p) {
   const auto& f = p.forward;
   if (f.taps > kMostTaps<T>)
-    throw DeviceError("causal_conv1d_fn: its gradient takes at most " + std::to_string(kMostTaps<T>) + " taps in float" +
-                      std::to_string(8 * sizeof(T)) + " on a GPU; backend 'array' takes more");
+    throw DeviceError("causal_conv1d_fn: on a GPU its gradient supports at most " + std::to_string(kMostTaps<T>) + " taps in float" +
+                      std::to_string(8 * sizeof(T)) + "; use backend 'array' for more");
   const int64_t tiles = max((f.length + kTile - 1) / kTile, int64_t(1)), blocks = f.items * f.channels * tiles;
   const Workspace<T> parts(blocks * (f.taps + 1));
   const std::size_t shared = std::size_t(kTile + f.taps - 1 + kWarps * (f.taps + 1)) * sizeof(T);

@@ -22,7 +22,7 @@ struct ChannelTiles {
   int64_t run, runs = 0, tiles = 0;  // channels per run, runs per item, tiles per run
   template <class T, class E>
   explicit ChannelTiles(const SelectiveScan<T, E>& p) : run(p.channels) {
-    if (run >= kTooMany) throw DeviceError("selective_scan_fn: 2^31 channels or more are too many for a GPU");
+    if (run >= kTooMany) throw DeviceError("selective_scan_fn: 2^31 or more channels are too many for a GPU kernel");
     if (!run) return;
     for (const Mixing<E>* m : {&p.B, &p.C})
       if (m->varies)

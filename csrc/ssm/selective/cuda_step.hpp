@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(kStepThreads, 1) step_states(const StateStep<T
 template <class T>
 void find_rows(StateStep<T>& p, int64_t* item_of_row) {
   if (p.items * p.heads * p.dims >= kTooMany || p.dims * p.states >= kTooMany)
-    throw DeviceError("selective_state_update: the arrays are too large for a GPU: 2^31 dims, or states of a head, or more");
+    throw DeviceError("selective_state_update: 2^31 or more dims, or states per head, are too many for a GPU kernel");
   if (!p.chooses) return;
   p.item_of_row = item_of_row;
   set_bytes(item_of_row, p.rows, 0xff);

@@ -30,19 +30,19 @@ ChunkScan<T> inputs(Arguments& call, std::int64_t steps, bool softplus, double l
   p.cu_seqlens = cuts;
   p.items = call["B"], p.length = call["L"], p.heads = call["H"], p.channels = call["P"];
   p.groups = call["G"], p.states = call["N"];
-  call.require(p.groups > 0 && p.heads % p.groups == 0, "the groups of B and C must divide the heads");
+  call.require(p.groups > 0 && p.heads % p.groups == 0, "the number of heads must be a multiple of the number of groups of B and C");
   call.require(steps > 0, "chunk_size must be at least 1");
   if (p.cu_seqlens) {
-    call.require(cuts.view().shape[0] > 0, "cu_seqlens must have a number at least");
-    call.require(p.items == 1, "cu_seqlens is for one item");
+    call.require(cuts.view().shape[0] > 0, "cu_seqlens must not be empty");
+    call.require(p.items == 1, "with cu_seqlens the batch size must be 1");
     p.sequences = cuts.view().shape[0] - 1;
 #if !defined(QF_DEVICE)  // kernels on a device check the values themselves
     bool ascends = p.cu_seqlens[0] == 0 && p.cu_seqlens[p.sequences] == p.length;
     for (std::int64_t i = 0; i < p.sequences; ++i) ascends = ascends && p.cu_seqlens[i] <= p.cu_seqlens[i + 1];
-    call.require(ascends, "cu_seqlens must ascend from 0 to the length");
+    call.require(ascends, "cu_seqlens must start with 0, never decrease, and end with the length");
 #endif
   }
-  call.require(!varlen || p.cu_seqlens, "varlen states need cu_seqlens");
+  call.require(!varlen || p.cu_seqlens, "varlen states require cu_seqlens");
   p.steps = steps, p.softplus = softplus, p.least = T(least), p.most = T(most), p.threads = threads;
   call.size("S", p.sequences);
   return p;
@@ -52,7 +52,7 @@ void mamba_chunk_scan_combined(Arguments& call, std::int64_t steps, bool softplu
                                int threads) {
   call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    call.require(kernels<T>().chunk_scan != nullptr, "on a GPU the arrays must be float32");
+    call.require(kernels<T>().chunk_scan != nullptr, "on a GPU the kernels support only float32");
     ChunkScan<T> p = inputs<T>(call, steps, softplus, least, most, varlen, threads);
     p.out = call.output_like("out", "x");
     p.final = call.output_if(final, "final_states", "B H P N");
@@ -65,7 +65,7 @@ void mamba_chunk_scan_combined_vjp(Arguments& call, std::int64_t steps, bool sof
                                    int threads) {
   call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    call.require(kernels<T>().chunk_scan != nullptr, "on a GPU the arrays must be float32");
+    call.require(kernels<T>().chunk_scan != nullptr, "on a GPU the kernels support only float32");
     ChunkScanAdjoint<T> q{};
     q.forward = inputs<T>(call, steps, softplus, least, most, varlen, threads);
     q.grad = signal<T>(call.strided_like("grad_out", "x"));

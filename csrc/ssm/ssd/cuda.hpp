@@ -335,7 +335,7 @@ struct Buffers {
         steps(5 * count()),
         inner(p.items * p.groups * p.length * scan.p.steps),
         states(places() * p.channels * p.states) {
-    if (places() >= kTooMany) throw DeviceError("mamba_chunk_scan_combined: 2^31 chunks or more are too many for a GPU");
+    if (places() >= kTooMany) throw DeviceError("mamba_chunk_scan_combined: 2^31 or more chunks are too many for a GPU kernel");
     scan.table = table, scan.wrong = wrong, scan.from = from, scan.inner = inner, scan.states = states;
     T* at = steps;
     for (T** numbers : {&scan.dt, &scan.high, &scan.low, &scan.start, &scan.end}) *numbers = at, at += count();

@@ -32,7 +32,7 @@ OURS, COMPILED = "quatrefoil", "quatrefoil, torch.compile"
 SIDES = {OURS: (True, False), COMPILED: (True, True), "transformers": (False, False), "transformers, torch.compile": (False, True)}
 # Other programs that run such models on a CPU, which cannot take part here.
 ABSENT = {
-    "llama.cpp, OpenVINO and ONNX Runtime": "they read converted checkpoints, not models with random weights, and have no gradients",
+    "llama.cpp, OpenVINO and ONNX Runtime": "they read only converted checkpoints, not models with random weights, and have no gradients",
     "mamba-ssm, causal-conv1d, flash-linear-attention": "their kernels need a GPU",
 }
 
@@ -207,7 +207,7 @@ class _Side:
         """The answer; RuntimeError for a failure, or for none within the limit."""
         self.connection.send(method)
         if not self.connection.poll(limit):
-            raise RuntimeError(f"not ready after {limit:g} s, most of it compiling")
+            raise RuntimeError(f"not ready after {limit:g} s, most of which was compilation")
         success, answer = self.connection.recv()
         if not success:
             raise RuntimeError(answer)
@@ -244,7 +244,7 @@ def measured(request: Request, peers: bool, rounds: int, limit: float) -> dict[s
                 sides.pop(name).close()
                 continue
             if not errors[name] <= TOLERANCE[request.dtype]:
-                raise ArithmeticError(f"{row['problem']} {row['size']}: {name} is off by {errors[name]:.1e}; nothing timed")
+                raise ArithmeticError(f"{row['problem']} {row['size']}: {name} has an error of {errors[name]:.1e}; nothing was timed")
         times: dict[str, list[float]] = {name: [] for name in sides}
         for turn in range(rounds):
             order = [*sides][turn % len(sides) :] + [*sides][: turn % len(sides)]
@@ -264,7 +264,7 @@ def _compared(times: dict[str, list[float]], errors: dict[str, float], inside: f
             peers[name] = {"seconds": seconds, "error": errors[name], "ratio": seconds / median, "goal": None}
             peers[name] |= {"quartiles": quartiles(theirs), "ratio_quartiles": quartiles(within)}
     row = {"seconds": median, "error": errors[OURS], "quartiles": quartiles(ours), "runs": len(ours), "peers": peers}
-    return row | {"parts": {"outside our functions": max(median - inside, 0.0)}}
+    return row | {"parts": {"the rest of the model": max(median - inside, 0.0)}}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -273,14 +273,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--models", nargs="+", choices=names, default=names)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
-    parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, os.cpu_count() or 1}), help="1, and all processors")
+    parser.add_argument(
+        "--threads", nargs="+", type=int, default=sorted({1, os.cpu_count() or 1}), help="numbers of threads; default: 1 and all processors"
+    )
     parser.add_argument("--rounds", type=int, default=7, help="runs of each side (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="two narrow layers and prompts of 64 tokens, to see whether everything runs")
-    parser.add_argument("--limit", type=float, default=300.0, metavar="SECONDS", help="for compiling one side (%(default)s)")
-    parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="time transformers alone too (the default)")
+    parser.add_argument("--limit", type=float, default=300.0, metavar="SECONDS", help="time limit for compiling one side (%(default)s)")
+    parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="also time transformers alone (the default)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios")
-    parser.add_argument("--force", action="store_true", help="write --json on a busy machine too; the load is in the file")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="plot the ratios")
+    parser.add_argument("--force", action="store_true", help="write --json even on a busy machine; the file records the load")
     options = parser.parse_args(arguments)
     machine = about()
     if options.json and not check_quiet(machine, options.force):
@@ -294,7 +296,7 @@ def main(arguments: Sequence[str]) -> int:
     rows = []
     for request in _requests(options):
         if not hasattr(transformers, f"{request.shape.config}ForCausalLM"):
-            print(f"transformers {transformers.__version__} has no {request.shape.config}: its rows are left out")
+            print(f"transformers {transformers.__version__} has no {request.shape.config}, so its rows are skipped")
             continue
         rows.append(measured(request, options.peers, options.rounds, options.limit))
         show(rows[-1])

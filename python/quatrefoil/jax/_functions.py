@@ -59,10 +59,10 @@ def _refuse(op: Op, primals: Sequence[Any]) -> None:
     """NotImplementedError if a gradient that does not exist is requested."""
     if op.adjoint is None and (op.primal is None or op.primal.policy.second_vjp is None):
         what = f"the gradient of {op.primal.label}" if op.primal else op.label
-        raise NotImplementedError(f"{what} has no derivative of its own; a second derivative is not available")
+        raise NotImplementedError(f"{what} is not differentiable: a second derivative is not available")
     for name, arg, _, primal in op.named(primals):
         if primal is not None and arg.constant and primal.perturbed:
-            raise NotImplementedError(f"{op.label}: there is no gradient with respect to {name}; pass jax.lax.stop_gradient({name})")
+            raise NotImplementedError(f"{op.label} is not differentiable with respect to {name}; pass jax.lax.stop_gradient({name})")
 
 
 def _is_zero(x: Any) -> bool:

@@ -93,7 +93,7 @@ def _arrays(expected: Sequence[Buffer], items: int, count: int) -> list[np.ndarr
     for i, (shape, dtype, code, sizes, sizes_memory, memory) in enumerate(expected):
         _, _, of, data, rank, dims = _BUFFER.at(_POINTER.at(items + i * _POINTER.size)[0])
         if of != code or rank != len(shape) or (rank and sizes_memory.from_address(dims).raw != sizes):
-            raise RuntimeError(f"quatrefoil: XLA passed a buffer of {rank} axes and type {of}, expected {shape} of {dtype}")
+            raise RuntimeError(f"quatrefoil: XLA passed a buffer with {rank} axes and type {of}, expected {shape} of {dtype}")
         arrays.append(np.ndarray(shape, dtype, memory.from_address(data)) if memory else np.empty(shape, dtype))
     return arrays
 

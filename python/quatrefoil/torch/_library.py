@@ -233,7 +233,7 @@ def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
 
 def no_derivative(op: Op) -> Any:
     what = f"the gradient of {op.primal.label}" if op.primal else op.label
-    raise NotImplementedError(f"{what} has no derivative of its own; a second derivative is not available")
+    raise NotImplementedError(f"{what} is not differentiable: a second derivative is not available")
 
 
 for _family in FAMILIES.values():

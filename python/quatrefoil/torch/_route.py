@@ -193,7 +193,7 @@ def _is_plain(a: Any) -> bool:
 
 def _refuse_out(op: Op, out: Any) -> None:
     if out is not None and out is not _bind.IN_PLACE:
-        raise RuntimeError(f"{op.label}: out= does not work with automatic differentiation or tracing; leave it out")
+        raise RuntimeError(f"{op.label}: out= does not work with automatic differentiation or tracing; omit it")
 
 
 def _check_out(op: Op, out: Any, layout: Any, arrays: Sequence[Any], device: Any) -> None:
@@ -207,7 +207,7 @@ def _check_out(op: Op, out: Any, layout: Any, arrays: Sequence[Any], device: Any
     if not out.is_contiguous() or out.device != device or out.is_neg() or out.is_conj():
         raise ValueError(f"{op.label}: out must be a contiguous {'CPU tensor' if device.type == 'cpu' else f'tensor on {device}'}")
     if out.requires_grad:
-        raise RuntimeError(f"{op.label}: out= does not work with automatic differentiation; leave it out")
+        raise RuntimeError(f"{op.label}: out= does not work with automatic differentiation; omit it")
     for name, _, _, a in op.named(arrays):
         if a is not None and a.untyped_storage().data_ptr() == out.untyped_storage().data_ptr() and out.numel():
             raise ValueError(f"{op.label}: out shares memory with {name}; pass a separate array")

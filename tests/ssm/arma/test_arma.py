@@ -33,7 +33,7 @@ BAD = [
     (lambda: filter(B, A[:0], X), ValueError, r"a has shape \(0,\), expected at least one"),
     (lambda: filter(B, A, X, np.zeros((3, 2))), ValueError, r"zi has shape \(3, 2\), expected \(3, 1\)"),
     (lambda: filter([1.0], A, X), TypeError, r"b is list, .*; convert it: np\.asarray\(b, np\.float64\)"),
-    (lambda: filter(B, np.array([[1.0, 1], [0, 1], [1, 1]]), X), ValueError, r"a\[..., 0\] is 0, expected a number"),
+    (lambda: filter(B, np.array([[1.0, 1], [0, 1], [1, 1]]), X), ValueError, r"a\[..., 0\] is 0, expected a nonzero number"),
 ]
 
 

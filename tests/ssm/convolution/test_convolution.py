@@ -109,12 +109,16 @@ BAD = [
     (lambda: qf.ssm.fft_conv_vjp(F, F, np.zeros((3, 71))), ValueError, "grad has shape"),
     # errors specific to this function
     (lambda: qf.ssm.fft_conv(F, F[:2]), ValueError, r"ssm\.fft_conv: k has shape \(2, 70\), expected \(H, Lk\) with H = 3 as in u"),
-    (lambda: qf.ssm.fft_conv(F[0], F), ValueError, r"k has shape \(3, 70\) and u \(70,\)"),
-    (lambda: qf.ssm.fft_conv(np.ones((2, 3, 9)), np.ones((3, 2, 4))), ValueError, r"k has shape \(3, 2, 4\) and u \(2, 3, 9\), expected u"),
+    (lambda: qf.ssm.fft_conv(F[0], F), ValueError, r"k has shape \(3, 70\) and u has shape \(70,\)"),
+    (
+        lambda: qf.ssm.fft_conv(np.ones((2, 3, 9)), np.ones((3, 2, 4))),
+        ValueError,
+        r"k has shape \(3, 2, 4\) and u has shape \(2, 3, 9\), expected u",
+    ),
     (lambda: qf.ssm.fft_conv(np.ones(9), np.ones((1, 4))), ValueError, r"u has shape \(9,\)|k has shape \(1, 4\)"),
     (lambda: qf.ssm.fft_conv(ROW, np.ones(4), np.ones(3)), ValueError, r"D has shape \(3,\), expected \(2,\), one number per channel"),
     (lambda: qf.ssm.fft_conv(np.ones(9), np.ones(4), np.ones(1)), ValueError, r"D has shape \(1,\), expected \(\), one number"),
-    (lambda: qf.ssm.fft_conv(ROW, np.ones(4), k_reverse=ROW), ValueError, r"k_reverse has shape \(2, 9\), expected the axes of k"),
+    (lambda: qf.ssm.fft_conv(ROW, np.ones(4), k_reverse=ROW), ValueError, r"k_reverse has shape \(2, 9\), expected the shape of k"),
     (lambda: qf.ssm.fft_conv(ROW, np.ones(4), out=np.ones((1, 9))), ValueError, r"out has shape \(1, 9\), expected \(2, 9\)"),
     (lambda: qf.ssm.fft_conv(ROW, np.ones(4), out=np.ones((9, 2)).T), ValueError, "out must be C-contiguous"),
 ]

@@ -137,7 +137,7 @@ def test_packed_sequences_have_the_bits_of_those_apart(backend, rng):
                 same(result, expected)
 
 
-@pytest.mark.filterwarnings("ignore:.*all g of the first tokens")
+@pytest.mark.filterwarnings("ignore:.*g is positive for all of the first tokens")
 def test_strong_decays_and_growth(backend, rng):
     for dtype, grows in itertools.product(precisions(backend), (False, True)):
         print(dtype, grows)
@@ -184,15 +184,15 @@ def cu(*ends):
 
 BAD = [
     (lambda: rule(Q, Q, V[:, :, :5]), ValueError, r"v has shape \(2, 5, 5, 7\), expected \(B, T, HV, V\) with HV a multiple of H = 3"),
-    (lambda: rule(Q, Q, V, cu_seqlens=cu(0, 5)), ValueError, r"q has shape .*, expected a batch of one, B = 1, with cu_seqlens"),
-    (lambda: rule(*ONE, cu_seqlens=cu(0, 4)), ValueError, r"cu_seqlens is \[0, 4\], expected .* begin with 0, never fall, .* 5"),
+    (lambda: rule(Q, Q, V, cu_seqlens=cu(0, 5)), ValueError, r"q has shape .*, expected batch size B = 1 with cu_seqlens"),
+    (lambda: rule(*ONE, cu_seqlens=cu(0, 4)), ValueError, r"cu_seqlens is \[0, 4\], expected .* start with 0, never decrease, .* 5"),
     (lambda: rule(*ONE, cu_seqlens=np.zeros(0, int)), ValueError, "cu_seqlens"),
     (lambda: rule(*ONE, cu_seqlens=cu(0.0, 5.0)), TypeError, "cu_seqlens is a numpy array of float64, expected .* int32 or int64"),
     (lambda: rule(Q, Q, V, scale="1"), TypeError, r"ssm\.chunk_gated_delta_rule: scale is '1', expected a real number"),
     (lambda: rule(Q, Q, V, scale=np.inf), ValueError, "scale is inf, expected a finite number"),
-    (lambda: qf.ssm.chunk_gated_delta_rule_vjp(Q, Q, V, V, output_final_state=True), ValueError, "grad_final_state is missing"),
-    (lambda: gla(Q, Q, V, GATE, GATE[0, 0]), ValueError, r"ssm\.chunk_simple_gla: g and g_gamma are both given, expected one of them"),
-    (lambda: gla(Q, Q, V, g_gamma=GATE[0]), ValueError, r"g_gamma has shape \(5, 6\), expected \(HV,\) = \(6,\) as in v"),
+    (lambda: qf.ssm.chunk_gated_delta_rule_vjp(Q, Q, V, V, output_final_state=True), ValueError, "grad_final_state is None"),
+    (lambda: gla(Q, Q, V, GATE, GATE[0, 0]), ValueError, r"ssm\.chunk_simple_gla: got both g and g_gamma, expected one of them"),
+    (lambda: gla(Q, Q, V, g_gamma=GATE[0]), ValueError, r"g_gamma has shape \(5, 6\), expected \(HV,\) = \(6,\), like v"),
     (lambda: gla(Q, Q, V, g_gamma=0.5), TypeError, r"g_gamma is float, expected an array \(HV,\)"),
     (lambda: gla(Q, Q, V, g_gamma=GATE[0, 0].astype(np.float32)), TypeError, "g has dtype float32"),
     (
@@ -212,8 +212,11 @@ def test_layouts_and_decays_that_look_wrong_are_warned_of():
     heads_first, decays = Q.swapaxes(1, 2), GATE + 0.5
     for call, text in (
         (lambda: rule(heads_first, heads_first, heads_first), r"q has shape \(2, 3, 5, 4\), more heads than tokens, .*transpose\(1, 2\)"),
-        (lambda: rule(Q, Q, V, decays), "all g of the first tokens are positive, so that the state grows by e.g; expected the logarithms"),
-        (lambda: gla(Q, Q, V, g_gamma=decays[0, 0]), "ssm.chunk_simple_gla: all g of the first"),
+        (
+            lambda: rule(Q, Q, V, decays),
+            "g is positive for all of the first tokens, so the state grows by a factor of e.g; expected the logarithms",
+        ),
+        (lambda: gla(Q, Q, V, g_gamma=decays[0, 0]), "ssm.chunk_simple_gla: g is positive for all of the first"),
     ):
         with pytest.warns(RuntimeWarning, match=text):
             call()

@@ -85,7 +85,7 @@ def test_layers(name):
     same(y[1], expected[1])
 
 
-class Kept(list):
+class FlaCache(list):
     """The part of flash-linear-attention's Cache that its layers use."""
 
     def update(self, layer_idx, **states):
@@ -93,7 +93,7 @@ class Kept(list):
 
 
 def test_states_in_the_cache_of_fla():
-    layers, u, cache = [DELTA["GatedDeltaNet"](i) for i in range(2)], torch.randn(1, 8, 6).double(), Kept()
+    layers, u, cache = [DELTA["GatedDeltaNet"](i) for i in range(2)], torch.randn(1, 8, 6).double(), FlaCache()
 
     def run(x, **options):
         for layer in layers:
@@ -113,17 +113,17 @@ BAD = [
         ValueError,
         "num_v_heads is 3, expected a multiple of num_heads = 2",
     ),
-    (lambda: nn.GatedDeltaNet(6, head_dim=3, expand_v=0.5), ValueError, "heads of values have size 1.5, expected a whole number"),
-    (lambda: nn.KimiDeltaAttention(6, head_dim=3, safe_gate=True), ValueError, "safe_gate=True without lower_bound"),
+    (lambda: nn.GatedDeltaNet(6, head_dim=3, expand_v=0.5), ValueError, "heads of values have size 1.5, expected a positive integer"),
+    (lambda: nn.KimiDeltaAttention(6, head_dim=3, safe_gate=True), ValueError, "safe_gate=True requires lower_bound"),
     (lambda: nn.DeltaNet(hidden_size=4, num_heads=2)(torch.ones(1, 3, 4), past_key_values={}), ValueError, "layer_idx is None, expected"),
     (lambda: nn.DeltaNet(hidden_size=4, num_heads=2)(torch.ones(1, 4, 3)), ValueError, r"DeltaNet: input has shape \(1, 4, 3\)"),
 ]
 
 
-def test_padding_after_a_beginning_is_refused():
+def test_padding_after_cached_states_raises():
     layer, u, states = DELTA["DeltaNet"](), torch.randn(1, 4, 6).double(), {}
     layer(u, past_key_values=states, use_cache=True)
-    check_refused([(lambda: layer(u, torch.tensor([[1, 1, 1, 0]]), states), ValueError, "padding in attention_mask after a cached")])
+    check_refused([(lambda: layer(u, torch.tensor([[1, 1, 1, 0]]), states), ValueError, "attention_mask has padding after cached")])
 
 
 @pytest.mark.parametrize("seqlen", [16, 13, 10])

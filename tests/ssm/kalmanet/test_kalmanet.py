@@ -186,12 +186,12 @@ STATE = np.zeros((2, 3, 4, 4))
 BAD = [
     (lambda: qf.ssm.gka(Q, Q, Q, initial_state=(STATE[:1], STATE)), ValueError, r"initial_state\[0\] has shape \(1, 3, 4, 4\)"),
     (lambda: qf.ssm.gka(Q, Q, Q, initial_state=STATE), TypeError, "initial_state must be a pair of arrays .*, got ndarray"),
-    (lambda: qf.ssm.gka(Q, Q, Q, initial_state=(STATE,) * 3), TypeError, "initial_state must be a pair of arrays .*, got 3 of them"),
+    (lambda: qf.ssm.gka(Q, Q, Q, initial_state=(STATE,) * 3), TypeError, "initial_state must be a pair of arrays .*, got a tuple of 3"),
     (lambda: qf.ssm.gka(Q, Q, Q, solver="cg"), ValueError, r"ssm\.gka: solver is 'cg', expected one of 'chebyshev', 'exact'"),
     (lambda: qf.ssm.gka(Q, Q, Q, num_iter=-1), ValueError, "num_iter is -1, expected at least 0"),
     (lambda: qf.ssm.gka(Q, Q, Q, ridge_strength=-0.1), ValueError, r"ridge_strength is -0\.1, expected a finite nonnegative number"),
     (lambda: qf.ssm.gka(Q, Q, Q, ridge_strength="0.1"), TypeError, "ridge_strength is '0.1', expected a real number"),
-    (lambda: qf.ssm.gka_vjp(Q, Q, Q, Q, output_final_state=True), ValueError, "grad_H_T is missing"),
+    (lambda: qf.ssm.gka_vjp(Q, Q, Q, Q, output_final_state=True), ValueError, "grad_H_T is None"),
     (lambda: qf.ssm.gka_vjp(Q, Q, Q, Q, solver="cg"), ValueError, r"ssm\.gka_vjp: solver"),
 ]
 

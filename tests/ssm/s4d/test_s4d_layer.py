@@ -92,7 +92,7 @@ def test_s4d_sees_the_future_where_asked_to():
     same(y, layer.output_linear(F.gelu(response)))
     assert state is None
     for call in (lambda: layer(u, layer.default_state(1)), lambda: layer.step(u[..., 0], layer.default_state(1))):
-        with pytest.raises(ValueError, match="S4D: a layer that sees the future"):
+        with pytest.raises(ValueError, match="S4D: a bidirectional layer"):
             call()
 
 

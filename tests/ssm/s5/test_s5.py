@@ -33,8 +33,8 @@ F, Z, M, N = np.zeros((2, 9, 3)), np.zeros(4, complex), np.zeros((4, 3), complex
 WIDE, STATE = np.zeros((3, 8), complex), np.zeros((2, 4), complex)
 apply, vjp = qf.ssm.s5_apply, qf.ssm.s5_apply_vjp
 BAD = [
-    (lambda: apply(F, Z, M, WIDE, bidirectional=True, return_state=True), ValueError, "return_state was given with bidirectional"),
-    (lambda: apply(F, Z, M, WIDE, bidirectional=True, initial_state=STATE), ValueError, "initial_state was given with"),
-    (lambda: vjp(F, Z, M, N, F, return_state=True), ValueError, "grad_last_state is missing"),
+    (lambda: apply(F, Z, M, WIDE, bidirectional=True, return_state=True), ValueError, "got return_state and bidirectional"),
+    (lambda: apply(F, Z, M, WIDE, bidirectional=True, initial_state=STATE), ValueError, "got initial_state and"),
+    (lambda: vjp(F, Z, M, N, F, return_state=True), ValueError, "grad_last_state is None"),
     (lambda: vjp(F, Z, M, N, (F, STATE)), ValueError, "not requested"),
 ]

@@ -63,7 +63,7 @@ def test_s5_both_directions():
     other.D.data.zero_()
     u = torch.randn(2, 20, 3, dtype=torch.float64)
     same(layer(u), one(u) + other(u.flip(1)).flip(1))
-    with pytest.raises(ValueError, match="S5: a layer that sees the future has no state"):
+    with pytest.raises(ValueError, match="S5: a bidirectional layer has no state"):
         layer(u, layer.default_state(2))
 
 

@@ -208,11 +208,11 @@ BAD = [
     (inner(b_rms_weight=np.ones(3)), TypeError, "b_rms_weight is a numpy array .*, expected an array like xz"),
     (inner(b_c_dt_rms_eps=-1.0), ValueError, r"b_c_dt_rms_eps is -1\.0, expected"),
     (inner(b_c_dt_rms_eps="no"), TypeError, "b_c_dt_rms_eps is 'no', expected"),
-    (inner(True, c_rms_weight=ones(3)), ValueError, "c_rms_weight was given with complex states"),
+    (inner(True, c_rms_weight=ones(3)), ValueError, "c_rms_weight requires real A, B and C"),
     (
         lambda: qf.ssm.mamba_inner_fn(**with_a_given_B(B=ones(6, 3), b_rms_weight=ones(3))),
         ValueError,
-        "b_rms_weight was given with a constant B",
+        "b_rms_weight requires a B that varies in time",
     ),
     (inner(xz=ones(2, 11, 11)), ValueError, r"xz has shape \(2, 11, 11\), expected \(B, 2 D, L\)"),
     (inner(conv1d_weight=ones(6, 4)), ValueError, r"conv1d_weight has shape \(6, 4\), expected \(6, 1, W\)"),

@@ -102,15 +102,15 @@ def cuts(*numbers):
 
 
 BAD = [
-    (lambda: scan(X[:, :, :3], DT[:, :, :3], A[:3], B, C, 64), ValueError, r"B has shape .* divide the 3 heads"),
-    (lambda: scan(X, DT, A, B[:, :, :0], C[:, :, :0], 64), ValueError, "groups that divide"),
+    (lambda: scan(X[:, :, :3], DT[:, :, :3], A[:3], B, C, 64), ValueError, r"B has shape .* divides the number of heads of x, 3"),
+    (lambda: scan(X, DT, A, B[:, :, :0], C[:, :, :0], 64), ValueError, "where G divides"),
     (lambda: scan(X, DT, A, B, C, 0), ValueError, "chunk_size is 0, expected at least 1"),
     (lambda: scan(X, DT, A, B, C, 64.0), TypeError, "chunk_size is 64.0, expected an integer"),
-    (lambda: scan(X, DT, A, B, C, 64, dt_limit=(1.0, 0.5)), ValueError, r"dt_limit is \(1.0, 0.5\), expected \(least, most\)"),
+    (lambda: scan(X, DT, A, B, C, 64, dt_limit=(1.0, 0.5)), ValueError, r"dt_limit is \(1.0, 0.5\), expected \(lower, upper\)"),
     (lambda: scan(X, DT, A, B, C, 64, dt_limit=(0.0, np.nan)), ValueError, "dt_limit is"),
     (lambda: scan(X, DT, A, B, C, 64, dt_limit=0.5), TypeError, "dt_limit is 0.5, expected two numbers"),
     (lambda: scan(X, DT, A, B, C, 64, **cuts(0, 4, 10)), ValueError, "expected one item"),
-    (lambda: scan(*FIRST, **cuts(4, 10)), ValueError, "begin with 0, never fall, and end with the length, 10"),
-    (lambda: scan(X, DT, A, B, C, 64, return_varlen_states=True), ValueError, "without cu_seqlens"),
-    (lambda: scan_vjp(X, DT, A, B, C, X, chunk_size=64, return_final_states=True), ValueError, "grad_final_states is missing"),
+    (lambda: scan(*FIRST, **cuts(4, 10)), ValueError, "start with 0, never decrease, and end with the length, 10"),
+    (lambda: scan(X, DT, A, B, C, 64, return_varlen_states=True), ValueError, "return_varlen_states=True requires cu_seqlens"),
+    (lambda: scan_vjp(X, DT, A, B, C, X, chunk_size=64, return_final_states=True), ValueError, "grad_final_states is None"),
 ]

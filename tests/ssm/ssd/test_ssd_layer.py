@@ -139,13 +139,13 @@ def test_mamba2_says_what_a_cache_lacks():
     layer = nn.Mamba2(6, d_state=4, headdim=6, layer_idx=3).double()
     u, cu_seqlens = torch.randn(1, 9, 6, dtype=torch.float64), torch.tensor([0, 4, 9])
     kept = inference(max_batch_size=2)
-    with pytest.raises(ValueError, match="Mamba2: cache is one of 1 items, expected one of 2, a row for each of the sequences"):
+    with pytest.raises(ValueError, match="Mamba2: cache has 1 items, expected 2, one for each sequence"):
         layer(u, cu_seqlens=cu_seqlens, cache=layer.allocate_inference_cache(1))
     layer(u, cu_seqlens=cu_seqlens, inference_params=kept)
     kept.seqlen_offset = 5
-    with pytest.raises(ValueError, match="Mamba2: u has 1 items where seqlen_offset is above 0, expected 2, one for each sequence"):
+    with pytest.raises(ValueError, match="Mamba2: u has 1 items with seqlen_offset > 0, expected 2, one for each sequence"):
         layer(u, cu_seqlens=cu_seqlens, inference_params=kept)
-    with pytest.raises(ValueError, match="Mamba2: inference_params holds states of 2 sequences, but there are 1 here"):
+    with pytest.raises(ValueError, match="Mamba2: inference_params has states of 2 sequences, but the input has 1"):
         layer(u, inference_params=kept)
 
 

@@ -22,18 +22,18 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     lead = x[:-1]
     for name, shape in (("b", b), ("a", a)):
         if not shape or shape[:-1] not in ((), lead):
-            raise ValueError(f"{label}: {name} has shape {shape}, expected one axis, or the batch axes {lead} of x and one more")
+            raise ValueError(f"{label}: {name} has shape {shape}, expected one axis, or the batch axes {lead} of x followed by one axis")
         if shape[-1] < 1:
             raise ValueError(f"{label}: {name} has shape {shape}, expected at least one coefficient")
     states = (*lead, max(b[-1], a[-1]) - 1)
     if zi is not None and zi != states:
-        raise ValueError(f"{label}: zi has shape {zi}, expected {states}, one less than the longer of b and a in its last axis")
+        raise ValueError(f"{label}: zi has shape {zi}, expected {states}, whose last axis is one shorter than the longer of b and a")
     return [x, states if options[0] else None]
 
 
 def _check_divisor(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
     if (inputs[1][..., 0] == 0).any():
-        raise ValueError(f"{label}: a[..., 0] is 0, expected a number to divide by")
+        raise ValueError(f"{label}: a[..., 0] is 0, expected a nonzero number")
 
 
 ARMA_FILTER = Op(
@@ -82,8 +82,8 @@ def arma_filter(
 # fmt: on
 @keywords(
     "ssm.arma_filter",
-    axis="it is the last one here: swap axes",
-    sos="apply the sections one after the other, each b = sos[k, :3] and a = sos[k, 3:]",
+    axis="time must be the last axis; use swapaxes",
+    sos="apply the sections one after the other, with b = sos[k, :3] and a = sos[k, 3:]",
 )
 def arma_filter(
     b: Array[T],

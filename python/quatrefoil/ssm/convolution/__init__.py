@@ -24,7 +24,7 @@ OPS = (FFT_CONV,)
 
 @keywords(
     "ssm.fft_conv",
-    **dict.fromkeys(("bidirectional", "causal", "k2", "kernel2", "k_rev"), "give the kernel of the other direction as k_reverse"),
+    **dict.fromkeys(("bidirectional", "causal", "k2", "kernel2", "k_rev"), "pass the kernel of the other direction as k_reverse"),
     **dict.fromkeys(("weight", "kernel", "filter", "filters"), "use k"),
     **dict.fromkeys(("bias", "skip"), "use D"),
     **dict.fromkeys(("x", "input"), "use u"),

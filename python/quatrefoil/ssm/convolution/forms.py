@@ -32,15 +32,15 @@ class Form:
     def _check(self, label: str, k_reverse: Any) -> None:
         u, k, D = self.u, self.k, self.D
         if u.ndim == 0 or (k.ndim != 1 and (k.ndim != u.ndim or k.shape[:-1] != u.shape[:-1])):
-            expected = "(Lk,), (H, Lk) or (..., H, Lk) with the axes of u"
+            expected = "(Lk,), (H, Lk) or (..., H, Lk) with the leading axes of u"
             raise ValueError(
-                f"{label}: k has shape {tuple(k.shape)} and u {tuple(u.shape)}, expected u (L,) or (..., H, L) and k {expected}"
+                f"{label}: k has shape {tuple(k.shape)} and u has shape {tuple(u.shape)}, expected u (L,) or (..., H, L) and k {expected}"
             )
         if k_reverse is not None and tuple(getattr(k_reverse, "shape", ()))[:-1] != tuple(k.shape[:-1]):
             shape = tuple(getattr(k_reverse, "shape", ()))
-            raise ValueError(f"{label}: k_reverse has shape {shape}, expected the axes of k, {tuple(k.shape)}, except for the last")
+            raise ValueError(f"{label}: k_reverse has shape {shape}, expected the shape of k, {tuple(k.shape)}, except for the last axis")
         if D is not None and tuple(getattr(D, "shape", ())) != tuple(u.shape[:-1][-1:]):
-            expected = f"({u.shape[-2]},), one number per channel" if u.ndim > 1 else "(), one number, as u has no channels"
+            expected = f"({u.shape[-2]},), one number per channel" if u.ndim > 1 else "(), one number, because u has no channels"
             raise ValueError(f"{label}: D has shape {tuple(getattr(D, 'shape', ()))}, expected {expected}")
 
     def _taps(self, k: Any) -> Any:

@@ -13,16 +13,16 @@ from ..._call import call, call_vjp, is_compiling, may_read_values
 from ..._dims import Shape, Sizes
 from ..._public import readable
 from ..._spec import Arg, Op, Option, Policy, Rule
-from ..selective.places import ends_check, ends_of
+from ..selective.index_arrays import ends_check, ends_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
 R = TypeVar("R")
 
 HINTS = {
-    "head_first": "arrays are (B, T, H, K) here: q.transpose(1, 2)",
-    **dict.fromkeys(("gk", "gv"), "there is one decay per head: g (B, T, HV); with one per channel of the keys it is chunk_kda"),
-    **dict.fromkeys(("mask", "attention_mask"), "pack sequences of different lengths and give cu_seqlens"),
+    "head_first": "arrays must be (B, T, H, K): q.transpose(1, 2)",
+    **dict.fromkeys(("gk", "gv"), "g (B, T, HV) has one decay per head; for one decay per key channel use chunk_kda"),
+    **dict.fromkeys(("mask", "attention_mask"), "pack sequences of different lengths and pass cu_seqlens"),
 }
 _STATE = "B HV K V"  # with cu_seqlens: N sequences of a batch of one
 HEADS, CHANNELS, VALUES = "B T HV", "B T HV K", "B T HV V"
@@ -30,10 +30,10 @@ HEADS, CHANNELS, VALUES = "B T HV", "B T HV K", "B T HV V"
 _WITHOUT_EFFECT = ("safe_gate", "disable_recompute", "cu_seqlens_cpu", "chunk_indices", "chunk_size", "max_num_seqs")
 _RENAMED = {"transpose_state_layout": "state_v_first"}
 _UNSUPPORTED = {
-    "cp_context": "a sequence is computed on one device",
+    "cp_context": "a sequence cannot be split over devices",
     "return_intermediate_states": "only final states are returned; call again for parts of the sequence",
-    "use_graph": "there are no CUDA graphs",
-    "reverse": "reverse the tokens of all arrays",
+    "use_graph": "CUDA graphs are not used",
+    "reverse": "reverse the tokens of all arrays instead",
 }
 
 
@@ -46,7 +46,7 @@ def attention(module: str, name: str, gates: Mapping[str, str], options: tuple[O
         Arg("initial_state", _STATE, optional=True, half=True),
         Arg("cu_seqlens", "N+1", optional=True, dtype="int"),
     )
-    check_values = ends_check(len(inputs) - 1, 1, "must begin with 0, never fall, and end with the number of tokens")
+    check_values = ends_check(len(inputs) - 1, 1, "must start with 0, never decrease, and end with the number of tokens")
     return Op(
         module, name, inputs,
         outputs=(Arg("o", "B T HV V", half=True), Arg("final_state", _STATE, only_if="output_final_state")),
@@ -70,7 +70,7 @@ def _shapes_of(inputs: Sequence[Arg]) -> Rule:
         assert q is not None
         assert v is not None
         if packed and q[0] != 1:
-            raise ValueError(f"{label}: q has shape {q}, expected a batch of one, B = 1, with cu_seqlens")
+            raise ValueError(f"{label}: q has shape {q}, expected batch size B = 1 with cu_seqlens")
         if v[2] % q[2] if q[2] else v[2]:
             raise ValueError(f"{label}: v has shape {v}, expected (B, T, HV, V) with HV a multiple of H = {q[2]} as in q")
         return [v, sizes.shape(state) if options[-1] else None]
@@ -97,14 +97,18 @@ def warn_of(q: Any, g: Any, initial_state: Any, label: str) -> None:
         return
     if shape[1] < shape[2] and initial_state is None:
         what = f"q has shape {shape}, more heads than tokens, expected (B, T, H, K)"
-        warnings.warn(f"{label}: {what}; of (B, H, T, K) give q.transpose(1, 2), k, v and the rest likewise", RuntimeWarning, stacklevel=5)
+        warnings.warn(
+            f"{label}: {what}; for inputs of shape (B, H, T, K) pass q.transpose(1, 2), and likewise k, v and the others",
+            RuntimeWarning,
+            stacklevel=5,
+        )
     try:
         first = None if g is None else g[:, :16] if g.ndim > 2 else g  # 16 tokens are enough to notice
         grows = first is not None and 0 not in first.shape and may_read_values(first) and bool(first.min() > 0)
     except (AttributeError, RuntimeError, TypeError):  # not an array (the call reports it), or an array without values
         return
     if grows:
-        what = "all g of the first tokens are positive, so that the state grows by e^g"
+        what = "g is positive for all of the first tokens, so the state grows by a factor of e^g"
         warnings.warn(f"{label}: {what}; expected the logarithms of decays, such as log(g)", RuntimeWarning, stacklevel=5)
 
 

@@ -125,7 +125,7 @@ def _decays(g: Any, g_gamma: Any, v: Any, label: str) -> Any:
     if g_gamma is None:
         return g
     if g is not None:
-        raise ValueError(f"{label}: g and g_gamma are both given, expected one of them")
+        raise ValueError(f"{label}: got both g and g_gamma, expected one of them")
     of_v: tuple[int, ...]
     kinds, of_v = (_arrays.kind(g_gamma), _arrays.kind(v)), tuple(getattr(v, "shape", ()))
     if kinds[0] is None:
@@ -133,5 +133,5 @@ def _decays(g: Any, g_gamma: Any, v: Any, label: str) -> Any:
     if kinds[0] != kinds[1] or len(of_v) != 4:
         return g_gamma  # the call reports errors in v
     if tuple(g_gamma.shape) != (of_v[2],):
-        raise ValueError(f"{label}: g_gamma has shape {tuple(g_gamma.shape)}, expected (HV,) = ({of_v[2]},) as in v")
+        raise ValueError(f"{label}: g_gamma has shape {tuple(g_gamma.shape)}, expected (HV,) = ({of_v[2]},), like v")
     return _arrays.namespace(g_gamma).broadcast_to(g_gamma, of_v[:3])

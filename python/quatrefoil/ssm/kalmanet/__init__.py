@@ -178,6 +178,6 @@ def _pair(function: str, state: Any) -> tuple[Any, Any]:
     if state is None:
         return None, None
     if not isinstance(state, (list, tuple)) or len(state) != 2:
-        got = f"{len(state)} of them" if isinstance(state, (list, tuple)) else type(state).__name__
+        got = f"a tuple of {len(state)}" if isinstance(state, (list, tuple)) else type(state).__name__
         raise TypeError(f"ssm.{function}: initial_state must be a pair of arrays (H_0, U_0), got {got}")
     return state[0], state[1]

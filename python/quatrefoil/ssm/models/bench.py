@@ -1,4 +1,4 @@
-"""Models of transformers with and without ``install``: forward, a training step, decoding.
+"""Hugging Face models with and without ``install``: forward, a training step, decoding.
 
 Both sides have the same model and weights. The share of the model itself is timed with stubs that return arrays of the right shape at once.
 This is a lower bound for any implementation of the functions.
@@ -35,7 +35,7 @@ def problems() -> Iterator[Problem]:
         return
     for package in ("mamba_ssm", "causal_conv1d", "fla"):
         if importlib.util.find_spec(package):
-            print(f"{package} is installed: the models are left out, because it would replace their loops", file=sys.stderr)
+            print(f"{package} is installed and would replace the models' loops, so the models are skipped", file=sys.stderr)
             return
     for name, options in MODELS.items():
         yield from _of_model(name, options)
@@ -86,7 +86,7 @@ def _sides(model: Any) -> tuple[Side, Side, Side]:
     module = next(m for m in {type(part).__module__ for part in model.modules()} if _transformers.concerns(m))
     wrappers = list(_transformers.wrappers(sys.modules[module]))
     if not wrappers:
-        raise RuntimeError("bench ssm: this release of transformers chooses functions at import; the comparison needs 5.24 or later")
+        raise RuntimeError("bench ssm: this release of transformers selects its functions on import; the comparison needs 5.24 or later")
     cells = [cell for wrapper in wrappers for cell in wrapper.__closure__ or ()]
     loops = [cell.cell_contents for cell in cells]
     with install():

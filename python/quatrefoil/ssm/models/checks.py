@@ -23,19 +23,19 @@ def put(label: str, out: Any, result: Any, inputs: Mapping[str, Any]) -> Any:
         return result
     kind, dtype = _arrays.kind(result), _arrays.dtype_name(result)
     if kind == "jax":
-        raise TypeError(f"{label}: out= does not take JAX arrays, which are immutable; leave it out")
+        raise TypeError(f"{label}: out= does not accept JAX arrays, which are immutable; omit it")
     if _arrays.kind(out) != kind:
         raise TypeError(f"{label}: out is {_arrays.describe(out)}, expected {_arrays.describe(result)}")
     if _arrays.dtype_name(out) != dtype:
         raise TypeError(f"{label}: out has dtype {_arrays.dtype_name(out)}, expected {dtype}")
     check_device(label, "out", out, *next(iter(inputs.items())))
     if _arrays.is_half(result):
-        raise TypeError(f"{label}: out= does not take half precision results; leave it out")
+        raise TypeError(f"{label}: out= does not support half-precision results; omit it")
     if tuple(out.shape) != tuple(result.shape):
         raise ValueError(f"{label}: out has shape {tuple(out.shape)}, expected {tuple(result.shape)}")
     if kind == "torch":
         if is_compiling() or result.requires_grad or out.requires_grad:
-            raise RuntimeError(f"{label}: out= does not work with automatic differentiation or tracing; leave it out")
+            raise RuntimeError(f"{label}: out= does not work with automatic differentiation or tracing; omit it")
         contiguous, writeable = out.is_contiguous(), True
     else:
         contiguous, writeable = out.flags.c_contiguous, getattr(out.flags, "writeable", True)
@@ -43,7 +43,7 @@ def put(label: str, out: Any, result: Any, inputs: Mapping[str, Any]) -> Any:
         raise ValueError(f"{label}: out must be C-contiguous and writeable")
     for name, array in inputs.items():
         if array is not None and _share_memory(out, array):
-            raise ValueError(f"{label}: out overlaps {name}; give it memory of its own")
+            raise ValueError(f"{label}: out shares memory with {name}; pass a separate array")
     out[...] = result
     return out
 

@@ -62,7 +62,7 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None,
     array([-0.5+0.j   , -0.5-3.142j, -0.5-6.283j])
     """
     if not isinstance(name, str) and isinstance(N, str):
-        raise TypeError(f"ssm.s4d_init: the name comes first: s4d_init({N!r}, {name!r})")
+        raise TypeError(f"ssm.s4d_init: the name must come first: s4d_init({N!r}, {name!r})")
     choice(name, "ssm.s4d_init", "name", S4D_NAMES)
     N = integer(N, "ssm.s4d_init", "N", 0, MAX_NUMBERS)
     rng = generator(rng, "ssm.s4d_init")

@@ -100,7 +100,7 @@ def exponential_integrator(
             if _has_settled(xp, states, old, rtol):
                 break
         else:
-            raise RuntimeError(f"{label}: no convergence in {max_iterations} iterations from step {first}; take a smaller dt or window")
+            raise RuntimeError(f"{label}: no convergence in {max_iterations} iterations from step {first}; use a smaller dt or window")
         done.append(states)
         u, f = states[-1], _values(nonlinearity, states[-1:])
     result: T = xp.concatenate(done) if done else _arrays.zeros_on_device_of(start, (0, *start.shape))
@@ -132,5 +132,5 @@ def _values(nonlinearity: Callable[[Any], Any], states: Any) -> Any:
     values = nonlinearity(states)
     if tuple(getattr(values, "shape", ())) != tuple(states.shape):
         got = f"shape {tuple(values.shape)}" if hasattr(values, "shape") else f"{_arrays.describe(values)}"
-        raise ValueError(f"{_ETD.label}: nonlinearity returned {got} for states {tuple(states.shape)}, expected that shape")
+        raise ValueError(f"{_ETD.label}: nonlinearity returned {got} for states {tuple(states.shape)}, expected the same shape")
     return values

@@ -132,7 +132,7 @@ def mamba_split_conv1d_scan_combined(
     block = _Block("mamba_split_conv1d_scan_combined", arrays, options)
     if return_final_states:
         if out is not None:
-            raise TypeError(f"{block.label}: out= is for calls that return one array; this one returns several")
+            raise TypeError(f"{block.label}: out= is only for calls that return one array, but this call returns several")
         return block.forward()
     result: T = put(block.label, out, block.forward()[0], block.inputs)
     return result
@@ -227,7 +227,9 @@ class _Block:
             check_kind(self.label, name, array, "zxbcdt", self.zxbcdt)
             dtype, expected = _arrays.dtype_name(array), _arrays.dtype_name(self.zxbcdt)
             if _arrays.wide(dtype) not in _arrays.REAL or _arrays.wide(dtype) != _arrays.wide(expected):
-                raise TypeError(f"{self.label}: {name} has dtype {dtype} but zxbcdt has {expected}; expected real numbers of one precision")
+                raise TypeError(
+                    f"{self.label}: {name} has dtype {dtype} but zxbcdt has {expected}; expected real arrays of the same precision"
+                )
 
     def _take_sizes(self) -> None:
         label, headdim = self.label, self.options.headdim
@@ -236,12 +238,12 @@ class _Block:
         if len(D) not in (1, 2):
             raise ValueError(f"{label}: D has shape {D}, expected (H, P) or (H,)")
         if len(D) == 1 and headdim is None:
-            raise ValueError(f"{label}: headdim is None, expected P where D has shape (H,) = {D}")
+            raise ValueError(f"{label}: headdim is None, expected P, because D has shape (H,) = {D}")
         self.H, self.P = D[0], D[1] if len(D) == 2 else _arguments.integer(headdim, label, "headdim", 0)
         if headdim is not None and headdim != self.P:
-            raise ValueError(f"{label}: headdim is {headdim}, expected {self.P} as in D, which has shape {D}")
+            raise ValueError(f"{label}: headdim is {headdim}, expected {self.P}, because D has shape {D}")
         if self.H % groups:
-            raise ValueError(f"{label}: ngroups is {groups}, expected a number that divides the {self.H} heads of D")
+            raise ValueError(f"{label}: ngroups is {groups}, expected a divisor of {self.H}, the number of heads of D")
         self.inner = inner = self.H * self.P
         if len(weight) != 2 or weight[0] < inner or (weight[0] - inner) % (2 * groups):
             raise ValueError(f"{label}: conv1d_weight has shape {weight}, expected (H P + 2 G N, W) with H P = {inner} and G = {groups}")
@@ -257,7 +259,7 @@ class _Block:
         expected = [("dt_bias", self.dt_bias, (self.H,), "(H,)"), ("A", self.A, (self.H,), "(H,)")]
         expected += [("rmsnorm_weight", self.norm, (self.inner,), "(H P,)")] if self.norm is not None else []
         if self.out is None and self.out_bias is not None:
-            raise ValueError(f"{label}: outproj_bias was given without outproj_weight, expected both or none")
+            raise ValueError(f"{label}: got outproj_bias without outproj_weight, expected both or neither")
         if self.out is not None and (len(self.out.shape) != 2 or self.out.shape[1] != wide):
             raise ValueError(f"{label}: outproj_weight has shape {tuple(self.out.shape)}, expected (O, M + H P) with M + H P = {wide}")
         expected += [("outproj_bias", self.out_bias, (self.out.shape[0],), "(O,)")] if self.out_bias is not None else []
@@ -356,7 +358,7 @@ class _Block:
         grads, shapes = {"grad": grad}, {"grad": (*y.shape[:2], wide)}
         if self.options.final:
             if not isinstance(grad, (tuple, list)) or len(grad) != 2:
-                what = "expected a tuple of two, the gradients of the result and of the states"
+                what = "expected a tuple of two arrays, the gradients of the result and of the states"
                 raise TypeError(f"{self.label}: grad is {type(grad).__name__}, {what}")
             grads = {"grad": grad[0], "grad of the states": grad[1]}
             shapes["grad of the states"] = tuple(states.shape)
@@ -364,7 +366,7 @@ class _Block:
             if _arrays.kind(array) is None:
                 raise TypeError(f"{self.label}: {name} is {_arrays.describe(array)}, expected an array of shape {shapes[name]}")
             if tuple(array.shape) != shapes[name]:
-                raise ValueError(f"{self.label}: {name} has shape {tuple(array.shape)}, expected {shapes[name]}, that of the result")
+                raise ValueError(f"{self.label}: {name} has shape {tuple(array.shape)}, expected {shapes[name]}, the shape of the result")
         return grads["grad"], grads.get("grad of the states")
 
     def _norm_gradient(self, y: Any, g: Any) -> tuple[Any, Any, Any]:

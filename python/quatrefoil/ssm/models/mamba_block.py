@@ -130,9 +130,9 @@ def _normed(name: str, x: Any, weight: Any, A: Any, eps: float) -> Any:
     if weight is None:
         return x
     if _arrays.is_complex(A) or _arrays.is_complex(x):
-        raise ValueError(f"{_NAME}: {name} was given with complex states, expected a real A, B and C, or no norm")
+        raise ValueError(f"{_NAME}: {name} requires real A, B and C; omit it for complex states")
     if x.ndim < 3:
-        raise ValueError(f"{_NAME}: {name} was given with a constant {name[0].upper()}, expected one that varies in time, or no norm")
+        raise ValueError(f"{_NAME}: {name} requires a {name[0].upper()} that varies in time; omit it for a constant one")
     wide = _arrays.widen(x)
     square = (wide * wide).sum(-2)[..., None, :] / max(x.shape[-2], 1)
     return _arrays.narrow(wide / (square + eps) ** 0.5 * _arrays.widen(weight)[:, None], x)
@@ -144,7 +144,7 @@ def _check_vector(name: str, array: Any, letter: str, size: int, xz: Any) -> Non
         return
     check_kind(_NAME, name, array, "xz", xz)
     if _arrays.wide(_arrays.dtype_name(array)) != _arrays.wide(_arrays.dtype_name(xz)):
-        raise TypeError(f"{_NAME}: {name} has dtype {_arrays.dtype_name(array)} but xz has {_arrays.dtype_name(xz)}; convert one")
+        raise TypeError(f"{_NAME}: {name} has dtype {_arrays.dtype_name(array)} but xz has {_arrays.dtype_name(xz)}; convert one of them")
     if tuple(array.shape) != (size,):
         raise ValueError(f"{_NAME}: {name} has shape {tuple(array.shape)}, expected ({letter},) = ({size},)")
 
@@ -158,7 +158,7 @@ def _check(xz: Any, conv1d_weight: Any, x_proj_weight: Any, delta_proj_weight: A
         check_kind(_NAME, name, array, "xz", xz)
         dtype = _arrays.dtype_name(array)
         if name not in ("xz", "A") and dtype != _arrays.dtype_name(xz):
-            raise TypeError(f"{_NAME}: {name} has dtype {dtype} but xz has {_arrays.dtype_name(xz)}; convert one")
+            raise TypeError(f"{_NAME}: {name} has dtype {dtype} but xz has {_arrays.dtype_name(xz)}; convert one of them")
     if xz.ndim != 3 or xz.shape[1] % 2:
         raise ValueError(f"{_NAME}: xz has shape {tuple(xz.shape)}, expected (B, 2 D, L)")
     channels = xz.shape[1] // 2
@@ -174,5 +174,5 @@ def _check(xz: Any, conv1d_weight: Any, x_proj_weight: Any, delta_proj_weight: A
     for name, shape in expected.items():
         actual = tuple(arrays[name].shape)
         if len(actual) != len(shape) or any(isinstance(n, int) and n != m for n, m in zip(shape, actual)):
-            sizes = f"xz has {channels} channels x and A {A.shape[1]} states"
-            raise ValueError(f"{_NAME}: {name} has shape {actual}, expected ({', '.join(map(str, shape))}), as {sizes}")
+            sizes = f"xz has {channels} channels for x, and A has {A.shape[1]} states"
+            raise ValueError(f"{_NAME}: {name} has shape {actual}, expected ({', '.join(map(str, shape))}), because {sizes}")

@@ -94,7 +94,7 @@ def ptd_init(
         off, plain = _deviation(ptd.Lambda, ptd.Vinv, ptd.V), _deviation(*_plain(N))
         if off > plain:
             warnings.warn(
-                f"ssm.ptd_init: this random perturbation moves the transfer function by {off:.2g}, further than the plain diagonal system "
+                f"ssm.ptd_init: this random perturbation changes the transfer function by {off:.2g}, more than the plain diagonal system "
                 f'(s4d_init("legs"), {plain:.2g}); use method="optimize" or a smaller eps',
                 RuntimeWarning,
                 stacklevel=2,

@@ -194,8 +194,8 @@ class _Batch:
             self.trail: tuple[int, ...] = np.broadcast_shapes(c.shape[:-1], r.shape[:-1])
             both = np.broadcast_shapes(self.trail, x.shape[:-2])
         except ValueError:
-            what = f"c has shape {tuple(c.shape)}, r {tuple(r.shape)} and x {tuple(x.shape)}"
-            raise ValueError(f"{op.label}: {what}, expected axes before m, n and (n, K) that broadcast") from None
+            what = f"c has shape {tuple(c.shape)}, r has {tuple(r.shape)} and x has {tuple(x.shape)}"
+            raise ValueError(f"{op.label}: {what}, expected (..., m), (..., n) and (..., n, K) with leading axes that broadcast") from None
         self.lead = both[: len(both) - len(self.trail)]
         self.trail = both[len(self.lead) :]
         self.core = [tuple(c.shape[-1:]), tuple(r.shape[-1:]), tuple(x.shape) if self.vector else (*both, *x.shape[-2:])]

@@ -67,12 +67,14 @@ def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str = 
     if not is_number(dt):
         if tuple(step.shape) not in ((), shape, shape[:-1]):
             raise ValueError(
-                f"ssm.discretize: dt has shape {tuple(step.shape)}, expected (), {shape} or {shape[:-1]} as Lambda has {shape}"
+                f"ssm.discretize: dt has shape {tuple(step.shape)}, expected (), {shape} or {shape[:-1]}, because Lambda has shape {shape}"
             )
         if len(shape) > 0 and 0 < len(step.shape) < len(shape):
             step = step[..., None]
     if not shape or tuple(B.shape)[: len(shape)] != shape or len(B.shape) > len(shape) + 1:
-        raise ValueError(f"ssm.discretize: B has shape {tuple(B.shape)}, expected {shape} or {(*shape, 'H')} as Lambda has {shape}")
+        raise ValueError(
+            f"ssm.discretize: B has shape {tuple(B.shape)}, expected {shape} or {(*shape, 'H')}, because Lambda has shape {shape}"
+        )
     x = Lambda * step
     if disc == "zoh":
         pole, gain = _arrays.namespace(x).exp(x), psi(x) * step
@@ -142,7 +144,7 @@ def transfer_function(s: Any, A: np.ndarray, B: np.ndarray, C: np.ndarray, *, P:
     N = len(A)
     for name, x, axis, form in (("B", B, 0, f"({N}, H)"), ("C", C, -1, f"(M, {N})"), ("P", P, 0, f"({N}, R)")):
         if x is not None and (x.ndim not in (1, 2) or x.shape[axis] != N):
-            raise ValueError(f"ssm.transfer_function: {name} has shape {x.shape}, expected ({N},) or {form} with N = {N} as in A")
+            raise ValueError(f"ssm.transfer_function: {name} has shape {x.shape}, expected ({N},) or {form} with N = {N}, like A")
     if P is not None:
         P = P.reshape(N, -1) if N else np.zeros((0, 1))
         A = (np.diag(A) if A.ndim == 1 else A) - P @ P.conj().T
@@ -172,7 +174,9 @@ def _resolvent(s: np.ndarray, A: np.ndarray, B: np.ndarray) -> np.ndarray:
 
 
 def _pole(z: complex) -> np.linalg.LinAlgError:
-    return np.linalg.LinAlgError(f"ssm.transfer_function: s = {z:.6g} is a pole of the system, s I - A is singular; move s off it")
+    return np.linalg.LinAlgError(
+        f"ssm.transfer_function: s = {z:.6g} is a pole of the system, where s I - A is singular; use a different s"
+    )
 
 
 def _numbers(x: Any, name: str) -> np.ndarray:

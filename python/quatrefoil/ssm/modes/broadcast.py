@@ -20,7 +20,7 @@ def _shape(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...])
     (a,), (rows,) = shapes, options
     assert a is not None
     if len(a) - 1 > len(rows) or any(m not in (1, n) for m, n in zip(a[-2::-1], rows[::-1])):
-        raise ValueError(f"{label}: a has shape {a}, expected axes before the last that broadcast to {rows}")
+        raise ValueError(f"{label}: a has shape {a}, expected leading axes that broadcast to {rows}")
     return [(*rows, a[-1])]
 
 

@@ -25,7 +25,8 @@ def _check_state(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
     for name, asked in (("initial_state", start), ("return_state=True", return_state), ("method='scan'", method == "scan")):
         if asked and (bidirectional or disc == "dss"):
             why = "bidirectional=True" if bidirectional else "disc='dss'"
-            raise ValueError(f"{label}: {why} has no recurrence, so there is no {name}; leave it out, or take disc 'zoh' or 'bilinear'")
+            cure = "omit it, or use disc='zoh' or 'bilinear' in one direction"
+            raise ValueError(f"{label}: {name} needs a recurrence, which a system with {why} does not have; {cure}")
 
 
 S4D_KERNEL = Op(

@@ -16,7 +16,7 @@ def _check_state(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
     start = shapes[-1] is not None
     if bidirectional and (start or return_state):
         what = "initial_state" if start else "return_state"
-        raise ValueError(f"{label}: {what} was given with bidirectional=True, which has no state; expected one or the other")
+        raise ValueError(f"{label}: got {what} and bidirectional=True, which has no state; omit one of them")
 
 
 S5_APPLY = Op(

@@ -23,10 +23,10 @@ def _scan_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
     if not 0 <= axis < len(b):
         raise ValueError(f"{label}: axis is out of range for b of shape {b}")
     if len(a) > len(b) or any(m not in (1, n) for m, n in zip(a[::-1], b[::-1])):
-        raise ValueError(f"{label}: a has shape {a}, which does not broadcast to b's {b}")
+        raise ValueError(f"{label}: a has shape {a}, which does not broadcast to the shape {b} of b")
     start = b[:axis] + b[axis + 1 :]
     if h0 is not None and h0 != start:
-        raise ValueError(f"{label}: h0 has shape {h0}, expected {start}: b's shape without axis {axis}")
+        raise ValueError(f"{label}: h0 has shape {h0}, expected {start}, the shape of b without axis {axis}")
     return [b]
 
 

@@ -16,7 +16,7 @@ from ..._call import call, call_vjp
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
-from .places import check_rows, numbers_of
+from .index_arrays import check_rows, numbers_of
 
 
 def _check_taps(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
@@ -25,7 +25,7 @@ def _check_taps(label: str, shapes: Sequence[Shape | None], options: tuple[Any, 
     if weight is not None and weight[1] < 1:
         raise ValueError(f"{label}: weight has shape {weight}, expected (D, W) with W at least 1")
     if seq_idx is not None and (initial_states is not None or return_final_states):
-        raise ValueError(f"{label}: seq_idx with initial_states or final states has no meaning; leave one of them out")
+        raise ValueError(f"{label}: seq_idx cannot be combined with initial_states or final states; omit one of them")
 
 
 CAUSAL_CONV = Op(
@@ -283,11 +283,13 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
     if len(x.shape) != 3:
         raise ValueError(f"{label}: x has shape {tuple(x.shape)}, expected (B, D) or (B, D, L)")
     if len(weight.shape) != 2 or weight.shape[0] != x.shape[1] or weight.shape[1] < 1:
-        raise ValueError(f"{label}: weight has shape {tuple(weight.shape)}, expected (D, W) with D = {x.shape[1]} as in x and W at least 1")
+        raise ValueError(
+            f"{label}: weight has shape {tuple(weight.shape)}, expected (D, W) with D = {x.shape[1]}, like x, and W at least 1"
+        )
     shape, least = tuple(conv_state.shape), weight.shape[1] - 1
     if len(shape) != 3 or shape[1] != x.shape[1] or shape[2] < least or (rows is None and shape[0] != x.shape[0]):
         raise ValueError(
-            f"{label}: conv_state has shape {shape}, expected (B, D, S) with B = {x.shape[0]} unless conv_state_indices choose among more, "
+            f"{label}: conv_state has shape {shape}, expected (B, D, S) with B = {x.shape[0]} (or more rows, with conv_state_indices), "
             f"D = {x.shape[1]} and S at least W - 1 = {least}"
         )
     _check_same_precision(name, "conv_state", conv_state, x)

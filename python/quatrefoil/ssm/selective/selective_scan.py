@@ -21,7 +21,7 @@ def _check_groups(label: str, shapes: Sequence[Shape | None], options: tuple[Any
     channels = shapes[2][0] if shapes[2] else 0
     for name, m in zip("BC", shapes[3:5]):
         if m is not None and len(m) == 4 and (m[1] < 1 or channels % m[1]):
-            raise ValueError(f"{label}: {name} has shape {m}, expected (B, G, N, L) with G groups that divide the {channels} channels")
+            raise ValueError(f"{label}: {name} has shape {m}, expected (B, G, N, L), where G divides the number of channels, {channels}")
 
 
 SELECTIVE_SCAN = Op(
@@ -179,7 +179,7 @@ def _paired(A: Any, x: Any) -> Any:
         return x
     if x.shape[-1] % 2:
         raise ValueError(
-            f"ssm.selective_scan_fn: B or C has shape {tuple(x.shape)}, expected pairs (re, im) along the last axis, A is complex"
+            f"ssm.selective_scan_fn: B or C has shape {tuple(x.shape)}, expected pairs (re, im) along the last axis, because A is complex"
         )
     if _arrays.kind(x) != "torch":
         plain = x if _arrays.kind(x) == "jax" else _arrays.namespace(x).ascontiguousarray(x) if x.size else x.copy()

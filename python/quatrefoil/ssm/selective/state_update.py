@@ -17,7 +17,7 @@ from ..._call import call, call_vjp
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option, Policy
 from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
-from .places import check_rows
+from .index_arrays import check_rows
 
 
 def _check_sizes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
@@ -27,13 +27,13 @@ def _check_sizes(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
     assert B is not None
     heads = state[1] if len(state) == 4 else 1
     if C != B:
-        raise ValueError(f"{label}: C has shape {C}, expected {B}, that of B")
+        raise ValueError(f"{label}: C has shape {C}, expected {B}, the shape of B")
     if len(B) == 3 and (B[1] < 1 or heads % B[1]):
-        what = f"the {heads} heads" if len(state) == 4 else "1: state has no heads"
-        raise ValueError(f"{label}: B has shape {B}, expected (B, N) or (B, G, N) with G groups that divide {what}")
+        what = f"the number of heads, {heads}" if len(state) == 4 else "1, because state has no heads"
+        raise ValueError(f"{label}: B has shape {B}, expected (B, N) or (B, G, N), where G divides {what}")
     if rows is None and state[0] != x[0]:
-        where = f"as in x, or state_batch_indices that choose among the {state[0]} rows"
-        raise ValueError(f"{label}: state has shape {state}, expected B = {x[0]} in its first axis {where}")
+        where = f"like x, or state_batch_indices that select from the {state[0]} rows"
+        raise ValueError(f"{label}: state has shape {state}, expected a first axis of length {x[0]}, {where}")
 
 
 def _check_rows(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
@@ -42,9 +42,9 @@ def _check_rows(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> 
         return
     chosen = rows[rows >= 0]
     if (chosen >= len(state)).any():
-        raise ValueError(f"{label}: state_batch_indices beyond the rows of state")
+        raise ValueError(f"{label}: state_batch_indices must be less than the number of rows of state")
     if len(np.unique(chosen)) < len(chosen):
-        raise ValueError(f"{label}: state_batch_indices names a row twice")
+        raise ValueError(f"{label}: state_batch_indices must not contain a row twice")
 
 
 STATE_STEP = Op(

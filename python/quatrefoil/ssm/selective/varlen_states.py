@@ -8,14 +8,14 @@ from ..._arguments import integer
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Option, Policy
 from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
-from .places import ends_check, ends_of
+from .index_arrays import ends_check, ends_of
 
 VARLEN_STATES = Op(
     __name__, "causal_conv1d_varlen_states",
     inputs=(Arg("x", "T D", half=True), Arg("cu_seqlens", "B+1", dtype="int")),
     outputs=(Arg("states", "B D state_len", half=True),),
     options=(Option("state_len", int),),
-    policy=Policy(check_values=ends_check(1, 0, "must not decrease, nor leave [0, T] where x has T rows", whole=False)),
+    policy=Policy(check_values=ends_check(1, 0, "must never decrease and stay in [0, T], where T is the number of rows of x", whole=False)),
 )  # fmt: skip
 
 

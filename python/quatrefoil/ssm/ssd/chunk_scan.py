@@ -14,7 +14,7 @@ from ..._call import call, call_vjp
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option, Policy
 from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
-from ..selective.places import ends_check, ends_of
+from ..selective.index_arrays import ends_check, ends_of
 
 NO_LIMIT = (0.0, math.inf)  # mamba-ssm's default: step sizes are not negative
 
@@ -22,13 +22,11 @@ NO_LIMIT = (0.0, math.inf)  # mamba-ssm's default: step sizes are not negative
 def _check(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
     x, B, cuts = shapes[0], shapes[3], shapes[10]
     if x is not None and B is not None and (B[2] < 1 or x[2] % B[2]):
-        raise ValueError(f"{label}: B has shape {B}, expected (B, L, G, N) with G groups that divide the {x[2]} heads of x")
+        raise ValueError(f"{label}: B has shape {B}, expected (B, L, G, N), where G divides the number of heads of x, {x[2]}")
     if cuts is None and options[-1]:
-        raise ValueError(
-            f"{label}: return_varlen_states was given without cu_seqlens, expected (S + 1,) integers that say where sequences begin"
-        )
+        raise ValueError(f"{label}: return_varlen_states=True requires cu_seqlens, (S + 1,) integers that mark where sequences begin")
     if cuts is not None and x is not None and x[0] != 1:
-        raise ValueError(f"{label}: x has shape {x} with cu_seqlens, expected one item that holds all sequences")
+        raise ValueError(f"{label}: x has shape {x} with cu_seqlens, expected one item that contains all sequences")
 
 
 CHUNK_SCAN = Op(
@@ -57,7 +55,7 @@ CHUNK_SCAN = Op(
         Option("return_final_states", bool), Option("return_varlen_states", bool),
     ),
     check=_check,
-    policy=Policy(check_values=ends_check(10, 1, "must ascend from 0 to the length"), float32_on_gpus=True),
+    policy=Policy(check_values=ends_check(10, 1, "must start with 0, never decrease, and end with the length"), float32_on_gpus=True),
     tolerance=1e-6,
 )  # fmt: skip
 
@@ -243,8 +241,8 @@ def limits(name: str, dt_limit: Any) -> tuple[float, float]:
     """``dt_limit`` as two numbers, least <= most; both may be infinite."""
     label = f"ssm.{name}"
     if not isinstance(dt_limit, (tuple, list)) or len(dt_limit) != 2:
-        raise TypeError(f"{label}: dt_limit is {dt_limit!r}, expected two numbers (least, most)")
+        raise TypeError(f"{label}: dt_limit is {dt_limit!r}, expected two numbers (lower, upper)")
     least, most = (_arguments.real(v, label, f"dt_limit[{i}]") for i, v in enumerate(dt_limit))
     if not least <= most:
-        raise ValueError(f"{label}: dt_limit is {(least, most)}, expected (least, most) with least <= most")
+        raise ValueError(f"{label}: dt_limit is {(least, most)}, expected (lower, upper) with lower <= upper")
     return least, most

@@ -37,6 +37,6 @@ __dir__ = public_dir(__name__)
 if not TYPE_CHECKING:  # type checkers would take any name for one of ours
     __getattr__ = missing(
         __name__,
-        S4="there is S4D; the kernel of S4 is quatrefoil.ssm.s4_kernel, to be given to quatrefoil.ssm.fft_conv",
-        FFTConv="the convolution is quatrefoil.ssm.fft_conv, with a torch.nn.Parameter as k",
+        S4="use S4D, or quatrefoil.ssm.s4_kernel, the kernel of S4, with quatrefoil.ssm.fft_conv",
+        FFTConv="use quatrefoil.ssm.fft_conv with a torch.nn.Parameter as k",
     )

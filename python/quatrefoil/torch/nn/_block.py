@@ -145,16 +145,16 @@ class Block(Layer):
         """This layer's part of ``inference_params.key_value_memory_dict``, allocated if absent; zeros at the beginning."""
         name = type(self).__name__
         if self.layer_idx is None:
-            raise ValueError(f"{name}: layer_idx is None, expected the layer's number, under which inference_params keeps its states")
+            raise ValueError(f"{name}: layer_idx is None, expected the layer's number, the key of its states in inference_params")
         caches: dict[int, Cache] = inference_params.key_value_memory_dict
         if self.layer_idx not in caches:
             if inference_params.seqlen_offset > 0:
-                what = f"its seqlen_offset is {inference_params.seqlen_offset}: what came before would be lost"
-                raise ValueError(f"{name}: inference_params holds no states of layer {self.layer_idx}, but {what}")
+                what = f"its seqlen_offset is {inference_params.seqlen_offset}, so earlier tokens would be lost"
+                raise ValueError(f"{name}: inference_params has no states for layer {self.layer_idx}, but {what}")
             caches[self.layer_idx] = self.allocate_inference_cache(batch, inference_params.max_seqlen)
         cache = caches[self.layer_idx]
         if cache[0].shape[0] != batch:
-            raise ValueError(f"{name}: inference_params holds states of {cache[0].shape[0]} sequences, but there are {batch} here")
+            raise ValueError(f"{name}: inference_params has states of {cache[0].shape[0]} sequences, but the input has {batch}")
         if inference_params.seqlen_offset == 0:
             for state in cache:
                 state.zero_()
@@ -165,5 +165,5 @@ class Block(Layer):
         if hidden_states.shape[1] != 1:
             raise ValueError(
                 f"{type(self).__name__}.step: hidden_states has shape {tuple(hidden_states.shape)}, expected (B, 1, d_model); "
-                "forward takes several tokens, with cache= after others"
+                "for several tokens use forward, with cache= if there are earlier ones"
             )

@@ -71,7 +71,7 @@ class ShortConvolution(torch.nn.Conv1d):  # type: ignore[misc]
         """
         if mask is not None:
             if cu_seqlens is not None:
-                raise ValueError("ShortConvolution: mask with cu_seqlens; packed sequences have no padding, leave one of them out")
+                raise ValueError("ShortConvolution: mask and cu_seqlens cannot be combined, because packed sequences have no padding; omit one")
             x = x * mask[..., None]
         rows = x.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
         if cu_seqlens is not None and cache is not None:
@@ -122,7 +122,7 @@ class FlashFFTConv(Layer):
         """u (B, H, L), k (H, Lk) -> postgate * conv(pregate * u, k) (B, H, L); the gates are of u's shape."""
         L, size = u.shape[-1], self.seqlen
         if max(L, k.shape[-1]) > size:
-            raise ValueError(f"FlashFFTConv: u has {L} samples and k {k.shape[-1]}, expected at most seqlen = {size}; make it longer")
+            raise ValueError(f"FlashFFTConv: u has {L} samples and k has {k.shape[-1]}, expected at most seqlen = {size}; increase seqlen")
         x = widen(u if pregate is None else u * pregate)
         if size >= 2 * L:
             y = ssm.fft_conv(x, k.to(x.dtype))

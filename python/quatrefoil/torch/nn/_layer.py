@@ -25,8 +25,8 @@ _OTHER_NAMES = {
     "out_features": ("out_dim", "output_dim"),
 }
 _HINTS = {
-    **dict.fromkeys(("l_max", "L", "max_len", "max_length", "seq_len"), "inputs may have any length: leave it out"),
-    **dict.fromkeys(("batch_first", "channels_first"), "inputs are (batch, length, channels), of S4D with transposed=False"),
+    **dict.fromkeys(("l_max", "L", "max_len", "max_length", "seq_len"), "omit it: inputs may have any length"),
+    **dict.fromkeys(("batch_first", "channels_first"), "inputs are (batch, length, channels); for S4D pass transposed=False"),
 }
 
 
@@ -76,7 +76,7 @@ class Layer(torch.nn.Module):  # type: ignore[misc]
 
     def _check_sequence(self, x: Any, like: Tensor, size: int, ndims: tuple[int, ...] = (3,)) -> None:
         """The same for (batch, length, channels)."""
-        swapped = (-2, f"for (batch, {size}, length) give input.transpose(1, 2)")
+        swapped = (-2, f"for (batch, {size}, length) pass input.transpose(1, 2)")
         self._check_input(x, like, size, f"(batch, length, {size})", ndims=ndims, swapped=swapped)
 
     def _check_state(self, state: Any, *shape: int) -> None:
@@ -84,7 +84,7 @@ class Layer(torch.nn.Module):  # type: ignore[misc]
         known = isinstance(state, Tensor) and state.is_complex()
         if not known or tuple(state.shape) != shape:
             got = f"has shape {tuple(state.shape)}" if known else f"is {describe(state)}"
-            label, cure = type(self).__name__, f"begin with default_state({', '.join(map(str, shape[:1]))})"
+            label, cure = type(self).__name__, f"start with default_state({', '.join(map(str, shape[:1]))})"
             raise ValueError(f"{label}: state {got}, expected a complex tensor of shape {shape}; {cure}")
 
 

@@ -31,7 +31,7 @@ class _DeltaLayer(Layer):
         for what, size in (("keys", K), ("values", V)):
             if abs(size - round(size)) > 1e-5 or size < 0.5:
                 raise ValueError(
-                    f"{name}: heads of {what} have size {size}, expected a whole number; change expand_k, expand_v or num_heads"
+                    f"{name}: heads of {what} have size {size}, expected a positive integer; change expand_k, expand_v or num_heads"
                 )
         self.head_k_dim, self.head_v_dim, self.layer_idx = round(K), round(V), layer_idx
         self.key_dim, self.value_dim = self.num_heads * self.head_k_dim, self.num_v_heads * self.head_v_dim
@@ -68,7 +68,7 @@ class _DeltaLayer(Layer):
         if real is not None and not bool(real.all()):
             if before is not None:
                 raise ValueError(
-                    f"{type(self).__name__}: padding in attention_mask after a cached beginning; pad on the left, in the first call"
+                    f"{type(self).__name__}: attention_mask has padding after cached tokens; pad only on the left, in the first call"
                 )
             cu_seqlens = F.pad(real.sum(-1).cumsum(0), (1, 0))
             x = hidden_states[real][None]
@@ -111,7 +111,7 @@ class _DeltaLayer(Layer):
             return None
         if self.layer_idx is None:
             raise ValueError(
-                f"{type(self).__name__}: layer_idx is None, expected the layer's number, under which past_key_values keeps states"
+                f"{type(self).__name__}: layer_idx is None, expected the layer's number, the key of its states in past_key_values"
             )
         if isinstance(past, dict):
             return past.get(self.layer_idx)
@@ -338,7 +338,7 @@ class KimiDeltaAttention(_GatedDeltaLayer):
         super().__init__()
         self._set_sizes(hidden_size, head_dim, head_dim * expand_v, num_heads, num_v_heads, layer_idx)
         if safe_gate and lower_bound is None:
-            raise ValueError("KimiDeltaAttention: safe_gate=True without lower_bound, expected a number below 0, such as -5")
+            raise ValueError("KimiDeltaAttention: safe_gate=True requires lower_bound, a negative number such as -5")
         self.lower_bound, V, decays = lower_bound, self.head_v_dim, self.num_v_heads * self.head_k_dim
         self._make_gated((use_short_conv, conv_size, conv_bias), allow_neg_eigval, decays, 1, 1 if safe_gate else 16)
         self.f_proj = _low_rank(hidden_size, V, decays, bias=False)

@@ -86,7 +86,7 @@ class GatedKalmaNet(Layer):
         self.head_dim = integer(head_dim, "GatedKalmaNet", "head_dim", 1)
         self.num_q_heads, self.num_k_heads, self.num_v_heads = heads = _heads_of(num_q_heads, num_k_heads, num_v_heads)
         if not bp_lambda:
-            raise ValueError("GatedKalmaNet: bp_lambda=False leaves out a part of the gradient, which is not offered; leave it True")
+            raise ValueError("GatedKalmaNet: bp_lambda=False, which omits a part of the gradient, is not supported; use bp_lambda=True")
         self.expanded_num_heads = H = max(heads)
         self.use_alpha_connection, self.use_v_conv, self.use_gate = use_alpha_connection, use_v_conv, use_gate
         self.use_forgetting_gate, self.use_forgetting_gate_kk, self.gla_rescale = use_forgetting_gate, use_forgetting_gate_kk, gla_rescale

@@ -94,7 +94,7 @@ class Mamba(Block):
         self.d_model, self.d_state, self.d_conv = (integer(n, "Mamba", name, 1, MAX_NUMBERS) for n, name in named)
         self.expand, self.d_inner, self.layer_idx = expand, int(expand * self.d_model), layer_idx
         if self.d_inner < 1:
-            raise ValueError(f"Mamba: expand is {expand}, expected at least 1 channel of expand d_model")
+            raise ValueError(f"Mamba: expand is {expand}, expected expand * d_model to be at least 1")
         self.state_shape = (self.d_inner, self.d_state)
         self.dt_rank = math.ceil(self.d_model / 16) if dt_rank == "auto" else integer(dt_rank, "Mamba", "dt_rank", 1, MAX_NUMBERS)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}

@@ -103,7 +103,7 @@ class Mamba2(Block):
     ) -> None:
         super().__init__()
         if process_group is not None:
-            raise ValueError("Mamba2: process_group was given, but a block is not split over processes here; leave it out")
+            raise ValueError("Mamba2: process_group is not supported, because a block runs in one process; omit it")
         self._set_sizes(d_model, d_state, d_conv, headdim, ngroups, expand, d_ssm)
         self.layer_idx = layer_idx
         if not 0 < A_init_range[0] <= A_init_range[1]:
@@ -139,10 +139,10 @@ class Mamba2(Block):
         self.expand, self.d_inner = expand, int(expand * self.d_model)
         self.d_ssm = self.d_inner if d_ssm is None else integer(d_ssm, "Mamba2", "d_ssm", 1, self.d_inner)
         if self.d_ssm < 1 or self.d_ssm % (self.headdim * self.ngroups):
-            what = f"a multiple of headdim ngroups = {self.headdim * self.ngroups}"
+            what = f"a multiple of headdim * ngroups = {self.headdim * self.ngroups}"
             if self.d_ssm and not self.d_ssm % self.ngroups:
-                what += f"; headdim={math.gcd(self.headdim, self.d_ssm // self.ngroups)} would do"
-            raise ValueError(f"Mamba2: d_ssm (expand d_model unless given) is {self.d_ssm}, expected {what}")
+                what += f"; headdim={math.gcd(self.headdim, self.d_ssm // self.ngroups)} would be valid"
+            raise ValueError(f"Mamba2: d_ssm (by default expand * d_model) is {self.d_ssm}, expected {what}")
 
     def forward(
         self,
@@ -246,7 +246,7 @@ class Mamba2(Block):
 def _numbered(cu_seqlens: Tensor, seq_idx: Tensor | None, u: Tensor) -> Tensor:
     """The sequence number of every token, (1, L), from the beginnings of the sequences and, if present, from their numbers."""
     if u.shape[0] != 1:
-        raise ValueError(f"Mamba2: u has shape {tuple(u.shape)} with cu_seqlens, expected one item that holds all sequences")
+        raise ValueError(f"Mamba2: u has shape {tuple(u.shape)} with cu_seqlens, expected one item that contains all sequences")
     tokens = torch.arange(u.shape[1], device=u.device)
     numbers = torch.searchsorted(cu_seqlens[1:].to(tokens.dtype), tokens, right=True)[None]
     if seq_idx is None:
@@ -262,14 +262,14 @@ def _check_rows(cu_seqlens: Tensor, cache: Cache | None) -> None:
     sequences = cu_seqlens.shape[0] - 1
     for state in cache or ():
         if state.shape[0] != sequences:
-            what = f"expected one of {sequences}, a row for each of the sequences of cu_seqlens"
-            raise ValueError(f"Mamba2: cache is one of {state.shape[0]} items, {what}")
+            what = f"expected {sequences}, one for each sequence of cu_seqlens"
+            raise ValueError(f"Mamba2: cache has {state.shape[0]} items, {what}")
 
 
 def _items_after(cu_seqlens: Tensor, items: int) -> int:
     """The number of items after packed prompts: one for each sequence, or a ValueError."""
     sequences: int = cu_seqlens.shape[0] - 1
     if items != sequences:
-        what = f"expected {sequences}, one for each sequence of cu_seqlens: only prompts are packed into one item"
-        raise ValueError(f"Mamba2: u has {items} items where seqlen_offset is above 0, {what}")
+        what = f"expected {sequences}, one for each sequence of cu_seqlens, because only prompts may be packed into one item"
+        raise ValueError(f"Mamba2: u has {items} items with seqlen_offset > 0, {what}")
     return items

@@ -54,7 +54,7 @@ class S4DKernel(Layer):
         super().__init__()
         H, F = (integer(n, "S4D", name, 1, MAX_NUMBERS) for n, name in ((d_model, "d_model"), (N, "d_state")))
         if not is_real and F % 2:
-            raise ValueError(f"S4D: d_state is {F}, expected an even number: modes come in conjugate pairs")
+            raise ValueError(f"S4D: d_state is {F}, expected an even number, because modes come in conjugate pairs")
         modes = F if is_real else F // 2
         self.bandlimit, self.is_real = bandlimit, is_real
         log_dt = initial_log_steps("S4D", dt_min, dt_max, H)
@@ -195,13 +195,13 @@ class S4D(Layer):
         relative to training: .5 for a signal sampled twice as often.
         """
         axis, layouts = -2 if self.transposed else -1, (f"(batch, length, {self.h})", f"(batch, {self.h}, length)")
-        swapped = (-3 - axis, f"for {layouts[not self.transposed]} make it with transposed={not self.transposed}")
+        swapped = (-3 - axis, f"for {layouts[not self.transposed]} construct the layer with transposed={not self.transposed}")
         self._check_input(u, self.D, self.h, layouts[self.transposed], axis=axis, ndims=(2, 3), swapped=swapped)
         if not self.transposed:
             u = u.transpose(-1, -2)
         if state is not None:
             if self.bidirectional:
-                raise ValueError("S4D: a layer that sees the future has no state; leave state out, or bidirectional")
+                raise ValueError("S4D: a bidirectional layer has no state; omit state or bidirectional")
             self._check_state(state, *u.shape[:-1], self.kernel.A_imag.shape[-1])
         dt, A, C = self.kernel.system(rate)
         options: dict[str, Any] = {"disc": self.disc, "method": self.method, "bidirectional": self.bidirectional}
@@ -224,7 +224,7 @@ class S4D(Layer):
     def step(self, u: Tensor, state: Tensor, rate: float = 1.0) -> tuple[Tensor, Tensor]:
         """One sample: u (B, H), state (B, H, N) -> y (B, H), state. The same numbers as ``forward``."""
         if self.bidirectional:
-            raise ValueError("S4D: a layer that sees the future cannot be stepped")
+            raise ValueError("S4D: a bidirectional layer cannot be stepped")
         self._check_input(u, self.D, self.h, f"(batch, {self.h})", ndims=(1, 2))
         self._check_state(state, *u.shape, self.kernel.A_imag.shape[-1])
         dt, A, C = self.kernel.system(rate)

@@ -80,10 +80,10 @@ class S5(Layer):
         named = ((d_model, "d_model"), (d_state, "d_state"), (blocks, "blocks"))
         H, size, blocks = (integer(n, "S5", name, 1, MAX_NUMBERS) for n, name in named)
         if size % (blocks * (2 if conj_sym else 1)):
-            what = "2 blocks: modes come in conjugate pairs" if conj_sym else "blocks"
+            what = "2 * blocks, because modes come in conjugate pairs" if conj_sym else "blocks"
             raise ValueError(f"S5: d_state is {size} with {blocks} blocks, expected a multiple of {what}")
         if init == "ptd" and conj_sym:
-            raise ValueError("S5: init is 'ptd', which has real eigenvalues without a conjugate too; it needs conj_sym=False")
+            raise ValueError("S5: init='ptd' requires conj_sym=False, because some of its eigenvalues are real")
         self.conj_sym, self.clip_eigs, self.bidirectional, self.step_rescale = conj_sym, clip_eigs, bidirectional, step_rescale
         self.discretization = choice(discretization, "S5", "discretization", ("zoh", "bilinear"))
         kind = choice(C_init, "S5", "C_init", _C_INITS)
@@ -118,7 +118,7 @@ class S5(Layer):
         if state is None:
             return ssm.s5_apply(u, poles, inputs, C, self.D, **options)
         if self.bidirectional:
-            raise ValueError("S5: a layer that sees the future has no state; leave state out, or bidirectional")
+            raise ValueError("S5: a bidirectional layer has no state; omit state or bidirectional")
         self._check_state(state, *u.shape[:-2], *self.Lambda_re.shape)
         return ssm.s5_apply(u, poles, inputs, C, self.D, initial_state=state, return_state=True, **options)
 

@@ -188,11 +188,11 @@ def _check_replaceable(package: str) -> None:
         except ImportError as error:
             reason = f"but cannot be imported: {error}"
     if reason:
-        what = f"ssm.install: {package} is installed ({where}) {reason}; quatrefoil stands in for it until undone"
+        what = f"ssm.install: {package} is installed ({where}) {reason}; quatrefoil replaces it until undo()"
         warnings.warn(what, RuntimeWarning, stacklevel=3)
         return
-    cure = "name the targets that are not, or pass override=True to stand in for it until undone"
-    raise ImportError(f"ssm.install: {package} is installed already ({where}); {cure}")
+    cure = "pass only targets that are not installed, or override=True to replace it until undo()"
+    raise ImportError(f"ssm.install: {package} is already installed ({where}); {cure}")
 
 
 class _StandIn(ModuleType):
@@ -209,7 +209,7 @@ class _StandIn(ModuleType):
     def __getattr__(self, name: str) -> Any:
         names = self.__dict__.get("_names", {})
         if name not in names:
-            raise AttributeError(f"{self.__name__} is a stand-in by quatrefoil, which has no {name}; it has {', '.join(names) or 'none'}")
+            raise AttributeError(f"{self.__name__} is quatrefoil's replacement and has no {name}; it has {', '.join(names) or 'none'}")
         value = resolve(names[name])
         setattr(self, name, value)
         return value
@@ -268,9 +268,9 @@ def _patch(target: str, module: ModuleType) -> None:
         else:
             missing.append(path)
     if missing and target == "s4":
-        raise ImportError(f"ssm.install: {module.__name__} has no {', '.join(missing)}, as state-spaces/s4 has; leave the target 's4' out")
+        raise ImportError(f"ssm.install: {module.__name__} lacks {', '.join(missing)}, which state-spaces/s4 defines; omit the target 's4'")
     if missing:
-        warnings.warn(f"ssm.install: {module.__name__} has no {', '.join(missing)}, and keeps its own code", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"ssm.install: {module.__name__} lacks {', '.join(missing)} and keeps its own code", RuntimeWarning, stacklevel=2)
     for holder, name, value in ours:
         own = getattr(holder, name)
         if own is value and own is not False:  # imported from a module that is already patched

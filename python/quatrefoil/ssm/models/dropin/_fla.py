@@ -63,7 +63,7 @@ def _registered(name: str, own: Any, ours: Any) -> bool:
 def _verify(*args: Any, **kwargs: Any) -> tuple[bool, str | None]:
     """Whether a call has CPU tensors; if not, also the reason for fla's log."""
     first = args[0] if args else next(iter(kwargs.values()))
-    return (True, None) if first.device.type == "cpu" else (False, f"a tensor on {first.device}; quatrefoil takes those of a CPU")
+    return (True, None) if first.device.type == "cpu" else (False, f"a tensor on {first.device}; quatrefoil accepts only CPU tensors")
 
 
 def _by_device(own: Any, ours: Any) -> Any:

@@ -155,8 +155,8 @@ def _unpacked(convolution: Any, model: str) -> Any:
     @functools.wraps(convolution)
     def causal_conv1d_fn(*arrays: Any, seq_idx: Any = None, **options: Any) -> Any:
         if seq_idx is not None:
-            what = f"{model} keeps packed sequences (seq_idx) apart in its convolution but not in its scan"
-            raise ValueError(f"ssm.install: {what}; give each sequence a row of its own, padded by an attention_mask")
+            what = f"{model} separates packed sequences (seq_idx) in its convolution but not in its scan"
+            raise ValueError(f"ssm.install: {what}; put each sequence in a separate row, padded with an attention_mask")
         return convolution(*arrays, **options)
 
     return causal_conv1d_fn
@@ -253,13 +253,13 @@ def _warn_of_layer(layer: Any, slow: Any) -> bool:
     if "cuda" in fast:
         reason = "enters torch.cuda"  # FalconH1 of 4.57
     elif "time_step_min" in loops and "time_step_min" not in fast:
-        reason = "has no lower limit of the step sizes, as its loops have"  # Zamba2 of 4.57
+        reason = "lacks the lower limit of the step sizes that its loops have"  # Zamba2 of 4.57
     else:
         return False
     if (layer.__qualname__, (reason,)) not in _said:
         _said.add((layer.__qualname__, (reason,)))
-        what = f"{layer.__module__}.{layer.__qualname__} keeps its own loops, because its method for GPUs {reason}"
-        warnings.warn(f"ssm.install: {what}; transformers 5.24 has one method for both", RuntimeWarning, stacklevel=2)
+        what = f"{layer.__module__}.{layer.__qualname__} keeps its own loops, because its GPU method {reason}"
+        warnings.warn(f"ssm.install: {what}; transformers 5.24 uses one method for both", RuntimeWarning, stacklevel=2)
     return True
 
 
@@ -272,8 +272,8 @@ def _warn_of(module: ModuleType, names: Iterable[str]) -> None:
     release = getattr(sys.modules.get("transformers"), "__version__", "of an unknown release")
     known = f"{', '.join(TRIED[:-1])} and {TRIED[-1]}"
     warnings.warn(
-        f"ssm.install: {module.__name__} looks for {', '.join(wanted)} where there is no stand-in, and keeps its own code for that; "
-        f"transformers is {release}, install was tried with {known}",
+        f"ssm.install: {module.__name__} looks up {', '.join(wanted)} where quatrefoil provides no replacement, and keeps its own code; "
+        f"transformers is {release}, and install was tested with {known}",
         RuntimeWarning,
         stacklevel=2,
     )

@@ -50,9 +50,9 @@ MODULES: dict[str, dict[str, str]] = {
 }  # fmt: skip
 # Modules without a stand-in, and alternatives to them.
 INSTEAD = {
-    "mamba_ssm.models": "whole models are in transformers, the blocks are mamba_ssm.Mamba and mamba_ssm.Mamba2",
-    "mamba_ssm.ops.triton.layer_norm": "there is torch.nn.RMSNorm",
-    "fla.ops.gla": "it has a decay per channel and no delta rule; with one per head there is fla.ops.simple_gla, with both fla.ops.kda",
+    "mamba_ssm.models": "complete models are in transformers; the blocks are mamba_ssm.Mamba and mamba_ssm.Mamba2",
+    "mamba_ssm.ops.triton.layer_norm": "use torch.nn.RMSNorm",
+    "fla.ops.gla": "gla has one decay per channel; for one decay per head use fla.ops.simple_gla, with a delta rule fla.ops.kda",
 }
 _S4: dict[str, str | bool] = {
     "cauchy_naive": "cauchy_mult",

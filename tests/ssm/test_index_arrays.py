@@ -151,7 +151,7 @@ def refuses(run, error, name, numbers, backend):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_program_of_torch_loses_no_state_in_silence(backend):
+def test_compiled_torch_reports_duplicate_rows_as_nan(backend):
     """If two items of causal_conv1d_update use one row, array code around the op must return NaN for the second one."""
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(8)

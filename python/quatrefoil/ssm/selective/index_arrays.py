@@ -28,14 +28,14 @@ def check_rows(label: str, argument: str, rows: Any, states: str, shape: Any) ->
     if not numbers:
         return
     if shape[0] == 0:
-        raise ValueError(f"{label}: {states} has shape {tuple(shape)}, expected at least one row for {argument} to choose")
+        raise ValueError(f"{label}: {states} has shape {tuple(shape)}, expected at least one row, because {argument} selects rows")
     if max(numbers) >= shape[0]:
-        what = f"must lie in [0, {shape[0]}), the rows of {states}, or below 0 for padding"
+        what = f"must be row numbers of {states}, in [0, {shape[0]}), or negative for padding"
         raise ValueError(f"{label}: {argument} {what}, got {numbers}")
     if len(set(numbers)) < len(numbers):
         chosen = [n for n in numbers if n >= 0]
         if len(set(chosen)) < len(chosen):
-            raise ValueError(f"{label}: {argument} names a row twice, got {chosen}; give every item a row of its own")
+            raise ValueError(f"{label}: {argument} is {chosen}, which contains a row twice; use a different row for every item")
 
 
 def ends_of(cu_seqlens: Any, label: str, x: Any, axis: int, *, whole: bool = True) -> Any:
@@ -47,7 +47,9 @@ def ends_of(cu_seqlens: Any, label: str, x: Any, axis: int, *, whole: bool = Tru
     if not at:
         return ends
     if sorted(at) != at or at[0] < 0 or at[-1] > length or (whole and (at[0] != 0 or at[-1] != length)):
-        expected = f"begin with 0, never fall, and end with the length, {length}" if whole else f"never fall, nor leave [0, {length}]"
+        expected = (
+            f"start with 0, never decrease, and end with the length, {length}" if whole else f"never decrease and stay in [0, {length}]"
+        )
         got = str(at) if len(at) < 20 else f"[{at[0]}, {at[1]}, ..., {at[-1]}]"
         raise ValueError(f"{label}: cu_seqlens is {got}, expected numbers that {expected}")
     return ends
