@@ -131,7 +131,7 @@ def test_wrong_arguments_raise_at_tracing(rng):
 
 def test_errors_of_kernels_become_errors_of_xla():
     singular = jnp.zeros((2, 2))
-    with pytest.raises(Exception, match="there is no X") as numpys:
+    with pytest.raises(Exception, match="X does not exist") as numpys:
         qf.kron.sylvester_solve(*[np.zeros((2, 2))] * 2, np.ones((2, 2)))
     with pytest.raises(jax.errors.JaxRuntimeError) as xlas:
         jax.block_until_ready(jax.jit(qf.kron.sylvester_solve)(singular, singular, jnp.ones((2, 2))))
@@ -176,7 +176,7 @@ def test_errors_name_what_cannot_be_traced():
 def test_constants_have_no_gradient():
     x, weights = jnp.arange(5.0), jnp.ones(2)
     compute = lambda x, w: qf.kron.gsmp_kernel(x, weights=w, means=jnp.ones(2), std=jnp.ones(2)).sum()  # noqa: E731
-    with pytest.raises(NotImplementedError, match=r"there is no gradient with respect to x; pass jax.lax.stop_gradient"):
+    with pytest.raises(NotImplementedError, match=r"is not differentiable with respect to x; pass jax.lax.stop_gradient"):
         jax.grad(compute)(x, weights)
     assert jax.grad(compute, 1)(x, weights).shape == (2,)
     assert np.all(jax.grad(lambda x: compute(jax.lax.stop_gradient(x), weights))(x) == 0)

@@ -121,13 +121,13 @@ def test_points_outside_a_grid_raise(rng):
     fit, far, missing = GridGP(KERNELS, noise=1e-3, optimizer=None).fit, rng.standard_normal((300, 2)), X.copy()
     missing[3, 1] = np.nan
     check_refused([
-        (lambda: fit(np.vstack([X, X[:1]]), np.append(z, 0.0)), ValueError, r"X\[0\] and X\[72\] are one point"),
+        (lambda: fit(np.vstack([X, X[:1]]), np.append(z, 0.0)), ValueError, r"X\[0\] and X\[72\] are the same point"),
         (lambda: fit(far, far[:, 0]), ValueError, "300 points span a grid of 300 x 300 cells"),
-        (lambda: fit(X[:, :1].copy(), z), ValueError, r"X\[\d+\] and X\[\d+\] are one point"),
-        (lambda: fit(np.concatenate([X, X], axis=1), z), ValueError, "4 axes for 2 kernels"),
-        (lambda: GridGP(KERNELS[:1]).fit(X, z), ValueError, "2 axes for 1 kernels"),
+        (lambda: fit(X[:, :1].copy(), z), ValueError, r"X\[\d+\] and X\[\d+\] are the same point"),
+        (lambda: fit(np.concatenate([X, X], axis=1), z), ValueError, "got 2 kernels for 4 axes"),
+        (lambda: GridGP(KERNELS[:1]).fit(X, z), ValueError, "got 1 kernels for 2 axes"),
         (lambda: fit(X, z[1:]), ValueError, r"y has shape \(71,\), expected \(72,\)"),
         (lambda: fit(missing, z), ValueError, r"X\[3, 1\] is nan"),
-        (lambda: fit(X, z, np.ones(72, bool)), ValueError, "mask is given with points"),
+        (lambda: fit(X, z, np.ones(72, bool)), ValueError, "got a mask for points"),
         (lambda: fit(X + 0j, z), TypeError, "X has dtype complex128"),
     ])  # fmt: skip

@@ -80,7 +80,7 @@ def test_refused():
         (2, ValueError, "the axis of derivative is 2, expected"),
         ((0, 3), ValueError, "the order of derivative is 3, expected"),
         ((0, 2), ValueError, "covariance matern32 have no derivative of order 2"),
-        (1, TypeError, "derivatives are available for rbf, matern32, .*; this axis has matern12"),
+        (1, TypeError, "derivatives are available only for rbf, matern32, .*, but this axis has matern12"),
         ((0, 1, 1), ValueError, r"expected an axis, or \(axis, order\)"),
     ]:
         with pytest.raises(error, match=message):

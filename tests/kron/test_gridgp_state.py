@@ -113,7 +113,7 @@ def test_a_search_recovers_without_a_likelihood(rng):
         gp = qf.kron.GridGP(kernels, noise=0.1, variance=1.0, optimizer=far).fit([x, x], height * rng.standard_normal((9, 9)))
         assert values[1:] == [values[0] + 81] * 2
         assert np.isfinite(gp.predict([x, x])).all()
-        with pytest.raises(np.linalg.LinAlgError, match=r"GridGP: kernels\[0\] gives NaN or infinity"):
+        with pytest.raises(np.linalg.LinAlgError, match=r"GridGP: kernels\[0\] returned NaN or infinity"):
             gp.log_marginal_likelihood(np.array([0.0, 800, 0, 1, 0, 0]))
 
 

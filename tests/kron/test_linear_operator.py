@@ -99,5 +99,5 @@ def test_refused(rng):
     K = KroneckerProductLinearOperator(torch.ones(2, 3), torch.eye(2))
     with pytest.raises(RuntimeError, match="square"):
         K.solve(torch.ones(6))
-    with pytest.raises(RuntimeError, match=r"right_tensor has shape \(3,\), which does not fit"):
+    with pytest.raises(RuntimeError, match=r"right_tensor has shape \(3,\), which does not match"):
         KroneckerProductLinearOperator(torch.eye(2)).solve(torch.ones(3))

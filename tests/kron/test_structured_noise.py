@@ -109,9 +109,9 @@ def test_defaults_and_errors(rng):
     np.testing.assert_allclose(std, 2**0.5)
     near_singular = partial(qf.kron.rbf, scale=10.0)
     check_refused([
-        (lambda: GridGP(noise_kernels=["white"]).fit([x, t], Y), ValueError, "2 axes for 1 noise_kernels"),
+        (lambda: GridGP(noise_kernels=["white"]).fit([x, t], Y), ValueError, "got 1 noise_kernels for 2 axes"),
         (lambda: GridGP(["white"] * 2).fit([x, t], Y), ValueError, r"kernels\[0\] is 'white'"),
-        (lambda: GridGP(noise=np.ones(72), noise_kernels="white").fit([x, t], Y), ValueError, "one number per cell, but noise_kernels"),
+        (lambda: GridGP(noise=np.ones(72), noise_kernels="white").fit([x, t], Y), ValueError, "one value per cell, but noise_kernels"),
         (lambda: GridGP(optimizer=None, noise_kernels=near_singular).fit([x, t], Y), np.linalg.LinAlgError,
          r"noise_kernels\[0\] is not positive definite"),
     ])  # fmt: skip

@@ -11,7 +11,7 @@ namespace {
 void spectrum(Arguments& call, double noise, int threads) {
   Spectrum q{};
   const auto values = call.inputs("values", "n_");
-  call.require(!values.empty() && int(values.size()) <= kMaxAxes, "values must have between 1 and 64 entries");
+  call.require(!values.empty() && int(values.size()) <= kMaxAxes, "values must contain between 1 and 64 arrays");
   std::int64_t shares = 0;
   for (const auto& l : values) {
     q.values[q.d] = l, q.n[q.d] = l.view().shape[0];

@@ -17,7 +17,7 @@ struct Bounds {
 };
 constexpr Bounds kFinite = {-std::numeric_limits<double>::infinity(), true, "finite numbers"};
 constexpr Bounds kPositive = {0, false, "finite positive numbers"};
-constexpr Bounds kNotNegative = {0, true, "finite numbers, at least 0"};
+constexpr Bounds kNotNegative = {0, true, "finite nonnegative numbers"};
 constexpr std::int64_t kFew = 4096;  // numbers; checking fewer takes less time than releasing the GIL
 
 // The numbers of an array, after a check of their bounds.

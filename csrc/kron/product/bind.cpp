@@ -16,7 +16,7 @@ namespace {
 class FactorList {
  public:
   FactorList(Arguments& call, bool transpose) : fitted_(call.inputs("factors", "m_ n_")), transpose_(transpose) {
-    call.require(!fitted_.empty(), "factors is empty, expected at least one");
+    call.require(!fitted_.empty(), "factors is empty, expected at least one matrix");
     call.size("N", call.product(transpose ? "m_" : "n_"));
     call.size("M", call.product(transpose ? "n_" : "m_"));
   }
@@ -65,7 +65,7 @@ class Plan {
 
   // Takes the packed factors, x and the result.
   void multiply(Arguments& call, bool transpose, int threads) const {
-    call.require(transpose == transpose_, "packed has factors for the other direction");
+    call.require(transpose == transpose_, "packed was built for the opposite value of transpose");
     call.skip();
     call.size("N", N_), call.size("M", M_);
     std::visit([&](const auto& packed) { packed.multiply(call, threads); }, *packed_);

@@ -131,7 +131,7 @@ void run_group(const Group<T>& g, int64_t L, int64_t R, const T* x, T* y) {
   Slabs s{L, R, 1, max(min(min(R, int64_t(kColumns)), room / most), int64_t(1)), 0};
   if (s.columns == R) s.lines = min(L, max(kSlabWanted / (most * R), int64_t(1)));
   s.size = round_up(skewed(s.lines * most * s.columns) + 1, 4);
-  if (s.count() >= kTooMany) throw DeviceError("matvec: x is too large for a GPU");
+  if (s.count() >= kTooMany) throw DeviceError("kron.matvec: x is too large for a GPU kernel");
   launch(multiply_group<T>, min(s.count(), 4 * kBlocksWanted), kThreads, std::size_t(g.rows * kSmall + 2 * s.size) * sizeof(T), g, s, x, y);
 }
 
@@ -225,7 +225,7 @@ struct Stages {
   int count;
 
   explicit Stages(const Factors<T>& f, bool flip = false) : count(f.count) {
-    if (count > kMostFactors) throw DeviceError("kron.matvec: at most 64 factors on a GPU; backend 'array' takes more");
+    if (count > kMostFactors) throw DeviceError("kron.matvec: a GPU kernel takes at most 64 factors; use backend 'array' for more");
     const bool transposed = f.transpose != flip;
     for (int k = 0; k < count; ++k) {
       const Matrix<T>& a = f.list[k];

@@ -99,7 +99,7 @@ class PDE:
         name = type(self).__name__
         if len(axes) not in self.dims:
             expected = " or ".join(map(str, self.dims))
-            raise ValueError(f"{label}: {len(axes)} axes, expected {expected} for {name}")
+            raise ValueError(f"{label}: got {len(axes)} axes, expected {expected} for {name}")
         other = copy.copy(self)
         other.source = on_grid(self.source, axes, label, f"source of {name}")
         _arguments.finite(other.source, label, f"source of {name}")
@@ -190,7 +190,7 @@ class Semilinear(PDE):
     """
 
     @_arguments.keywords(
-        "kron.Semilinear", "give source and boundary by name", **_SYNONYMS, reaction="use function", derivative="use slope"
+        "kron.Semilinear", "pass source and boundary by keyword", **_SYNONYMS, reaction="use function", derivative="use slope"
     )
     def __init__(self, function: Callable[[Any], Any], slope: Callable[[Any], Any], *, source: Field = 0.0, boundary: Field) -> None:
         for name, value in (("function", function), ("slope", slope)):
@@ -240,15 +240,15 @@ class Helmholtz(PDE):
 
     @_arguments.keywords(
         "kron.Helmholtz",
-        "give source and boundary by name",
+        "pass source and boundary by keyword",
         **_SYNONYMS,
         **dict.fromkeys(("k", "kappa"), "use wavenumber"),
-        **dict.fromkeys(("k2", "c", "coefficient", "reaction", "screening"), "use coefficient_of_u; for u_xx - c u it is -c"),
+        **dict.fromkeys(("k2", "c", "coefficient", "reaction", "screening"), "use coefficient_of_u; for u_xx - c u pass -c"),
     )
     def __init__(
         self, wavenumber: float | None = None, *, coefficient_of_u: float | None = None, source: Field = 0.0, boundary: Field
     ) -> None:
-        label, cure = "kron.Helmholtz", "for u_xx - 400 u give coefficient_of_u=-400"
+        label, cure = "kron.Helmholtz", "for u_xx - 400 u pass coefficient_of_u=-400"
         if (wavenumber is None) == (coefficient_of_u is None):
             raise TypeError(f"{label}: expected either wavenumber or coefficient_of_u; {cure}")
         if isinstance(wavenumber, complex):
@@ -275,7 +275,7 @@ class ConvectionDiffusion(PDE):
     True
     """
 
-    @_arguments.keywords("kron.ConvectionDiffusion", "give source and boundary by name", **_SYNONYMS)
+    @_arguments.keywords("kron.ConvectionDiffusion", "pass source and boundary by keyword", **_SYNONYMS)
     def __init__(self, velocity: float | Sequence[float], diffusion: float, *, source: Field = 0.0, boundary: Field) -> None:
         label = "kron.ConvectionDiffusion"
         speeds = (velocity,) if _arguments.is_number(velocity) else _arguments.sequence(velocity, f"{label}: velocity")
@@ -309,7 +309,9 @@ class Heat(PDE):
 
     dims = (2,)
 
-    @_arguments.keywords("kron.Heat", "give source and boundary by name", **_SYNONYMS, alpha="use diffusivity", diffusion="use diffusivity")
+    @_arguments.keywords(
+        "kron.Heat", "pass source and boundary by keyword", **_SYNONYMS, alpha="use diffusivity", diffusion="use diffusivity"
+    )
     def __init__(self, diffusivity: float, *, source: Field = 0.0, boundary: Field) -> None:
         self.diffusivity = _arguments.number(diffusivity, "kron.Heat", "diffusivity", positive=True)
         super().__init__(source=source, boundary=boundary)
@@ -336,7 +338,7 @@ class Advection(PDE):
     order = 1
     dims = (2,)
 
-    @_arguments.keywords("kron.Advection", "give source and boundary by name", **_SYNONYMS, c="use speed", velocity="use speed")
+    @_arguments.keywords("kron.Advection", "pass source and boundary by keyword", **_SYNONYMS, c="use speed", velocity="use speed")
     def __init__(self, speed: float, *, source: Field = 0.0, boundary: Field) -> None:
         self.speed = _arguments.number(speed, "kron.Advection", "speed", negative=True)
         super().__init__(source=source, boundary=boundary)
@@ -370,7 +372,7 @@ def _values(function: Callable[..., Any], points: Sequence[Array], label: str, n
             raise error from None
         if not takes_numbers:
             raise
-        raise TypeError(f"{label}: {name} failed on arrays: {error}; it takes numbers: give np.vectorize(f)") from error
+        raise TypeError(f"{label}: {name} failed on arrays: {error}; it accepts only scalars, so pass np.vectorize(f)") from error
 
 
 def edge_mask(shape: tuple[int, ...]) -> np.ndarray:

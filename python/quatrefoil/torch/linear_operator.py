@@ -153,10 +153,10 @@ def _product(op: Any, rhs: Tensor, transpose: bool) -> Tensor:
 def _solve(op: Any, right: Tensor, left: Tensor | None = None) -> Tensor:
     """Solve for the columns of right (..., N, c), or a vector. Batch axes broadcast."""
     if not op.is_square:
-        raise RuntimeError(f"solve takes square operators, got one of shape {tuple(op.shape)}")
+        raise RuntimeError(f"solve requires a square operator, got one of shape {tuple(op.shape)}")
     columns, operator, noise, N = right.unsqueeze(-1) if right.ndim == 1 else right, op._kronecker(), op._shift(), op.shape[-1]
     if columns.shape[-2] != N:
-        raise RuntimeError(f"right_tensor has shape {tuple(right.shape)}, which does not fit an operator of shape {tuple(op.shape)}")
+        raise RuntimeError(f"right_tensor has shape {tuple(right.shape)}, which does not match an operator of shape {tuple(op.shape)}")
     batch, lead = op.batch_shape, torch.broadcast_shapes(op.batch_shape, columns.shape[:-2])
     columns = columns.expand(*lead, *columns.shape[-2:])
     outer = len(lead) - len(batch)  # batch axes that only right has become columns

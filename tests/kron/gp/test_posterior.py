@@ -186,7 +186,7 @@ def test_refused(rng):
         (drawn, ValueError, "not a cell of the grid"),
         (lambda: drawn(prior_factors=p.factors), ValueError, "prior_factors have shapes"),
         (lambda: kron.gp_posterior(p.factors, p.cross, p.y.reshape(5, 6), 0.1), ValueError, r"expected \(..., 30\) or \(..., 6, 5\)"),
-        (lambda: kron.gp_nll(p.factors, p.y[:9], 0.1, mask=p.y > 0), ValueError, r"all cells of the grid: mask marks the observed ones"),
+        (lambda: kron.gp_nll(p.factors, p.y[:9], 0.1, mask=p.y > 0), ValueError, r"all cells of the grid; mask marks the observed ones"),
         (lambda: kron.gp_sample(p.factors, size=-1), ValueError, "size is -1"),
         (lambda: kron.gp_sample([p.factors[0], p.cross[1]]), ValueError, r"factors\[1\] has shape"),
         (lambda: kron.gp_sample(p.factors, noise=np.ones(3)), ValueError, r"noise has shape \(3,\), expected \(1,\) or \(30,\)"),

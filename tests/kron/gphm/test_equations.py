@@ -88,7 +88,7 @@ def test_estimates_of_adam_and_of_two_components():
 def test_frequencies_that_do_not_suffice():
     x = np.linspace(0, 1, 120)
     equation = pde.Poisson(lambda x: -10_000 * np.sin(100 * x), lambda x: np.sin(100 * x))
-    with pytest.warns(RuntimeWarning, match=r"GPHM.fit: axes\[0\] probably needs higher frequencies: .* give a freq_scale above 8"):
+    with pytest.warns(RuntimeWarning, match=r"GPHM.fit: axes\[0\] probably needs higher frequencies: .* pass a freq_scale above 8"):
         qf.kron.GPHM(equation, x, freq_scale=8.0).fit()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -107,8 +107,8 @@ def test_refused():
         (lambda: pde.Heat(alpha=1.0, boundary=0.0), TypeError, "use diffusivity"),
         (lambda: pde.ConvectionDiffusion([1.0, 2.0], 0.0, boundary=0.0), ValueError, "diffusion"),
         (lambda: pde.Helmholtz(k=3.0, boundary=0.0), TypeError, "use wavenumber"),
-        (lambda: pde.Helmholtz(k2=-9.0, boundary=0.0), TypeError, "use coefficient_of_u; for u_xx - c u it is -c"),
-        (lambda: pde.Helmholtz(20j, boundary=0.0), TypeError, "expected a real number; for u_xx - 400 u give coefficient_of_u=-400"),
+        (lambda: pde.Helmholtz(k2=-9.0, boundary=0.0), TypeError, "use coefficient_of_u; for u_xx - c u pass -c"),
+        (lambda: pde.Helmholtz(20j, boundary=0.0), TypeError, "expected a real number; for u_xx - 400 u pass coefficient_of_u=-400"),
         (lambda: pde.Helmholtz(boundary=0.0), TypeError, "expected either wavenumber or coefficient_of_u; for u_xx - 400 u"),
         (lambda: pde.Helmholtz(2.0, coefficient_of_u=4.0, boundary=0.0), TypeError, "expected either wavenumber or coefficient_of_u"),
         (lambda: pde.Helmholtz(coefficient_of_u=np.nan, boundary=0.0), ValueError, "coefficient_of_u is nan"),

@@ -136,7 +136,7 @@ def test_errors(cupy):
         (lambda: gp().predict([x]), TypeError, r"GPHM.predict: axes\[0\] is on cpu but the solver's axes\[0\] is on cuda:1"),
         (lambda: gp().value_and_grad({"U": x}), TypeError, r"GPHM.value_and_grad: U is on cpu but axes\[0\] is on cuda:1"),
         (lambda: gp().fit(1, truth=x), TypeError, r"GPHM.fit: truth is on cpu but axes\[0\] is on cuda:1"),
-        (lambda: gp(backend="native").fit(1), TypeError, r"on cuda:1, where backend 'native' does not run"),
+        (lambda: gp(backend="native").fit(1), TypeError, r"on cuda:1, but backend 'native' runs only on the host"),
         (lambda: gp(cupy(x[::-1] * [1, 1, 1, 1, -1, 1])), ValueError, r"GPHM: axes\[0\] is neither increasing nor decreasing"),
         (lambda: gp(cupy(missing)), ValueError, r"GPHM: axes\[0\]\[2\] is nan"),
         (lambda: gp(pde=bad, optimizer="adam").fit(1), FloatingPointError, "GPHM: the loss is"),

@@ -86,7 +86,7 @@ def test_foreign_memos_are_refused(rng):
         pytest.skip("no compiled part")
     A, x = normal(rng, (4, 4), 4)
     plan = native.core().kron.Plan([A], True)
-    for output, error, text in (("packed", TypeError, r"kron\.matvec: packed is str"), (plan, ValueError, "other direction")):
+    for output, error, text in (("packed", TypeError, r"kron\.matvec: packed is str"), (plan, ValueError, "opposite value of transpose")):
         with pytest.raises(error, match=text):
             call(MATVEC, (A, x), (), (Memo(output, "native", [A]),), None, "native")
     single = Memo(native.core().kron.Plan([A.astype(np.float32)], False), "native", [A])
@@ -194,8 +194,8 @@ def test_refused():
         (lambda: KroneckerOperator([A[0]]), ValueError, r"factors\[0\] has shape \(3,\), expected \(m_1, n_1\)"),
         (lambda: KroneckerOperator([]), ValueError, "at least one"),
         (lambda: KroneckerOperator([A, A], 0.1), TypeError, r"one list, .*K.solve\(y, noise=0.1\)"),
-        (lambda: KroneckerOperator(A, A), TypeError, r"the factors are one list, KroneckerOperator\(\[K1, K2\]\)"),
-        (lambda: KroneckerOperator([A], noise=0.1), TypeError, r"no argument 'noise'; pass it to the methods"),
+        (lambda: KroneckerOperator(A, A), TypeError, r"pass the factors as one list, KroneckerOperator\(\[K1, K2\]\)"),
+        (lambda: KroneckerOperator([A], noise=0.1), TypeError, r"no argument 'noise'; pass noise to the methods"),
         *[(call, TypeError, r"K.solve\(y, noise=0.1\)") for call in (lambda: K + 0.1, lambda: 0.1 + K)],
         (lambda: KroneckerOperator([A], backend="fortran"), ValueError, "unknown backend"),
         (lambda: K @ (y + 0j), TypeError, "complex128"),

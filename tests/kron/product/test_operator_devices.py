@@ -73,7 +73,7 @@ def test_errors(cupy, rng):
     elsewhere = stand_in.ndarray(np.ones(6), 0)
     h = lambda lam: lam  # noqa: E731
     no_kernel, elsewhere_given = (
-        "on cuda:1, where backend 'numba' does not run",
+        "on cuda:1, but backend 'numba' runs only on the host",
         r"y is on cuda:0 but factors\[0\] is on cuda:1; all arrays",
     )
     table = [

@@ -30,7 +30,7 @@ def split(x, y, agents):
 
 def fitted(x, y, **options):
     """Fit and ignore warnings about convergence."""
-    with pytest.warns(RuntimeWarning, match=r"SlimKL\.fit: stopped after max_iter = \d+ iterations, before tol was met"):
+    with pytest.warns(RuntimeWarning, match=r"SlimKL\.fit: stopped after max_iter = \d+ iterations, before reaching tol"):
         return SlimKL(**{"means": GRID, "noise": 0.05, "mean": "zero", "tol": 0.0, "max_iter": 20, **options}).fit(x, y)
 
 
@@ -210,7 +210,7 @@ def test_old_fits_make_room(rng):
 def test_errors_of_agents_propagate(rng):
     x, y = signal(rng, 30)
     for executor in (None, Recorder()):
-        with pytest.raises(np.linalg.LinAlgError, match=r"SlimKL\.fit: the covariance is not positive definite .*noise is 1e-300"):
+        with pytest.raises(np.linalg.LinAlgError, match=r"SlimKL\.fit: the covariance is not positive definite .*noise, which is 1e-300"):
             SlimKL(means=np.zeros(1), std=0.0, noise=1e-300, agents=2, executor=executor).fit(x, y)
         assert not parts._workers
 
@@ -290,12 +290,12 @@ BAD_MODELS = [
     ({"tol": -1.0}, {}, ValueError, "tol is -1"),
     ({"mean": "linear"}, {}, ValueError, "mean is 'linear', expected one of 'constant', 'zero'"),
     ({}, {"X": ["monday"] * 6}, TypeError, r"X, expected numbers or dates: 'monday' is neither a number nor an ISO date; convert it"),
-    ({}, {"y": None}, TypeError, r"y is missing; give X and y, or a Series whose index is X: df.stack\(\)"),
+    ({}, {"y": None}, TypeError, r"y is missing; pass X and y, or a Series whose index is X: df.stack\(\)"),
     ({"max_iter": 0}, {}, ValueError, "max_iter is 0, expected at least 1"),
     ({"agents": 0}, {}, ValueError, "agents is 0, expected at least 1"),
     ({"agents": 7}, {}, ValueError, "agents is 7, expected at most 6"),
     ({"quantization": -0.1}, {}, ValueError, "quantization is -0.1"),
-    ({"quantization": 0.6}, {}, ValueError, "quantization is 0.6, a relative precision, expected at most 0.5"),
+    ({"quantization": 0.6}, {}, ValueError, "quantization is 0.6, expected a relative precision of at most 0.5"),
     ({"consensus": "dual"}, {}, ValueError, "consensus is 'dual', expected 'admm' or 'primal'"),
     ({"executor": 3}, {}, TypeError, r"executor is int, expected a concurrent\.futures\.Executor"),
     ({"rng": -1}, {}, ValueError, "rng is -1"),
@@ -347,8 +347,8 @@ def test_series_frames_and_dates():
     assert model.predict().index is points.index
     np.testing.assert_array_equal(model.predict(frame), model.predict())
     check_refused([
-        (lambda: model.predict(np.zeros((3, 2))), TypeError, r"X\[:, 1\] has numbers, but fit had dates there; give dates, as"),
-        (lambda: model.fit(frame), TypeError, r"y is missing; give X and y, or a Series whose index is X: .* df.set_index"),
+        (lambda: model.predict(np.zeros((3, 2))), TypeError, r"X\[:, 1\] has numbers, but fit had dates; pass dates such as"),
+        (lambda: model.fit(frame), TypeError, r"y is missing; pass X and y, or a Series whose index is X: .* df.set_index"),
     ])  # fmt: skip
 
 
@@ -360,7 +360,7 @@ def test_refused():
 
     check_refused([(fit(options, data), error, rf"SlimKL\.fit: {text}") for options, data, error, text in BAD_MODELS])
     check_refused([
-        (lambda: model.predict(X), ValueError, r"SlimKL\.predict: there are no weights yet; call fit first"),
+        (lambda: model.predict(X), ValueError, r"SlimKL\.predict: the model has no weights yet; call fit first"),
         (lambda: fitted_model.predict(np.zeros((3, 2))), ValueError, "X has 2 coordinates per point, expected 1, as in fit"),
         (lambda: fitted_model.score(X, Y[:5]), ValueError, r"SlimKL\.score: y has shape \(5,\), expected \(6,\)"),
         (lambda: model.set_params(sigma=1), ValueError, "unknown parameter 'sigma', expected means, std, noise"),

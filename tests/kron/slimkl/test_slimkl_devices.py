@@ -85,13 +85,13 @@ def test_errors(cupy, rng):
         (lambda: fit(at[0], y), TypeError, r"SlimKL.fit: y is on cpu but X is on cuda:1; all arrays of a call must be on one device"),
         (lambda: SlimKL(means=cupy(GRID), noise=0.05).fit(x, y), TypeError, r"SlimKL.fit: means is on cuda:1 but X is on cpu"),
         (lambda: elsewhere.fit(*at), TypeError, r"SlimKL.fit: std is on cuda:0 but X is on cuda:1"),
-        (lambda: agents.fit(*at), NotImplementedError, r"SlimKL.fit: executor is given, but X is on cuda:1, .* leave executor out"),
+        (lambda: agents.fit(*at), NotImplementedError, r"SlimKL.fit: executor cannot be used, because X is on cuda:1, .* omit it"),
         (lambda: there.predict(new), TypeError, r"SlimKL.predict: X is on cpu but the X of fit is on cuda:1"),
         (lambda: host.predict(cupy(new)), TypeError, r"SlimKL.predict: X is on cuda:1 but the X of fit is on cpu"),
         (lambda: fit(at[0], cupy(y[1:])), ValueError, r"SlimKL.fit: y has shape \(23,\), expected \(24,\)"),
         (lambda: fit(cupy(missing), at[1]), ValueError, r"SlimKL.fit: X or y contains NaN or infinity"),
         (lambda: fit(at[0], cupy(missing)), ValueError, r"SlimKL.fit: X or y contains NaN or infinity"),
-        (lambda: singular.fit(*at), np.linalg.LinAlgError, r"SlimKL.fit: the covariance is not positive definite .*noise is 1e-300"),
+        (lambda: singular.fit(*at), np.linalg.LinAlgError, r"SlimKL.fit: the covariance is not positive definite .*noise, which is 1e-300"),
     ])  # fmt: skip
 
 

@@ -101,7 +101,7 @@ def test_a_component_that_is_missed_comes_back(agents, rng, monkeypatch):
 
 def test_no_tolerance_no_pruning(rng):
     x, y = signal(rng, 30)
-    with pytest.warns(RuntimeWarning, match="before tol was met"):
+    with pytest.warns(RuntimeWarning, match="before reaching tol"):
         assert slim(tol=0.0, max_iter=30).fit(x, y).weights_.all()
 
 
@@ -133,9 +133,9 @@ def test_the_objective_of_one(precision, agents):
 def test_agents_alike(rng):
     """All agents have the same data and agree with the mean, so that the steps are (3)."""
     x, y = wave(30, 2.0, 0)
-    with pytest.warns(RuntimeWarning, match="before tol was met"):
+    with pytest.warns(RuntimeWarning, match="before reaching tol"):
         model = slim(means=MEANS, tol=0.0, max_iter=100, agents=3, consensus="primal").fit(np.tile(x, 3), np.tile(y, 3))
-    with pytest.warns(RuntimeWarning, match="before tol was met"):
+    with pytest.warns(RuntimeWarning, match="before reaching tol"):
         alone = slim(means=MEANS, tol=0.0, max_iter=100).fit(x, y)
     assert model.objective_[-1] / 3 == pytest.approx(alone.objective_[-1], abs=0.01)
 

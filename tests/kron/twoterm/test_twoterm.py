@@ -48,7 +48,7 @@ def test_gradients_are_symmetric_and_finite_at_equal_eigenvalues(backend, rng):
         np.testing.assert_array_equal(g, g.T)
 
 
-def test_float32_is_worked_on_in_float64(backend, rng):
+def test_float32_is_computed_in_float64(backend, rng):
     """With condition numbers of about 1e4, float32 would leave 3 digits."""
     S1, S2 = rotated(rng, np.logspace(-4, 0, 9)), rotated(rng, np.logspace(-4, 0, 8))
     K1, K2 = _wishart(rng, 9, 0), _wishart(rng, 8, 0)
@@ -60,12 +60,12 @@ def test_float32_is_worked_on_in_float64(backend, rng):
 
 
 BAD_MATRICES = [
-    ("K1", np.triu(np.ones((4, 4))), ValueError, "K1 is not symmetric .*by 1"),
+    ("K1", np.triu(np.ones((4, 4))), ValueError, r"K1 is not symmetric .*by up to 1\)"),
     ("S2", np.triu(np.ones((3, 3))), ValueError, "S2 is not symmetric"),
     ("K2", np.full((3, 3), np.nan), ValueError, r"K2\[0, 0\] is nan"),
     ("S1", np.diag([1.0, np.inf, 1.0, 1.0]), ValueError, r"S1\[1, 1\] is inf"),
-    ("S1", np.diag([1.0, 2.0, 0.0, 1.0]), LinAlgError, r"S1 is not positive definite .*least eigenvalue is 0"),
-    ("S2", np.diag([1.0, -2.0, 1.0]), LinAlgError, r"S2 is not positive definite .*least eigenvalue is -2"),
+    ("S1", np.diag([1.0, 2.0, 0.0, 1.0]), LinAlgError, r"S1 is not positive definite .*smallest eigenvalue is 0"),
+    ("S2", np.diag([1.0, -2.0, 1.0]), LinAlgError, r"S2 is not positive definite .*smallest eigenvalue is -2"),
     ("S2", np.diag([1.0, 1e-17, 1.0]), LinAlgError, "S2 is not positive definite to working precision"),
 ]
 
@@ -105,17 +105,17 @@ def test_a_singular_sum(backend, rng):
 def test_shared_eigenvalues(backend, rng):
     for dtype in (np.float32, np.float64):
         A, B = rotated(rng, [1.0, 2, 3, 4]), rotated(rng, [-2.0, 5, 7])
-        with pytest.raises(LinAlgError, match=r"the eigenvalues 2 of A and -2 of B add up to .*, 0 relative to the largest sum of size 11"):
+        with pytest.raises(LinAlgError, match=r"the eigenvalues 2 of A and -2 of B add up to .*, 0 relative to the largest sum, 11"):
             qf.kron.sylvester_solve(A.astype(dtype), B.astype(dtype), np.ones((4, 3), dtype))
     P = np.linalg.qr(rng.standard_normal((4, 4)))[0] * [1, 2, 1, 3]  # condition number 3: eigenvalues keep their digits
     A = P @ np.kron(np.diag([1.0, 2.0]), np.array([[0, 1], [-1, 0]])) @ np.linalg.inv(P)  # +-i, +-2i
     with pytest.raises(LinAlgError, match=r"of A and .* of B add up to"):
         qf.kron.sylvester_solve(A, np.array([[0, 2.0], [-2, 0]]), np.ones((4, 2)))
     for zero in (np.zeros((1, 1)), np.zeros((2, 2))):
-        with pytest.raises(LinAlgError, match="there is no X, or more than one"):
+        with pytest.raises(LinAlgError, match="X does not exist or is not unique"):
             qf.kron.sylvester_solve(zero, zero, zero)
     nilpotent = np.diag(np.ones(4), 1)  # no method computes these eigenvalues to more than eps^(1/5)
-    with pytest.raises(LinAlgError, match="there is no X, or more than one"):
+    with pytest.raises(LinAlgError, match="X does not exist or is not unique"):
         qf.kron.sylvester_solve(nilpotent, -nilpotent, np.ones((5, 5)))
 
 

@@ -56,7 +56,7 @@ GP_SOLVE = Op(
 OPS = (GP_NLL, GP_SOLVE, GP_SPECTRUM, GP_GRAM)
 
 
-@_arguments.keywords("kron.gp_nll", positional="factors are one list: gp_nll([K_1, K_2], y, noise)")
+@_arguments.keywords("kron.gp_nll", positional="pass factors as one list: gp_nll([K_1, K_2], y, noise)")
 @takes_grids("kron.gp_nll", per_point=False)
 def gp_nll(
     factors: Sequence[Array[T]],
@@ -191,7 +191,7 @@ def gp_nll_vjp(
     return dfactors, dy, dnoise.reshape(getattr(noise, "shape", ()))
 
 
-@_arguments.keywords("kron.gp_solve", positional="factors are one list: gp_solve([K_1, K_2], y, noise)")
+@_arguments.keywords("kron.gp_solve", positional="pass factors as one list: gp_solve([K_1, K_2], y, noise)")
 @takes_grids("kron.gp_solve")
 def gp_solve(
     factors: Sequence[Array[T]],

@@ -230,7 +230,7 @@ def _solve(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: float
 
 def gp_solve(xp: Any, factors: list[Any], y: Any, noise: Any, mask: Any, start: Any, tol: float, progress: Any = None) -> Any:
     if progress is not None and y.shape[-1] > DENSE_UP_TO and not is_closed(noise, mask):
-        raise NotImplementedError("kron.gp_solve: backend 'array' does not read residuals, which progress= would need; leave it out")
+        raise NotImplementedError("kron.gp_solve: backend 'array' does not read residuals, which progress= needs; omit it")
     system = system_of(xp, factors, noise, mask)
     alpha = _solve(xp, system, _observed(xp, system, y, mask), mask, start, tol)
     return xp.reshape(xp.astype(alpha, y.dtype), y.shape)

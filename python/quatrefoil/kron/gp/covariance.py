@@ -301,6 +301,6 @@ def _check_room(label: str, n: int) -> None:
         return
     if needed > room:
         raise MemoryError(
-            f"{label}: a Cholesky factor of {n} cells takes {needed / 2**30:.0f} GiB, more than this machine has; "
+            f"{label}: a Cholesky factor of {n} cells needs {needed / 2**30:.0f} GiB, more memory than this machine has; "
             "logdet='lanczos' and the iterative solver need little memory"
         )

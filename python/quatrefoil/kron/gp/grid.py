@@ -98,7 +98,7 @@ class Grid:
             return
         i, l = self._singular, self.values[self._singular]
         raise np.linalg.LinAlgError(
-            f"{self.label}: factors[{i}] is singular to working precision (its least eigenvalue is {l.min():.3g}, its largest "
+            f"{self.label}: factors[{i}] is singular to working precision (its smallest eigenvalue is {l.min():.3g}, its largest "
             f"{l.max():.3g}) and the noise is {noise:.3g}, expected more than eps times the largest eigenvalue of the covariance, "
             f"{self.eps * product_of(self.scales):.3g}; add noise, or jitter to its diagonal"
         )

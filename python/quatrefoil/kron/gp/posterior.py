@@ -118,7 +118,9 @@ def _prior(prior_diag: Any, factors: Sequence[Any], sizes: Sequence[int]) -> Any
                 continue
             is_constant = xp.max(diagonal) - xp.min(diagonal) <= 1e-5 * xp.max(xp.abs(diagonal))
             if isinstance(f, np.ndarray) and not is_constant:
-                raise ValueError(f"{_LABEL}: the diagonal of factors[{k}] is not constant; pass prior_diag, the points' prior variance")
+                raise ValueError(
+                    f"{_LABEL}: the diagonal of factors[{k}] is not constant; pass prior_diag, the prior variance of the points"
+                )
             value = value * nan_unless(xp, is_constant, diagonal[0])
         return value
     if isinstance(prior_diag, (list, tuple)):

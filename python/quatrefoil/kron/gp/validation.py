@@ -76,7 +76,7 @@ def _check_cells(label: str, y: Any, sizes: tuple[int, ...], is_masked: bool) ->
     N = math.prod(sizes)
     if _arrays.kind(y) is not None and tuple(y.shape[-1:]) != (N,):
         expected = f"(..., {N})" + (f" or (..., {', '.join(map(str, sizes))})" if len(sizes) > 1 else "")
-        which = ", with all cells of the grid: mask marks the observed ones" if is_masked else ", one number per cell of the grid"
+        which = ", with all cells of the grid; mask marks the observed ones" if is_masked else ", one number per cell of the grid"
         raise ValueError(f"{label}: y has shape {tuple(y.shape)}, expected {expected}{which}")
 
 
@@ -98,7 +98,7 @@ def fitting(label: str, factors: Any, cross: Sequence[Any], y: Any) -> list[int]
     """The sizes m_k of cross_factors, after checking them against factors; ``gp_solve`` checks the rest."""
     matrices = _arguments.sequence(factors, label)
     if len(cross) != len(matrices):
-        raise ValueError(f"{label}: {len(cross)} cross_factors for {len(matrices)} factors, expected one per factor")
+        raise ValueError(f"{label}: got {len(cross)} cross_factors for {len(matrices)} factors, expected one per factor")
     for k, (c, f) in enumerate(zip(cross, matrices)):
         _arguments.real_array(c, label, f"cross_factors[{k}]")
         _arguments.real_array(f, label, f"factors[{k}]")
@@ -145,11 +145,11 @@ def check_numbers(label: str, y: Any, noise: Any, mask: Any) -> None:
     try:
         _arguments.finite(y if mask is None else np.where(mask, y, 0), label, "y")
     except ValueError as error:
-        raise ValueError(f"{error}; mask=~np.isnan(y) leaves cells out (torch.isnan or jnp.isnan for their arrays)") from None
+        raise ValueError(f"{error}; mask=~np.isnan(y) excludes such cells (torch.isnan or jnp.isnan for their arrays)") from None
 
 
 def check_noise(label: str, noise: np.ndarray) -> None:
     bad = np.flatnonzero(~(np.isfinite(noise) & (noise >= 0))) if isinstance(noise, np.ndarray) else ()
     if len(bad):
         where = f"noise[{bad[0]}]" if len(noise) > 1 else "noise"
-        raise ValueError(f"{label}: {where} is {noise[bad[0]]}, expected a finite number, at least 0")
+        raise ValueError(f"{label}: {where} is {noise[bad[0]]}, expected a finite nonnegative number")

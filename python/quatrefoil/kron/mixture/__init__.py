@@ -169,7 +169,7 @@ def spectral_mixture_lags_vjp(
     "kron.gsmp_kernel",
     freqs="use means, in cycles per unit of x",
     frequencies="use means, in cycles per unit of x",
-    scale="use std, of the frequencies",
+    scale="use std, the standard deviations of the frequencies",
 )
 def gsmp_kernel(
     x: Array[T],

@@ -18,8 +18,8 @@ RATIONAL_QUADRATIC = op("rational_quadratic", (*_RADIAL, Arg("alpha", "")))
 
 _AS_KERNEL = "a kernel for GridGP is functools.partial(qf.kron.{}, scale=0.3)"
 _SCALE = dict.fromkeys(("lengthscale", "length_scale", "lengthscales", "ls", "std", "sigma", "l"), "use scale") | {
-    "scale": "give a length in the unit of x, scale=0.3",
-    "positional": "the length is given by name, scale=0.3",
+    "scale": "pass a length in the unit of x, scale=0.3",
+    "positional": "pass the length by keyword, scale=0.3",
 }
 
 

@@ -179,7 +179,7 @@ class SklearnKernel(AxisKernel):
 
     def __call__(self, x: Array, y: Array | None = None) -> Array:
         if not isinstance(x, np.ndarray):
-            raise TypeError(f"GridGP: a kernel is scikit-learn's, which takes NumPy arrays; give one of ours for {_arrays.describe(x)}")
+            raise TypeError(f"GridGP: a scikit-learn kernel accepts only NumPy arrays; use a quatrefoil kernel for {_arrays.describe(x)}")
         return super().__call__(_columns(x), None if y is None else _columns(y))
 
     def diagonal(self, x: np.ndarray) -> np.ndarray:
@@ -210,8 +210,8 @@ def axis_kernels(kernels: Any, count: int, label: str, names: Sequence[Any] = ()
     """One kernel per axis, from a list, one function or None for all axes, or a dict by names of axes."""
     if isinstance(kernels, Mapping):
         if kernels.keys() != set(names):
-            expected = f"one per axis, {', '.join(map(repr, names))}" if names else "a list: only axes of a table have names"
-            raise ValueError(f"{label}: {argument} is a dict of {', '.join(map(repr, kernels))}, expected {expected}")
+            expected = f"one per axis, {', '.join(map(repr, names))}" if names else "a list, because only axes of a table have names"
+            raise ValueError(f"{label}: {argument} is a dict with keys {', '.join(map(repr, kernels))}, expected {expected}")
         kernels = [kernels[name] for name in names]
     if kernels is None or callable(kernels) or isinstance(kernels, str):
         kernels = [kernels] * count
@@ -220,7 +220,7 @@ def axis_kernels(kernels: Any, count: int, label: str, names: Sequence[Any] = ()
         raise TypeError(f"{label}: {argument} is {_arrays.describe(kernels)}, expected {cure}")
     functions: Any = kernels
     if len(functions) != count:
-        raise ValueError(f"{label}: {count} axes for {len(functions)} {argument}, expected one each")
+        raise ValueError(f"{label}: got {len(functions)} {argument} for {count} axes, expected one per axis")
     is_noise = argument == "noise_kernels"
     return [
         AxisKernel(white) if is_noise and k == "white" else _axis_kernel(k, f"{label}: {argument}[{i}]") for i, k in enumerate(functions)
@@ -242,13 +242,13 @@ def _axis_kernel(function: Any, label: str) -> AxisKernel | Unscaled:
             return OurKernel(function).copied()
         if unknown := set(function.keywords) - inspect.signature(function.func).parameters.keys():
             function.func(**dict.fromkeys(unknown))  # raises an error with the right names
-        raise ValueError(f"{label}: give {', '.join(missing) or 'hyperparameters'} by keyword in the functools.partial")
+        raise ValueError(f"{label}: pass {', '.join(missing) or 'hyperparameters'} by keyword in the functools.partial")
     if hasattr(function, "clone_with_theta"):
         return SklearnKernel(function).copied()
     if function in _OURS and _OURS[function][1] == ("scale",):
         return Unscaled(function)
     if function in _OURS:
-        raise TypeError(f"{label} is {function.__name__} without hyperparameters; give functools.partial({function.__name__}, ...)")
+        raise TypeError(f"{label} is {function.__name__} without hyperparameters; pass functools.partial({function.__name__}, ...)")
     if not callable(function):
         raise TypeError(f"{label} is {type(function).__name__}, expected a callable k(x, y=None)")
     return AxisKernel(function)

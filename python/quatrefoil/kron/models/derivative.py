@@ -149,7 +149,7 @@ def once(of: Any, what: str) -> Any:
     """``looped``, for a gradient without a derivative."""
 
     def backward(ctx: Any, *grads: Any) -> Any:
-        problem = "has no derivative of its own; a second derivative is not available"
+        problem = "is not differentiable: a second derivative is not available"
         raise NotImplementedError(f"the gradient of KroneckerOperator.{what} {problem}")
 
     of.setup_context, of.backward = staticmethod(lambda ctx, inputs, output: None), staticmethod(backward)
@@ -229,6 +229,6 @@ def _require_one_by_one(slopes: Any, again: Any) -> None:
     """ValueError on the host; on a device ``differentiated`` returns NaN instead."""
     if isinstance(slopes, np.ndarray) and not np.allclose(slopes, again, rtol=1e-6, atol=0, equal_nan=True):
         raise ValueError(
-            "KroneckerOperator.apply: a value of h depends on other eigenvalues than its own; expected a function of each "
-            "eigenvalue if a factor requires grad"
+            "KroneckerOperator.apply: a value of h depends on several eigenvalues; if a factor requires grad, h must "
+            "act on each eigenvalue separately"
         )

@@ -82,11 +82,11 @@ def determination(y: Any, mean: np.ndarray, label: str, seen: np.ndarray | None 
     """
     values = _arguments.numbers_of(y, label, "y").astype(np.float64)
     if values.shape != mean.shape:
-        raise ValueError(f"{label}: y has shape {values.shape}, expected {mean.shape}, like predictions")
+        raise ValueError(f"{label}: y has shape {values.shape}, expected {mean.shape}, the shape of the predictions")
     observed, predicted = (a.reshape(-1) if seen is None else a[seen] for a in (values, mean))
     _arguments.finite(values if seen is None else observed, label, "y")
     if observed.size < 2:
-        warnings.warn(f"{label}: the score of {observed.size} values is NaN; it takes at least two", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"{label}: the score of {observed.size} values is NaN, because R^2 needs at least two", RuntimeWarning, stacklevel=3)
         return math.nan
     if observed.min() == observed.max():
         return float((predicted == observed).all())

@@ -175,7 +175,7 @@ class HostFactorisation(Factorisation):
     def _require_symmetric(self, label: str) -> None:
         self._require_finite(label)
         for i, f in enumerate(self._factors):
-            require_symmetric(f, self._eps, f"{label}: factors[{i}]", "symmetrise it, or use noise=0")
+            require_symmetric(f, self._eps, f"{label}: factors[{i}]", "symmetrise it or use noise=0")
 
     @functools.cached_property
     def _values(self) -> np.ndarray:

@@ -98,7 +98,7 @@ class Fit:
         factors = model.factors(data)
         for k, f in enumerate(factors):
             if isinstance(f, np.ndarray) and not np.isfinite(f).all():
-                raise np.linalg.LinAlgError(f"GridGP: kernels[{k}] gives NaN or infinity for theta = {model.theta}")
+                raise np.linalg.LinAlgError(f"GridGP: kernels[{k}] returned NaN or infinity for theta = {model.theta}")
         covariance = model.covariance(factors, data, how.kernel)
         if isinstance(covariance, GridCovariance):
             tol, covariance.begins_deflated = max(how.tol, _SEARCH_TOL), self._has_large_holes
@@ -148,7 +148,7 @@ class Fit:
         if isinstance(self._like, Labels):
             X = self._like.axes_in(X, label)
         elif isinstance(X, Mapping):
-            raise TypeError(f"{label}: X is a {type(X).__name__}, but fit got no names of axes; give a list, [{', '.join(self.names)}]")
+            raise TypeError(f"{label}: X is a {type(X).__name__}, but fit got axes without names; pass a list, [{', '.join(self.names)}]")
         elif hasattr(X, "coords") and getattr(X, "ndim", 0) > 1:
             X = [np.asarray(X[d]) for d in X.dims]
         if len(self.data.axes) > 1:
@@ -159,9 +159,9 @@ class Fit:
     def coordinates(self, coords: Any, label: str) -> Mapping[Any, Any]:
         """Checks the coords of a prediction as a Dataset."""
         if not isinstance(self._like, Labels) or not hasattr(self._like.table, "dims"):
-            raise TypeError(f"{label}: coords is given, but fit got no DataArray; give the axes as X, a list: [{', '.join(self.names)}]")
+            raise TypeError(f"{label}: coords requires a fit to a DataArray; pass the axes as a list X, [{', '.join(self.names)}]")
         if not isinstance(coords, Mapping):
-            raise TypeError(f"{label}: coords is a {type(coords).__name__}, expected axes by name: {{'{self.names[0]}': values}}")
+            raise TypeError(f"{label}: coords is a {type(coords).__name__}, expected a dict of axes by name, {{'{self.names[0]}': values}}")
         return coords
 
     def ordered(self, table: Any) -> Any:
@@ -208,7 +208,7 @@ class Fit:
         x = self.data.axes[k]
         if x.ndim != 1 or not isinstance(x, np.ndarray):
             raise ValueError(
-                f"{label}: derivatives are by axes (n,) on the host; axes[{k}] is {_arrays.describe(x)} of shape {tuple(x.shape)}"
+                f"{label}: derivatives require axes of shape (n,) on the host; axes[{k}] is {_arrays.describe(x)} of shape {tuple(x.shape)}"
             )
         return k, derivatives_of(self.model.kernels[k].function, order, label), order
 

@@ -106,7 +106,9 @@ class GridGP(Estimator):
     """
 
     _hints: ClassVar = {
-        **dict.fromkeys(("length_scales_", "length_scale_", "scales_", "kernel_"), "use kernels_[0].keywords['scale'], and so on by axis"),
+        **dict.fromkeys(
+            ("length_scales_", "length_scale_", "scales_", "kernel_"), "use kernels_[0].keywords['scale'], and so on for each axis"
+        ),
         **dict.fromkeys(("sample_y", "posterior", "rsample"), "use sample(X, size)"),
     }
     theta_: Real
@@ -118,13 +120,13 @@ class GridGP(Estimator):
 
     @_arguments.keywords(
         "GridGP",
-        positional="kernels are one list, GridGP([kernel_1, kernel_2]); other arguments are passed by name",
+        positional="pass kernels as one list, GridGP([kernel_1, kernel_2]), and other arguments by keyword",
         **dict.fromkeys(("kernel", "covariance", "covar_module"), "use kernels, one per axis or one for all"),
         **dict.fromkeys(("random_state", "seed", "random_seed"), "use rng"),
         **dict.fromkeys(("alpha", "noise_level", "noise_variance", "sigma"), "use noise, a variance"),
         **dict.fromkeys(("second", "residual_kernels", "noise_kernel", "noise_covariance"), "use noise_kernels, one per axis"),
         **dict.fromkeys(("mean_module", "mean_function"), "use mean"),
-        normalize_y="mean='constant' subtracts the average, and noise and variance start from the data",
+        normalize_y="mean='constant' subtracts the average, and the initial noise and variance come from the data",
     )
     def __init__(
         self,
@@ -174,8 +176,8 @@ class GridGP(Estimator):
             axes, Y, labels = unlabelled(axes, label)
         if not is_list_of_axes(axes):
             if mask is not None:
-                what = "expected points and their values; axes of a grid are a list: fit([x, t], Y, mask)"
-                raise ValueError(f"{label}: mask is given with points, {what}")
+                what = "expected points and their values; pass axes of a grid as a list: fit([x, t], Y, mask)"
+                raise ValueError(f"{label}: got a mask for points, {what}")
             axes, Y, mask = cells_of(axes, Y, label)
         data = Data.checked(axes, Y, mask, self.mean, label)
         names = labels.names if labels else ()
@@ -185,7 +187,7 @@ class GridGP(Estimator):
         restarts = _arguments.integer(self.n_restarts_optimizer, label, "n_restarts_optimizer", 0)
         rng = _arguments.generator(self.rng, label)
         if data.is_constant and self.optimizer is not None:
-            warnings.warn(f"{label}: Y minus its mean is 0, so there is nothing to learn", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"{label}: Y equals its mean everywhere, so there is nothing to learn", RuntimeWarning, stacklevel=2)
         noise_kernels = self.noise_kernels
         of_noise = [] if noise_kernels is None else axis_kernels(noise_kernels, len(data.axes), label, names, "noise_kernels")
         models = Model.starts(kernels, of_noise, self.noise, self.variance, data, label)
@@ -249,8 +251,8 @@ class GridGP(Estimator):
         self, X: None = None, return_std: bool | str = False, *, coords: Mapping[Any, Any], **options: Unpack[PredictOptions]
     ) -> Any: ...
     @_arguments.keywords(
-        "GridGP.predict", return_cov="sample draws from the covariance", return_var="use return_std", n_samples="use samples",
-        **dict.fromkeys(("x", "t", "time", "lat", "lon", "y"), "give axes by name as a dict: predict({'x': ..., 'time': ...})"),
+        "GridGP.predict", return_cov="use sample, which draws from the covariance", return_var="use return_std", n_samples="use samples",
+        **dict.fromkeys(("x", "t", "time", "lat", "lon", "y"), "pass axes by name as a dict: predict({'x': ..., 'time': ...})"),
     )  # fmt: skip
     def predict(
         self,
@@ -279,14 +281,14 @@ class GridGP(Estimator):
         fit = self._fitted("predict")
         if coords is not None:
             if X is not None:
-                raise ValueError("GridGP.predict: X and coords are both given, expected only one")
+                raise ValueError("GridGP.predict: got both X and coords, expected only one")
             table = fit.coordinates(coords, "GridGP.predict")
             predicted: Any = self.predict(table, return_std, derivative=derivative, samples=samples, rng=rng)
             return dataset(predicted if return_std else (predicted,))
         model = fit.model
         if not isinstance(return_std, (bool, np.bool_, str)):
             raise TypeError(
-                f"GridGP.predict: return_std is {_arrays.describe(return_std)}; axes are one list: predict([{', '.join(fit.names)}])"
+                f"GridGP.predict: return_std is {_arrays.describe(return_std)}; pass axes as one list: predict([{', '.join(fit.names)}])"
             )
         if return_std not in (True, False, "samples"):
             raise ValueError(f"GridGP.predict: return_std is {return_std!r}, expected True, False or 'samples'")
@@ -348,7 +350,7 @@ class GridGP(Estimator):
         After a ``fit`` to a DataArray, samples on a grid are a DataArray with a first dimension ``sample``.
         """
         if _arguments.is_number(X):
-            raise TypeError(f"GridGP.sample: X is {X}, expected axes or points; give the number of samples as size={X}")
+            raise TypeError(f"GridGP.sample: X is {X}, expected axes or points; pass the number of samples as size={X}")
         fit, label = self._fitted("sample"), "GridGP.sample"
         count = _arguments.integer(size, label, "size", 0)
         X = fit.query(X, label)

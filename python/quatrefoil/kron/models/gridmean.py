@@ -86,7 +86,7 @@ class Mean(NamedTuple):
     def derivative(self, axis: int, order: int, label: str) -> float:
         """The derivative with respect to one coordinate, a column."""
         if self.function is not None:
-            raise TypeError(f"{label}: the derivative of a callable mean is unknown; subtract the mean from Y and give mean='zero'")
+            raise TypeError(f"{label}: the derivative of a callable mean is unknown; subtract the mean from Y and pass mean='zero'")
         return float(self.slopes[axis]) if self.slopes and order == 1 else 0.0
 
     def at(self, axes: Sequence[Array], on_grid: bool, label: str) -> Any:
@@ -102,7 +102,7 @@ class Mean(NamedTuple):
             return _arguments.number(returned, label, "the mean", negative=True)
         values = _arguments.host_or_device_numbers(_arguments.points_like(returned, label, "the mean"), label, "the mean")
         if tuple(values.shape) != shape:
-            raise ValueError(f"{label}: the mean has shape {tuple(values.shape)}, expected {shape}, like its arguments")
+            raise ValueError(f"{label}: the mean has shape {tuple(values.shape)}, expected {shape}, the shape of its arguments")
         check_location(label, "the mean", values, "axes[0]", axes[0])
         _arguments.finite(values, label, "the mean")
         return _arrays.double(values)

@@ -132,16 +132,16 @@ class Model(NamedTuple):
     ) -> Model:
         unit = data.variance
         if (noise is None or variance is None) and not 0 < unit < math.inf:
-            raise ValueError(f"{label}: the variance of Y leaves the range of float64; scale Y")
+            raise ValueError(f"{label}: the variance of Y is outside the range of float64; scale Y")
         noise, variance = (_NOISE * unit if noise is None else noise), (unit if variance is None else variance)
         per_cell = bool(np.ndim(noise) if _arrays.kind(noise) is None else noise.ndim)
         if noise_kernels and (per_cell or not data.on_host):
-            what = "noise has one number per cell" if per_cell else f"Y is on {_arrays.device(data.y)}"
-            raise ValueError(f"{label}: {what}, but noise_kernels take one noise and arrays on the host")
+            what = "noise has one value per cell" if per_cell else f"Y is on {_arrays.device(data.y)}"
+            raise ValueError(f"{label}: {what}, but noise_kernels require a single noise and arrays on the host")
         if per_cell:
             s = _arrays.double(_arguments.host_or_device_numbers(_arguments.points_like(noise, label, "noise"), label, "noise")).reshape(-1)
             if s.shape != data.y.shape:
-                raise ValueError(f"{label}: noise has {s.shape[0]} numbers, expected one, or {data.y.shape[0]}, one per cell")
+                raise ValueError(f"{label}: noise has {s.shape[0]} values, expected one, or {data.y.shape[0]}, one per cell")
             check_location(label, "noise", s, "axes[0]", data.y)
             s = owned(s)
         else:
@@ -242,7 +242,7 @@ def _observed(y: Array, mask: Any, axis: Array, label: str) -> Array | None:
         return mask
     seen = ~nan if mask is None else mask & ~nan
     if not _is_any(seen) and (mask is None or _is_any(mask)):
-        raise ValueError(f"{label}: Y is NaN in every cell that was observed, expected numbers")
+        raise ValueError(f"{label}: Y is NaN in all observed cells, expected numbers")
     return seen
 
 
@@ -259,7 +259,7 @@ def axes_of(axes: Any, like: Sequence[Array] | None, label: str, kinds: Sequence
         check_location(label, f"axes[{k}]", numbers, "axes[0]", checked[0] if checked else numbers)
         checked.append(numbers)
     if like is not None and len(checked) != len(like):
-        raise ValueError(f"{label}: {len(checked)} axes, expected {len(like)}, as in fit; points are an array, np.asarray(X)")
+        raise ValueError(f"{label}: got {len(checked)} axes, expected {len(like)}, as in fit; pass points as an array, np.asarray(X)")
     return checked
 
 
@@ -272,21 +272,21 @@ def cells_of(X: Any, y: Any, label: str) -> tuple[list[Array], Array, Array | No
     parts, y = columns(X, label), _arguments.numbers_of(_arguments.points_like(y, label, "y"), label, "y")
     if not parts or parts[0].ndim != 1 or not len(parts[0]):
         shape = (len(parts[0]), *parts[0].shape[1:], len(parts)) if parts else np.shape(X)
-        raise ValueError(f"{label}: X has shape {shape}, expected (P, d), P at least 1: points of a grid, one column per axis")
+        raise ValueError(f"{label}: X has shape {shape}, expected (P, d) with P at least 1: points of a grid, one column per axis")
     if y.shape != (len(parts[0]),):
         raise ValueError(f"{label}: y has shape {y.shape}, expected {(len(parts[0]),)}, one number per point")
     X = _arrays.to_host(stacked(parts, label))
     axes, places = zip(*(np.unique(_arrays.to_host(part), return_inverse=True) for part in parts))
     shape = tuple(map(len, axes))
     if math.prod(shape) > _MAX_CELLS * len(X):
-        raise ValueError(f"{label}: {len(X)} points span a grid of {' x '.join(map(str, shape))} cells: these points are not on a grid")
+        raise ValueError(f"{label}: {len(X)} points span a grid of {' x '.join(map(str, shape))} cells, so they are not on a grid")
     cells = np.ravel_multi_index([p.reshape(-1) for p in places], shape)
     mask = np.zeros(shape, bool)
     mask.flat[cells] = True
     if mask.sum() < len(X):
         order = np.argsort(cells, kind="stable")
         first = int(np.flatnonzero(np.diff(cells[order]) == 0)[0])
-        raise ValueError(f"{label}: X[{order[first]}] and X[{order[first + 1]}] are one point, expected one value per cell")
+        raise ValueError(f"{label}: X[{order[first]}] and X[{order[first + 1]}] are the same point, expected one value per cell")
     Y = np.zeros(shape, y.dtype)
     Y.flat[cells] = y
     return list(axes), Y, None if mask.all() else mask

@@ -106,7 +106,7 @@ def derivatives_of(function: Any, order: int, label: str) -> Derivatives:
     if form is None:
         what = getattr(getattr(function, "func", function), "__name__", type(function).__name__)
         known = ", ".join(f.__name__ for f in _FORMS)
-        raise TypeError(f"{label}: derivatives are available for {known}; this axis has {what}")
+        raise TypeError(f"{label}: derivatives are available only for {known}, but this axis has {what}")
     keywords = {n: v for n, v in function.keywords.items() if n not in ("backend", "num_threads", "kind")}
     derivatives = form(
         {n: np.asarray(v, np.float64) for n, v in keywords.items()}, *[v for n, v in function.keywords.items() if n == "kind"]

@@ -63,7 +63,7 @@ class KroneckerBatch:
         self.factors = tuple(map(copied, factors))
         self.batch_shape = batches.batch_shape(self.factors)
         if not math.prod(self.batch_shape):
-            raise ValueError(f"{_LABEL}: the factors have batch axes {self.batch_shape}, expected at least one item")
+            raise ValueError(f"{_LABEL}: the factors have batch axes {self.batch_shape}, expected none of length 0")
         self._make, self._options = make, options
         sizes = [math.prod(f.shape[axis] for f in self.factors) for axis in (-2, -1)]
         self.dtype, self.shape = self.factors[0].dtype, (*self.batch_shape, *sizes)
@@ -200,7 +200,7 @@ class KroneckerBatch:
         _arguments.real_array(array, f"KroneckerBatch.{method}", name)
         if tuple(array.shape[: len(self.batch_shape)]) != self.batch_shape or array.ndim == len(self.batch_shape):
             raise ValueError(
-                f"KroneckerBatch.{method}: {name} has shape {tuple(array.shape)}, expected the batch axes {self.batch_shape} in front"
+                f"KroneckerBatch.{method}: {name} has shape {tuple(array.shape)}, expected the leading batch axes {self.batch_shape}"
             )
 
     def _noise(self, method: str, noise: Any) -> Any:
@@ -245,7 +245,7 @@ class KroneckerBatchSum(KroneckerBatch):
         first, self.terms = terms[0], [t for term in terms for t in getattr(term, "terms", [term])]
         for i, term in enumerate(terms):
             if term.shape != first.shape:
-                raise ValueError(f"{_LABEL}: term {i} of the sum has shape {term.shape}, expected {first.shape}, like the others")
+                raise ValueError(f"{_LABEL}: term {i} of the sum has shape {term.shape}, expected {first.shape}, like the other terms")
         self.factors, self.batch_shape, self.shape, self.dtype = first.factors, first.batch_shape, first.shape, first.dtype
 
     @functools.cached_property

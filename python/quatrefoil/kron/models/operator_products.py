@@ -37,8 +37,8 @@ class Products(Base):  # type: ignore[misc]
 
     @_arguments.keywords(
         "KroneckerOperator",
-        "the factors are one list, KroneckerOperator([K1, K2]); the noise is an argument of methods: K.solve(y, noise=0.1)",
-        noise="pass it to the methods: K.solve(y, noise=0.1), K.logdet(noise=0.1)",
+        "pass the factors as one list, KroneckerOperator([K1, K2]), and noise to the methods: K.solve(y, noise=0.1)",
+        noise="pass noise to the methods: K.solve(y, noise=0.1), K.logdet(noise=0.1)",
     )
     def __init__(self, factors: Sequence[AnyArray], *, backend: Backend | None = None, num_threads: int | None = None) -> None:
         if backend is not None:

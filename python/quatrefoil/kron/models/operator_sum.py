@@ -32,7 +32,9 @@ class KroneckerSum(Products):
         first = terms[0]
         for i, term in enumerate(terms):
             if term.shape != first.shape:
-                raise ValueError(f"KroneckerOperator: term {i} of the sum has shape {term.shape}, expected {first.shape}, like the others")
+                raise ValueError(
+                    f"KroneckerOperator: term {i} of the sum has shape {term.shape}, expected {first.shape}, like the other terms"
+                )
         self._terms, self._kind, self._row = tuple(terms), first._kind, None
         self._transposed = None
         super(Products, self).__init__(max(str(t.dtype) for t in terms), first.shape)
@@ -97,7 +99,7 @@ class KroneckerSum(Products):
     def _two_terms(self, method: str) -> Any:
         factors = [t._factors for t in self._terms]
         if [len(f) for f in factors] != [2, 2] or len({tuple(f.shape for f in of) for of in factors}) > 1:
-            cure = "others can be solved by scipy.sparse.linalg.cg, which takes this operator"
+            cure = "for other sums use scipy.sparse.linalg.cg, which accepts this operator"
             raise NotImplementedError(f"KroneckerSum.{method}: expected two terms of two factors each, of the same shapes; {cure}")
         return factors[0] + factors[1]
 

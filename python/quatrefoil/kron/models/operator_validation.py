@@ -31,7 +31,7 @@ def check_columns(label: str, y: Any, factors: Sequence[Array]) -> None:
     kind = _arrays.kind(factors[0])
     _arguments.real_array(y, label, "y")
     if _arrays.kind(y) != kind:
-        raise TypeError(f"{label}: y is a {_arrays.kind(y)} array but factors[0] is a {kind} array; they must be of one kind")
+        raise TypeError(f"{label}: y is a {_arrays.kind(y)} array but factors[0] is a {kind} array; they must be from one library")
     _bind.check_device(label, "y", y, "factors[0]", factors[0])
     require_square(label.partition(".")[2], factors)
     sizes = tuple(f.shape[1] for f in factors)
@@ -67,7 +67,7 @@ def indices(index: Any, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]
         at = next(i for i, part in enumerate(parts) if part is Ellipsis)
         parts = (*parts[:at], *[slice(None)] * (3 - len(parts)), *parts[at + 1 :])
     if len(parts) > 2:
-        raise IndexError(f"KroneckerOperator: {len(parts)} indices, expected one or two")
+        raise IndexError(f"KroneckerOperator: got {len(parts)} indices, expected one or two")
     parts = (*parts, slice(None), slice(None))[:2]
     i, j = (_positions(part, axis, shape[axis]) for axis, part in enumerate(parts))
     if any(isinstance(part, slice) for part in parts):

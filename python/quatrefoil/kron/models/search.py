@@ -43,7 +43,7 @@ def learnt(fit: Fit, models: Sequence[Model], optimizer: Any, restarts: int, rng
         if reached[i]
     ]
     if ended:  # the likelihood is flat at a bound, so the optimiser may report anything
-        what = "the data hardly determine it; another start moves the bound"
+        what = "the data hardly determine this hyperparameter; a different start changes the bound"
         warning = f"the search ended with {' and '.join(ended)}: {what}"
     if warning:
         warnings.warn(f"GridGP.fit: {warning}", RuntimeWarning, stacklevel=3)

@@ -142,8 +142,8 @@ class SlimKL(Estimator):
             raise ValueError(f"{label}: y has shape {tuple(targets.shape)}, expected ({len(x)},), one value per point of X")
         _arguments.finite(targets, label, "y")
         if self.executor is not None and not isinstance(x, np.ndarray):
-            where = f"X is on {_arrays.device(x)}, where agents run one after the other"
-            raise NotImplementedError(f"{label}: executor is given, but {where}; leave executor out, or move X and y to the host")
+            where = f"X is on {_arrays.device(x)}, where agents run sequentially"
+            raise NotImplementedError(f"{label}: executor cannot be used, because {where}; omit it, or move X and y to the host")
         if len(x) < setting.agents:
             raise ValueError(f"{label}: agents is {setting.agents}, expected at most {len(x)}, the number of points")
         means, std = _components(self.means, self.std, x, label)
@@ -162,7 +162,7 @@ class SlimKL(Estimator):
                 solution = agree(data, *options, dual=self.consensus == "admm")
         if not solution.met:
             warnings.warn(
-                f"{label}: stopped after max_iter = {setting.max_iter} iterations, before tol was met", RuntimeWarning, stacklevel=2
+                f"{label}: stopped after max_iter = {setting.max_iter} iterations, before reaching tol", RuntimeWarning, stacklevel=2
             )
         vars(self).update(  # in one step
             weights_=solution.weights,
@@ -193,7 +193,7 @@ class SlimKL(Estimator):
         """
         label = "SlimKL.predict"
         if not hasattr(self, "weights_"):
-            raise not_fitted(f"{label}: there are no weights yet; call fit first")
+            raise not_fitted(f"{label}: the model has no weights yet; call fit first")
         x, (table, index) = self._seen[0], self._series or (None, None)
         if X is None and index is not None:
             X = index
@@ -226,7 +226,7 @@ class SlimKL(Estimator):
     def _precision(self, label: str) -> float:
         precision = _arguments.number(self.quantization, label, "quantization")
         if precision > 0.5:
-            raise ValueError(f"{label}: quantization is {precision}, a relative precision, expected at most 0.5")
+            raise ValueError(f"{label}: quantization is {precision}, expected a relative precision of at most 0.5")
         return precision
 
     def _setting(self, label: str) -> _Setting:
@@ -287,7 +287,7 @@ def _components(means: Any, std: Any, x: Array, label: str) -> tuple[np.ndarray,
     _arguments.finite(mu, label, "means")
     _arguments.finite(sd, label, "std")
     if sd.size and sd.min() < 0:
-        raise ValueError(f"{label}: std contains {sd.min()}, expected numbers of at least 0")
+        raise ValueError(f"{label}: std contains {sd.min()}, expected nonnegative numbers")
     column = (A, 1)
     mu = np.broadcast_to(mu.reshape(column) if mu.ndim == 1 else mu, (A, P))
     sd = np.broadcast_to(sd.reshape(column) if sd.ndim == 1 else sd, (A, P))
@@ -317,7 +317,9 @@ def _predicted(at: Array, seen: Sequence[Any], weights: np.ndarray, return_std: 
     n, kernel = x.shape[0], functools.partial(gsmp_kernel, weights=w, means=mu, std=sd)
     _, inverse = cholesky(xp, kernel(x, None) + noise * xp.eye(n, dtype=x.dtype, device=x.device))
     if isinstance(inverse, np.ndarray) and not np.isfinite(inverse).all():
-        raise np.linalg.LinAlgError(f"SlimKL.predict: the covariance is not positive definite in float64; noise is {noise}, expected more")
+        raise np.linalg.LinAlgError(
+            f"SlimKL.predict: the covariance is not positive definite in float64; increase the noise, which is {noise}"
+        )
     alpha = xp.matmul(inverse.T, xp.matmul(inverse, y))
     parts = []
     for rows in chunk_slices(at.shape[0], n, xp):

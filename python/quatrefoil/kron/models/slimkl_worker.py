@@ -67,7 +67,7 @@ class Worker:
         if not np.isfinite(numbers).all():
             raise np.linalg.LinAlgError(
                 f"SlimKL.fit: the covariance is not positive definite in float64 with weights that add up to {weights.sum():.3g}; "
-                f"noise is {self._noise}, expected more"
+                f"increase the noise, which is {self._noise}"
             )
         t, q, (value,) = np.split(numbers, [len(of), 2 * len(of)])
         t, q = (np.bincount(of, part, len(weights)) for part in (t, q))

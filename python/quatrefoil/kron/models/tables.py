@@ -14,7 +14,11 @@ from ..product.dense import namespace
 
 _DAY = np.timedelta64(1, "D")
 _KINDS = {"M": "dates", "m": "durations"}
-_TO_TYPE = {"numbers": "numbers", "dates": "dates, as np.datetime64('2026-03-01')", "durations": "durations, as np.timedelta64(36, 'h')"}
+_TO_TYPE = {
+    "numbers": "numbers",
+    "dates": "dates such as np.datetime64('2026-03-01')",
+    "durations": "durations such as np.timedelta64(36, 'h')",
+}
 
 
 class Labels(NamedTuple):
@@ -45,7 +49,9 @@ class Labels(NamedTuple):
             axes = {d: X[d] for d in getattr(X, "dims", X)}
             if unknown := [d for d in axes if d not in self.names]:
                 names = ", ".join(repr(name) for name in self.names if name is not None)
-                expected = f"expected {names}" if names else "the table's have no names: df.rename_axis(index='t', columns='x')"
+                expected = (
+                    f"expected {names}" if names else "the axes of the table have no names; use df.rename_axis(index='t', columns='x')"
+                )
                 raise ValueError(f"{label}: unknown axis {unknown[0]!r}; {expected}")
             return [axes.get(name, x) for name, x in zip(self.names, self.axes)]
         if not _is_frame(X):
@@ -73,15 +79,15 @@ def unlabelled(data: Any, label: str) -> tuple[Any, Any, Labels]:
         data = data[data.columns[0]]
     if _is_frame(data):
         axes = [data.index, data.columns]
-        records = "of records take the values, with their coordinates as index: df.set_index(['x', 't'])['value']"
+        records = "for records pass the values with their coordinates as index: df.set_index(['x', 't'])['value']"
         for k, (x, name) in enumerate(zip(axes, ("the index", "columns"))):
-            cure = f"give positions instead of names, as df.set_axis(range({len(x)}), axis={k}); {records}"
+            cure = f"use positions instead of names, as in df.set_axis(range({len(x)}), axis={k}); {records}"
             plain(x, label, name, cure)
         return axes, data, Labels(type(data), None, (data.index.name, data.columns.name), axes)
     if hasattr(data, "index") and hasattr(data, "to_numpy"):
         levels = [data.index.get_level_values(k).unique().sort_values() for k in range(data.index.nlevels)]
         return data.index, data, Labels(type(data), type(data.index), tuple(data.index.names), levels)
-    raise TypeError(f"{label}: Y is missing; give axes and Y, as in fit([x, t], Y), or a DataArray, DataFrame or Series with labels")
+    raise TypeError(f"{label}: Y is missing; pass axes and Y, as in fit([x, t], Y), or a DataArray, DataFrame or Series with labels")
 
 
 def series_in(data: Any, label: str) -> Any:
@@ -89,7 +95,7 @@ def series_in(data: Any, label: str) -> Any:
     if _is_frame(data) and len(data.columns) == 1:
         data = data[data.columns[0]]
     if _is_frame(data) or not (hasattr(data, "index") and hasattr(data, "to_numpy")):
-        cure = "give X and y, or a Series whose index is X: df.stack(), da.to_series() or df.set_index(['x', 't'])['value']"
+        cure = "pass X and y, or a Series whose index is X: df.stack(), da.to_series() or df.set_index(['x', 't'])['value']"
         raise TypeError(f"{label}: y is missing; {cure}")
     return data
 
@@ -124,7 +130,7 @@ def plain(x: Any, label: str, name: str, cure: str = "") -> Any:
         try:
             x = _plain(x)
         except (ValueError, TypeError) as error:
-            cure = cure or f"convert it, as pd.to_datetime({name})"
+            cure = cure or f"convert it, for example with pd.to_datetime({name})"
             raise TypeError(f"{label}: {name}, expected numbers or dates: {error}; {cure}") from None
     if isinstance(x, np.ndarray) and x.dtype.kind in _KINDS:
         return x
@@ -141,7 +147,7 @@ def coordinate(x: Any, label: str, name: str, expected: str | None = None) -> An
     x = plain(x, label, name)
     own_kind = kind(x)
     if expected is not None and own_kind != expected:
-        raise TypeError(f"{label}: {name} has {own_kind}, but fit had {expected} there; give {_TO_TYPE[expected]}")
+        raise TypeError(f"{label}: {name} has {own_kind}, but fit had {expected}; pass {_TO_TYPE[expected]}")
     if own_kind == "numbers":
         return x
     return np.where(np.isnat(x), np.nan, (x - np.datetime64(0, "D") if own_kind == "dates" else x) / _DAY)

@@ -45,7 +45,7 @@ def stacked(results: Sequence[Any], batch: tuple[int, ...]) -> Any:
 def product(op: Op, factors: Sequence[Any], x: Any, transpose: bool, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
     """x (..., N) -> (..., M): the leading axes of the factors and of x broadcast."""
     if out is not None:
-        raise ValueError(f"{op.label}: out requires factors without batch axes; assign the result of a batch: out[...] = {op.label}(...)")
+        raise ValueError(f"{op.label}: out= requires factors without batch axes; for a batch assign the result: out[...] = {op.label}(...)")
     _bind.layout(op, (*map(_one, factors), x), ())
     batch = batch_shape(factors)
     try:

@@ -78,7 +78,7 @@ def require_symmetric(a: np.ndarray, eps: float, name: str, cure: str = "symmetr
     """ValueError if ``a``, a finite matrix of that precision, is not symmetric."""
     skew = asymmetry(a)
     if skew > rounding(a, eps):
-        raise ValueError(f"{name} is not symmetric (entries differ from their mirrors by {skew:.3g}); {cure}")
+        raise ValueError(f"{name} is not symmetric (it differs from its transpose by up to {skew:.3g}); {cure}")
 
 
 def asymmetry(a: np.ndarray) -> float:

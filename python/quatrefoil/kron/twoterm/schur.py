@@ -63,7 +63,7 @@ def _require_regular(l: np.ndarray, m: np.ndarray, scale: float, unit: float, da
     if size[i, j] <= negligible(data, *size.shape) * scale:
         raise np.linalg.LinAlgError(
             f"{label}: the eigenvalues {l[i] * unit:.6g} of A and {m[j] * unit:.6g} of B add up to {sums[i, j] * unit:.3g}, 0 relative to "
-            f"the largest sum of size {size.max() * unit:.3g}: there is no X, or more than one"
+            f"the largest sum, {size.max() * unit:.3g}: X does not exist or is not unique"
         )
 
 
@@ -75,6 +75,6 @@ def _triangular(R: np.ndarray, S: np.ndarray, F: np.ndarray, transposed: bool, l
     for at in np.ndindex(*F.shape[:-2]):
         solved, scale, info = lapack.dtrsyl(R, S, F[at], trana=op, tranb=op)
         if info == 1:
-            raise np.linalg.LinAlgError(f"{label}: A and -B have eigenvalues so close that there is no X, or more than one, in float64")
+            raise np.linalg.LinAlgError(f"{label}: A and -B have eigenvalues so close that X does not exist or is not unique in float64")
         Y[at] = solved / scale
     return Y

@@ -61,7 +61,7 @@ def warn_of_lost(axes: list[np.ndarray], pde: PDE) -> None:
             if share > _LOST:
                 what = f"axes[{k}] has {len(axes[k])} points, which do not resolve the source"
                 how = f"{share:.0%} of its energy has frequencies above {highest(axes[k]):.3g} cycles per unit of length"
-                warnings.warn(f"GPHM: {what}: {how}; give more points", RuntimeWarning, stacklevel=5)
+                warnings.warn(f"GPHM: {what}: {how}; use more points", RuntimeWarning, stacklevel=5)
 
 
 def warn_of_ends(state: State, axes: Sequence[Array], least_steps: int) -> None:
@@ -74,6 +74,6 @@ def warn_of_ends(state: State, axes: Sequence[Array], least_steps: int) -> None:
         share = weights[np.abs(freqs) > _NEAR_THE_END * HIGHEST].sum() / weights.sum()
         end = HIGHEST / state.units.lengths[k]
         if share > _PILED and end < 0.99 * RESOLVED * highest(_arrays.to_host(x)):
-            what = f"{share:.0%} of its weight is above {_NEAR_THE_END * end:.3g} cycles per unit of length, where the initial ones end"
-            cure = f"give a freq_scale above {end:.3g}"
+            what = f"{share:.0%} of its weight is above {_NEAR_THE_END * end:.3g} cycles per unit of length, near the initial maximum"
+            cure = f"pass a freq_scale above {end:.3g}"
             warnings.warn(f"GPHM.fit: axes[{k}] probably needs higher frequencies: {what}; {cure}", RuntimeWarning, stacklevel=4)

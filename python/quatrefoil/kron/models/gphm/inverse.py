@@ -81,7 +81,7 @@ class _Factor:
         if info:
             raise np.linalg.LinAlgError(
                 f"GPHM: the covariance of {name} with jitter {jitter:g} is not positive definite at these parameters; "
-                "give a larger jitter or a smaller learning_rate"
+                "use a larger jitter or a smaller learning_rate"
             )
         self.logdet = 2.0 * float(np.log(self.lower.diagonal()).sum())
 
@@ -114,7 +114,7 @@ class Spectrum(Inverse):
         values, self.every = _eigh(K, parity)
         known = _arrays.to_host(values)
         if not np.isfinite(known).all():
-            raise FloatingPointError(f"GPHM: the covariance of {name} is not finite; give a smaller learning_rate")
+            raise FloatingPointError(f"GPHM: the covariance of {name} is not finite; use a smaller learning_rate")
         self.floor = max(jitter, 4 * np.finfo(float).eps * float(known[-1]))
         begin = min(int(np.searchsorted(known, _MARGIN * self.floor)), len(known) - 3)
         self.clamped = xp.where(values < self.floor, xp.full_like(values, self.floor), values)

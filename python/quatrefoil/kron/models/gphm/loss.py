@@ -159,6 +159,6 @@ def checked(value: Any, gradients: Params, *others: Any) -> tuple[float, Params,
     loss, *more = map(float, numbers[: 1 + len(others)])
     if not (np.isfinite(loss) and np.isfinite(numbers[1 + len(others) :]).all()):
         raise FloatingPointError(
-            f"GPHM: the loss is {loss} or its gradient is not finite; give a smaller learning_rate, or go back to a state_dict()"
+            f"GPHM: the loss is {loss} or its gradient is not finite; use a smaller learning_rate, or restore an earlier state_dict()"
         )
     return loss, gradients, more

@@ -251,7 +251,9 @@ class GPHM(Estimator):
         if error is not None:
             _note(history, learnt.steps, error(done))
         if self._state is not state:
-            raise RuntimeError(f"{label}: progress, truth or another thread changed the solver; change it between calls")
+            raise RuntimeError(
+                f"{label}: progress, truth or another thread changed the solver during the call; change it only between calls"
+            )
         self._state = done
         if not done.earlier:
             warn_of_ends(done, self.axes, optimizer.least_steps)
@@ -265,7 +267,7 @@ class GPHM(Estimator):
         """
         state = self._state
         if state.earlier:
-            raise ValueError("GPHM.add_smooth_component: there is already one")
+            raise ValueError("GPHM.add_smooth_component: the solver already has a smooth component")
         self._state = state.under(_component.smooth(state.components[0], state.now, self._form(state)))
         return self
 
@@ -279,7 +281,7 @@ class GPHM(Estimator):
         unit = self._state.units.size  # against overflow of squares
         size = norm(values / unit)
         if size == 0:
-            raise ValueError(f"{label}: truth is 0 everywhere, so relative errors are not defined")
+            raise ValueError(f"{label}: truth is 0 everywhere, so relative errors are undefined")
         if callable(truth):
             return lambda state: norm((state.predicted(axes, self._form(state)) - values) / unit) / size
         return lambda state: norm((sum(state.outer(i)["U"] for i in range(len(state.components))) - values) / unit) / size
@@ -329,7 +331,7 @@ class GPHM(Estimator):
         own = self.axes
         requested = own if axes is None else axes if is_list_of_axes(axes) or (isinstance(axes, (list, tuple)) and len(own) > 1) else [axes]
         if len(requested) != len(own):
-            raise ValueError(f"{label}: {len(requested)} axes, expected {len(own)}: results are on a grid; give a list, [x, y]")
+            raise ValueError(f"{label}: got {len(requested)} axes, expected {len(own)}: results are on a grid; pass a list, [x, y]")
         numbers = [_arguments.is_number(x) for x in requested]
         requested = [_arrays.to_device_of(np.array([float(x)]), own[0]) if is_one else x for x, is_one in zip(requested, numbers)]
         points = [doubled(_points(x, label, k, "the solver's axes[0]", own[0])) for k, x in enumerate(requested)]
@@ -351,7 +353,7 @@ class GPHM(Estimator):
         """Continue from ``state_dict()``, or ``np.load(file)``, of a GPHM with the same arguments, with the same bits as without a stop."""
         label = "GPHM.load_state_dict"
         if (kind := str(entry(state, "kind", label))) != self.kind:
-            raise ValueError(f"{label}: a state of kind {kind!r}, expected {self.kind!r}")
+            raise ValueError(f"{label}: the state has kind {kind!r}, expected {self.kind!r}")
         fresh = self._twin()
         fresh._begin(self._grid_pde, units_of(state, len(self.axes), label))
         begun = fresh._state
@@ -413,11 +415,11 @@ def _axes(axes: Any, label: str) -> list[Points]:
         array = _points(x, label, k, "axes[0]", checked[0].array if checked else None)
         host = np.array(_arrays.to_host(array))
         if len(host) < 3:
-            raise ValueError(f"{label}: axes[{k}] has {len(host)} points, expected at least 3: two ends and one between")
+            raise ValueError(f"{label}: axes[{k}] has {len(host)} points, expected at least 3: two ends and an interior point")
         _arguments.finite(host, label, f"axes[{k}]")
         steps = np.diff(host)
         if not ((steps > 0).all() or (steps < 0).all()):
-            raise ValueError(f"{label}: axes[{k}] is neither increasing nor decreasing, expected ordered points")
+            raise ValueError(f"{label}: axes[{k}] is neither increasing nor decreasing; sort its points")
         checked.append(
             Points(host if array.__class__ is np.ndarray else namespace(array).asarray(array, copy=True), host, is_uniform(host))
         )
