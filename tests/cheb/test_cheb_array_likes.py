@@ -94,12 +94,12 @@ def test_builders():
 
 
 WRONG_FUNCTIONS = [
-    (lambda x, y: math.sin(x) * y, "f failed on arrays: .*; f takes numbers: give np.vectorize(f)"),
-    (lambda x, y: x if x > y else y, "f failed on arrays: .*; f takes numbers: give np.vectorize(f)"),
-    (lambda x, y: np.linalg.norm([x, y]), "one number that is not the same at each of them for .*; f takes numbers: give np.vectorize(f)"),
-    (lambda X: X[:, 0] * X[:, 1], "f takes points (P, 2): give lambda x, y: f(np.stack([x, y], -1))"),
-    (lambda X: (X**2).sum(axis=1), "f takes points (P, 2): give lambda x, y: f(np.stack([x, y], -1))"),
-    (lambda p: float(p[0] * p[1]), "f takes one point: give np.vectorize(lambda x, y: f(np.array([x, y])))"),
+    (lambda x, y: math.sin(x) * y, "f failed on arrays: .*; f takes scalars: pass np.vectorize(f)"),
+    (lambda x, y: x if x > y else y, "f failed on arrays: .*; f takes scalars: pass np.vectorize(f)"),
+    (lambda x, y: np.linalg.norm([x, y]), "a single number although f is not constant for .*; f takes scalars: pass np.vectorize(f)"),
+    (lambda X: X[:, 0] * X[:, 1], "f takes points (P, 2): pass lambda x, y: f(np.stack([x, y], -1))"),
+    (lambda X: (X**2).sum(axis=1), "f takes points (P, 2): pass lambda x, y: f(np.stack([x, y], -1))"),
+    (lambda p: float(p[0] * p[1]), "f takes one point: pass np.vectorize(lambda x, y: f(np.array([x, y])))"),
     (lambda x, y: [a * b for a, b in zip(x, y)], "f returned a list of [0-9]+ numbers, expected an array"),
 ]
 
@@ -136,10 +136,10 @@ def test_tensors():
     with pytest.raises(TypeError, match=r"X is a numpy array of float64, but core is a torch array .*: torch.as_tensor\(X\)"):
         g(X)
     for call in (f, f.value_and_grad, lambda X: f(X[:, 0], X[:, 1]), lambda X: f.grid(*X.T)):
-        with pytest.raises(TypeError, match=r"torch array of float32.*; move the ChebTucker: ct = ct.to\(torch.float32\)"):
+        with pytest.raises(TypeError, match=r"torch array of float32.*; convert the ChebTucker: ct = ct.to\(torch.float32\)"):
             call(torch.tensor(X, dtype=torch.float32))
     for library in ("torch", torch, "numpy"):
         with pytest.raises(TypeError, match=r"cheb.ChebTucker.to: got .*, expected a dtype or device of PyTorch, such as torch.float64"):
             f.to(library)
-    with pytest.raises(TypeError, match=r"f takes tensors: give lambda x, y: f\(\*map\(torch.from_numpy, \(x, y,\)\)\)"):
+    with pytest.raises(TypeError, match=r"f takes tensors: pass lambda x, y: f\(\*map\(torch.from_numpy, \(x, y,\)\)\)"):
         ChebTucker.from_function(lambda x, y: torch.sin(x) * y, UNIT)

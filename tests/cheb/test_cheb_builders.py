@@ -100,7 +100,7 @@ def vandermonde(X, n):
     return V
 
 
-@pytest.mark.filterwarnings("ignore:.*samples that are left out")  # the samples are noise
+@pytest.mark.filterwarnings("ignore:.*held-out samples")  # the samples are noise
 def test_least_squares(rng, monkeypatch):
     for block, n in itertools.product([None, 300], [(7,), (4, 5), (3, 1, 4), (2, 2, 2, 2)]):
         print(block, n)
@@ -158,10 +158,10 @@ def test_fits_that_are_doubtful(rng):
     X = rng.uniform(-1, 1, (100, 2))
     noise, smooth = rng.standard_normal(100), X[:, 0] * X[:, 1]
     for call, text in [
-        (lambda: ChebTucker.fit(X, noise), "1 coefficients from 100 samples miss samples .* by 1 of their .*; give more samples"),
-        (lambda: ChebTucker.fit(X, noise, n=5), "25 coefficients from 100 samples miss samples .*; give a smaller n, or none"),
-        (lambda: ChebTucker.fit(X, smooth + 0.1 * noise, n=9), "81 coefficients from 100 samples miss samples"),
-        (lambda: ChebTucker.fit(X[:4], smooth[:4], n=2), "4 coefficients from 4 samples miss samples that are left out by inf"),
+        (lambda: ChebTucker.fit(X, noise), "1 coefficients from 100 samples miss held-out samples by 1 standard .*; use more samples"),
+        (lambda: ChebTucker.fit(X, noise, n=5), "25 coefficients from 100 samples miss held-out samples .*; use a smaller n, or omit n"),
+        (lambda: ChebTucker.fit(X, smooth + 0.1 * noise, n=9), "81 coefficients from 100 samples miss held-out samples"),
+        (lambda: ChebTucker.fit(X[:4], smooth[:4], n=2), "4 coefficients from 4 samples miss held-out samples by inf"),
         (lambda: ChebTucker.fit(X[:5], smooth[:5], n=2), "4 coefficients from 5 samples are nearly as many"),
     ]:
         with pytest.warns(RuntimeWarning, match=text) as caught:
@@ -186,20 +186,20 @@ BAD = [
     (lambda: ChebTucker.from_cp(with_nan(W), F), ValueError, r"weights\[1\] is nan"),
     (lambda: ChebTucker.from_cp(W, [F[0], F[1][:0]]), ValueError, "factors.1. has shape .* at least one coefficient"),
     (lambda: ChebTucker.from_cp(W, F, domain=(1, 0)), ValueError, "domain of axis 0"),
-    (lambda: ChebTucker.from_cp(W, F, n=9), ValueError, "n is for samples on a grid"),
-    (lambda: ChebTucker.from_cp(W, F, grid=[np.arange(4.0)]), ValueError, "grid has points for 1 axes, expected 2"),
+    (lambda: ChebTucker.from_cp(W, F, n=9), ValueError, "n requires grid="),
+    (lambda: ChebTucker.from_cp(W, F, grid=[np.arange(4.0)]), ValueError, "grid has 1 entries, expected 2"),
     (lambda: ChebTucker.from_cp(W, F, grid=[np.arange(4.0)] * 2), ValueError, r"grid\[1\] has shape \(4,\), expected \(5,\)"),
-    (lambda: ChebTucker.from_cp(W, F, grid=[-np.arange(4.0), np.arange(5.0)]), ValueError, r"grid\[0\] does not increase"),
+    (lambda: ChebTucker.from_cp(W, F, grid=[-np.arange(4.0), np.arange(5.0)]), ValueError, r"grid\[0\] must be strictly increasing"),
     (lambda: ChebTucker.from_cp(W, F, grid=[with_nan(np.arange(4.0)), np.arange(5.0)]), ValueError, r"grid\[0\]\[1\] is nan"),
     (lambda: ChebTucker.from_cp(W, F, grid=[np.arange(4.0), np.arange(5.0)], n=0), ValueError, "n is 0, expected at least 1"),
     (lambda: ChebTucker.fit(X, Y[:9], n=1), ValueError, "y has shape"),
-    (lambda: ChebTucker.fit(X.T, Y), ValueError, r"X has shape \(2, 10\) for 10 samples, expected a point per row: np.transpose\(X\)"),
+    (lambda: ChebTucker.fit(X.T, Y), ValueError, r"X has shape \(2, 10\) for 10 samples, expected one point per row: np.transpose\(X\)"),
     (lambda: ChebTucker.fit(X, Y, n=4), ValueError, "X has 10 points, expected at least 16"),
     (lambda: ChebTucker.fit(X, Y, n=(1, 1, 1)), ValueError, "n has 3 entries, expected 2"),
     (lambda: ChebTucker.fit(with_nan(X), Y, n=1), ValueError, r"X\[1, 0\] is nan"),
     (lambda: ChebTucker.fit(2 * X, Y, n=1, domain=(-1, 1.5)), ValueError, "point 0 of axis 0 is -2"),
     (lambda: ChebTucker.fit(X, Y, n=1, weights=with_nan(Y)), ValueError, r"weights\[1\] is nan"),
-    (lambda: ChebTucker.fit(X, Y, n=1, weights=-Y), ValueError, r"weights\[0\] is -1.0, expected at least 0"),
+    (lambda: ChebTucker.fit(X, Y, n=1, weights=-Y), ValueError, r"weights\[0\] is -1.0, expected a nonnegative number"),
     (lambda: ChebTucker.fit([None] * 10, Y, n=1), TypeError, "X is None, expected a list or array"),
     (lambda: ChebTucker.fit(X, Y, n=3), np.linalg.LinAlgError, "9 coefficients are not determined by these 10 points"),
     (lambda: ChebTucker.fit(X, Y, n=1, weights=0 * Y), np.linalg.LinAlgError, "not determined"),

@@ -110,16 +110,16 @@ A = ChebTucker(np.ones((1, 1)), [np.ones((3, 1))] * 2)
 
 
 BAD = [
-    (lambda: A.diff(2), ValueError, "diff: axis is 2, expected one of 2 axes"),
+    (lambda: A.diff(2), ValueError, "diff: axis is 2, out of range for 2 axes"),
     (lambda: A.diff(0.5), TypeError, "axis is 0.5, expected an integer"),
     (lambda: A.diff(0, -1), ValueError, "m is -1, expected at least 0"),
     (lambda: A.integrate(5), ValueError, "integrate: axis is 5"),
     (lambda: A.integrate((0, -2)), ValueError, "expected distinct axes"),
     (lambda: A.integrate("0"), TypeError, "expected an integer"),
     (lambda: A.integrate(np.array([True])), TypeError, "expected an integer"),
-    (lambda: A + ChebTucker(A.core, A.factors, domain=(0, 1)), ValueError, "the domains are .* expected the same"),
+    (lambda: A + ChebTucker(A.core, A.factors, domain=(0, 1)), ValueError, "the domains are .* expected equal domains"),
     (lambda: A * ChebTucker(np.ones(1), [np.ones((3, 1))]), ValueError, "the domains are"),
-    (lambda: A + ChebTucker(A.core.astype(np.float32), [U.astype(np.float32) for U in A.factors]), TypeError, "one dtype"),
+    (lambda: A + ChebTucker(A.core.astype(np.float32), [U.astype(np.float32) for U in A.factors]), TypeError, "same library and dtype"),
     (lambda: A + "1", TypeError, "unsupported operand"),
     (lambda: A * 1j, TypeError, "unsupported operand"),
     (lambda: A * np.ones(3), TypeError, "does not support ufuncs"),
@@ -190,5 +190,5 @@ class TestTorch:
         from_numpy = tensor(rng).to("cpu", dtype=torch.float64)
         assert isinstance(from_numpy.core, torch.Tensor)
         assert ct.to(device="meta").core.device.type == "meta"
-        with pytest.raises(TypeError, match="expected one kind and one dtype"):
+        with pytest.raises(TypeError, match="expected the same library and dtype"):
             tensor(rng) + from_numpy

@@ -155,11 +155,11 @@ def test_bad_input(tmp_path):
     other.write_text("x0,x1,f\n")
     broken.write_text("x0,x1,x2,x3,f\n1,2,3,4,5\n1,2,three,4,5\n")
     check_refused([
-        (lambda: ChebTucker.from_function(root, BOX, executor=4), TypeError, r"executor is 4, expected one of concurrent\.futures"),
+        (lambda: ChebTucker.from_function(root, BOX, executor=4), TypeError, r"executor is 4, expected an executor of concurrent\.futures"),
         (lambda: ChebTucker.from_function(root, BOX, progress="yes"), TypeError, "progress is 'yes'"),
         (lambda: ChebTucker.from_function(root, BOX, checkpoint=other), ValueError, r"begins with 'x0,x1,f', expected x0,x1,x2,x3,f"),
         (lambda: ChebTucker.from_function(root, BOX, checkpoint=broken), ValueError, "line 3 of checkpoint .* expected 5 numbers"),
-        (lambda: ChebTucker.from_function(lambda *x: root(*x), BOX, executor=Processes()), TypeError, "at the top of a module"),
+        (lambda: ChebTucker.from_function(lambda *x: root(*x), BOX, executor=Processes()), TypeError, "define f at module level"),
         (lambda: ChebTucker.from_function(lambda x: math.sqrt(x[3]), BOX, checkpoint=tmp_path / "new"), TypeError, "f takes one point"),
         (lambda: ChebTucker.points(0), ValueError, "n is 0, expected at least 1"),
         (lambda: PolynomialChaos.points(BOX, 1), ValueError, "count is 1, expected at least 2"),

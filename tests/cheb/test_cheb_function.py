@@ -139,7 +139,7 @@ NOT_SMOOTH = {
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "a plane of kinks" else n for n in NOT_SMOOTH])
 def test_functions_that_are_not_smooth_raise(name):
     f, domain, tol = NOT_SMOOTH[name]
-    with pytest.raises(ValueError, match=r"f is not resolved to tol = .* expected a smooth function; give n"):
+    with pytest.raises(ValueError, match=r"f is not resolved to tol = .* expected a smooth function; pass n"):
         ChebTucker.from_function(f, domain, tol=tol)
 
 
@@ -160,7 +160,7 @@ def test_kinks_are_resolved_to_a_loose_tolerance(rng):
 
 def test_a_grid_that_is_too_coarse_is_said_to_be():
     for f in (lambda x, y, z: np.abs(x + y + z), lambda x, y, z: np.cos(30 * x + y) * z):
-        with pytest.warns(RuntimeWarning, match=r"not resolved by n = \(17, 17, 17\): off by"):
+        with pytest.warns(RuntimeWarning, match=r"n = \(17, 17, 17\) does not resolve f: at random points"):
             ct = ChebTucker.from_function(f, CUBE, n=17)
         assert ct.error_estimate > 1e-4
         assert ct.n == (17, 17, 17)
@@ -173,12 +173,16 @@ WRONG_RESULTS = [
     (lambda x, y: np.where(x > 0.9, np.nan, y), ValueError, r"f\(.*\) is nan"),
     (lambda x, y: (x + y, np.where(y < 0, np.nan, x)), ValueError, r"f\(.*\)\[1\] is nan"),
     (lambda x, y: 1j * x, TypeError, "complex128 values, expected real numbers"),
-    (lambda x, y: np.ones(7), ValueError, r"f returned shape \(7,\) for 20 points, expected shape \(20,\); several outputs are a tuple"),
+    (
+        lambda x, y: np.ones(7),
+        ValueError,
+        r"f returned shape \(7,\) for 20 points, expected shape \(20,\); return several outputs as a tuple",
+    ),
     (lambda x, y: (), ValueError, "f returned 0 outputs, expected at least 1"),
     (lambda x, y: (x,) * (1 + (x.size != 20)), ValueError, "f returned . outputs, expected"),
     (lambda x, y: np.ma.masked_array(x + y), TypeError, "masked"),
     (lambda x, y: x > y, TypeError, "bool values, expected real numbers"),
-    (lambda x, y: ([[1, 2], [3]], x), TypeError, "f returned list, which is no array of numbers"),
+    (lambda x, y: ([[1, 2], [3]], x), TypeError, "f returned list, which is not an array of numbers"),
     (lambda x, y: np.ones((3, 1, 1)), ValueError, r"f returned shape \(3, 1, 1\) for 20 points, expected"),
     (lambda x, y: {}["mine"], KeyError, "mine"),
 ]

@@ -136,7 +136,7 @@ def test_foreign_memos_are_refused(rng):
     core, factors = frozen(rng)
     X = points(rng)
     single = native.core().cheb.Packed(core.astype(np.float32), [U.astype(np.float32) for U in factors])
-    for foreign, text in (("packed", "packed is str"), (single, "packed is of a core of another precision")):
+    for foreign, text in (("packed", "packed is str"), (single, "packed was built from a core of a different dtype")):
         memo = Memo(foreign, "native", (core, *factors))
         with pytest.raises(TypeError, match=rf"cheb\.tucker_eval: {text}"):
             call(TUCKER_EVAL, (core, *factors, X), ((-1.0, 1.0) * 3,), (memo,), None, "native")
@@ -191,7 +191,7 @@ def test_tensors_keep_their_graph(rng):
     assert isinstance(qf.cheb.ChebTucker.from_values(torch.tensor(core)).core, torch.Tensor)
     with pytest.raises(NotImplementedError, match="no gradient"):
         ct.grid(x[0].requires_grad_(), *x[1:])
-    with pytest.raises(TypeError, match="expected a torch array of float64, as core is"):
+    with pytest.raises(TypeError, match="expected a torch array of float64, like core"):
         ct.grid(*[np.zeros(2)] * 3)
     with pytest.raises(TypeError, match="torch"):
         qf.cheb.ChebTucker(torch.tensor(core), factors)

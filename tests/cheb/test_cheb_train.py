@@ -292,7 +292,7 @@ def test_bad_input(rng):
     check_refused([
         (lambda: TensorTrain(cores[:2]), ValueError, r"cores have shapes .*, expected \(1, r_1, R_1\)"),
         (lambda: TensorTrain([]), ValueError, "cores: expected at least one array, got none"),
-        (lambda: TensorTrain([cores[0].astype(np.float32), *cores[1:]]), TypeError, "expected one kind and one dtype"),
+        (lambda: TensorTrain([cores[0].astype(np.float32), *cores[1:]]), TypeError, "expected the same library and dtype"),
         (lambda: ChebTucker(TensorTrain(cores), one.factors[:3], DOMAIN), ValueError, "core"),
         (lambda: one.plan(1e-6), NotImplementedError, r"cheb\.ChebTucker\.plan: the core is a tensor train"),
         (lambda: one + full, TypeError, "one core is a tensor train and the other an array"),

@@ -22,13 +22,13 @@ using scattered::run_at_points;
 
 template <class T>
 Setting<T> setting(const Arguments& call, int d, const std::int64_t* n, double eps, bool grid, int threads) {
-  call.require(d >= 1 && d <= kMaxAxes, "coefficients must have between 1 and 16 axes");
-  call.require(eps >= 0 && eps < 1, "eps must be 0 or between 0 and 1");
-  call.require(!grid || (d <= kGridAxes && eps > 0), "a grid has up to three axes, and an eps");
+  call.require(d >= 1 && d <= kMaxAxes, "C must have between 1 and 16 axes");
+  call.require(eps >= 0 && eps < 1, "eps must be at least 0 and less than 1");
+  call.require(!grid || (d <= kGridAxes && eps > 0), "a grid requires at most three axes and eps > 0");
   Setting<T> at{};
   at.d = d, at.eps = eps, at.grid = grid, at.threads = threads;
   for (int k = 0; k < d; ++k) {
-    call.require(n[k] >= 0 && (n[k] > 0 || !grid), "an axis has no coefficients");
+    call.require(n[k] >= 0 && (n[k] > 0 || !grid), "every axis of C must have at least one coefficient");
     at.n[k] = n[k], at.lo[k] = -1, at.hi[k] = 1;
   }
   at.transform = transform::kernels<T>().transform;
@@ -72,10 +72,10 @@ class Grid {
   template <class T>
   const void* values(const Arguments& call, const Setting<T>& at) const {
     const auto* values = std::get_if<GridValues<T>>(&values_);
-    if (!values) call.refuse_type("grid is of coefficients of another precision");
+    if (!values) call.refuse_type("grid was built for coefficients of a different dtype");
     bool same = values->sizes.d == at.d && values->sizes.eps == at.eps;
     for (int k = 0; same && k < at.d; ++k) same = values->sizes.n[k] == at.n[k];
-    call.require(same, "grid is of another call");
+    call.require(same, "grid was built for a different shape or eps");
     return values->owner.get();
   }
 

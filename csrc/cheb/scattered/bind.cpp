@@ -26,7 +26,7 @@ TuckerEval<T> tensor(Arguments& call) {
   for (int k = 0; k < p.d; ++k) call.size("r_", core.shape[k], k + 1);
   p.core = call.input("core", "r..");
   const auto factors = call.inputs("factors", "n_ r_");
-  call.require(int(factors.size()) == p.d, "factors must have an entry for every axis");
+  call.require(int(factors.size()) == p.d, "factors must have one entry per axis of core");
   for (int k = 0; k < p.d; ++k) {
     const View& U = factors[std::size_t(k)].view();
     p.factors[k] = factors[std::size_t(k)], p.n[k] = U.shape[0], p.r[k] = U.shape[1];
@@ -57,7 +57,7 @@ class Packed {
   template <class T>
   const TuckerEval<T>& sizes(const Arguments& call) const {
     const auto* tensor = std::get_if<PackedTensor<T>>(&tensor_);
-    if (!tensor) call.refuse_type("packed is of a core of another precision");
+    if (!tensor) call.refuse_type("packed was built from a core of a different dtype");
     return tensor->sizes;
   }
 
@@ -119,7 +119,7 @@ void tucker_eval_adjoint(Arguments& call, const Domain& domain, const py::object
 
 void tucker_derivatives(Arguments& call, const Domain& domain, bool gradient, bool hessian, bool extrapolate, const py::object& packed,
                         int threads) {
-  call.require(gradient || !hessian, "a Hessian comes with the gradient");
+  call.require(gradient || !hessian, "the Hessian requires the gradient");
   call.dispatch([&](auto zero) {
     using T = decltype(zero);
     TuckerDerivatives<T> q{};

@@ -9,7 +9,7 @@ namespace quatrefoil::cheb::scattered {
 using Domain = std::vector<double>;  // lo, hi of every axis
 
 inline void take_domain(const Arguments& call, const Domain& domain, int d, double* lo, double* hi) {
-  call.require(domain.size() == 2 * std::size_t(d), "domain must have an entry for every axis");
+  call.require(domain.size() == 2 * std::size_t(d), "domain must have one entry per axis");
   for (int k = 0; k < d; ++k) lo[k] = domain[2 * std::size_t(k)], hi[k] = domain[2 * std::size_t(k) + 1];
 }
 

@@ -49,7 +49,7 @@ Layout layout_of(const TuckerEval<T>& p, int64_t least = 0) {
     l.table_at[k] = l.size;
     l.size += p.n[k] * l.columns[k];
   }
-  if (l.size >= kTooMany) throw DeviceError("tucker_eval: a core and factors of 2^31 numbers or more are too many for a GPU");
+  if (l.size >= kTooMany) throw DeviceError("tucker_eval: core and factors have 2^31 elements or more, too many for a GPU kernel");
   return l;
 }
 

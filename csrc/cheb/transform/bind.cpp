@@ -17,8 +17,8 @@ template <class T>
 void run(const Arguments& call, const View& view, const T* x, T* y, const Axes& axes, Transform<T> p) {
   unsigned seen = 0;
   for (std::int64_t axis : axes) {
-    call.require(axis >= 0 && axis < view.rank && !(seen >> axis & 1u), "axes must be distinct axes of the array");
-    call.require(view.shape[axis] > 0, "an axis to transform has no points");
+    call.require(axis >= 0 && axis < view.rank && !(seen >> axis & 1u), "axes must be distinct and within the array's dimensions");
+    call.require(view.shape[axis] > 0, "a transformed axis must have at least one point");
     seen |= 1u << axis;
   }
   p.x = x, p.y = y;

@@ -21,7 +21,7 @@ class Distribution:
         self.samples: np.ndarray | None = None
         if hasattr(value, "ppf") and hasattr(value, "cdf"):
             if hasattr(value, "pmf") and not hasattr(value, "pdf"):
-                raise TypeError(f"{label}: a distribution is discrete, expected a continuous one; give samples of it")
+                raise TypeError(f"{label}: a distribution is discrete, expected a continuous one; pass samples of it instead")
             self.frozen = value
             return
         if isinstance(value, (tuple, list)) and len(value) == 2:
@@ -33,7 +33,7 @@ class Distribution:
         host = _arguments.array_like_on_host(value, label, "a distribution").astype(np.float64)
         if host.ndim != 1 or host.size < 2:
             raise ValueError(
-                f"{label}: a distribution has shape {host.shape}, expected (lo, hi), samples (N,) or a frozen one of scipy.stats"
+                f"{label}: a distribution has shape {host.shape}, expected (lo, hi), samples (N,) or a frozen distribution of scipy.stats"
             )
         _arguments.finite(host, label, "a distribution")
         self.samples = np.sort(host)

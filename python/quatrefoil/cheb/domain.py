@@ -62,9 +62,9 @@ def _flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
     for entry in domain:
         flat += entry if isinstance(entry, tuple) else (entry,)
     if not all(map(is_number, flat)):
-        raise TypeError(f"{label}: domain must hold real numbers, got {domain!r}")
+        raise TypeError(f"{label}: domain is {domain!r}, expected real numbers")
     if len(domain) == 2 and all(isinstance(entry, tuple) and len(entry) > 2 for entry in domain):
-        raise ValueError(f"{label}: domain is {domain!r}, two corners, expected one pair per axis; give list(zip(lo, hi))")
+        raise ValueError(f"{label}: domain is {domain!r}, two corners, expected one pair per axis; pass list(zip(lo, hi))")
     pairs = all(isinstance(entry, tuple) and len(entry) == 2 for entry in domain)
     if len(flat) == 2 and not pairs:
         flat *= d
@@ -123,7 +123,7 @@ def points_of(coordinates: Sequence[Any], core: Any, d: int, label: str) -> tupl
         if d == 1 and len(shape) < 2:
             return X.reshape(-1, 1), shape
         if not shape or shape[-1] != d:
-            cure = "; of coordinates give *X" if shape[:1] == (d,) and len(shape) > 2 else ""
+            cure = "; pass arrays of coordinates as *X" if shape[:1] == (d,) and len(shape) > 2 else ""
             raise ValueError(f"{label}: X has shape {shape}, expected (P, {d}), ({d},) for one point, or {d} arrays of coordinates{cure}")
         return X.reshape(-1, d), shape[:-1]
     if len(coordinates) != d:
@@ -157,7 +157,7 @@ def moved_core(points: Any, core: Any) -> str | None:
     """A hint for an error message if points are tensors and the core is a NumPy array."""
     if _arrays.kind(points) != "torch" or _arrays.kind(core) != "numpy":
         return None
-    return f"move the ChebTucker: ct = ct.to({points.dtype})"
+    return f"convert the ChebTucker: ct = ct.to({points.dtype})"
 
 
 def shaped(values: Any, shape: tuple[int, ...]) -> Any:

@@ -29,12 +29,14 @@ def table_of(degrees: Any, d: int, largest: list[int], label: str) -> np.ndarray
     """Check a caller's degrees (K, d); none may exceed the ``largest`` of its input."""
     table = np.asarray(degrees)
     if table.ndim != 2 or table.shape[1] != d or not len(table) or table.dtype.kind not in "iu":
-        raise ValueError(f"{label}: degrees has shape {table.shape} and dtype {table.dtype}, expected integers (K, {d}), a row per product")
+        raise ValueError(
+            f"{label}: degrees has shape {table.shape} and dtype {table.dtype}, expected integers (K, {d}), one row per product"
+        )
     for k, most in enumerate(largest):
         if not 0 <= table[:, k].min() <= table[:, k].max() <= most:
-            raise ValueError(f"{label}: degrees[:, {k}] is from {table[:, k].min()} to {table[:, k].max()}, expected 0 to {most}")
+            raise ValueError(f"{label}: degrees[:, {k}] ranges from {table[:, k].min()} to {table[:, k].max()}, expected 0 to {most}")
     if len(np.unique(table, axis=0)) < len(table):
-        raise ValueError(f"{label}: degrees has a row twice, expected distinct products")
+        raise ValueError(f"{label}: degrees contains a row twice, expected distinct products")
     return table.astype(np.int64)
 
 
@@ -56,5 +58,5 @@ def multi_indices(inputs: int, degree: int, *, norm: float = 1.0) -> np.ndarray:
     counts = (_arguments.integer(inputs, label, "inputs", 1), _arguments.integer(degree, label, "degree", 0))
     table = cross(*counts, _arguments.number(norm, label, "norm", positive=True), MAX_TERMS)
     if table is None:
-        raise ValueError(f"{label}: there are more than {MAX_TERMS} products; expected a smaller degree or norm")
+        raise ValueError(f"{label}: the set has more than {MAX_TERMS} products; use a smaller degree or norm")
     return table

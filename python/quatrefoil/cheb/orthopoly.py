@@ -67,7 +67,7 @@ class Basis:
         with np.errstate(over="ignore", under="ignore"):
             b: np.ndarray = np.concatenate([self._b[:1], self._b[1:] * self._unit * self._unit])
         if not (np.isfinite(b).all() and (b[1:] >= np.finfo(np.float64).tiny).all()):
-            raise OverflowError(f"orthopoly.Basis: b is of size {self._unit:.0e} squared, out of range for float64; scale the samples")
+            raise OverflowError(f"orthopoly.Basis: b is about {self._unit:.0e} squared, out of range for float64; scale the samples")
         result: np.ndarray = frozen(b)
         return result
 
@@ -96,7 +96,7 @@ class Basis:
         if host.ndim > 1:
             raise ValueError(f"orthopoly.Basis: x has shape {host.shape}, expected (N,)")
         if _arrays.is_meta(points):
-            raise RuntimeError("orthopoly.Basis: x is on meta and has no numbers")
+            raise RuntimeError("orthopoly.Basis: x is a meta tensor, which has no values")
         roots = np.sqrt(self._b)
         zero = points * 0
         values, slopes = [zero + float(1 / roots[0])], [zero]
@@ -247,7 +247,8 @@ def from_moments(mu: ArrayLike) -> Basis:
         R = np.linalg.cholesky(mu[np.add.outer(np.arange(m + 1), np.arange(m + 1))]).T
     except np.linalg.LinAlgError:
         raise np.linalg.LinAlgError(
-            f"{label}: the matrix of {mu.size} moments is not positive definite: they belong to no measure, or float64 cannot hold them"
+            f"{label}: the matrix of {mu.size} moments is not positive definite: they are not moments of a measure, "
+            "or float64 is not accurate enough"
         ) from None
     diagonal = np.diag(R)
     ratios = np.concatenate([[0.0], np.diag(R, 1) / diagonal[:-1]])
@@ -336,9 +337,9 @@ def optimal_samples(
     bases = [basis] if isinstance(basis, Basis) else list(_arguments.sequence(basis, f"{label}: basis"))
     for one in bases:
         if not isinstance(one, Basis):
-            raise TypeError(f"{label}: basis is {type(one).__name__}, expected a Basis of orthopoly.from_samples, or a list of them")
+            raise TypeError(f"{label}: basis is {type(one).__name__}, expected a Basis from orthopoly.from_samples, or a list of them")
         if one.samples is None:
-            raise ValueError(f"{label}: the basis has no samples to choose from; make it by orthopoly.from_samples")
+            raise ValueError(f"{label}: the basis has no samples to choose from; create it with orthopoly.from_samples")
     _arguments.choice(method, label, "method", METHODS)
     largest = [one.degree for one in bases]
     if degrees is None:

@@ -66,7 +66,7 @@ BAD = [
     (lambda: nn.PolyLayer(2, 1, 2, basis=[1, 2]), TypeError, "basis is int"),
     (lambda: nn.PolyLayer(3, 1, 2, basis=[HERMITE] * 2), ValueError, "2 entries, expected 1 or 3"),
     (lambda: nn.PolyLayer(3, 1, 3, basis=HERMITE), ValueError, "degree 2, expected at least 3"),
-    (lambda: nn.PolyLayer(3, 1, 2, degrees=[[0, 0, 3]]), ValueError, r"degrees\[:, 2\] is from 3 to 3, expected 0 to 2"),
+    (lambda: nn.PolyLayer(3, 1, 2, degrees=[[0, 0, 3]]), ValueError, r"degrees\[:, 2\] ranges from 3 to 3, expected 0 to 2"),
     (lambda: nn.TrigLayer(3, 1, 1, degrees=[[0, 3, 0]]), ValueError, "from 3 to 3, expected 0 to 2"),
 ]
 

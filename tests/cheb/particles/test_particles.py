@@ -187,7 +187,7 @@ def test_sog_is_kept(tmp_path, rng):
         assert not again.sog.t.flags.writeable
         np.testing.assert_array_equal(qf.cheb.short_range(X, q, X, sog=again.sog), qf.cheb.short_range(X, q, X, sog=V.sog))
     for other in (2 * V, V.diff(0)):
-        with pytest.raises(AttributeError, match="was computed from a potential"):
+        with pytest.raises(AttributeError, match="was derived from a potential"):
             _ = other.sog
     with pytest.raises(AttributeError):
         V.sog.n_long = 3
@@ -234,20 +234,20 @@ BAD = [
     (
         lambda: qf.cheb.potential(X5, Q5, X5),
         TypeError,
-        r"takes X, q by position, got 3 arguments; give a box around the targets.*short_range",
+        r"takes X, q by position, got 3 arguments; pass a box around the targets.*short_range",
     ),
-    (potential(targets=X5), TypeError, r"no argument 'targets'; give a box around the targets: V = potential\(X, q, domain"),
+    (potential(targets=X5), TypeError, r"no argument 'targets'; pass a box around the targets: V = potential\(X, q, domain"),
     (potential(split="far"), TypeError, "potential: split is 'far'"),
     (lambda: qf.cheb.short_range(X5, Q5, X5, sog=None), TypeError, "short_range: sog is NoneType, expected a SumOfGaussians"),
     (lambda: qf.cheb.short_range(changed(X5, (2, 1), np.nan), Q5, X5, sog=SOG), ValueError, r"short_range: X\[2, 1\] is nan"),
     (lambda: qf.cheb.short_range(X5, Q5, changed(X5, (4, 2), np.inf), sog=SOG), ValueError, r"short_range: targets\[4, 2\] is inf"),
     (sog(eps=0), ValueError, "coulomb_sog: eps is 0"),
-    (sog(eps=1e-15), ValueError, "coulomb_sog: eps is 1e-15, expected a number from 1e-14"),
-    (sog(rmin=1), ValueError, "coulomb_sog: rmin is 1.0 and rmax 1.0"),
-    (sog(rmin=1e-20), ValueError, "at least 1e-15 of it"),
+    (sog(eps=1e-15), ValueError, "coulomb_sog: eps is 1e-15, expected a number of at least 1e-14"),
+    (sog(rmin=1), ValueError, "coulomb_sog: rmin is 1.0 and rmax is 1.0"),
+    (sog(rmin=1e-20), ValueError, "expected 1e-15 rmax <= rmin"),
     (sog(rmax=np.inf), ValueError, "coulomb_sog: rmax is inf"),
     (sog(split=np.nan), ValueError, "coulomb_sog: split is nan"),
-    (sums(t=Q5), ValueError, "SumOfGaussians: t is negative or does not increase"),
+    (sums(t=Q5), ValueError, "SumOfGaussians: t must be nonnegative and strictly increasing"),
     (sums(w=Q5[:4]), ValueError, "SumOfGaussians: w has shape"),
     (sums(n_long=6), ValueError, "SumOfGaussians: n_long is 6"),
 ]

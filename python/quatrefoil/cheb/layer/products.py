@@ -53,7 +53,9 @@ def _check(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...])
     assert W is not None
     degrees = options[0]
     if len(degrees) != W[0] * X[1]:
-        raise ValueError(f"{label}: degrees has {len(degrees)} entries, expected ({W[0]}, {X[1]}), a row per row of W, a column per input")
+        raise ValueError(
+            f"{label}: degrees has {len(degrees)} entries, expected ({W[0]}, {X[1]}), one row per row of W, one column per input"
+        )
     if min(degrees, default=0) < 0:
         raise ValueError(f"{label}: degrees has {min(degrees)}, expected at least 0")
     most = rest[0][-1] if len(rest) > 1 and rest[0] is not None else _MOST
@@ -89,7 +91,7 @@ def flat_degrees(degrees: Any, label: str) -> tuple[int, ...]:
     sizes = {len(row) if isinstance(row, (list, tuple)) else -1 for row in rows} if isinstance(rows, (list, tuple)) else {-1}
     flat = () if -1 in sizes else tuple(n for row in rows for n in row)
     if -1 in sizes or len(sizes) > 1 or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in flat):
-        raise ValueError(f"{label}: degrees is {str(degrees)[:60]}, expected integers (M, I), a row per product")
+        raise ValueError(f"{label}: degrees is {str(degrees)[:60]}, expected integers (M, I), one row per product")
     return tuple(int(n) for n in flat)
 
 

@@ -114,7 +114,7 @@ def restored(core: Any, exponent: int, array: Any, label: str) -> Any:
     with np.errstate(over="ignore"):
         result = np.ldexp(_arrays.to_host(core).astype(np.float64), exponent).astype(_arrays.dtype_name(array), copy=False)
     if not np.isfinite(result).all():
-        raise ValueError(f"{label}: the norm of the coefficients is beyond the largest number of {result.dtype}; scale the input")
+        raise ValueError(f"{label}: the norm of the coefficients overflows {result.dtype}; scale the input")
     return like(result, array)
 
 

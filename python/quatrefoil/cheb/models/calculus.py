@@ -225,19 +225,23 @@ def _power(values: np.ndarray, exponent: float) -> np.ndarray:
 
 def _axis(axis: Any, d: int, label: str) -> int:
     if isinstance(axis, (list, tuple)):
-        raise TypeError(f"{label}: axis is {axis!r}, expected an integer; for several axes take one after the other, ct.diff(0).diff(1)")
+        raise TypeError(
+            f"{label}: axis is {axis!r}, expected an integer; for several axes differentiate one after the other, ct.diff(0).diff(1)"
+        )
     k = _arguments.integer(axis, label, "axis")
     if not -d <= k < d:
-        raise ValueError(f"{label}: axis is {k}, expected one of {d} axes")
+        raise ValueError(f"{label}: axis is {k}, out of range for {d} axes")
     return k % d
 
 
 def _check_pair(one: Calculus, other: Calculus) -> None:
     if one._domain != other._domain:
         domains = (tuple(zip(t._domain[::2], t._domain[1::2])) for t in (one, other))
-        raise ValueError("cheb.ChebTucker: the domains are {} and {}, expected the same".format(*domains))
+        raise ValueError("cheb.ChebTucker: the domains are {} and {}, expected equal domains".format(*domains))
     if type(one.factors[0]) is not type(other.factors[0]) or one.core.dtype != other.core.dtype:
         both = f"{_arrays.describe(one.factors[0])} and {_arrays.describe(other.factors[0])}"
-        raise TypeError(f"cheb.ChebTucker: the operands are {both}, expected one kind and one dtype")
+        raise TypeError(f"cheb.ChebTucker: the operands are {both}, expected the same library and dtype")
     if isinstance(one.core, TensorTrain) != isinstance(other.core, TensorTrain):
-        raise TypeError("cheb.ChebTucker: one core is a tensor train and the other an array, expected both the same; see TensorTrain.dense")
+        raise TypeError(
+            "cheb.ChebTucker: one core is a tensor train and the other an array; convert one of them, for example with TensorTrain.dense"
+        )

@@ -21,7 +21,7 @@ from .train import TensorTrain
 
 _HINTS = {
     **dict.fromkeys(("domain", "bounds", "ranges", "dist", "joint"), "use distributions=[(lo, hi), scipy.stats.norm(), samples, ...]"),
-    **dict.fromkeys(("degree", "order", "n", "p"), "the degree follows from the samples"),
+    **dict.fromkeys(("degree", "order", "n", "p"), "omit it: the samples determine the degree"),
     **dict.fromkeys(("n_samples", "budget", "N", "evaluations"), "use max_evaluations"),
 }
 
@@ -265,7 +265,7 @@ def _samples(X: Any, y: Any, label: str) -> tuple[np.ndarray, np.ndarray]:
     """Points (P, d) and values (P,) in float64."""
     x, values = (_arguments.array_like_on_host(a, label, name).astype(np.float64) for a, name in ((X, "X"), (y, "y")))
     if x.ndim != 2 or values.shape != x.shape[:1] or len(x) < 2:
-        raise ValueError(f"{label}: X has shape {x.shape} and y {values.shape}, expected (P, d) and (P,) with at least 2 samples")
+        raise ValueError(f"{label}: X has shape {x.shape} and y has {values.shape}, expected (P, d) and (P,) with at least 2 samples")
     for array, name in ((x, "X"), (values, "y")):
         _arguments.finite(array, label, name)
     return x, values

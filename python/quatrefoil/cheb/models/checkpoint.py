@@ -32,7 +32,7 @@ class Checkpoint:
         outputs = names[self.d :]
         several = [f"{OUTPUT}{i}" for i in range(len(outputs))]
         if names[: self.d] != self._inputs or (outputs != [OUTPUT] and outputs != several) or not outputs:
-            expected = f"{','.join(self._inputs)},{OUTPUT}, as this method writes it for {self.d} inputs"
+            expected = f"{','.join(self._inputs)},{OUTPUT}, the header of this method for {self.d} inputs"
             raise ValueError(f"{self.label}: checkpoint {self.file!r} begins with {','.join(names)[:80]!r}, expected {expected}")
         self.is_empty, self.outputs = False, None if outputs == [OUTPUT] else len(outputs)
         for number, row in enumerate(rows, start=2):

@@ -35,9 +35,9 @@ _WEIGHTS = Arg("weights", "R")
 _CANONICAL = Op(__name__, "ChebTucker.from_cp", (_WEIGHTS, Arg("factors", "n_ R", sequence=True)), (_WEIGHTS,), differentiable=False)
 
 HINTS = {
-    **dict.fromkeys(("degree", "deg", "order", "num", "npts"), "use n, coefficients per axis: the degree and one more"),
+    **dict.fromkeys(("degree", "deg", "order", "num", "npts"), "use n, the number of coefficients per axis, one more than the degree"),
     **dict.fromkeys(("bounds", "box", "limits", "lower", "upper", "lo", "hi", "a", "b"), "use domain=[(lo, hi), ...], one pair per axis"),
-    **dict.fromkeys(("rank", "ranks", "max_rank"), "ranks follow from tol"),
+    **dict.fromkeys(("rank", "ranks", "max_rank"), "omit it: tol determines the ranks"),
     **dict.fromkeys(("eps", "rtol", "atol", "accuracy"), "use tol"),
     **dict.fromkeys(("max_calls", "budget", "n_samples", "max_evals"), "use max_evaluations"),
 }
@@ -52,7 +52,7 @@ class Construction(TensorParts):
     @classmethod
     @_arguments.keywords(
         "cheb.ChebTucker.from_function",
-        positional="give domain as [(lo, hi), ...], one pair per axis, and keywords: n=, tol=",
+        positional="pass domain as [(lo, hi), ...], one pair per axis, and n=, tol= by keyword",
         missing="expected from_function(f, domain)",
         **HINTS,
     )
@@ -149,9 +149,11 @@ class Construction(TensorParts):
         function = Function(f, flat, label, cache_size=cache_size, **costly)
         if n is not None:
             if chained:
-                raise ValueError(f"{label}: got n and method='tt', expected one of them; n takes all prod(n) values")
+                raise ValueError(f"{label}: got n and method='tt', expected one of them; with n all prod(n) values are computed")
             if max_evaluations is not None:
-                raise ValueError(f"{label}: got n and max_evaluations, expected one of them; n takes prod(n) + {sampling.CHECKED} values")
+                raise ValueError(
+                    f"{label}: got n and max_evaluations, expected one of them; with n, prod(n) + {sampling.CHECKED} values are computed"
+                )
             function.most = None
             counts = _arguments.integers(n, d, label, "n", 1, _arguments.MAX_NUMBERS)
             outputs, off = cls._on_a_grid(function, counts, tol, label)
@@ -174,8 +176,8 @@ class Construction(TensorParts):
         X = function.random_points(np.random.Generator(np.random.Philox(key=0)), sampling.CHECKED)
         off = sampling.misfit(function, parts, X)
         if off.max() > sampling.allowed(tol):
-            what = f"{label}: f is not resolved by n = {tuple(counts)}: off by {off.max():.1e} of its largest value at random points"
-            warnings.warn(f"{what}; give more points, no n to choose them adaptively, or a larger tol", RuntimeWarning, stacklevel=4)
+            what = f"{label}: n = {tuple(counts)} does not resolve f: at random points the error is {off.max():.1e} times its largest value"
+            warnings.warn(f"{what}; use a larger n, omit n to choose it adaptively, or use a larger tol", RuntimeWarning, stacklevel=4)
         return parts, off
 
     @staticmethod
@@ -278,7 +280,7 @@ class Construction(TensorParts):
         w, columns = hosts[0].astype(np.float64), [U.astype(np.float64) for U in hosts[1:]]
         d, flat = len(columns), flat_domain(domain, len(columns), label)
         if n is not None and grid is None:
-            raise ValueError(f"{label}: n is for samples on a grid; of coefficients the factors have it")
+            raise ValueError(f"{label}: n requires grid=; without it, the factors determine the numbers of coefficients")
         if grid is not None:
             points = _increasing(grid, [len(U) for U in columns], label)
             counts = tuple(map(len, columns)) if n is None else _arguments.integers(n, d, label, "n", 1, _arguments.MAX_NUMBERS)
@@ -324,7 +326,7 @@ def _adaptive(f: Function, tol: float, most: int | None, chained: bool) -> tuple
         if result is None or most is None:
             what = f"{f.label}: f is not resolved to tol = {levels[0]:g}: {reason} ({f.count} values)"
             cure = f", a larger tol, {reason.cure}" if reason.cure else ", or a larger tol"
-            raise ValueError(f"{what}; expected a smooth function; give n to interpolate it anyway{cure}") from None
+            raise ValueError(f"{what}; expected a smooth function; pass n to interpolate it anyway{cure}") from None
     return result  # type: ignore[no-any-return]
 
 
@@ -358,16 +360,16 @@ def _increasing(grid: Any, sizes: Sequence[int], label: str) -> list[np.ndarray]
     """Check increasing sample points, one array per axis."""
     axes = sequence(grid, f"{label}: grid")
     if len(axes) != len(sizes):
-        raise ValueError(f"{label}: grid has points for {len(axes)} axes, expected {len(sizes)}")
+        raise ValueError(f"{label}: grid has {len(axes)} entries, expected {len(sizes)}, one per axis")
     points = []
     for k, (x, m) in enumerate(zip(axes, sizes)):
         host = _arguments.numbers_like(x, label, f"grid[{k}]")
         if host.shape != (m,) or m < 2:
             raise ValueError(
-                f"{label}: grid[{k}] has shape {host.shape}, expected {(max(m, 2),)}, at least two points, as factors[{k}] has rows"
+                f"{label}: grid[{k}] has shape {host.shape}, expected {(max(m, 2),)}, at least two points, one per row of factors[{k}]"
             )
         _arguments.finite(host, label, f"grid[{k}]")
         if not (np.diff(host) > 0).all():
-            raise ValueError(f"{label}: grid[{k}] does not increase")
+            raise ValueError(f"{label}: grid[{k}] must be strictly increasing")
         points.append(host.astype(np.float64))
     return points

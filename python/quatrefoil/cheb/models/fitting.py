@@ -97,7 +97,7 @@ class Fitting(Construction):
             arrays[1] = arrays[1][:, 0]
         shape, count = tuple(arrays[0].shape), (*arrays[1].shape, 0)[0]
         if shape[1:] == (count,) and shape[0] != count:
-            raise ValueError(f"{label}: X has shape {shape} for {count} samples, expected a point per row: np.transpose(X)")
+            raise ValueError(f"{label}: X has shape {shape} for {count} samples, expected one point per row: np.transpose(X)")
         check_arrays(_SAMPLES, arrays)
         _SAMPLES.infer([None if a is None else tuple(a.shape) for a in arrays], ())
         hosts = [None if a is None else _arguments.numbers_on_host(a, label, name) for a, name in zip(arrays, names)]
@@ -114,7 +114,7 @@ class Fitting(Construction):
                 _arguments.finite(host, label, name)
         if w is not None and (w < 0).any():
             i = int((w < 0).argmax())
-            raise ValueError(f"{label}: weights[{i}] is {w[i]}, expected at least 0")
+            raise ValueError(f"{label}: weights[{i}] is {w[i]}, expected a nonnegative number")
         flat = box_of(x) if domain is None else flat_domain(domain, d, label)
         points = [reference(x[:, k], k, (flat[2 * k], flat[2 * k + 1]), label) for k in range(d)]
         if _arguments.choice(method, label, "method", ("tucker", "tt")) == "tt" and d > 2:

@@ -67,9 +67,11 @@ class Function:
         self.outputs: int | None = None  # set by the first call if f returns a tuple
         self.largest = np.zeros(0)
         self.error = math.inf  # in the last test, for ``progress``
-        self.report = reporter(progress, label, "{} values of f, off by {:.1e} of its largest in the last test".format)
+        self.report = reporter(progress, label, "{} values of f; relative error in the last test: {:.1e}".format)
         if executor is not None and not hasattr(executor, "submit"):
-            raise TypeError(f"{label}: executor is {executor!r}, expected one of concurrent.futures, or another with submit(f, *arguments)")
+            raise TypeError(
+                f"{label}: executor is {executor!r}, expected an executor of concurrent.futures, or an object with submit(f, *arguments)"
+            )
         self.executor = executor
         self.file = None if checkpoint is None else Checkpoint(checkpoint, self.d, label)
         self.singly = executor is not None or self.file is not None
@@ -99,7 +101,7 @@ class Function:
 
     def _afford(self, more: int) -> None:
         if self.most is not None and self.count + more > self.most:
-            raise NotResolved(f"more than {self.most} values would be needed")
+            raise NotResolved(f"it needs more than {self.most} values")
 
     def _looked_up(self, X: np.ndarray, cache: dict[bytes, np.ndarray]) -> np.ndarray:
         """Values (outputs, P) at points X (P, d), computed unless they are in the cache or in the file."""
@@ -156,7 +158,7 @@ class Function:
         except (TypeError, ValueError, IndexError, AttributeError, pickle.PicklingError) as error:
             hint = self._hint(points) if not self.largest.size and P else None
             if self.executor is not None and "pickle" in str(error):
-                hint = "processes take functions by their name; define f at the top of a module, or give a ThreadPoolExecutor"
+                hint = "processes look up functions by name; define f at module level, or pass a ThreadPoolExecutor"
             if hint is None:
                 raise
             raise TypeError(f"{self.label}: f failed on {'numbers' if self.singly else 'arrays'}: {error}; {hint}") from error
@@ -165,7 +167,7 @@ class Function:
         if is_first := not self.largest.size:
             if 1 < P == len(parts) and all(np.ndim(part) == 0 for part in parts):
                 kind = type(result).__name__
-                raise TypeError(f"{self.label}: f returned a {kind} of {P} numbers, expected an array; give np.array of it")
+                raise TypeError(f"{self.label}: f returned a {kind} of {P} numbers, expected an array; return np.array(...) of it")
         elif len(parts) != self.largest.size:
             raise ValueError(f"{self.label}: f returned {len(parts)} outputs, expected {self.largest.size}")
         if not parts:
@@ -187,15 +189,15 @@ class Function:
         names = ", ".join("xyz"[: self.d] if self.d <= 3 else [f"x{k}" for k in range(self.d)])
         X = np.stack([x[[0, -1, 0]] for x in points], axis=-1)  # three points
         tried: list[tuple[tuple[Any, ...], tuple[int, ...], str]] = [
-            ((X.copy(),), (3,), f"f takes points (P, {self.d}): give lambda {names}: f(np.stack([{names}], -1))"),
-            (tuple(X[0].tolist()), (), "f takes numbers: give np.vectorize(f)"),
-            ((X[0].copy(),), (), f"f takes one point: give np.vectorize(lambda {names}: f(np.array([{names}])))"),
+            ((X.copy(),), (3,), f"f takes points (P, {self.d}): pass lambda {names}: f(np.stack([{names}], -1))"),
+            (tuple(X[0].tolist()), (), "f takes scalars: pass np.vectorize(f)"),
+            ((X[0].copy(),), (), f"f takes one point: pass np.vectorize(lambda {names}: f(np.array([{names}])))"),
         ]
         if self.singly:
-            tried = [((X[0].copy(),), (), f"f takes one point: give lambda {names}: f(np.array([{names}]))")]
+            tried = [((X[0].copy(),), (), f"f takes one point: pass lambda {names}: f(np.array([{names}]))")]
         if (torch := sys.modules.get("torch")) is not None:
             tensors = tuple(torch.from_numpy(X.T.copy()))
-            tried.append((tensors, (3,), f"f takes tensors: give lambda {names}: f(*map(torch.from_numpy, ({names},)))"))
+            tried.append((tensors, (3,), f"f takes tensors: pass lambda {names}: f(*map(torch.from_numpy, ({names},)))"))
         for arguments, shape, hint in tried:
             try:
                 if np.shape(self.f(*arguments)) == shape:
@@ -214,13 +216,13 @@ class Function:
         try:
             values = np.asarray(part)
         except (TypeError, ValueError, RuntimeError) as reason:  # lists of unequal lengths, tensors with a gradient or on a device
-            raise TypeError(f"{self.label}: f returned {type(part).__name__}, which is no array of numbers: {reason}") from None
+            raise TypeError(f"{self.label}: f returned {type(part).__name__}, which is not an array of numbers: {reason}") from None
         if values.dtype.kind not in "fiu":
             raise TypeError(f"{self.label}: f returned {values.dtype} values, expected real numbers")
         shape = points[0].shape
         if values.shape != shape and (values.ndim or (is_first and shape[0] > 1 and not name and not self._is_constant(values, points))):
-            hint = (self._hint(points) if is_first else None) or "several outputs are a tuple"
-            what = f"shape {values.shape}" if values.ndim else "one number that is not the same at each of them"
+            hint = (self._hint(points) if is_first else None) or "return several outputs as a tuple"
+            what = f"shape {values.shape}" if values.ndim else "a single number although f is not constant"
             raise ValueError(f"{self.label}: f returned {what} for {shape[0]} points, expected shape {shape}; {hint}")
         full = np.array(np.broadcast_to(values, shape), np.float64)  # f may overwrite its result later
         bad = ~np.isfinite(full)

@@ -28,12 +28,12 @@ def fitted(points: Sequence[np.ndarray], y: np.ndarray, root: np.ndarray, n: Seq
     C = np.zeros((int(degrees.max()) + 1,) * d if n is None else tuple(n))
     C[tuple(degrees.T)] = solution
     what = f"{label}: {len(solution)} coefficients from {P} samples"
-    cure = "give more samples" if n is None else "give a smaller n, or none"
+    cure = "use more samples" if n is None else "use a smaller n, or omit n"
     if error > _DOUBTFUL:
-        missed = f"miss samples that are left out by {error:.2g} of their standard deviation (error_estimate)"
+        missed = f"miss held-out samples by {error:.2g} standard deviations (error_estimate)"
         warnings.warn(f"{what} {missed}; {cure}", RuntimeWarning, stacklevel=4)
     elif len(solution) > _CROWDED * P:
-        warnings.warn(f"{what} are nearly as many, and follow their noise; {cure}", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"{what} are nearly as many as the samples and fit their noise; {cure}", RuntimeWarning, stacklevel=4)
     return C, error
 
 
@@ -100,6 +100,6 @@ def _inverse(R: np.ndarray, P: int, label: str, known: bool) -> np.ndarray:
     if not sigma[-1] > len(R) * float(np.finfo(np.float64).eps) * sigma[0]:
         values = f"singular values {sigma[0]:.1e} to {sigma[-1]:.1e}"
         what = f"{len(R)} coefficients are not determined by these {P} points and weights ({values})"
-        raise np.linalg.LinAlgError(f"{label}: {what}; expected more points, or a smaller n")
+        raise np.linalg.LinAlgError(f"{label}: {what}; use more points or a smaller n")
     inverse: np.ndarray = (V.T / sigma) @ U.T
     return inverse

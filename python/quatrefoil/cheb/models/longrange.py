@@ -65,7 +65,7 @@ class Potential(ChebTucker):
     def sog(self) -> SumOfGaussians:
         """The sum of Gaussians for ``short_range``."""
         if self._sog is None:
-            raise AttributeError("this tensor was computed from a potential but is not one: it has no sog")
+            raise AttributeError("this tensor was derived from a potential but is not one, so it has no sog")
         return self._sog
 
     def _at(self, X: Any, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
@@ -99,7 +99,7 @@ def _unpickled(core: Any, factors: Sequence[Any], domain: Domain, sog: SumOfGaus
 
 
 _TARGETS = (
-    "give a box around the targets: V = potential(X, q, domain=(lo, hi)); the sum at them is "
+    "pass a box around the targets: V = potential(X, q, domain=(lo, hi)); the sum at the targets is "
     "V(targets) + short_range(X, q, targets, sog=V.sog)"
 )
 
@@ -227,7 +227,7 @@ def _cut(counts: Sequence[int], half: Sequence[float], tol: float, split: Any, l
         if split > most:
             needed = tuple(max(math.ceil(2 * length * split * root) + MARGIN, bandwidth(length * split, tol)) for length in half)
             what = f"{label}: n = {tuple(counts)} does not resolve split = {split:g} to tol = {tol:g}"
-            warnings.warn(f"{what}, which needs n = {needed}; give those, or a split up to {most:g}", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"{what}, which needs n = {needed}; use that n, or a split of at most {most:g}", RuntimeWarning, stacklevel=4)
     rmax = 2 * math.hypot(*half)
     return coulomb_sog(max(SHARE * tol, MIN_EPS), min(rmax / 2, 1 / split) if split else rmax / 2, rmax, split=split)
 

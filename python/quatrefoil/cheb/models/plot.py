@@ -29,7 +29,7 @@ def plot_slice(
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
-        raise ImportError("plot: matplotlib is missing; install quatrefoil[plot]") from error
+        raise ImportError("plot: matplotlib is missing; pip install 'quatrefoil[plot]'") from error
     if ax is None:
         ax = plt.figure().add_subplot()
     lines = [np.linspace(*pair, m) if k in shown else np.array([fixed[k]]) for k, pair in enumerate(domain)]
@@ -63,7 +63,7 @@ def _fixed(at: Any, domain: Sequence[tuple[float, float]], shown: Sequence[int])
     others = [k for k in range(len(domain)) if k not in shown]
     coordinates = list(at) if is_sequence(at, LABEL, "at") else [at]
     if len(coordinates) != len(others):
-        raise ValueError(f"{LABEL}: at has {len(coordinates)} numbers, expected {len(others)}, one for each axis that is not shown")
+        raise ValueError(f"{LABEL}: at has {len(coordinates)} numbers, expected {len(others)}, one for each axis that is not plotted")
     for k, x in zip(others, coordinates):
         fixed[k] = number(x, LABEL, "at", negative=True)
     return fixed

@@ -203,7 +203,7 @@ class Queries(TensorParts):
         """
         label = "cheb.ChebTucker.roots"
         if len(self.factors) != 1:
-            raise ValueError(f"{label}: {len(self.factors)} axes, expected one; fix the others, such as ct.at(y=0.5).roots()")
+            raise ValueError(f"{label}: the tensor has {len(self.factors)} axes, expected one; fix the others, as in ct.at(y=0.5).roots()")
         line = self._on_host(label)
         (lo, hi), t = self.domain[0], _roots(line.factors[0] @ line.core)
         roots: np.ndarray = np.clip(lo * ((1 - t) / 2) + hi * ((1 + t) / 2), lo, hi)

@@ -93,7 +93,7 @@ def sampled(f: Function, tol: float, chained: bool = False) -> tuple[Tensors, np
             worst[:count] = axis.worst(tensors, count)[0]
             if axis.n == n and off_line >= off_lines.max() / 3 and rows is None:
                 axis.lengthen(fine, n // 4 if bound == 1 and f.d > 1 else n - 1)
-    raise NotResolved(f"after {len(BOUNDS)} tries it is off by {off.max():.1e} of its largest value at the points of the test")
+    raise NotResolved(f"after {len(BOUNDS)} attempts, the error at the test points is {off.max():.1e} times its largest value")
 
 
 def _compressed(
@@ -259,7 +259,7 @@ def _too_rough(f: Function, axis: int, values: np.ndarray) -> NotResolved:
     at, near = float(np.median(places)), 1e-4 * (hi - lo)
     reason = f"{x.size} points along axis {axis} are too few near x{axis} = {at:.4g}"
     if np.ptp(places) > 10 * near:
-        return NotResolved(f"{reason}, on other fibres elsewhere", "or take coordinates in which its kinks lie along an axis")
+        return NotResolved(f"{reason}, and on other lines at other places", "or coordinates in which its kinks are at fixed values")
     end = "lo" if at < lo + near else "hi" if at > hi - near else None
     where = f'singular={{{axis}: "{end}"}}' if end else f"special_points={{{axis}: [{at:.4g}]}}"
     return NotResolved(reason, f"or PiecewiseTucker.from_function(f, domain, {where})")
@@ -339,7 +339,7 @@ def _chained(f: Function, points: Sequence[np.ndarray], tol: float, tails: np.nd
                 break
             count = min(CHAINED, count + max(SPARE, count // 2))
         if rank > MAX_RANK and count == CHAINED:
-            raise NotResolved(f"the tensor train has more than {MAX_RANK} ranks before axis {k + 1}")
+            raise NotResolved(f"the rank of the tensor train before axis {k + 1} exceeds {MAX_RANK}")
         Q = Q[:, :rank]
         chosen = _pivots(Q, 0.0)
         cores.append((Q @ np.linalg.inv(Q[chosen])).reshape(len(left), sizes[k], rank))
@@ -364,7 +364,7 @@ def _spanned(
         if not short:
             return rows
         if max(ranks) > MAX_RANK and whole > MAX_VALUES:
-            raise NotResolved(f"more than {MAX_RANK} fibres along axis {int(np.argmax(ranks))} are independent")
+            raise NotResolved(f"its rank along axis {int(np.argmax(ranks))} exceeds {MAX_RANK}")
         for k, m in more.items():
             others = f.random_points(numbers, m)
             for j in range(f.d):

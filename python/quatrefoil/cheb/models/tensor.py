@@ -42,11 +42,11 @@ _HINTS = {
     "degree": "use n, one more than the degree",
     **dict.fromkeys(("evaluate", "interpolate", "predict"), "call it: f(X), or f(x, y, z)"),
     **dict.fromkeys(("sobol_indices", "sensitivity"), "use sobol()"),
-    **dict.fromkeys(("max", "argmax"), "use maximize(), which returns the value and its place"),
-    **dict.fromkeys(("min", "argmin"), "use minimize(), which returns the value and its place"),
+    **dict.fromkeys(("max", "argmax"), "use maximize(), which returns the value and its location"),
+    **dict.fromkeys(("min", "argmin"), "use minimize(), which returns the value and its location"),
     **dict.fromkeys(("permute", "T", "swapaxes"), "use transpose(axes)"),
     **dict.fromkeys(("slice", "partial_evaluate", "subs"), "use at(x=0.5), or at({axis: 0.5})"),
-    **dict.fromkeys(("numpy", "cpu", "cuda", "double", "float"), "use to(torch.float64), or a device, as of tensors"),
+    **dict.fromkeys(("numpy", "cpu", "cuda", "double", "float"), "use to(torch.float64) or to(device), as for tensors"),
     "full": "use to_full()",
 }
 # describes the arguments of the constructor, to check them like those of ops; never called
@@ -100,7 +100,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
     @_arguments.keywords("cheb.ChebTucker", missing=_BUILDERS, **dict.fromkeys(("tol", "n", "max_evaluations", "f"), _BUILDERS))
     def __init__(self, core: ArrayLike | TensorTrain, factors: Sequence[ArrayLike], domain: Domain = UNIT) -> None:
         if callable(core):
-            raise TypeError("cheb.ChebTucker: core is a function; give ChebTucker.from_function(f, domain)")
+            raise TypeError("cheb.ChebTucker: core is a function; use ChebTucker.from_function(f, domain)")
         if isinstance(core, TensorTrain) and core.ndim < 3:
             core = core.dense()
         first = core.cores[0] if isinstance(core, TensorTrain) else core
@@ -178,7 +178,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
         out[...] = values
         return out
 
-    @_arguments.keywords("cheb.ChebTucker.eval", positional="give points as one array X (P, d); ct(x, y, z) takes coordinates")
+    @_arguments.keywords("cheb.ChebTucker.eval", positional="pass points as one array X (P, d); ct(x, y, z) takes coordinates")
     def eval(
         self, X: Any, order: int = 0, *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
     ) -> Any:
@@ -239,7 +239,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
         """
         label = "cheb.ChebTucker.grid"
         if len(points) != len(self.factors):
-            cure = "; give them one by one: grid(*points)" if len(points) == 1 and _arguments.axes(points[0]) == 2 else ""
+            cure = "; pass them as separate arguments: grid(*points)" if len(points) == 1 and _arguments.axes(points[0]) == 2 else ""
             raise ValueError(f"{label}: got points for {len(points)} axes, expected {len(self.factors)}{cure}")
         result, names = self.core, [f"the points of axis {k}" for k in range(len(points))]
         arrays = _arguments.arrays_like((self._like, *points), label, ("core", *names))[1:]
@@ -248,10 +248,10 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
             if host.ndim != 1:
                 raise ValueError(f"{label}: {name} have shape {host.shape}, expected (m,)")
             if _arrays.kind(x) != _arrays.kind(self._like) or x.dtype != self.core.dtype:
-                cure = moved_core(x, self._like) or f"expected {_arrays.describe(self._like)}, as core is"
+                cure = moved_core(x, self._like) or f"expected {_arrays.describe(self._like)}, like core"
                 raise TypeError(f"{label}: {name} are {_arrays.describe(x)}; {cure}")
             if _arrays.is_meta(self._like):
-                raise RuntimeError(f"{label}: core is on meta and has no numbers")
+                raise RuntimeError(f"{label}: core is a meta tensor, which has no values")
             check_device(label, name, x, "core", self._like)
             result = mode_multiplied(result, _values(U, reference(host, k, self.domain[k], label)), k)
         values: T = result.dense() if isinstance(result, TensorTrain) else result
@@ -301,7 +301,9 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
         """Read an archive written by ``save``, as NumPy arrays of the saved dtype."""
         with np.load(with_suffix(file), allow_pickle=False) as archive:
             if "domain" not in archive or not {"core", "core_0"} & set(archive):
-                raise ValueError(f"cheb.ChebTucker.load: {os.fspath(file)} holds {sorted(archive)}, expected core, domain, factor_0, ...")
+                raise ValueError(
+                    f"cheb.ChebTucker.load: {os.fspath(file)} contains {sorted(archive)}, expected core, domain, factor_0, ..."
+                )
             names = [f"factor_{k}" for k in range(archive["domain"].size // 2)]
             cores = [f"core_{k}" for k in range(len(names) if "core_0" in archive else 0)]
             if missing := [name for name in (*cores, *names) if name not in archive]:
@@ -322,7 +324,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
 def _of_call(error: ValueError, label: str) -> ValueError:
     """Return a kernel's error under the caller's label."""
     text = str(error).partition(": ")[2]
-    hint = "; ct.eval(X, extrapolate=True) takes points outside" if "within the domain" in text and "is nan" not in text else ""
+    hint = "; ct.eval(X, extrapolate=True) accepts points outside" if "within the domain" in text and "is nan" not in text else ""
     return ValueError(f"{label}: {text}{hint}")
 
 

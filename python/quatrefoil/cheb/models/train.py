@@ -52,7 +52,7 @@ class TensorTrain:
         if not arrays or not fits or links[-1] != 1:
             raise ValueError(f"{label}: the cores have shapes {shapes}, expected (1, r_1, R_1), (R_1, r_2, R_2), ..., (R, r_d, 1)")
         if len({(_arrays.kind(G), G.dtype) for G in arrays}) > 1:
-            raise TypeError(f"{label}: the cores are {', '.join(map(_arrays.describe, arrays))}, expected one kind and one dtype")
+            raise TypeError(f"{label}: the cores are {', '.join(map(_arrays.describe, arrays))}, expected the same library and dtype")
         self.cores = tuple(map(frozen, arrays))
 
     @property
@@ -179,7 +179,7 @@ def evaluated(train: TensorTrain, factors: Sequence[Any], X: Any, domain: Domain
     """f, (f, g) or (f, g, H) at points X (P, d) (21), differentiable in all arrays."""
     first = train.cores[0]
     if _arrays.kind(X) != _arrays.kind(first) or X.dtype != first.dtype:
-        raise TypeError(f"{label}: X is {_arrays.describe(X)}, expected {_arrays.describe(first)}, as the core is")
+        raise TypeError(f"{label}: X is {_arrays.describe(X)}, expected {_arrays.describe(first)}, like the core")
     if len(X.shape) != 2 or X.shape[1] != train.ndim:
         raise ValueError(f"{label}: X has shape {tuple(X.shape)}, expected (P, {train.ndim})")
     if _arrays.on_host(X) and not _arrays.is_meta(X):

@@ -22,7 +22,7 @@ MAX_AXES = 16
 
 def _points(label: str, X: Shape, d: int) -> int:
     if len(X) != 2 or X[1] != d:
-        raise ValueError(f"{label}: X has shape {X}, expected (P, {d}), a coordinate per axis of the coefficients")
+        raise ValueError(f"{label}: X has shape {X}, expected (P, {d}), one coordinate per axis of the coefficients")
     return X[0]
 
 
@@ -47,7 +47,7 @@ def _of_coefficients(label: str, shapes: Sequence[Shape | None], options: tuple[
     _axes(label, len(n))
     P = _points(label, X, len(n))
     if q != (P,):
-        raise ValueError(f"{label}: q has shape {q}, expected ({P},), a number per point of X")
+        raise ValueError(f"{label}: q has shape {q}, expected ({P},), one number per point of X")
     return [tuple(n)]
 
 

@@ -130,7 +130,7 @@ def short_range_vjp(
 def _options(sog: Any, label: str) -> tuple[float, tuple[Any, ...]]:
     """The power of two that scales lengths so that their squares neither overflow nor underflow, and the bracket in that unit."""
     if not isinstance(sog, SumOfGaussians):
-        raise TypeError(f"{label}: sog is {type(sog).__name__}, expected a SumOfGaussians, as V.sog or coulomb_sog give")
+        raise TypeError(f"{label}: sog is {type(sog).__name__}, expected a SumOfGaussians, such as V.sog or a result of coulomb_sog")
     power = math.frexp(sog.cutoff)[1]
     unit = math.ldexp(1.0, -power) if abs(power) > PLAIN else 1.0
     return unit, ((sog.cutoff * unit, *(c / unit for c in sog.polynomial)),)

@@ -59,12 +59,12 @@ class SumOfGaussians:
         for name in ("t", "w"):
             numbers = np.array(_arguments.numbers_of(getattr(self, name), label, name), np.float64)
             if numbers.ndim != 1 or numbers.size == 0 or numbers.shape != np.shape(self.t):
-                raise ValueError(f"{label}: {name} has shape {numbers.shape}, expected (R,), as many exponents as weights, one at least")
+                raise ValueError(f"{label}: {name} has shape {numbers.shape}, expected (R,), at least one exponent and as many weights")
             _arguments.finite(numbers, label, name)
             numbers.flags.writeable = False
             object.__setattr__(self, name, numbers)
         if self.t[0] < 0 or (np.diff(self.t) <= 0).any():
-            raise ValueError(f"{label}: t is negative or does not increase")
+            raise ValueError(f"{label}: t must be nonnegative and strictly increasing")
         object.__setattr__(self, "n_long", _arguments.integer(self.n_long, label, "n_long", 0, self.t.size))
         for name in ("eps", "rmin", "rmax"):
             object.__setattr__(self, name, _arguments.number(getattr(self, name), label, name, positive=True))
@@ -103,7 +103,7 @@ class SumOfGaussians:
         r = np.geomspace(most * 1e-3, most, 4000)
         off = np.abs(1 - r * self.long(r)) > 2 * self.eps
         if off[-1] and most < self.rmax:
-            raise ValueError(f"cheb.SumOfGaussians: the long part is not 1/r at {most:g}, expected eps = {self.eps:g} beyond its Gaussians")
+            raise ValueError(f"cheb.SumOfGaussians: the long part is not 1/r to eps = {self.eps:g} at r = {most:g}, beyond its Gaussians")
         return float(most if off[-1] else r[min(int(off.nonzero()[0].max(initial=-1)) + 1, r.size - 1)])
 
     @functools.cached_property
@@ -170,10 +170,10 @@ def coulomb_sog(eps: float, rmin: float, rmax: float, *, split: float | None = N
     label = "cheb.coulomb_sog"
     eps = _arguments.number(eps, label, "eps", positive=True)
     if not MIN_EPS <= eps < 1:
-        raise ValueError(f"{label}: eps is {eps}, expected a number from {MIN_EPS:g} to below 1")
+        raise ValueError(f"{label}: eps is {eps}, expected a number of at least {MIN_EPS:g} and less than 1")
     rmin, rmax = (_arguments.number(r, label, name, positive=True) for r, name in ((rmin, "rmin"), (rmax, "rmax")))
     if not MIN_RATIO * rmax <= rmin < rmax:
-        raise ValueError(f"{label}: rmin is {rmin} and rmax {rmax}, expected rmin < rmax, and at least {MIN_RATIO:g} of it")
+        raise ValueError(f"{label}: rmin is {rmin} and rmax is {rmax}, expected {MIN_RATIO:g} rmax <= rmin < rmax")
     ratio, h = rmin / rmax, 1.4 * math.pi**2 / (2 * math.log(10 / eps))
     while _error(h, ratio, eps) > eps:
         h *= 0.98

@@ -22,7 +22,7 @@ def _check_axes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, 
     (shape,), (axes,) = shapes, options
     assert shape is not None
     if len(set(axes)) < len(axes) or not all(0 <= axis < len(shape) for axis in axes):
-        raise ValueError(f"{label}: axes is {axes}, expected distinct axes of an array with {len(shape)}")
+        raise ValueError(f"{label}: axes is {axes}, expected distinct axes of an array with {len(shape)} dimensions")
     for axis in axes:
         if shape[axis] < 1:
             raise ValueError(f"{label}: axis {axis} of shape {shape} has no points, expected at least 1")
@@ -240,6 +240,6 @@ def _axes(axes: Any, array: Any, label: str) -> tuple[int, ...]:
     result: list[int] = []
     for at in _arguments.integers(axes, None, label, "axes"):
         if not -rank <= at < rank or at % rank in result:
-            raise ValueError(f"{label}: axes is {axes!r}, expected distinct axes of an array with {rank}")
+            raise ValueError(f"{label}: axes is {axes!r}, expected distinct axes of an array with {rank} dimensions")
         result.append(at % rank)
     return tuple(result)

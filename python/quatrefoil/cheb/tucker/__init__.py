@@ -131,9 +131,9 @@ def tucker(
     _arguments.host_or_device_array(C, label, "C")
     shape = tuple(C.shape)
     if not shape or 0 in shape:
-        raise ValueError(f"{label}: C has shape {shape}, expected at least one axis and no axis without entries")
+        raise ValueError(f"{label}: C has shape {shape}, expected at least one axis and no empty axis")
     if tol is None and rank is None:
-        raise ValueError(f"{label}: neither tol nor rank is given, expected one of them or both")
+        raise ValueError(f"{label}: got neither tol nor rank, expected at least one of them")
     if tol is not None:
         tol = raised(_arguments.number(tol, label, "tol"), np.dtype(_arrays.dtype_name(C)), label)
     axes = modes_of(modes, len(shape), label)
@@ -156,7 +156,7 @@ def _partial(
     if not isinstance(fixed_factors, Mapping):
         raise TypeError(f"{label}: fixed is {type(fixed).__name__}, expected a mapping of axes to factors, such as {{0: U}}")
     if backend not in (None, "native", "numba"):
-        raise ValueError(f"{label}: mask and fixed are computed on the host, not by backend {backend!r}")
+        raise ValueError(f"{label}: mask and fixed are supported only on the host, not by backend {backend!r}")
     _arguments.choice(method, label, "method", METHODS)
     host = _arguments.numbers_of(C, label, "C").astype(np.float64)
     axes = modes_of(modes, host.ndim, label)
@@ -171,7 +171,7 @@ def _partial(
         matrices[axis] = matrix
     free = [k for k in axes if k not in matrices]
     if (mask is not None or tol is None) and rank is None and free:
-        why = "" if mask is None else "; a tolerance does not determine them with a mask"
+        why = "" if mask is None else ", because with a mask a tolerance does not determine them"
         raise ValueError(f"{label}: rank is None, expected ranks{why}")
     ranks, bases = ranks_of(rank, free, host.shape, label), partial.bases_of(matrices, label)
     if mask is None:
@@ -180,7 +180,7 @@ def _partial(
     else:
         known = np.asarray(_arrays.to_host(mask) if _arrays.kind(mask) else mask)
         if known.dtype != np.bool_ or known.shape != host.shape:
-            raise ValueError(f"{label}: mask is {known.dtype} of shape {known.shape}, expected bool of C's shape {host.shape}")
+            raise ValueError(f"{label}: mask is {known.dtype} of shape {known.shape}, expected bool of shape {host.shape}, like C")
         _arguments.finite(np.where(known, host, 0), label, "C")
         partial.check_known(known, free, [matrices[k].shape[1] if k in matrices else r for k, r in enumerate(ranks)], label)
         largest = float(np.abs(host[known]).max(initial=0)) or 1.0
@@ -210,7 +210,7 @@ def ranks_of(rank: Any, axes: Sequence[int], shape: Sequence[int], label: str) -
     of.update(zip(axes, [shape[k] for k in axes] if rank is None else _arguments.integers(rank, len(axes), label, "rank", 1)))
     for k, r in of.items():
         if r > shape[k]:
-            raise ValueError(f"{label}: rank {tuple(of.values())} is larger than C's shape {tuple(shape[k] for k in axes)}")
+            raise ValueError(f"{label}: rank {tuple(of.values())} exceeds the shape of C, {tuple(shape[k] for k in axes)}")
     return tuple(of.get(k, 0) for k in range(len(shape)))
 
 
@@ -222,7 +222,7 @@ def raised(tol: float, dtype: np.dtype[Any], label: str, level: int = 3) -> floa
     """The caller's tolerance, raised to 4 eps with a warning; ``level``: its ``stacklevel``."""
     least = 4 * float(np.finfo(dtype).eps)
     if tol < least:
-        warnings.warn(f"{label}: tol = {tol} is below what {dtype} can hold, taken as {least:.1e}", RuntimeWarning, stacklevel=level)
+        warnings.warn(f"{label}: tol = {tol} is below the precision of {dtype}; using {least:.1e}", RuntimeWarning, stacklevel=level)
     return max(tol, least)
 
 
@@ -248,7 +248,7 @@ def _kernel(
     with np.errstate(over="ignore"):
         core[leading] = small
     if not np.isfinite(core[leading]).all():
-        raise ValueError(f"cheb.tucker: the norm of C is beyond the largest number of {core.dtype}; scale C")
+        raise ValueError(f"cheb.tucker: the norm of C overflows {core.dtype}; scale C")
     at = 0
     for U, most in zip(matrices, ranks):
         n, r = U.shape

@@ -85,8 +85,8 @@ def completed(C: np.ndarray, known: np.ndarray, tol: float, ranks: Sequence[int]
             break
     _, steepest, core, factors = min(fits, key=lambda result: result[0])
     if steepest > STEEP:
-        what = f"{label}: after {MAX_STEPS} steps the known entries can still be met better (slope {steepest:.1e})"
-        warnings.warn(f"{what}; give smaller ranks, or more known entries", RuntimeWarning, stacklevel=5)
+        what = f"{label}: not converged after {MAX_STEPS} steps: a better fit of the known entries exists (slope {steepest:.1e})"
+        warnings.warn(f"{what}; use smaller ranks or more known entries", RuntimeWarning, stacklevel=5)
     axes = [k for k, r in enumerate(ranks) if r]
     for k in axes:
         factors[k], R = np.linalg.qr(factors[k])
@@ -157,4 +157,6 @@ def check_known(known: np.ndarray, axes: Sequence[int], ranks: Sequence[int], la
     core = math.prod(r or n for r, n in zip(ranks, known.shape))
     unknowns = core + sum(r * (n - r) for r, n in zip(ranks, known.shape))
     if known.sum() < unknowns:
-        raise ValueError(f"{label}: mask has {known.sum()} known entries, expected at least {unknowns}, the numbers of rank {tuple(ranks)}")
+        raise ValueError(
+            f"{label}: mask has {known.sum()} known entries, expected at least {unknowns}, the number of parameters at rank {tuple(ranks)}"
+        )
