@@ -29,7 +29,7 @@ REFUSED = {
     "cheb.SumOfGaussians": (lambda t: cheb.SumOfGaussians(t(normal(3)), t(normal(3)), 1, 0.1, 0.1, 1.0), TypeError, f"t {MOVE}"),
     "wos.solve, cache": (
         lambda t: wos.solve(wos.Ball([0.0, 0.0], 1.0), t(X), dirichlet=1.0, cache="harmonic"),
-        NotImplementedError, "cache is given, but points is on cuda:1",
+        NotImplementedError, "cache cannot be used, because points is on cuda:1",
     ),
 }  # fmt: skip
 

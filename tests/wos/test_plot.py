@@ -61,7 +61,7 @@ def test_results(rng):
         (lambda: inside.plot("grad"), r"expected one of value, stderr$"),
         (lambda: r.plot("error"), "what is 'error'"),
         (lambda: wos.Polygon(RECTANGLE).plot(instance=2), "instance"),
-        (field(3).plot, "an SDF in space has no lines to draw"),
+        (field(3).plot, "an SDF in three dimensions has no lines to draw"),
         (wos.Box([0.0] * 4, [1.0] * 4).plot, "in 4 dim"),
     ):
         with pytest.raises(ValueError, match=text):

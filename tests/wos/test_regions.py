@@ -112,15 +112,15 @@ def test_refused(rng):
 
     core, small = (CORE, 2.0), (wos.Polygon(0.3 * SQUARE), 2.0)
     check_refused([
-        (lambda: stated([core]).solve([0.0, 0.0]), NotImplementedError, r"operators only: give operator\(points, walks\)"),
-        (lambda: stated([core]).labels([[0.0, 0.0]]).epoch(), NotImplementedError, "operators only"),
-        (lambda: stated([core, small]), ValueError, r"parts\[1\] of diffusion touches or crosses parts\[0\]; it must lie outside of it"),
+        (lambda: stated([core]).solve([0.0, 0.0]), NotImplementedError, r"supported only by operators; use operator\(points, walks\)"),
+        (lambda: stated([core]).labels([[0.0, 0.0]]).epoch(), NotImplementedError, "supported only by operators"),
+        (lambda: stated([core, small]), ValueError, r"parts\[1\] of diffusion touches or crosses parts\[0\]; it must be outside it"),
         (lambda: stated([small, core]), ValueError, r"parts\[0\] of diffusion touches or crosses parts\[1\]"),
-        (lambda: stated([(OUTER, 2.0)]), ValueError, "touches or crosses the boundary; it must lie inside it"),
-        (lambda: stated([core], wos.Ball([0, 0], 1.0)), ValueError, "which are inside one Polygon"),
-        (lambda: stated([core], exterior=True), ValueError, "which are inside one Polygon"),
-        (lambda: stated([core], screening=1.0), ValueError, "do not go with neumann, robin or screening yet"),
-        (lambda: stated([core], neumann=(np.arange(4) == 0, 0.0)), ValueError, "do not go with neumann"),
+        (lambda: stated([(OUTER, 2.0)]), ValueError, "touches or crosses the boundary; it must be inside it"),
+        (lambda: stated([core], wos.Ball([0, 0], 1.0)), ValueError, "requires the inside of a single Polygon"),
+        (lambda: stated([core], exterior=True), ValueError, "requires the inside of a single Polygon"),
+        (lambda: stated([core], screening=1.0), ValueError, "cannot be combined with neumann, robin or screening yet"),
+        (lambda: stated([core], neumann=(np.arange(4) == 0, 0.0)), ValueError, "cannot be combined with neumann"),
         (lambda: stated([(wos.Polygon([SQUARE]), 1.0)]), ValueError, "expected one polygon without holes"),
         (lambda: stated([(CORE, 0.0)]), ValueError, r"parts\[0\] is 0.0, expected"),
         (lambda: stated([core], outside=-1.0), ValueError, "outside is -1.0, expected"),

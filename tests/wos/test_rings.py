@@ -21,9 +21,9 @@ def test_holes_lie_in_the_outline():
     check_refused([
         (lambda: wos.Polygon(3 * SQUARE, [inside, SQUARE + 2.5]), ValueError, r"polygon 0: holes\[1\] crosses the outline, expected"),
         (lambda: wos.Polygon(U, [BAR]), ValueError, r"holes\[0\] crosses the outline"),
-        (lambda: wos.Polygon([SQUARE, 3 * SQUARE], [[], SQUARE + 5]), ValueError, r"polygon 1: holes\[0\] lies outside of the outline"),
-        (lambda: wos.Polygon(3 * SQUARE, [at_vertices]), ValueError, r"holes\[0\] lies outside of the outline"),
-        (lambda: wos.Polygon(SQUARE, [3 * SQUARE - 1]), ValueError, r"holes\[0\] lies outside of the outline"),
+        (lambda: wos.Polygon([SQUARE, 3 * SQUARE], [[], SQUARE + 5]), ValueError, r"polygon 1: holes\[0\] lies outside the outline"),
+        (lambda: wos.Polygon(3 * SQUARE, [at_vertices]), ValueError, r"holes\[0\] lies outside the outline"),
+        (lambda: wos.Polygon(SQUARE, [3 * SQUARE - 1]), ValueError, r"holes\[0\] lies outside the outline"),
     ])  # fmt: skip
     corner, t = SQUARE, np.linspace(0, 2 * np.pi, 400, endpoint=False)
     for hole in (corner, inside, 1.5 + np.stack([np.cos(t), np.sin(t)], axis=-1)):
@@ -83,7 +83,7 @@ def test_gradients_of_tensors():
     for given in (both, [both[0], both[1]], [both[0], wos.PerVertex(both[1].expand(4))]):
         (gradient,) = torch.autograd.grad(solve(given, torch.from_numpy(X)).value.sum(), both)
         np.testing.assert_allclose(gradient, expected, rtol=1e-13)
-    with pytest.raises(NotImplementedError, match=r"dirichlet_per_ring\[1\] requires grad, and some ring has other data"):
+    with pytest.raises(NotImplementedError, match=r"dirichlet_per_ring\[1\] requires grad, and some ring has data other"):
         solve([0, wos.Fourier(both[:1])], torch.from_numpy(X))
 
 
@@ -92,19 +92,19 @@ def test_what_is_refused():
         return wos.solve(boundary, X, dirichlet=dirichlet, **options)
 
     check_refused([
-        (lambda: plain([0, 1]), ValueError, "dirichlet is a list, .*give dirichlet_per_ring for the rings of one polygon; for B problems"),
+        (lambda: plain([0, 1]), ValueError, "dirichlet is a list, .*For the rings of one polygon pass dirichlet_per_ring. For B problems"),
         (lambda: plain((1.0,), wos.Ball([0, 0], 4)), ValueError, "dirichlet is a list"),
         (lambda: plain([hole_only, hole_only]), ValueError, "dirichlet is a list"),
-        (lambda: plain(0, source=[0, 1]), ValueError, r"source is a list, but nothing else has a leading B: for B .*points\[None\]"),
+        (lambda: plain(0, source=[0, 1]), ValueError, r"source is a list, but no other argument has a leading B. For B .*points\[None\]"),
         (lambda: solve([0, 1, 2]), ValueError, "has 3 entries, but the polygon has 2 rings, the outline and 1 hole: expected"),
         (lambda: solve(1.0), ValueError, r"has shape \(\), expected \(R,\)"),
         (lambda: solve([0, None]), ValueError, r"dirichlet_per_ring\[1\] is None"),
         (lambda: solve([0, "1"]), TypeError, r"dirichlet_per_ring\[1\] is str"),
-        (lambda: solve([0, np.zeros(2)]), ValueError, r"dirichlet_per_ring\[1\] is of several instances"),
+        (lambda: solve([0, np.zeros(2)]), ValueError, r"dirichlet_per_ring\[1\] is data of several instances"),
         (lambda: solve([0, wos.PerVertex([1, 2])]), ValueError, r"\[1\].values has shape \(2,\), but the ring has 4 vertices"),
-        (lambda: solve([0, 1], dirichlet=1.0), ValueError, "both given"),
-        (lambda: solve([0], boundary=wos.Ball([0, 0], 2)), ValueError, "for the rings of one Polygon"),
-        (lambda: solve([0, 1], boundary=wos.Polygon([3 * SQUARE] * 2, [[SQUARE + 1]] * 2)), ValueError, "for the rings of one Polygon"),
+        (lambda: solve([0, 1], dirichlet=1.0), ValueError, "got both"),
+        (lambda: solve([0], boundary=wos.Ball([0, 0], 2)), ValueError, "requires a single Polygon"),
+        (lambda: solve([0, 1], boundary=wos.Polygon([3 * SQUARE] * 2, [[SQUARE + 1]] * 2)), ValueError, "requires a single Polygon"),
     ])  # fmt: skip
     rings = r"dirichlet=0.0, or a function such as dirichlet=lambda X: X\[:, 0\], or dirichlet_per_ring=\[0, 1\] for the outline, then"
     check_refused([

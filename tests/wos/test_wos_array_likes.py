@@ -139,7 +139,7 @@ def test_one_point(backend):
 
 def test_functions_of_one_point_are_seen_where_points_are_as_many_as_coordinates():
     for backend in ("numba", "array"):
-        with pytest.raises(ValueError, match=r"it takes one point: give lambda X: np.array\(\[f\(x\) for x in X\]\)"):
+        with pytest.raises(ValueError, match=r"it takes one point; pass lambda X: np.array\(\[f\(x\) for x in X\]\)"):
             value(wos.Polygon(SQUARE), [[0.5, 0.5]], lambda p: p[0] + p[1], walks=2, backend=backend)
 
 
@@ -150,44 +150,44 @@ def test_hints():
     result, labels = wos.solve(box, points, 1.0, walks=8, rng=1), wos.NeuralOperatorLabels(box, 1.0, points=points)
     assert value(mesh, V[None, :2] / 4, V[:, 2])[0].shape == (42, 2)  # 42 problems, as the error message says
     check_refused([
-        (lambda: wos.TriangleMesh(V), TypeError, "V is a numpy array of float64 and F is missing, expected V and F, or a mesh"),
+        (lambda: wos.TriangleMesh(V), TypeError, "V is a numpy array of float64 and F is missing, expected V and F, a mesh"),
         (lambda: wos.TriangleMesh("no.stl"), FileNotFoundError, "no.stl"),
-        (lambda: wos.TriangleMesh(quads), ValueError, r"other faces than triangles; give mesh.triangulate\(\)"),
+        (lambda: wos.TriangleMesh(quads), ValueError, r"faces that are not triangles; pass mesh.triangulate\(\)"),
         (lambda: wos.Polygon([[0, 0], [2**53 + 2, 0], [0, 1]]), ValueError, r"integers above 2\*\*53, which float64 cannot"),
         (lambda: wos.Star(0, 0, segments=7), ValueError, "Star: segments is 7, expected at least 8"),
-        (lambda: wos.Box([[0, 0], [1, 1]]), TypeError, "Box: hi is missing; expected lo, hi"),
+        (lambda: wos.Box([[0, 0], [1, 1]]), TypeError, "Box: hi is missing; expected lo and hi"),
         (lambda: box.contains(0, 1), TypeError, r"contains takes points by position, got 2 .* one array \(..., d\)"),
         (lambda: wos.SDF(lambda X: X[:, 0]), TypeError, r"SDF: box is missing; expected SDF\(values, \(lo, hi\)\)"),
         (lambda: wos.Polygon(points=SQUARE), TypeError, "Polygon has no argument 'points'; use vertices"),
         (lambda: wos.solve(square, points, grad=True), TypeError, "no argument 'grad'; use gradient=True"),
         (lambda: wos.solve(domain=square, points=points), TypeError, "no argument 'domain'; use boundary"),
-        (lambda: value(square, points, lambda X: np.ones((3, len(X)))), ValueError, "of 3 problems give a list of 3 functions"),
+        (lambda: value(square, points, lambda X: np.ones((3, len(X)))), ValueError, "for 3 problems pass a list of 3 functions"),
         (lambda: result.std, AttributeError, "wos.Result has no attribute 'std'; use stderr, the standard error of value"),
-        (lambda: result.gradient, AttributeError, "use grad, of a call with gradient=True"),
-        (lambda: result[0], TypeError, r"wos.Result is no array; use its value, stderr or grad, such as result.value\[0\]"),
-        (lambda: np.zeros(2) - result, TypeError, "wos.Result is no array"),
-        (lambda: wos.signed_distance(X, mesh), TypeError, r"the boundary comes first: signed_distance\(boundary, points\)"),
+        (lambda: result.gradient, AttributeError, "use grad, after a call with gradient=True"),
+        (lambda: result[0], TypeError, r"wos.Result is not an array; use its value, stderr or grad, such as result.value\[0\]"),
+        (lambda: np.zeros(2) - result, TypeError, "wos.Result is not an array"),
+        (lambda: wos.signed_distance(X, mesh), TypeError, r"the boundary must come first: signed_distance\(boundary, points\)"),
         (lambda: wos.Gaussians(amplitudes=1, centers=[0, 0], widths=1), TypeError, "Gaussians has no argument 'amplitudes'; use amplitude"),
-        (lambda: wos.GridField(V, [0, 0], [1, 1]), TypeError, r"got 3 arguments; give the box as two corners, \(lo, hi\)"),
-        (lambda: wos.GridField(np.ones((2, 2)), [(0, 0), (0, 1)]), ValueError, r"from 0.0 to 0.0 .* two corners, \(lo, hi\)"),
+        (lambda: wos.GridField(V, [0, 0], [1, 1]), TypeError, r"got 3 arguments; pass the box as two corners, \(lo, hi\)"),
+        (lambda: wos.GridField(np.ones((2, 2)), [(0, 0), (0, 1)]), ValueError, r"from 0.0 to 0.0 .* two corners \(lo, hi\)"),
         (lambda: wos.NeuralOperatorLabels(square, points, dirichlet=0.0), TypeError, r"points is missing; .*source, points=points\)"),
-        (lambda: next(labels), TypeError, r"NeuralOperatorLabels is no iterator; call epoch\(\) in each epoch"),
-        (lambda: [0 for _ in labels], TypeError, "is no iterator"),
-        (lambda: labels[0], TypeError, "is no iterator"),
-        (lambda: labels.value, AttributeError, r"the labels are epoch\(\).value"),
+        (lambda: next(labels), TypeError, r"NeuralOperatorLabels is not an iterator; call epoch\(\) in each epoch"),
+        (lambda: [0 for _ in labels], TypeError, "is not an iterator"),
+        (lambda: labels[0], TypeError, "is not an iterator"),
+        (lambda: labels.value, AttributeError, r"use epoch\(\).value"),
         (lambda: wos.solve(square, points, tol=1), TypeError, "solve has no argument 'tol'; use atol or rtol"),
-        (lambda: value(square, points, np.ones((2, 2))), ValueError, r"has shape \(2, 2\), .*; on a grid give GridField\(values, box\)"),
-        (lambda: value(square, points, [0, 1, 1, 0]), ValueError, r"is a list, .*: give PerVertex\(dirichlet\) for values at vertices"),
-        (lambda: value(wos.Polygon(CIRCLE), X / 4, CIRCLE[:, 0]), ValueError, r"16 numbers, as many as .*; give PerVertex\(dirichlet\)"),
-        (lambda: value(mesh, V / 4, V[:, 2]), ValueError, r"give PerVertex\(dirichlet\), or for 42 problems .* points\[None\]"),
-        (lambda: wos.solve(box, points, 1.0, rng=1).resume(), TypeError, r"how many more walks, such as resume\(walks=1000\), or rtol"),
+        (lambda: value(square, points, np.ones((2, 2))), ValueError, r"shape \(2, 2\), .*; for values on a grid pass GridField"),
+        (lambda: value(square, points, [0, 1, 1, 0]), ValueError, r"is a list, .* For values at vertices pass PerVertex\(dirichlet\)"),
+        (lambda: value(wos.Polygon(CIRCLE), X / 4, CIRCLE[:, 0]), ValueError, r"16 numbers, as many as .* pass PerVertex"),
+        (lambda: value(mesh, V / 4, V[:, 2]), ValueError, r"pass PerVertex\(dirichlet\) .*, or points\[None\] for 42 problems"),
+        (lambda: wos.solve(box, points, 1.0, rng=1).resume(), TypeError, r"of additional walks, such as resume\(walks=1000\), or rtol"),
         (lambda: wos.solve(box, points, 1.0, rng=1, gradient=True).resume(3), ValueError, "extra_walks is 3"),
-        (lambda: wos.solve(box, points, 1.0, rng=1).resume(8, walks=8), ValueError, "extra_walks and walks are both given"),
-        (lambda: wos.solve(box, points, 1.0, rng=1, cache="harmonic").resume(atol=1), ValueError, "with a cache rtol and atol have no"),
+        (lambda: wos.solve(box, points, 1.0, rng=1).resume(8, walks=8), ValueError, "got both extra_walks and walks"),
+        (lambda: wos.solve(box, points, 1.0, rng=1, cache="harmonic").resume(atol=1), ValueError, "rtol and atol cannot be combined"),
     ])  # fmt: skip
     for call, text in (
-        (lambda: value(square, points, np.array([0, 1, 1, 0])), r"4 numbers, as many as .* vertices: 4 problems; .*PerVertex"),
-        (lambda: value(wos.Ball([0, 0, 0], 1), [[2, 0, 0]]), "lies outside the boundary: values are NaN there; .* give exterior=True"),
+        (lambda: value(square, points, np.array([0, 1, 1, 0])), r"4 numbers, as many as .* taken as 4 separate problems.*PerVertex"),
+        (lambda: value(wos.Ball([0, 0, 0], 1), [[2, 0, 0]]), "lies outside the boundary; their values are NaN; .* pass exterior=True"),
     ):
         with pytest.warns(RuntimeWarning, match=text):
             call()
@@ -196,7 +196,7 @@ def test_hints():
 @pytest.mark.torch
 def test_functions_of_tensors_are_told_what_to_type():
     torch = pytest.importorskip("torch")
-    with pytest.raises(TypeError, match=r"it takes tensors: give lambda X: f\(torch.from_numpy\(X\)\)"):
+    with pytest.raises(TypeError, match=r"it takes tensors; pass lambda X: f\(torch.from_numpy\(X\)\)"):
         value(wos.Ball([0, 0], 3), dirichlet=lambda Y: torch.sin(Y[:, 0]))
     value(wos.Ball([0, 0], 3), dirichlet=lambda Y: torch.sin(torch.from_numpy(Y)[:, 0]))
 

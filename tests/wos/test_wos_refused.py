@@ -36,8 +36,8 @@ SHAPES = {
     wos.Polygon: [
         ([nan_at(SQUARE, 2, 1)], ValueError, r"vertices\[2, 1\] is nan"),
         ([SQUARE[:2]], ValueError, "at least 3"),
-        ([np.array([[0, 0], [1, 1], [2, 2.0]])], ValueError, "no area"),
-        ([np.array([[0, 0], [1, 0], [1, 1], [0, 0], [1, 1], [1, 0.0]])], ValueError, "no area"),
+        ([np.array([[0, 0], [1, 1], [2, 2.0]])], ValueError, "zero area"),
+        ([np.array([[0, 0], [1, 0], [1, 1], [0, 0], [1, 1], [1, 0.0]])], ValueError, "zero area"),
         ([np.zeros((4, 3))], ValueError, "expected"),
         ([SQUARE + 0j], TypeError, "complex128"),
         ([[*SQUARE.tolist(), [None, 0]]], TypeError, "vertices is None, expected a list or array of numbers"),
@@ -49,24 +49,24 @@ SHAPES = {
     ],
     wos.Box: [
         ([[0, 0], [1, 1, 1]], ValueError, "corners of 2 and 3 coordinates"),
-        ([[0, 0], [1, 0]], ValueError, "the box is from 0.0 to 0.0 along axis 1, expected lo < hi"),
+        ([[0, 0], [1, 0]], ValueError, "the box ranges from 0.0 to 0.0 along axis 1, expected lo < hi"),
         ([[0, 0], [1e-80, 1]], ValueError, "a side of 1e-80"),
         ([0.0, [1, 1]], TypeError, "lo is"),
         ([[0, 0], "ab"], TypeError, "hi is"),
     ],
     wos.SDF: [
         ([GOOD, BOX2, 0.0], ValueError, "lipschitz is 0.0"),
-        ([lambda Y: Y, BOX2], ValueError, r"values\(X\) with X of shape .* gave shape .*, expected shape"),
-        ([np.abs(GOOD), BOX2], ValueError, "values has none below 0"),
-        ([LEAKING, BOX2], ValueError, "values below 0 on a face of the box across axis 0; make the box larger"),
-        ([LEAKING.T, BOX2], ValueError, "across axis 1"),
+        ([lambda Y: Y, BOX2], ValueError, r"values\(X\) with X of shape .* returned shape .*, expected shape"),
+        ([np.abs(GOOD), BOX2], ValueError, "values are nowhere negative"),
+        ([LEAKING, BOX2], ValueError, "values are negative on a face of the box normal to axis 0; make the box larger"),
+        ([LEAKING.T, BOX2], ValueError, "normal to axis 1"),
         ([np.where(GOOD < 0, np.nan, GOOD), BOX2], ValueError, r"values\[1, 1\] is nan"),
         ([GOOD[:1], BOX2], ValueError, r"values has shape \(1, 4\), expected \(n1, n2\)"),
         ([GOOD + 0j, BOX2], TypeError, "values has dtype complex128"),
         ([GOOD, ([0.0, 0.0], [1.0, 0.0])], ValueError, "expected lo < hi"),
         ([GOOD, ([0.0] * 4, [1.0] * 4)], ValueError, "box has corners of 4 coordinates, expected 2 or 3"),
         ([GOOD, 1.0], TypeError, "box is float"),
-        ([lambda X: np.hypot(*X.T) - 2, ([-1.5] * 2, [1.5] * 2)], ValueError, "values below 0 on a face of the box across axis 0"),
+        ([lambda X: np.hypot(*X.T) - 2, ([-1.5] * 2, [1.5] * 2)], ValueError, "values are negative on a face of the box normal to axis 0"),
         ([lambda X: np.where(X[:, 0] > 0.7, np.nan, 1.0), BOX2], ValueError, r"values of the function\[.*\] is nan"),
     ],
     wos.TriangleMesh: [
@@ -74,11 +74,11 @@ SHAPES = {
         ([V[:, :2], F], ValueError, r"V has shape \(4, 2\), expected \(P, 3\)"),
         ([V, F[:, :2]], ValueError, r"F has shape \(4, 2\), expected \(M, 3\)"),
         ([V, F[:0]], ValueError, "F has no triangles"),
-        ([V, changed(F, (2, 1), 4)], ValueError, r"F\[2, 1\] is 4, expected 0 to 3"),
-        ([V, changed(F, (0, 0), -1)], ValueError, r"F\[0, 0\] is -1, expected 0 to 3"),
-        ([V, F[:3]], ValueError, r"not closed: the edge from vertex \d to \d of triangle \d has no opposite, one of 3"),
+        ([V, changed(F, (2, 1), 4)], ValueError, r"F\[2, 1\] is 4, expected a row of V, 0 to 3"),
+        ([V, changed(F, (0, 0), -1)], ValueError, r"F\[0, 0\] is -1, expected a row of V, 0 to 3"),
+        ([V, F[:3]], ValueError, r"not closed: the edge from vertex \d to \d of triangle \d has no opposite edge \(the first of 3\)"),
         ([V, changed(F, 3, F[3, ::-1])], ValueError, "not closed"),
-        ([np.outer(np.arange(4.0), [1, 2, 3]), F], ValueError, "no triangle has an area"),
+        ([np.outer(np.arange(4.0), [1, 2, 3]), F], ValueError, "all triangles have zero area"),
         ([V, F.astype(float)], TypeError, r"F has dtype float64, expected integers; convert it: F.astype\(int\)"),
         ([V, np.ma.masked_array(F)], TypeError, "F is a masked array"),
     ],
@@ -86,9 +86,9 @@ SHAPES = {
         ([np.nan, 0.0], ValueError, "c1 is nan, expected a finite number"),
         ([0.0, np.array([0.0, np.inf])], ValueError, r"c2\[1\] is inf, expected finite numbers"),
         ([np.zeros((1, 2)), 0.0], ValueError, r"c1 has shape \(1, 2\), expected a number or \(B,\)"),
-        ([np.zeros(2), np.zeros(3)], ValueError, "c1 has 2 numbers and c2 3"),
-        ([np.array([0.0, 2.0]), 0.0], ValueError, "the least radius of star 1 is -1"),
-        ([1.0, 0.0], ValueError, "the least radius is 0 for c1 = 1"),
+        ([np.zeros(2), np.zeros(3)], ValueError, "c1 has 2 numbers and c2 has 3"),
+        ([np.array([0.0, 2.0]), 0.0], ValueError, "the smallest radius of star 1 is -1"),
+        ([1.0, 0.0], ValueError, "the smallest radius is 0 for c1 = 1"),
         ([np.zeros(2, complex), 0.0], TypeError, "c1"),
     ],
 }  # fmt: skip
@@ -163,13 +163,13 @@ def test_solve():
         (dict(points=nan_at(X, 1, 0)), ValueError, r"points\[1, 0\] is nan"),
         (dict(points=np.zeros((3, 3))), ValueError, "points has shape"),
         (dict(points=X.astype(np.float16)), TypeError, "float16"),
-        (dict(boundary=SimpleNamespace(vertices=X, faces=X)), TypeError, r"expected .* or SDF; give TriangleMesh\(boundary\)"),
-        (dict(boundary=SQUARE), TypeError, r"expected a Polygon, .* or SDF; give Polygon\(boundary\)"),
+        (dict(boundary=SimpleNamespace(vertices=X, faces=X)), TypeError, r"expected .* or SDF; pass TriangleMesh\(boundary\)"),
+        (dict(boundary=SQUARE), TypeError, r"expected a Polygon, .* or SDF; pass Polygon\(boundary\)"),
         (dict(seed=1), TypeError, "solve has no argument 'seed'; use rng"),
         (dict(epsilon=0.0), ValueError, "positive"),
         (dict(walks=0), ValueError, "at least 1"),
         (dict(walks=2.0), TypeError, "integer"),
-        (dict(walks=1, walk_offset=2**32), ValueError, "asked for"),
+        (dict(walks=1, walk_offset=2**32), ValueError, "were requested"),
         (dict(max_steps=0), ValueError, "at least 1"),
         (dict(max_steps=2**20), ValueError, "at most"),
         (dict(num_threads=0), ValueError, "num_threads"),
@@ -180,14 +180,14 @@ def test_solve():
         (dict(gradient=True, walks=4, walk_offset=1), ValueError, "walk_offset is 1; .*even"),
         (dict(executor="processes"), TypeError, r"executor is str, expected a concurrent.futures.Executor$"),
         (dict(cache="harmonic", source=1.0), ValueError, "neither a source"),
-        (dict(cache="harmonic", gradient=True), ValueError, "nor a gradient"),
+        (dict(cache="harmonic", gradient=True), ValueError, "nor gradient=True"),
         (dict(cache="all"), ValueError, "harmonic"),
-        (dict(cache="harmonic", points=X[None]), ValueError, "one instance"),
+        (dict(cache="harmonic", points=X[None]), ValueError, "a single instance"),
         (dict(cache="harmonic", neumann=(np.arange(4) == 1, 0.0)), ValueError, "cache"),
-        (dict(cache="harmonic", boundary=wos.Box([0] * 4, [1] * 4), points=X4), ValueError, "a cache is for domains inside"),
+        (dict(cache="harmonic", boundary=wos.Box([0] * 4, [1] * 4), points=X4), ValueError, "cache requires the inside"),
         (dict(source=np.array([0.0, np.nan])), ValueError, r"source\[1\] is nan"),
         (dict(dirichlet=np.ones(2), source=np.ones(3)), ValueError, "different numbers of instances: dirichlet 2, source 3"),
-        (dict(dirichlet=wos.Gaussians(np.ones((2, 1)), np.ones((3, 1, 2)), 1.0)), ValueError, r"parameters of \[2, 3\] instances"),
+        (dict(dirichlet=wos.Gaussians(np.ones((2, 1)), np.ones((3, 1, 2)), 1.0)), ValueError, r"parameters for \[2, 3\] instances"),
         (dict(neumann=1.0), TypeError, "neumann is float, expected a tuple"),
         later=(
             (dict(boundary=three, points=np.stack([X, X])), ValueError, "points 2, boundary 3"),
@@ -198,12 +198,12 @@ def test_solve():
 
 def test_solve_until_errors_are_small():
     check_solve(
-        (dict(max_walks=100), ValueError, "max_walks is given without rtol or atol"),
-        (dict(walks=64, atol=1.0, max_walks=63), ValueError, "max_walks is 63, expected at least the 64 walks"),
+        (dict(max_walks=100), ValueError, "max_walks requires rtol or atol"),
+        (dict(walks=64, atol=1.0, max_walks=63), ValueError, "max_walks is 63, expected at least 64, the walks"),
         (dict(atol=1.0, walks=2**20 + 1), ValueError, "max_walks is 1048576, its default"),
         (dict(rtol=-1e-3), ValueError, "rtol is -0.001"),
         (dict(rtol=0.1, max_walks=1e6), TypeError, "max_walks is 1000000.0"),
-        (dict(rtol=0.1, max_walks=101, gradient=True), ValueError, "max_walks is 101; with gradient=True"),
+        (dict(rtol=0.1, max_walks=101, gradient=True), ValueError, "max_walks is 101; expected an even number"),
         (dict(rtol=0.1, walk_offset=2**32 - 2**20 + 1), ValueError, "expected at most 4294967296"),
         (dict(progress="yes"), TypeError, "progress is 'yes'"),
     )  # fmt: skip
@@ -220,11 +220,11 @@ def test_what_does_not_go_with_a_boundary(where):
         ({}, wos.PerVertex(np.zeros(5)), ValueError, "4 vertices" if where == "dirichlet" else "source is PerVertex"),
         ({}, wos.Gaussians(np.ones(1), np.zeros((1, 3)), 1.0), ValueError, "3 coordinates"),
         ({}, wos.Polynomial(np.ones((2, 2, 2, 2))), ValueError, r"shape \(2, 2, 2, 2\), expected \(n1, n2\) or \(B, n1, n2\)"),
-        ({}, wos.GridField(TWO, BOX3), ValueError, "GridField in 3 dimensions, the boundary has 2"),
+        ({}, wos.GridField(TWO, BOX3), ValueError, "GridField in 3 dimensions, but the boundary has 2"),
         (two, wos.Polynomial(np.ones((3, 2, 2))), ValueError, r"coefficients has shape \(3, 2, 2\), 3 instances, but"),
         (two, wos.Gaussians(np.ones((3, 1)), np.ones((1, 2)), 1.0), ValueError, r"amplitude has shape \(3, 1\), 3 instances"),
         (two, [wos.Polynomial(ONE)] * 3, ValueError, "list of 3"),
-        (two, [wos.Polynomial(TWO)] * 2, ValueError, "instances of its own"),
+        (two, [wos.Polynomial(TWO)] * 2, ValueError, "already has several instances"),
         (two, [wos.GridField(TWO, BOX3)] * 2, ValueError, "3 dimensions"),
         (two, [wos.Polynomial(np.ones((1, 2))), None], TypeError, "None"),
         (three, np.array([1.0, 2.0]), ValueError, rf"boundary 3, {where} 2"),
@@ -232,7 +232,7 @@ def test_what_does_not_go_with_a_boundary(where):
         (vars(ball), wos.Fourier(np.zeros(3)), ValueError, "two dimensions"),
         (vars(ball), wos.Polynomial(np.ones((0, 2, 2))), ValueError, r"shape \(0, 2, 2\), expected \(n1, n2, n3\)"),
         ({"boundary": mesh, "points": X3}, wos.PerVertex(np.zeros(11)), ValueError, "4 vertices|PerVertex"),
-        (vars(ball), wos.PerVertex(np.zeros(12)), ValueError, "PerVertex data, which is known on the boundary of a polygon"),
+        (vars(ball), wos.PerVertex(np.zeros(12)), ValueError, "PerVertex data, which is defined only on the boundary of a polygon"),
         ({"boundary": box, "points": X4}, wos.GridField(np.zeros((2,) * 4), ([0] * 4, [1] * 4)), ValueError, "boundary has 4"),
         ({"boundary": box, "points": X4}, wos.Polynomial(ONE), ValueError, r"expected \(n1, n2, n3, n4\)"),
     )  # fmt: skip
@@ -241,12 +241,12 @@ def test_what_does_not_go_with_a_boundary(where):
         (wos.Polynomial(ONE.astype(np.float32)), TypeError, "float32"),
         (wos.GridField(ONE.astype(np.float32), BOX2), TypeError, "float32"),
         (lambda Y: Y, ValueError, r"expected shape \(\d+,\)"),
-        (lambda Y: float(Y.sum()), ValueError, r"expected shape .*; it takes one point: give lambda X: np.array\(\[f\(x\) for"),
-        (lambda x, y: x * y, TypeError, r"\(X\) failed for X of shape .*; it takes x, y: give lambda X: f\(\*X.T\)"),
-        (lambda x, y: math.hypot(x, y), TypeError, r"it takes the numbers x, y: give lambda X: np.array\(\[f\(\*x\) for x in X\]"),
-        (lambda p: p[0] if p[0] > p[1] else p[1], TypeError, r"it takes one point: give lambda X: np.array\(\[f\(x\) for x in X"),
-        (lambda p: p[0] - p[1], ValueError, r"gave shape \(2,\), expected .*; it takes one point"),
-        (lambda Y: Y[:, 0].tolist(), ValueError, "gave a list, expected shape"),
+        (lambda Y: float(Y.sum()), ValueError, r"expected shape .*; it takes one point; pass lambda X: np.array\(\[f\(x\) for"),
+        (lambda x, y: x * y, TypeError, r"\(X\) failed for X of shape .*; it takes separate coordinates x, y; pass lambda X: f\(\*X.T\)"),
+        (lambda x, y: math.hypot(x, y), TypeError, r"it takes scalars x, y; pass lambda X: np.array\(\[f\(\*x\) for x in X\]"),
+        (lambda p: p[0] if p[0] > p[1] else p[1], TypeError, r"it takes one point; pass lambda X: np.array\(\[f\(x\) for x in X"),
+        (lambda p: p[0] - p[1], ValueError, r"returned shape \(2,\), expected .*; it takes one point"),
+        (lambda Y: Y[:, 0].tolist(), ValueError, "returned a list, expected shape"),
         (lambda Y: np.ma.masked_array(Y[:, 0]), TypeError, "masked"),
         (lambda Y: Y[:, 0].astype(object), TypeError, "object"),
         ([1.0, lambda Y: Y], ValueError, rf"{where}\[1\]\(X\)"),
@@ -273,9 +273,9 @@ def test_walls():
         (dict(neumann=(one,)), TypeError, r"\(where, h\)"),
         (dict(robin=(one, 1.0)), TypeError, r"\(where, mu, h\)"),
         (dict(neumann=lambda Y: Y[:, 0]), TypeError, r"neumann is function, expected a tuple \(where, h\): where is a function of points"),
-        (dict(robin=(one, lambda Y: Y[:, 0], 0.0)), TypeError, "robin's mu is a function, expected a number or one per segment"),
-        (dict(neumann=(lambda Y: Y[:, 0], one)), TypeError, r"where\(X\) gave float64 of shape \(12,\), expected one bool per point"),
-        (dict(robin=(lambda Y: Y[:, 0] < 0.3, 1.0, 0.0)), ValueError, r"where\(X\) is True on a part of segment 0 of 4"),
+        (dict(robin=(one, lambda Y: Y[:, 0], 0.0)), TypeError, "robin's mu is a function, expected a number, or one number per segment"),
+        (dict(neumann=(lambda Y: Y[:, 0], one)), TypeError, r"where\(X\) returned float64 of shape \(12,\), expected one bool per point"),
+        (dict(robin=(lambda Y: Y[:, 0] < 0.3, 1.0, 0.0)), ValueError, r"where\(X\) is True on only a part of segment 0 of 4"),
         (dict(robin=(one, -1.0, 0.0)), ValueError, "mu"),
         (dict(neumann=(one, wos.PerVertex(np.zeros(3)))), ValueError, r"expected \(4,\)"),
         ({**cube, "robin": (one | True, 0.0, 0.0)}, ValueError, "all of the mesh reflects"),
@@ -286,12 +286,12 @@ def test_walls():
         (dict(boundary=wos.Ball([0, 0], 1), neumann=(one, 0.0)), ValueError, f"{no_walls}Ball"),
         (dict(boundary=wos.Box([0, 0], [1, 1]), robin=(one, 1.0, 0.0)), ValueError, f"{no_walls}Box"),
         # the domain would be on both sides of crossing segments; absorbing segments may cross
-        ({**crossing, "neumann": (np.arange(4) == 0, 0.0)}, ValueError, "segments 0 and 2 of polygon 0 cross.*give the loops as polygons"),
+        ({**crossing, "neumann": (np.arange(4) == 0, 0.0)}, ValueError, "segments 0 and 2 of polygon 0 cross.*as separate polygons"),
         (dict(boundary=wos.Polygon(rings), neumann=([np.arange(len(r)) > 0 for r in rings], 0.0)), ValueError, r"\d of polygon 1 cross"),
     )  # fmt: skip
-    with pytest.warns(RuntimeWarning, match="1 point lies outside .* NaN there; segments 0 and 2 of the polygon cross"):
+    with pytest.warns(RuntimeWarning, match="1 point lies outside .* NaN; segments 0 and 2 of the polygon cross"):
         solve(crossing["boundary"], [[0.5, 0.9]])
-    with pytest.warns(RuntimeWarning, match=r"neumann's where\(X\) is True nowhere on the boundary"):
+    with pytest.warns(RuntimeWarning, match=r"neumann's where\(X\) is nowhere True on the boundary"):
         solve(crossing["boundary"], [[0.5, 0.5]], neumann=(lambda X: X[:, 1] == 7.0, 0.0))
     assert solve(**crossing, neumann=(np.arange(4) % 2 == 1, 0.0)).value.shape == (1,)
     ring = wos.Polygon(3 * SQUARE, holes=[SQUARE, SQUARE + 1.5])  # the first hole touches two sides
@@ -299,14 +299,14 @@ def test_walls():
 
 
 def test_media():
-    knows = "a diffusion, or a screening that is no number"
+    knows = "a diffusion, or a screening that is not a number"
     field = wos.SDF(np.array([[1.0, 1, 1], [1, -1, 1], [1, 1, 1]]), ([-1.0, -1], [1.0, 1]))
     check_solve(
         (dict(diffusion=wos.Fourier(np.array([1.0]))), ValueError, "diffusion is Fourier data"),
         (dict(diffusion=wos.PerVertex(np.ones(4))), ValueError, "diffusion is PerVertex data"),
         (dict(screening=wos.PerVertex(np.ones(4))), ValueError, "screening is PerVertex data"),
-        (dict(diffusion=2.0, cache="harmonic"), ValueError, "a cache does not go with a diffusion"),
-        (dict(diffusion=2.0, neumann=(np.arange(4) < 3, 1.0)), ValueError, "do not go with neumann"),
+        (dict(diffusion=2.0, cache="harmonic"), ValueError, "cache cannot be combined with a diffusion"),
+        (dict(diffusion=2.0, neumann=(np.arange(4) < 3, 1.0)), ValueError, "cannot be combined with neumann"),
         (dict(diffusion=2.0, gradient=True, walks=3), ValueError, "must be even|even number"),
         (dict(diffusion="iron"), TypeError, "diffusion is str"),
         (dict(diffusion=np.ones(3), screening=np.ones(2)), ValueError, "different numbers of instances"),
@@ -316,7 +316,7 @@ def test_media():
         later=(
             (dict(diffusion=wos.Polynomial(np.array([[0.1, 0.0], [-1.0, 0.0]]))), ValueError, "diffusion is .* at .*expected positive"),
             (dict(diffusion=0.0), ValueError, "diffusion is 0 at"),
-            (dict(diffusion=wos.GridField(-ONE, BOX2)), ValueError, "at a node, expected positive"),
+            (dict(diffusion=wos.GridField(-ONE, BOX2)), ValueError, "at a node, expected a positive"),
             (dict(diffusion=lambda X: np.where(X[:, 0] > 0, np.nan, 1.0)), ValueError, "diffusion is nan at"),
             (dict(screening=wos.Polynomial(np.array([[0.0], [-1.0]]))), ValueError, "screening is .* at .*expected 0 or more"),
             (dict(diffusion=lambda X: X), ValueError, r"diffusion\(X\)"),
@@ -333,13 +333,13 @@ def test_outside():
     grid = wos.SDF(np.pad(np.full((1, 1, 1), -0.5), 1, constant_values=0.5), BOX3)
     check_solve(
         ({**ball, "boundary": wos.Ball([0.0] * 4, 1.0), "points": X4}, ValueError, "a Polygon, a TriangleMesh, or a Ball or Box in 2 or 3"),
-        ({**ball, "boundary": grid}, ValueError, "exterior=True with SDF"),
-        ({**ball, "source": 1.0}, ValueError, "may be other than 0 far away; give Gaussians, or a GridField that is 0 on"),
-        ({**ball, "source": lambda Y: Y[:, 0]}, ValueError, "may be other than 0 far away"),
-        ({**ball, "source": wos.GridField(np.ones((3, 3, 3)), BOX3)}, ValueError, "may be other than 0 far away"),
-        ({**ball, "screening": lambda Y: 1 + Y[:, 0] ** 2}, ValueError, "with a screening that is a number"),
+        ({**ball, "boundary": grid}, ValueError, "exterior=True does not support SDF"),
+        ({**ball, "source": 1.0}, ValueError, "requires a source that is 0 far away; pass Gaussians, or a GridField that is 0 on"),
+        ({**ball, "source": lambda Y: Y[:, 0]}, ValueError, "requires a source that is 0 far away"),
+        ({**ball, "source": wos.GridField(np.ones((3, 3, 3)), BOX3)}, ValueError, "requires a source that is 0 far away"),
+        ({**ball, "screening": lambda Y: 1 + Y[:, 0] ** 2}, ValueError, "requires a screening that is a number"),
         ({**ball, "neumann": (np.ones(4, bool), 0.0)}, (TypeError, ValueError), "neumann"),
-        ({**ball, "cache": "harmonic"}, ValueError, "a cache is for domains inside"),
+        ({**ball, "cache": "harmonic"}, ValueError, "cache requires the inside"),
         ({**ball, "exterior": 1}, TypeError, "exterior is 1, expected True or False"),
     )  # fmt: skip
 
@@ -361,8 +361,8 @@ def test_queries(function):
 
 def test_balls_that_are_not_there(backend):
     for begin, ball, text in (
-        ([0, 1], [1], "no such ball"), ([0, 1], [-1], "no such ball"), ([0, 2, 1], [0], "begin does not rise"),
-        ([0, 2], [0], "begin does not fit ball"),
+        ([0, 1], [1], "ball is out of range"), ([0, 1], [-1], "ball is out of range"), ([0, 2, 1], [0], "begin must never decrease"),
+        ([0, 2], [0], "begin must start with 0"),
     ):  # fmt: skip
         arguments = np.ones((1, 2, 3)), np.zeros(1), np.array(begin), np.array(ball), np.zeros((1, 2)), np.ones(1)
         with pytest.raises(ValueError, match=f"wos.gather: {text}"):

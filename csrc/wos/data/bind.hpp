@@ -33,8 +33,7 @@ inline void call_python(void* context, std::int64_t instance, std::int64_t n, co
   const auto answer = py::reinterpret_steal<py::object>(wait_at_exit(call));
   if (!answer) throw py::error_already_set();
   const Input values(answer, "the values of a function");
-  if (values.size() != n || values.dtype != Dtype::f64)
-    throw ValueError("solve: a function gave another number of values than it got points");
+  if (values.size() != n || values.dtype != Dtype::f64) throw ValueError("solve: a function did not return one float64 value per point");
   std::memcpy(out, values.as<double>(), std::size_t(n) * sizeof(double));
 }
 
@@ -42,7 +41,7 @@ inline void set_callback(const Arguments& call, PythonFunction& f, decltype(Data
   const py::object address = py::getattr(f.function, "address", py::none());
   callback = address.is_none() ? call_python : call_compiled;
   context = address.is_none() ? &f : reinterpret_cast<void*>(address.cast<std::uintptr_t>());
-  call.require(context != nullptr, "a null function");
+  call.require(context != nullptr, "a function pointer is null");
 }
 
 // The segments of `count` polygons, or the triangles of a mesh: their number, and each polygon's first one. total is -1 for a solid.
@@ -63,10 +62,11 @@ struct DataOf {
       : function{f, D} {
     data.kind = Kind(call.choice(name, kind, {"none", "number", "fourier", "per_vertex", "gaussians", "polynomial", "grid", "function"}));
     const bool described = data.kind != Kind::none && data.kind != Kind::function;
-    call.require(numbers.present == described, "numbers do not fit the kind of data");
+    call.require(numbers.present == described,
+                 "parameters are required for every kind of data except 'none' and 'function', which have none");
     if (data.kind == Kind::function) set_function(call, first_instance + B);
     if (!described) return;
-    call.require(numbers.shape[0] == 1 || numbers.shape[0] == B, "data has one row, or one row per instance");
+    call.require(numbers.shape[0] == 1 || numbers.shape[0] == B, "data must have one row, or one row per instance");
     data.numbers = numbers.as<double>();
     data.width = numbers.shape[1];
     data.stride = numbers.shape[0] > 1 ? data.width : 0;
@@ -76,9 +76,9 @@ struct DataOf {
  private:
   void check(const Arguments& call, const View& numbers, const Pieces& pieces, std::int64_t D) {
     switch (data.kind) {
-      case Kind::number: call.require(data.width == 1, "a number has one number"); break;
-      case Kind::fourier: call.require(data.width >= 3 && D == 2, "Fourier data has a centre and a0, in the plane"); break;
-      case Kind::gaussians: call.require(data.width % (D + 2) == 0, "a Gaussian has d + 2 numbers"); break;
+      case Kind::number: call.require(data.width == 1, "data of kind 'number' must have one column"); break;
+      case Kind::fourier: call.require(data.width >= 3 && D == 2, "Fourier data need a centre and a0, and are two-dimensional"); break;
+      case Kind::gaussians: call.require(data.width % (D + 2) == 0, "a Gaussian must have d + 2 numbers"); break;
       case Kind::polynomial:
       case Kind::grid:
         for (std::int64_t row = 0; row < numbers.shape[0]; ++row) check_table(call, row, D);
@@ -90,15 +90,15 @@ struct DataOf {
 #if defined(QF_DEVICE)
     static_cast<void>(last);
     call.refuse_type(
-        "a function of the host cannot be called on a device; give boundary values and sources as numbers (Fourier, Gaussians, "
+        "a host function cannot be called on a device; describe boundary values and sources by numbers (Fourier, Gaussians, "
         "Polynomial, PerVertex, GridField), or move the arrays to the host");
 #else
     call.require(!function.function.is_none(), "a function is missing");
     const py::object addresses = py::getattr(function.function, "addresses", py::none());
     if (!addresses.is_none()) {
       for (const py::handle each : addresses) compiled.push_back(reinterpret_cast<void*>(each.cast<std::uintptr_t>()));
-      call.require(std::int64_t(compiled.size()) >= last, "one function per instance");
-      call.require(std::find(compiled.begin(), compiled.end(), nullptr) == compiled.end(), "a null function");
+      call.require(std::int64_t(compiled.size()) >= last, "expected one function per instance");
+      call.require(std::find(compiled.begin(), compiled.end(), nullptr) == compiled.end(), "a function pointer is null");
       data.callback = call_compiled_of_instance, data.context = compiled.data();
       return;
     }
@@ -108,23 +108,23 @@ struct DataOf {
   // Checks the sizes of a polynomial or a grid, which the host kernels rely on.
   void check_table(const Arguments& call, [[maybe_unused]] std::int64_t row, std::int64_t D) const {
     const std::int64_t begin = table_begin(data.kind, D);
-    call.require(data.width >= begin, "a polynomial or a grid has sizes");
+    call.require(data.width >= begin, "a polynomial or a grid must begin with its sizes");
 #if !defined(QF_DEVICE)
     const double* const p = data.numbers + row * data.stride;
     const std::int64_t least = data.kind == Kind::grid ? 2 : 1;
     std::int64_t count = 1;
     for (std::int64_t i = 0; i < D; ++i) {
       call.require(p[i] >= double(least) && p[i] <= double(data.width) && p[i] == std::floor(p[i]), "invalid table size");
-      call.require(std::int64_t(p[i]) <= (data.width - begin) / count, "a table is larger than its row");
+      call.require(std::int64_t(p[i]) <= (data.width - begin) / count, "a table must fit in its row");
       count *= std::int64_t(p[i]);
     }
-    for (std::int64_t i = 0; data.kind == Kind::grid && i < D; ++i) call.require(p[D + i] < p[2 * D + i], "an empty box");
+    for (std::int64_t i = 0; data.kind == Kind::grid && i < D; ++i) call.require(p[D + i] < p[2 * D + i], "a grid's box must not be empty");
 #endif
   }
   void set_corners(const Arguments& call, const View& numbers, const Pieces& pieces, std::int64_t D) {
-    call.require(data.width == D * pieces.total, "values at vertices: one per corner of every segment or triangle");
+    call.require(data.width == D * pieces.total, "values at vertices need one value per corner of every segment or triangle");
     if (pieces.count == 1) return;
-    call.require(numbers.shape[0] == 1, "the values of several polygons are in one row");
+    call.require(numbers.shape[0] == 1, "values at the vertices of several polygons must be in one row");
     if (!pieces.first) return;  // on a device, where the kernels read it
     for (std::int64_t b = 0; b <= pieces.count; ++b) offsets.push_back(2 * pieces.first[b]);
     data.offsets = offsets.data();

@@ -54,14 +54,16 @@ struct Inputs {
         diffusion(of(call, "diffusion", diffusion_numbers, o.diffusion, o.a, o)),
         screening(of(call, "screening", screening_numbers, o.screening, o.s, o)),
         options(o) {
-    call.require(scene.D <= 3, "media are those of the plane or of space");
-    for (const DataOf* each : {&source, &diffusion, &screening}) call.require(each->data.kind != Kind::per_vertex, "no such data there");
-    call.require(dirichlet.data.kind != Kind::none && diffusion.data.kind != Kind::fourier, "no such data there");
+    call.require(scene.D <= 3, "media are supported only in two and three dimensions");
+    for (const DataOf* each : {&source, &diffusion, &screening})
+      call.require(each->data.kind != Kind::per_vertex, "data must not be per vertex");
+    call.require(dirichlet.data.kind != Kind::none && diffusion.data.kind != Kind::fourier,
+                 "dirichlet must not be 'none', nor diffusion 'fourier'");
     for (std::int64_t row = 0; diffusion.data.kind == Kind::grid && row < diffusion_numbers.shape[0]; ++row) check_tables(call, row);
     for (std::int64_t b = 0; b < scene.B; ++b)
       call.require(bounds[kBounds * b] >= 0 && bounds[kBounds * b] < 1e300 && bounds[kBounds * b + 1] > 0, "invalid rate bound");
     o.range.check(call, scene.B, N, scene.D);
-    call.require(slope_numbers.present == o.range.pairs, "slopes go with pairs");
+    call.require(slope_numbers.present == o.range.pairs, "slopes are required with pairs, and only then");
   }
 
   template <class F>
@@ -88,7 +90,7 @@ struct Inputs {
     const data::Data& d = diffusion.data;
     std::int64_t count = 1;
     for (std::int64_t i = 0; i < scene.D; ++i) count *= std::int64_t(d.numbers[row * d.stride + i]);
-    call.require(count <= (d.width - data::table_begin(d.kind, scene.D)) / 2, "a diffusion's grid has two tables");
+    call.require(count <= (d.width - data::table_begin(d.kind, scene.D)) / 2, "a diffusion on a grid must have two tables");
   }
 };
 

@@ -10,13 +10,13 @@ std::unique_ptr<Mesh> mesh(py::handle corners_) {
   ShapeChecker fit("wos.Mesh");
   const Input corners(corners_, "corners");
   const double* const numbers = fit.array(corners, "corners", "M 9");
-  fit.require(numbers, "corners are missing");
+  fit.require(numbers, "corners is empty, expected at least one triangle");
   return std::make_unique<Mesh>(fit, corners);
 }
 
 // The distances that walks use at points, for tests of the grid.
 void bounds(Arguments& call, Mesh& mesh, int level) {
-  call.require(level >= 0 && level <= 7, "no such level");
+  call.require(level >= 0 && level <= 7, "level must be between 0 and 7");
   call.dispatch([&](auto zero) {
     using T = decltype(zero);
     const T* const points = call.input("points", "N 3");

@@ -49,8 +49,8 @@ class Mesh {
  public:
   // corners (M, 9), float64. The caller has checked shape and type.
   Mesh(const ShapeChecker& fit, const View& corners) : corners_(corners.as<double>(), corners.as<double>() + corners.size()) {
-    fit.require(count() >= 1 && count() < kMaxTriangles, "expected between 1 and 2^27 triangles");
-    for (double x : corners_) fit.require(x >= -2 && x <= 2, "corners must be scaled");
+    fit.require(count() >= 1 && count() < kMaxTriangles, "expected between 1 and 2^27 - 1 triangles");
+    for (double x : corners_) fit.require(x >= -2 && x <= 2, "corners must be scaled to [-2, 2]");
   }
   std::int64_t count() const { return std::int64_t(corners_.size()) / 9; }
 

@@ -13,13 +13,13 @@ std::unique_ptr<Polygons> polygons(py::handle ends_, py::handle first_, bool clo
   const Input ends(ends_, "ends"), first(first_, "first");
   const double* const numbers = fit.array(ends, "ends", "M 4");
   const std::int64_t* const begins = fit.array(first, "first", "F");
-  fit.require(numbers && begins && fit["F"] >= 1, "first must hold the beginning of the first polygon");
+  fit.require(numbers && begins && fit["F"] >= 1, "first must not be empty");
   return std::make_unique<Polygons>(fit, ends, first, closed);
 }
 
 // Distances at points of one polygon, as walks use them. For tests of the grid.
 void bounds(Arguments& call, Polygons& polygons, std::int64_t polygon, std::int64_t level) {
-  call.require(polygon >= 0 && polygon < polygons.count() && level >= 0 && level <= kMaxLevel, "no such polygon or level");
+  call.require(polygon >= 0 && polygon < polygons.count() && level >= 0 && level <= kMaxLevel, "polygon or level is out of range");
   call.dispatch([&](auto zero) {
     using T = decltype(zero);
     const T* const points = call.input("points", "N 2");

@@ -19,9 +19,9 @@ void run(Arguments& call, const py::object& memo, bool closed, int threads, Outp
     p.points = call.input("points", shared ? "N D" : "B N D");
     p.frame = call.input("frame", "B E");
     p.B = call["B"], p.N = call["N"], p.shared = shared, p.closed = closed, p.dimension = int(call["D"]), p.threads = threads;
-    call.require(call["E"] == p.dimension + 1 && p.dimension >= 2 && call["D"] <= solid::kMostDimension, "frame has d + 1 numbers per row");
+    call.require(call["E"] == p.dimension + 1 && p.dimension >= 2 && call["D"] <= solid::kMostDimension, "frame must have d + 1 columns");
     const Boundaries boundaries(call, memo, p.B, p.dimension);
-    call.require(!boundaries.mesh || p.B == 1, "a mesh is one instance");
+    call.require(!boundaries.mesh || p.B == 1, "a mesh must have a single instance");
     p.solid = boundaries.solid;
     outputs(p, boundaries);
     call.all_taken();
@@ -42,7 +42,7 @@ void nearest(Arguments& call, bool sign, bool where, bool weights, bool closed, 
     p.primitive = call.output_if(where, "primitive", "B N");
     p.weights = call.output_if(weights, "barycentric", "B N D");
     p.sign = sign;
-    call.require(!weights || !boundaries.pieceless(), "a solid has no corners");
+    call.require(!weights || !boundaries.pieceless(), "barycentric weights need polygons or a mesh");
   };
   run(call, memo, closed, threads, outputs, [](const auto& p) { kernels<std::decay_t<decltype(*p.distance)>>().nearest(p); });
 }

@@ -22,24 +22,25 @@ struct Boundaries {
     const auto first = call.optional_input("first", "F");
     const double* const numbers = ends;
     const std::int64_t* const begins = first;
-    call.require(ends.view().present == first.view().present, "ends and first go together");
+    call.require(ends.view().present == first.view().present, "pass both ends and first, or neither");
     if (!ends.view().present) return;
     if (numbers && begins && call["M"] == 1 && solid::is_solid(call["C"], D)) {
-      call.require(call["F"] == 2 && begins[0] == 0 && begins[1] == 1, "a solid is one row");
+      call.require(call["F"] == 2 && begins[0] == 0 && begins[1] == 1, "a solid must be described by a single row");
       solid = solid::solid_of(call, numbers, call["C"], D);
       own_function_.set(call, memo, D, solid);
       return;
     }
-    call.require(numbers && begins && call["F"] >= 1 && call["C"] == D * D && D <= 3, "ends are segments in the plane, triangles in space");
+    call.require(numbers && begins && call["F"] >= 1 && call["C"] == D * D && D <= 3,
+                 "ends must be segments in two dimensions, or triangles in three");
     if (D == 2) {
       find(call, memo, own_polygons_, polygons,
            [&] { return std::make_unique<polygon::Polygons>(call, ends.view(), first.view(), closed); });
-      call.require(call["M"] == polygons->total() && call["F"] == polygons->count() + 1, "the grids are of other polygons");
-      call.require(polygons->count() == 1 || polygons->count() == B, "one polygon, or one per instance");
+      call.require(call["M"] == polygons->total() && call["F"] == polygons->count() + 1, "the memo was built for different polygons");
+      call.require(polygons->count() == 1 || polygons->count() == B, "expected one polygon, or one per instance");
     } else {
-      call.require(call["F"] == 2 && begins[0] == 0 && begins[1] == call["M"], "first does not fit ends");
+      call.require(call["F"] == 2 && begins[0] == 0 && begins[1] == call["M"], "first must be [0, number of triangles]");
       find(call, memo, own_mesh_, mesh, [&] { return std::make_unique<mesh::Mesh>(call, ends.view()); });
-      call.require(call["M"] == mesh->count(), "the tree is of another mesh");
+      call.require(call["M"] == mesh->count(), "the memo was built for a different mesh");
     }
   }
   data::Pieces pieces() const { return polygons ? polygons->pieces() : mesh ? data::Pieces{nullptr, 1, mesh->count()} : data::Pieces{}; }
@@ -58,7 +59,7 @@ struct Boundaries {
       own = make();
       used = own.get();
     } else {
-      if (!py::isinstance<M>(memo)) call.refuse_type("grids: expected the memo of such a boundary");
+      if (!py::isinstance<M>(memo)) call.refuse_type("grids: expected the memo of this kind of boundary");
       used = memo.cast<M*>();
     }
   }

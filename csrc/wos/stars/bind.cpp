@@ -32,7 +32,7 @@ struct Rows {
     count = begins.view().shape[0] - 1;
     bool fits = count == boundaries && first[0] == 0 && first[count] == table.view().shape[0];
     for (std::int64_t b = 0; fits && b < count; ++b) fits = first[b] <= first[b + 1];
-    call.require(fits, "the rows of walls and corners are those of as many boundaries");
+    call.require(fits, "the row offsets of walls or corners do not match the boundaries");
   }
   std::int64_t at(std::int64_t instance) const { return count == 1 ? 0 : instance; }
   std::int64_t rows(std::int64_t instance) const { return first[at(instance) + 1] - first[at(instance)]; }
@@ -46,7 +46,8 @@ struct Scene : walk::Scene {
       : walk::Scene(call, memo, false),
         walls(call, "walls", "P X", "first_wall", "Q", count(call)),
         corners(call, "corners", "L Y", "first_corner", "G", count(call)) {
-    call.require(call["X"] == of_wall() && call["Y"] == of_corner(), "walls and corners are of other dimensions");
+    call.require(call["X"] == of_wall() && call["Y"] == of_corner(),
+                 "walls or corners have the wrong number of columns for this dimension");
   }
 
   Reflecting reflecting(std::int64_t instance) const {
@@ -58,7 +59,7 @@ struct Scene : walk::Scene {
   int of_wall() const { return D == 2 ? kWallNumbers<2> : kWallNumbers<3>; }
   int of_corner() const { return D == 2 ? kCornerNumbers<2> : kCornerNumbers<3>; }
   std::int64_t count(const Arguments& call) const {
-    call.require(!boundaries.pieceless(), "walls are those of polygons or of a mesh");
+    call.require(!boundaries.pieceless(), "walls are supported only for polygons and meshes");
     return boundaries.polygons ? boundaries.polygons->count() : 1;
   }
 };

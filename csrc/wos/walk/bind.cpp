@@ -51,8 +51,9 @@ struct Inputs {
         options(o) {
     scene.set_outside(call, o.outside, o.reach);
     const bool known = dirichlet.data.kind != data::Kind::grid && source.data.kind != data::Kind::grid;
-    call.require(scene.D <= 3 || known, "a grid has two or three axes");
-    call.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none, "invalid kind of data");
+    call.require(scene.D <= 3 || known, "data on a grid are supported only in two and three dimensions");
+    call.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none,
+                 "dirichlet must not be 'none', nor source 'per_vertex'");
     o.range.check(call, scene.B, N, scene.D);
     call.size("sides", scene.B * o.nrhs);
   }
@@ -80,7 +81,7 @@ struct Inputs {
 #endif
   // The number of right-hand sides.
   std::int64_t rows(Arguments& call, const Options& o) const {
-    call.require(o.nrhs == 1 || (o.nrhs >= 0 && scene.B == 1), "right-hand sides share the walks of one instance");
+    call.require(o.nrhs == 1 || (o.nrhs >= 0 && scene.B == 1), "several right-hand sides require a single instance");
     return scene.B * o.nrhs;
   }
   static const View& nothing() {
@@ -145,10 +146,11 @@ void expand(Arguments& call, const std::string& dirichlet_kind, std::int64_t see
   call.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Inputs<T> inputs(call, options, false);
-    call.require(inputs.scene.D <= 3, "balls are those of the plane or of space");
-    call.require(samples >= 1 && walks % (2 * samples) == 0 && modes >= 0 && modes < 1000, "samples are of whole pairs, modes below 1000");
+    call.require(inputs.scene.D <= 3, "balls are supported only in two and three dimensions");
+    call.require(samples >= 1 && walks % (2 * samples) == 0 && modes >= 0 && modes < 1000,
+                 "walks must be whole pairs per sample, and modes below 1000");
     const std::int64_t each = walks / samples;
-    call.require((each & (each - 1)) == 0, "a sample has a power of two of walks");
+    call.require((each & (each - 1)) == 0, "walks per sample must be a power of two");
     call.size("samples", samples);
     call.size("harmonics", harmonics(int(inputs.scene.D), modes));
     const double* const reference = call.input("reference", "B N");
@@ -174,8 +176,8 @@ void trace(Arguments& call, std::int64_t seed, std::int64_t first_walk, std::int
     scene.set_outside(call, outside);
     const std::int64_t N = call["N"];
     range.check(call, scene.B, N, scene.D);
-    call.require(scene.B == 1, "one instance");
-    call.require(events >= 0 && (sourced || events == 0), "source points do not go with these options");
+    call.require(scene.B == 1, "expected a single instance");
+    call.require(events >= 0 && (sourced || events == 0), "events require a source");
     call.size("walks", walks), call.size("events", events);
     Trace<T> q{};
     q.exit = call.output("exit", "N walks D");
@@ -204,11 +206,12 @@ void gather(Arguments& call, std::int64_t modes, int threads) {
   p.offset = call.input("offset", "P D");
   p.weight = call.input("weight", "P");
   p.N = call["F"] - 1, p.samples = call["samples"], p.modes = modes, p.dimension = int(call["D"]), p.threads = threads;
-  call.require(p.N >= 0 && (p.dimension == 2 || p.dimension == 3) && modes >= 0 && modes < 1000, "d is 2 or 3, modes below 1000");
-  call.require(call["harmonics"] == harmonics(p.dimension, modes), "as many coefficients as harmonics");
-  call.require(p.begin[0] == 0 && p.begin[p.N] == call["P"], "begin does not fit ball");
-  for (std::int64_t i = 0; i < p.N; ++i) call.require(p.begin[i] <= p.begin[i + 1], "begin does not rise");
-  for (std::int64_t k = 0; k < call["P"]; ++k) call.require(p.ball[k] >= 0 && p.ball[k] < call["balls"], "no such ball");
+  call.require(p.N >= 0 && (p.dimension == 2 || p.dimension == 3) && modes >= 0 && modes < 1000,
+               "expected 2 or 3 dimensions, and modes below 1000");
+  call.require(call["harmonics"] == harmonics(p.dimension, modes), "expected one coefficient per harmonic");
+  call.require(p.begin[0] == 0 && p.begin[p.N] == call["P"], "begin must start with 0 and end with the length of ball");
+  for (std::int64_t i = 0; i < p.N; ++i) call.require(p.begin[i] <= p.begin[i + 1], "begin must never decrease");
+  for (std::int64_t k = 0; k < call["P"]; ++k) call.require(p.ball[k] >= 0 && p.ball[k] < call["balls"], "ball is out of range");
   call.size("N", p.N);
   p.values = call.output("values", "N samples");
   call.run(table().gather, p);
@@ -219,7 +222,7 @@ void balls(Arguments& call, double screening, py::object grids, int threads) {
     using T = decltype(zero);
     const T* const start = call.input("start", "B N D");
     const Scene scene(call, grids);
-    call.require(scene.D <= 3, "balls are those of the plane or of space");
+    call.require(scene.D <= 3, "balls are supported only in two and three dimensions");
     double* const radius = call.output("radius", "B N");
     call.all_taken();
     const std::int64_t N = call["N"];

@@ -26,10 +26,10 @@ struct Scene {
   // Reads frame, ends and first. B and D are sizes of earlier arguments, or of the frame. closed: `ends` has all segments of the polygons.
   Scene(Arguments& call, const py::object& memo, bool closed = true)
       : frame(call.input("frame", "B E")), B(call["B"]), D(call["D"]), boundaries(call, memo, B, D, closed) {
-    call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame has d + 2 numbers per row");
+    call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame must have d + 2 columns");
   }
   void set_outside(const Arguments& call, bool is, double = 0) {
-    call.require(!is || (D <= 3 && !boundaries.solid.field), "outside of fields, or in more than three dimensions");
+    call.require(!is || (D <= 3 && !boundaries.solid.field), "outside is not supported for fields, nor in more than three dimensions");
     outside = is;
   }
   data::Pieces pieces() const { return boundaries.pieces(); }
@@ -69,27 +69,28 @@ struct Scene {
   bool outside = false;
 
   Scene(Arguments& call, const py::object&, bool = true) : frame(call.input("frame", "B E")), B(call["B"]), D(call["D"]) {
-    call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame has d + 2 numbers per row");
+    call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame must have d + 2 columns");
     const auto ends = call.optional_input("ends", "M C");
     const auto first = call.optional_input("first", "F");
-    call.require(ends.view().present == first.view().present, "ends and first go together");
+    call.require(ends.view().present == first.view().present, "pass both ends and first, or neither");
     of.ends = ends, of.first = first;
     if (!of.ends) return;
     of.count = call["M"], of.width = call["C"], of.polygons = call["F"] - 1;
     of.solid = of.count == 1 && solid::is_solid(of.width, D);
     if (of.solid) {
-      call.require(of.polygons == 1, "a solid is one row");
+      call.require(of.polygons == 1, "a solid must be described by a single row");
       if (of.width == solid::field_head(D) + D + 1)
         call.refuse_type(
-            "signed distances are a function of the host; give their values at the nodes of a grid, or move the arrays to the host");
+            "a device cannot call a host function of signed distances; pass their values on a grid, or move the arrays to the host");
       return;
     }
-    call.require(of.width == D * D && D <= 3 && of.count >= 1, "ends are segments in the plane, triangles in space");
-    call.require(of.polygons == 1 || (D == 2 && of.polygons == B), "one polygon, or one per instance");
+    call.require(of.width == D * D && D <= 3 && of.count >= 1, "ends must be segments in two dimensions, or triangles in three");
+    call.require(of.polygons == 1 || (D == 2 && of.polygons == B), "expected one polygon, or one per instance");
   }
   void set_outside(const Arguments& call, bool is, double reach = 0) {
-    call.require(!is || (D == 3 && !(of.solid && of.width != D)), "outside of balls, boxes and meshes in space");
-    call.require(reach == 0, "outside, there is no source without screening");
+    call.require(!is || (D == 3 && !(of.solid && of.width != D)),
+                 "on a device, outside is supported only for balls, boxes and meshes in three dimensions");
+    call.require(reach == 0, "on a device, a source outside requires screening");
     outside = is;
   }
   data::Pieces pieces() const { return {nullptr, of.polygons, of.ends && !of.solid ? of.count : -1}; }
@@ -105,13 +106,13 @@ struct Range {
 
   // Checks for B instances of N points in D dimensions. Also sets the sizes "nodes" and "channels".
   void check(Arguments& call, std::int64_t B, std::int64_t N, std::int64_t D) const {
-    call.require(first_walk >= 0 && walks >= 1 && first_walk <= kMaxWalks - walks, "walks out of range");
-    call.require(max_steps >= 1 && max_steps < kMaxSteps, "max_steps out of range");
+    call.require(first_walk >= 0 && walks >= 1 && first_walk <= kMaxWalks - walks, "first_walk and walks are out of range");
+    call.require(max_steps >= 1 && max_steps < kMaxSteps, "max_steps must be at least 1 and less than 2^20");
     const int group = pairs ? 2 : 1;
-    call.require(first_walk % group == 0 && walks % group == 0, "walks come in pairs");
-    call.require(screening >= 0 && screening < 1e300, "screening out of range");
-    call.require(first_instance >= 0 && first_instance <= kMaxIndex - B, "instances out of range");
-    call.require(first_point >= 0 && first_point <= kMaxIndex - N, "points out of range");
+    call.require(first_walk % group == 0 && walks % group == 0, "first_walk and walks must be even, because walks come in pairs");
+    call.require(screening >= 0 && screening < 1e300, "screening must be at least 0 and less than 1e300");
+    call.require(first_instance >= 0 && first_instance <= kMaxIndex - B, "first_instance is out of range");
+    call.require(first_point >= 0 && first_point <= kMaxIndex - N, "first_point is out of range");
     call.size("nodes", node_count(first_walk / group, walks / group));
     call.size("channels", pairs ? 1 + D : 1);
   }

@@ -115,7 +115,7 @@ void with_domain(const Walk<T>& p, const F& f) {
 template <class T>
 void run_round(const Walk<T>& p, const Walk<double>& doubled, const Round& r, const Results& to) {
   if (r.slots() >= kTooMany || p.sides() * p.N >= kTooMany)
-    throw DeviceError("wos.solve: 2^31 points, or walks of a sample, are too many for a GPU");
+    throw DeviceError("wos.solve: 2^31 or more points, or walks per sample, are too many for a GPU kernel");
   if (p.dimension > 3) {
     const int64_t walkers = wide_walkers(doubled, min(kWalkers, r.slots()));
     const Workspace<double> room(kWideColumns * p.dimension * walkers);
@@ -323,7 +323,7 @@ void walk_adjoint(const WalkAdjoint<T>& q) {
   const int64_t total = p.N * p.walks, shared = (of_dirichlet.own ? 0 : of_dirichlet.rows) + (of_source.own ? 0 : of_source.rows);
   if (p.sides() * total == 0 || (!q.ddirichlet && !q.dsource)) return;
   if (p.walks >= kTooMany || p.sides() >= kTooMany)
-    throw DeviceError("wos.solve_vjp: 2^31 walks of a point, or instances, are too many for a GPU");
+    throw DeviceError("wos.solve_vjp: 2^31 or more walks per point, or instances, are too many for a GPU kernel");
   const int64_t instances = shared ? min(p.sides(), max<int64_t>(1, kSums / (shared * 8))) : p.sides();  // instances processed together
   const int64_t own = (of_dirichlet.own ? of_dirichlet.rows : 0) + (of_source.own ? of_source.rows : 0);
   const int64_t numbers = max<int64_t>(1, own + shared * instances);

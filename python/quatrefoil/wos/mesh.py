@@ -23,7 +23,7 @@ _MAX = 2**27 - 1  # triangles
 _HINTS = {
     **dict.fromkeys(("vertices", "verts", "points"), "use V"),
     **dict.fromkeys(("faces", "triangles", "cells"), "use F"),
-    **dict.fromkeys(("file", "path", "filename"), "give the path first, or TriangleMesh.from_file(path)"),
+    **dict.fromkeys(("file", "path", "filename"), "pass the path as the first argument, or use TriangleMesh.from_file(path)"),
 }
 
 
@@ -93,7 +93,7 @@ class TriangleMesh(Region):
         outside = (f < 0) | (f >= len(v))
         if outside.any():
             at = np.unravel_index(int(outside.argmax()), f.shape)
-            raise ValueError(f"{label}: F[{at[0]}, {at[1]}] is {f[at]}, expected 0 to {len(v) - 1}, a row of V")
+            raise ValueError(f"{label}: F[{at[0]}, {at[1]}] is {f[at]}, expected a row of V, 0 to {len(v) - 1}")
         self.vertices = np.array(v, np.float64)
         gap = None if watertight is False else _gap(self.vertices, f)
         if watertight and gap:
@@ -110,10 +110,10 @@ class TriangleMesh(Region):
         check_extent(extent, f"{label}: the mesh")
         keep = _has_area(corners, extent)
         if not keep.any():
-            raise ValueError(f"{label}: no triangle has an area")
+            raise ValueError(f"{label}: all triangles have zero area")
         if not keep.all():
             dropped = int((~keep).sum())
-            warnings.warn(f"{label}: {dropped} triangles without area are ignored", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"{label}: {dropped} triangles of zero area are ignored", RuntimeWarning, stacklevel=4)
             f, corners = f[keep], corners[keep]
         if len(f) > _MAX:
             raise ValueError(f"{label}: F has {len(f)} triangles, expected at most {_MAX}")
@@ -162,7 +162,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
     try:
         import meshio
     except ImportError:
-        raise ImportError("TriangleMesh.from_file reads files by meshio: pip install 'quatrefoil[mesh]'") from None
+        raise ImportError("TriangleMesh.from_file needs meshio: pip install 'quatrefoil[mesh]'") from None
     if not os.path.exists(path):  # meshio would exit the program
         raise FileNotFoundError(errno.ENOENT, "TriangleMesh.from_file: no such file", os.fspath(path))
     with np.errstate(over="ignore"):  # overflow in the count that meshio reads at the start of a text STL file
@@ -190,14 +190,14 @@ def _of_mesh(mesh: Any, label: str) -> tuple[Any, Any]:
         if points is not None and (faces := getattr(mesh, name, None)) is not None:
             break
     else:
-        expected = "expected V and F, or a mesh with vertices and faces, corners (M, 3, 3) or a file"
+        expected = "expected V and F, a mesh with vertices and faces, corners (M, 3, 3), or a file"
         raise TypeError(f"{label}: V is {_arrays.describe(mesh)} and F is missing, {expected}")
     if name == "cells":  # a meshio mesh
         return np.asarray(points), _triangles(faces, label)
     faces = np.asarray(faces)
     if faces.ndim == 1:  # a pyvista mesh: each face is preceded by its number of corners
         if len(faces) % 4 or (faces[::4] != 3).any():
-            raise ValueError(f"{label}: the mesh has other faces than triangles; give mesh.triangulate()")
+            raise ValueError(f"{label}: the mesh has faces that are not triangles; pass mesh.triangulate()")
         faces = faces.reshape(-1, 4)[:, 1:]
     return np.asarray(points), faces
 
@@ -208,7 +208,7 @@ def _triangles(cells: Any, what: str) -> np.ndarray:
     parts += [block.data[:, corners] for block in cells if block.type == "quad" for corners in ([0, 1, 2], [0, 2, 3])]
     other = sorted({block.type for block in cells} - {"triangle", "quad", "line", "vertex"})
     if other:
-        raise ValueError(f"{what} has cells of the kinds {', '.join(other)}, expected triangles")
+        raise ValueError(f"{what} has {', '.join(other)} cells, expected triangles")
     if not parts:
         raise ValueError(f"{what} has no triangles")
     return np.concatenate(parts).astype(np.int64)
@@ -219,7 +219,7 @@ def _indices(F: Any, label: str, kind: str | None) -> np.ndarray:
     refuse_masked(F, label, "F")
     own = _arrays.kind(F)
     if None not in (own, kind) and own != kind:
-        raise TypeError(f"{label}: F is a {own} array but V is a {kind} array; all arrays of a call must be of one kind")
+        raise TypeError(f"{label}: F is a {own} array but V is a {kind} array; all arrays of a call must be from one library")
     f = np.asarray(F) if own is None else _arrays.to_host(F)
     if f.dtype.kind not in "iu" and f.size:
         cure = "; convert it: F.astype(int)" if f.dtype.kind == "f" else ""
@@ -244,8 +244,8 @@ def _gap(v: np.ndarray, f: np.ndarray) -> str | None:
     edges, count = bad
     triangle, k = divmod(edges, 3)
     return (
-        f"the edge from vertex {f[triangle, k]} to {f[triangle, (k + 1) % 3]} of triangle {triangle} has no opposite, one of {count}; "
-        "turn triangles the same way round and fill holes, or pass watertight=False"
+        f"the edge from vertex {f[triangle, k]} to {f[triangle, (k + 1) % 3]} of triangle {triangle} has no opposite edge "
+        f"(the first of {count}); orient all triangles the same way and fill holes, or pass watertight=False"
     )
 
 

@@ -28,7 +28,7 @@ def _axes(ax: Axes | None, dimension: int) -> Axes:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
-        raise ImportError("plot: matplotlib is missing; install quatrefoil[plot]") from error
+        raise ImportError("plot: matplotlib is missing; pip install 'quatrefoil[plot]'") from error
     if ax is not None:
         return ax
     axes = plt.figure().add_subplot(projection="3d" if dimension == 3 else None)

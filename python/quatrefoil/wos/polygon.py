@@ -88,7 +88,7 @@ class Polygon(Region):
         if not isinstance(of_each, Sequence) or any(axes(inner) not in (1, 2, 3) for inner in of_each):
             raise TypeError(f"{label}: holes is {type(holes).__name__}, expected a list of arrays (H, 2)")
         if len(of_each) != len(rings):
-            raise ValueError(f"{label}: holes has {len(of_each)} lists for {len(rings)} polygons")
+            raise ValueError(f"{label}: holes has {len(of_each)} lists, expected {len(rings)}, one per polygon")
         for instance, inner in zip(rings, of_each):
             instance += [_ring(h, label, f"holes[{k}]") for k, h in enumerate([inner] if axes(inner) == 2 else inner)]
         self._rings = rings
@@ -128,14 +128,14 @@ class Polygon(Region):
             centred = (here - np.tile(box[b].mean(axis=0), 2)) / (size or 1.0)
             outer = len(instance[0])
             if not (_has_area(centred[:outer]) or _has_area(centred)):
-                raise ValueError(f"{label}: polygon {b} has no area")
+                raise ValueError(f"{label}: polygon {b} has zero area")
             if len(instance) > 1:
                 check_holes(
                     centred[keep], [int(keep[i : i + len(r)].sum()) for i, r in zip(_offsets(instance), instance)], f"{label}: polygon {b}"
                 )
             if outer >= 32 and np.hypot(*(centred[:outer, 2:] - centred[:outer, :2]).T).sum() > _LONG_OUTLINE * outer:
                 warnings.warn(
-                    f"{label}: the outline of polygon {b} is as long as if its vertices were out of order",
+                    f"{label}: the outline of polygon {b} is so long that its vertices may be out of order",
                     RuntimeWarning,
                     stacklevel=4,
                 )

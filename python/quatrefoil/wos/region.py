@@ -16,7 +16,7 @@ from .._memo import Memo
 from .._typing import Array, Backend, Points, T
 from .plot import plot_boundary
 
-_POINTS = "give points as one array (..., d)"
+_POINTS = "pass points as one array (..., d)"
 
 
 class ClosestPoint(NamedTuple, Generic[T]):
@@ -163,7 +163,7 @@ def check_boundary(boundary: Any, label: str, points: Any = None) -> None:
     """Raise TypeError for anything except a boundary."""
     if not isinstance(boundary, Region):
         if isinstance(points, Region):
-            raise TypeError(f"{label}: the boundary comes first: {label}(boundary, points)")
-        cure = "; give Polygon(boundary)" if isinstance(boundary, (list, tuple, np.ndarray)) else ""
-        cure = "; give TriangleMesh(boundary)" if hasattr(boundary, "vertices") and hasattr(boundary, "faces") else cure
+            raise TypeError(f"{label}: the boundary must come first: {label}(boundary, points)")
+        cure = "; pass Polygon(boundary)" if isinstance(boundary, (list, tuple, np.ndarray)) else ""
+        cure = "; pass TriangleMesh(boundary)" if hasattr(boundary, "vertices") and hasattr(boundary, "faces") else cure
         raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon, TriangleMesh, Ball, Box or SDF{cure}")

@@ -59,8 +59,8 @@ class Regions:
             others += [(other, False, f"parts[{j}]") for j, (other, _) in enumerate(self.parts) if j != k]
             for other, within, name in others:
                 if (other.contains(polygon.vertices) != within).any() or _meet(polygon, other):
-                    where = "inside" if within else "outside of"
-                    raise ValueError(f"{label}: parts[{k}] of diffusion touches or crosses {name}; it must lie {where} it")
+                    where = "inside" if within else "outside"
+                    raise ValueError(f"{label}: parts[{k}] of diffusion touches or crosses {name}; it must be {where} it")
 
     def __repr__(self) -> str:
         return f"Regions({self.outside}, {list(self.parts)})"

@@ -62,14 +62,14 @@ def check_holes(segments: np.ndarray, sizes: Sequence[int], what: str) -> None:
         pairs, cross = _meetings(np.concatenate([near, hole]))
         both = (pairs[:, 0] < len(near)) & (pairs[:, 1] >= len(near))
         if (cross & both).any():
-            raise ValueError(f"{what}: holes[{k}] crosses the outline, expected a ring inside of it")
+            raise ValueError(f"{what}: holes[{k}] crosses the outline, expected a ring inside it")
         of_outline, of_hole = near[pairs[both, 0]], hole[pairs[both, 1] - len(near)]
         vertices, at = np.unique(of_hole.reshape(-1, 2), axis=0, return_inverse=True)
         met = np.stack([_touches(of_outline, x) for x in (of_hole[:, :2], of_hole[:, 2:])], axis=1).reshape(-1)
         free = np.delete(vertices, at.reshape(-1)[met], axis=0)  # only at neighbours of touching vertices can a ring change sides
         for x in np.concatenate([hole[:1, :2], free]):
             if not (inside(outline, x) or _touches(near, x).any()):
-                raise ValueError(f"{what}: holes[{k}] lies outside of the outline, expected a ring inside of it")
+                raise ValueError(f"{what}: holes[{k}] lies outside the outline, expected a ring inside it")
 
 
 def _touches(segments: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -55,7 +55,7 @@ class Box(Solid):
 
     @keywords(
         "Box",
-        missing="expected lo, hi, two corners",
+        missing="expected lo and hi, two corners",
         **dict.fromkeys(("lower", "low", "min", "mins"), "use lo"),
         **dict.fromkeys(("upper", "high", "max", "maxs"), "use hi"),
     )
@@ -143,7 +143,7 @@ class SDF(Solid):
     True
     """
 
-    @keywords("SDF", missing="expected SDF(values, (lo, hi)), with a box that holds the domain", bounds="use box", domain="use box")
+    @keywords("SDF", missing="expected SDF(values, (lo, hi)), with a box that contains the domain", bounds="use box", domain="use box")
     def __init__(
         self,
         values: ArrayLike | Callable[..., Any],
@@ -175,7 +175,9 @@ class SDF(Solid):
     def _check_faces(self) -> None:
         for axis in range(self.dimension):
             if np.moveaxis(self.values, axis, 0)[[0, -1]].min() < 0:
-                raise ValueError(f"SDF: values below 0 on a face of the box across axis {axis}; make the box larger than the domain")
+                raise ValueError(
+                    f"SDF: values are negative on a face of the box normal to axis {axis}; make the box larger than the domain"
+                )
 
     def _row(self) -> np.ndarray:
         """See the README, The row of a field."""
@@ -197,7 +199,7 @@ class SDF(Solid):
     def _outline(self, instance: int) -> np.ndarray:
         """(lines, 2, 2): the zero set of the field, one or two lines per cell of the grid."""
         if self.dimension != 2:
-            raise ValueError("plot: an SDF in space has no lines to draw; plot its values by other means")
+            raise ValueError("plot: an SDF in three dimensions has no lines to draw; plot its values by other means")
         v = self.values if self.function is None else self._nodes(257)
         x, y = (np.linspace(a, b, n) for a, b, n in zip(self.lo, self.hi, v.shape))
         lines: list[Any] = []
@@ -234,7 +236,7 @@ def _grid(values: Any, d: int) -> np.ndarray:
         raise ValueError(f"SDF: values has shape {v.shape}, expected ({axes}) in a box of {d} axes, n >= 2")
     finite(v, "SDF", "values")
     if not v.min() < 0:
-        raise ValueError("SDF: values has none below 0, expected a domain: signed distances are negative inside")
+        raise ValueError("SDF: values are nowhere negative, but signed distances are negative inside the domain")
     return np.array(v, np.float64)
 
 

@@ -47,15 +47,15 @@ class Star(Polygon):
         M = integer(segments, "Star", "segments", 8)
         a, b = _coefficient(c1, "c1"), _coefficient(c2, "c2")
         if a.ndim and b.ndim and 1 not in (len(a), len(b)) and len(a) != len(b):
-            raise ValueError(f"Star: c1 has {len(a)} numbers and c2 {len(b)}, expected as many or one")
+            raise ValueError(f"Star: c1 has {len(a)} numbers and c2 has {len(b)}, expected equal lengths, or a single number")
         a, b = np.broadcast_arrays(a, b)
         least = _least_radius(a, b)
         if not (least > 0).all():
             at = int(least.argmin())
             instance = f" of star {at}" if a.ndim else ""
             raise ValueError(
-                f"Star: the least radius{instance} is {least.reshape(-1)[at]:.3g} for c1 = {a.reshape(-1)[at]:.3g} and "
-                f"c2 = {b.reshape(-1)[at]:.3g}, expected a positive one"
+                f"Star: the smallest radius{instance} is {least.reshape(-1)[at]:.3g} for c1 = {a.reshape(-1)[at]:.3g} and "
+                f"c2 = {b.reshape(-1)[at]:.3g}, expected a positive radius"
             )
         theta = 2 * np.pi * np.arange(M) / M
         r = 1 + a[..., None] * np.cos(4 * theta) + b[..., None] * np.cos(8 * theta)

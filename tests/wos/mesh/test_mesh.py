@@ -31,7 +31,7 @@ def test_gaps():
 def test_degenerate_triangles_are_dropped(backend):
     flat = np.array([[0, 0, 1], [2, 2, 2], [0, 2, 4], [0, 4, 2]])  # two triangles that are points, two that are segments
     v = np.concatenate([V, [(V[0] + V[2]) / 2]])
-    with pytest.warns(RuntimeWarning, match="TriangleMesh: 4 triangles without area are ignored"):
+    with pytest.warns(RuntimeWarning, match="TriangleMesh: 4 triangles of zero area are ignored"):
         mesh = wos.TriangleMesh(v, np.concatenate([flat[:2], F, flat[2:]]))
     np.testing.assert_array_equal(mesh.triangles, F)
     q = np.random.default_rng(0).uniform(-1, 1, (50, 3))

@@ -121,7 +121,7 @@ def test_points_outside_and_on_the_boundary(name, backend):
     more = {"exterior": True} if exterior else {"diffusion": wos.Polynomial([[2.0, 0.5]])} if shape == "ball" else {}
     X = np.full((4, d), 0.5)
     X[:, 0] = 0.5, 1.5, 1.0, 1 + (-1e-5 if exterior else 1e-5)
-    with pytest.warns(RuntimeWarning, match=f"1 point lies {'inside' if exterior else 'outside'} the boundary: values are NaN there"):
+    with pytest.warns(RuntimeWarning, match=f"1 point lies {'inside' if exterior else 'outside'} the boundary; their values are NaN"):
         r = wos.solve(SHAPES[shape](d), X, dirichlet=lambda Y: Y.sum(axis=1), walks=20, rng=1, **more)
     beyond = np.arange(4) == (0 if exterior else 1)
     np.testing.assert_array_equal(np.isnan(r.value), beyond)

@@ -159,9 +159,9 @@ def test_refused(rng):
     star, X, g = wos.Polygon(oracle.star(60)), star_points(rng, 3), fourier(rng, 2)
     many, run = wos.Polygon([oracle.star(60), 2 * oracle.star(60)]), {"dirichlet": g, "walks": 4, "rng": 1, "shared_walks": True}
     check_refused([
-        (lambda: wos.solve(many, X, **run), ValueError, "one boundary and one set of points"),
-        (lambda: wos.solve(star, np.stack([X, X]), **run), ValueError, "one boundary and one set of points"),
-        (lambda: wos.solve(star, X, cache="harmonic", **run), ValueError, "a cache is for one instance"),
+        (lambda: wos.solve(many, X, **run), ValueError, "a single boundary and a single set of points"),
+        (lambda: wos.solve(star, np.stack([X, X]), **run), ValueError, "a single boundary and a single set of points"),
+        (lambda: wos.solve(star, X, cache="harmonic", **run), ValueError, "cache requires a single instance"),
         (lambda: wos.solve(star, X, **{**run, "shared_walks": 1}), TypeError, "shared_walks is 1, expected"),
         (lambda: wos.solve(star, X, neumann=(np.arange(60) < 3, 0.0), **run), NotImplementedError, "with neumann or robin"),
         (lambda: wos.solve(star, X, diffusion=lambda X: 1 + X[:, 0], **run), NotImplementedError, "with a diffusion"),

@@ -87,7 +87,7 @@ def test_merged_and_kept(cupy, rng):
         for a, b in zip(results(r)[:2], results(whole)[:2]):
             np.testing.assert_array_equal(a.get(), b.get())
     other = wos.solve(polygon, cupy(corner(rng, 3)), walks=3, walk_offset=20, **run)
-    with pytest.raises(ValueError, match="of different problems: they differ in points"):
+    with pytest.raises(ValueError, match="belong to different problems, which differ in points"):
         whole.merge(other)
 
 
@@ -113,23 +113,23 @@ def test_what_is_refused(cupy, rng):
     def solve(X=X, dirichlet=1.0, **options):
         return wos.solve(polygon, X, dirichlet=dirichlet, walks=2, **options)
 
-    not_there = "points is on cuda:1, .* leave {0} out, or move the arrays to the host"
+    not_there = "points is on cuda:1, .* omit it, or move the arrays to the host"
     with ThreadPoolExecutor(1) as executor:
         check_refused([
             *[
-                (lambda b=b: solve(backend=b), TypeError, f"solve: points is on cuda:1, where backend '{b}' does not run; leave the choice")
+                (lambda b=b: solve(backend=b), TypeError, f"points is on cuda:1, but backend '{b}' runs only on the host; omit the choice")
                 for b in ("native", "numba") if not _backends.reason(b)
             ],
             (lambda: solve(dirichlet=wos.Polynomial(elsewhere)), TypeError, r"dirichlet.coefficients is on cuda:0 but points is on cuda:1"),
             (lambda: solve(source=wos.Polynomial(np.ones((2, 2)))), TypeError, "coefficients is a numpy array but points is a cupy"),
-            (lambda: solve(cache="harmonic"), NotImplementedError, f"solve: cache is given, but {not_there.format('cache')}"),
-            (lambda: solve(executor=executor), NotImplementedError, f"solve: executor is given, but {not_there.format('executor')}"),
-            (lambda: solve().resume(2, executor=executor), NotImplementedError, "resume: executor is given, but points is on cuda:1"),
-            (lambda: solve(dirichlet=[1.0, u]), NotImplementedError, "dirichlet is a list of data of several kinds"),
+            (lambda: solve(cache="harmonic"), NotImplementedError, f"solve: cache cannot be used, because {not_there}"),
+            (lambda: solve(executor=executor), NotImplementedError, f"solve: executor cannot be used, because {not_there}"),
+            (lambda: solve().resume(2, executor=executor), NotImplementedError, "resume: executor cannot be used, because points is on"),
+            (lambda: solve(dirichlet=[1.0, u]), NotImplementedError, "dirichlet is a list of different kinds of data"),
             (lambda: wos.solve_vjp(polygon, X, np.ones(3), dirichlet=1.0, rng=0), TypeError, "grad is on cpu but points is on cuda:1"),
             (
                 lambda: solve(corner(rng, 3), backend="cuda"), (TypeError, ValueError),
-                r"solve.*backend 'cuda'.*(is not available|does not run; move the arrays to a GPU)",
+                r"solve.*backend 'cuda'.*(is not available|runs only on a GPU; move the arrays to a GPU)",
             ),
         ])  # fmt: skip
 
@@ -171,7 +171,7 @@ def test_words():
     assert [int(w) for w in philox((full,) * 4, 2**64 - 1)] == [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]
 
 
-def test_a_device_is_asked_rarely(monkeypatch):
+def test_device_flags_are_read_rarely(monkeypatch):
     """Flags are read from the device once before the walks and every 32 steps."""
     reads = []
     is_any = _array_tools.is_any
@@ -185,13 +185,11 @@ def test_a_device_is_asked_rarely(monkeypatch):
 def test_compiled_functions():
     numba = pytest.importorskip("numba")
     compiled = numba.njit(lambda X: X[:, 0])
-    with pytest.raises(
-        TypeError, match=r"wos.walk: backend 'array' calls functions of arrays, .* compiled by Numba; give the Python function"
-    ):
+    with pytest.raises(TypeError, match=r"wos.walk: backend 'array' cannot call a function compiled by Numba; pass the Python function"):
         wos.solve(wos.Ball([0.0, 0.0], 1.0), np.zeros((1, 2)), dirichlet=compiled, backend="array")
     disc = wos.SDF(lambda X: np.hypot(*X.T) - 1, box=((-1.1, -1.1), (1.1, 1.1)))
     for call in (wos.contains, functools.partial(wos.solve, dirichlet=1.0)):
-        with pytest.raises(NotImplementedError, match="backend 'array' calls no compiled function of distances"):
+        with pytest.raises(NotImplementedError, match="backend 'array' cannot call a compiled distance function"):
             call(disc, np.zeros((1, 2)), backend="array")
 
 

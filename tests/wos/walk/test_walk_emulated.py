@@ -102,9 +102,9 @@ def test_emulated_gradients_of_no_instances():
 def test_emulated_walks_ask_no_function(rng):
     ball = qf.wos.Ball(np.zeros(2), 1.0)
     inputs, keywords = prepared(ball, disc_points(rng, 2, 0.4, 2), lambda x: x[:, 0])
-    with qf.use_backend("emulator"), pytest.raises(TypeError, match="a function of the host"):
+    with qf.use_backend("emulator"), pytest.raises(TypeError, match="a host function cannot be called"):
         walk(*inputs, **keywords, g=lambda instance, x: x[:, 0])
     shape = qf.wos.SDF(lambda x: np.linalg.norm(x, axis=1) - 1, ([-1.2, -1.2], [1.2, 1.2]))
     whole = chunk(shape, disc_points(rng, 2, 0.4, 2), 1.0, epsilon=1e-2)
-    with qf.use_backend("emulator"), pytest.raises(TypeError, match="signed distances are a function of the host"):
+    with qf.use_backend("emulator"), pytest.raises(TypeError, match="a device cannot call a host function of signed distances"):
         walk(*whole.inputs, grids=whole.extras[0])

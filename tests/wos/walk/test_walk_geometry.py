@@ -14,7 +14,7 @@ NATIVE = _backends.reason("native") is None
 
 
 @pytest.mark.skipif(not NATIVE, reason="the grid is native")
-@pytest.mark.filterwarnings("ignore:Polygon. the outline of polygon 0 is as long:RuntimeWarning")  # the random spikes may cause it
+@pytest.mark.filterwarnings("ignore:Polygon. the outline of polygon 0 is so long:RuntimeWarning")  # the random spikes may cause it
 @pytest.mark.parametrize("precision", [np.float32, np.float64])
 def test_the_grid_against_every_segment(precision, rng):
     from quatrefoil import _core
@@ -51,7 +51,7 @@ def test_the_grid_against_every_segment(precision, rng):
 
 
 @pytest.mark.filterwarnings("ignore:solve. .* points? lies? outside")
-@pytest.mark.filterwarnings("ignore:Polygon. the outline of polygon 0 is as long:RuntimeWarning")  # for the comb
+@pytest.mark.filterwarnings("ignore:Polygon. the outline of polygon 0 is so long:RuntimeWarning")  # for the comb
 def test_inside_or_outside_of_awkward_polygons(backend, rng):
     """Few long segments, teeth as tall as the box, self-intersecting rings, holes, and rows of points at the heights of vertices."""
     teeth = np.stack([np.arange(60) / 60, np.tile([0.0, 1.0], 30)], axis=1)

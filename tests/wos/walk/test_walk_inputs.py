@@ -84,7 +84,7 @@ def test_most_walks_with_a_cache(monkeypatch):
         solve(walks=2**12, cache="harmonic")
     most = int(re.search(r"at most (\d+) walks", str(refused.value))[1])
     assert (solve(walks=most, cache="harmonic").n_walks == most).all()
-    with pytest.raises(ValueError, match=f"at most {most} walks of a point here, {most + 1}"):
+    with pytest.raises(ValueError, match=f"at most {most} walks per point are possible here, {most + 1}"):
         solve(walks=most + 1, cache="harmonic")
 
 
@@ -96,7 +96,7 @@ def test_generator_and_seed(backend):
 
 
 CIRCLE = np.linspace(0, 2 * np.pi, 257)[:-1]
-FEW = "the stderr of {} of {} points cannot be trusted: fewer than 5 of their walks carry the value"
+FEW = "the stderr of {} of {} points cannot be trusted: fewer than 5 of their walks determine the value"
 
 
 def said(run):
@@ -207,7 +207,7 @@ qf.wos.solve_vjp(square, X, np.ones(64), walks=2, **of_field)
 """
 
 
-@pytest.mark.skipif(native.reason() is not None, reason="the Numba twin holds the values of a round of walks, and has one sum")
+@pytest.mark.skipif(native.reason() is not None, reason="the Numba backend stores the values of a whole round and has a single partial sum")
 def test_memory(peak_memory):
     """The values of 4 million walks take 48 MB, a round 12 MB. Gradients of 2 MB of values use 8 partial sums, not 64."""
     assert peak_memory(SETUP, "qf.wos.solve(square, X, walks=1 << 16, **run)") < 20 << 20

@@ -129,7 +129,7 @@ def test_saved_and_pickled(name, best_backend, rng, tmp_path):
             np.testing.assert_array_equal(mine, theirs)
         assert (other.seed, other.walks, repr(other)) == (2**64 - 1, 5, repr(of))
     np.savez(tmp_path / "other.npz", a=np.ones(3))
-    with pytest.raises(ValueError, match="is no operator: it has no"):
+    with pytest.raises(ValueError, match="is not a saved operator: it lacks"):
         wos.Operator.load(tmp_path / "other.npz")
 
 
@@ -157,23 +157,23 @@ def test_refused(rng):
         return wos.Problem(boundary, dirichlet=0.0, **given).operator(points, walks)
 
     check_refused([
-        (lambda: operator(neumann=(where, 0.0)), NotImplementedError, "no operator with neumann or robin yet; use solve"),
-        (lambda: operator(diffusion=lambda X: 1 + X[:, 0]), NotImplementedError, "no operator with a diffusion"),
-        (lambda: operator(wos.Polygon([SQUARE, 2 * SQUARE])), ValueError, "an operator is for one boundary"),
+        (lambda: operator(neumann=(where, 0.0)), NotImplementedError, "operators do not support neumann or robin yet; use solve"),
+        (lambda: operator(diffusion=lambda X: 1 + X[:, 0]), NotImplementedError, "operators do not support a diffusion"),
+        (lambda: operator(wos.Polygon([SQUARE, 2 * SQUARE])), ValueError, "an operator requires a single boundary"),
         (lambda: operator(points=X[None]), ValueError, "operator: points has shape"),
-        (lambda: operator(walks=wos.Walks(4, gradient=True)), NotImplementedError, "no operator of the gradient"),
-        (lambda: wos.Problem(STAR, dirichlet=0.0).operator(X, epsilon=1.0), TypeError, "give it to wos.Walks"),
-        (lambda: plain.solve(1.0, 2.0), ValueError, "has no source, so walks met none; give it one, such as source=0.0"),
+        (lambda: operator(walks=wos.Walks(4, gradient=True)), NotImplementedError, "operators do not support gradient"),
+        (lambda: wos.Problem(STAR, dirichlet=0.0).operator(X, epsilon=1.0), TypeError, "pass it to wos.Walks"),
+        (lambda: plain.solve(1.0, 2.0), ValueError, "has no source; construct the problem with one, such as source=0.0"),
         (lambda: plain.apply(np.zeros(12), np.zeros(1)), ValueError, "has no source"),
         (lambda: plain.apply(np.zeros(11)), ValueError, r"g has shape \(11,\), expected \(12,\)"),
         (lambda: of.solve([1.0, 2.0], [1.0, 2.0, 3.0]), ValueError, "different numbers of instances"),
         (lambda: of.solve(1.0, wos.PerVertex(np.ones(60))), ValueError, "source is PerVertex data"),
         (lambda: of.solve(wos.PerVertex(np.ones(59))), ValueError, r"shape \(59,\), but the boundary has 60 vertices"),
-        (lambda: of.solve([fourier(rng, 3)]), ValueError, "list of data with instances of their own"),
+        (lambda: of.solve([fourier(rng, 3)]), ValueError, "list of data that have several instances each"),
         (lambda: of.solve("1"), TypeError, "dirichlet is str, expected a number, Fourier"),
         (lambda: of.solve(np.ones((2, 2))), ValueError, "expected a number or"),
         (ball.per_vertex, ValueError, "the boundary has no vertices"),
         (lambda: of.on_grid((1, 2), BOX), ValueError, "shape is 1"),
         (lambda: of.on_grid((3, 2), BOX, "robin"), ValueError, "of is 'robin'"),
-        (wos.Operator, TypeError, "made by Problem.operator"),
+        (wos.Operator, TypeError, "create one with Problem.operator"),
     ])  # fmt: skip

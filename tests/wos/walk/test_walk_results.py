@@ -120,7 +120,7 @@ def test_walks_of_other_functions_are_not_merged(name):
         first, same, other = solve(**{where: two}), solve(8, **{where: again}), solve(8, **{where: three})
         np.testing.assert_array_equal(first.merge(same).value, solve(walks=16, **{where: two}).value)
         for a, b in ((first, other), (other, first)):
-            with pytest.raises(ValueError, match=rf"merge: the two results are of different problems: they differ in {where}$"):
+            with pytest.raises(ValueError, match=rf"merge: the two results belong to different problems, which differ in {where}$"):
                 a.merge(b)
 
 

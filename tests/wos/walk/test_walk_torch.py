@@ -22,9 +22,9 @@ def test_what_has_no_gradient_raises(rng):
     for call, error, text in (
         (lambda: qf.wos.Polygon(SQUARE.clone().requires_grad_()), NotImplementedError, "vertices"),
         (lambda: qf.wos.GridField(table, (corner, torch.ones(2))), NotImplementedError, "box"),
-        (lambda: qf.wos.solve(square, X, dirichlet=[qf.wos.Fourier(theta), 1.0]), NotImplementedError, "several kinds"),
+        (lambda: qf.wos.solve(square, X, dirichlet=[qf.wos.Fourier(theta), 1.0]), NotImplementedError, "different kinds"),
         (lambda: qf.wos.solve(square, X, dirichlet=1.0, diffusion=theta), ValueError, "diffusion requires grad"),
-        (lambda: qf.wos.solve(square, X.numpy(), dirichlet=qf.wos.Polynomial(table)), TypeError, "one kind"),
+        (lambda: qf.wos.solve(square, X.numpy(), dirichlet=qf.wos.Polynomial(table)), TypeError, "from one library"),
     ):
         with pytest.raises(error, match=text):
             call()

@@ -271,7 +271,7 @@ def _refuse_compiled(label: str, function: Any) -> None:
     function = function.function if isinstance(function, Scaled) else function
     for one in function.parts if isinstance(function, OneEach) else [function]:
         if isinstance(one, Compiled) or is_njit(one) or is_cfunc(one):
-            what = "backend 'array' calls functions of arrays, and one of the data is compiled by Numba; give the Python function"
+            what = "backend 'array' cannot call a function compiled by Numba; pass the Python function"
             raise TypeError(f"{label}: {what}")
 
 

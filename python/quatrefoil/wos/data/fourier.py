@@ -58,7 +58,7 @@ class Fourier(DataClass):
 
     def _check(self, boundary: Region, label: str, name: str) -> int | None:
         if boundary.dimension != 2:
-            raise ValueError(f"{label}: {name} is Fourier data, which needs two dimensions; the boundary has {boundary.dimension}")
+            raise ValueError(f"{label}: {name} is Fourier data, which needs two dimensions, but the boundary has {boundary.dimension}")
         return instances(self.coefficients, 1, boundary, label, f"{name}.coefficients")
 
     @classmethod

@@ -38,9 +38,9 @@ class Function:
         if shape != (len(X),):
             got = f"shape {shape}" if shape is not None else repr(values) if np.isscalar(values) else f"a {type(values).__name__}"
             B = shape[0] if shape is not None and len(shape) == 2 and shape[1] == len(X) else None
-            hint = self._hint(X) if B is None else f"of {B} problems give a list of {B} functions"
+            hint = self._hint(X) if B is None else f"for {B} problems pass a list of {B} functions"
             expected = f"expected shape {(len(X),)}" + (f"; {hint}" if hint else "")
-            raise ValueError(f"{self.caller}: {self.name}(X) with X of shape {X.shape} gave {got}, {expected}")
+            raise ValueError(f"{self.caller}: {self.name}(X) with X of shape {X.shape} returned {got}, {expected}")
         refuse_masked(values, self.caller, f"{self.name}(X)")
         dtype = str(getattr(values, "dtype", ""))
         if "complex" in dtype or dtype == "object":
@@ -54,12 +54,12 @@ class Function:
         names = ", ".join("xyz"[: X.shape[1]] if X.shape[1] <= 3 else [f"x{k}" for k in range(X.shape[1])])
         two = X[[0, -1]]
         tried: list[tuple[Any, tuple[int, ...], str]] = [
-            (two.T.copy(), (2,), f"it takes {names}: give lambda X: f(*X.T)"),
-            (two[0].tolist(), (), f"it takes the numbers {names}: give lambda X: np.array([f(*x) for x in X])"),
-            ([two[0].copy()], (), "it takes one point: give lambda X: np.array([f(x) for x in X])"),
+            (two.T.copy(), (2,), f"it takes separate coordinates {names}; pass lambda X: f(*X.T)"),
+            (two[0].tolist(), (), f"it takes scalars {names}; pass lambda X: np.array([f(*x) for x in X])"),
+            ([two[0].copy()], (), "it takes one point; pass lambda X: np.array([f(x) for x in X])"),
         ]
         if (torch := sys.modules.get("torch")) is not None:
-            tried.append(([torch.from_numpy(two)], (2,), "it takes tensors: give lambda X: f(torch.from_numpy(X))"))
+            tried.append(([torch.from_numpy(two)], (2,), "it takes tensors; pass lambda X: f(torch.from_numpy(X))"))
         for arguments, shape, hint in tried:
             try:
                 if np.shape(self.function(*arguments)) == shape:

@@ -52,7 +52,7 @@ class Gaussians(DataClass):
         a, c, w = self._arrays(host_or_device_numbers)
         if a.ndim not in (1, 2) or c.ndim not in (2, 3) or c.shape[-2] != a.shape[-1] or (w.ndim and w.shape[-1] != a.shape[-1]):
             raise ValueError(
-                f"Gaussians: amplitude {a.shape}, center {c.shape}, width {w.shape}; expected (J,), (J, d) and (J,), with B first or not"
+                f"Gaussians: amplitude {a.shape}, center {c.shape}, width {w.shape}; expected (J,), (J, d) and (J,), or with a leading B"
             )
         for name, array in (("amplitude", a), ("center", c), ("width", w)):
             finite(array, "Gaussians", name)
@@ -76,7 +76,7 @@ class Gaussians(DataClass):
 
     def _check(self, boundary: Region, label: str, name: str) -> int | None:
         if self.center.shape[-1] != boundary.dimension:
-            raise ValueError(f"{label}: {name}.center has {self.center.shape[-1]} coordinates, the boundary {boundary.dimension}")
+            raise ValueError(f"{label}: {name}.center has {self.center.shape[-1]} coordinates, but the boundary has {boundary.dimension}")
         arrays = {part: getattr(self, part) for part in _PARTS}
         return common(
             [

@@ -44,7 +44,9 @@ class GridField(DataClass):
     True
     """
 
-    @keywords("GridField", positional="give the box as two corners, (lo, hi)", missing="expected GridField(values, (lo, hi)), two corners")
+    @keywords(
+        "GridField", positional="pass the box as two corners, (lo, hi)", missing="expected GridField(values, (lo, hi)), with two corners"
+    )
     def __init__(self, values: ArrayLike, box: ArrayLike | tuple[ArrayLike, ArrayLike]) -> None:
         self.box, values = box_of(box, "GridField"), array_like(values, "GridField", "values")
         v, d = host_or_device_numbers(values, "GridField", "values", differentiable=True), len(self.box[0])
@@ -74,9 +76,11 @@ class GridField(DataClass):
     def _check(self, boundary: Region, label: str, name: str) -> int | None:
         d = boundary.dimension
         if d > 3:
-            raise ValueError(f"{label}: {name} is a GridField, which has two or three dimensions; the boundary has {d}: give a function")
+            raise ValueError(
+                f"{label}: {name} is a GridField, which has two or three dimensions, but the boundary has {d}; pass a function"
+            )
         if len(self.box[0]) != d:
-            raise ValueError(f"{label}: {name} is a GridField in {len(self.box[0])} dimensions, the boundary has {d}")
+            raise ValueError(f"{label}: {name} is a GridField in {len(self.box[0])} dimensions, but the boundary has {d}")
         return instances(self.values, d, boundary, label, f"{name}.values")
 
     @classmethod

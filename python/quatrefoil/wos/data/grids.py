@@ -28,10 +28,10 @@ def box_of(box: Any, label: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def check_corners(lo: Sequence[float], hi: Sequence[float], label: str, name: str, expected: str) -> None:
     """Raise ValueError unless ``lo`` and ``hi`` are opposite corners of a box."""
     if len(lo) != len(hi):
-        raise ValueError(f"{label}: {name} has corners of {len(lo)} and {len(hi)} coordinates, expected as many")
+        raise ValueError(f"{label}: {name} has corners of {len(lo)} and {len(hi)} coordinates, expected the same number")
     for i, (a, b) in enumerate(zip(lo, hi)):
         if not a < b:
-            raise ValueError(f"{label}: {name} is from {a} to {b} along axis {i}, expected {expected}; it has two corners, (lo, hi)")
+            raise ValueError(f"{label}: {name} ranges from {a} to {b} along axis {i}, expected {expected} for its two corners (lo, hi)")
         if not _SMALLEST <= b - a <= _LARGEST:
             raise ValueError(f"{label}: {name} has a side of {b - a:.3g}, expected {_SMALLEST:.0e} to {_LARGEST:.0e}")
 

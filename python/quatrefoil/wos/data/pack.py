@@ -37,7 +37,8 @@ def check(data: Any, boundary: Region, label: str, name: str) -> int | None:
         array = array_like(data, label, name)
         if array.ndim > 1:
             raise ValueError(
-                f"{label}: {name} has shape {tuple(array.shape)}, expected a number or (B,) numbers; on a grid give GridField(values, box)"
+                f"{label}: {name} has shape {tuple(array.shape)}, expected a number or (B,) numbers; "
+                "for values on a grid pass GridField(values, box)"
             )
         finite(host_or_device_numbers(array, label, name, differentiable=True), label, name)
         return None if array.ndim == 0 else len(array)
@@ -49,15 +50,15 @@ def check(data: Any, boundary: Region, label: str, name: str) -> int | None:
 
 def _check_list(data: list[Any], boundary: Region, label: str, name: str) -> int:
     if boundary._batch is not None and len(data) not in (1, boundary._count):
-        raise ValueError(f"{label}: {name} is a list of {len(data)}, the boundary has {boundary._count} instances")
+        raise ValueError(f"{label}: {name} is a list of {len(data)}, but the boundary has {boundary._count} instances")
     for i, g in enumerate(data):
         if g is None:
             raise TypeError(f"{label}: {name}[{i}] is None")
         if any(getattr(x, "ndim", axes) > axes for x, axes in _parameters(g, boundary.dimension)):
-            raise ValueError(f"{label}: {name}[{i}] has instances of its own")
+            raise ValueError(f"{label}: {name}[{i}] already has several instances")
     if any(isinstance(g, PerVertex) for g in data):
         if not all(isinstance(g, PerVertex) for g in data):
-            raise ValueError(f"{label}: {name} mixes PerVertex with other data; give functions instead")
+            raise ValueError(f"{label}: {name} mixes PerVertex with other data; pass functions instead")
         PerVertex([g.values for g in data])._check(boundary, label, name)
     else:
         for i, g in enumerate(data):
@@ -113,9 +114,9 @@ def _pack_list(data: list[Any], target: Target, name: str) -> PackedData:
         return PackedData("number", len(parts), target.namespace.concatenate(numbers) if parts else target.array(np.zeros((0, 1))))
     for i, g in enumerate(data):
         if requires_grad(g, target.boundary.dimension):
-            raise NotImplementedError(f"solve: {name}[{i}] requires grad, but a list of data of several kinds has no gradient; detach it")
+            raise NotImplementedError(f"solve: {name}[{i}] requires grad, but a list of different kinds of data has no gradient; detach it")
     if "@" in target.kind and any(p.kind != "function" for p in parts):
-        raise NotImplementedError(f"solve: {name} is a list of data of several kinds, which a device does not take; give functions")
+        raise NotImplementedError(f"solve: {name} is a list of different kinds of data, which is not supported on a device; pass functions")
     return PackedData("function", len(parts), function=OneEach([as_function(p) for p in parts]))
 
 

@@ -64,8 +64,8 @@ class Target(NamedTuple):
             mine, _, where = self.kind.partition("@")
             if kind == mine:
                 devices = f"{name} is on {_arrays.device(array)} but points is on {where or 'cpu'}"
-                raise TypeError(f"solve: {devices}; all arrays of a call must be on one device: move one of them")
-            raise TypeError(f"solve: {name} is a {kind} array but points is a {mine} array; all arrays of a call must be of one kind")
+                raise TypeError(f"solve: {devices}; all arrays of a call must be on one device; move one of them")
+            raise TypeError(f"solve: {name} is a {kind} array but points is a {mine} array; all arrays of a call must be from one library")
         if (dtype := _arrays.dtype_name(array)) != _NAMES[self.dtype.itemsize]:
             raise TypeError(f"solve: {name} has dtype {dtype} but points has {self.dtype}; convert one of them")
         return array if self.dtype == np.float64 else array.double() if kind == "torch" else array.astype(np.float64)
@@ -139,7 +139,7 @@ def common(sizes: Sequence[int | None], label: str, name: str) -> int | None:
     """The common number of instances of the parameters; 1 broadcasts."""
     several = {n for n in sizes if n is not None}
     if len(several - {1}) > 1:
-        raise ValueError(f"{label}: {name} has parameters of {sorted(several)} instances")
+        raise ValueError(f"{label}: {name} has parameters for {sorted(several)} instances, expected equal numbers")
     return max(several) if several and 0 not in several else 0 if several else None
 
 

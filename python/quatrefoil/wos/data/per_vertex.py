@@ -48,11 +48,11 @@ class PerVertex(DataClass):
 
     def _check(self, boundary: Region, label: str, name: str) -> int | None:
         if not hasattr(boundary, "_first_vertex") or name in ("source", "screening", "diffusion"):
-            raise ValueError(f"{label}: {name} is PerVertex data, which is known on the boundary of a polygon or mesh only")
+            raise ValueError(f"{label}: {name} is PerVertex data, which is defined only on the boundary of a polygon or mesh")
         several = isinstance(self.values, list)
         batch = None if not several and self.values.ndim == 1 else len(self.values)
         if boundary._batch is not None and batch not in (None, 1, boundary._count):
-            raise ValueError(f"{label}: {name}.values has {batch} instances, the boundary {boundary._count}")
+            raise ValueError(f"{label}: {name}.values has {batch} instances, but the boundary has {boundary._count}")
         sizes = np.diff(boundary._first_vertex)
         for i in range(max(1 if batch is None else batch, len(sizes)) if batch != 0 and len(sizes) else 0):
             M, what = int(sizes[i if len(sizes) > 1 else 0]), "the mesh" if boundary.dimension == 3 else f"polygon {i}"

@@ -48,7 +48,7 @@ class Polynomial(DataClass):
         c = host_or_device_numbers(coefficients, "Polynomial", "coefficients", differentiable=True)
         if c.ndim < 2 or 0 in c.shape[c.ndim > 2 :]:  # the first of three or more axes may be B = 0
             raise ValueError(
-                f"Polynomial: coefficients has shape {c.shape}, expected (n1, n2) or (n1, n2, n3), with B first or not, n >= 1"
+                f"Polynomial: coefficients has shape {c.shape}, expected (n1, n2) or (n1, n2, n3), or with a leading B, and n >= 1"
             )
         finite(c, "Polynomial", "coefficients")
         self.coefficients: Any = coefficients
@@ -86,7 +86,7 @@ class Polynomial(DataClass):
             which = slice(None) if len(data) == 1 or b._batch is None else slice(i, i + 1)
             matrices = shifts(sizes, b._centre[which], b._extent[which])
             if not all(np.isfinite(m).all() for m in matrices):
-                raise ValueError(f"solve: {name} has powers up to {max(sizes) - 1}, which leave float64 at the boundary's coordinates")
+                raise ValueError(f"solve: {name} has powers up to {max(sizes) - 1}, which overflow float64 at the boundary's coordinates")
             parts.append(table(sizes, along_axes(c.reshape(-1, *sizes), [target.array(m) for m in matrices]), target))
 
         def pull(g: np.ndarray) -> Parameters:

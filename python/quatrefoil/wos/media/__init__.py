@@ -37,12 +37,13 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     check_data(label, B, dict(zip(_NAMES, zip(tables, kinds))))
     if "per_vertex" in kinds[2:] or kinds[2] == "fourier":
         raise ValueError(
-            f"{label}: diffusion_kind is {kinds[2]!r} and screening_kind {kinds[3]!r}, which are not known inside or not smooth"
+            f"{label}: diffusion_kind is {kinds[2]!r} and screening_kind is {kinds[3]!r}, "
+            "expected data defined inside, and a smooth diffusion"
         )
     if bounds != (B, 2):
         raise ValueError(f"{label}: bounds has shape {bounds}, expected ({B}, 2)")
     if slopes != (start if gradient else None):
-        raise ValueError(f"{label}: slopes has shape {slopes}, expected {tuple(start)} with gradient=True and None without")
+        raise ValueError(f"{label}: slopes has shape {slopes}, expected {tuple(start)} with gradient=True, otherwise None")
     return [*node_shapes(label, start, first_walk, walks, gradient, *options[-2:]), (B, N)]
 
 

@@ -30,7 +30,7 @@ def _with_curvature(row: np.ndarray, d: int) -> np.ndarray:
     """A grid's row, followed by (3) at its nodes."""
     values, box = _data.table_of("grid", row, d), _data.box_of(row, d)
     if not (values > 0).all():
-        raise ValueError(f"solve: diffusion has the value {values.min()} at a node, expected positive numbers")
+        raise ValueError(f"solve: diffusion is {values.min()} at a node, expected a positive number")
     total, one = np.zeros_like(values), _power_of_two(values)
     for axis in range(d):
         h = (box[1, axis] - box[0, axis]) / (values.shape[axis] - 1)

@@ -34,13 +34,13 @@ class Rule:
         """The rule for a caller's arguments, or None without a tolerance."""
         if rtol is None and atol is None:
             if max_walks is not None:
-                raise ValueError(f"{label}: max_walks is given without rtol or atol; give one of them, or the number of walks as walks")
+                raise ValueError(f"{label}: max_walks requires rtol or atol; pass one of them, or pass the number of walks as walks")
             return None
         relative, absolute = (0.0 if x is None else number(x, label, name) for x, name in ((rtol, "rtol"), (atol, "atol")))
         most = MAX_WALKS if max_walks is None else integer(max_walks, label, "max_walks")
         if most < walks:
             default = ", its default" if max_walks is None else ""
-            raise ValueError(f"{label}: max_walks is {most}{default}, expected at least the {walks} walks of a round")
+            raise ValueError(f"{label}: max_walks is {most}{default}, expected at least {walks}, the walks of one round")
         return Rule(relative, absolute, walks, most, dtype)
 
     def met(self, state: State, units: np.ndarray | None) -> np.ndarray:

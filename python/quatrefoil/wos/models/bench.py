@@ -120,8 +120,8 @@ def _brute(instances: Instances) -> Run:
 def problems() -> Iterator[Problem]:
     stars, sides = Instances(INSTANCES), Instances(SIDES, geometries=1)
     yield _problem("labels", stars, {"numba brute force": _brute(stars)}, {"numba brute force": 36})
-    own: dict[str, Run] = {"walks of their own": lambda: sides.labels(gradient=False).value}
-    yield _problem("right-hand sides", sides, own, {"walks of their own": 10}, gradient=False, shared_walks=True)
+    own: dict[str, Run] = {"separate walks": lambda: sides.labels(gradient=False).value}
+    yield _problem("right-hand sides", sides, own, {"separate walks": 10}, gradient=False, shared_walks=True)
 
 
 def _problem(name: str, instances: Instances, peers: dict[str, Run], goals: dict[str, float], **options: Any) -> Problem:

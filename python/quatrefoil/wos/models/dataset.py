@@ -21,7 +21,7 @@ def label_dataset() -> Any:
             self.inputs = tuple(torch.as_tensor(x) for x in inputs)
             for k, x in enumerate(self.inputs):
                 if x.ndim == 0 or len(x) != count:
-                    raise ValueError(f"{_LABEL}: inputs[{k}] has shape {tuple(x.shape)}, expected ({count}, ...): one entry per label")
+                    raise ValueError(f"{_LABEL}: inputs[{k}] has shape {tuple(x.shape)}, expected ({count}, ...), one entry per label")
 
         def __len__(self) -> int:
             return self.count
@@ -29,7 +29,7 @@ def label_dataset() -> Any:
         def __iter__(self) -> Iterator[tuple[Any, ...]]:
             if get_worker_info() is not None:
                 raise RuntimeError(
-                    f"{_LABEL}: a worker of a DataLoader would keep its walks for itself; give num_workers=0, walks use threads"
+                    f"{_LABEL}: a worker of a DataLoader would not share its walks; pass num_workers=0, because walks use threads anyway"
                 )
             result = self.labels.epoch()
             columns = (*self.inputs, torch.as_tensor(result.value), torch.as_tensor(result.stderr))

@@ -22,8 +22,8 @@ def report(run: Run, state: State | Groups, mean: np.ndarray, m2: np.ndarray) ->
     p, counts = run.prepared, _arrays.to_host(state.counts)
     if p.bound is not None and (beyond := int(counts[:, len(COUNTS)].sum())):
         warn(
-            f"{beyond} jumps went to places where the diffusion and the screening vary more than the bound of the walks' rate, which was "
-            "found from samples: answers are right, but their errors may be large; are there small features?"
+            f"{beyond} jumps went to points where the diffusion and the screening vary more than the bound on the walks' rate, which was "
+            "estimated from samples: the values are unbiased, but their errors may be large; check for small features"
         )
     of_each = counts[:, _ESCAPED]
     if of_each.any():
@@ -31,8 +31,8 @@ def report(run: Run, state: State | Groups, mean: np.ndarray, m2: np.ndarray) ->
         walks = int(np.broadcast_to(state.walks, len(counts))[counts[:, 0] > 0].sum())
         if escaped > MAX_ESCAPED * walks:
             warn(
-                f"{escaped / walks:.1%} of the walks left the domain (n_escaped) and end at the closest boundary point, which biases the "
-                "values; close the gaps of the mesh, or give the SDF the lipschitz constant of its values"
+                f"{escaped / walks:.1%} of the walks left the domain (n_escaped) and ended at the closest boundary point, which biases the "
+                "values; close the gaps of the mesh, or pass the Lipschitz constant of the values to SDF as lipschitz"
             )
     samples = state.samples
     if (samples if isinstance(samples, int) else samples.max(initial=0)) >= _ENOUGH or p.calls:
@@ -43,8 +43,8 @@ def _of_error_bars(run: Run, walked: np.ndarray, n: np.ndarray, mean: np.ndarray
     p, size = run.prepared, np.abs(mean)
     if p.calls and (odd := walked & np.isfinite(mean) & (size > 0) & ((size < _SMALLEST) | (size > _LARGEST))).any():
         warn(
-            f"the stderr of {int(odd.sum())} points may be 0 or infinite: the squares of their walks' values leave float64; "
-            "u is linear in the data: give functions of values near 1 and scale the result"
+            f"the stderr of {int(odd.sum())} points may be 0 or infinite: the squares of their walks' values exceed the range of float64; "
+            "u is linear in the data, so pass functions with values near 1 and scale the result"
         )
     size = np.abs(mean - np.repeat(_base(run), p.sizes.N))
     with np.errstate(all="ignore"):
@@ -52,8 +52,8 @@ def _of_error_bars(run: Run, walked: np.ndarray, n: np.ndarray, mean: np.ndarray
     few = walked & (n >= _ENOUGH) & (carrying < FEW) & ~np.isnan(size)
     if few.any() and few.sum() > MAX_DOUBTED * walked.sum():
         warn(
-            f"the stderr of {int(few.sum())} of {len(few)} points cannot be trusted: fewer than {FEW} of their walks carry the value, and "
-            "the others end where the data are closest to 0; take more walks"
+            f"the stderr of {int(few.sum())} of {len(few)} points cannot be trusted: fewer than {FEW} of their walks determine the value, "
+            "and the others end where the data are closest to 0; use more walks"
         )
 
 

@@ -28,7 +28,7 @@ def sets_of(data: Any, d: int, label: str, name: str) -> Sets:
     if isinstance(data, (list, tuple)):
         parts = [sets_of(part, d, label, f"{name}[{i}]") for i, part in enumerate(data)]
         if any(part.batch is not None for part in parts):
-            raise ValueError(f"{label}: {name} is a list of data with instances of their own")
+            raise ValueError(f"{label}: {name} is a list of data that have several instances each")
         return Sets(len(parts), [part.sets[0] for part in parts])
     if is_number(data):
         return Sets(None, [number(data, label, name, negative=True)])
@@ -65,7 +65,7 @@ def at_points(data: Any, X: np.ndarray, label: str, name: str) -> np.ndarray:
     if isinstance(data, float):
         return np.full(len(X), data)
     if isinstance(data, PerVertex):
-        raise ValueError(f"{label}: {name} is PerVertex data, which is known on the boundary of a polygon or mesh only")
+        raise ValueError(f"{label}: {name} is PerVertex data, which is defined only on the boundary of a polygon or mesh")
     of: Any = data if isinstance(data, DataClass) else _called(data, label, name)
     parts = [np.asarray(of(X[at : at + _POINTS]), np.float64) for at in range(0, len(X), _POINTS)]
     return np.concatenate([np.zeros(0), *parts])

@@ -50,7 +50,7 @@ def draw(p: Prepared, cover: Cover, first: int, samples: int) -> State:
     most = max((g.pairs for g in cover.groups), default=0)
     if 2 * most * (first + samples) > _PILOT_WALK:
         limit = _PILOT_WALK // (2 * most)
-        raise ValueError(f"solve: with a cache there are at most {limit} walks of a point here, {first + samples} were asked for")
+        raise ValueError(f"solve: with a cache, at most {limit} walks per point are possible here, {first + samples} were requested")
     d, K = p.boundary.dimension, len(cover.z2)
     values = np.full((p.sizes.N, samples), np.nan)
     counts = np.zeros((p.sizes.N, 3), np.int64)

@@ -89,10 +89,14 @@ class NeuralOperatorLabels(Generic[T]):
     """
 
     if not TYPE_CHECKING:  # for type checkers, every name would be an attribute
-        __getattr__ = missing_attribute(_LABEL, **dict.fromkeys(("value", "values", "stderr", "grad"), "the labels are epoch().value"))
+        __getattr__ = missing_attribute(
+            _LABEL, **dict.fromkeys(("value", "values", "stderr", "grad"), "use epoch().value, which contains the labels")
+        )
 
         def __iter__(self, *index):
-            raise TypeError(f"{_LABEL} is no iterator; call epoch() in each epoch of the training: its value has the labels so far")
+            raise TypeError(
+                f"{_LABEL} is not an iterator; call epoch() in each epoch of the training: its value contains the current labels"
+            )
 
         __next__ = __getitem__ = __iter__
 

@@ -96,7 +96,7 @@ class Operator:
     vertices: int
 
     def __init__(self) -> None:
-        raise TypeError("Operator: it is made by Problem.operator(points), or Operator.load(path)")
+        raise TypeError("Operator: create one with Problem.operator(points) or Operator.load(path)")
 
     @classmethod
     def _of(cls, statement: Statement, points: Any, settings: Settings, walks: range, label: str) -> Self:
@@ -253,7 +253,7 @@ class Operator:
 
     def _require_sources(self, label: str) -> None:
         if self.share is None:
-            raise ValueError(f"{label}: the problem of the operator has no source, so walks met none; give it one, such as source=0.0")
+            raise ValueError(f"{label}: the problem of the operator has no source; construct the problem with one, such as source=0.0")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the operator to a NumPy file that ``Operator.load`` can read."""
@@ -268,7 +268,7 @@ class Operator:
         operator = cls.__new__(cls)
         with np.load(path) as file:
             if missing := {"version", "weight", *_NUMBERS} - {*file.files}:
-                raise ValueError(f"Operator.load: {os.fspath(path)} is no operator: it has no {', '.join(sorted(missing))}")
+                raise ValueError(f"Operator.load: {os.fspath(path)} is not a saved operator: it lacks {', '.join(sorted(missing))}")
             vars(operator).update({name: file[name] if name in file.files else None for name in _ARRAYS})
             vars(operator).update({name: int(file[name]) for name in _NUMBERS})
         return operator
@@ -281,12 +281,12 @@ class Operator:
 def _check(s: Statement, settings: Settings, label: str) -> Settings:
     """The settings of walks that all data share. Raises an error if the data cannot share one path."""
     if s._method != "walk":
-        what = "neumann or robin" if s._method == "stars" else "a diffusion, or a screening that is no number,"
-        raise NotImplementedError(f"{label}: there is no operator with {what} yet; use solve")
+        what = "neumann or robin" if s._method == "stars" else "a diffusion, or a screening that is not a number,"
+        raise NotImplementedError(f"{label}: operators do not support {what} yet; use solve")
     if s._shared_boundary._batch is not None:
-        raise ValueError(f"{label}: an operator is for one boundary, got {s.boundary!r}")
+        raise ValueError(f"{label}: an operator requires a single boundary, got {s.boundary!r}")
     if settings.gradient:
-        raise NotImplementedError(f"{label}: there is no operator of the gradient yet; leave gradient out")
+        raise NotImplementedError(f"{label}: operators do not support gradient yet; omit it")
     return settings._replace(shared_walks=True)
 
 

@@ -32,7 +32,7 @@ class PerRing(DataClass):
         is_list = isinstance(values, (list, tuple))
         entries: Any = list(values) if is_list else array_like(values, label, NAME)
         if not is_list and entries.ndim != 1:
-            raise ValueError(f"{label}: {NAME} has shape {tuple(entries.shape)}, expected (R,) or a list, one entry per ring")
+            raise ValueError(f"{label}: {NAME} has shape {tuple(entries.shape)}, expected (R,), or a list with one entry per ring")
         self.values = entries
 
     def _parameters(self, d: int) -> list[tuple[Array, int]]:
@@ -41,7 +41,8 @@ class PerRing(DataClass):
     def _check(self, boundary: Region, label: str, name: str) -> int | None:
         if not isinstance(boundary, Polygon) or boundary._batch is not None:
             raise ValueError(
-                f"{label}: {NAME} is for the rings of one Polygon, boundary is {boundary!r}; give PerVertex data, or solve one by one"
+                f"{label}: {NAME} requires a single Polygon, but boundary is {boundary!r}; pass PerVertex data, "
+                "or solve one polygon at a time"
             )
         sizes = np.diff(_first_vertices(boundary)).tolist()
         if len(self.values) != len(sizes):
@@ -54,8 +55,8 @@ class PerRing(DataClass):
                 if isinstance(entry, PerVertex):
                     _check_ring(entry, m, label, f"{NAME}[{r}]")
                 elif entry is None or check(entry, boundary, label, f"{NAME}[{r}]") is not None:
-                    what = "None" if entry is None else "of several instances"
-                    raise ValueError(f"{label}: {NAME}[{r}] is {what}, expected one number or data")
+                    what = "None" if entry is None else "data of several instances"
+                    raise ValueError(f"{label}: {NAME}[{r}] is {what}, expected a number or data of one instance")
         return None
 
     @classmethod
@@ -112,8 +113,8 @@ class PerRing(DataClass):
         parts: list[Any] = []
         for r, g in enumerate(self.values):
             if "@" in target.kind or requires_grad(g, 2):
-                what = "requires grad" if "@" not in target.kind else "is neither a number nor PerVertex, which a device does not take"
-                raise NotImplementedError(f"solve: {NAME}[{r}] {what}, and some ring has other data than numbers and PerVertex")
+                what = "requires grad" if "@" not in target.kind else "is neither a number nor PerVertex, as a device requires"
+                raise NotImplementedError(f"solve: {NAME}[{r}] {what}, and some ring has data other than numbers and PerVertex")
             if isinstance(g, PerVertex):
                 parts.append(PerVertex(_arrays.to_host(target.parameter(g.values, f"{NAME}[{r}].values"))))
             else:

@@ -139,7 +139,7 @@ def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared
     """Prepare the problem at points (N, d) or (B, N, d), or (d,) for a single point."""
     if statement._method == "regions":
         raise NotImplementedError(
-            "solve: with a diffusion of Regions there are operators only: give operator(points, walks).solve(dirichlet, source)"
+            "solve: a diffusion of Regions is supported only by operators; use operator(points, walks).solve(dirichlet, source)"
         )
     at = points if points.ndim > 1 else points[None]
     target = _target(statement, at)
@@ -150,7 +150,7 @@ def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared
     backend, place_backend = _backends_of(statement, settings, target, packed)
     frame = statement._shared_boundary._frame(settings.epsilon, settings.relative)
     if frame.swallows and not statement.exterior:
-        warn("epsilon is as large as the domain: every answer is g at the nearest point")
+        warn("epsilon is as large as the domain: every value is that of dirichlet at the nearest boundary point")
     rows = frame.of_kind(target.kind, 1 if settings.shared_walks else sizes.B)
     bound = _bound(statement, packed, rows, points, settings, backend)
     precision = _precision(statement, frame, bound)
@@ -163,14 +163,14 @@ def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared
 
 def _check_shared(s: Statement, points: Array, settings: Settings) -> None:
     """Raise an error if the instances cannot share one path."""
-    own = "leave shared_walks out: every instance has walks of its own then"
+    own = "omit shared_walks, so that each instance has its own walks"
     if s._shared_boundary._batch is not None or (points.ndim == 3 and len(points) != 1):
-        raise ValueError(f"solve: shared_walks is for one boundary and one set of points (N, d); {own}")
+        raise ValueError(f"solve: shared_walks requires a single boundary and a single set of points (N, d); {own}")
     if s._method != "walk":
-        what = "neumann or robin" if s._method == "stars" else "a diffusion, or a screening that is no number,"
+        what = "neumann or robin" if s._method == "stars" else "a diffusion, or a screening that is not a number,"
         raise NotImplementedError(f"solve: with {what} walks cannot be shared yet; {own}")
     if settings.cache is not None:
-        raise ValueError("solve: a cache is for one instance, and shared_walks is for many: leave one of them out")
+        raise ValueError("solve: cache requires a single instance, and shared_walks is for several; omit one of them")
 
 
 def _target(statement: Statement, at: Array) -> Target:
@@ -210,14 +210,14 @@ def _sizes(s: Statement, points: Array) -> Sizes:
         count = batches["dirichlet"] or 0
         what = f"dirichlet has {count} numbers, as many as the boundary has vertices"
         if isinstance(b, TriangleMesh) or count > _FEW:
-            raise ValueError(f"solve: {what}; give PerVertex(dirichlet), or for {count} problems points (1, N, d), such as points[None]")
-        warn(f"{what}: {count} problems; for values at vertices give PerVertex(dirichlet)")
+            raise ValueError(f"solve: {what}; pass PerVertex(dirichlet) for values at vertices, or points[None] for {count} problems")
+        warn(f"{what}; they are taken as {count} separate problems. For values at vertices pass PerVertex(dirichlet)")
     if lists and len(lists) == len(batches):
-        rings = "give dirichlet_per_ring for the rings of one polygon; " if lists[0] == "dirichlet" else ""
-        rings = "give PerVertex(dirichlet) for values at vertices; " + rings if at_vertices else rings
+        rings = "For the rings of one polygon pass dirichlet_per_ring. " if lists[0] == "dirichlet" else ""
+        rings = "For values at vertices pass PerVertex(dirichlet). " + rings if at_vertices else rings
         raise ValueError(
-            f"solve: {lists[0]} is a list, but nothing else has a leading B: {rings}for B problems give an array of (B,) numbers "
-            "or data with a leading B, or the list with points (B, N, d), such as points[None]"
+            f"solve: {lists[0]} is a list, but no other argument has a leading B. {rings}For B problems pass an array (B,), "
+            "data with a leading B, or points (B, N, d), such as points[None]"
         )
     B = common_batch(dict(batches), "solve")
     assert B is not None
@@ -287,9 +287,9 @@ def _warn_of_outside(s: Statement, count: int, of: int) -> None:
     pairs = crossings(segments)[:1] if len(segments) <= _MAX_SEARCHED else ()
     crossed = "".join(f"; segments {i} and {j} of the polygon cross" for i, j in pairs)
     could = b.dimension <= 3 and not isinstance(b, SDF) and not s.exterior and count == of
-    cure = f"{crossed}; for the domain outside give exterior=True" if could else crossed
+    cure = f"{crossed}; for the exterior domain pass exterior=True" if could else crossed
     what = "1 point lies" if count == 1 else f"{count} points lie"
-    warn(f"{what} {side} the boundary: values are NaN there{cure}")
+    warn(f"{what} {side} the boundary; their values are NaN{cure}")
 
 
 def _cast(array: Array, dtype: np.dtype) -> Array:

@@ -32,9 +32,9 @@ from .units import times
 _HINTS = {
     **dict.fromkeys(("values", "u", "mean", "solution", "result"), "use value"),
     **dict.fromkeys(("std", "error", "errors", "sem", "standard_error"), "use stderr, the standard error of value"),
-    **dict.fromkeys(("gradient", "gradients"), "use grad, of a call with gradient=True"),
+    **dict.fromkeys(("gradient", "gradients"), "use grad, after a call with gradient=True"),
     **dict.fromkeys(("var", "variance"), "use stderr**2, the variance of value"),
-    **dict.fromkeys(("shape", "dtype", "T", "numpy"), "it is no array: use value, stderr or grad"),
+    **dict.fromkeys(("shape", "dtype", "T", "numpy"), "a Result is not an array: use value, stderr or grad"),
 }
 
 
@@ -87,7 +87,7 @@ class Result(Generic[T]):
         __getattr__ = missing_attribute("wos.Result", **_HINTS)
 
         def _is_no_array(self, *others):
-            raise TypeError("wos.Result is no array; use its value, stderr or grad, such as result.value[0]")
+            raise TypeError("a wos.Result is not an array; use its value, stderr or grad, such as result.value[0]")
 
         __iter__ = __getitem__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _is_no_array
 
@@ -173,11 +173,11 @@ class Result(Generic[T]):
             As for ``solve``; ``max_walks`` includes the present walks.
         """
         if extra_walks is not None and walks is not None:
-            raise ValueError("resume: extra_walks and walks are both given; leave one of them out")
+            raise ValueError("resume: got both extra_walks and walks, expected one of them")
         name, extra = ("walks", walks) if extra_walks is None else ("extra_walks", extra_walks)
         if extra is None:
             if rtol is None and atol is None:
-                raise TypeError("resume: expected how many more walks, such as resume(walks=1000), or rtol or atol")
+                raise TypeError("resume: expected a number of additional walks, such as resume(walks=1000), or rtol or atol")
             extra = int(min(np.min(self.state.walks), MAX_WALKS if max_walks is None else integer(max_walks, "resume", "max_walks", 1)))
         extra = integer(extra, "resume", name, 1)
         rule = Rule.of("resume", rtol, atol, extra, max_walks, self.run.prepared.dtype)
@@ -185,7 +185,7 @@ class Result(Generic[T]):
         draw = Draw.of(self.run, executor, progress, "resume")
         if rule is not None:
             if self.run.settings.cache:
-                raise ValueError("resume: with a cache rtol and atol have no meaning yet; leave them out")
+                raise ValueError("resume: rtol and atol cannot be combined with a cache yet; omit them")
             return finish(self.run, draw.further(self.state, rule))
         requests = [(rows, part.end, extra) for rows, part in parts_of(self.state)]
         return finish(self.run, join(self.state, draw.some(requests)))
@@ -203,13 +203,13 @@ class Result(Generic[T]):
             raise TypeError(f"merge: other is {type(other).__name__}, expected a Result")
         if self.seed != other.seed:
             raise ValueError(
-                f"merge: the seeds differ, {self.seed} and {other.seed}; give both runs the same rng and different walk_offset"
+                f"merge: the seeds differ, {self.seed} and {other.seed}; run both with the same rng and a different walk_offset"
             )
         different = self.run.differs_from(other.run)
         if different:
-            raise ValueError(f"merge: the two results are of different problems: they differ in {', '.join(different)}")
+            raise ValueError(f"merge: the two results belong to different problems, which differ in {', '.join(different)}")
         if overlap(self.state, other.state):
-            raise ValueError("merge: the two results share walks; give the second run another walk_offset")
+            raise ValueError("merge: the two results share walks; use a different walk_offset for the second run")
         return finish(self.run, join(self.state, other.state))
 
 
@@ -221,7 +221,7 @@ def answer(
     run = Run(statement, points, settings)
     if settings.cache is not None:
         if any(x is not None for x in (rtol, atol, executor, progress)):
-            raise ValueError("solve: with a cache rtol, atol, executor and progress have no meaning yet; leave them out")
+            raise ValueError("solve: rtol, atol, executor and progress cannot be combined with a cache yet; omit them")
         _check_cache(run)
     rule = Rule.of("solve", rtol, atol, len(walks), max_walks, run.prepared.dtype)
     if rule is not None:
@@ -232,17 +232,19 @@ def answer(
 def _check_cache(run: Run) -> None:
     s, p = run.statement, run.prepared
     if s._method == "stars":
-        raise ValueError("solve: a cache does not go with neumann or robin: leave it out")
+        raise ValueError("solve: cache cannot be combined with neumann or robin; omit it")
     if s._method == "media":
-        raise ValueError("solve: a cache does not go with a diffusion, or a screening that is no number: leave it out")
+        raise ValueError("solve: cache cannot be combined with a diffusion, or a screening that is not a number; omit it")
     if s.exterior or s.boundary.dimension > 3:
-        raise ValueError("solve: a cache is for domains inside a boundary in two or three dimensions: leave it out")
+        raise ValueError("solve: cache requires the inside of a boundary in two or three dimensions; omit it")
     if s.source is not None or run.settings.gradient:
-        raise ValueError("solve: with a cache there is neither a source nor a gradient: u must be harmonic, or screened without a source")
+        raise ValueError(
+            "solve: cache supports neither a source nor gradient=True, because u must be harmonic, or screened without a source"
+        )
     if len(p.sizes.shape) + (run.points.ndim == 1) != 1:
-        raise ValueError(f"solve: with a cache there is one instance, got results of shape {p.sizes.shape}; call it for every instance")
+        raise ValueError(f"solve: cache requires a single instance, got results of shape {p.sizes.shape}; call solve for each instance")
     if any(getattr(x, "requires_grad", False) for x in (run.points, p.data[0].numbers)):
-        raise NotImplementedError("solve: with a cache there is no gradient in points and data; detach them, or leave the cache out")
+        raise NotImplementedError("solve: cache does not support gradients with respect to points and data; detach them, or omit cache")
     check_on_host(run, "cache", "solve")
 
 

@@ -150,21 +150,21 @@ def shared_by(p: Prepared, window: Window) -> Shared:
 def check_on_host(run: Run, name: str, label: str) -> None:
     """Raise NotImplementedError if the points are on a device."""
     if not run.prepared.on_host:
-        where = f"points is on {_arrays.device(run.points)}, which it does not go with"
-        raise NotImplementedError(f"{label}: {name} is given, but {where}; leave {name} out, or move the arrays to the host")
+        where = f"points is on {_arrays.device(run.points)}, which it does not support"
+        raise NotImplementedError(f"{label}: {name} cannot be used, because {where}; omit it, or move the arrays to the host")
 
 
 def check_executor(run: Run, executor: Any, label: str) -> None:
     """Raise errors that would otherwise occur on the workers."""
     if not isinstance(executor, Executor):
-        hint = "; of a Dask client give client.get_executor()" if hasattr(executor, "get_executor") else ""
+        hint = "; for a Dask client pass client.get_executor()" if hasattr(executor, "get_executor") else ""
         raise TypeError(f"{label}: executor is {type(executor).__name__}, expected a concurrent.futures.Executor{hint}")
     check_on_host(run, "executor", label)
     s = run.statement
     inputs = {"points": run.points, **{name: getattr(s, name) for name in ("dirichlet", "source", "neumann", "robin")}}
     for name, data in inputs.items():
         if any_requires_grad(data):
-            raise NotImplementedError(f"{label}: {name} requires grad, but an executor gives none; detach it, or solve without an executor")
+            raise NotImplementedError(f"{label}: {name} requires grad, but an executor computes no gradients; detach it, or omit executor")
     if isinstance(executor, ThreadPoolExecutor):
         return
     for name, packed in zip(s._names, run.prepared.data):
@@ -174,8 +174,8 @@ def check_executor(run: Run, executor: Any, label: str) -> None:
             dumps(packed.given)
         except Exception as error:
             raise TypeError(
-                f"{label}: {name} cannot be pickled for the workers of {type(executor).__name__} ({error}); expected a function at the top "
-                "level of a module, an njit function or a data class; lambdas and closures need cloudpickle to be installed"
+                f"{label}: {name} cannot be pickled for the workers of {type(executor).__name__} ({error}); expected a function at module "
+                "level, an njit function or a data class; lambdas and closures need cloudpickle to be installed"
             ) from error
 
 
@@ -191,8 +191,8 @@ def answers(executor: Executor, tasks: Iterable[Task], label: str) -> Iterator[t
             yield from _first_answers(waiting)
     except BrokenExecutor as error:
         raise RuntimeError(
-            f"{label}: a worker of the executor died, and the executor with it; solve again with a new one, or with one that repeats what "
-            "was lost, as Dask's does"
+            f"{label}: a worker of the executor died, which broke the executor; solve again with a new one, or with one that repeats lost "
+            "tasks, like Dask's"
         ) from error
     finally:
         for future, (_, task) in waiting.items():

@@ -23,7 +23,7 @@ HINTS = {
     **dict.fromkeys(("grad", "gradients", "return_grad"), "use gradient=True"),
     **dict.fromkeys(("threads", "n_threads", "n_jobs", "workers"), "use num_threads"),
     **dict.fromkeys(("f", "rhs"), "use source"),
-    **dict.fromkeys(("return_std", "return_stderr"), "leave it out: the result has stderr"),
+    **dict.fromkeys(("return_std", "return_stderr"), "omit it: the result has stderr"),
     **dict.fromkeys(("eps", "tol", "tolerance"), "use atol or rtol for the standard error, epsilon for the shell at the boundary"),
 }
 
@@ -82,7 +82,7 @@ class Walks:
     walk_offset: int = 0
 
 
-IN_WALKS = HINTS | {f.name: f"give it to wos.Walks, as in walks=wos.Walks(64, {f.name}=...)" for f in fields(Walks) if f.name != "walks"}
+IN_WALKS = HINTS | {f.name: f"pass it to wos.Walks, as in walks=wos.Walks(64, {f.name}=...)" for f in fields(Walks) if f.name != "walks"}
 
 
 class Settings(NamedTuple):
@@ -128,7 +128,7 @@ def checked(
 def check_range(label: str, first: int, walks: int) -> None:
     """Check that the walks are within the 2^32 for which a point has random words."""
     if first + walks > MAX_WALKS:
-        raise ValueError(f"{label}: walks up to {first + walks} were asked for, expected at most {MAX_WALKS} of a point")
+        raise ValueError(f"{label}: walks up to {first + walks} were requested, expected at most {MAX_WALKS} per point")
 
 
 def _resolve(backend: Backend | None, points: Any) -> Backend | None:
@@ -139,9 +139,9 @@ def _resolve(backend: Backend | None, points: Any) -> Backend | None:
     if name is not None:
         _backends.check_name(name, "solve")
     if on_host and name == "cuda":
-        where = "points is on the host, where backend 'cuda' does not run"
-        raise TypeError(f"solve: {where}; move the arrays to a GPU, or leave the choice of a backend out")
+        where = "points is on the host, but backend 'cuda' runs only on a GPU"
+        raise TypeError(f"solve: {where}; move the arrays to a GPU, or omit the choice of a backend")
     if not on_host and name in ("native", "numba"):
-        where = f"points is on {_arrays.device(points)}, where backend {name!r} does not run"
-        raise TypeError(f"solve: {where}; leave the choice of a backend out, or move the arrays to the host")
+        where = f"points is on {_arrays.device(points)}, but backend {name!r} runs only on the host"
+        raise TypeError(f"solve: {where}; omit the choice of a backend, or move the arrays to the host")
     return name

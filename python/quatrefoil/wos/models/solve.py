@@ -193,5 +193,5 @@ def _or_per_ring(dirichlet: Any, per_ring: Any, label: str) -> Any:
     if per_ring is None:
         return dirichlet
     if dirichlet is not None:
-        raise ValueError(f"{label}: dirichlet and {NAME} are both given; leave one of them out")
+        raise ValueError(f"{label}: got both dirichlet and {NAME}, expected one of them")
     return PerRing(per_ring, label)

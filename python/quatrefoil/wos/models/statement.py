@@ -79,7 +79,7 @@ class Statement:
             value = data[name]
             data[name] = by_facet(boundary, name, value, label)
             if data[name] is not value and not np.any(np.concatenate(data[name][0]) if isinstance(data[name][0], list) else data[name][0]):
-                warn(f"{name}'s where(X) is True nowhere on the boundary; give it a margin, as coordinates are rounded")
+                warn(f"{name}'s where(X) is nowhere True on the boundary; add a tolerance, because coordinates are rounded")
         copies = {name: with_arrays(value, copied) for name, value in data.items()}
         vars(self).update(boundary=boundary, **copies, exterior=exterior, _caller=caller)
         vars(self)["_batches"] = self._check(label)
@@ -154,10 +154,10 @@ class Statement:
         return None if name == "screening" and isinstance(data, float) and data == 0 else data
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is immutable; make a new one with another {name}")
+        raise AttributeError(f"{type(self).__name__} is immutable; create a new one with a different {name}")
 
     def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is immutable, and {name} a part of it")
+        raise AttributeError(f"{type(self).__name__} is immutable; {name} cannot be deleted")
 
     def __getstate__(self) -> dict[str, Any]:
         """Omits derived attributes, and graphs of gradients, which cannot be pickled."""
@@ -179,7 +179,9 @@ def common_batch(sizes: dict[str, int | None], label: str) -> int | None:
     batches = {name: n for name, n in sizes.items() if n is not None}
     several = {n for n in batches.values() if n != 1}
     if len(several) > 1:
-        raise ValueError(f"{label}: different numbers of instances: {', '.join(f'{name} {n}' for name, n in batches.items())}")
+        raise ValueError(
+            f"{label}: the arguments have different numbers of instances: {', '.join(f'{name} {n}' for name, n in batches.items())}"
+        )
     return several.pop() if several else 1 if batches else None
 
 
@@ -187,35 +189,37 @@ def _check_exterior(s: Statement, label: str) -> None:
     """Check the limitations of exterior=True."""
     b = s.boundary
     if b.dimension > 3 or isinstance(b, SDF):
-        raise ValueError(f"{label}: exterior=True with {b!r}; it needs a Polygon, a TriangleMesh, or a Ball or Box in 2 or 3 dimensions")
+        raise ValueError(
+            f"{label}: exterior=True does not support {b!r}; it needs a Polygon, a TriangleMesh, or a Ball or Box in 2 or 3 dimensions"
+        )
     if is_varying(s.screening):
-        raise ValueError(f"{label}: exterior=True goes with a screening that is a number")
+        raise ValueError(f"{label}: exterior=True requires a screening that is a number")
     if s.neumann is not None or s.robin is not None:
-        raise ValueError(f"{label}: exterior=True does not go with neumann or robin")
+        raise ValueError(f"{label}: exterior=True cannot be combined with neumann or robin")
 
 
 def _check_regions(s: Statement, regions: Regions, label: str) -> None:
     """Check the limitations of a diffusion with jumps."""
     if not isinstance(s.boundary, Polygon) or s.boundary._batch is not None or s.exterior:
-        raise ValueError(f"{label}: diffusion is of Regions, which are inside one Polygon; boundary is {s.boundary!r}")
+        raise ValueError(f"{label}: a diffusion of Regions requires the inside of a single Polygon; boundary is {s.boundary!r}")
     if s.neumann is not None or s.robin is not None or is_varying(s.screening) or s.screening != 0:
-        raise ValueError(f"{label}: diffusion is of Regions, which do not go with neumann, robin or screening yet; leave them out")
+        raise ValueError(f"{label}: a diffusion of Regions cannot be combined with neumann, robin or screening yet; omit them")
     regions._check(s.boundary, label)
 
 
 def _check_medium(s: Statement, label: str) -> None:
     if s.neumann is not None or s.robin is not None:
-        raise ValueError(f"{label}: diffusion, and a screening that is no number, do not go with neumann or robin; leave one out")
+        raise ValueError(f"{label}: a diffusion, or a screening that is not a number, cannot be combined with neumann or robin")
     if s.exterior or s.boundary.dimension > 3 or isinstance(s.boundary, SDF):
         raise ValueError(
-            f"{label}: a diffusion, or a screening that is no number, {'outside of' if s.exterior else 'in'} {s.boundary!r}; "
-            "it needs the inside of a Polygon, a TriangleMesh, or a Ball or Box in two or three dimensions"
+            f"{label}: a diffusion, or a screening that is not a number, is not supported {'outside' if s.exterior else 'in'} "
+            f"{s.boundary!r}; it needs the inside of a Polygon, a TriangleMesh, or a Ball or Box in two or three dimensions"
         )
     if any(isinstance(x, Fourier) for x in (s.diffusion if isinstance(s.diffusion, (list, tuple)) else [s.diffusion])):
-        raise ValueError(f"{label}: diffusion is Fourier data, which has no derivatives at its centre; give a function")
+        raise ValueError(f"{label}: diffusion is Fourier data, which has no derivatives at its centre; pass a function")
     for name in ("diffusion", "screening"):
         if any_requires_grad(getattr(s, name)):
-            raise ValueError(f"{label}: {name} requires grad, but there is no gradient in it; detach it")
+            raise ValueError(f"{label}: {name} requires grad, but gradients with respect to it are not supported; detach it")
 
 
 def any_requires_grad(given: Any) -> bool:

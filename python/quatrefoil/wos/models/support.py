@@ -30,7 +30,7 @@ def support(source: Any, centres: np.ndarray, label: str) -> np.ndarray:
     if is_number(source) and float(source) == 0:
         return np.zeros(1)
     raise ValueError(
-        f"{label}: exterior=True, no screening, and a source that may be other than 0 far away; give Gaussians, or a GridField that is 0 "
+        f"{label}: exterior=True without screening requires a source that is 0 far away; pass Gaussians, or a GridField that is 0 "
         "on the faces of its box"
     )
 

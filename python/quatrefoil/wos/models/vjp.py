@@ -25,7 +25,9 @@ def gradients(run: Run, grad: Any, walks: range, of_points: bool, label: str) ->
     grad = _checked(run, grad, label)
     for data in p.linear:
         if data.numbers is not None and data.pull is None:
-            raise NotImplementedError(f"{label}: a list of data has no gradient here; stack its parameters, or use torch's autograd")
+            raise NotImplementedError(
+                f"{label}: gradients of a list of data are not supported; stack the parameters, or use PyTorch autograd"
+            )
     _, sizes = schedule(first // group, count // group)
     whole = p.as_chunk()
     inputs = *whole.inputs, _shares(p, grad, np.array(sizes) * group / count, p.boundary.dimension if group == 2 else 0)
@@ -39,7 +41,7 @@ def _checked(run: Run, grad: Any, label: str) -> Array:
     p = run.prepared
     array = host_or_device_numbers(arrays_like((run.points, grad), label, ("points", "grad"))[1], label, "grad")
     if tuple(array.shape) != p.sizes.shape:
-        raise ValueError(f"{label}: grad has shape {tuple(array.shape)}, expected value's {p.sizes.shape}")
+        raise ValueError(f"{label}: grad has shape {tuple(array.shape)}, expected {p.sizes.shape}, the shape of value")
     if (dtype := _arrays.dtype_name(array)) != p.dtype.name:
         raise TypeError(f"{label}: grad has dtype {dtype} but points has {p.dtype}; convert it")
     if not p.on_host or not isinstance(array, np.ndarray):

@@ -29,7 +29,7 @@ from .slope import slope
 def check_facets(label: str, B: int, d: int, ends: Shape | None, first: Shape | None) -> None:
     """Check the shapes of the corners of all segments or triangles, and of the indices of each instance's first one."""
     if (ends is None) != (first is None):
-        raise ValueError(f"{label}: ends and first go together")
+        raise ValueError(f"{label}: pass both ends and first, or neither")
     if ends is not None and (len(ends) != 2 or (ends[1] != d * d and not is_solid(ends, d))):
         raise ValueError(f"{label}: ends has shape {ends}, expected (M, {d * d}), or (1, {d}) or (1, numbers) for a solid")
     if first is not None and (len(first) != 1 or first[0] - 1 not in (1, B)):
@@ -52,7 +52,7 @@ def _shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) -> list
         raise ValueError(f"{label}: frame has shape {frame}, expected (B, {points[-1] + 1})")
     check_facets(label, frame[0], points[-1], ends, first)
     if ends is not None and points[-1] == 3 and frame[0] != 1 and not is_solid(ends, 3):
-        raise ValueError(f"{label}: frame has shape {frame}, expected (1, 4): a mesh is one instance")
+        raise ValueError(f"{label}: frame has shape {frame}, expected (1, 4), because a mesh has a single instance")
     check_points(label, points, frame)
     return [(frame[0], points[-2])]
 
@@ -61,7 +61,7 @@ def _nearest_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...])
     _, where, weights, _ = options
     ((B, N),), d = _shapes(label, shapes, options), shapes[0][-1]  # type: ignore[misc]
     if weights and (shapes[2] is None or is_solid(shapes[2], d)):
-        raise ValueError(f"{label}: weights=True, but a solid has no corners")
+        raise ValueError(f"{label}: weights=True requires polygons or a mesh")
     return [(B, N), (B, N, d) if where else None, (B, N) if where else None, (B, N, d) if weights else None]
 
 
@@ -273,7 +273,7 @@ def signed_distance(
     if not isinstance(gradient, bool):
         raise TypeError(f"signed_distance: gradient is {gradient!r}, expected True or False")
     if gradient and out is not None:
-        raise ValueError("signed_distance: out and gradient=True are both given; leave one of them out")
+        raise ValueError("signed_distance: got both out and gradient=True, expected one of them")
     graph = q if getattr(q, "requires_grad", False) else None
     q = q if graph is None else q.detach()
     boundary = as_boundary(boundary, "signed_distance", q)

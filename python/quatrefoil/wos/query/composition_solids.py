@@ -22,7 +22,7 @@ def is_box(ends: Any, d: int) -> bool:
 def field_of(label: str, ends: Any, d: int) -> Any:
     """The row of a field. Raises NotImplementedError for a function's row, which has no nodes and so is shorter than any field's."""
     if ends.shape[1] == 2 + 4 * d:
-        raise NotImplementedError(f"{label}: backend 'array' calls no compiled function of distances; sample it to a grid of them")
+        raise NotImplementedError(f"{label}: backend 'array' cannot call a compiled distance function; sample it on a grid")
     return ends[0, :]
 
 

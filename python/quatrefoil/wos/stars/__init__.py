@@ -49,7 +49,7 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
 def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
     for table, first, name in zip(inputs[2:8:2], inputs[3:8:2], ("ends", "walls", "corners")):
         if first[0] != 0 or first[-1] != len(table):
-            raise ValueError(f"{label}: the first rows of {name} are {first[0]} to {first[-1]}, but there are {len(table)}")
+            raise ValueError(f"{label}: the row offsets of {name} range from {first[0]} to {first[-1]}, expected 0 to {len(table)}")
 
 
 STARS = Op(

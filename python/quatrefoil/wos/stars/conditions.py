@@ -15,7 +15,7 @@ from .reflecting_3d import reflecting_mesh
 from .tables import Reflecting
 
 _EXPECTED = {
-    name: f"{parts}: where is a function of points, such as lambda X: X[:, 0] < 1, or has one bool per segment or triangle"
+    name: f"{parts}: where is a function of points, such as lambda X: X[:, 0] < 1, or contains one bool per segment or triangle"
     for name, parts in (("neumann", "(where, h)"), ("robin", "(where, mu, h)"))
 }
 _INNER = {  # weights of the corners at points inside a segment or triangle
@@ -44,12 +44,13 @@ def by_facet(boundary: Any, name: str, given: Any, label: str) -> Any:
     what = "segment" if isinstance(boundary, Polygon) else "triangle"
     if answers.shape != (inner.shape[0] * inner.shape[1],) or answers.dtype != bool:
         got = f"{answers.dtype} of shape {answers.shape}, expected one bool per point of X"
-        raise TypeError(f"{label}: {name}'s where(X) gave {got}; {name} is {_EXPECTED[name]}")
+        raise TypeError(f"{label}: {name}'s where(X) returned {got}; {name} is {_EXPECTED[name]}")
     answers = answers.reshape(inner.shape[:2])
     mixed = np.asarray(answers.any(axis=1) & ~answers.all(axis=1))
     if mixed.any():
         raise ValueError(
-            f"{label}: {name}'s where(X) is True on a part of {what} {int(mixed.argmax())} of {len(mixed)}: split it there, or give bools"
+            f"{label}: {name}'s where(X) is True on only a part of {what} {int(mixed.argmax())} of {len(mixed)}; "
+            f"split the {what}, or pass bools"
         )
     if isinstance(boundary, TriangleMesh):
         return (answers[:, 0], *given[1:])
@@ -79,7 +80,7 @@ def conditions(boundary: Any, neumann: Any, robin: Any, label: str) -> tuple[np.
         here = _per_facet(boundary, condition[0], f"{name}'s where", label, bool)
         if (code[here] > 0).any():
             segment = int(np.flatnonzero(here & (code > 0))[0])
-            raise ValueError(f"{label}: segment {segment} is in both neumann and robin; give it to one of them")
+            raise ValueError(f"{label}: segment {segment} is in both neumann and robin, expected one of them")
         code[here] = number_of
         if name == "robin":
             mu[here] = _of_mu(boundary, condition[1], label)[here]
@@ -94,10 +95,12 @@ def _of_mu(boundary: Polygon | TriangleMesh, given: Any, label: str) -> np.ndarr
     if isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool):
         return np.full(len(boundary._ends), number(given, label, "robin's mu"))
     if callable(given):
-        raise TypeError(f"{label}: robin's mu is a function, expected a number or one per segment, such as its values at the middles")
+        raise TypeError(
+            f"{label}: robin's mu is a function, expected a number, or one number per segment, such as its values at the midpoints"
+        )
     mu = _per_facet(boundary, given, "robin's mu", label, float)
     if not (np.isfinite(mu) & (mu >= 0)).all():
-        raise ValueError(f"{label}: robin's mu has negative or infinite numbers, expected 0 or more")
+        raise ValueError(f"{label}: robin's mu contains negative or infinite numbers, expected finite nonnegative numbers")
     return mu
 
 
@@ -126,7 +129,7 @@ def _row(given: Any, name: str, label: str, dtype: type) -> np.ndarray:
         return np.asarray(numbers_like(given, label, name), np.float64)
     array = np.asarray(given if _arrays.kind(given) is None else _arrays.to_host(given))
     if isinstance(given, np.ma.MaskedArray) or array.dtype != bool:
-        cure = "; of their numbers give np.isin(np.arange(M), numbers)" if array.dtype.kind in "iu" else ""
+        cure = "; for indices pass np.isin(np.arange(M), indices)" if array.dtype.kind in "iu" else ""
         what = "expected bool: True where the segment or triangle has the condition"
         raise TypeError(f"{label}: {name} has dtype {array.dtype}, {what}{cure}")
     return array

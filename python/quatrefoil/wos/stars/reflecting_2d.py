@@ -28,7 +28,7 @@ def reflecting_polygon(polygon: Polygon, code: np.ndarray, mu: np.ndarray, scree
         for i, j in pairs[(code[begin:end][pairs] > 0).any(axis=1)][:1]:
             raise ValueError(
                 f"{label}: segments {i} and {j} of polygon {b} cross, and at least one of them reflects: the domain lies on both sides of "
-                "it; give the loops as polygons of their own"
+                "it; pass the loops as separate polygons"
             )
         turned[begin:end] = _turned(scaled[begin:end], len(pairs) == 0)
     oriented = np.where(turned[:, None], scaled[:, [2, 3, 0, 1]], scaled)
@@ -38,12 +38,12 @@ def reflecting_polygon(polygon: Polygon, code: np.ndarray, mu: np.ndarray, scree
     for b in none_left:
         if screening == 0 and not (mu[polygon._first[b] : polygon._first[b + 1]] > 0).any():
             raise ValueError(
-                f"{label}: all of polygon {b} reflects: u is known only up to a constant; leave a Dirichlet part, "
+                f"{label}: all of polygon {b} reflects, so u is unique only up to a constant; add a Dirichlet part, "
                 "a positive mu or a screening"
             )
     endless = len(none_left) > 0
     if endless and len(none_left) < polygon._count:
-        raise ValueError(f"{label}: polygon {none_left[0]} has no Dirichlet part and others have; solve them apart")
+        raise ValueError(f"{label}: polygon {none_left[0]} has no Dirichlet part, but others have one; solve them separately")
     corners, of_corner = _corners(scaled, oriented, turned, code, polygon._first)
     ends = scaled[absorbing] if not endless else np.repeat(FAR, polygon._count, axis=0)
     first = _first(where[absorbing], polygon._count) if not endless else np.arange(polygon._count + 1)

@@ -20,11 +20,11 @@ FAR = np.array([[1.9, 2.0, 2.0, 2.0, 1.9, 2.0, 2.0, 2.0, 1.9]])  # scaled triang
 def reflecting_mesh(mesh: TriangleMesh, code: np.ndarray, mu: np.ndarray, screening: float, label: str) -> Reflecting:
     """The tables of the walk for a mesh with these conditions."""
     if not mesh.watertight:
-        raise ValueError(f"{label}: neumann and robin need a closed mesh; this one was made with watertight=False")
+        raise ValueError(f"{label}: neumann and robin need a closed mesh, but this one was created with watertight=False")
     endless = not (code == 0).any()
     if endless and screening == 0 and not (mu > 0).any():
         raise ValueError(
-            f"{label}: all of the mesh reflects: u is known only up to a constant; leave a Dirichlet part, a positive mu or a screening"
+            f"{label}: all of the mesh reflects, so u is unique only up to a constant; add a Dirichlet part, a positive mu or a screening"
         )
     scaled = mesh._scaled_ends()
     edges = _Edges(mesh)

@@ -64,7 +64,7 @@ def _walk_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) ->
     dirichlet_kind, source_kind, _, first_walk, walks, _, gradient, _, first_instance, first_point, _, _, nrhs = options
     check_start(label, start, frame, ends, first)
     if nrhs != 1 and start[0] != 1:
-        raise ValueError(f"{label}: {nrhs} right-hand sides share the walks of one instance; start has {start[0]}")
+        raise ValueError(f"{label}: {nrhs} right-hand sides require a single instance, but start has {start[0]}")
     B = start[0] * nrhs
     check_data(label, B, {"dirichlet": (dirichlet, dirichlet_kind), "source": (source, source_kind)})
     return node_shapes(label, (B, *start[1:]), first_walk, walks, gradient, first_instance, first_point)
@@ -89,7 +89,7 @@ def check_data(label: str, B: int, data: Mapping[str, tuple[Shape | None, str]])
         if kind not in KINDS or (name, kind) in (("dirichlet", "none"), ("source", "per_vertex")):
             raise ValueError(f"{label}: {name}_kind is {kind!r}, expected one of {', '.join(KINDS)}")
         if (numbers is None) != (kind in ("none", "function")):
-            raise ValueError(f"{label}: {name} is {'missing' if numbers is None else 'given'} for the kind {kind!r}")
+            raise ValueError(f"{label}: {name} is {'missing' if numbers is None else 'not None'} for the kind {kind!r}")
         if numbers is not None and (len(numbers) != 2 or numbers[0] not in (1, B)):
             raise ValueError(f"{label}: {name} has shape {numbers}, expected (1, numbers) or (B, numbers) with B = {B}")
 
@@ -171,4 +171,4 @@ def check_pairs(label: str, gradient: Any, **counts: int) -> None:
     """Raise an error that names the first odd value of ``counts`` if ``gradient``, because walks then come in pairs."""
     for name, count in counts.items():
         if gradient and count % 2:
-            raise ValueError(f"{label}: {name} is {count}; with gradient=True walks come in pairs: an even number is needed")
+            raise ValueError(f"{label}: {name} is {count}; expected an even number, because walks come in pairs with gradient=True")

@@ -118,7 +118,7 @@ def _cached(polygon: Any, X: np.ndarray) -> Problem:
     def solve(**options: Any) -> Any:
         return wos.solve(polygon, X, dirichlet=u, epsilon=1e-4, rng=1, **options).value
 
-    size, name = f"{POINTS} points, {WALKS} walks of each by shared balls", f"{16 * WALKS} walks of each"
+    size, name = f"{POINTS} points x {WALKS} walks, shared balls", f"{16 * WALKS} walks each"
     ours, peers = partial(solve, walks=WALKS, cache="harmonic"), {name: partial(solve, walks=16 * WALKS)}
     return Problem("wos", "harmonic caching", size, ours, peers, lambda: u(X.astype(float)), 0.1, {name: 8})
 

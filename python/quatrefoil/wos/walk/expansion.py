@@ -56,7 +56,7 @@ def _gather_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) 
         raise ValueError(f"{label}: ball has shape {ball} but there are no balls")
     if begin[0] < 1 or offset[-1] not in (2, 3) or coefficients[2] != harmonics(offset[-1], options[0]):
         raise ValueError(
-            f"{label}: coefficients {coefficients}, begin {begin} and offset {offset} do not fit {options[0]} modes; "
+            f"{label}: coefficients {coefficients}, begin {begin} and offset {offset} do not match {options[0]} modes; "
             "expected (balls, samples, harmonics), (N + 1,) and (P, 2 or 3)"
         )
     return [(begin[0] - 1, coefficients[1])]
@@ -65,11 +65,11 @@ def _gather_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) 
 def _check_gather(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
     coefficients, _, begin, ball = inputs[:4]
     if begin[0] != 0 or begin[-1] != len(ball):
-        raise ValueError(f"{label}: begin does not fit ball")
+        raise ValueError(f"{label}: begin must start with 0 and end with the length of ball")
     if (begin[1:] < begin[:-1]).any():
-        raise ValueError(f"{label}: begin does not rise")
+        raise ValueError(f"{label}: begin must never decrease")
     if ((ball < 0) | (ball >= len(coefficients))).any():
-        raise ValueError(f"{label}: no such ball")
+        raise ValueError(f"{label}: ball is out of range")
 
 
 BALLS = Op(

@@ -25,7 +25,7 @@ def _trace_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) -
     if start[0] != 1:
         raise ValueError(f"{label}: start has {start[0]} instances, expected 1")
     if events < 0 or (events and not sourced):
-        raise ValueError(f"{label}: {events} source points do not go with sourced={sourced}")
+        raise ValueError(f"{label}: {events} source points are requested with sourced={sourced}")
     _, N, d = start
     return [(N, walks, d), (N, walks), (N, walks, 3), (events, d), (events,)]
 
