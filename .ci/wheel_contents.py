@@ -18,7 +18,8 @@ def of_the_checkout():
 
 
 def differences(files, expected):
-    return [f"{name} is missing" for name in sorted(expected - files)] + [f"{name} is superfluous" for name in sorted(files - expected)]
+    missing = [f"{name} is missing" for name in sorted(expected - files)]
+    return missing + [f"{name} should not be included" for name in sorted(files - expected)]
 
 
 def sdist(path):
@@ -38,15 +39,15 @@ def wheel(path):
     compiled = {n for n in files if n.startswith("quatrefoil/_core.") and n.endswith(".so")}
     wrong = differences({n for n in files if not n.startswith(f"{info}/")} - compiled, expected)
     if len(compiled) != (not pure):
-        wrong.append(f"{len(compiled)} compiled modules")
+        wrong.append(f"{len(compiled)} compiled modules, expected {int(not pure)}")
     if pure and tags != ["Tag: py3-none-any"]:
-        wrong.append(f"its tags are {tags}")
+        wrong.append(f"its tags are {tags}, expected py3-none-any")
     if not pure and any("linux_" in t and "many" not in t for t in tags):
-        wrong.append(f"it is not repaired: {tags}")
+        wrong.append(f"it has not been repaired for manylinux: {tags}")
     if not {f"{info}/licenses/LICENSE", f"{info}/entry_points.txt"} <= set(files):
-        wrong.append("no licence, or no command")
+        wrong.append("the licence or the command is missing")
     if metadata["License-Expression"] != "BSD-3-Clause" or not metadata["Requires-Python"] or "# Quatrefoil" not in metadata.get_payload():
-        wrong.append("its metadata lack the licence, the versions of Python or the README")
+        wrong.append("its metadata lack the licence, the Python versions or the README")
     return len(files), wrong
 
 

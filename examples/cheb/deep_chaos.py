@@ -153,7 +153,7 @@ def draw(models: list[Network], seen: np.ndarray, X: np.ndarray, pixels: np.ndar
     ax.legend()
     for axis, i in zip(right.subplots(2, 4).ravel(), wrong):
         axis.imshow(pixels[i].reshape(8, 8), cmap="gray_r")
-        axis.set_title(f"{labels[i]}, taken for {said[i]}")
+        axis.set_title(f"{labels[i]}, classified as {said[i]}")
         axis.set_axis_off()
     figure.savefig(file, dpi=120)
 
@@ -163,20 +163,20 @@ def main(networks: int = 8, file: str | None = None) -> None:
 
     X, labels, pixels = digits()
     seen, unseen = slice(SEEN), slice(SEEN, None)
-    print(f"{SEEN} digits seen, {len(labels) - SEEN} not, {INPUTS} components; share of these told right:")
+    print(f"{SEEN} training digits, {len(labels) - SEEN} unseen digits, {INPUTS} components; accuracy on unseen digits:")
     logistic = LogisticRegression(max_iter=1000).fit(X[seen], labels[seen])
     print(f"logistic regression      : {logistic.score(X[unseen], labels[unseen]):.2%}")
     deep = (INPUTS, HIDDEN, CLASSES)
     kinds = {
         "one layer": ((INPUTS, CLASSES), True, False),
         "one layer, products": ((INPUTS, CLASSES), True, True),
-        "two, Hermite polynomials": (deep, False, False),
+        "two layers, Hermite": (deep, False, False),
         "two layers": (deep, True, False),
     }
     for name, (sizes, own, products) in kinds.items():
         models = [Network(X[seen], sizes, own, seed, products).fit(X[seen], labels[seen]) for seed in range(networks)]
         alone = np.mean([np.mean(predict([model], X[unseen]) == labels[unseen]) for model in models])
-        print(f"{name:25}: {alone:.2%}, {networks} networks together {np.mean(predict(models, X[unseen]) == labels[unseen]):.2%}")
+        print(f"{name:25}: {alone:.2%}, ensemble of {networks} {np.mean(predict(models, X[unseen]) == labels[unseen]):.2%}")
     if file:
         draw(models, X[seen], X[unseen], pixels[unseen], labels[unseen], file)
 

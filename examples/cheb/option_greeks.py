@@ -124,7 +124,7 @@ def main(points: int = 1_000_000, path: str | None = None) -> dict[str, tuple[fl
         off = np.abs(rows - exact[: len(rows)]).max(axis=0) / sizes
         errors[name] = (float(calls or 0), float(off[0]), float(off[1:].max()), each)
         print(
-            f"{name:24} {calls:8} calls, error of the price {off[0]:.1e}, of the Greeks {off[1:].max():.1e}, {each * 1e6:8.2f} us a point"
+            f"{name:24} {calls:8} calls, error of the price {off[0]:.1e}, of the Greeks {off[1:].max():.1e}, {each * 1e6:8.2f} us per point"
         )
     if path is not None:
         draw(ct, path)

@@ -34,7 +34,7 @@ def table() -> tuple[np.ndarray, np.ndarray]:
     try:
         from sklearn.datasets import load_diabetes
     except ImportError as error:
-        raise ImportError("the table is scikit-learn's: pip install scikit-learn") from error
+        raise ImportError("the table comes with scikit-learn: pip install scikit-learn") from error
     X, y = load_diabetes(return_X_y=True, scaled=False)
     return (X - X.mean(axis=0)) / X.std(axis=0), (y - y.mean()) / y.std()
 
@@ -94,12 +94,12 @@ def draw(y: np.ndarray, ours: np.ndarray, path: str) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
     left.plot(y, ours, ".", ms=4)
     left.plot([-2, 3], [-2, 3], "k", lw=0.5)
-    left.set(xlabel="how it went on, in deviations", ylabel="what the network said", title=f"patients not seen: R² = {r2(y, ours):.2f}")
+    left.set(xlabel="progression, in deviations", ylabel="prediction of the network", title=f"unseen patients: R² = {r2(y, ours):.2f}")
     bmi = X[:, 2]
     basis, x = orthopoly.from_samples(bmi, 3), np.linspace(bmi.min(), bmi.max(), 200)
     right.plot(x, basis(x), label=[f"degree {k}" for k in range(4)])
     right.hist(bmi, bins=30, density=True, color="0.85", zorder=0)
-    right.set(xlabel="body mass index, in deviations", ylim=(-3, 4), title="polynomials orthonormal over its samples")
+    right.set(xlabel="body mass index, in standard deviations", ylim=(-3, 4), title="polynomials orthonormal over its samples")
     right.legend()
     figure.savefig(path, dpi=120)
 

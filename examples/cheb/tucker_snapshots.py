@@ -39,7 +39,7 @@ def transmissivity() -> np.ndarray:
     try:
         from matplotlib.cbook import get_sample_data
     except ImportError as error:
-        raise ImportError("the landscape is matplotlib's: pip install 'quatrefoil[plot]'") from error
+        raise ImportError("the landscape comes with matplotlib: pip install 'quatrefoil[plot]'") from error
 
     with get_sample_data("jacksboro_fault_dem.npz") as file:
         heights = file["elevation"][::EVERY, ::EVERY].astype(float)
@@ -89,7 +89,7 @@ def sizes(snapshots: np.ndarray, tol: float, single: np.ndarray, whole: np.ndarr
     core, factors = qf.cheb.tucker(snapshots, tol=tol)
     return {
         "Tucker": core.size + sum(f.size for f in factors),
-        "an SVD a snapshot": kept(single, allowed) * (n + m),
+        "one SVD per snapshot": kept(single, allowed) * (n + m),
         "one SVD of all": kept(whole, allowed) * (n * m + snapshots.size // (n * m)),
     }
 
@@ -148,7 +148,7 @@ def draw(snapshots: np.ndarray, T: np.ndarray, table: dict[float, dict[str, floa
     axes[0].set_title("transmissivity, logarithm")
     axes[1].contour(snapshots[0, -1], levels=12, colors="k", linewidths=0.6)
     axes[1].imshow(again, cmap="Blues")
-    axes[1].set_title("the last drawdown of a well: lines;\nfrom the tensor, error 1%: colours")
+    axes[1].set_title("final drawdown of a well (lines),\nand from the tensor with error 1% (colours)")
     for ax in axes[:2]:
         ax.set_axis_off()
     for name in next(iter(table.values())):
@@ -173,7 +173,7 @@ def main(wells: int = 6, file: str | None = None) -> None:
         seconds = time.perf_counter() - begin
         print(f"error {tol:.2%}: compressed by {', '.join(f'{name} {f:.1f}' for name, f in table[tol].items())}; {seconds:.2f} s")
         (_, all_modes, all_ranks), (size, modes, ranks) = local(snapshots, tol, 1), local(snapshots, tol, GROUPS)
-        reduced = f"modes {modes} of a tensor instead of {all_modes}, {ranks} of an SVD instead of {all_ranks}"
+        reduced = f"{modes} instead of {all_modes} modes of a tensor, {ranks} instead of {all_ranks} modes of an SVD"
         print(f"    {GROUPS} groups: compressed by {snapshots.size / size:.1f}, {reduced}")
     if file:
         draw(snapshots, T, table, file)

@@ -80,15 +80,15 @@ def draw(model: qf.kron.SlimKL, file: str, agent: int = 1) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4), layout="constrained", width_ratios=(2, 1))
     left.plot(MONTHS[past], seen()[past], ".", color="0.5", label="the agent's own data")
     left.plot(MONTHS[past.start : ahead.stop], truth()[past.start : ahead.stop], color="black", lw=3, alpha=0.3, label="without noise")
-    left.plot(MONTHS[ahead], forecast(alone, agent), color="C0", label="forecast, weights of its own")
-    left.plot(MONTHS[ahead], forecast(model, agent), color="C3", label="forecast, weights of all")
+    left.plot(MONTHS[ahead], forecast(alone, agent), color="C0", label="forecast, own weights")
+    left.plot(MONTHS[ahead], forecast(model, agent), color="C3", label="forecast, shared weights")
     left.set(xlabel="month", title=f"agent {agent + 1} of {AGENTS}")
     left.legend(loc="lower left", fontsize="small")
     right.plot(model.means, model.weights_, ".-", lw=0.8)
     for months in CYCLES:
         right.axvline(1 / months, color="0.5", lw=0.8, ls="--")
         right.annotate(f" {months} months", (1 / months, 1), xycoords=("data", "axes fraction"), va="top", rotation=90, ha="right")
-    right.set(xlim=(0, 0.25), xlabel="cycles per month", title="weights that the agents agreed on")
+    right.set(xlim=(0, 0.25), xlabel="cycles per month", title="consensus of the agents on the weights")
     figure.savefig(file, dpi=120)
 
 
@@ -96,13 +96,13 @@ def main(file: str | None = None) -> None:
     model, errors = run()
     on = np.flatnonzero(model.weights_ > 0.05 * model.weights_.max())
     print(
-        f"{model.n_iter_} iterations; {np.count_nonzero(model.weights_)} of {len(model.weights_)} weights are not 0, {len(on)} are large:"
+        f"{model.n_iter_} iterations; {np.count_nonzero(model.weights_)} of {len(model.weights_)} weights are nonzero, {len(on)} are large:"
     )
     for i in on:
         print(f"  weight {model.weights_[i]:.4f} at a period of {1 / model.means[i] if i else np.inf:.1f} months")
-    print(f"error of a forecast of {AHEAD} months; the noise is {NOISE}")
+    print(f"error of a forecast over {AHEAD} months; the noise is {NOISE}")
     for agent, (alone, shared, nothing) in enumerate(errors, 1):
-        print(f"  agent {agent}: {alone:.3f} with the weights of its own data, {shared:.3f} with those of all; {nothing:.3f} without")
+        print(f"  agent {agent}: {alone:.3f} with its own weights, {shared:.3f} with shared weights, {nothing:.3f} for the forecast 0")
     if file:
         draw(model, file)
         print("picture:", file)

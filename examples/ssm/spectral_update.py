@@ -40,7 +40,7 @@ def landscape() -> np.ndarray:
     try:
         from matplotlib.cbook import get_sample_data
     except ImportError as error:
-        raise ImportError("the landscape is matplotlib's: pip install 'quatrefoil[plot]'") from error
+        raise ImportError("the landscape comes with matplotlib: pip install 'quatrefoil[plot]'") from error
 
     with get_sample_data("jacksboro_fault_dem.npz") as file:
         return file["elevation"].astype(float)
@@ -131,7 +131,7 @@ def main(noise: float = 50.0, file: str | None = None) -> None:
     single = idct(modes(Y) * (alone / (alone + noise**2)), axis=1, norm="ortho")
     last = np.maximum.accumulate(np.where(seen, np.arange(len(seen)), 0))
     lost = rms((single[last] - truth)[~seen])
-    print(f"each line for itself: RMS error {rms((single - truth)[seen]):.1f} m; the one before a lost line {lost:.1f} m")
+    print(f"each line on its own: RMS error {rms((single - truth)[seen]):.1f} m; the preceding line in place of a lost one {lost:.1f} m")
     for name, (lines, spread) in estimates.items():
         off = lines - truth
         print(

@@ -70,11 +70,11 @@ def draw(signal: np.ndarray, forecast: np.ndarray, losses: list[float], file: st
     figure, axes = plt.subplot_mosaic(
         [["signal", "losses"], ["errors", "losses"]], figsize=(13, 5), layout="constrained", width_ratios=(2, 1)
     )
-    axes["signal"].plot(t, came, color="black", lw=3, alpha=0.3, label="what came")
-    axes["signal"].plot(t, forecast[t - AHEAD], color="C3", lw=1, label=f"forecast {AHEAD} samples before")
+    axes["signal"].plot(t, came, color="black", lw=3, alpha=0.3, label="measured")
+    axes["signal"].plot(t, forecast[t - AHEAD], color="C3", lw=1, label=f"forecast {AHEAD} samples earlier")
     axes["signal"].set_title("the unseen part, in standard deviations")
-    axes["errors"].plot(t, last - came, color="0.6", lw=1, label="error of the last value as forecast")
-    axes["errors"].plot(t, forecast[t - AHEAD] - came, color="C3", lw=1, label="error of the layer's")
+    axes["errors"].plot(t, last - came, color="0.6", lw=1, label="error of repeating the last value")
+    axes["errors"].plot(t, forecast[t - AHEAD] - came, color="C3", lw=1, label="error of the forecast")
     axes["errors"].set_xlabel("sample")
     axes["losses"].semilogy(losses)
     axes["losses"].set(xlabel="step", title="training loss")
@@ -108,7 +108,7 @@ def main(steps: int = 60, file: str | None = None) -> None:
         unseen = slice(TRAINED, None)
         error = (forecast - targets)[:, unseen].square().mean().sqrt().item()
         naive = (inputs - targets)[:, unseen].square().mean().sqrt().item()
-        print(f"unseen part, {AHEAD} samples ahead: error {error:.3f} of a standard deviation (the last value as forecast: {naive:.3f})")
+        print(f"unseen part, {AHEAD} samples ahead: error {error:.3f} standard deviations (repeating the last value: {naive:.3f})")
         state, streamed = model.s4d.default_state(1), []
         for sample in inputs.unbind(-1):
             y, state = model.step(sample, state)

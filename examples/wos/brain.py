@@ -32,7 +32,7 @@ def brain() -> qf.wos.TriangleMesh:
         from nilearn.datasets import fetch_surf_fsaverage
         from nilearn.surface import load_surf_mesh
     except ImportError as error:
-        raise ImportError("the brain is nilearn's: pip install nilearn, or name a file") from error
+        raise ImportError("the brain comes with nilearn: pip install nilearn, or pass a file") from error
     mesh = load_surf_mesh(fetch_surf_fsaverage().pial_left)
     return qf.wos.TriangleMesh(np.asarray(mesh.coordinates, np.float32), np.asarray(mesh.faces, np.int64))
 

@@ -73,7 +73,7 @@ def finite_elements(star: np.ndarray, g: Callable, f: Callable, points: np.ndarr
     try:
         import skfem
     except ImportError as error:
-        raise ImportError("the truth takes scikit-fem: pip install scikit-fem") from error
+        raise ImportError("the reference solutions need scikit-fem: pip install scikit-fem") from error
     from skfem.models.poisson import laplace, mass
 
     disc = skfem.MeshTri.init_circle(5)
@@ -182,7 +182,7 @@ def draw(network: FourierOperator, errors: np.ndarray, file: str) -> None:
     figure, axes = plt.subplots(1, 4, figsize=(15, 3.6), layout="constrained")
     axes[0].loglog(np.arange(1, len(errors) + 1), errors, label=["network", "labels"])
     axes[0].set_xlabel("epochs")
-    axes[0].set_ylabel("RMS error, stars not seen")
+    axes[0].set_ylabel("RMS error on unseen stars")
     axes[0].legend()
     for ax, (name, u) in zip(axes[1:], answers.items()):
         shown = np.where(np.isnan(truth), np.nan, u).reshape(GRID, GRID).T

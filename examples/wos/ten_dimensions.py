@@ -123,7 +123,7 @@ def draw(errors: dict[str, np.ndarray], file: str) -> None:
     figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for name, off in errors.items():
         ax.semilogx(np.sort(np.abs(off)), np.arange(1, off.size + 1) / off.size, label=name, ls="--" if name.startswith("walks") else "-")
-    ax.set(xlabel="absolute error", ylabel="share of the points with less")
+    ax.set(xlabel="absolute error", ylabel="fraction of points with a smaller error")
     ax.legend()
     figure.savefig(file, dpi=120)
 
@@ -143,11 +143,11 @@ def main(seconds: float = 10.0, file: str | None = None) -> None:
         errors[f"walks, A = {A:.0f}"] = off = result.value - truth
         expected = np.sqrt(np.mean(result.stderr**2))
         print(
-            f"  walks: RMS error {np.sqrt(np.mean(off**2)):.1e}, {expected:.1e} by their own standard errors, "
+            f"  walks: RMS error {np.sqrt(np.mean(off**2)):.1e}, {expected:.1e} according to their standard errors, "
             f"{result.n_walks[0]} walks per point, {used:.1f} s"
         )
         network = np.mean(errors[f"network, A = {A:.0f}"] ** 2)
-        print(f"  as good as each other at {POINTS * network / np.mean(off**2):.0f} points")
+        print(f"  equal errors at {POINTS * network / np.mean(off**2):.0f} points")
     if file:
         draw(errors, file)
 

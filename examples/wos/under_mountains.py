@@ -35,7 +35,7 @@ def surface() -> np.ndarray:
     try:
         from matplotlib.cbook import get_sample_data
     except ImportError as error:
-        raise ImportError("the landscape is matplotlib's: pip install 'quatrefoil[plot]'") from error
+        raise ImportError("the landscape comes with matplotlib: pip install 'quatrefoil[plot]'") from error
 
     with get_sample_data("jacksboro_fault_dem.npz") as file:
         heights = file["elevation"][ROW, COLUMNS] / 1000.0
@@ -120,7 +120,7 @@ def main(walks: int = 16384, file: str | None = None) -> None:
         for i, depth in enumerate(DEPTHS):
             plain = SEA_LEVEL - LAPSE * (hole[i, 1] + depth) + FLOW * depth
             print(
-                f"  {depth:.1f} km: {T[i]:.2f} +- {result.stderr[i]:.2f} °C, below a plain {plain:.2f}; "
+                f"  {depth:.1f} km: {T[i]:.2f} +- {result.stderr[i]:.2f} °C, below flat ground {plain:.2f}; "
                 f"gradient {gradient[i]:.1f} +- {gradients[name][1][i]:.1f} K/km"
             )
     X, v = np.concatenate(list(holes.values())), known(top)
