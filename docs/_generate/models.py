@@ -1,4 +1,4 @@
-"""The page of models of transformers that run on this library's functions: a table of those that the tests cover."""
+"""The page of Hugging Face models that run on this library's functions: a table of those that the tests cover."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_TEXT = """# Models of transformers
+_TEXT = """# Hugging Face models
 
 After `quatrefoil.ssm.install()` these models of `transformers` run on this library's functions on a CPU, including models created before
 the call. The tests build each of them with random weights. They compare logits, gradients, cached generation, and left and right padding
@@ -19,9 +19,9 @@ with the model's own loops: float32 with float32, and bfloat16 with float32. Pac
 - *error*: the model passes the sequence boundaries only to its convolution, so its scan would mix the sequences; the call raises an error.
 - *ignored*: the model ignores the boundaries, with or without this library.
 
-The last columns are how many times as long transformers' own loops take, for a prompt of 512 tokens, a training step with as many, and a
-token after a prompt: float32, one thread, a few layers of the published size, from `quatrefoil bench models --json bench/results`. Other
-processors, precisions and compiled models are in [performance](performance.md).
+The last three columns are the time of transformers' own loops divided by ours: for a prompt of 512 tokens, for a training step with 512
+tokens, and for one token after a prompt. They were measured in float32, on one thread, with a few layers of the published size, by
+`quatrefoil bench models --json bench/results`. Other processors, precisions and compiled models are in [performance](performance.md).
 
 | model | functions | packed sequences | prompt | training | token |
 |---|---|---|--:|--:|--:|

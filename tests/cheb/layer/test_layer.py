@@ -153,7 +153,7 @@ BAD = [
     (lambda: orthopoly.optimal_samples(orthopoly.classical("legendre", 3), 4, method="dpp"), ValueError, "no samples"),
     (lambda: orthopoly.optimal_samples([BASIS] * 2, 5, method="dpp"), ValueError, "m is 5, expected 10, the number of products"),
     (lambda: orthopoly.optimal_samples([BASIS, 3], 5), TypeError, "basis is int"),
-    (lambda: orthopoly.optimal_samples([BASIS] * 2, 5, degrees=[[4, 0]]), ValueError, r"degrees\[:, 0\] ranges from 4 to 4, expected 0 to 3"),
+    (lambda: orthopoly.optimal_samples([BASIS] * 2, 5, degrees=[[4, 0]]), ValueError, r"\[:, 0\] ranges from 4 to 4, expected 0 to 3"),
     (lambda: orthopoly.optimal_samples([BASIS] * 2, 5, degrees=[[1, 0, 0]]), ValueError, r"expected integers \(K, 2\)"),
     (lambda: orthopoly.optimal_samples([BASIS] * 2, 5, degrees=[[1, 0], [1, 0]]), ValueError, "a row twice"),
     (lambda: orthopoly.multi_indices(2, -1), ValueError, "degree is -1"),

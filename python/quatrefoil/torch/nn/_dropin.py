@@ -71,7 +71,7 @@ class ShortConvolution(torch.nn.Conv1d):  # type: ignore[misc]
         """
         if mask is not None:
             if cu_seqlens is not None:
-                raise ValueError("ShortConvolution: mask and cu_seqlens cannot be combined, because packed sequences have no padding; omit one")
+                raise ValueError("ShortConvolution: mask and cu_seqlens cannot be combined (packed sequences have no padding); omit one")
             x = x * mask[..., None]
         rows = x.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
         if cu_seqlens is not None and cache is not None:
