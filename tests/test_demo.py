@@ -66,6 +66,7 @@ def check_run(folder, capsys):
     return float(model[3])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:solve. the stderr of")  # few walks
 def test_tiny_sizes(monkeypatch, capsys, tmp_path):
     pytest.importorskip("matplotlib")

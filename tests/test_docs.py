@@ -23,6 +23,7 @@ README = (ROOT / "README.md").read_text()
 pytestmark = pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="needs the sources")
 
 
+@pytest.mark.slow
 def test_the_program_of_the_readme():
     names = {}
     [program] = re.findall(r"```python\n(.*?)```", README, re.S)
@@ -131,6 +132,7 @@ def test_the_how_to_page_on_distances_runs():
     np.testing.assert_allclose(names["q"].grad, np.where(inside[:, None], -names["direction"], 0), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_how_to_pages_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     indices = run_how_to("sobol")

@@ -73,6 +73,7 @@ def test_noise_is_not_fitted(rng):
     np.testing.assert_allclose(chaos.var(), 1 / 3 + 4 / 45, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_a_ridge_needs_many_terms(rng):
     """No small basis fits better than a constant; the search continues while it is cheap."""
     X = rng.uniform(-1, 1, (300, 2))
@@ -93,7 +94,7 @@ def test_constants_and_indices(rng):
     partial = 1 / (3 * (1 + a) ** 2)
     variance = math.prod(1 + partial) - 1
     chaos = PolynomialChaos.from_function(
-        lambda *x: np.prod([(abs(4 * t - 2) + b) / (1 + b) for t, b in zip(x, a)], axis=0), [(0, 1)] * 3, max_evaluations=400
+        lambda *x: np.prod([(abs(4 * t - 2) + b) / (1 + b) for t, b in zip(x, a)], axis=0), [(0, 1)] * 3, max_evaluations=200
     )
     np.testing.assert_allclose(chaos.sobol(1), partial / variance, atol=0.02)
     np.testing.assert_allclose(chaos.sobol()[1], partial * math.prod(1 + partial) / (1 + partial) / variance, atol=0.02)
@@ -115,6 +116,7 @@ def test_polynomials_are_orthonormal_to_a_distribution(of):
     np.testing.assert_allclose(basis.derivative(x), (basis(x + 1e-6) - basis(x - 1e-6)) / 2e-6, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_example_of_a_wing(monkeypatch, tmp_path, example):
     module = example("sobol_indices")
     monkeypatch.setattr(module, "CALLS", (100,))

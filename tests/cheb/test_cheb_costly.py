@@ -55,6 +55,7 @@ def test_a_failed_call_goes_on_where_it_ended(tmp_path, outputs):
     np.testing.assert_array_equal(table[:, 4], root(*table[:, :4].T))
 
 
+@pytest.mark.slow
 def test_a_grid_and_a_chaos_are_kept_too(tmp_path):
     for make in (
         lambda f, **more: ChebTucker.from_function(f, BOX, n=4, tol=1e-2, **more),
@@ -81,6 +82,7 @@ def test_parallel_calls():
     np.testing.assert_array_equal(chaos.coefficients, PolynomialChaos.from_function(root, BOX, max_evaluations=30).coefficients)
 
 
+@pytest.mark.slow
 def test_what_other_workers_computed_is_kept(tmp_path):
     class Pool:
         """Runs every call that is not cancelled before the first result is read."""
@@ -127,6 +129,7 @@ def test_progress(capsys):
     assert "20 values of f" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_points_first_and_values_later(rng):
     box = [(0, 1), (-2, 3), (5, 6)]
     X = ChebTucker.points((9, 8, 7), box)

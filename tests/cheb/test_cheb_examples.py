@@ -6,6 +6,8 @@ import re
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def test_drawdowns_solve_their_equation(rng, example):
     """Compared with steps by a dense matrix of fluxes through faces; one cell is pumped."""

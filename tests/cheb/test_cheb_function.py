@@ -143,6 +143,7 @@ def test_functions_that_are_not_smooth_raise(name):
         ChebTucker.from_function(f, domain, tol=tol)
 
 
+@pytest.mark.slow
 def test_kinks_are_resolved_to_a_loose_tolerance(rng):
     """The coefficients of a kink become small long before its error, which is largest next to the kink, where random points are rare."""
     X = rng.random((3000, 2))
@@ -216,6 +217,7 @@ def peaks(x):
     return 1 / (1e-6 + (x - 0.1) ** 2)
 
 
+@pytest.mark.slow
 def test_a_long_axis_takes_memory_of_its_length(rng, peak):
     """8193 points: a square matrix would take 537 MB."""
     line = ChebTucker.from_function(peaks, (-1, 1), tol=1e-6)

@@ -225,6 +225,7 @@ def of_two_products(*x):
     return np.exp(-0.4 * sum(x)) + np.prod([1 / (2 - t) for t in x], axis=0) * 20
 
 
+@pytest.mark.slow
 def test_few_samples(rng):
     """Seven variables from 250 samples, where a polynomial of some total degree has an error of a few percent."""
     X, T = rng.random((250, 7)), rng.random((2000, 7))
@@ -244,6 +245,7 @@ def test_few_samples(rng):
     assert np.abs(few(T) - expected).max() <= 20 * few.error_estimate * expected.max()
 
 
+@pytest.mark.slow
 def test_polynomial_chaos_takes_a_train_if_it_predicts_better(rng):
     inputs = [(0, 1)] * 5 + [stats.beta(2, 3), rng.random(500)]
     chaos = qf.cheb.PolynomialChaos.from_function(of_two_products, inputs, max_evaluations=250)

@@ -8,6 +8,8 @@ import pytest
 import quatrefoil as qf
 from quatrefoil.kron.models import bench_fields
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("pywt")
 
 

@@ -80,6 +80,7 @@ gp.sample(size=1, rng=0)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["gp.predict(return_std='samples', samples={}, rng=0)", "gp.sample(size={}, rng=0).mean()"])
 def test_samples(peak_memory, code):
     """Samples are computed in blocks: many need no more memory than few, plus the result."""

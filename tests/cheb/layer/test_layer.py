@@ -14,6 +14,7 @@ def random_layer(rng, N=50, I=4, K=5, O=6):
     return rng.uniform(-1, 1, (N, I)), rng.standard_normal((I, K, O)), basis.a, basis.b
 
 
+@pytest.mark.slow
 def test_no_large_temporary(peak_memory):
     """An array of N I K elements would take 160 MB."""
     setup = (

@@ -137,6 +137,7 @@ def test_leading_eigenvectors(backend, rng, shape, dtype):
     np.testing.assert_allclose(np.cov(probes[:, at].T), M, rtol=0, atol=6 * M.max() / 20000**0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noises", [[0.01], [0.01, 0.02]], ids=str)
 def test_a_large_hole(rng, monkeypatch, noises):
     """Leading eigenvectors reduce the iterations and the error of the estimate."""

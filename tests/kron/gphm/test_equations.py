@@ -85,6 +85,7 @@ def test_estimates_of_adam_and_of_two_components():
             gp.add_smooth_component().fit(300)
 
 
+@pytest.mark.slow
 def test_frequencies_that_do_not_suffice():
     x = np.linspace(0, 1, 120)
     equation = pde.Poisson(lambda x: -10_000 * np.sin(100 * x), lambda x: np.sin(100 * x))

@@ -382,6 +382,7 @@ def test_refused():
     ])  # fmt: skip
 
 
+@pytest.mark.slow
 def test_steps_until_the_residual_settles():
     """Many periods need more than the minimum of 100 steps. Training stops when the residual has settled."""
     x = np.linspace(0, 2 * np.pi, 400)

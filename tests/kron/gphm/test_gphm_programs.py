@@ -8,6 +8,8 @@ import pytest
 
 from quatrefoil.bench import gphm
 
+pytestmark = pytest.mark.slow
+
 
 def test_example(example, printed):
     first, last = map(float, re.findall(r"error (\S+), residual", printed(example("multiscale"), 120, 30)))

@@ -150,6 +150,7 @@ def test_data_do_not_leave_the_agents(rng, consensus):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
+@pytest.mark.slow
 def test_the_same_bits_by_any_executor(rng):
     x, y = signal(rng, 40)
     options = {"agents": 3, "quantization": 1e-4, "rng": 1, "max_iter": 4}

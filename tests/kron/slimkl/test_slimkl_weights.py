@@ -169,6 +169,7 @@ def test_rounding_costs_little(precision, agents):
     assert largest[1] > 0.8 * largest[0]
 
 
+@pytest.mark.slow
 def test_precision_is_relative():
     """501 weights start far below the variance. A quantum of 1e-4 or 1e-3 of the variance would remove most of them permanently."""
     x = np.arange(240.0)
