@@ -9,7 +9,8 @@ DEFAULTS = {
     "dirichlet_kind": "number", "source_kind": "none", "neumann_kind": "none", "robin_kind": "none", "diffusion_kind": "none",
     "screening_kind": "none", "seed": 0, "first_walk": 0, "walks": 64, "max_steps": 1024, "gradient": False, "screening": 0.0,
     "first_instance": 0, "first_point": 0, "outside": False, "endless": False, "closed": True, "sign": False, "where": True,
-    "weights": False, "samples": 1, "modes": 16, "nrhs": 1, "sourced": False, "events": 0, "reach": 0.0,
+    "weights": False, "samples": 1, "modes": 16, "nrhs": 1, "sourced": False, "events": 0, "reach": 0.0, "rate": 0.0,
+    "varies": False,
 }  # fmt: skip
 
 

@@ -306,7 +306,6 @@ def test_media():
         (dict(diffusion=wos.PerVertex(np.ones(4))), ValueError, "diffusion is PerVertex data"),
         (dict(screening=wos.PerVertex(np.ones(4))), ValueError, "screening is PerVertex data"),
         (dict(diffusion=2.0, cache="harmonic"), ValueError, "cache cannot be combined with a diffusion"),
-        (dict(diffusion=2.0, neumann=(np.arange(4) < 3, 1.0)), ValueError, "cannot be combined with neumann"),
         (dict(diffusion=2.0, gradient=True, walks=3), ValueError, "must be even|even number"),
         (dict(diffusion="iron"), TypeError, "diffusion is str"),
         (dict(diffusion=np.ones(3), screening=np.ones(2)), ValueError, "different numbers of instances"),

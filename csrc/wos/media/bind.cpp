@@ -1,13 +1,11 @@
 // Converts arrays from Python to args and checks them. Computes nothing.
-#include "wos/walk/bind.hpp"
+#include "wos/media/bind.hpp"
 
 #include <algorithm>
 #include <string>
 
 #include "core/host/isa.hpp"
 #include "py/arguments.hpp"
-#include "wos/data/bind.hpp"
-#include "wos/media/args.hpp"
 
 QF_TABLE(wos, media)
 
@@ -33,10 +31,9 @@ struct Inputs {
   const T* start;
   walk::Scene scene;
   std::int64_t N;
-  const View &dirichlet_numbers, &source_numbers, &diffusion_numbers, &screening_numbers;
-  const double* bounds;
-  const View& slope_numbers;
-  DataOf dirichlet, source, diffusion, screening;
+  const View &dirichlet_numbers, &source_numbers;
+  DataOf dirichlet, source;
+  Medium medium;
   const Options& options;
 
   Inputs(Arguments& call, const Options& o)
@@ -45,25 +42,15 @@ struct Inputs {
         N(call["N"]),
         dirichlet_numbers(numbers_of(call, "dirichlet", "R K")),
         source_numbers(numbers_of(call, "source", "S J")),
-        diffusion_numbers(numbers_of(call, "diffusion", "U I")),
-        screening_numbers(numbers_of(call, "screening", "V H")),
-        bounds(call.input("bounds", "B 2")),
-        slope_numbers(numbers_of(call, "slopes", "B N D")),
         dirichlet(of(call, "dirichlet", dirichlet_numbers, o.dirichlet, o.g, o)),
         source(of(call, "source", source_numbers, o.source, o.f, o)),
-        diffusion(of(call, "diffusion", diffusion_numbers, o.diffusion, o.a, o)),
-        screening(of(call, "screening", screening_numbers, o.screening, o.s, o)),
+        medium(call, o.diffusion, o.screening, o.a, o.s, o.range.first_instance, scene.B, N, scene.D, 2, o.range.pairs),
         options(o) {
     call.require(scene.D <= 3, "media are supported only in two and three dimensions");
-    for (const DataOf* each : {&source, &diffusion, &screening})
-      call.require(each->data.kind != Kind::per_vertex, "data must not be per vertex");
-    call.require(dirichlet.data.kind != Kind::none && diffusion.data.kind != Kind::fourier,
-                 "dirichlet must not be 'none', nor diffusion 'fourier'");
-    for (std::int64_t row = 0; diffusion.data.kind == Kind::grid && row < diffusion_numbers.shape[0]; ++row) check_tables(call, row);
-    for (std::int64_t b = 0; b < scene.B; ++b)
-      call.require(bounds[kBounds * b] >= 0 && bounds[kBounds * b] < 1e300 && bounds[kBounds * b + 1] > 0, "invalid rate bound");
+    call.require(medium.bounds.present, "bounds are required");
+    call.require(source.data.kind != Kind::per_vertex, "data must not be per vertex");
+    call.require(dirichlet.data.kind != Kind::none, "dirichlet must not be 'none'");
     o.range.check(call, scene.B, N, scene.D);
-    call.require(slope_numbers.present == o.range.pairs, "slopes are required with pairs, and only then");
   }
 
   template <class F>
@@ -71,11 +58,7 @@ struct Inputs {
     walk::for_groups(scene, start, N, options.threads, [&](walk::Walk<T>& walk, std::int64_t begin) {
       options.range.set(walk, begin);
       walk.dirichlet = from_instance(dirichlet.data, begin), walk.source = from_instance(source.data, begin);
-      Media<T> p{};
-      p.walk = walk;
-      p.diffusion = from_instance(diffusion.data, begin), p.screening = from_instance(screening.data, begin);
-      p.bounds = bounds + kBounds * begin;
-      p.slopes = slope_numbers.present ? slope_numbers.as<double>() + begin * N * scene.D : nullptr;
+      Media<T> p = medium.from(begin, walk);
       f(p, begin);
     });
   }
@@ -84,13 +67,6 @@ struct Inputs {
   DataOf of(const Arguments& call, const char* name, const View& table, const std::string& kind, const py::object& function,
             const Options& o) const {
     return {call, name, table, kind, function, scene.boundaries.pieces(), o.range.first_instance, scene.B, scene.D};
-  }
-  // Checks that the row of a diffusion's grid has both tables, one after the other.
-  void check_tables(const Arguments& call, std::int64_t row) const {
-    const data::Data& d = diffusion.data;
-    std::int64_t count = 1;
-    for (std::int64_t i = 0; i < scene.D; ++i) count *= std::int64_t(d.numbers[row * d.stride + i]);
-    call.require(count <= (d.width - data::table_begin(d.kind, scene.D)) / 2, "a diffusion on a grid must have two tables");
   }
 };
 

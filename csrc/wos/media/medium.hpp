@@ -10,6 +10,11 @@ inline namespace QF_ISA {
 
 using data::Kind;
 
+// The number of walks that make their steps together, so that the medium is evaluated for all of them at once.
+constexpr int64_t kSideBySide = 256;     // their state fits in the L1 cache
+constexpr int64_t kForCalls = 4096;      // if a user's function is called in every step
+constexpr double kBoundRounding = 1e-5;  // relative excess over a bound that float32 rounding may cause
+
 // Not shared between threads: has scratch memory.
 template <class V, int D>
 class Medium {
@@ -17,8 +22,8 @@ class Medium {
   using T = Element<V>;
   static constexpr int W = kWidth<V>;
 
-  // most: the largest number of points per call, a multiple of the lane count.
-  Medium(const Media<T>& p, int64_t instance, int64_t most)
+  // most: the largest number of points per call, a multiple of the lane count. with_slopes: `rates` also computes slopes.
+  Medium(const Media<T>& p, int64_t instance, int64_t most, bool with_slopes = false)
       : diffusion_{p.diffusion, instance, p.walk.first_instance, p.walk.frame + instance * (D + 2)},
         screening_{p.screening, instance, p.walk.first_instance, p.walk.frame + instance * (D + 2)},
         area_(diffusion_.frame[D] * diffusion_.frame[D]),
@@ -26,9 +31,12 @@ class Medium {
         shifted_(diffusion_.data.kind == Kind::function ? kShifted * most : 0),
         absolute_((shifted_ ? shifted_ : most) * D),
         room_(shifted_ ? shifted_ : most),
+        most_(with_slopes ? most : 0),
+        slopes_(D * most_),
         alpha_(most),
         rate_(most),
         derived_(diffusion_.data.kind == Kind::polynomial ? (D + 1) * table_size() : 0) {
+    for (int64_t k = 0; k < D * most_; ++k) slopes_[k] = 0;
     if (diffusion_.data.kind != Kind::polynomial) return;
     int64_t n[D];
     diffusion_.sizes(n);
@@ -53,6 +61,8 @@ class Medium {
     screening_.evaluate(x, n, static_cast<double*>(rate_), absolute_, static_cast<double*>(room_));
     for (int64_t k = 0; k < n; ++k) out[k] += rate_[k] * area_ / alpha_[k];
   }
+  // Component i of grad alpha / (2 alpha) at point k of the last call of `rates`, in scaled coordinates.
+  double slope(int i, int64_t k) const { return slopes_[i * most_ + k]; }
 
  private:
   static constexpr int kShifted = 2 * D + 1;  // values per finite difference
@@ -76,13 +86,17 @@ class Medium {
         for (int64_t k = 0; k < n; ++k) alpha_[k] = varies() ? diffusion_.numbers()[0] : 1, out[k] = 0;
     }
   }
+  // Stores component i of grad alpha at point k, if slopes are wanted.
+  void keep_slope(int i, int64_t k, double slope) {
+    if (most_) slopes_[i * most_ + k] = slope / (2 * alpha_[k]);
+  }
   void of_vectors(const T* const (&x)[D], int64_t n, double* out) {
     int64_t sizes[D];
     const bool powers = diffusion_.data.kind == Kind::polynomial;
     if (powers) diffusion_.sizes(sizes);
     const int64_t count = powers ? table_size() : 0;
     for (int64_t k = 0; k < n; k += W) {
-      V at[D][1], one[D], value[1], laplace[1], slope2{};
+      V at[D][1], one[D], value[1], laplace[1], slopes[D], slope2{};
       for (int i = 0; i < D; ++i) at[i][0] = one[i] = load<V>(x[i] + k);
       if (powers) {
         data::polynomial<D, 1, V>(diffusion_.table(), sizes, at, true, value);
@@ -90,16 +104,20 @@ class Medium {
         for (int i = 0; i < D; ++i) {
           V slope[1];
           data::polynomial<D, 1, V>(derived_ + i * count, sizes, at, true, slope);
-          slope2 += slope[0] * slope[0];
+          slopes[i] = slope[0];
         }
       } else {
-        derived_gaussians<D, V>(diffusion_.numbers(), diffusion_.data.width, one, value[0], slope2, laplace[0]);
+        derived_gaussians<D, V>(diffusion_.numbers(), diffusion_.data.width, one, value[0], slopes, laplace[0]);
       }
+      for (int i = 0; i < D; ++i) slope2 += slopes[i] * slopes[i];
       const V bent = curvature(value[0], slope2, laplace[0]);
-      for (int l = 0; l < W; ++l) alpha_[k + l] = double(value[0][l]), out[k + l] = double(bent[l]);
+      for (int l = 0; l < W; ++l) {
+        alpha_[k + l] = double(value[0][l]), out[k + l] = double(bent[l]);
+        for (int i = 0; i < D; ++i) keep_slope(i, k + l, double(slopes[i][l]));
+      }
     }
   }
-  // Interpolates both tables of the row.
+  // Interpolates the tables of the row: alpha, (3), and grad alpha / (2 alpha) if slopes are wanted.
   void of_grid(const T* const (&x)[D], int64_t n, double* out) {
     using E = Lanes<double>;
     int64_t nodes[D];
@@ -113,6 +131,11 @@ class Medium {
       store_as<double>(alpha_ + k, data::interpolated<D>(v, cell.place));
       data::corners<D>(values + table_size(), nodes, cell.node, v);
       store_as<double>(out + k, data::interpolated<D>(v, cell.place) * area_);
+      for (int i = 0; most_ && i < D; ++i) {
+        data::corners<D>(values + (2 + i) * table_size(), nodes, cell.node, v);
+        const E slope = data::interpolated<D>(v, cell.place) * diffusion_.frame[D];
+        store_as<double>(slopes_ + i * most_ + k, slope);
+      }
     }
   }
   // Calls the function at every point and at its neighbours on each axis, in absolute coordinates.
@@ -128,14 +151,18 @@ class Medium {
     d.callback(d.context, diffusion_.first_instance + diffusion_.instance, n * kShifted, absolute_, room_);
     for (int64_t k = 0; k < n; ++k) {
       alpha_[k] = room_[k * kShifted];
-      out[k] = curvature_of_differences<D>(room_ + k * kShifted, area_ / (step_ * step_));
+      const double* const values = room_ + k * kShifted;
+      out[k] = curvature_of_differences<D>(values, area_ / (step_ * step_));
+      for (int i = 0; i < D; ++i) keep_slope(i, k, (values[2 + 2 * i] - values[1 + 2 * i]) * diffusion_.frame[D] / (2 * step_));
     }
   }
 
   const data::Field<V, D> diffusion_, screening_;
   const double area_, step_;  // squared extent; finite difference step of a function
   const int64_t shifted_;
-  const Scratch<double> absolute_, room_, alpha_, rate_, derived_;
+  const Scratch<double> absolute_, room_;
+  const int64_t most_;  // 0 without slopes
+  const Scratch<double> slopes_, alpha_, rate_, derived_;
 };
 
 }  // namespace QF_ISA

@@ -1,50 +1,12 @@
 // Runs the walks of points and instances, and their adjoint.
 #pragma once
 #include "core/run/parallel.hpp"
+#include "wos/media/points.hpp"
 #include "wos/media/values.hpp"
 #include "wos/walk/rounds.hpp"
 
 namespace quatrefoil::wos::media {
 inline namespace QF_ISA {
-
-// sqrt(alpha) at the starts of all walks, for all points of all instances.
-template <class T, int D>
-void find_roots(const Media<T>& p, double* roots) {
-  using V = Lanes<T>;
-  constexpr int64_t W = kWidth<V>, most = kForCalls;
-  const int64_t N = p.walk.N, parts = (N + most - 1) / most;
-  parallel_for(p.walk.B * parts, p.walk.threads, double(min(N, most)) * 20, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t instance = item / parts, from = instance * N + item % parts * most, count = min(most, N - item % parts * most);
-      Medium<V, D> medium(p, instance, most + W);
-      List<T, D> list(most + W);
-      for (int64_t i = from; i < from + count; ++i) {
-        T x[D];
-        for (int j = 0; j < D; ++j) x[j] = p.walk.start[i * D + j];
-        if (x[0] == x[0]) list.add(x, 0, i);
-      }
-      if (!list.count) continue;
-      const auto at = list.points();
-      Scratch<double> of_list(most + W);
-      medium.roots(at.of, list.pad(W), of_list);
-      for (int64_t e = 0; e < list.count; ++e) roots[list.slot()[e]] = of_list[e];
-    }
-  });
-}
-template <class T>
-void find_roots(const Media<T>& p, double* roots) {
-  if (p.walk.dimension == 2)
-    find_roots<T, 2>(p, roots);
-  else
-    find_roots<T, 3>(p, roots);
-}
-
-template <class T>
-bool calls_functions(const Media<T>& p) {
-  for (const data::Data* each : {&p.walk.dirichlet, &p.walk.source, &p.diffusion, &p.screening})
-    if (each->kind == Kind::function) return true;
-  return false;
-}
 
 // Runs every walk of a round, like walk::walk_round.
 template <class T>
@@ -59,11 +21,7 @@ void media_round(const Media<T>& q, const walk::Round& r, const double* roots, d
     run_team<Values>(q, instance, r.slots, roots + instance * p.N, first, last, finish, q, instance, first, last, own, total,
                      marks + at * total, beyond + at * total);
   });
-  for (int64_t i = 0; i < B * r.slots.points; ++i) {  // points outside the domain have no jumps
-    const int64_t row = (r.instance + i / r.slots.points) * p.N + r.slots.first_point + i % r.slots.points;
-    const T start = p.start[row * D];
-    for (int64_t w = 0; start == start && w < r.slots.walks; ++w) q.beyond[row] += beyond[i * r.slots.walks + w];
-  }
+  add_jumps(q, r, beyond);
 }
 
 template <class T>
@@ -71,7 +29,6 @@ void media(const Media<T>& q) {
   const walk::Walk<T>& p = q.walk;
   const Scratch<double> roots(p.B * p.N);
   find_roots(q, roots);
-  for (int64_t i = 0; i < p.B * p.N; ++i) q.beyond[i] = 0;
   walk::in_rounds(p, [&](const walk::Round& r, double* values, uint32_t* marks) { media_round<T>(q, r, roots, values, marks); });
 }
 

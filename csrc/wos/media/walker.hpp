@@ -11,9 +11,6 @@ inline namespace QF_ISA {
 
 constexpr double kStepNs = 60;
 constexpr double kUsualSteps = 20;
-constexpr int64_t kSideBySide = 256;     // their state fits in the L1 cache
-constexpr int64_t kForCalls = 4096;      // if a user's function is called in every step
-constexpr double kBoundRounding = 1e-5;  // relative excess of sigma' over its bound that float32 rounding may cause
 
 template <class T, int D>
 using List = walk::List<T, D, double>;
@@ -216,7 +213,7 @@ class Team {
   void enter(int64_t at, I first, V& R, V (&n)[D], V& r, V (&inner)[D], V& area, I& jumping) {
     const U own = load<U>(of_walk() + at), pair = own >> 1, from = load<U>(of_point() + at), instance = U{} + global_instance_;
     using S = Lanes<std::int32_t, W>;
-    const V sign = T(1) - T(2) * walk::real<V>((S)(own & 1)), one = broadcast<V>(T(1));
+    const V sign = T(1) - T(2) * walk::real<V>((S)(own & 1));
     U a[4] = {U{} + walk::kFirstStream, pair, from, instance}, b[4] = {U{} + walk::kSourceStream, pair, from, instance};
     U c[4] = {U{} + (walk::kSourceStream + walk::kTrial), pair, from, instance};
     philox(a, p_.key0, p_.key1);
@@ -230,26 +227,15 @@ class Team {
       s = walk::source_radius_disc(walk::uniform<V>(b[0]), walk::uniform<V>(b[1]));
     else
       s = walk::source_radius_ball(walk::uniform<V>(b[0]), walk::uniform<V>(b[1]), walk::uniform<V>(b[2]));
-    const V choice = walk::uniform<V>(a[3]);
-    s = lower(choice < T(0.5) ? choice * T(2) : s, broadcast<V>(T(1) - T(sizeof(T) == 4 ? 0x1p-24 : 0x1p-53)));  // keeps log s below 0
-    const V L = -elementary::log(s), density = D == 2 ? s * L * T(4) : s * (one - s) * T(6);
-    const V likely = density / (density * T(0.5) + T(0.5));
-    const V radius = R * T(walk::kShrunk), z2 = radius * radius * T(bound_);
-    const walk::SourceWeight<V> w = walk::source_weight<D>(s, L, z2);
-    const V value = w.value * likely, slope = w.gradient * likely / radius;
-    const V left = one / walk::bessel_series<D - 2>(z2 * T(0.25)), q = one - left;
-    const I inside = walk::uniform<V>(a[2]) < q;
-    const V outward = T(D) / (radius * left * walk::bessel_series<D>(z2 * T(0.25)));
-    const V per_jump = z2 * T(walk::green_mass(D)) / (inside != 0 ? q : one);
+    const V radius = R * T(walk::kShrunk);
+    const FirstBall<V> ball = first_ball<D>(s, walk::uniform<V>(a[3]), walk::uniform<V>(a[2]), radius, T(bound_));
     for (unsigned rest = bits(first); rest; rest &= rest - 1) {
       const int l = __builtin_ctz(rest);
       First<D> entered;
-      const bool in = inside[l] != 0;
-      entered.along = in ? double(per_jump[l]) * double(value[l]) : 1, entered.source = double(value[l]);
+      entered.along = double(ball.along[l]), entered.source = double(ball.source[l]);
       for (int i = 0; i < D; ++i) {
-        const double to = double(sign[l]) * double(in ? m[i][l] : out[i][l]);
-        entered.outward[i] = to * (in ? double(per_jump[l]) * double(slope[l]) : double(outward[l]));
-        entered.toward[i] = double(sign[l]) * double(m[i][l]) * double(slope[l]);
+        entered.outward[i] = double(sign[l] * (ball.inside[l] ? m[i][l] : out[i][l])) * double(ball.outward[l]);
+        entered.toward[i] = double(sign[l] * m[i][l]) * double(ball.toward[l]);
       }
       factors_[at + l] = sink_.enter(slot_[at + l], entered);
     }
@@ -258,9 +244,9 @@ class Team {
       inner[i] = first != 0 ? sign * m[i] : inner[i];
     }
     R = first != 0 ? radius : R;
-    r = first != 0 ? radius * s : r;
+    r = first != 0 ? radius * ball.s : r;
     area = first != 0 ? radius * radius * T(walk::green_mass(D)) : area;
-    jumping = first != 0 ? first & inside : jumping;
+    jumping = first != 0 ? first & ball.inside : jumping;
   }
 
   void record(int64_t at, unsigned active, unsigned first, const V (&here)[D], V r, const V (&inner)[D], V area, I steps) {

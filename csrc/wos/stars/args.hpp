@@ -4,6 +4,7 @@
 
 #include "core/abi/table.hpp"
 #include "wos/data/args.hpp"
+#include "wos/media/args.hpp"
 #include "wos/walk/args.hpp"
 
 namespace quatrefoil::wos::stars {
@@ -21,6 +22,8 @@ constexpr int kCornerNumbers = D * (D + 1);
 struct Reflecting {
   const double *walls, *corners;
   std::int64_t M, K;
+  const double*
+      exchange;  // in a medium, a bound of |nu| and the constant part of nu per wall, README (12), in absolute units; otherwise null
 };
 
 // The kinds of data that walks evaluate.
@@ -28,10 +31,11 @@ enum Met { on_boundary, in_domain, on_neumann, on_robin, kMet };
 
 template <class T>
 struct Stars {
-  walk::Walk<T> walk;            // its grids or mesh contain the absorbing part only
-  const Reflecting* reflecting;  // (B,)
-  data::Data neumann, robin;     // the flux h
-  bool endless;                  // nothing absorbs: the grids have a single segment or triangle far away
+  walk::Walk<T> walk;             // its grids or mesh contain the absorbing part only
+  const Reflecting* reflecting;   // (B,)
+  data::Data neumann, robin;      // the flux h
+  bool endless;                   // nothing absorbs: the grids have a single segment or triangle far away
+  const media::Media<T>* medium;  // for the same `walk`; null if the diffusion and the screening are constant
 
   const data::Data& data(int met) const {
     return met == on_boundary ? walk.dirichlet : met == in_domain ? walk.source : met == on_neumann ? neumann : robin;

@@ -1,5 +1,5 @@
 // Converts arrays from Python to args and checks them. Computes nothing.
-#include "wos/walk/bind.hpp"
+#include "wos/media/bind.hpp"
 
 #include <algorithm>
 #include <memory>
@@ -8,7 +8,6 @@
 
 #include "core/host/isa.hpp"
 #include "py/arguments.hpp"
-#include "wos/data/bind.hpp"
 #include "wos/stars/args.hpp"
 
 QF_TABLE(wos, stars)
@@ -52,8 +51,10 @@ struct Scene : walk::Scene {
 
   Reflecting reflecting(std::int64_t instance) const {
     const auto from = [&](const Rows& t, int width) { return t.numbers + width * t.first[t.at(instance)]; };
-    return {from(walls, of_wall()), from(corners, of_corner()), walls.rows(instance), corners.rows(instance)};
+    const double* const exchange = bounds ? bounds + 2 * walls.first[walls.at(instance)] : nullptr;
+    return {from(walls, of_wall()), from(corners, of_corner()), walls.rows(instance), corners.rows(instance), exchange};
   }
+  const double* bounds = nullptr;  // of |nu| and the constant part of nu, per wall of a medium
 
  private:
   int of_wall() const { return D == 2 ? kWallNumbers<2> : kWallNumbers<3>; }
@@ -65,10 +66,10 @@ struct Scene : walk::Scene {
 };
 
 struct Options {
-  const std::string* kinds;  // kinds of data
+  const std::string *kinds, &diffusion, &screening;  // kinds of data
   walk::Range range;
-  bool endless;
-  const py::object &grids, *functions;
+  bool endless, varies;
+  const py::object &grids, *functions, &a, &s;
   int threads;
 };
 
@@ -82,6 +83,7 @@ struct Inputs {
   std::int64_t N;
   std::vector<const View*> numbers;
   std::vector<std::unique_ptr<DataOf>> data;
+  std::unique_ptr<media::Medium> medium;
   const Options& options;
 
   Inputs(Arguments& call, const Options& o) : start(call.input("start", "B N D")), scene(call, o.grids), N(call["N"]), options(o) {
@@ -94,6 +96,13 @@ struct Inputs {
       data.push_back(std::make_unique<DataOf>(call, kNames[met], of_kind, o.kinds[met], o.functions[met], pieces, o.range.first_instance,
                                               scene.B, scene.D));
     }
+    const int tables = 2 + int(scene.D);
+    medium = std::make_unique<media::Medium>(call, o.diffusion, o.screening, o.a, o.s, o.range.first_instance, scene.B, N, scene.D, tables,
+                                             o.range.pairs);
+    const View& exchange = data::numbers_of(call, "exchange", "P 2");
+    call.require(o.varies == exchange.present && o.varies == medium->bounds.present,
+                 "bounds and exchange are required in a medium, and only there");
+    if (o.varies) scene.bounds = exchange.as<double>();
     o.range.check(call, scene.B, N, scene.D);
   }
 
@@ -108,6 +117,8 @@ struct Inputs {
       p.walk = walk, p.reflecting = reflecting.data();
       p.neumann = from_instance(data[on_neumann]->data, begin), p.robin = from_instance(data[on_robin]->data, begin);
       p.endless = options.endless;
+      const media::Media<T> varying = options.varies ? medium->from(begin, walk) : media::Media<T>{};
+      p.medium = options.varies ? &varying : nullptr;
       f(p, begin);
     });
   }
@@ -116,9 +127,13 @@ struct Inputs {
 template <class T>
 void forward(Arguments& call, const Inputs<T>& inputs) {
   const walk::Nodes nodes(call, "B");
+  std::int64_t* const beyond = call.output_if(inputs.options.varies, "beyond", "B N");
   call.all_taken();
   inputs.for_groups([&](Stars<T>& p, std::int64_t begin) {
     nodes.set(p.walk, begin);
+    media::Media<T> counted = p.medium ? *p.medium : media::Media<T>{};
+    counted.beyond = beyond + begin * inputs.N;
+    if (p.medium) p.medium = &counted;
     kernels<T>().stars(p);
   });
 }
@@ -133,6 +148,7 @@ void adjoint(Arguments& call, const Inputs<T>& inputs) {
     to[met] = call.gradient_of(kNames[met]);
     if (to[met]) std::fill_n(to[met], inputs.numbers[std::size_t(met)]->size(), 0.0);
   }
+  for (const char* name : {"ddiffusion", "dscreening", "dbounds", "dslopes", "dexchange"}) call.no_output(name);
   call.all_taken();
   inputs.for_groups([&](const Stars<T>& p, std::int64_t begin) {
     StarsAdjoint<T> q{};
@@ -145,13 +161,14 @@ void adjoint(Arguments& call, const Inputs<T>& inputs) {
 
 template <bool vjp>
 void stars(Arguments& call, const std::string& dirichlet_kind, const std::string& source_kind, const std::string& neumann_kind,
-           const std::string& robin_kind, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps,
-           bool gradient, double screening, std::int64_t first_instance, std::int64_t first_point, bool endless, py::object grids,
-           py::object g, py::object f, py::object h, py::object k, int threads) {
+           const std::string& robin_kind, const std::string& diffusion_kind, const std::string& screening_kind, std::int64_t seed,
+           std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, bool gradient, double rate, std::int64_t first_instance,
+           std::int64_t first_point, bool endless, bool varies, py::object grids, py::object g, py::object f, py::object h, py::object k,
+           py::object a, py::object s, int threads) {
   const std::string kinds[kMet] = {dirichlet_kind, source_kind, neumann_kind, robin_kind};
   const py::object functions[kMet] = {g, f, h, k};
-  const walk::Range range{seed, first_walk, walks, max_steps, screening, gradient, first_instance, first_point};
-  const Options options{kinds, range, endless, grids, functions, threads};
+  const walk::Range range{seed, first_walk, walks, max_steps, rate, gradient, first_instance, first_point};
+  const Options options{kinds, diffusion_kind, screening_kind, range, endless, varies, grids, functions, a, s, threads};
   call.dispatch([&](auto zero) {
     const Inputs<decltype(zero)> inputs(call, options);
     vjp ? adjoint(call, inputs) : forward(call, inputs);

@@ -17,13 +17,15 @@ class Reflecting2D {
         boxes_(of.M, [&](int64_t i) { return box_of_wall(of.walls + kWallNumbers<D> * i); }),
         corner_boxes_(of.K, [&](int64_t i) { return box_of_corner(of.corners + kCornerNumbers<D> * i); }) {
     for (int64_t i = 0; i < runs(of.M) * kRun; ++i) {
-      double f[kWallFields] = {1e12, 1e12, 0, 0, 0, 0, 0, 0, 0};  // padding, far away
+      double f[kWallFields] = {1e12, 1e12, 0, 0, 0, 0, 0, 0, 0, 0, 0};  // padding, far away
       if (i < of.M) {
         const double* const w = of.walls + kWallNumbers<D> * i;
         const double ex = w[2] - w[0], ey = w[3] - w[1], length = square_root(ex * ex + ey * ey);
-        const double fields[kWallFields] = {w[0], w[1], ex, ey, length, 1 / length, 1 / (length * length), w[4] * extent, w[5]};
+        const double bound = of.exchange ? of.exchange[2 * i] * extent : 0, constant = of.exchange ? of.exchange[2 * i + 1] * extent : 0;
+        const double fields[kWallFields] = {w[0],          w[1], ex,    ey,      length, 1 / length, 1 / (length * length),
+                                            w[4] * extent, w[5], bound, constant};
         __builtin_memcpy(f, fields, sizeof(f));
-        has_mu_ = has_mu_ || w[4] > 0;
+        has_mu_ = has_mu_ || w[4] > 0, exchange_ = higher(exchange_, T(bound));
       }
       for (int j = 0; j < kWallFields; ++j) *number(walls_, kWallFields, i, j) = T(f[j]);
     }
@@ -33,6 +35,10 @@ class Reflecting2D {
   }
 
   bool has_mu() const { return has_mu_; }  // whether any mu is positive
+  // The largest bound of |nu|, (12), that of one wall, and the constant part of nu there; 0 without a medium.
+  T exchange() const { return exchange_; }
+  T exchange(int64_t wall) const { return of_wall(wall, kExchange); }
+  T constant(int64_t wall) const { return of_wall(wall, kConstant); }
   T mu(int64_t wall) const { return of_wall(wall, kMu); }
   bool is_robin(int64_t wall) const { return of_wall(wall, kRobin) != 0; }
   void inward(int64_t wall, T (&n)[2]) const {
@@ -131,7 +137,8 @@ class Reflecting2D {
   }
 
  private:
-  static constexpr int kWallFields = 9, kCornerFields = 6, kLength = 4, kInverse = 5, kInverse2 = 6, kMu = 7, kRobin = 8;
+  static constexpr int kLength = 4, kInverse = 5, kInverse2 = 6, kMu = 7, kRobin = 8, kExchange = 9, kConstant = 10, kWallFields = 11,
+                       kCornerFields = 6;
 
   T of_wall(int64_t wall, int j) const { return *number(walls_, kWallFields, wall, j); }
   void point(int64_t wall, T place, T (&x)[2]) const {
@@ -160,6 +167,7 @@ class Reflecting2D {
   }
 
   bool has_mu_ = false;
+  T exchange_ = 0;
   Scratch<T> walls_, corners_;
   Boxes<T, D> boxes_, corner_boxes_;
 };

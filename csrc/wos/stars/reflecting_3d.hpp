@@ -19,21 +19,24 @@ class Reflecting3D {
     for (int64_t i = 0; i < runs(of.M) * kRun; ++i) {
       double r[mesh::kFields] = {1e12, 1e12, 1e12};
       r[mesh::kNormal] = 1;  // padding, far away
-      double mu = 0, robin = 0;
+      double mu = 0, robin = 0, bound = 0, constant = 0;
       int turn = 0;
       if (i < of.M) {
         const double* const w = of.walls + kWallNumbers<D> * i;
         double corner[9];
         for (int j = 0; j < 9; ++j) corner[j] = w[j];
         turn = mesh::triangle_record(corner, r);
-        mu = w[9] * extent, robin = w[10];
-        has_mu_ = has_mu_ || mu > 0;
+        mu = w[9] * extent, robin = w[10], bound = of.exchange ? of.exchange[2 * i] * extent : 0;
+        constant = of.exchange ? of.exchange[2 * i + 1] * extent : 0;
+        has_mu_ = has_mu_ || mu > 0, exchange_ = higher(exchange_, T(bound));
       }
       for (int j = 0; j < mesh::kFields; ++j) *number(triangles_, kTriangleFields, i, j) = T(r[j]);
       *number(triangles_, kTriangleFields, i, kArea) = T(0.5 * r[mesh::kLength] * r[mesh::kY]);
       *number(triangles_, kTriangleFields, i, kTurn) = T(turn);
       *number(triangles_, kTriangleFields, i, kMu) = T(mu);
       *number(triangles_, kTriangleFields, i, kRobin) = T(robin);
+      *number(triangles_, kTriangleFields, i, kExchange) = T(bound);
+      *number(triangles_, kTriangleFields, i, kConstant) = T(constant);
     }
     for (int64_t i = 0; i < runs(of.K) * kRun; ++i) {
       double f[kEdgeFields] = {1e12, 1e12, 1e12};
@@ -49,6 +52,10 @@ class Reflecting3D {
   }
 
   bool has_mu() const { return has_mu_; }  // whether any mu is positive
+  // The largest bound of |nu|, (12), that of one wall, and the constant part of nu there; 0 without a medium.
+  T exchange() const { return exchange_; }
+  T exchange(int64_t wall) const { return *number(triangles_, kTriangleFields, wall, kExchange); }
+  T constant(int64_t wall) const { return *number(triangles_, kTriangleFields, wall, kConstant); }
   T mu(int64_t wall) const { return *number(triangles_, kTriangleFields, wall, kMu); }
   bool is_robin(int64_t wall) const { return *number(triangles_, kTriangleFields, wall, kRobin) != 0; }
   void inward(int64_t wall, T (&n)[3]) const {
@@ -154,7 +161,8 @@ class Reflecting3D {
   }
 
  private:
-  static constexpr int kArea = mesh::kFields, kTurn = kArea + 1, kMu = kTurn + 1, kRobin = kMu + 1, kTriangleFields = kRobin + 1;
+  static constexpr int kArea = mesh::kFields, kTurn = kArea + 1, kMu = kTurn + 1, kRobin = kMu + 1, kExchange = kRobin + 1;
+  static constexpr int kConstant = kExchange + 1, kTriangleFields = kConstant + 1;
   static constexpr int kEdgeFields = 13;
   static constexpr double kPi = 3.14159265358979323846;
 
@@ -238,6 +246,7 @@ class Reflecting3D {
   }
 
   bool has_mu_ = false;
+  T exchange_ = 0;
   Scratch<T> triangles_, edges_;
   Boxes<T, D> boxes_, edge_boxes_;
 };

@@ -1,5 +1,6 @@
 // The values of walks on stars, and the gradients of their means with respect to the data's parameters, which replay the walks.
 #pragma once
+#include "wos/media/points.hpp"
 #include "wos/stars/walker.hpp"
 
 namespace quatrefoil::wos::stars {
@@ -15,14 +16,18 @@ Fields<V, D> fields_of(const Stars<T>& p, int64_t instance, int64_t most) {
   return {p.walk, instance, {&p.data(0), &p.data(1), &p.data(2), &p.data(3)}, most};
 }
 
-// `values` and `marks` have one element per slot of [first, last). Consecutive channels of `values` are `slots` elements apart. Each kind
-// of data has a separate sum, in the order of the walk's steps, so that rounding does not depend on other walks.
+// `values`, `marks` and `beyond` have one element per slot of [first, last); `beyond` is null without a medium. Consecutive channels of
+// `values` are `slots` elements apart. Each kind of data has a separate sum, in the order of the walk's steps, so that rounding does not
+// depend on other walks.
 template <class V, int D>
 class Values final : public Sink<Element<V>, D> {
  public:
   using T = Element<V>;
-  Values(const Stars<T>& p, int64_t instance, int64_t first, int64_t last, double* values, int64_t slots, uint32_t* marks)
-      : fields_(fields_of<V, D>(p, instance, walk::kCallPoints + 3 * kWidth<V>)),
+  Values(const Stars<T>& p, int64_t instance, int64_t first, int64_t last, double* values, int64_t slots, uint32_t* marks, uint32_t* beyond,
+         const walk::Slots& of)
+      : fields_(fields_of<V, D>(p, instance, most_points<V>(p))),
+        of_(of),
+        slopes_(p.medium && p.walk.gradient ? p.medium->slopes + instance * p.walk.N * D : nullptr),
         pairs_(p.walk.gradient),
         scale_(1 / p.walk.frame[(D + 2) * instance + D]),
         first_(first),
@@ -30,6 +35,7 @@ class Values final : public Sink<Element<V>, D> {
         slots_(slots),
         values_(values),
         marks_(marks),
+        beyond_(beyond),
         sums_(kLists * (last - first)),
         firsts_(pairs_ ? kFirst * (last - first) : 0) {
     for (int64_t i = 0; i < kLists * (last - first); ++i) sums_[i] = 0;
@@ -45,7 +51,10 @@ class Values final : public Sink<Element<V>, D> {
     return {1, 1};
   }
   bool wants(int met) const override { return fields_[met].data.kind != data::Kind::none; }
-  void mark(int64_t slot, uint32_t mark) override { marks_[slot] = mark; }
+  void mark(int64_t slot, uint32_t mark, uint32_t beyond) override {
+    marks_[slot] = mark;
+    if (beyond_) beyond_[slot] = beyond;
+  }
   void take(int met, const List<T, D>& list, int64_t n) override {
     const double* const values = fields_.at(data_of(met), list, n);
     double* const sums = sums_ + met * (last_ - first_);
@@ -59,7 +68,11 @@ class Values final : public Sink<Element<V>, D> {
       if (!pairs_) continue;
       const double* const ball = firsts_ + kFirst * i;
       values_[first_ + i] = ball[0] * later + ball[1] * here;
-      for (int c = 0; c < D; ++c) values_[(1 + c) * slots_ + first_ + i] = ball[2 + c] * later + ball[2 + D + c] * here;
+      const double* const slope = slopes_ ? slopes_ + of_.point(first_ + i) * D : nullptr;
+      for (int c = 0; c < D; ++c) {
+        const double of_root = slope ? values_[first_ + i] * slope[c] : 0;  // media (8)
+        values_[(1 + c) * slots_ + first_ + i] = ball[2 + c] * later + ball[2 + D + c] * here - of_root;
+      }
     }
   }
 
@@ -68,11 +81,13 @@ class Values final : public Sink<Element<V>, D> {
   double& first_ball(int64_t slot, int j) { return firsts_[kFirst * (slot - first_) + j]; }
 
   const Fields<V, D> fields_;
+  const walk::Slots of_;
+  const double* const slopes_;  // null without a medium or pairs
   const bool pairs_;
   const double scale_;
   const int64_t first_, last_, slots_;
   double* const values_;
-  uint32_t* const marks_;
+  uint32_t *const marks_, *const beyond_;
   const Scratch<double> sums_;
   Scratch<double> firsts_;
 };
@@ -86,6 +101,7 @@ class Shares final : public Sink<Element<V>, D> {
       : p_(q.forward.walk),
         slots_(slots),
         grad_(q.grad + instance * p_.N * p_.nodes() * p_.channels()),
+        slopes_(q.forward.medium && p_.gradient ? q.forward.medium->slopes + instance * p_.N * D : nullptr),
         scale_(1 / p_.frame[(D + 2) * instance + D]),
         fields_(fields_of<V, D>(q.forward, instance, 0)),
         adjoints_{{fields_[0], to[0]}, {fields_[1], to[1]}, {fields_[2], to[2]}, {fields_[3], to[3]}} {}
@@ -97,7 +113,9 @@ class Shares final : public Sink<Element<V>, D> {
   Entered enter(int64_t slot, const walk::First<T, D>& at) override {
     const walk::NodeGradient node = node_of(slot);
     const double* const grad = node.channels;
-    Entered share{grad[0] * double(at.source), grad[0] * double(at.along)};
+    double value = grad[0];
+    for (int i = 0; slopes_ && i < D; ++i) value -= grad[1 + i] * slopes_[slots_.point(slot) * D + i];  // media (8)
+    Entered share{value * double(at.source), value * double(at.along)};
     for (int i = 0; i < D; ++i) {
       share.here += grad[1 + i] * scale_ * double(at.toward[i]);
       share.after += grad[1 + i] * scale_ * double(at.outward[i]);
@@ -105,7 +123,7 @@ class Shares final : public Sink<Element<V>, D> {
     return {share.here / node.walks, share.after / node.walks};
   }
   bool wants(int met) const override { return adjoints_[met].wanted(); }
-  void mark(int64_t, uint32_t) override {}
+  void mark(int64_t, uint32_t, uint32_t) override {}
   void take(int met, const List<T, D>& list, int64_t n) override {
     fields_.add_gradient(data_of(met), adjoints_[data_of(met)], list, list.weight(), n);
   }
@@ -116,11 +134,37 @@ class Shares final : public Sink<Element<V>, D> {
 
   const walk::Walk<T>& p_;
   const walk::Slots slots_;
-  const double* const grad_;
+  const double *const grad_, *const slopes_;
   const double scale_;
   const Fields<V, D> fields_;
   data::FieldAdjoint<V, D> adjoints_[kMet];
 };
+
+// Runs slots [first, last) of one instance, a polygon or a mesh, with a sink constructed from `arguments`. `roots`: those of the instance.
+template <template <class, int> class Own, class T, class... Args>
+void run_team(const Stars<T>& p, int64_t instance, const walk::Slots& slots, const double* roots, int64_t first, int64_t last,
+              Args&&... arguments) {
+  using V = Lanes<T>;
+  const auto run = [&](const auto& domain, const auto& walls) {
+    using Domain = typename std::remove_const<typename std::remove_reference<decltype(domain)>::type>::type;
+    using Walls = typename std::remove_const<typename std::remove_reference<decltype(walls)>::type>::type;
+    Own<V, Domain::D> sink(arguments...);
+    using Crew = Team<V, Domain, Walls>;
+    if (p.medium) {
+      media::Medium<V, Domain::D> medium(*p.medium, instance, most_points<V>(p), true);
+      Crew(p, instance, slots, domain, walls, sink, &medium, roots).run(first, last);
+    } else {
+      Crew(p, instance, slots, domain, walls, sink, nullptr, nullptr).run(first, last);
+    }
+    sink.finish();
+  };
+  const int D = p.walk.dimension;
+  const double extent = p.walk.frame[(D + 2) * instance + D];
+  if (p.walk.mesh)
+    run(mesh::Mesh<V>(*p.walk.mesh), Reflecting3D<T>(p.reflecting[instance], extent));
+  else
+    run(polygon::Polygon<V>(p.walk.grids[instance]), Reflecting2D<T>(p.reflecting[instance], extent));
+}
 
 // Costs a forward run without its reduction. Memory: at most walk::kParts partial sums per gradient, for any number of walks.
 template <class T>
@@ -137,9 +181,11 @@ void stars_adjoint(const StarsAdjoint<T>& unscaled) {
                                   {q.forward.data(2), p.B, parts, q.numbers[2]},
                                   {q.forward.data(3), p.B, parts, q.numbers[3]}};
   const walk::Slots slots{0, p.N, p.first_walk, p.walks};
+  const Scratch<double> roots(q.forward.medium ? p.B * p.N : 0);
+  if (q.forward.medium) media::find_roots(*q.forward.medium, roots);
   walk::in_pieces(p, parts, kUsualSteps * kStepNs, [&](int64_t instance, int64_t part, int64_t first, int64_t last) {
     double* const to[kMet] = {sums[0](instance, part), sums[1](instance, part), sums[2](instance, part), sums[3](instance, part)};
-    run_team<Shares>(q.forward, instance, slots, first, last, q, instance, slots, static_cast<double* const*>(to));
+    run_team<Shares>(q.forward, instance, slots, roots + instance * p.N, first, last, q, instance, slots, static_cast<double* const*>(to));
   });
   for (const walk::Parts& each : sums) each.add_up(units);
 }
@@ -147,12 +193,20 @@ void stars_adjoint(const StarsAdjoint<T>& unscaled) {
 template <class T>
 void stars(const Stars<T>& q) {
   const walk::Walk<T>& p = q.walk;
+  const Scratch<double> roots(q.medium ? p.B * p.N : 0);
+  if (q.medium) media::find_roots(*q.medium, roots);
   walk::in_rounds(p, [&](const walk::Round& r, double* values, uint32_t* marks) {
     const int64_t total = r.total();
-    walk::in_tasks(r, p.threads, false, kUsualSteps * kStepNs, [&](int64_t at, int64_t first, int64_t last) {
-      double* const own = values + at * total * p.channels();
-      run_team<Values>(q, r.instance + at, r.slots, first, last, q, r.instance + at, first, last, own, total, marks + at * total);
-    });
+    const Scratch<uint32_t> jumps(q.medium ? (r.instance_end - r.instance) * total : 0);
+    walk::in_tasks(r, p.threads, q.medium && media::calls_functions(*q.medium), kUsualSteps * kStepNs,
+                   [&](int64_t at, int64_t first, int64_t last) {
+                     const int64_t instance = r.instance + at;
+                     double* const own = values + at * total * p.channels();
+                     uint32_t* const beyond = q.medium ? jumps + at * total : nullptr;
+                     run_team<Values>(q, instance, r.slots, roots + instance * p.N, first, last, q, instance, first, last, own, total,
+                                      marks + at * total, beyond, r.slots);
+                   });
+    if (q.medium) media::add_jumps(*q.medium, r, jumps);
   });
 }
 

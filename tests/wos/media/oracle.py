@@ -43,6 +43,24 @@ def rate(medium, X):
     return total
 
 
+def slope(medium, x):
+    """grad α / (2 α) at one point, in scaled coordinates. For a grid, interpolated from the tables after the second."""
+    (kind, _), (row, _), frame = medium
+    d = len(x)
+    if kind in ("none", "number"):
+        return np.zeros(d)
+    if kind == "grid":
+        count = int(np.prod(row[:d]))
+        tables = row[3 * d + 2 * count :].copy()[: d * count].reshape(d, count)
+        return np.array([values("grid", np.concatenate([row[: 3 * d], table]), x, None, None, frame) for table in tables]) * frame[-2]
+    moves, h = np.arange(-4, 5), np.longdouble(1) / 128
+    weights = np.array([3, -32, 168, -672, 0, 672, -168, 32, -3], np.longdouble) / 840
+    at = np.asarray(x, np.longdouble) + moves[:, None, None] * h * np.eye(d)
+    return np.asarray(
+        (weights[:, None] * np.log(values(kind, row.astype(np.longdouble), at, None, None, frame))).sum(axis=0) / (2 * h), float
+    )
+
+
 @remembered
 def through(start, epsilon, segs, medium, bound, instance, seed, first_walk, walks, max_steps, gradient=False, first_point=0):
     """A ``Batch`` of walks from (N, d). ``beyond``: the number of jumps of each walk to points where the bound is too small."""

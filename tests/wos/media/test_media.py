@@ -100,8 +100,8 @@ def test_closed_forms(name, pairs, best_backend, rng):
 
 def test_the_bound_may_be_too_small(rng, monkeypatch):
     """With too small a bound, jumps beyond it are counted, and values stay unbiased."""
-    monkeypatch.setattr(bound, "_SLACK", 0.3)
-    monkeypatch.setattr(bound, "_SPREAD", 0.0)
+    monkeypatch.setattr(bound, "SLACK", 0.3)
+    monkeypatch.setattr(bound, "SPREAD", 0.0)
     with pytest.warns(RuntimeWarning, match=r"solve: \d+ jumps went to points"):
         X, result = solved("gaussians", rng, 100, 512)
     count = int(result.state.counts[:, 3].sum())

@@ -7,10 +7,12 @@ farther away, so these domains are flat, or nothing absorbs. Up to eight walls a
 import numpy as np
 
 from case import Case, ShapesOnly
+from wos.media.cases import _diffusion
 from wos.walk.cases import _numbers
 from wos.walk.oracle import inside
 
-from . import oracle
+from . import oracle, shapes
+from .walls import normal
 
 CLEAR = 2e-4
 SLAB = np.array([[-0.5, -0.12], [0.5, -0.12], [0.5, 0.12], [0.1, 0.12], [0.05, 0.02], [-0.2, 0.12], [-0.5, 0.12]])  # the bottom absorbs
@@ -35,7 +37,7 @@ def _tables(ring, absorbing, mu, robin):
 
 def _triangles(ring, absorbing, mu, robin):
     """Tables of a flat prism over a ring: ends, walls, edges. Its bottom or nothing absorbs. Some vertical sides have Robin conditions."""
-    V, F, on = oracle.prism(np.column_stack([ring]), 0.24)
+    V, F, on = shapes.prism(np.column_stack([ring]), 0.24)
     corners = (V - [0, 0, 0.12])[F].reshape(-1, 9)
     absorbs = (on == -1) & absorbing
     robin = np.append(robin, [False, False])[on]  # the last two entries are the bottom and the top
@@ -44,7 +46,7 @@ def _triangles(ring, absorbing, mu, robin):
     rows = [np.zeros((0, 12))]
     for k, (before, at, after) in enumerate(zip(np.roll(ring, 1, axis=0), ring, np.roll(ring, -1, axis=0))):
         if np.cross(np.append(at - before, 0), np.append(after - at, 0))[2] < 0:  # a re-entrant vertical edge
-            inner = [-oracle.normal(corners[on == side][0], 3)[0] for side in ((k - 1) % len(ring), k)]
+            inner = [-normal(corners[on == side][0], 3)[0] for side in ((k - 1) % len(ring), k)]
             rows.append(np.concatenate([[*at, -0.12, *at, 0.12], *inner])[None])
     return ends, walls, np.concatenate(rows)
 
@@ -56,8 +58,30 @@ def _point_of(rng, ring, space, between):
             return np.append(x, rng.uniform(*space)) if space else x
 
 
-def _stars(B, N, g, f="none", h="none", k="none", *, ring=SLAB, rings=1, mu=0.0, rows=1, outside=0, space=None, absorbs=None,
-           epsilon=None, between=None, **options):  # fmt: skip
+def _with_slopes(rows, rng, d):
+    """Rows of grids of a diffusion, each followed by a table per axis."""
+    parts = []
+    for row in rows:
+        count = int(np.prod(row[:d]))
+        parts.append(np.concatenate([row[: 3 * d + 2 * count], rng.uniform(-1, 1, d * count)]))
+    width = max(map(len, parts)) + 1
+    return np.array([np.pad(part, (0, width - len(part))) for part in parts])
+
+
+def _medium(rng, a, s, rows, d, frame, M):
+    """The inputs and options of a medium, without slopes."""
+    if a == s == "none":
+        return [None] * 4, {}
+    B, extent = len(frame), frame[:, d]
+    diffusion, screening = _diffusion(a, rng, rows, d, frame), _numbers(s, rng, rows, d, frame)
+    diffusion = _with_slopes(diffusion, rng, d) if a == "grid" else diffusion
+    bounds = np.stack([rng.uniform(4, 6, B) / extent**2, rng.uniform(1e-3, 1e-2, B)], axis=1)
+    exchange = np.stack([rng.uniform(0.7, 1.5, M), rng.uniform(-0.3, 0.3, M)], axis=1) / extent.max()
+    return [diffusion, screening, bounds, exchange], {"diffusion_kind": a, "screening_kind": s, "varies": True}
+
+
+def _stars(B, N, g, f="none", h="none", k="none", a="none", s="none", *, ring=SLAB, rings=1, mu=0.0, rows=1, outside=0, space=None,
+           absorbs=None, epsilon=None, between=None, **options):  # fmt: skip
     """Points of a domain from which no walk comes close to a decision. ``space``: the range of heights in a prism."""
     d, absorbs = 3 if space else 2, ring is SLAB if absorbs is None else absorbs
     between = between or ((0.0, 0.5) if absorbs and not space else (-0.5, 0.5))
@@ -76,7 +100,10 @@ def _stars(B, N, g, f="none", h="none", k="none", *, ring=SLAB, rings=1, mu=0.0,
         extent = rng.uniform(0.5, 2, (B, 1)) if rings == B or B == 1 else np.full((B, 1), rng.uniform(0.5, 2))
         frame = np.concatenate([rng.standard_normal((B, d)), extent, np.full((B, 1), epsilon)], axis=1)
         walked = {"max_steps": options.get("max_steps", 1024), "pairs": options.get("gradient", False), "endless": not absorbs}
-        walked |= {"screening": options.get("screening", 0.0), "wanted": [kind != "none" for kind in (g, f, h, k)]}
+        (diffusion, of_screening, bounds, exchange), medium = _medium(rng, a, s, rows, d, frame, len(arrays[2]))
+        if medium:
+            walked["media_of"] = oracle.media_from((a, s), diffusion, of_screening, bounds, exchange, frame, arrays[3])
+        walked |= {"screening": options.get("rate", 0.0), "wanted": [kind != "none" for kind in (g, f, h, k)]}
         walked |= {name: options[name] for name in ("first_instance", "first_point") if name in options}
         walks = range(options.get("first_walk", 0), options.get("first_walk", 0) + options.get("walks", 4))
 
@@ -101,7 +128,9 @@ def _stars(B, N, g, f="none", h="none", k="none", *, ring=SLAB, rings=1, mu=0.0,
         M, P = len(arrays[0]), len(arrays[2])
         numbers = [_numbers(kind, rng, rows, d, frame, (M if met == 0 else P) * d / 2) for met, kind in enumerate((g, f, h, k))]
         kinds = {"dirichlet_kind": g, "source_kind": f, "neumann_kind": h, "robin_kind": k}
-        return [start, frame, *arrays, *numbers], {**kinds, "seed": seed, "walks": 4, "endless": not absorbs, **options}
+        slopes = rng.standard_normal((B, N, d)) if medium and walked["pairs"] else None
+        numbers += [diffusion, of_screening, bounds, slopes, exchange]
+        return [start, frame, *arrays, *numbers], {**kinds, **medium, "seed": seed, "walks": 4, "endless": not absorbs, **options}
 
     return make
 
@@ -122,30 +151,49 @@ CASES = [
     Case("stars", "robin", _stars(1, 2, "number", "none", "none", "fourier", mu=1.0, max_steps=12)),
     Case("stars", "robin-without-flux", _stars(1, 2, "number", mu=1.0, max_steps=12)),
     Case("stars", "robin-and-neumann", _stars(1, 2, "fourier", "gaussians", "number", "per_vertex", mu=2.0, max_steps=8)),
-    Case("stars", "screened", _stars(1, 3, "gaussians", "number", "number", screening=8.0)),
-    Case("stars", "endless", _stars(1, 3, "number", "gaussians", "fourier", ring=KITE, screening=30.0, max_steps=6)),
-    Case("stars", "screened-robin", _stars(1, 2, "number", "number", "number", "number", mu=1.0, screening=20.0, max_steps=8)),
+    Case("stars", "screened", _stars(1, 3, "gaussians", "number", "number", rate=8.0)),
+    Case("stars", "endless", _stars(1, 3, "number", "gaussians", "fourier", ring=KITE, rate=30.0, max_steps=6)),
+    Case("stars", "screened-robin", _stars(1, 2, "number", "number", "number", "number", mu=1.0, rate=20.0, max_steps=8)),
     Case("stars", "many-nodes", _stars(1, 1, "number", "number", "number", first_walk=3, walks=9)),
     Case("stars", "cut-off", _stars(1, 4, "number", "number", "fourier", max_steps=2)),
     Case("stars", "some-outside", _stars(2, 3, "fourier", "number", "number", outside=1, walks=2)),
     Case("stars", "part", _stars(2, 2, "fourier", "number", "number", first_instance=5, first_point=9)),
     Case("stars", "pairs", _stars(1, 2, "fourier", "gaussians", "number", max_steps=6, **PAIRS)),
-    Case("stars", "pairs-endless", _stars(1, 2, "number", "gaussians", "fourier", ring=KITE, gradient=True, screening=30.0, max_steps=4)),
+    Case("stars", "pairs-endless", _stars(1, 2, "number", "gaussians", "fourier", ring=KITE, gradient=True, rate=30.0, max_steps=4)),
     Case("stars", "pairs-robin", _stars(1, 2, "number", "none", "number", "number", mu=1.0, max_steps=6, **PAIRS)),
     Case("stars", "pairs-near-walls", _stars(1, 4, "number", "number", "number", gradient=True)),
     Case("stars", "space", _stars(1, 2, "gaussians", "none", "none", ring=ARROW, **HEIGHTS)),
     Case("stars", "space-source", _stars(1, 2, "number", "gaussians", "none", ring=ARROW, **HEIGHTS)),
     Case("stars", "space-flux", _stars(1, 2, "number", "none", "gaussians", ring=TRIANGLE, **HEIGHTS)),
     Case("stars", "space-per-vertex", _stars(1, 2, "per_vertex", "none", "per_vertex", ring=TRIANGLE, **HEIGHTS)),
-    Case("stars", "space-screened", _stars(2, 1, "number", "number", "number", ring=TRIANGLE, screening=8.0, **HEIGHTS)),
+    Case("stars", "space-screened", _stars(2, 1, "number", "number", "number", ring=TRIANGLE, rate=8.0, **HEIGHTS)),
     Case("stars", "space-robin", _stars(1, 2, "number", "none", "number", "gaussians", ring=TRIANGLE, mu=1.0, max_steps=8, **HEIGHTS)),
     Case(
         "stars",
         "space-screened-robin",
-        _stars(1, 2, "number", "number", "none", "number", ring=TRIANGLE, mu=2.0, screening=20.0, max_steps=6, **HEIGHTS),
+        _stars(1, 2, "number", "number", "none", "number", ring=TRIANGLE, mu=2.0, rate=20.0, max_steps=6, **HEIGHTS),
     ),
-    Case("stars", "space-endless", _stars(1, 2, "number", "number", "none", ring=ARROW, space=(-0.1, 0.1), screening=30.0, max_steps=4)),
+    Case("stars", "space-endless", _stars(1, 2, "number", "number", "none", ring=ARROW, space=(-0.1, 0.1), rate=30.0, max_steps=4)),
     Case("stars", "space-pairs", _stars(1, 2, "number", "gaussians", "gaussians", epsilon=0.06, max_steps=5, **PAIRS_IN_SPACE)),
+    Case("stars", "medium", _stars(1, 3, "fourier", "none", "none", "none", "gaussians")),
+    Case("stars", "medium-source", _stars(1, 3, "number", "gaussians", "number", "none", "polynomial", "number", max_steps=8)),
+    Case("stars", "medium-screening", _stars(2, 2, "number", "number", "fourier", "none", "none", "gaussians", rows=2, max_steps=8)),
+    Case("stars", "medium-grid", _stars(1, 3, "number", "number", "number", "none", "grid", "grid", max_steps=8)),
+    Case("stars", "medium-robin", _stars(1, 2, "number", "none", "number", "fourier", "gaussians", mu=1.0, max_steps=8)),
+    Case("stars", "medium-endless", _stars(1, 2, "number", "number", "fourier", "none", "gaussians", "number", ring=KITE, max_steps=6)),
+    Case("stars", "medium-polygons", _stars(2, 2, "per_vertex", "none", "per_vertex", "none", "gaussians", rings=2, max_steps=8)),
+    Case(
+        "stars",
+        "medium-in-space",
+        _stars(1, 2, "number", "number", "number", "none", "gaussians", "number", ring=TRIANGLE, max_steps=6, **HEIGHTS),
+    ),
+    Case("stars", "medium-grid-in-space", _stars(1, 2, "number", "none", "number", "none", "grid", ring=TRIANGLE, max_steps=6, **HEIGHTS)),
+    Case("stars", "medium-pairs", _stars(1, 2, "number", "gaussians", "number", "none", "gaussians", "number", max_steps=4, **PAIRS)),
+    Case(
+        "stars",
+        "medium-pairs-in-space",
+        _stars(1, 2, "number", "gaussians", "number", "none", "polynomial", epsilon=0.06, max_steps=4, **PAIRS_IN_SPACE),
+    ),
     Case("stars", "no-points", _stars(2, 0, "fourier", "number", "number", rows=2)),
     Case("stars", "no-points-in-space", _stars(1, 0, "number", "number", "number", ring=TRIANGLE, **HEIGHTS)),
     Case("stars", "no-instances", _stars(0, 3, "number", "number", "number")),

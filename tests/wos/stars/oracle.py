@@ -1,128 +1,11 @@
-"""Walks on stars, one at a time in float64, from the definitions: Bessel functions, quadrature, tests of every wall. Also closed forms."""
-
-import functools
-import math
+"""Walks on stars, one at a time in float64, from the definitions: Bessel functions, quadrature, tests of every wall."""
 
 import numpy as np
-from scipy.integrate import quad
-from scipy.special import iv, kv
 
-from wos.query.oracle import all_distances, on_segment, quarters
+from wos.media import oracle as media
+from wos.stars.walls import TAU, chord, corners, facet_mass, from_side, log_mass, nearest, normal, ray, sees, through
 from wos.walk.oracle import moments, nodes, part_of, row_of, values
 from wos.walk.replay import _uniform, _unit, greens, philox, remembered, source_radius, sphere_weights
-
-TAU = 2 * np.pi
-
-
-def corners(piece, d):
-    """The corners of a segment or triangle."""
-    return piece[: d * d].reshape(d, d)
-
-
-def normal(piece, d):
-    """The outward normal, and the length or twice the area."""
-    return _normal(piece[: d * d].tobytes(), d)
-
-
-@functools.lru_cache(1024)
-def _normal(numbers, d):
-    at = corners(np.frombuffer(numbers), d)
-    e = at[1:] - at[0]
-    n = np.array([e[0, 1], -e[0, 0]]) if d == 2 else np.cross(*e)
-    size = np.sqrt(n @ n)
-    return n / size, size
-
-
-def nearest(pieces, x):
-    """Distance, facet, weights of its corners except the first, and closest point."""
-    (d2,), (weight,) = all_distances(pieces[:, : len(x) ** 2], x[None])
-    k = int(d2.argmin())
-    return np.sqrt(d2[k]), k, weight[k, 1:], weight[k] @ corners(pieces[k], len(x))
-
-
-def from_side(x, side):
-    """The distance from a point or a segment."""
-    return np.sqrt(((x - side[0]) ** 2).sum() if len(side) == 1 else on_segment(x, *side)[0])
-
-
-def through(d, r, R, screening):
-    """The flux through the sphere of radius r around the pole of a ball's Green's function."""
-    if screening == 0:
-        return 1.0
-    z, s = np.sqrt(screening) * np.array([R, r])
-    if d == 2:
-        return s * (kv(1, s) + iv(1, s) * kv(0, z) / iv(0, z))
-    return (np.sinh(z - s) + s * np.cosh(z - s)) / np.sinh(z)
-
-
-def ray(walls, x, d, limit, skip, end=np.inf):
-    """The first wall through which the ray leaves the domain, and its distance. At ``end`` the ray must be outside by more than
-    rounding."""
-    hit, at = -1, limit
-    for k, wall in enumerate(walls):
-        n, _ = normal(wall, len(x))
-        if k in skip or d @ n <= 1e-14:
-            continue
-        corner = corners(wall, len(x))
-        t, *s = np.linalg.solve(np.stack([-d, *(corner[1:] - corner[0])], axis=1), x - corner[0])
-        if -1e-13 < t <= at and min(*s, 1 - sum(s)) >= -1e-12 and (x + min(end, 10.0) * d - corner[0]) @ n > 1e-13:
-            hit, at = k, t
-    return hit, max(at, 0.0)
-
-
-def sees(walls, x, k, z, own):
-    r = np.sqrt(((z - x) ** 2).sum())
-    return k == own or r < 1e-12 or ray(walls, x, (z - x) / r, r - 1e-12, (own,), r)[0] < 0
-
-
-def chord(wall, x, R):
-    """For a wall's line: the height of x above it, and its foot. Also the part in the disc, or None if x faces the back of the wall."""
-    n, length = normal(wall, 2)
-    p, foot = (wall[:2] - x) @ n, (x - wall[:2]) @ (wall[2:4] - wall[:2]) / length
-    half = np.sqrt(max(R * R - p * p, 0))
-    low, high = max(foot - half, 0), min(foot + half, length)
-    return p, foot, (low, high) if -1e-13 <= p < R and low < high else None
-
-
-def log_mass(p, t, R):
-    """The integral of G along a line at height p, from the foot to t, by quadrature in the square root of the length."""
-    mass = quad(lambda v: 2 * v * math.log(R / math.hypot(p, v * v)) / TAU, 0, math.sqrt(abs(t)), epsabs=1e-15, epsrel=1e-12, limit=400)[0]
-    return mass if t > 0 else -mass
-
-
-def facet_mass(wall, x, p, R):
-    """The integral of G over a triangle in the ball around x, at height p above its plane, by quadrature over directions in that plane."""
-    n, _ = normal(wall, 3)
-    along = wall[3:6] - wall[:3]
-    along /= np.sqrt(along @ along)
-    corner = (corners(wall, 3) - x) @ np.stack([along, np.cross(n, along)], axis=1)  # relative to the foot of x
-
-    def upto(rho):
-        rho = min(rho, np.sqrt(R * R - p * p))
-        return (np.hypot(rho, p) - p - rho**2 / (2 * R)) / (2 * TAU)
-
-    def of_direction(angle):
-        low, high, d = 0.0, np.inf, np.array([np.cos(angle), np.sin(angle)])
-        for a, b in zip(corner, np.roll(corner, -1, axis=0)):
-            inner = np.array([a[1] - b[1], b[0] - a[0]])
-            toward, offset = inner @ d, inner @ a
-            if toward == 0:
-                high = high if offset <= 0 else -1.0
-            elif toward > 0:
-                low = max(low, offset / toward)
-            else:
-                high = min(high, offset / toward)
-        return upto(high) - upto(low) if high > low else 0.0
-
-    angles = [*np.arctan2(corner[:, 1], corner[:, 0])]
-    for a, b in zip(corner, np.roll(corner, -1, axis=0)):  # points where a side leaves the ball
-        inner = np.array([a[1] - b[1], b[0] - a[0]])
-        nearest = inner @ a / (inner @ inner) * inner
-        cosine = np.sqrt((nearest @ nearest) / (R * R - p * p))
-        angles += [np.arctan2(nearest[1], nearest[0]) + side * np.arccos(min(cosine, 1.0)) for side in (-1, 1)]
-    angles = np.unique(np.mod(angles, TAU))
-    parts = zip(angles, [*angles[1:], angles[0] + TAU])
-    return sum(quad(of_direction, a, b, epsabs=1e-14, epsrel=1e-12, limit=400)[0] for a, b in parts)
 
 
 def robin_mass(walls, extent, x, R, own):
@@ -142,14 +25,33 @@ def robin_mass(walls, extent, x, R, own):
     return total
 
 
+class Medium:
+    """A medium of one instance, with its bounds in scaled units. ``given``: as in ``media.oracle.alpha``."""
+
+    def __init__(self, given, bound, exchange):
+        self.given, self.bound, self.exchange = given, bound, exchange
+
+    def root(self, x):
+        return np.sqrt(media.alpha(self.given, x))
+
+    def ratio(self, x, wall=None, k=-1):
+        """σ', or ν on wall k, relative to its bound."""
+        if wall is None:
+            return float(media.rate(self.given, x)) / self.bound
+        d = len(x)
+        return (self.exchange[k, 1] - media.slope(self.given, x) @ normal(wall, d)[0]) / self.exchange[k, 0]
+
+
 class Walk:
     """One walk. ``margin``: the smallest distance from a different decision."""
 
-    def __init__(self, tables, frame, start, counter, seed, max_steps, pairs, endless, screening, wanted):
+    def __init__(self, tables, frame, start, counter, seed, max_steps, pairs, endless, screening, wanted, medium=None):
         self.segs, self.walls, self.edges = tables
         self.d = d = len(start)
         self.extent, self.epsilon = frame[d], frame[d + 1]
-        self.screening, self.wanted = screening * self.extent**2, wanted
+        self.screening, self.wanted = medium[1] if medium else screening * self.extent**2, wanted
+        self.medium, self.beyond = medium and Medium(*medium), 0
+        self.start_root = self.medium.root(np.array(start, float)) if medium else 1.0
         self.counter, self.seed = counter, seed
         self.met = [[], [], [], [], []]  # for each kind of data: point, facet, position, weight; last, source points in the first ball
         self.margin, self.steps, self.cut = np.inf, 0, False
@@ -167,9 +69,13 @@ class Walk:
         while self.step(max_steps):
             pass
         distance, k, place, at = nearest(self.segs, self.x)
-        self.cut = self.weight > 0 and distance > self.epsilon
-        if self.weight > 0 and not endless:
-            self.met[0].append((at, k, place, self.weight))
+        self.cut = self.weight != 0 and distance > self.epsilon
+        if self.weight != 0 and not endless:
+            self.met[0].append((at, k, place, self.weight * (self.root(at) if self.steps else 1)))
+
+    def root(self, x):
+        """√α relative to the start."""
+        return self.medium.root(x) / self.start_root if self.medium else 1.0
 
     def words(self, stream, step, walk=None):
         counter = (self.counter[0] if walk is None else walk, *self.counter[1:])
@@ -191,15 +97,40 @@ class Walk:
         R = 0.99 * (min(R, 2 / np.sqrt(self.screening)) if self.screening else R)
         pair, sign = self.counter[0] // 2, 1 - 2 * (self.counter[0] % 2)
         w, v, b = self.words(4, 0, pair), self.words(1, 0, pair), self.words(1, 1 << 20, pair)
-        n, s, m = _unit(*w[:2], self.d), source_radius(self.d, v), _unit(v[2], None, 2) if self.d == 2 else _unit(*b[:2], 3)
-        n, m = sign * n, sign * m
+        plain = self.d == 2 and not self.medium
+        n, s, m = _unit(*w[:2], self.d), source_radius(self.d, v), _unit(v[2], None, 2) if plain else _unit(*b[:2], self.d)
+        n, m, self.own = sign * n, sign * m, -1
         value, slope = sphere_weights(self.d, np.array(R), self.screening)
+        if self.medium:
+            return self.leave_in_medium(R, n, m, s, _uniform(w[3]), _uniform(w[2]), value, slope)
         self.along = np.concatenate([[value], slope * n / self.extent])
         g, of_slope = self.mass(s, R)
         self.toward = np.concatenate([[g], of_slope * m / self.extent])
         if self.wanted[1]:
             self.met[4].append((self.x + R * s * m, None, None, 1.0))
-        self.x, self.own, self.steps = self.x + R * n, -1, 1
+        self.x, self.steps = self.x + R * n, 1
+
+    def leave_in_medium(self, R, n, m, s, choice, decides, value, slope):
+        """Half of the points inside follow Laplace's equation, half have a uniform radius."""
+        self.near(choice - 0.5)
+        s = 2 * choice if choice < 0.5 else s
+        (g, of_slope), plain = greens(self.d, R * s, R, self.screening), greens(self.d, R * s, R, 0)[0]
+        surface = TAU * (self.d - 1) * (R * s) ** (self.d - 1) * R
+        measure = surface / (self.d * plain / R**2 * surface + 0.5)
+        y = self.x + R * s * m
+        inside = np.concatenate([[g], of_slope * m / self.extent])
+        self.toward = measure * self.extent**2 * inside
+        if self.wanted[1]:
+            self.met[4].append((y, None, None, 1 / (self.root(y) * self.start_root**2)))
+        self.near(decides - (1 - value))
+        if decides < 1 - value:
+            self.along = self.screening * measure / (1 - value) * inside
+            self.arrive(y, self.medium.ratio(y))
+            self.end_light(self.words(0, 0)[3])
+        else:
+            self.along = np.concatenate([[1.0], slope / value * n / self.extent])
+            self.x = self.x + R * n
+        self.steps = 1
 
     def radius(self, distance):
         """The radius of the star, and the mass of the Robin walls in it."""
@@ -216,6 +147,8 @@ class Walk:
         if self.screening:
             m = np.sqrt(self.screening)
             R, reach = min(R, 2 / m), min(reach, 0.25 / m)
+        if self.medium and (most := self.medium.exchange[:, 0].max()) > 0:
+            R = min(R, 0.3 / most)
         with_mu = self.walls[self.walls[:, d * d] > 0]
         away = nearest(with_mu, self.x)[0] if len(with_mu) else np.inf
         if away > R:
@@ -245,23 +178,58 @@ class Walk:
             d = d if d @ n <= 0 else -d
         k, t = ray(self.walls, self.x, d, R, (self.own,))
         self.clear_of_sides(d, R)
-        if self.wanted[1]:
-            s = source_radius(self.d, words[1:] if self.d == 2 else self.words(1, self.steps))
+        s = source_radius(self.d, words[1:] if self.d == 2 else self.words(1, self.steps))
+        y, inside = self.x + s * R * d, s * R < t
+        if self.wanted[1] or self.medium:
             self.near(s * R / t - 1)
-            if s * R < t:
-                self.met[1].append((self.x + s * R * d, None, None, self.weight * self.mass(s, R)[0]))
-        if self.wanted[2] or self.wanted[3]:
-            self.flux(R, factor)
-        t = R if k < 0 else t
-        self.x = self.x + t * d
-        self.weight *= through(self.d, t, R, self.screening)
-        self.own = k
-        if self.weight < 0.125:
-            u = _uniform(words[3]) * 0.125
-            self.near(u / self.weight - 1)
-            self.weight = 0.125 if u < self.weight else 0.0
+        if self.wanted[1] and inside:
+            self.met[1].append((y, None, None, self.weight * self.mass(s, R)[0] / (self.root(y) * self.start_root**2)))
+        on_wall = self.drawn(R, factor) if self.wanted[2] or self.wanted[3] or self.medium else None
+        if on_wall:
+            z, chosen, place, green = on_wall
+            robin = bool(self.walls[chosen, self.d**2 + 1])
+            if self.wanted[2 + robin]:
+                self.met[2 + robin].append((z, chosen, place, self.weight * green * self.extent * self.root(z)))
+        if not (self.medium and self.jumps(R, s, y if inside else None, on_wall)):
+            t = R if k < 0 else t
+            self.x = self.x + t * d
+            self.weight *= 1 if self.medium else through(self.d, t, R, self.screening)
+            self.own = k
+        self.end_light(words[3])
         self.steps += 1
         return True
+
+    def end_light(self, word):
+        if abs(self.weight) < 0.125:
+            u = _uniform(word) * 0.125
+            self.near(u / abs(self.weight) - 1 if self.weight else 1)
+            self.weight = np.sign(self.weight) * 0.125 if u < abs(self.weight) else 0.0
+
+    def arrive(self, x, ratio, wall=-1):
+        """End a jump."""
+        self.x, self.own = x, wall
+        self.weight *= -ratio if wall >= 0 else 1 - ratio
+        self.near(abs(ratio) - 1)
+        self.beyond += abs(ratio) > 1
+
+    def jumps(self, R, s, y, on_wall):
+        """Whether the walk jumps in a medium, to a point on the walls or to the source point, if there are any."""
+        _, to_source, to_wall, _ = map(_uniform, self.words(3, self.steps))
+        odds = on_wall[3] * self.medium.exchange[on_wall[1], 0] if on_wall else 0.0
+        self.weight *= 1 + odds
+        if odds:
+            self.near(to_wall - odds / (1 + odds))
+        if to_wall < odds / (1 + odds):
+            z, k = on_wall[:2]
+            self.arrive(z, self.medium.ratio(z, self.walls[k], k), k)
+            return True
+        if y is not None and self.screening:
+            likely = self.screening * self.mass(s, R)[0] / self.extent**2
+            self.near(to_source - likely)
+            if to_source < likely:
+                self.arrive(y, self.medium.ratio(y))
+                return True
+        return False
 
     def clear_of_sides(self, d, R):
         """Update the margin by a quarter of the distance of the ray from wall sides and of its end from walls. A step may amplify
@@ -286,11 +254,12 @@ class Walk:
         up, away = (wall[:3] - self.x) @ n, nearest(wall[None], self.x)[0]
         return (R * R - away**2) * min(twice / 2, np.pi * (R * R - up * up)) if away < R and up > -1e-13 else 0.0
 
-    def flux(self, R, held):
+    def drawn(self, R, held):
+        """A point drawn on the walls, its wall and position, and the estimate of the integral of G; None if it does not count."""
         u = [_uniform(w) for w in self.words(2, self.steps)]
         likely = np.array([self.likely(wall, R) for wall in self.walls])
         if likely.sum() == 0:
-            return
+            return None
         chances = likely / likely.sum()
         sums = np.cumsum(chances)
         self.near(*(sums[(sums > 0) & (sums < 1 - 1e-9)] - u[0]))
@@ -299,10 +268,10 @@ class Walk:
         z, place, density = (self.on_wall if self.d == 2 else self.on_facet)(wall, R, u)
         away = np.sqrt(((z - self.x) ** 2).sum())
         if density == 0 or not sees(self.walls, self.x, chosen, z, self.own):
-            return
-        w = self.weight * held * greens(self.d, away, R, self.screening)[0] / (chances[chosen] * density) * self.extent
-        w /= 1 + max((wall[: self.d] - self.x) @ normal(wall, self.d)[0], 0.0) * wall[self.d**2] * self.extent
-        self.met[3 if wall[self.d**2 + 1] else 2].append((z, chosen, place, w))
+            return None
+        green = held * greens(self.d, away, R, self.screening)[0] / (chances[chosen] * density)
+        height = max((wall[: self.d] - self.x) @ normal(wall, self.d)[0], 0.0)
+        return z, chosen, place, green / (1 + height * wall[self.d**2] * self.extent)
 
     def on_wall(self, wall, R, u):
         """A point on a segment, uniform on the chord with probability 1/2, otherwise concentrated near the foot. Also its position and
@@ -341,15 +310,30 @@ class Walk:
 _walk = remembered(Walk, most=4096)
 
 
-def walked(start, frame, arrays, b, n, w, seed, max_steps, pairs, endless, screening, wanted, first_instance=0, first_point=0):
+def walked(
+    start, frame, arrays, b, n, w, seed, max_steps, pairs, endless, screening, wanted, first_instance=0, first_point=0, media_of=None
+):
     tables = [part_of(arrays[i], arrays[i + 1], b) for i in (0, 2, 4)]
     counter = (w, first_point + n, first_instance + b)
-    return _walk(tables, frame[b], start[b, n], counter, seed % 2**64, max_steps, pairs, endless, screening, wanted)
+    return _walk(
+        tables, frame[b], start[b, n], counter, seed % 2**64, max_steps, pairs, endless, screening, wanted, media_of and media_of[b]
+    )
 
 
-def stars(start, frame, ends, first, walls, first_wall, corners, first_corner, dirichlet=None, source=None, neumann=None, robin=None, *,
-          dirichlet_kind="number", source_kind="none", neumann_kind="none", robin_kind="none", seed=0, first_walk=0, walks=64,
-          max_steps=1024, gradient=False, screening=0.0, first_instance=0, first_point=0, endless=False):  # fmt: skip
+def media_from(kinds, diffusion, screening, bounds, exchange, frame, first_wall):
+    """The arguments of ``Medium`` for every instance."""
+    result = []
+    for b, row in enumerate(frame):
+        numbers = [None if x is None else row_of(x, b) for x in (diffusion, screening)]
+        walls = part_of(exchange, first_wall, b)
+        result.append(((kinds, numbers, row), bounds[b, 0] * row[-2] ** 2, walls * row[-2]))
+    return result
+
+
+def stars(start, frame, ends, first, walls, first_wall, corners, first_corner, dirichlet=None, source=None, neumann=None, robin=None,
+          diffusion=None, screening=None, bounds=None, slopes=None, exchange=None, *, dirichlet_kind="number", source_kind="none",
+          neumann_kind="none", robin_kind="none", diffusion_kind="none", screening_kind="none", seed=0, first_walk=0, walks=64,
+          max_steps=1024, gradient=False, rate=0.0, first_instance=0, first_point=0, endless=False, varies=False):  # fmt: skip
     B, N, d = start.shape
     group, channels = (2, 1 + d) if gradient else (1, 1)
     arrays = (ends, first, walls, first_wall, corners, first_corner)
@@ -357,7 +341,9 @@ def stars(start, frame, ends, first, walls, first_wall, corners, first_corner, d
     wanted = [kind != "none" for kind in kinds]
     cut = nodes(first_walk // group, walks // group)
     mean, m2 = np.full((B, N, len(cut), channels), np.nan), np.full((B, N, len(cut), channels), np.nan)
-    counts = np.zeros((B, N, 3), np.int64)
+    counts, beyond, media_of = np.zeros((B, N, 3), np.int64), np.zeros((B, N), np.int64), None
+    if varies:
+        media_of = media_from((diffusion_kind, screening_kind), diffusion, screening, bounds, exchange, frame, first_wall)
     for b in range(B):
         rows = [_row(numbers, b, met, arrays) for met, numbers in enumerate(data)]
         for n in range(N):
@@ -366,15 +352,19 @@ def stars(start, frame, ends, first, walls, first_wall, corners, first_corner, d
             results = []
             for w in range(first_walk, first_walk + walks):
                 one = walked(
-                    start, frame, arrays, b, n, w, seed, max_steps, gradient, endless, screening, wanted, first_instance, first_point
+                    start, frame, arrays, b, n, w, seed, max_steps, gradient, endless, rate, wanted, first_instance, first_point, media_of
                 )
                 sums = [_evaluated(kind, row, points, frame[b])
                         for kind, row, points in zip((*kinds, kinds[1]), (*rows, rows[1]), one.met)]  # fmt: skip
-                results.append((sum(sums[:4]) * one.along + sums[4] * one.toward)[:channels])
+                row = (sum(sums[:4]) * one.along + sums[4] * one.toward)[:channels]
+                if slopes is not None:
+                    row[1:] -= row[0] * slopes[b, n]
+                results.append(row)
                 counts[b, n] += [one.steps, one.cut, 0]
+                beyond[b, n] += one.beyond
             samples = np.array(results).reshape(1, -1, group, channels).mean(axis=2)
             (mean[b, n],), (m2[b, n],) = moments(samples, cut, start[b, n : n + 1])
-    return mean, m2, counts
+    return mean, m2, counts, beyond if varies else None
 
 
 def _row(numbers, b, met, arrays):
@@ -397,54 +387,3 @@ def _evaluated(kind, row, points, frame):
     else:
         result = values(kind, row, np.array(X), None, None, frame)
     return float((np.array(weight) * result).sum())
-
-
-# ---------------------------------------------------------------- closed forms
-
-
-def arc(radius, first, last, n):
-    t = np.linspace(first, last, n + 1)
-    return radius * np.stack([np.cos(t), np.sin(t)], axis=1)
-
-
-def sector(inner, outer, angle, n):
-    """A ring sector from the x axis to ``angle``: the outer arc of n segments, a radius, the inner arc of n, the other radius.
-
-    With ``inner`` 0, the inner arc is the centre.
-    """
-    back = arc(inner, angle, 0, n) if inner else np.zeros((1, 2))
-    return np.concatenate([arc(outer, 0, angle, n), back])
-
-
-def corner_solution(X):
-    """r^(2/3) cos(2 theta / 3) around 0, theta from the negative y axis: no flux through both walls at the corner of the L."""
-    theta = np.mod(np.arctan2(X[..., 1], X[..., 0]) + TAU / 4, TAU)
-    return np.hypot(X[..., 0], X[..., 1]) ** (2 / 3) * np.cos(2 * theta / 3)
-
-
-# ---------------------------------------------------------------- meshes
-
-
-def prism(ring, height, layers=1):
-    """A closed mesh over a simple counter-clockwise polygon, whose triangles fan out from its first vertex.
-
-    Returns V, F, and the side of every triangle: k for side k, -1 for the bottom, -2 for the top.
-    """
-    M = len(ring)
-    levels = np.linspace(0, height, layers + 1)
-    V = np.concatenate([np.column_stack([ring, np.full(M, z)]) for z in levels])
-    k = np.arange(1, M - 1)
-    top = np.stack([0 * k, k, k + 1], axis=1)
-    side = []
-    for layer in range(layers):
-        a = np.arange(M) + layer * M
-        b = np.roll(a, -1)
-        side += [np.stack([a, b, b + M], axis=1), np.stack([a, b + M, a + M], axis=1)]
-    F = np.concatenate([top[:, ::-1], top + layers * M, *side])
-    on = np.concatenate([np.full(M - 2, -1), np.full(M - 2, -2), np.tile(np.arange(M), 2 * layers)])
-    return V, F, on
-
-
-def split(V, F, on):
-    """Split every triangle into four."""
-    return *quarters(V, F, lambda middle: middle), np.tile(on, 4)

@@ -12,7 +12,7 @@ from quatrefoil.wos.stars.reflecting_3d import reflecting_mesh
 from wos import domains
 from wos.domains import points_in
 from wos.query.oracle import all_distances, icosphere
-from wos.stars.oracle import corner_solution, prism, sector, split
+from wos.stars.shapes import corner_solution, prism, sector, split
 from wos.test_closed_forms import pole
 from wos.walk.oracle import check, gates, same, seed, slope
 

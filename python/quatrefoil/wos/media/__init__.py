@@ -14,7 +14,7 @@ beyond : (B, N)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..._dims import Shape
@@ -23,6 +23,24 @@ from ..walk import WALK, check_data, check_start, node_shapes
 
 Array = Any
 _NAMES = ("dirichlet", "source", "diffusion", "screening")
+
+
+def check_medium(
+    label: str, start: Shape, data: Iterable[tuple[str, Shape | None, str]], bounds: Any, slopes: Any, gradient: bool, varies: bool = True
+) -> None:
+    """Check the shapes of a medium. ``data``: names, shapes and kinds of the diffusion and the screening."""
+    kinds = {name: (shape, kind) for name, shape, kind in data}
+    check_data(label, start[0], kinds)
+    (_, diffusion), (_, screening) = kinds.values()
+    if "per_vertex" in (diffusion, screening) or diffusion == "fourier":
+        raise ValueError(
+            f"{label}: diffusion_kind is {diffusion!r} and screening_kind is {screening!r}, "
+            "expected data defined inside, and a smooth diffusion"
+        )
+    if bounds != ((start[0], 2) if varies else None):
+        raise ValueError(f"{label}: bounds has shape {bounds}, expected {(start[0], 2) if varies else None}")
+    if slopes != (tuple(start) if gradient and varies else None):
+        raise ValueError(f"{label}: slopes has shape {slopes}, expected {tuple(start)} with gradient=True, otherwise None")
 
 
 def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
@@ -34,26 +52,21 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     B, N, d = start
     if d > 3:
         raise ValueError(f"{label}: start has {d} coordinates, expected two or three")
-    check_data(label, B, dict(zip(_NAMES, zip(tables, kinds))))
-    if "per_vertex" in kinds[2:] or kinds[2] == "fourier":
-        raise ValueError(
-            f"{label}: diffusion_kind is {kinds[2]!r} and screening_kind is {kinds[3]!r}, "
-            "expected data defined inside, and a smooth diffusion"
-        )
-    if bounds != (B, 2):
-        raise ValueError(f"{label}: bounds has shape {bounds}, expected ({B}, 2)")
-    if slopes != (start if gradient else None):
-        raise ValueError(f"{label}: slopes has shape {slopes}, expected {tuple(start)} with gradient=True, otherwise None")
+    check_data(label, B, dict(zip(_NAMES[:2], zip(tables, kinds))))
+    check_medium(label, start, zip(_NAMES[2:], tables[2:], kinds[2:]), bounds, slopes, gradient)
     return [*node_shapes(label, start, first_walk, walks, gradient, *options[-2:]), (B, N)]
 
 
+MEDIUM = (
+    *(Arg(name, "R numbers", dtype="double", constant=True, optional=True) for name in _NAMES[2:]),
+    *(Arg(name, dims, dtype="double", constant=True, optional=True) for name, dims in (("bounds", "B 2"), ("slopes", "B N d"))),
+)
 MEDIA = Op(
     __name__, "media",
     inputs=(
         *WALK.inputs[:4],
         *(Arg(name, "R numbers", dtype="double", optional=True) for name in _NAMES[:2]),
-        *(Arg(name, "R numbers", dtype="double", constant=True, optional=True) for name in _NAMES[2:]),
-        Arg("bounds", "B 2", dtype="double", constant=True), Arg("slopes", "B N d", dtype="double", constant=True, optional=True),
+        *MEDIUM,
     ),
     outputs=(*WALK.outputs, Arg("beyond", "B N", dtype="int")),
     options=(

@@ -20,7 +20,7 @@ from .derivatives import derived, rates
 Array = Any
 STEP = 1e-3  # finite difference step of a function, in units of the diagonal
 SAMPLES, ON_BOUNDARY = 4096, 1024  # points inside and on the boundary
-_SPREAD, _SLACK = 0.25, 1.01  # margins of the bound: fraction of the range of values, and relative
+SPREAD, SLACK = 0.25, 1.01  # margins of the bound: fraction of the range of values, and relative
 
 
 class Bound(NamedTuple):
@@ -43,7 +43,7 @@ def bound_of(
     shared, B = boundary._batch is None and diffusion.batch in (None, 1) and screening.batch in (None, 1), len(frame)
     bounds, largest = np.empty((B, 2)), np.empty(B)
     kinds = diffusion.kind, screening.kind
-    numbers = _on_host(diffusion.numbers), _on_host(screening.numbers)
+    numbers = on_host(diffusion.numbers), on_host(screening.numbers)
     functions = by_host(diffusion.function, like), by_host(screening.function, like)
     for b in range(min(B, 1) if shared else B):
         step = STEP * float(boundary._diagonal[b if len(boundary._diagonal) > 1 else 0])
@@ -53,7 +53,7 @@ def bound_of(
         _check(sigma, sigma >= 0, "screening", "0 or more", X, frame[b])
         _check(rate, np.isfinite(rate), "the second derivative of diffusion", "finite numbers", X, frame[b])
         from_zero = max(rate.max(), 0.0) - min(rate.min(), 0.0)
-        bounds[b] = _SLACK * from_zero + _SPREAD * (rate.max() - rate.min()), step
+        bounds[b] = SLACK * from_zero + SPREAD * (rate.max() - rate.min()), step
         largest[b] = alpha.max()
     return Bound(np.repeat(bounds[:1], B, axis=0), np.repeat(largest[:1], B)) if shared else Bound(bounds, largest)
 
@@ -90,18 +90,18 @@ def _samples(whole: Boundary, b: int, frame: np.ndarray, backend: Backend | None
 
 def slopes(kind: str, numbers: Array, function: Any, first_instance: int, start: Array, frame: Array, bounds: Array) -> Array:
     """(B, N, d) grad α / (2 α) at ``start``, as an array of the same type."""
-    x, rows, steps, row = (_on_host(a) for a in (start, frame, bounds, numbers))
-    result, on_host = np.zeros(x.shape), by_host(function, start)
+    x, rows, steps, row = (on_host(a) for a in (start, frame, bounds, numbers))
+    result, host_function = np.zeros(x.shape), by_host(function, start)
     for b in range(len(x)):
         live = ~np.isnan(x[b, :, 0])
         if live.any():
             at = x[b, live].astype(np.float64)
-            alpha, slope, _ = derived(kind, row, on_host, first_instance, b, rows[b], steps[b, 1], at)
+            alpha, slope, _ = derived(kind, row, host_function, first_instance, b, rows[b], steps[b, 1], at)
             result[b, live] = slope / (2 * alpha[:, None])
     return _arrays.of_kind(_arrays.location(start), result)
 
 
-def _on_host(array: Array) -> Any:
+def on_host(array: Array) -> Any:
     return None if array is None else _arrays.to_host(array)
 
 

@@ -54,7 +54,7 @@ def _step(xp: Any, lanes: Lanes, d: int, step: int, R: Any, bound: Any) -> _Draw
     return _Drawn(n, n, s, w, uniform(xp, decides) < R * R * bound / (2.0 * d) * w)
 
 
-def _enter(xp: Any, walks: Lanes, d: int, R: Any, bound: Any) -> tuple[_Drawn, First]:
+def enter(xp: Any, walks: Lanes, d: int, R: Any, bound: Any) -> tuple[_Drawn, First]:
     """(8) The first step of pairs."""
     lanes, sign = walks.pairs()
     sign = xp.astype(sign, xp.float64)[:, None]
@@ -76,7 +76,7 @@ def _enter(xp: Any, walks: Lanes, d: int, R: Any, bound: Any) -> tuple[_Drawn, F
     return _Drawn(n, m, s, xp.ones_like(s), inside), first
 
 
-def _of_root(first: First, slopes: Any, extent: Any) -> First:
+def of_root(first: First, slopes: Any, extent: Any) -> First:
     """(8) for u instead of U = √α u. ``slopes`` is grad α / (2 α)."""
     at = slopes * extent[:, None]
     return First(
@@ -101,8 +101,8 @@ def _through(piece: Piece, medium: Medium, slopes: Any, max_steps: int, found: F
         enters = step == 0 and piece.pairs
         if enters:
             R = SHRUNK * R
-            drawn, entered = _enter(xp, piece.lanes, d, R, bound)
-            first = _of_root(entered, slopes, extent).where(xp, active, First.none(xp, x))
+            drawn, entered = enter(xp, piece.lanes, d, R, bound)
+            first = of_root(entered, slopes, extent).where(xp, active, First.none(xp, x))
         else:
             drawn = _step(xp, piece.lanes, d, step, R, bound)
         y = x + (R * drawn.s)[:, None] * drawn.m

@@ -11,11 +11,12 @@ from ..data.composition import Cell, Data, Places
 
 
 class Medium:
-    """α and σ for a group of walks, with their ``bounds`` (P, 2). None stands for α = 1 or σ = 0."""
+    """α and σ for a group of walks, with their ``bounds`` (P, 2). None stands for α = 1 or σ = 0. ``slopes``: grids have grad α / (2 α)."""
 
-    def __init__(self, xp: Any, diffusion: Data | None, screening: Data | None, at: Places, bounds: Any) -> None:
-        self.xp, self.diffusion, self.screening = xp, diffusion, screening
+    def __init__(self, xp: Any, diffusion: Data | None, screening: Data | None, at: Places, bounds: Any, slopes: bool = False) -> None:
+        self.xp, self.diffusion, self.screening, self.slopes = xp, diffusion, screening, slopes
         self.bound, self.step = bounds[:, 0] * at.extent**2, bounds[:, 1]
+        self.slopes_at_start: Any = None  # (P, d) grad α / (2 α) where walks start, in absolute units
 
     def roots(self, at: Places) -> Any:
         """√α (P,)"""
@@ -23,17 +24,21 @@ class Medium:
 
     def share(self, at: Places) -> Any:
         """σ' (2) over its bound (P,)."""
-        alpha, rate = self._curvature(at)
+        return self.about(at)[0]
+
+    def about(self, at: Places) -> tuple[Any, Any]:
+        """``share``, and grad α / (2 α) (P, d) in scaled coordinates."""
+        alpha, rate, slope = self._curvature(at)
         if self.screening is not None:
             rate = rate + self.screening.values(at) / alpha
-        return rate * at.extent**2 / self.bound
+        return rate * at.extent**2 / self.bound, slope
 
-    def _curvature(self, at: Places) -> tuple[Any, Any]:
-        """α and (3), in absolute units."""
+    def _curvature(self, at: Places) -> tuple[Any, Any, Any]:
+        """α and (3), in absolute units; grad α / (2 α) in scaled coordinates, or 0 for a grid without these."""
         data = self.diffusion
         if data is None or data.kind == "number":
             alpha = self.xp.ones_like(at.extent) if data is None else data.values(at)
-            return alpha, self.xp.zeros_like(alpha)
+            return alpha, self.xp.zeros_like(alpha), self.xp.zeros_like(at.x)
         if data.kind == "function":
             return self._by_differences(data, at)
         if data.kind == "grid":  # two tables, one after the other
@@ -42,24 +47,32 @@ class Medium:
             nodes: Any = 1
             for axis in range(cell.d):
                 nodes = nodes * cell.sizes[:, axis]
-            cell.begin = cell.begin + nodes
-            return alpha, cell.interpolated(data.table())
-        alpha, slope2, laplace = (self._of_powers if data.kind == "polynomial" else self._of_bells)(data, at)
-        return alpha, (laplace / (2 * alpha) - slope2 / (4 * alpha**2)) / at.extent**2
+            tables = []
+            for _ in range(1 + (self.slopes and cell.d)):
+                cell.begin = cell.begin + nodes
+                tables.append(cell.interpolated(data.table()))
+            curvature, *slopes = tables
+            slope = self.xp.stack(slopes, axis=1) * at.extent[:, None] if slopes else self.xp.zeros_like(at.x)
+            return alpha, curvature, slope
+        alpha, slope, laplace = (self._of_powers if data.kind == "polynomial" else self._of_bells)(data, at)
+        slope = slope / (2 * alpha[:, None])
+        return alpha, (laplace / (2 * alpha) - self.xp.sum(slope * slope, axis=1)) / at.extent**2, slope
 
-    def _by_differences(self, data: Data, at: Places) -> tuple[Any, Any]:
+    def _by_differences(self, data: Data, at: Places) -> tuple[Any, Any, Any]:
         """(4) by finite differences."""
         xp, d, alpha = self.xp, at.x.shape[1], data.values(at)
         total: Any = -2 * d
+        slopes = []
         for axis in range(d):
             is_axis = xp.astype(xp.arange(d, dtype=xp.int64, device=at.x.device) == axis, xp.float64)
-            for sign in (-1, 1):
-                shifted = at._replace(centre=at.centre + sign * self.step[:, None] * is_axis)
-                total = total + xp.sqrt(data.values(shifted)) / xp.sqrt(alpha)
-        return alpha, total / self.step**2
+            shifts = (at.centre + sign * self.step[:, None] * is_axis for sign in (-1, 1))
+            before, after = (data.values(at._replace(centre=centre)) for centre in shifts)
+            total = total + xp.sqrt(before) / xp.sqrt(alpha) + xp.sqrt(after) / xp.sqrt(alpha)
+            slopes.append((after - before) / (4 * self.step * alpha) * at.extent)
+        return alpha, total / self.step**2, xp.stack(slopes, axis=1)
 
     def _of_powers(self, data: Data, at: Places) -> tuple[Any, Any, Any]:
-        """α, |grad α|^2 and Δα of a polynomial, in scaled coordinates."""
+        """α, its gradient and Δα of a polynomial, in scaled coordinates."""
         xp, d = self.xp, at.x.shape[1]
         exponents, exists = data.powers(at)
         c = data.of_rows(at)[:, d:]
@@ -76,15 +89,13 @@ class Medium:
                     terms = terms * at.x[:, k : k + 1] ** e
             return xp.sum(xp.where(exists, terms, xp.zeros_like(terms)), axis=1)
 
-        slope2, laplace = 0, 0
-        for axis in range(d):
-            slope2, laplace = slope2 + summed(axis, 1) ** 2, laplace + summed(axis, 2)
-        return summed(0, 0), slope2, laplace
+        slope = xp.stack([summed(axis, 1) for axis in range(d)], axis=1)
+        return summed(0, 0), slope, sum(summed(axis, 2) for axis in range(d))
 
     def _of_bells(self, data: Data, at: Places) -> tuple[Any, Any, Any]:
-        """α, |grad α|^2 and Δα of Gaussians, in scaled coordinates."""
+        """α, its gradient and Δα of Gaussians, in scaled coordinates."""
         xp, d = self.xp, at.x.shape[1]
         amplitude, q, away, r2 = data.bells(at)
         e = xp.exp(-r2 * q) * amplitude
-        slope = xp.sum((2 * q * e)[:, :, None] * away, axis=1)
-        return xp.sum(e, axis=1), xp.sum(slope * slope, axis=1), xp.sum(2 * q * e * (2 * q * r2 - d), axis=1)
+        slope = -xp.sum((2 * q * e)[:, :, None] * away, axis=1)
+        return xp.sum(e, axis=1), slope, xp.sum(2 * q * e * (2 * q * r2 - d), axis=1)

@@ -14,28 +14,32 @@ from ..data.packed import PackedData, Target
 _data: Any = _array_code  # untyped module
 
 
-def with_curvature(diffusion: PackedData, target: Target) -> PackedData:
-    """Append (3) at the nodes to the rows of a grid. Returns other data unchanged."""
+def with_curvature(diffusion: PackedData, target: Target, slopes: bool = False) -> PackedData:
+    """Append (3) at the nodes to the rows of a grid, and optionally grad α / (2 α), one axis after the other. Returns other data
+    unchanged."""
     if diffusion.kind != "grid":
         return diffusion
     table, d = _arrays.to_host(diffusion.numbers), target.boundary.dimension
-    rows = [_with_curvature(row, d) for row in table]
+    rows = [_with_curvature(row, d, slopes) for row in table]
     width = max(map(len, rows), default=0)
     numbers = np.array([np.pad(row, (0, width - len(row))) for row in rows]).reshape(len(rows), width)
-    linear = slice(3 * d, (3 * d + width) // 2)  # (3) has no unit
+    linear = slice(3 * d, 3 * d + (width - 3 * d) // (2 + d * slopes))  # the other tables have no unit
     return diffusion._replace(numbers=target.array(numbers), linear=linear)
 
 
-def _with_curvature(row: np.ndarray, d: int) -> np.ndarray:
-    """A grid's row, followed by (3) at its nodes."""
+def _with_curvature(row: np.ndarray, d: int, slopes: bool) -> np.ndarray:
+    """A grid's row, followed by (3) at its nodes and optionally by grad α / (2 α)."""
     values, box = _data.table_of("grid", row, d), _data.box_of(row, d)
     if not (values > 0).all():
         raise ValueError(f"solve: diffusion is {values.min()} at a node, expected a positive number")
     total, one = np.zeros_like(values), _power_of_two(values)
+    tables = [total]
     for axis in range(d):
         h = (box[1, axis] - box[0, axis]) / (values.shape[axis] - 1)
-        total += _second(values, axis) / h**2 / (2 * values) - (_first(values, axis) * one / h) ** 2 / (4 * (values * one) ** 2)
-    return np.concatenate([row[: 3 * d + values.size], total.reshape(-1)])
+        slope = _first(values, axis) * one / h / (2 * values * one)
+        total += _second(values, axis) / h**2 / (2 * values) - slope**2
+        tables += [slope] * slopes
+    return np.concatenate([row[: 3 * d + values.size], *(table.reshape(-1) for table in tables)])
 
 
 def _first(values: np.ndarray, axis: int) -> np.ndarray:
@@ -74,6 +78,15 @@ def derived(
     one = _power_of_two(alpha)
     steepness = ((slope * one[:, None]) ** 2).sum(axis=1) / (4 * (alpha * one) ** 2)
     return alpha, slope / extent, (laplace / (2 * alpha) - steepness) / extent**2
+
+
+def slopes_of_grid(row: Any, frame: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """grad α / (2 α) (n, d) at scaled points, from the tables that ``with_curvature`` has appended to a grid's row."""
+    d = X.shape[1]
+    values, box = _data.table_of("grid", row, d), _data.box_of(row, d)
+    cell = Cells(values.shape, box, frame[:-2] + frame[-2] * X)
+    tables = row[3 * d + 2 * values.size :][: d * values.size].reshape(d, *values.shape)
+    return np.stack([interpolated(table, cell.corner, cell.place) for table in tables], axis=-1)
 
 
 def _power_of_two(alpha: np.ndarray) -> np.ndarray:

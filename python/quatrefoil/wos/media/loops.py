@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from ..._backends.numba import jit
+from ..data.loops import row_of
 from ..query.loops import pieces
 from ..walk.composition_balls import LIGHT, MAX_SCREENED, SHRUNK
 from ..walk.composition_philox import FIRST, ROULETTE, SOURCE, TRIAL
@@ -16,7 +17,7 @@ from ..walk.loops_paths import CUT_OFF, end_all, see
 from ..walk.loops_philox import bessel_series, direction, philox, source_weight, uniform
 from . import MEDIA
 from .composition import BEYOND
-from .derivatives import derived, rates
+from .derivatives import derived, rates, slopes_of_grid
 
 
 @jit
@@ -26,7 +27,7 @@ def _radius_of(d, u, v, w):
 
 
 @jit
-def _enter(d, walk, point, instance, k0, k1, radius, bound, n, m, first):
+def enter(d, walk, point, instance, k0, k1, radius, bound, n, m, first):
     """(8) The first step of a walk of a pair.
 
     Writes its directions to n and m, and the factors of later contributions to ``first``. Returns the radius of the point inside, and
@@ -74,7 +75,7 @@ def _advance(ends, some, x, weight, step, walk, point, instance, k0, k1, epsilon
         R = min(radius, MAX_SCREENED / math.sqrt(bound)) if bound > 0.0 else radius
         if pairs and step[i] == 0:
             R *= SHRUNK
-            s, jumped[i] = _enter(d, walk[i], point[i], instance, k0, k1, R, bound, n, m, first[i])
+            s, jumped[i] = enter(d, walk[i], point[i], instance, k0, k1, R, bound, n, m, first[i])
             area[i] = R * R / (2.0 * d)
         else:
             w0, w1, w2, w3 = philox(np.uint64(step[i]), walk[i], point[i], instance, k0, k1)
@@ -106,12 +107,13 @@ def _survive(some, weight, step, walk, point, instance, k0, k1):
             weight[i] = math.copysign(LIGHT, weight[i]) if uniform(word) * LIGHT < size else 0.0
 
 
-class _Medium:
+class Medium:
     """α and σ of one instance."""
 
-    def __init__(self, kinds, numbers, functions, instance, b, frame, bounds):
-        self.about, self.at = (kinds, numbers, functions), (instance - b, b, frame, bounds[1])
-        self.bound = bounds[0] * frame[-2] ** 2
+    def __init__(self, p, b):
+        kinds, tables, functions = (every[-2:] for every in (p.kinds, p.tables, p.functions))
+        self.about, self.at = (kinds, tables, functions), (p.first_instance, b, p.frame[b], p.bounds[b, 1])
+        self.bound = p.bounds[b, 0] * p.frame[b, -2] ** 2
 
     def roots(self, X):
         (kind, _), (numbers, _), (function, _) = self.about
@@ -124,6 +126,15 @@ class _Medium:
         """σ' relative to its bound."""
         return rates(*self.about, *self.at, X)[2] * self.at[2][-2] ** 2 / self.bound
 
+    def slopes(self, X):
+        """grad α / (2 α) in scaled coordinates."""
+        (kind, _), (numbers, _), (function, _) = self.about
+        _, b, frame, _ = self.at
+        if kind == "grid":
+            return slopes_of_grid(row_of(kind, numbers, b, None), frame, X) * frame[-2]
+        alpha, slope, _ = derived(kind, numbers, function, *self.at, X)
+        return slope / (2 * alpha[:, None]) * frame[-2]
+
 
 class _Walked:
     """Points where walks evaluate data, see ``loops_nodes.Problem``."""
@@ -132,7 +143,7 @@ class _Walked:
 
     def __init__(self, p, b, point, walk, wanted):
         ends, frame, (n, d) = pieces(p.ends, p.first, b, p.start.shape[2]), p.frame[b], (len(point), p.start.shape[2])
-        medium = _Medium(p.kinds[2:], p.tables[2:], p.functions[2:], p.first_instance + b, b, frame, p.bounds[b])
+        medium = Medium(p, b)
         x, weight, step = np.ascontiguousarray(p.start[b, point], np.float64), np.ones(n), np.zeros(n, np.int64)
         root, first, y, area = medium.roots(x), first_balls(n, d), np.zeros((n, d)), np.zeros(n)
         jumped, done = np.zeros(n, bool), np.zeros(n, bool)

@@ -56,7 +56,7 @@ def ranges_of(p: Prepared) -> np.ndarray:
     for k, data in enumerate(p.linear[1:]):
         size = diagonal if k else diagonal**2 / (8 * p.boundary.dimension)  # largest u with -Δu = 1 in the ball around the box
         if p.bound is not None and k == 0:
-            size = size * 2.0 ** alpha_unit(p.bound.largest, p.data[2]) / p.bound.largest
+            size = size * 2.0 ** alpha_unit(p.bound.largest, p.data[-2]) / p.bound.largest
         least, largest = _range(p, data, of_domain=k == 0)
         low, high = low + np.minimum(least, 0.0) * size, high + np.maximum(largest, 0.0) * size
     return np.stack([np.broadcast_to(x, p.sizes.B) for x in (low, high)], axis=1)

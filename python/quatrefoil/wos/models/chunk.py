@@ -104,11 +104,11 @@ class Chunk:
         mean, m2, *counts = call(
             METHODS[self.method], self.inputs, self.options_of(first, walks), self.extras, None, self.backend, self.num_threads
         )
-        if len(counts) > 1:  # jumps beyond a medium's bound are one more column
+        if counts[1:] and counts[1] is not None:  # jumps beyond a medium's bound are one more column
             counts = [_arrays.namespace(counts[0]).concatenate([counts[0], counts[1][..., None]], -1)]
         group = 2 if self.options["gradient"] else 1
         starts, sizes = schedule(first // group, walks // group)
-        return State(starts, sizes, *(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]) for x in (mean, m2, *counts)))
+        return State(starts, sizes, *(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]) for x in (mean, m2, counts[0])))
 
     def _only(self, rows: np.ndarray) -> tuple[Chunk, np.ndarray]:
         """A chunk of the window around points ``rows`` in which no other points start, and their indices in it."""

@@ -20,6 +20,7 @@ from ..polygon import Polygon
 from ..region import Frame
 from ..rings import crossings
 from ..solid import SDF
+from ..stars.exchange import Exchange, exchange_of
 from ..stars.tables import Tables
 from ..walk import PLACE
 from .chunk import GEOMETRY, METHODS, Chunk, Window
@@ -54,6 +55,7 @@ class Prepared(NamedTuple):
     data: tuple[PackedData, ...]  # in the order of ``statement._names``
     units: np.ndarray | None  # (B,) exponents of the units of u
     bound: Bound | None  # rate bound of a medium
+    exchange: Exchange | None  # walls in a medium
     start: Array  # (B, N, d), in the precision of the walks; one row if all instances share the points
     frame: Array
     outside: Array | None  # (B N,) bool; None if no point is known to be outside
@@ -67,6 +69,8 @@ class Prepared(NamedTuple):
     @property
     def geometry(self) -> Boundary | Tables:
         """The boundary in the form that walks use."""
+        if self.exchange is not None:
+            return self.exchange.tables
         return self.boundary if self.statement._reflecting is None else self.statement._reflecting.tables
 
     @property
@@ -91,7 +95,7 @@ class Prepared(NamedTuple):
     @property
     def linear(self) -> tuple[PackedData, ...]:
         """The data in which u is linear."""
-        return self.data if self.bound is None else self.data[:2]
+        return self.data[:4] if self.statement._method == "stars" else self.data[:2]
 
     @property
     def row_units(self) -> np.ndarray | None:
@@ -120,15 +124,20 @@ class Prepared(NamedTuple):
         options = {
             **{f"{name}_kind": data.kind for name, data in zip(names, self.data)},
             "seed": settings.signed_seed, "max_steps": settings.max_steps, "gradient": gradient or settings.gradient,
-            "screening": s._rate, "first_instance": b, "first_point": n, "outside": s.exterior, "reach": s._reach,
+            "screening": s._rate, "rate": s._rate, "varies": s._varies, "first_instance": b, "first_point": n,
+            "outside": s.exterior, "reach": s._reach,
             "endless": s._reflecting is not None and s._reflecting.endless, "nrhs": end - b if settings.shared_walks else 1,
         }  # fmt: skip
         extras = (part._memo_of(self.kind), *(data.function for data in self.data))
         units = None if self.units is None else self.units[b:end]
         if self.bound is not None:
             arrays["bounds"] = _arrays.of_kind(self.kind, self.bound.rows[b:end])
+            if self.exchange is not None:
+                first = self.exchange.tables.rows[3]
+                rows = slice(None) if len(first) == 2 else slice(first[b], first[end])
+                arrays["exchange"] = _arrays.of_kind(self.kind, self.exchange.rest[rows])
             if options["gradient"]:
-                alpha = self.data[2]
+                alpha = self.data[names.index("diffusion")]
                 arrays["slopes"] = slopes(
                     alpha.kind, arrays["diffusion"], alpha.function, b, arrays["start"], arrays["frame"], arrays["bounds"]
                 )
@@ -152,13 +161,13 @@ def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared
     if frame.swallows and not statement.exterior:
         warn("epsilon is as large as the domain: every value is that of dirichlet at the nearest boundary point")
     rows = frame.of_kind(target.kind, 1 if settings.shared_walks else sizes.B)
-    bound = _bound(statement, packed, rows, points, settings, backend)
+    bound, exchange = _bounds(statement, packed, rows, points, settings, backend)
     precision = _precision(statement, frame, bound)
     start, outside = _place(statement, at, rows, target, precision, place_backend, settings)
     if settings.shared_walks and outside is not None:
         outside = _arrays.namespace(outside).tile(outside, (sizes.B,))
     data, units = in_units(packed, target.boundary, sizes.B, bound and bound.largest) if "@" not in target.kind else (packed, None)
-    return Prepared(statement, settings, target, sizes, data, units, bound, start, rows, outside, backend, place_backend)
+    return Prepared(statement, settings, target, sizes, data, units, bound, exchange, start, rows, outside, backend, place_backend)
 
 
 def _check_shared(s: Statement, points: Array, settings: Settings) -> None:
@@ -190,8 +199,8 @@ def _pack(statement: Statement, target: Target) -> tuple[PackedData, ...]:
         packed["dirichlet"] = on_facets(packed["dirichlet"], d, r.absorbing, None, first)
         for name in ("neumann", "robin"):
             packed[name] = on_facets(packed[name], d, r.reflecting, r.turned, first_wall)
-    if statement._method == "media":
-        packed["diffusion"] = with_curvature(packed["diffusion"], target)
+    if statement._varies:
+        packed["diffusion"] = with_curvature(packed["diffusion"], target, slopes=statement._method == "stars")
     return tuple(packed.values())
 
 
@@ -243,14 +252,17 @@ def _backends_of(s: Statement, settings: Settings, target: Target, packed: tuple
     return walks, _backends.kernel(PLACE, None if wanted == "cuda" else wanted, device)[0]
 
 
-def _bound(
+def _bounds(
     s: Statement, packed: tuple[PackedData, ...], rows: Array, points: Array, settings: Settings, backend: Backend | None
-) -> Bound | None:
-    """The rate bound if the medium is not constant."""
-    if s._method != "media":
-        return None
-    of_host = backend if _arrays.on_host(points) else _backends.host_default()
-    return bound_of(packed[2], packed[3], s._shared_boundary, _arrays.to_host(rows), points, of_host, settings.num_threads)
+) -> tuple[Bound | None, Exchange | None]:
+    """The rate bound, and the conditions of walls, if the medium is not constant."""
+    if not s._varies:
+        return None, None
+    of_host, frame = backend if _arrays.on_host(points) else _backends.host_default(), _arrays.to_host(rows)
+    bound = bound_of(packed[-2], packed[-1], s._shared_boundary, frame, points, of_host, settings.num_threads)
+    if s._reflecting is None:
+        return bound, None
+    return bound, exchange_of(packed[-2], s._reflecting.tables, frame, bound.rows[:, 1], points)
 
 
 def _precision(s: Statement, frame: Frame, bound: Bound | None) -> np.dtype:

@@ -42,7 +42,7 @@ class Problem(Statement):
     neumann : (where, h), optional
         ∂u/∂n = h on the segments of a Polygon, or the triangles of a closed TriangleMesh, for which ``where``, bool (M,), is True. Segment
         k runs from vertex k to k + 1, starting with the outer ring. Alternatively ``where`` is a function of points (n, d) that is constant
-        on each segment or triangle: ``(lambda X: X[:, 0] == 0, 0.0)``. h is data like dirichlet.
+        on each segment or triangle: ``(lambda X: X[:, 0] == 0, 0.0)``. h is data like dirichlet, and does not contain α.
     robin : (where, mu, h), optional
         ∂u/∂n + μu = h on these segments or triangles. mu >= 0 is a number or has one value per segment or triangle.
     exterior : bool

@@ -23,6 +23,7 @@ from .settings import HINTS
 from .support import support
 from .warn import warn
 
+_MEDIUM = ("diffusion", "screening")
 _DEFAULTS = {"source": None, "screening": 0.0, "diffusion": None, "neumann": None, "robin": None, "exterior": False}
 
 
@@ -91,10 +92,10 @@ class Statement:
             _check_regions(self, self.diffusion, label)
         b = self._shared_boundary
         batches = {name: check(getattr(self, name), b, label, name) for name in ("dirichlet", "source")}
-        if self._method == "media":
+        if self._varies:
             _check_medium(self, label)
             batches |= {name: check(getattr(self, name), b, label, name) for name in ("diffusion", "screening")}
-        elif self._reflecting is not None:
+        if self._reflecting is not None:
             batches |= {name: check(self._given(name), b, label, name) for name in ("neumann", "robin")}
             batches["where"] = instances_of(self.neumann, self.robin)
         common_batch({"boundary": self.boundary._batch, **batches}, label)
@@ -116,16 +117,22 @@ class Statement:
         """The boundary with its reflecting walls, or None if no part reflects."""
         if self.neumann is None and self.robin is None:
             return None
-        return reflecting(self._shared_boundary, self.neumann, self.robin, self._rate, self._caller or "Problem")
+        screening = self.screening if isinstance(self.screening, float) else 1.0  # a varying one has positive values
+        return reflecting(self._shared_boundary, self.neumann, self.robin, screening, self._caller or "Problem")
 
     @cached_property
     def _method(self) -> str:
         """The name of the op that solves the problem; "regions" if only operators do."""
         if isinstance(self.diffusion, Regions):
             return "regions"
-        if self.diffusion is not None or is_varying(self.screening):
-            return "media"
-        return "walk" if self._reflecting is None else "stars"
+        if self._reflecting is not None:
+            return "stars"
+        return "media" if self._varies else "walk"
+
+    @property
+    def _varies(self) -> bool:
+        """Whether the diffusion or the screening varies in space."""
+        return (self.diffusion is not None or is_varying(self.screening)) and not isinstance(self.diffusion, Regions)
 
     @cached_property
     def _reach(self) -> float:
@@ -137,8 +144,8 @@ class Statement:
     @property
     def _names(self) -> tuple[str, ...]:
         """The names of the data, in the order of the op's inputs."""
-        more = {"walk": (), "stars": ("neumann", "robin"), "media": ("diffusion", "screening"), "regions": ()}[self._method]
-        return ("dirichlet", "source", *more)
+        more = {"stars": ("neumann", "robin", *_MEDIUM), "media": _MEDIUM}
+        return ("dirichlet", "source", *more.get(self._method, ()))
 
     @property
     def _rate(self) -> float:
@@ -151,7 +158,7 @@ class Statement:
         if name in ("neumann", "robin") and data is not None:
             data = data[-1]
             return None if type(data) in (int, float) and data == 0 else data  # no points on the walls are drawn then
-        return None if name == "screening" and isinstance(data, float) and data == 0 else data
+        return None if name == "screening" and isinstance(data, float) and (data == 0 or not self._varies) else data
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"{type(self).__name__} is immutable; create a new one with a different {name}")
@@ -208,8 +215,6 @@ def _check_regions(s: Statement, regions: Regions, label: str) -> None:
 
 
 def _check_medium(s: Statement, label: str) -> None:
-    if s.neumann is not None or s.robin is not None:
-        raise ValueError(f"{label}: a diffusion, or a screening that is not a number, cannot be combined with neumann or robin")
     if s.exterior or s.boundary.dimension > 3 or isinstance(s.boundary, SDF):
         raise ValueError(
             f"{label}: a diffusion, or a screening that is not a number, is not supported {'outside' if s.exterior else 'in'} "

@@ -34,9 +34,10 @@ def in_units(
     """
     if largest is None and _is_ordinary(data, boundary):
         return tuple(data), None
-    of_alpha = np.zeros(1, np.int64) if largest is None else alpha_unit(largest, data[2])
-    unit = _unit(_of_u(data[:2] if largest is not None else data, boundary, of_alpha))
-    of_data = [unit, unit + of_alpha, *([unit] * 2 if largest is None else [of_alpha] * 2)]
+    of_alpha = np.zeros(1, np.int64) if largest is None else alpha_unit(largest, data[-2])
+    linear = data if largest is None else data[:-2]
+    unit = _unit(_of_u(linear, boundary, of_alpha))
+    of_data = [unit, unit + of_alpha, *[unit] * (len(linear) - 2), *[of_alpha] * 2]
     changed = [_in_units(d, np.broadcast_to(exponents, B)) if exponents.any() else d for d, exponents in zip(data, of_data)]
     return tuple(changed), np.broadcast_to(unit, B) if unit.any() else None
 

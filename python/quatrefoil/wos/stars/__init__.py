@@ -10,6 +10,11 @@ corners, first_corner : (C, 6) or (C, 12), and like first
     The re-entrant corners between walls, or the ends of edges, and the inward normals of the two walls.
 neumann, robin : (1 or B, numbers)
     The flux h, with a kind as for dirichlet. Values at vertices have one pair (in space a triple) per wall.
+diffusion, screening, bounds, slopes, beyond
+    As in ``wos.media``, if ``varies``, except that a grid of α also has its derivatives along the axes, after media (3). ``rate`` is the
+    screening of other problems.
+exchange : (P, 2)
+    For each wall, a bound of |ν| (12) and the constant part of ν, in absolute units, if ``varies``.
 """
 
 from __future__ import annotations
@@ -19,15 +24,16 @@ from typing import Any
 
 from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option, Policy
+from ..media import MEDIUM, check_medium
 from ..walk import WALK, check_data, node_shapes
 
 Array = Any
-_NAMES = ("dirichlet", "source", "neumann", "robin")
+_LINEAR, _MEDIUM = ("dirichlet", "source", "neumann", "robin"), ("diffusion", "screening")
 
 
 def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
-    start, frame, *tables, dirichlet, source, neumann, robin = shapes
-    kinds, (first_walk, walks, _, gradient) = options[:4], options[5:9]
+    start, frame, *tables = shapes[:8]
+    kinds, (first_walk, walks, _, gradient), varies = options[:6], options[7:11], options[-1]
     assert start is not None
     assert frame is not None
     B = frame[0]
@@ -42,8 +48,11 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     counts = [first[0] for first in tables[1::2] if first is not None and len(first) == 1]  # torch's symbolic sizes have no hash
     if not counts or any(count != counts[0] for count in counts) or counts[0] - 1 not in (1, B):
         raise ValueError(f"{label}: first, first_wall, first_corner have shapes {tables[1::2]}, expected (2,) or (B + 1,) with B = {B}")
-    check_data(label, B, dict(zip(_NAMES, zip((dirichlet, source, neumann, robin), kinds))))
-    return node_shapes(label, start, first_walk, walks, gradient, *options[10:12])
+    check_data(label, B, dict(zip(_LINEAR, zip(shapes[8:12], kinds))))
+    check_medium(label, start, zip(_MEDIUM, shapes[12:14], kinds[4:]), shapes[14], shapes[15], gradient, varies)
+    if shapes[16] != ((tables[2][0], 2) if varies and tables[2] is not None else None):
+        raise ValueError(f"{label}: exchange has shape {shapes[16]}, expected two numbers per wall with varies=True, otherwise None")
+    return [*node_shapes(label, start, first_walk, walks, gradient, *options[12:14]), (B, start[1]) if varies else None]
 
 
 def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
@@ -59,15 +68,16 @@ STARS = Op(
         Arg("ends", "M corners", dtype="double", constant=True), Arg("first", "B", dtype="int"),
         Arg("walls", "P W", dtype="double", constant=True), Arg("first_wall", "B", dtype="int"),
         Arg("corners", "E T", dtype="double", constant=True), Arg("first_corner", "B", dtype="int"),
-        *(Arg(name, "R numbers", dtype="double", optional=True) for name in _NAMES),
+        *(Arg(name, "R numbers", dtype="double", optional=True) for name in _LINEAR), *MEDIUM,
+        Arg("exchange", "P 2", dtype="double", constant=True, optional=True),
     ),
-    outputs=WALK.outputs,
+    outputs=(*WALK.outputs, Arg("beyond", "B N", dtype="int", only_if="varies")),
     options=(
-        *(Option(f"{name}_kind", str) for name in _NAMES), Option("seed", int), Option("first_walk", int), Option("walks", int),
-        Option("max_steps", int), Option("gradient", bool), Option("screening", float),
-        Option("first_instance", int), Option("first_point", int), Option("endless", bool),
+        *(Option(f"{name}_kind", str) for name in _LINEAR + _MEDIUM), Option("seed", int), Option("first_walk", int), Option("walks", int),
+        Option("max_steps", int), Option("gradient", bool), Option("rate", float),
+        Option("first_instance", int), Option("first_point", int), Option("endless", bool), Option("varies", bool),
     ),
-    extras=(Extra("grids"), *(Extra(name, function=True) for name in "gfhk")),
+    extras=(Extra("grids"), *(Extra(name, function=True) for name in "gfhkas")),
     rule=_shapes,
     policy=Policy(check_values=_check_values),
     tolerance=3e-3,  # as for walk; a ray that grazes a wall amplifies rounding more than a step does

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 from ... import _array_tools
 from ..._array_tools import added, nan_unless
 from ..data.composition import Places
+from ..media.composition import BEYOND, enter, of_root
+from ..media.composition_medium import Medium
 from ..query.composition import LIVE
-from ..walk.composition_balls import First, bessel_series, hit_weight, roulette, source_weight
+from ..walk.composition_balls import SHRUNK, First, bessel_series, hit_weight, roulette, source_weight
 from ..walk.composition_domain import beyond_box
 from ..walk.composition_paths import Found, Step, Walked, channels, go_on
-from ..walk.composition_philox import BOUNDARY, direction, source_point, uniform
+from ..walk.composition_philox import BOUNDARY, ROULETTE, direction, source_point, uniform
 from ..walk.composition_pieces import LANE, Piece
 from ..walk.composition_walk import Gradient, Problem, Sum
 from . import STARS
@@ -23,6 +25,7 @@ from .composition_facets import Facets
 from .composition_walls import LARGEST, NOWHERE, SLACK, Walls
 
 __all__ = ["stars", "stars_vjp"]
+_INPUTS = len(STARS.inputs)
 
 
 class _Met(NamedTuple):
@@ -33,47 +36,98 @@ class _Met(NamedTuple):
 
 
 class _State(NamedTuple):
-    """Every walk's position, weight, and the wall it is on (-1 for none)."""
+    """Every walk's position, weight, the wall it is on (-1 for none), and its jumps beyond a medium's bounds."""
 
     x: Any
     own: Any
     weight: Any
+    beyond: Any
+
+
+class _Jump(NamedTuple):
+    """Where a step in a medium may jump: the source points, and points on the walls (-1 for none) with their odds."""
+
+    inside: Any
+    y: Any
+    likely: Any
+    wall: Any
+    z: Any
+    odds: Any
 
 
 def _step(
-    piece: Piece, walls: Walls, at: _State, distance: Any, step: int, active: Any, screening: float, first: First, met: _Met
+    piece: Piece, walls: Walls, at: _State, distance: Any, step: int, active: Any, first: First, met: _Met, medium: Medium | None
 ) -> _State:
     """(1) One step of every walk."""
     xp, d, x, own, weight = piece.xp, walls.d, at.x, at.own, at.weight
-    words, *more = piece.lanes.words(xp, step, *([BOUNDARY + step] if met.flux else []))
+    words, *more = piece.lanes.words(xp, step, *([BOUNDARY + step] if met.flux or medium else []))
     n = walls.turned(direction(xp, words[0], words[1], d), own)
     R, mass = walls.star(x, distance, piece.epsilon, own)
     factor = xp.where(own >= 0, xp.full_like(R, 2.0), xp.ones_like(R))
     weight = weight if mass is None else weight / (1.0 + factor * mass)
     wall, t = walls.hit(x, n, R, own, NOWHERE)
-    z2 = R * R * screening * piece.extent**2
-    if met.sources:
+    z2: Any = None if walls.screening is None else R * R * walls.screening
+    if met.sources or medium:
         s = xp.sqrt(uniform(xp, words[1]) * uniform(xp, words[2])) if d == 2 else source_point(xp, piece.lanes, step, d)[0]
-        area = weight * (R * piece.extent) ** 2 / (2.0 * d)
-        area = area * source_weight(d, s, -xp.log(s), z2)[0] if screening > 0 else area
-        met.sources(piece.at._replace(x=x + (R * s)[:, None] * n), area, active & (s * R < t), first, False)
+        share = xp.ones_like(s) if z2 is None else source_weight(d, s, -xp.log(s), z2)[0]
+        y, inside = x + (R * s)[:, None] * n, s * R < t
+    if met.sources:
+        met.sources(piece.at._replace(x=y), weight * share * (R * piece.extent) ** 2 / (2.0 * d), active & inside, first, False)
+    if met.flux or medium:
+        k, place, green = walls.flux(x, R, own, factor, [uniform(xp, word) for word in more[0]])
+        z = walls.point(k, place)
     if met.flux:
-        k, place, share = walls.flux(x, R, own, factor, [uniform(xp, word) for word in more[0]])
-        on_wall = piece.at._replace(x=walls.point(k, place), piece=xp.clip(k, min=0), weights=place)
-        met.flux(on_wall, weight * share, active & (k >= 0), first, False)
+        on_wall = piece.at._replace(x=z, piece=xp.clip(k, min=0), weights=place)
+        met.flux(on_wall, weight * green * piece.extent, active & (k >= 0), first, False)
     lands = wall >= 0
-    if screening > 0:
+    if medium:
+        to = xp.where(lands[:, None], walls.land(x, n, t, wall), x + R[:, None] * n)
+        odds = xp.where(k >= 0, green * walls.exchanged(k)[:, 0], xp.zeros_like(green))
+        at = _jumped(piece, walls, medium, _State(to, wall, weight, at.beyond), _Jump(inside, y, z2 / (2.0 * d) * share, k, z, odds), step)
+        return at._replace(weight=roulette(xp, at.weight, uniform(xp, words[3])))
+    if z2 is not None:
         s = t / R if d == 3 else xp.clip(t / R, min=1e-10)
         through = hit_weight(d, s, -xp.log(s), z2)
         weight = xp.where(lands, weight * through, weight / bessel_series(d - 2, 0.25 * z2))
     x = xp.where(lands[:, None], walls.land(x, n, t, wall), x + R[:, None] * n)
-    return _State(x, wall, roulette(xp, weight, uniform(xp, words[3])))
+    return _State(x, wall, roulette(xp, weight, uniform(xp, words[3])), at.beyond)
 
 
-def _walk(piece: Piece, walls: Walls, max_steps: int, screening: float, met: _Met) -> Walked:
-    """The walks of a piece."""
+def _jumped(piece: Piece, walls: Walls, medium: Medium, to: _State, jump: _Jump, step: int) -> _State:
+    """(12) Where the walks of a step in a medium arrive, ``to`` without a jump, and their weights."""
+    xp = piece.xp
+    ((_, to_source, to_wall, _),) = piece.lanes.words(xp, ROULETTE + step)
+    on_wall = uniform(xp, to_wall) * (1.0 + jump.odds) < jump.odds
+    inside = ~on_wall & jump.inside & (uniform(xp, to_source) < jump.likely)
+    x = xp.where(on_wall[:, None], jump.z, xp.where(inside[:, None], jump.y, to.x))
+    own = xp.where(on_wall, jump.wall, xp.where(inside, xp.full_like(to.own, -1), to.own))
+    rate, slope = medium.about(piece.at._replace(x=x))
+    bound, constant = walls.exchanged(own)[:, 0], walls.exchanged(own)[:, 1]
+    nu, bound = xp.sum(walls.inward(own) * slope, axis=1) + constant, xp.where(on_wall, bound, xp.ones_like(bound))
+    ratio = xp.where(on_wall, nu / bound, xp.where(inside, rate, xp.zeros_like(rate)))
+    weight = to.weight * (1.0 + jump.odds) * xp.where(on_wall, -ratio, 1.0 - ratio)
+    return _State(x, own, weight, to.beyond + xp.astype(xp.abs(ratio) > BEYOND, xp.int64))
+
+
+def _enter(piece: Piece, walls: Walls, medium: Medium, at: _State, room: Any, enters: Any, met: _Met) -> tuple[_State, First]:
+    """Media (8): the first step of pairs."""
+    xp, x, d = piece.xp, at.x, walls.d
+    R = SHRUNK * xp.minimum(room, walls.limit())
+    drawn, entered = enter(xp, piece.lanes, d, R, medium.bound)
+    first = of_root(entered, medium.slopes_at_start, piece.extent).where(xp, enters, First.none(xp, x))
+    y = x + (R * drawn.s)[:, None] * drawn.m
+    if met.sources:
+        met.sources(piece.at._replace(x=xp.where(enters[:, None], y, x)), (R * piece.extent) ** 2 / (2.0 * d), enters, first, True)
+    to, jumps = xp.where(drawn.jumped[:, None], y, x + R[:, None] * drawn.n), enters & drawn.jumped
+    ratio = xp.where(jumps, medium.share(piece.at._replace(x=xp.where(enters[:, None], to, x))), xp.zeros_like(R))
+    weight = roulette(xp, 1.0 - ratio, uniform(xp, piece.lanes.words(xp, 0)[0][3]))
+    return _State(to, xp.full_like(at.own, -1), weight, xp.astype(xp.abs(ratio) > BEYOND, xp.int64)), first
+
+
+def _walk(piece: Piece, walls: Walls, max_steps: int, screening: float, met: _Met, medium: Medium | None) -> tuple[Walked, Any]:
+    """The walks of a piece, and the number of each walk's jumps beyond a medium's bounds."""
     xp, x, active, epsilon = piece.xp, piece.at.x, piece.good, piece.epsilon
-    at = _State(x, walls.nearest(x, 4 * SLACK)[0], xp.ones_like(x[:, 0]))
+    at = _State(x, walls.nearest(x, 4 * SLACK)[0], xp.ones_like(x[:, 0]), xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device))
     first, enters = First.none(xp, x), xp.zeros_like(active)
     steps, first_step = xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), Step(piece, screening, met.sources)
     for step in range(max_steps):
@@ -84,19 +138,23 @@ def _walk(piece: Piece, walls: Walls, max_steps: int, screening: float, met: _Me
         if step == 0 and piece.pairs:
             room = walls.nearest(at.x, xp.clip(distance, max=LARGEST))[1]
             enters = active & (room > epsilon)
-            inside, first = first_step.enter(at.x, room, enters)
-        moved = _step(piece, walls, at, distance, step, active & ~enters, screening, first, met)
+            if medium:
+                ball, first = _enter(piece, walls, medium, at, room, enters, met)
+            else:
+                inside, first = first_step.enter(at.x, room, enters)
+                ball = at._replace(x=inside, own=xp.full_like(at.own, -1))
+        moved = _step(piece, walls, at, distance, step, active & ~enters, first, met, medium)
         if step == 0 and piece.pairs:
-            none = xp.full_like(moved.own, -1)
-            ball = _State(inside, none, at.weight)
             moved = _State(*(xp.where(enters if a.ndim == 1 else enters[:, None], a, b) for a, b in zip(ball, moved)))
             enters = xp.zeros_like(enters)
         at = _State(*(xp.where(active if a.ndim == 1 else active[:, None], a, b) for a, b in zip(moved, at)))
         steps = steps + xp.astype(active, xp.int64)
     distance, k, weights = piece.domain.see_far(at.x)
     end = piece.at._replace(x=piece.domain.project(at.x, k, weights), piece=k, weights=weights)
-    goes = at.weight != 0
-    return Walked(end, at.weight, first, steps, goes & (distance > epsilon), goes & beyond_box(xp, at.x))
+    goes, weight = at.weight != 0, at.weight
+    if medium:
+        weight = xp.where(goes & (steps > 0), weight * medium.roots(end) / medium.roots(piece.at), weight)
+    return Walked(end, weight, first, steps, goes & (distance > epsilon), goes & beyond_box(xp, at.x)), at.beyond
 
 
 class _Problem(Problem):
@@ -120,7 +178,13 @@ class _Problem(Problem):
         fits = [(first[0] == 0) & (first[-1] == table.shape[0]) for table, first in tables]
         return None if x is None else nan_unless(self.xp, fits[0] & fits[1] & fits[2], x)
 
-    def walk(self, piece: Piece, met: _Met) -> Walked:
+    def medium(self, piece: Piece) -> Medium | None:
+        if not self.given.varies:
+            return None
+        (diffusion,), (screening,) = self.data[4:]
+        return Medium(self.xp, diffusion, screening, piece.at, self.xp.take(self.given.bounds, piece.at.row, axis=0), slopes=True)
+
+    def walk(self, piece: Piece, met: _Met) -> tuple[Walked, Any]:
         xp, g, table, d = self.xp, self.given, self.given.walls, piece.at.x.shape[1]
         mine = self._mine(piece, table, g.first_wall)
         if table.shape[0] == 0:  # add one wall that belongs to no walk
@@ -129,9 +193,25 @@ class _Problem(Problem):
             mine = xp.zeros((piece.at.x.shape[0], 1), dtype=xp.bool, device=table.device)
         corners = (g.corners, self._mine(piece, g.corners, g.first_corner)) if g.corners.shape[0] else None
         absorbs = _array_tools.is_any(xp, table[:, d * d] > 0)
-        screening = g.screening * piece.extent**2 if g.screening > 0 else None
-        walls = (Walls if d == 2 else Facets)(xp, table, mine, corners, piece.extent, screening, absorbs)
-        return _walk(piece, walls, g.max_steps, g.screening, met)
+        medium, screening = self.medium(piece), g.rate * piece.extent**2 if g.rate > 0 else None
+        walls = (Walls if d == 2 else Facets)(xp, table, mine, corners, piece.extent, medium.bound if medium else screening, absorbs)
+        if medium is None:
+            return _walk(piece, walls, g.max_steps, g.rate, met, None)
+        walls.exchange, root = g.exchange, medium.roots(piece.at)
+        if g.slopes is not None:
+            B, N, _ = g.slopes.shape
+            medium.slopes_at_start = self.xp.take(self.xp.reshape(g.slopes, (B * N, d)), piece.of_row, axis=0)
+
+        def converted(found: Found | None, power: int) -> Found | None:
+            """A callback with weights for u instead of U, media (1)."""
+
+            def convert(at: Places, weight: Any, *rest: Any) -> None:
+                assert found is not None
+                found(at, weight * medium.roots(at) ** power / root, *rest)
+
+            return found and convert
+
+        return _walk(piece, walls, g.max_steps, 0.0, _Met(converted(met.sources, -1), converted(met.flux, 1)), medium)
 
     def is_robin(self, at: Places) -> Any:
         """Whether points on the walls have a Robin condition."""
@@ -149,10 +229,10 @@ class _Problem(Problem):
         return found
 
 
-def stars(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, Any, Any]:
+def stars(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
     """The nodes of the walks of every point."""
-    problem = _Problem(xp, arguments[:12], arguments[12:], functions, False)
-    at_ends, sources, of_walls, of_robin = (data for (data,) in problem.data)
+    problem = _Problem(xp, arguments[:_INPUTS], arguments[_INPUTS:], functions, False)
+    at_ends, sources, of_walls, of_robin, *_ = (data for (data,) in problem.data)
 
     def compute(piece: Piece) -> tuple[Any, Any]:
         later, here, flux, radiated = (Sum(xp, data) for data in (sources, sources, of_walls, of_robin))
@@ -160,22 +240,24 @@ def stars(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, Any, Any]:
         def found(at: Places, weight: Any, active: Any, _: First, entering: bool) -> None:
             (here if entering else later).add(at, weight, active)
 
-        walked = problem.walk(piece, _Met(found if sources else None, problem.flux(flux, radiated) if of_walls or of_robin else None))
+        on_walls = problem.flux(flux, radiated) if of_walls or of_robin else None
+        walked, beyond = problem.walk(piece, _Met(found if sources else None, on_walls))
         total = None if problem.given.endless or at_ends is None else walked.found(at_ends)
         for one in (later, flux, radiated):
             total = total if one.total is None else added(total, one.total)
         total = xp.zeros_like(walked.left) if total is None else total
-        return channels(xp, piece, walked, total, here.total), walked.marks(piece)
+        return channels(xp, piece, walked, total, here.total), xp.concat([walked.marks(piece), beyond[:, None]], axis=1)
 
-    mean, m2, counts = problem.walks.nodes(1 + problem.walks.pairs * arguments[0].shape[2], 3, compute)
-    return problem.unless_wrong(mean), problem.unless_wrong(m2), counts
+    mean, m2, counts = problem.walks.nodes(1 + problem.walks.pairs * arguments[0].shape[2], 4, compute)
+    beyond = counts[:, :, 3] if problem.given.varies else None
+    return problem.unless_wrong(mean), problem.unless_wrong(m2), counts[:, :, :3], beyond
 
 
 def stars_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
     """Gradients, by replaying the walks."""
-    problem = _Problem(xp, arguments[:12], arguments[13:], functions, True)
+    problem = _Problem(xp, arguments[:_INPUTS], arguments[_INPUTS + 1 :], functions, True)
     wanted = [data for (data,) in problem.data]
-    of_ends, of_sources, *of_walls = (Gradient(xp, data) for data in wanted)
+    of_ends, of_sources, *of_walls = (Gradient(xp, data) for data in wanted[:4])
 
     def compute(piece: Piece, share: Any) -> None:
         def told(one: Any) -> Found:
@@ -188,13 +270,13 @@ def stars_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
             of_sources.add(at, weight, active)
 
         flux = told(problem.flux(*of_walls)) if wanted[2] or wanted[3] else None
-        walked = problem.walk(piece, _Met(told(add) if wanted[1] else None, flux))
+        walked, _ = problem.walk(piece, _Met(told(add) if wanted[1] else None, flux))
         if not problem.given.endless:
             weight = walked.left * _share_of(xp, piece, share, walked.first, False)
             of_ends.add(walked.end, weight, piece.good & (walked.left != 0))
 
-    problem.walks.replay(arguments[12], compute)
-    return *[None] * 8, *(problem.unless_wrong(one.total()) for one in (of_ends, of_sources, *of_walls))
+    problem.walks.replay(arguments[_INPUTS], compute)
+    return *[None] * 8, *(problem.unless_wrong(one.total()) for one in (of_ends, of_sources, *of_walls)), *[None] * 5
 
 
 def _share_of(xp: Any, piece: Piece, share: Any, first: First, entering: bool) -> Any:

@@ -51,6 +51,9 @@ class Facets(Walls):
             total = added(total, xp.sum(xp.where(counts[:, some] & seen, mass, xp.zeros_like(mass)), axis=1))
         return total
 
+    def inward(self, k: Any) -> Any:
+        return -self.of(self.shapes.n, k)
+
     def turned(self, n: Any, own: Any) -> Any:
         outward = (own >= 0) & (self.xp.sum(n * self.of(self.shapes.n, own), axis=1) > 0)
         return self.xp.where(outward[:, None], -n, n)

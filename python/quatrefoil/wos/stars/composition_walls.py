@@ -16,7 +16,7 @@ from ..query.composition_solids import norm
 from ..walk.composition_balls import MAX_SCREENED, source_weight
 
 SLACK, LARGEST, NOWHERE = 1e-13, 2.0, 1e30  # as in walker.hpp
-ROBIN, ROBIN_SCREENED = 0.02, 0.25
+ROBIN, ROBIN_SCREENED, EXCHANGED = 0.02, 0.25, 0.3
 
 
 class Walls:
@@ -33,6 +33,7 @@ class Walls:
         self.extent, self.screening = extent, screening  # one value per walk
         self.number = xp.arange(table.shape[0], dtype=xp.int64, device=table.device)
         self.mu = xp.clip(table[:, self.d**2], min=0.0)
+        self.exchange: Any = None  # bounds of |ν| (12) and constant parts of ν per wall, in a medium
         self.prepare()
 
     def prepare(self) -> None:
@@ -74,6 +75,11 @@ class Walls:
         R = xp.maximum(epsilon, self.silhouette(x, xp.clip(distance, max=LARGEST)))
         if most is not None:
             R, reach = xp.minimum(R, most), xp.clip(most * (ROBIN_SCREENED / MAX_SCREENED), max=ROBIN)
+        if self.exchange is not None:
+            largest = (
+                xp.max(xp.where(self.mine, self.exchange[:, 0] + 0 * self.extent[:, None], 0 * self.extent[:, None]), axis=1) * self.extent
+            )
+            R = xp.where(largest > 0, xp.minimum(R, EXCHANGED / xp.where(largest > 0, largest, xp.ones_like(largest))), R)
         if not self.absorbs:
             return R, None
         wall, away = self.nearest(x, R, True)
@@ -85,7 +91,20 @@ class Walls:
 
     def limit(self) -> Any:
         """The largest radius with screening. None without screening."""
-        return None if self.screening is None else MAX_SCREENED / self.xp.sqrt(self.screening)
+        if self.screening is None:
+            return None
+        screened = self.screening > 0
+        most = MAX_SCREENED / self.xp.sqrt(self.xp.where(screened, self.screening, self.xp.ones_like(self.screening)))
+        return self.xp.where(screened, most, self.xp.full_like(most, NOWHERE))
+
+    def exchanged(self, k: Any) -> Any:
+        """The bounds of |ν| (12) and the constant parts of ν of walls k, (P, 2) in scaled units."""
+        return self.of(self.exchange, k) * self.extent[:, None]
+
+    def inward(self, k: Any) -> Any:
+        """(P, 2): inward normals of walls k."""
+        e = self.of(self.e, k) / self.of(self.length, k)[:, None]
+        return self.xp.stack([-e[:, 1], e[:, 0]], axis=1)
 
     def turned(self, n: Any, own: Any) -> Any:
         """n, reflected if it points outward from the wall that the walk is on."""
@@ -182,13 +201,16 @@ class Walls:
         return self.xp.sum(self.xp.where(chosen, rows, self.xp.zeros_like(rows)), axis=1)
 
     def flux(self, x: Any, R: Any, own: Any, factor: Any, u: list[Any]) -> tuple[Any, list[Any], Any]:
-        """(6), (6') Wall, position and weight of a point on the walls. The wall is -1 if the point does not count."""
+        """(6), (6') Wall and position of a point on the walls, and an estimate of the integral of G over them.
+
+        The wall is -1 if the point does not count.
+        """
         xp, (wall, place, z, there, density, green, mu) = self.xp, self.draw(x, R, u)
         r = norm(xp, z - x)
         there = there & (r > 0) & (r < R)
         r = xp.where(there, r, 0.5 * R)
         there = there & self.sees(x, z, xp.clip(wall, min=0), own)
-        weight = factor * green(r) * self.extent / xp.where(there, density, xp.ones_like(density))
+        weight = factor * green(r) / xp.where(there, density, xp.ones_like(density))
         weight = weight / (1.0 + mu * self.extent)
         if self.screening is not None:
             weight = weight * source_weight(self.d, r / R, -xp.log(r / R), R * R * self.screening)[0]

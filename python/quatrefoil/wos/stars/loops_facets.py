@@ -194,19 +194,20 @@ def _weights(r, u, v):
 
 
 @jit
-def flux(walls, frames, extent, x, R, own, factor, weight, u, screening):
-    """(6') Triangle, weights of its corners, and weight of a point. -1 if the point does not count."""
+def point_on_walls(walls, frames, extent, x, R, own, factor, u, screening, z):
+    """(6') Triangle, weights of its corners, and an estimate of the integral of G over the walls. Writes the point to z. The triangle is -1
+    if the point does not count."""
     wall, p, q, density = _draw(walls, frames, x, R, u)
     if wall < 0:
         return -1, 0.0, 0.0, 0.0
     r = frames[wall]
-    z = r[:3] + p * r[ALONG:ACROSS] + q * r[ACROSS:NORMAL]
+    z[:] = r[:3] + p * r[ALONG:ACROSS] + q * r[ACROSS:NORMAL]
     away = math.sqrt(((z - x) ** 2).sum())
     if not 0.0 < away < R or not _sees(frames, x, z, wall, own):
         return -1, 0.0, 0.0, 0.0
     height = max(-_local(r, x[0] - r[0], x[1] - r[1], x[2] - r[2])[2], 0.0)
-    w = weight * factor * (1.0 / away - 1.0 / R) / (4.0 * math.pi) * extent / density / (1.0 + height * walls[wall, 9] * extent)
+    green = factor * (1.0 / away - 1.0 / R) / (4.0 * math.pi) / density / (1.0 + height * walls[wall, 9] * extent)
     if screening > 0.0:
-        w *= source_weight(3, away / R, 0.0, R * R * screening)[0]
+        green *= source_weight(3, away / R, 0.0, R * R * screening)[0]
     one, two = _weights(r, p, q)
-    return wall, one, two, w
+    return wall, one, two, green

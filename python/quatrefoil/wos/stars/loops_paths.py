@@ -9,15 +9,18 @@ import math
 import numpy as np
 
 from ..._backends.numba import jit
+from ..media.loops import enter
 from ..query.composition import HALF_SIDE
 from ..query.loops import closest, point_on, triangle_distance2
-from ..walk.composition_balls import LIGHT, MAX_SCREENED
-from ..walk.composition_philox import BOUNDARY
+from ..walk.composition_balls import LIGHT, MAX_SCREENED, SHRUNK
+from ..walk.composition_philox import BOUNDARY, ROULETTE
 from ..walk.loops_paths import CUT_OFF, ESCAPED, make_step, table_of
 from ..walk.loops_philox import bessel_series, direction, hit_weight, philox, source_point, source_weight, uniform
 from . import loops_facets as solid
 from . import loops_walls as flat
-from .composition_walls import LARGEST, NOWHERE, ROBIN, ROBIN_SCREENED, SLACK
+from .composition_walls import EXCHANGED, LARGEST, NOWHERE, ROBIN, ROBIN_SCREENED, SLACK
+
+ENDS, TO_WALL, TO_SOURCE = 0, 1, 2  # how a call leaves a walk
 
 
 @jit
@@ -31,12 +34,14 @@ def _robin_mass(walls, frames, extent, x, R, own):
 
 
 @jit
-def _star(corners, walls, frames, extent, absorbs, x, distance, own, epsilon, screening):
+def _star(corners, walls, frames, extent, absorbs, most, x, distance, own, epsilon, screening):
     """The radius of the star, and the mass (4) of walls with a μ in it."""
     limit, reach = min(distance, LARGEST), ROBIN
     R = max(epsilon, flat.silhouette(corners, x[0], x[1], limit) if x.size == 2 else solid.silhouette(corners, x, limit))
     if screening > 0.0:
         R, reach = min(R, MAX_SCREENED / math.sqrt(screening)), min(ROBIN, ROBIN_SCREENED / math.sqrt(screening))
+    if most > 0.0:
+        R = min(R, EXCHANGED / most)
     if not absorbs:
         return R, 0.0
     wall, away = _nearest(walls, x, R, True)
@@ -82,99 +87,177 @@ def _land(wall, n, t, x):
 
 
 @jit
-def _add_flux(fluxes, walls, frames, extent, x, R, own, factor, weight, u, screening):
-    """(6) Add wall, position and weight of a point on the walls, if it counts."""
-    flux = np.empty(x.size + 1)
+def _point_on_walls(walls, frames, extent, x, R, own, factor, u, screening, place, z):
+    """(6) A point on the walls: its wall and an estimate of the integral of G. Writes its position on the wall and the point."""
     if x.size == 2:
-        wall, flux[1], flux[2] = flat.flux(walls, extent, x[0], x[1], R, own, factor, weight, u, screening)
+        wall, place[0], z[0], z[1], green = flat.point_on_walls(walls, extent, x[0], x[1], R, own, factor, u, screening)
     else:
-        wall, flux[1], flux[2], flux[3] = solid.flux(walls, frames, extent, x, R, own, factor, weight, u, screening)
-    if wall >= 0:
-        flux[0] = float(wall)
-        fluxes.append(flux)
+        wall, place[0], place[1], green = solid.point_on_walls(walls, frames, extent, x, R, own, factor, u, screening, z)
+    return wall, green
 
 
 @jit
-def _one_walk(segments, walls, frames, corners, extent, absorbs, x, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps,
-              sources, flux, first, place, events, fluxes):  # fmt: skip
-    """Move x to the end of the walk and set ``place``. Returns steps, weight, distance, and the closest segment or triangle."""
+def _first_step(x, room, walk, point, instance, k0, k1, screening, varies, extent, sources, n, m, first, events):
+    """(9) The first step of a walk of a pair, in a medium that of media (8). Returns whether it jumps to the source point."""
     d = x.size
-    n, m, words = np.empty(d), np.zeros(d), np.zeros(4, np.uint64)
-    step, weight = 0, 1.0
-    first[:] = math.nan
-    first[0], first[1] = 1.0, 0.0
-    own, _ = _nearest(walls, x, 4 * SLACK, False)
+    if not varies:
+        words = np.zeros(4, np.uint64)
+        make_step((0.0, 0.0), x, room, 0, 1.0, walk, point, instance, k0, k1, screening, True, sources, words, n, m, first, events)
+        if sources:
+            events[-1][d] *= extent * extent
+        return False
+    R = SHRUNK * (min(room, MAX_SCREENED / math.sqrt(screening)) if screening > 0.0 else room)
+    s, inside = enter(d, walk, point, instance, k0, k1, R, screening, n, m, first)
+    if sources:
+        event = np.empty(d + 2)
+        event[:d], event[d], event[d + 1] = x + R * s * m, R * R / (2.0 * d) * extent * extent, 1.0
+        events.append(event)
+    x += R * s * m if inside else R * n
+    return inside
+
+
+@jit
+def _draw_inside(step, walk, point, instance, k0, k1, w1, w2, x, n, R, t, z2, y):
+    """Write the source point of a step to y. Returns its weight, or 0 if the walk meets a wall first."""
+    d = x.size
+    s = math.sqrt(uniform(w1) * uniform(w2)) if d == 2 else source_point(step, walk, point, instance, k0, k1, y)[0]
+    y[:] = x + R * s * n
+    if s * R >= t:
+        return 0.0
+    return source_weight(d, s, -math.log(s), z2)[0] if z2 > 0.0 else 1.0
+
+
+@jit
+def _jump(step, walk, point, instance, k0, k1, odds, likely):
+    """(12) Whether a walk jumps, and where."""
+    _, to_source, to_wall, _ = philox(np.uint64(ROULETTE + step), walk, point, instance, k0, k1)
+    if uniform(to_wall) * (1.0 + odds) < odds:
+        return TO_WALL
+    return TO_SOURCE if uniform(to_source) < likely else ENDS
+
+
+@jit
+def _arrive(walls, met, n, t, R, screened, z2, x):
+    """Move x to the wall that its ray meets, or to the sphere. Returns the factor (3) of the weight."""
+    if met >= 0:
+        _land(walls[met], n, t, x)
+    else:
+        x += R * n
+    if not screened:
+        return 1.0
+    s = max(t / R, 1e-10)
+    return hit_weight(x.size, s, -math.log(s), z2) if met >= 0 else 1.0 / bessel_series(x.size - 2, 0.25 * z2)
+
+
+@jit
+def _one_walk(segments, walls, frames, corners, extent, absorbs, exchange, varies, x, step, weight, own, walk, point, instance, k0, k1,
+              epsilon, screening, pairs, max_steps, sources, flux, first, place, events, fluxes):  # fmt: skip
+    """Move x to the end of the walk or to its next jump, and set ``place``.
+
+    Returns how it stops, steps, weight, wall, distance, and the closest segment or triangle.
+    """
+    d = x.size
+    n, y, z, on_wall = np.empty(d), np.zeros(d), np.empty(d), np.empty(d - 1)
+    most = exchange[:, 0].max() if exchange.size else 0.0
     while True:
         d2, at = closest(segments, x, place)
         distance = math.sqrt(d2)
         if distance <= epsilon or step >= max_steps or weight == 0.0 or np.abs(x).max() >= HALF_SIDE:
-            return step, weight, distance, at
+            return ENDS, step, weight, own, distance, at
         if pairs and step == 0:
             room = _nearest(walls, x, min(distance, LARGEST), False)[1]
             if room > epsilon:
-                make_step((0.0, 0.0), x, room, 0, 1.0, walk, point, instance, k0, k1, screening, True, sources, words, n, m, first, events)
-                if sources:
-                    events[-1][d] *= extent * extent
+                if _first_step(x, room, walk, point, instance, k0, k1, screening, varies, extent, sources, n, y, first, events):
+                    return TO_SOURCE, step, weight, -1, distance, at
                 step, own = 1, -1
                 continue
         w0, w1, w2, w3 = philox(np.uint64(step), walk, point, instance, k0, k1)
         direction(w0, w1, n)
-        R, mass = _star(corners, walls, frames, extent, absorbs, x, distance, own, epsilon, screening)
+        R, mass = _star(corners, walls, frames, extent, absorbs, most, x, distance, own, epsilon, screening)
         factor = 2.0 if own >= 0 else 1.0
         weight /= 1.0 + factor * mass
         if own >= 0:
             _turn_inward(walls, frames, own, n)
         met, t = _hit(walls, frames, x, n, R, own)
-        if sources:
-            s = math.sqrt(uniform(w1) * uniform(w2)) if d == 2 else source_point(step, walk, point, instance, k0, k1, m)[0]
-            if s * R < t:
-                w = weight * R * R / (2.0 * d) * extent * extent
-                w *= source_weight(d, s, -math.log(s), R * R * screening)[0] if screening > 0.0 else 1.0
-                event = np.empty(d + 2)
-                event[:d], event[d], event[d + 1] = x + R * s * n, w, 0.0
-                events.append(event)
-        if flux:
+        z2, share, odds, wall = R * R * screening, 0.0, 0.0, -1
+        if sources or varies:
+            share = _draw_inside(step, walk, point, instance, k0, k1, w1, w2, x, n, R, t, z2, y)
+        if sources and share > 0.0:
+            event = np.empty(d + 2)
+            event[:d], event[d], event[d + 1] = y, weight * R * R / (2.0 * d) * extent * extent * share, 0.0
+            events.append(event)
+        if flux or most > 0.0:
             v0, v1, v2, v3 = philox(np.uint64(BOUNDARY + step), walk, point, instance, k0, k1)
             u = (uniform(v0), uniform(v1), uniform(v2), uniform(v3))
-            _add_flux(fluxes, walls, frames, extent, x, R, own, factor, weight, u, screening)
-        z2 = R * R * screening
-        if met >= 0:
-            _land(walls[met], n, t, x)
-            if screening > 0.0:
-                s = max(t / R, 1e-10)
-                weight *= hit_weight(d, s, -math.log(s), z2)
-        else:
-            x += R * n
-            weight /= bessel_series(d - 2, 0.25 * z2) if screening > 0.0 else 1.0
+            wall, green = _point_on_walls(walls, frames, extent, x, R, own, factor, u, screening, on_wall, z)
+            if wall >= 0 and flux:
+                each = np.empty(d + 1)
+                each[0], each[1:d], each[d] = wall, on_wall, weight * green * extent
+                fluxes.append(each)
+            odds = green * exchange[wall, 0] if wall >= 0 and most > 0.0 else 0.0
+        if varies:
+            weight *= 1.0 + odds
+            jump = _jump(step, walk, point, instance, k0, k1, odds, z2 / (2.0 * d) * share)
+            if jump != ENDS:
+                x[:] = z if jump == TO_WALL else y
+                return jump, step, weight, wall if jump == TO_WALL else -1, distance, at
+        weight *= _arrive(walls, met, n, t, R, screening > 0.0 and not varies, z2, x)
         own = met
-        if weight < LIGHT:
-            weight = LIGHT if uniform(w3) * LIGHT < weight else 0.0
+        weight = survive(weight, w3)
         step += 1
 
 
 @jit
-def walks(segments, walls, frames, corners, extent, absorbs, start, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps,
-          sources, flux, end, segment, place, left, first, marks):  # fmt: skip
-    """Run one walk per row of ``start``. ``first``: see ``enter``.
+def survive(weight, word):
+    """Walk (14)."""
+    size = abs(weight)
+    if size >= LIGHT:
+        return weight
+    return math.copysign(LIGHT, weight) if uniform(word) * LIGHT < size else 0.0
+
+
+@jit
+def begin(walls, start, own, first):
+    """Find the walls that walks start on, and set ``first``, see ``enter``."""
+    first[:] = math.nan
+    first[:, 0], first[:, 1] = 1.0, 0.0
+    for i in range(len(start)):
+        own[i] = _nearest(walls, start[i], 4 * SLACK, False)[0]
+
+
+@jit
+def walks(segments, walls, frames, corners, extent, absorbs, exchange, varies, some, x, step, weight, own, walk, point, instance, k0, k1,
+          epsilon, screening, pairs, max_steps, sources, flux, end, segment, place, first, stops, marks):  # fmt: skip
+    """Run walks ``some`` to their ends or to their next jumps, as in ``stops``.
 
     Returns source points with their weights and whether they are in the first ball of a pair, with the walk of each. Returns points on the
     walls (wall, position, weight) in the same way.
     """
-    d = start.shape[1]
+    d = x.shape[1]
     events, fluxes = [np.empty(d + 2) for _ in range(0)], [np.empty(d + 1) for _ in range(0)]
     of_event, of_flux = [0 for _ in range(0)], [0 for _ in range(0)]
-    for i in range(len(start)):
-        x = start[i].copy()
-        marks[i], left[i], distance, segment[i] = _one_walk(
-            segments, walls, frames, corners, extent, absorbs, x, walk[i], point[i], instance, k0, k1, epsilon, screening, pairs, max_steps,
-            sources, flux, first[i], place[i], events, fluxes,
+    for i in some:
+        stops[i], step[i], weight[i], own[i], distance, segment[i] = _one_walk(
+            segments, walls, frames, corners, extent, absorbs, exchange, varies, x[i], step[i], weight[i], own[i], walk[i], point[i],
+            instance, k0, k1, epsilon, screening, pairs, max_steps, sources, flux, first[i], place[i], events, fluxes,
         )  # fmt: skip
         for _ in range(len(events) - len(of_event)):
             of_event.append(i)
         for _ in range(len(fluxes) - len(of_flux)):
             of_flux.append(i)
-        if left[i] > 0.0:
+        if stops[i] != ENDS:
+            continue
+        marks[i] = step[i]
+        if weight[i] != 0.0:
             marks[i] += CUT_OFF if distance > epsilon else 0
-            marks[i] += ESCAPED if np.abs(x).max() >= HALF_SIDE else 0
+            marks[i] += ESCAPED if np.abs(x[i]).max() >= HALF_SIDE else 0
         point_on(segments[segment[i]], place[i], end[i])
     return table_of(events, d + 2), np.array(of_event, dtype=np.int64), table_of(fluxes, d + 1), np.array(of_flux, dtype=np.int64)
+
+
+@jit
+def settle(some, weight, step, walk, point, instance, k0, k1):
+    """End the steps of walks that have jumped."""
+    for i in some:
+        weight[i] = survive(weight[i], philox(np.uint64(step[i]), walk[i], point[i], instance, k0, k1)[3])
+        step[i] += 1

@@ -30,6 +30,13 @@ class Tables(region.Tables):
         core = native.core().wos
         return core.Mesh(ends) if ends.shape[1] == 9 else core.Polygons(ends, first, closed=False)
 
+    def with_mu(self, mu: np.ndarray) -> Tables:
+        """The same tables with other μ."""
+        rows = list(self.rows)
+        rows[2] = rows[2].copy()
+        rows[2][:, -2] = mu
+        return Tables(*rows)
+
     def _part_of(self, begin: int, end: int) -> Tables:
         """The tables of instances [begin, end), or these tables if all instances share them."""
         if len(self.rows[1]) == 2 or (begin, end) == (0, len(self.rows[1]) - 1):

@@ -118,7 +118,8 @@ def forward(op, walked, arguments):
                 mean[side, :, :, c], m2[side, :, :, c] = nodes.mean, nodes.m2
             m2[side, np.isnan(p.start[b, :, 0])] = np.nan  # also for single walks
         for of_jumps in beyond:
-            of_jumps[b] = marks[1].sum(axis=1)
+            if of_jumps is not None:
+                of_jumps[b] = marks[1].sum(axis=1)
 
 
 def replay(op, walked, arguments):

@@ -1,0 +1,50 @@
+// Receives the points where walks on stars evaluate data.
+#pragma once
+#include "wos/media/medium.hpp"
+#include "wos/stars/args.hpp"
+#include "wos/walk/lists.hpp"
+
+namespace quatrefoil::wos::stars {
+inline namespace QF_ISA {
+
+constexpr int kEntered = kMet;  // list of source points in the first balls of pairs
+constexpr int kLists = kMet + 1;
+
+template <class T, int D>
+using List = walk::List<T, D, T>;
+
+// Factors of the weights of a walk of a pair: inside its first ball, and after it.
+struct Entered {
+  double here, after;
+};
+
+// The number of walks that make their steps together, and the largest number of points in a list.
+template <class V, class T>
+int64_t side_by_side(const Stars<T>& p) {
+  if (!p.medium) return kWidth<V>;
+  return p.medium->diffusion.kind == data::Kind::function || p.medium->screening.kind == data::Kind::function ? media::kForCalls
+                                                                                                              : media::kSideBySide;
+}
+template <class V, class T>
+int64_t most_points(const Stars<T>& p) {
+  return walk::kCallPoints + 2 * kWidth<V> + side_by_side<V>(p);
+}
+
+// Receives the points where walks evaluate data.
+template <class T, int D>
+class Sink {
+ public:
+  virtual double begin(int64_t slot) = 0;                                // starts a walk; returns the factor of its weights
+  virtual Entered enter(int64_t slot, const walk::First<T, D>& at) = 0;  // makes the first step of a walk of a pair
+  virtual bool wants(int met) const = 0;                                 // whether that kind of data is needed
+  // Ends a walk; mark: steps and flags; beyond: jumps beyond a medium's bounds.
+  virtual void mark(int64_t slot, uint32_t mark, uint32_t beyond) = 0;
+  // Evaluates data at a list of `count` points, padded to n. met is kEntered for source points in first balls.
+  virtual void take(int met, const List<T, D>& list, int64_t n) = 0;
+
+ protected:
+  ~Sink() = default;
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::stars

@@ -1,0 +1,129 @@
+"""Reflecting walls together with a diffusion or a varying screening: closed forms, finite elements, kinds of media, both signs of μ."""
+
+import numpy as np
+import pytest
+
+from quatrefoil import wos
+from quatrefoil._backends import native
+from wos.domains import points_in
+from wos.media.test_media import BELLS, BELLS_IN_SPACE, SIGMA, nodes, rippled, source, wave
+from wos.stars.shapes import prism
+from wos.stars.test_stars import ELL, RECTANGLE, decay, flux, which
+from wos.walk.oracle import check, gates, seed
+
+NATIVE = native.reason() is None
+EPSILON = 1e-4
+HILL = wos.Polynomial(np.array([[1.6, 0.3, 0.2], [1.0, 0.1, 0.0], [0.3, 0.0, 0.1]]))
+CUBE = prism(np.array([[0.0, 0], [1, 0], [1, 0.8], [0, 0.8]]), 0.9)
+
+
+def rising(X):
+    return np.exp(0.5 * X[..., 0])
+
+
+def none(X):
+    return 0.0
+
+
+def problems():
+    """Name -> boundary, keywords of solve, u."""
+    r, e, cube = wos.Polygon(RECTANGLE), wos.Polygon(ELL), wos.TriangleMesh(*CUBE[:2])
+    inner = wos.Polygon(RECTANGLE, holes=[[[0.4, 0.3], [0.6, 0.3], [0.5, 0.5]]])
+    on, slit = CUBE[2], np.isin(np.arange(7), [4, 5, 6])
+
+    def of(boundary, u, alpha, sigma=none, *, medium=None, neumann=None, robin=None, mu=0.0):
+        options = {"dirichlet": u, "source": source(u, alpha, sigma)}
+        if alpha is not none_but_one:
+            options["diffusion"] = alpha if medium is None else medium
+        if sigma is not none:
+            options["screening"] = sigma
+        if neumann is not None:
+            options["neumann"] = (neumann, flux(boundary, u))
+        if robin is not None:
+            options["robin"] = (robin, mu, flux(boundary, u, mu))
+        return boundary, options, u
+
+    def none_but_one(X):
+        return 1.0
+
+    nu = np.array([0.5, 0.0, 2.0, 1.0])
+    return {
+        "exponential": of(r, decay, rising, neumann=which(RECTANGLE, 0, 1, 2)),
+        "polynomial": of(r, wave, HILL, neumann=which(RECTANGLE, 1, 3)),
+        "gaussians": of(r, wave, BELLS, SIGMA, neumann=which(RECTANGLE, 0, 2, 3)),
+        "grid": of(r, wave, HILL, medium=nodes(HILL, 65), neumann=which(RECTANGLE, 0, 1, 2)),
+        "screening": of(r, wave, none_but_one, SIGMA, neumann=which(RECTANGLE, 0, 1, 2)),
+        "corner": of(e, wave, BELLS, neumann=which(ELL, 0, 5, 1)),
+        "hole": of(inner, wave, HILL, neumann=slit),
+        "all-reflect": of(r, wave, HILL, SIGMA, neumann=which(RECTANGLE, 0, 1, 2, 3)),
+        "robin": of(r, wave, HILL, robin=which(RECTANGLE, 1, 2), mu=1.0),
+        "robin-and-neumann": of(r, decay, rising, SIGMA, neumann=which(RECTANGLE, 0), robin=which(RECTANGLE, 1, 2), mu=nu),
+        "cube": of(cube, wave, BELLS_IN_SPACE, neumann=on != 3),
+        "cube-rippled": of(cube, wave, rippled, neumann=on == 1),
+        "cube-robin": of(cube, wave, BELLS_IN_SPACE, SIGMA_IN_SPACE, neumann=on == 0, robin=(on == 1) | (on == -1), mu=1.5),
+    }
+
+
+SIGMA_IN_SPACE = wos.Polynomial(np.array([[[3.0, 0.5], [0.0, 0.0]], [[1.0, 0.0], [2.0, 0.0]]]))
+PROBLEMS = problems()
+EVERY_DAY = ["polynomial", "gaussians", "corner", "cube-rippled"]
+MARKED = [name if name in EVERY_DAY else pytest.param(name, marks=pytest.mark.slow) for name in PROBLEMS]
+
+
+def sizes(name, backend):
+    slow = "robin" in name or name == "cube-rippled"
+    if not NATIVE or backend == "numba":
+        return (5 if slow else 20), 256
+    return (60, 256) if slow else (100, 1024)
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("name", MARKED)
+def test_closed_forms(name, pairs, best_backend, rng):
+    boundary, options, u = PROBLEMS[name]
+    n, walks = sizes(name, best_backend)
+    X = points_in(boundary, rng, n, 0.08)
+    r = wos.solve(boundary, X, epsilon=EPSILON, max_steps=20000, walks=walks, gradient=pairs, rng=seed(rng), **options)
+    check(r, X, u)
+    assert r.state.counts[:, 3].sum() == 0  # no jumps beyond the bounds
+
+
+@pytest.mark.skipif(not NATIVE, reason="many walks")
+def test_finite_elements(rng):
+    """Diffusion, screening, a source, a flux and a Robin side, compared with quadratic elements (an error of about 1e-6)."""
+    fem = pytest.importorskip("skfem")
+    mesh = fem.MeshTri.init_tensor(np.linspace(0, 1, 61), np.linspace(0, 0.7, 43))
+    sides = {"bottom": lambda x: x[1] == 0, "right": lambda x: x[0] == 1, "top": lambda x: x[1] == 0.7, "left": lambda x: x[0] == 0}
+    basis = fem.Basis(mesh.with_boundaries(sides), fem.ElementTriP2())
+    at, h, f, mu = (lambda w: np.moveaxis(w.x, 0, -1)), (lambda X: np.sin(3 * X[..., 0])), (lambda X: 1 + X[..., 0]), 1.5
+    matrix = fem.BilinearForm(
+        lambda u, v, w: BELLS(at(w)) * (u.grad[0] * v.grad[0] + u.grad[1] * v.grad[1]) + SIGMA(at(w)) * u * v
+    ).assemble(basis)
+    right = fem.LinearForm(lambda v, w: f(at(w)) * v).assemble(basis)
+    robin, flat = (fem.FacetBasis(basis.mesh, basis.elem, facets=names) for names in ("right", ("bottom", "top")))
+    matrix = matrix + fem.BilinearForm(lambda u, v, w: mu * BELLS(at(w)) * u * v).assemble(robin)
+    right = right + fem.LinearForm(lambda v, w: 2.0 * BELLS(at(w)) * v).assemble(robin)
+    right = right + fem.LinearForm(lambda v, w: h(at(w)) * BELLS(at(w)) * v).assemble(flat)
+    fixed = basis.get_dofs("left")
+    start = np.zeros(basis.N)
+    start[fixed.flatten()] = basis.doflocs[1, fixed.flatten()]
+    u = fem.solve(*fem.condense(matrix, right, x=start, D=fixed))
+    X = points_in(wos.Polygon(RECTANGLE), rng, 100, 0.05)
+    r = wos.solve(
+        wos.Polygon(RECTANGLE), X, dirichlet=lambda Y: Y[:, 1], source=f, diffusion=BELLS, screening=SIGMA, walks=1024, epsilon=EPSILON,
+        neumann=(which(RECTANGLE, 0, 2), h), robin=(which(RECTANGLE, 1), mu, 2.0), max_steps=20000, rng=seed(rng),
+    )  # fmt: skip
+    expected = basis.probes(X.T) @ u
+    assert gates(r.value, r.stderr, expected) == []
+
+
+def test_linear_in_the_data(backend, rng):
+    """u is the sum of its gradients with respect to the coefficients of g, f and both h times these, for the same walks."""
+    polygon, X = wos.Polygon(RECTANGLE), np.array([[0.3, 0.3], [0.7, 0.2]])
+    g, f, h, k = (wos.Polynomial(rng.standard_normal((2, 2))) for _ in range(4))
+    run = {"dirichlet": g, "source": f, "neumann": (which(RECTANGLE, 0), h), "robin": (which(RECTANGLE, 1), 1.0, k), "diffusion": HILL}
+    run |= {"walks": 8, "epsilon": 1e-2, "rng": seed(rng)}
+    value = wos.solve(polygon, X, **run).value
+    of_data = wos.solve_vjp(polygon, X, np.ones(2), points_gradient=False, **run)[1:]
+    total = sum((gradient["coefficients"] * data.coefficients).sum() for gradient, data in zip(of_data, (g, f, h, k)))
+    np.testing.assert_allclose(total, value.sum(), rtol=1e-5)
