@@ -1,0 +1,149 @@
+"""At least 10 000 z-scores per kind of the coverage table of csrc/wos/README.md. ``python -m wos.test_coverage [start of a name]`` in
+``tests`` prints them.
+
+z = (value - u) / stderr at points clear of the boundary, with the components of the gradient where there are any.
+"""
+
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from quatrefoil import wos
+from wos import test_closed_forms as closed_forms
+from wos.domains import points_in
+from wos.media.test_media import PROBLEMS as MEDIA
+from wos.solid.test_outside import PLANE, POLE, SPACE, around, of_bell
+from wos.stars.test_stars import PROBLEMS as WALLS
+from wos.stars.test_stars import from_absorbing
+from wos.stars.test_walls_in_media import PROBLEMS as IN_BOTH
+from wos.walk.oracle import check, disc_points, harmonic, star_points
+
+Z, EPSILON = 10_000, 1e-6  # in media and with walls 1e-4
+SHAPES = ["star", "hole", "mesh", "disc", "ball", "box", "box in space", "ball in five", "field", "field in space"]
+IN_WALLS = ["source", "robin-source", "screened-source", "cube-source", "cube-robin-source", "cube-screened-source"]
+IN_MEDIA = ["gaussians", "rippled-mesh", "polynomial", "space"]
+BOTH = ["polynomial", "gaussians", "grid", "screening", "corner", "hole", "robin", "cube-rippled", "cube-robin"]
+
+
+def sines(X):
+    return np.sin(X).prod(axis=-1)
+
+
+def inside(name, walks=256, **options):
+    boundary = closed_forms.BOUNDARIES[name]()
+    rate = options.get("screening", 0.0)
+    given = {"dirichlet": sines, "source": lambda Y: (Y.shape[1] + rate) * sines(Y), **options}
+    return boundary, lambda rng, n: points_in(boundary, rng, n, 0.06), given, sines, walks
+
+
+def of_walls(name):
+    boundary, options, u = WALLS[name]
+
+    def points(rng, n):
+        X = points_in(boundary, rng, 2 * n, 0.05)
+        return X[from_absorbing(name, X) > 0.05][:n]
+
+    return boundary, points, {**options, "gradient": False, "epsilon": 1e-4, "max_steps": 20000}, u, 64 if "robin" in name else 128
+
+
+def of_media(name):
+    boundary, radius, options, u = MEDIA[name]
+
+    def points(rng, n):
+        return 0.75 * star_points(rng, n) if radius is None else disc_points(rng, n, radius, boundary.dimension)
+
+    return boundary, points, {**options, "epsilon": 1e-4}, u, 256
+
+
+def of_both(name):
+    boundary, options, u = IN_BOTH[name]
+    slow = "robin" in name  # many steps
+    options = {**options, "gradient": not slow, "epsilon": 1e-4, "max_steps": 20000}
+    return boundary, lambda rng, n: points_in(boundary, rng, n, 0.08), options, u, 64 if slow else 256
+
+
+def outside(name, what):
+    boundary = (PLANE | SPACE)[name]()
+    d, size = boundary.dimension, boundary._diagonal[0]
+    at, width = POLE.get(name, boundary._centre[0] + 0.02 * size), 0.7 * size
+
+    def pole(X):
+        r = np.linalg.norm(X - at, axis=-1) / size
+        return 1 + (X[..., 0] - at[0]) / size / r**2 if d == 2 else 1 / r
+
+    def with_bell(X):
+        return (d == 2) + of_bell(((X - at) ** 2).sum(axis=-1), width, d) / width**2
+
+    given = with_bell if what == "source" else pole
+    options = {"exterior": True, "dirichlet": given, "source": wos.Gaussians(width**-2.0, at, width) if what == "source" else None}
+    return boundary, lambda rng, n: around(boundary, rng, n, 0.05, 3.0), options, given, 256
+
+
+KINDS = {
+    **{f"{name}, source": lambda name=name: inside(name) for name in SHAPES},
+    **{f"{name}, source and screening": lambda name=name: inside(name, screening=5.0) for name in SHAPES},
+    **{f"walls: {name}": lambda name=name: of_walls(name) for name in IN_WALLS},
+    **{f"media: {name}": lambda name=name: of_media(name) for name in IN_MEDIA},
+    **{f"walls in media: {name}": lambda name=name: of_both(name) for name in BOTH},
+    **{f"outside of {name}": lambda name=name: outside(name, "pole") for name in ["star", "box", "mesh", "ball", "box in space"]},
+    **{f"outside of {name}, source": lambda name=name: outside(name, "source") for name in ["star", "box", "mesh", "ball", "box in space"]},
+}
+
+
+def scores(name, rng):
+    """The result, its points and u."""
+    boundary, points, options, u, walks = KINDS[name]()
+    pairs = options.pop("gradient", True) and boundary.dimension < 4
+    n = -(-Z // (1 + pairs * boundary.dimension))
+    found = [points(rng, n)]
+    while sum(map(len, found)) < n:
+        found.append(points(rng, n))
+    X = np.concatenate(found)[:n]
+    options = {"epsilon": EPSILON, "walks": walks, "rng": int(rng.integers(2**62)), "gradient": pairs, **options}
+    return wos.solve(boundary, X, **options), X, u
+
+
+def z_of(result, X, u):
+    slopes = [] if result.grad is None else [(result.grad - closed_forms_slope(u, X)) / result.grad_stderr]
+    return np.concatenate([x.reshape(-1) for x in ((result.value - u(X)) / result.stderr, *slopes)])
+
+
+def closed_forms_slope(u, X, h=1e-4):
+    return np.stack([(u(X + h * e) - u(X - h * e)) / (2 * h) for e in np.eye(X.shape[-1])], axis=-1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_ten_thousand_z_scores(name, rng):
+    result, X, u = scores(name, rng)
+    check(result, X, u, least=1e-4 * name.startswith("field in space"))
+
+
+@pytest.mark.slow
+def test_ten_thousand_z_scores_of_an_operator(rng):
+    X = star_points(rng, Z)
+    of = wos.Problem(closed_forms.BOUNDARIES["star"](), dirichlet=0.0, source=0.0).operator(X, wos.Walks(256, epsilon=EPSILON), rng=1)
+    for u, f in ((harmonic, None), (sines, lambda Y: 2 * sines(Y))):
+        value, stderr = of.solve(u, f)
+        z = (value - u(X)) / stderr
+        assert abs(z.sum()) / np.sqrt(len(z)) < 6
+        assert abs(z).max() < 7
+
+
+def main():
+    print("| kind | z | mean of z | std of z | share above 3 | largest | s |\n|---|--:|--:|--:|--:|--:|--:|")
+    for name in KINDS:
+        if len(sys.argv) < 2 or name.startswith(sys.argv[1]):
+            begin = time.process_time()
+            z = z_of(*scores(name, np.random.default_rng(1)))
+            size, seconds = abs(z), time.process_time() - begin
+            print(
+                f"| {name} | {len(z)} | {z.mean():+.3f} | {z.std():.3f} | {(size > 3).mean():.4f} | {size.max():.1f} | {seconds:.0f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
