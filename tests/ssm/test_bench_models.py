@@ -89,3 +89,8 @@ def test_a_token_comes_after_its_prompt(config, installed, monkeypatch):
         expected = side.model(side.ids, use_cache=False).logits[0, -1]
     with qf.ssm.install() if installed else nullcontext():
         torch.testing.assert_close(torch.from_numpy(side.value()), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [shape for shape in models.SHAPES if hasattr(transformers, f"{shape.config}Config")])
+def test_quick_models_are_small(shape):
+    assert sum(p.numel() for p in models._narrow(shape).build().parameters()) < 5e7

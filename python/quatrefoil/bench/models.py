@@ -163,10 +163,10 @@ class Model:
 
         with torch.no_grad():
             if not self.cache:
-                static = transformers.StaticCache(config=self.config, max_cache_len=CACHE)
-                cache = static if self.compiled else transformers.DynamicCache(config=self.config)
-                self.cache = {_cache_name(self.model): cache, "use_cache": True}
-                self.model(self.ids[:, :BEFORE], **self.cache, logits_to_keep=1)
+                name = _cache_name(self.model)
+                static = {name: transformers.StaticCache(config=self.config, max_cache_len=CACHE)} if self.compiled else {}
+                result = self.model(self.ids[:, :BEFORE], **static, use_cache=True, logits_to_keep=1)
+                self.cache = {name: result[name], "use_cache": True}
             return self.call(self.ids[:, BEFORE : BEFORE + 1], **self.cache).logits[0, -1]
 
 
