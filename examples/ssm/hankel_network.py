@@ -96,8 +96,8 @@ def main(steps: int = 200, file: str | None = None) -> None:
             last = unseen[DELAYS - 1 :: 10][: len(path)]
             first_step, later = (rms(path[:, t] - truth[:, t]) / rms(last - truth[:, t]) for t in (0, -1))
             print(
-                f"{name}, {kind} matrix of {weights} weights: error of one step {first_step:.4f}, of {ahead} steps {later:.4f} "
-                "(of the last sample as forecast: 1)"
+                f"{name}, {kind} matrix with {weights} weights: error after one step {first_step:.4f}, after {ahead} steps {later:.4f} "
+                "(1 is the error of repeating the last sample)"
             )
             lines[name, kind] = path[0], truth[0]
     if file:

@@ -117,7 +117,7 @@ def test_hankel_networks_step_dynamical_systems(tmp_path):
     """Nearly as well as networks with a full matrix, which has more than seven times as many weights."""
     pytest.importorskip("torch")
     text = output_of(tmp_path / "steps.png", "hankel_network.py", "100")
-    rows = re.findall(r"(\S+), (\w+) matrix of (\d+) weights: error of one step ([\d.]+), of \d+ steps ([\d.]+)", text)
+    rows = re.findall(r"(\S+), (\w+) matrix with (\d+) weights: error after one step ([\d.]+), after \d+ steps ([\d.]+)", text)
     assert [kind for _, kind, *_ in rows] == ["Hankel", "full"] * 2
     for hankel, full in zip(rows[::2], rows[1::2]):
         assert int(hankel[2]) * 7 < int(full[2])

@@ -206,7 +206,7 @@ def test_states_with_the_values_first(best_backend, rng):
     for function in (ssm.chunk_gated_delta_rule, ssm.fused_recurrent_simple_gla):
         assert function(**named, **LAST)[1].shape == (1, 2, 5, 6)
     named["transpose_state_layout"] = named.pop("state_v_first")
-    with pytest.warns(DeprecationWarning, match="ssm.chunk_gated_delta_rule: transpose_state_layout is now state_v_first"):
+    with pytest.warns(DeprecationWarning, match="ssm.chunk_gated_delta_rule: transpose_state_layout is deprecated; use state_v_first"):
         assert ssm.chunk_gated_delta_rule(**named, **LAST)[1].shape == (1, 2, 5, 6)
 
 
@@ -234,7 +234,7 @@ BAD = [
     (
         lambda: kda(state_v_first=True, transpose_state_layout=True),
         ValueError,
-        r"ssm\.chunk_kda: transpose_state_layout and state_v_first are the same; leave out transpose_state_layout",
+        r"ssm\.chunk_kda: transpose_state_layout is the old name of state_v_first; omit transpose_state_layout",
     ),
     (lambda: kda(use_graph=True), ValueError, "use_graph is not supported"),
     (lambda: ssm.fused_recurrent_dplr_delta_rule(Q, Q, V, Q, Q, Q, reverse=True), ValueError, "reverse is not supported: reverse the tok"),

@@ -130,8 +130,8 @@ def drop_in(op: Op) -> Callable[[Callable[Concatenate[Op, P], R]], Callable[P, R
                     raise ValueError(f"{op.label}: {name} is not supported: {_UNSUPPORTED[name]}")
             for old, name in [pair for pair in _RENAMED.items() if pair[0] in options]:
                 if name in options:
-                    raise ValueError(f"{op.label}: {old} and {name} are the same; leave out {old}")
-                warnings.warn(f"{op.label}: {old} is now {name}", DeprecationWarning, stacklevel=2)
+                    raise ValueError(f"{op.label}: {old} is the old name of {name}; omit {old}")
+                warnings.warn(f"{op.label}: {old} is deprecated; use {name}", DeprecationWarning, stacklevel=2)
                 options[name] = options.pop(old)
             return checked(*arguments, **options)
 
