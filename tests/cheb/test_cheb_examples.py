@@ -35,7 +35,7 @@ def test_snapshots(monkeypatch, example, printed):
     monkeypatch.setattr(module, "CELL", 660.0)
     monkeypatch.setattr(module, "SNAPSHOTS", 20)
     text = printed(module, 3)
-    rows = [[float(x) for x in row] for row in re.findall(r"Tucker ([\d.]+), an SVD a snapshot ([\d.]+), one SVD of all ([\d.]+)", text)]
+    rows = [[float(x) for x in row] for row in re.findall(r"Tucker ([\d.]+), one SVD per snapshot ([\d.]+), one SVD of all ([\d.]+)", text)]
     assert len(rows) == len(module.TOLERANCES)
     assert all(tucker > single for tucker, single, _ in rows)
     assert [row[0] for row in rows] == sorted((row[0] for row in rows), reverse=True)

@@ -90,7 +90,7 @@ def test_lines_are_assimilated(monkeypatch, tmp_path, capsys, example):
     monkeypatch.setattr(module, "landscape", Z.copy)
     module.main(50.0, str(tmp_path / "lines.png"))
     text = capsys.readouterr().out
-    alone, before = map(float, re.search(r"itself: RMS error ([\d.]+) m; .* lost line ([\d.]+) m", text).groups())
+    alone, before = map(float, re.search(r"on its own: RMS error ([\d.]+) m; .* lost one ([\d.]+) m", text).groups())
     (filtered, _, _, _), (smooth, expected, lost, _) = (
         map(float, x) for x in re.findall(r"RMS error ([\d.]+) m, expected ([\d.]+) m; of lost lines ([\d.]+) m, expected ([\d.]+) m", text)
     )
