@@ -84,7 +84,7 @@ def test_digits(example, printed):
     pytest.importorskip("sklearn")
     text = printed(example("deep_chaos"), 3)
     logistic = float(re.search(r"logistic regression +: ([\d.]+)%", text)[1])
-    deep = float(re.search(r"two layers +: [\d.]+%, 3 networks together ([\d.]+)%", text)[1])
+    deep = float(re.search(r"two layers +: [\d.]+%, ensemble of 3 ([\d.]+)%", text)[1])
     assert deep > logistic
     products = float(re.search(r"one layer, products +: ([\d.]+)%", text)[1])
     assert products > deep

@@ -36,7 +36,7 @@ def test_ten_dimensions(tmp_path, capsys, example):
     text = capsys.readouterr().out
     spreads = [float(x) for x in re.findall(r"values of \S+ \+- ([\d.]+)", text)]
     networks = [float(x) for x in re.findall(r"network: RMS error (\S+) ", text)]
-    walks = [tuple(map(float, x)) for x in re.findall(r"walks: RMS error (\S+), (\S+) by", text)]
+    walks = [tuple(map(float, x)) for x in re.findall(r"walks: RMS error (\S+), (\S+) according", text)]
     assert len(spreads) == len(networks) == len(walks) == 2
     assert networks[0] < 2 * spreads[0]
     for rms, expected in walks:
