@@ -92,7 +92,7 @@ def entry_point(request, monkeypatch):
     """Both entry points, the compiled one and the one in Python."""
     if request.param == "C++" and _backends.native.call is None:
         pytest.skip("no compiled part")
-    monkeypatch.setattr(_call, "_run", _backends.native.call if request.param == "C++" else _call.look_up_and_run)
+    monkeypatch.setattr(_call, "run_planned", _backends.native.call if request.param == "C++" else _call.look_up_and_run)
 
 
 @pytest.fixture
