@@ -25,6 +25,7 @@ def quick(monkeypatch):
     return load
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", jobs.JOBS)
 def test_our_side(quick, name):
     module = quick(name)

@@ -49,6 +49,7 @@ def test_live_results_are_not_overwritten(rng):
     np.testing.assert_array_equal(view, copy[1, 5:])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="a sanitizer's malloc keeps freed memory")
 def test_cached_memory_is_bounded():

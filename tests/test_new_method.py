@@ -42,6 +42,7 @@ def copied(folder):
         shutil.copy(ROOT / name, folder)
 
 
+@pytest.mark.slow
 def test_a_new_method_passes_its_tests(tmp_path, monkeypatch):
     copied(tmp_path)
     lay_out("ssm", "mellow", tmp_path)

@@ -167,6 +167,7 @@ def test_a_sub_interpreter_is_refused():
     assert done.stdout.strip() == "ok", done.stderr
 
 
+@pytest.mark.slow
 def test_long_compilations_are_announced_once(tmp_path):
     code = """
     import io, sys, numpy as np, quatrefoil as qf

@@ -82,6 +82,7 @@ def test_transmission_through_a_circle(best_backend, rng):
     assert (z**2).mean() < 2
 
 
+@pytest.mark.slow
 def test_two_parts_and_a_hole(best_backend, rng):
     """Constants are exact, points in the hole are outside, and matrices act on the vertices of the domain."""
     parts = [(wos.Polygon(0.1 * SQUARE + at), alpha) for at, alpha in (([0.1, 0.1], 5.0), ([-0.5, 0.2], 0.2))]

@@ -89,6 +89,7 @@ def test_it_runs_on_a_file(example, tmp_path, capsys):
     assert (tmp_path / "slice.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_finite_elements_and_walks_agree():
     pytest.importorskip("skfem")

@@ -207,6 +207,7 @@ qf.wos.solve_vjp(square, X, np.ones(64), walks=2, **of_field)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(native.reason() is not None, reason="the Numba backend stores the values of a whole round and has a single partial sum")
 def test_memory(peak_memory):
     """The values of 4 million walks take 48 MB, a round 12 MB. Gradients of 2 MB of values use 8 partial sums, not 64."""

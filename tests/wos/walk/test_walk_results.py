@@ -112,6 +112,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_walks_of_other_functions_are_not_merged(name):
     make = FUNCTIONS[name]
