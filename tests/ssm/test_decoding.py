@@ -19,6 +19,23 @@ STATIC = hasattr(transformers, "StaticCache") and int(transformers.__version__.p
 FEW = ("Mamba", "Mamba2", "Qwen3_5", "KimiLinear", "Lfm2")  # one of each engine; the others are slow tests
 
 
+# What is known of the models that do not pass with transformers 5.24.
+OTHERWISE = {
+    "Bamba": "its logits with a static cache are not those without one; the cause is not known",
+    "Inkling": "its logits with a static cache are not those without one; the cause is not known",
+    "Qwen4Exp": "a size depends on values",
+    "MiniMax": "it has a cache of its own",
+    **dict.fromkeys(("Inkling2", "Inkling2Loop", "RecurrentGemma"), "there is a second graph"),
+}
+
+
+def marks(name):
+    if name in FEW:
+        return ()
+    reason = OTHERWISE.get(name)
+    return (pytest.mark.slow, pytest.mark.xfail(reason=reason, strict=True)) if reason else (pytest.mark.slow,)
+
+
 def counted():
     """A compiler that does not generate code, and counts graphs."""
     torch._dynamo.reset()
@@ -69,9 +86,7 @@ def test_a_token_of_a_layer_with_a_dict_of_states_is_one_graph(name):
 
 @torch.no_grad()
 @pytest.mark.skipif(not STATIC, reason="no static cache of recurrent states")
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in FEW else pytest.mark.slow) for n in MODELS if hasattr(transformers, f"{n}ForCausalLM")]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=marks(n)) for n in MODELS if hasattr(transformers, f"{n}ForCausalLM")])
 def test_a_token_of_transformers_is_one_graph(name):
     """A static cache after a prompt of nine tokens."""
     kind = getattr(transformers, f"{name}TextConfig", None) or getattr(transformers, f"{name}Config")
