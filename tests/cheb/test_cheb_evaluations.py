@@ -21,6 +21,7 @@ FUNCTIONS = {
     "a wave": (lambda a, b, c, d: np.cos(a + 2 * b + 3 * c + 4 * d), [(-1, 1)] * 4),
     "five exponentials": (lambda a, b, c, d, e: np.exp(-(a * b + c * d + e) / 2), [(-1, 1)] * 5),
     "a corner peak": (lambda a, b, c, d, e: (1 + 0.5 * a + 0.4 * b + 0.3 * c + 0.2 * d + 0.1 * e) ** -6.0, [(0, 1)] * 5),
+    "a front": (lambda x, y, z: np.tanh(3 * (x + y * z)), [(-1, 1)] * 3),  # a large core, which grows several times
 }
 
 

@@ -177,14 +177,14 @@ WRONG_RESULTS = [
     (
         lambda x, y: np.ones(7),
         ValueError,
-        r"f returned shape \(7,\) for 20 points, expected shape \(20,\); return several outputs as a tuple",
+        r"f returned shape \(7,\) for 5 points, expected shape \(5,\); return several outputs as a tuple",
     ),
     (lambda x, y: (), ValueError, "f returned 0 outputs, expected at least 1"),
-    (lambda x, y: (x,) * (1 + (x.size != 20)), ValueError, "f returned . outputs, expected"),
+    (lambda x, y: (x,) * (1 + (x.size != 5)), ValueError, "f returned . outputs, expected"),
     (lambda x, y: np.ma.masked_array(x + y), TypeError, "masked"),
     (lambda x, y: x > y, TypeError, "bool values, expected real numbers"),
     (lambda x, y: ([[1, 2], [3]], x), TypeError, "f returned list, which is not an array of numbers"),
-    (lambda x, y: np.ones((3, 1, 1)), ValueError, r"f returned shape \(3, 1, 1\) for 20 points, expected"),
+    (lambda x, y: np.ones((3, 1, 1)), ValueError, r"f returned shape \(3, 1, 1\) for 5 points, expected"),
     (lambda x, y: {}["mine"], KeyError, "mine"),
 ]
 

@@ -28,8 +28,8 @@ CHAINED = 2 * MAX_RANK  # maximum number of random columns of an unfolding of a 
 PROBES = 4  # initial random fibres per axis
 CORNERS = 1  # how many of these pass through corners
 SPARE = 2  # fibres per axis beyond those that span it
-ROUGH = 2  # how many of the first fibres are tested at two more points
-BOUNDS = (1, 1, 1, 1, 1, 1, 1, 2, 4, 8, 10, 10)  # largest error in the test before compression, in units of tol, per try
+ROUGH = 1  # how many of the fibres sampled together first are tested at two more points
+BOUNDS = (*[1] * 12, 2, 4, 8, 10, 10)  # largest error in the test before compression, in units of tol, per try
 TESTED = (16, 100)  # minimum and maximum number of random points at which a result is tested
 MAX_CORNERS = 32  # maximum number of corners of the domain at which it is tested
 CHECKED = 30  # number of random test points for a fixed grid
@@ -51,18 +51,20 @@ def sampled(f: Function, tol: float, chained: bool = False) -> tuple[Tensors, np
     f.begun, numbers = f.count, np.random.Generator(np.random.Philox(key=0))
     axes = [Axis(f, k) for k in range(f.d)]
     for axis in axes:
-        axis.add(f.random_points(numbers, PROBES, CORNERS) if f.d > 1 else f.random_points(numbers, 1), tol, rough=True)
+        first = f.random_points(numbers, PROBES, CORNERS) if f.d > 1 else f.random_points(numbers, 1)
+        axis.add(first[-1:], tol, rough=True)  # through a corner; the others start with as many points
+        if f.d > 1:
+            axis.add(first[:-1], tol, rough=True)
     X, values = np.zeros((0, f.d)), np.zeros((len(f.largest), 0))
     off, fine, corners, gridded = np.zeros(0), FIRST * tol, min(2**f.d, MAX_CORNERS), False
-    at = [np.zeros(0)] * f.d  # rows of the core
+    core = Core(f)
     tails = np.zeros((0, f.d))  # points with large errors of earlier trains
     for tried, bound in enumerate(BOUNDS):
-        rows = None if gridded or f.d == 1 else _spanned(f, axes, fine, numbers, at, chained)
+        rows = None if gridded or f.d == 1 else _spanned(f, axes, fine, numbers, core.points, chained)
         if f.d == 1:
             tensors = [(np.ones(1), [C]) for C in axes[0].coefficients]
         else:
-            tensors = _gridded(f, axes, fine) if rows is None else _interpolated(f, rows, fine if chained else None, tails)
-            at = at if rows is None else [part.points for part in rows]
+            tensors = _gridded(f, axes, fine) if rows is None else _interpolated(core, rows, fine if chained else None, tails)
         more = f.random_points(numbers, corners + min(max(f.spent // 5 - len(X), TESTED[0]), TESTED[1]), corners)
         more = np.concatenate([more, *(axis.rough for axis in axes if tried == 0)])
         X, values, corners = np.concatenate([X, more]), np.concatenate([values, f(*more.T)], axis=1), 0
@@ -89,8 +91,11 @@ def sampled(f: Function, tol: float, chained: bool = False) -> tuple[Tensors, np
         off_lines = np.array([E.max() for _, E in lines])
         for axis, off_line in zip(axes, off_lines):
             n, count = axis.n, 1 if f.d == 1 else SPARE if tried < FEW or rows is None else max(SPARE, len(axis.others) // 3)
-            axis.add(worst[:count], fine)
-            worst[:count] = axis.worst(tensors, count)[0]
+            for i in range(count):
+                axis.add(worst[i : i + 1], fine)
+                worst[i] = axis.worst(tensors, 1)[0][0]
+                if rows is not None and axis.is_spanned(rows[axis.axis].basis, fine):
+                    break
             if axis.n == n and off_line >= off_lines.max() / 3 and rows is None:
                 axis.lengthen(fine, n // 4 if bound == 1 and f.d > 1 else n - 1)
     raise NotResolved(f"after {len(BOUNDS)} attempts, the error at the test points is {off.max():.1e} times its largest value")
@@ -227,9 +232,17 @@ class Axis:
     def basis(self, tol: float) -> np.ndarray:
         """Orthonormal columns (n, r) that span the fibres up to a residual of at most ``LEFT`` tol (7)."""
         U, sigma, V = np.linalg.svd(self.columns, full_matrices=False)
-        within = max(LEFT * tol, 4 * math.pow(self.n, 0.8) * EPS)
         left = np.cumsum((sigma[:, None] * V)[::-1] ** 2, axis=0)[::-1].max(axis=1)
-        return U[:, : max(1, int((left > within**2).sum()))]
+        return U[:, : max(1, int((left > self._within(tol) ** 2).sum()))]
+
+    def is_spanned(self, basis: np.ndarray, tol: float) -> bool:
+        """Whether the last fibre is in the span of an earlier ``basis``, as precisely as in ``basis(tol)``."""
+        Q = _padded(basis[None], self.n)[0, : self.n]
+        last = self.coefficients[:, :, -1].T / self.f.scale
+        return bool(np.linalg.norm(last - Q @ (Q.T @ last), axis=0).max() <= self._within(tol))
+
+    def _within(self, tol: float) -> float:
+        return max(LEFT * tol, 4 * math.pow(self.n, 0.8) * EPS)
 
     def roughest(self) -> np.ndarray:
         """Points (2 ROUGH, d) where the fibres are least smooth."""
@@ -303,16 +316,38 @@ def _pivots(rows: np.ndarray, least: float) -> np.ndarray:
     return order[: int((np.abs(np.diagonal(R)) >= least).sum())] if rows.size else np.zeros(0, np.intp)
 
 
-def _interpolated(f: Function, rows: Sequence[Rows], tol: float | None, tails: np.ndarray) -> Tensors:
+class Core:
+    """Values of f on the grid of the rows. If the rows change, only new values are computed."""
+
+    def __init__(self, f: Function) -> None:
+        self.f, self.points, self.values = f, [np.zeros(0)] * f.d, np.zeros((len(f.largest), *[0] * f.d))
+
+    def at(self, points: Sequence[np.ndarray]) -> np.ndarray:
+        """Move to the grid of d arrays of points; return its values (outputs, m_1, ..., m_d)."""
+        every = (slice(None),)
+        kept, old = zip(*(np.intersect1d(x, y, return_indices=True)[1:] for x, y in zip(points, self.points)))
+        values = np.empty((len(self.values), *map(len, points)))
+        values[every + np.ix_(*kept)] = self.values[every + np.ix_(*old)]
+        block = [np.arange(x.size) for x in points]
+        for k, known in enumerate(kept):  # the old rows of the axes before k, the new ones of axis k, all of the others
+            block[k] = np.setdiff1d(block[k], known)
+            if all(map(len, block)):
+                values[every + np.ix_(*block)] = self.f(*np.ix_(*(x[i] for x, i in zip(points, block))))
+            block[k] = known
+        self.points, self.values = list(points), values
+        return values
+
+
+def _interpolated(core: Core, rows: Sequence[Rows], tol: float | None, tails: np.ndarray) -> Tensors:
     """Cores for the bases of the rows, from values of f on their grid (9); with ``tol`` trains (24)."""
-    points = [part.points for part in rows]
-    cores: Any = f(*np.ix_(*points)) if tol is None else _chained(f, points, tol, tails)
+    f, points = core.f, [part.points for part in rows]
+    cores: Any = core.at(points) if tol is None else _chained(f, points, tol, tails)
     tensors: Tensors = []
-    for core, scale in zip(cores, f.scale):
-        core = core / scale
+    for values, scale in zip(cores, f.scale):
+        relative = values / scale
         for k, part in enumerate(rows):
-            core = algebra.mode_multiplied(core, part.inverse, k)
-        tensors.append((core * scale, [part.basis for part in rows]))
+            relative = algebra.mode_multiplied(relative, part.inverse, k)
+        tensors.append((relative * scale, [part.basis for part in rows]))
     return tensors
 
 
