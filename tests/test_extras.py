@@ -142,7 +142,7 @@ def test_half_precision(entry_point, seen, rng):
     ("op", "extras", "text"),
     [
         (OP, (None,), r"family\.gain: expected extras \(packed, after\) as a tuple, got a tuple of 1"),
-        (OP, (None,) * 3, "got 3 of them"),
+        (OP, (None,) * 3, "got a tuple of 3"),
         (OP, "memo", "got str"),
         (OP, (np.ones(5), None), r"family\.gain: packed is ndarray, expected a Memo or None"),
         (OP, (np.negative, None), "packed is ufunc"),

@@ -166,7 +166,7 @@ def test_files(rng, tmp_path):
         again = qf.cheb.ChebTucker.load(str(tmp_path / name))
         assert repr(again) == "ChebTucker(n=(6, 3), rank=(4, 2), domain=((0.0, 1.0), (0.0, 1.0)), float64)"
     np.savez(tmp_path / "other.npz", x=core)
-    with pytest.raises(ValueError, match=r"holds \['x'\]"):
+    with pytest.raises(ValueError, match=r"contains \['x'\]"):
         qf.cheb.ChebTucker.load(tmp_path / "other.npz")
 
 

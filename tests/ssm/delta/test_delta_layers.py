@@ -140,7 +140,9 @@ def test_flash_fft_conv(seqlen):
     half = conv(u.half(), k, gate.half(), gate.half())
     assert half.dtype == torch.float16
     assert (half - expected * gate).abs().max() < 0.02 * expected.abs().max()
-    check_refused([(lambda: conv(torch.ones(1, 3, 17), k), ValueError, "FlashFFTConv: u has 17 samples and k has 8, expected at most seqlen")])
+    check_refused(
+        [(lambda: conv(torch.ones(1, 3, 17), k), ValueError, "FlashFFTConv: u has 17 samples and k has 8, expected at most seqlen")]
+    )
 
 
 def test_gated_norms_under_their_names():

@@ -85,7 +85,7 @@ def test_values_of_compiled_functions(backend):
     for f in (lambda Y: np.ones(len(Y), np.int64), numba.njit(lambda Y: Y[:, 0] < 9), lambda Y: np.ones(len(Y), np.float32)):
         np.testing.assert_array_equal(solve(f), 1)
     for n in (3, 5):
-        with pytest.raises(ValueError, match=rf"dirichlet\(X\) with X of shape \(\d, 2\) gave shape \({n},\), expected shape \(\d,\)"):
+        with pytest.raises(ValueError, match=rf"dirichlet\(X\) with X of shape \(\d, 2\) returned shape \({n},\), expected shape \(\d,\)"):
             solve(ones(n))
     values = solve(numba.njit(lambda Y: np.ones(min(len(Y), 7))), 40)
     assert np.isnan(values).any()
