@@ -1,7 +1,7 @@
 """Assimilating chaotic waves with an ensemble
 ============================================
 
-The Kuramoto-Sivashinsky equation, stepped exactly where it is stiff, follows sixteen noisy gauges.
+An ensemble of Kuramoto-Sivashinsky solutions, whose stiff part is integrated exactly, tracks sixteen noisy gauges.
 
 ::
 
@@ -24,14 +24,14 @@ import quatrefoil as qf
 
 LENGTH, POINTS, STEP = 22.0, 64, 0.05
 MEMBERS, GAUGES, EVERY, CYCLES = 32, 16, 20, 150
-INFLATION = 1.05  # factor for the spread before each update, which an ensemble of this size underestimates
+INFLATION = 1.05  # inflates the spread before each update, because an ensemble of this size underestimates it
 WAVES = 2 * np.pi / LENGTH * np.arange(POINTS // 2 + 1)
 RATES = (WAVES**2 - WAVES**4).astype(complex)
 RESOLVED = np.arange(WAVES.size) < WAVES.size * 2 / 3
 
 
 def advection(modes: np.ndarray) -> np.ndarray:
-    """-u u_x in modes, without those above two thirds of the highest, which would alias."""
+    """Fourier modes of -u u_x; the upper third is set to 0 to avoid aliasing."""
     product = np.fft.rfft(np.fft.irfft(modes, POINTS, axis=-1) ** 2, axis=-1)
     return np.where(RESOLVED, -0.5j * WAVES * product, 0)
 
@@ -71,7 +71,7 @@ def main(noise: float = 0.3, file: str | None = None) -> None:
     waves, analysis, forecast, spread = (np.stack(x)[CYCLES // 3 :] for x in zip(*history))
     print(f"{CYCLES} cycles of {EVERY} steps, {MEMBERS} members, {GAUGES} gauges with errors of {noise}; RMS of the waves {rms(waves):.2f}")
     errors = rms(analysis - waves), rms(spread), rms(forecast - waves)
-    print("RMS error of the ensemble's mean {:.3f}, expected {:.3f}; without gauges {:.3f}".format(*errors))
+    print("RMS error of the ensemble mean {:.3f} (ensemble spread {:.3f}); without gauges {:.3f}".format(*errors))
     if file:
         draw({"truth": waves, "mean of the ensemble": analysis, "mean of an ensemble without gauges": forecast}, file)
         print("picture:", file)

@@ -204,7 +204,7 @@ void filter_rows(const Filter<T>& p, int64_t row) {
   for (int64_t i = 0; p.final && i < Z; ++i) store_rows(p.final + row * Z + i, Z, rows, z[i]);
 }
 
-// Filters a single row with scalar arithmetic.
+// Filters all rows, one vector of rows at a time; a last single row uses scalar arithmetic.
 template <class T>
 void filter(const Filter<T>& p) {
   using V = Lanes<double>;

@@ -10,7 +10,7 @@ inline namespace QF_ISA {
 
 constexpr int64_t kMostSteps = 64;  // per chunk; its triangles, 16 KB in float32, stay in L1 together with their operands
 
-// The steps per chunk, at most the requested number, and the length of a row of a triangle in whole vectors.
+// The number of steps per chunk, at most the requested number; and the row length of a triangle, rounded up to whole vectors.
 template <class T>
 int64_t chunk_steps(const ChunkScan<T>& p) {
   return max<int64_t>(1, min(min(p.steps, kMostSteps), p.length));
@@ -51,12 +51,12 @@ V skip_of(const ChunkScan<T>& p, int64_t head, int64_t channel) {
   return p.D_of_channels ? load_first<V>(p.D + head * p.channels + channel, p.channels - channel) : broadcast<V>(p.D[head]);
 }
 
-// (1), (3) Arrays of `room` numbers, which are whole vectors, and a matrix with one such row per step.
+// (1), (3) Arrays of `room` numbers, a whole number of vectors, and a matrix with one such row per step.
 template <class T>
 struct Steps {
   static int64_t size(int64_t room) { return (4 + room) * room; }
   T *raw, *dt;
-  T *from_start, *to_end;  // decays from the start of the chunk to after a step, and from there to the end of the chunk
+  T *from_start, *to_end;  // decay from the start of the chunk through step i, and from there to the end of the chunk
   T* decays;               // decays from after step j to after step i, in row i
   T all = T(1);            // the decay of the whole chunk
   int64_t room;
@@ -82,7 +82,7 @@ struct Steps {
     all = from_start[n - 1];
   }
 
-  // Calls f(j, vector of the decays from after steps j, j + 1, ... to after step i) for all vectors up to the one that contains i.
+  // Calls f(j, v) for each vector v of row i of `decays`; v starts at column j, and the last one contains column i.
   template <class F>
   QF_HD void decays_to(int64_t i, F&& f) const {
     for (int64_t j = 0; j <= i; j += kLanes<T>) f(j, load<Lanes<T>>(decays + i * room + j));
@@ -135,7 +135,7 @@ void scale_rows(int64_t n, const T* scale, int64_t cols, Matrix<const T> from, M
 }
 
 // (4) The products C_i.B_j, j <= i, for the chunks of an item and a group, with one row of `room` numbers per step. They are computed once
-// for all heads of the group if they take less memory than the result, and otherwise by every head.
+// for all heads of the group if they take less memory than the result, otherwise each head computes its own.
 template <class T>
 class Inner {
  public:
@@ -145,7 +145,7 @@ class Inner {
         shared_(p.heads > p.groups && p.groups * room_ <= p.heads * p.channels),
         all_(shared_ ? p.items * p.groups * p.length * room_ : 0) {
     if (!shared_) return;
-    const int64_t most = p.length / p.steps + 1, tasks = p.items * p.groups * most;  // parts of the chunks of an item
+    const int64_t most = p.length / p.steps + 1, tasks = p.items * p.groups * most;  // tasks per item; each covers a range of its chunks
     parallel_for(tasks, p.threads, double(p.steps) * row_ns(), [&](int64_t at, int64_t stop) {
       const Scratch<T> turned(workspace());
       for (; at < stop; ++at) {
@@ -160,7 +160,7 @@ class Inner {
   int64_t room() const { return room_; }
   bool shared() const { return shared_; }
   double row_ns() const { return double(p_.states * room_) / 2 * kMultiplyAddNs<T>; }
-  int64_t workspace() const { return p_.states * room_; }  // size of the workspace `turned` of `of`
+  int64_t workspace() const { return p_.states * room_; }  // size of the workspace `turned` that `of` needs
   // Returns the triangle of one chunk, with rows `room` apart. If it is not shared, it is computed in `own`.
   const T* of(int64_t item, int64_t group, const Chunk& chunk, T* turned, T* own) const {
     if (shared_) return at_step(item, group, chunk.begin);

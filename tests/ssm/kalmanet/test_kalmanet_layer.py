@@ -1,4 +1,4 @@
-"""quatrefoil.torch.nn.GatedKalmaNet: parameter names and values of hybrid-model-factory, states, options."""
+"""quatrefoil.torch.nn.GatedKalmaNet: same parameter names and values as hybrid-model-factory; states and options."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_kalmanet_state_dict():
 
 
 def upstream_kalmanet(w, x, heads, D):
-    """The layer written from its formulas, with a direct solve."""
+    """Reference layer, computed directly from the formulas with a dense solve."""
     B, T, _ = x.shape
     padded = {}
     for name in "qkv":

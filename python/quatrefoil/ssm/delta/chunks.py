@@ -1,6 +1,7 @@
-"""Linear attention in chunks, for compositions: first the work without states, for all chunks at once, then one step per chunk.
+"""Chunked linear attention as array operations: state-independent work for all chunks at once, then one step per chunk.
 
-Each attention defines what its tokens read and write. The recurrence of the states, the outputs and the adjoint are shared.
+Each variant of attention defines what its tokens read from and write to the state. The recurrence of the states, the outputs and the
+adjoint are shared.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Chunks:
         self.values, self.of_state = solved[..., : values.shape[-1]], solved[..., values.shape[-1] :]
 
     def _solved(self, pairs: Any, both: Any) -> Any:
-        """(I + pairs diag(beta))^-1 both; NaN in chunks whose pairs are not finite, because the library's pivots may then be 0."""
+        """Solve (I + pairs diag(beta)) x = both; NaN in chunks whose pairs are not finite, because pivots may then be 0."""
         xp = self.xp
         pairs = self.times_beta(pairs, True)
         valid = xp.all(xp.isfinite(pairs), axis=(-2, -1), keepdims=True)

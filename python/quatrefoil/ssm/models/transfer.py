@@ -35,7 +35,7 @@ def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str = 
     Lambda : (..., N) complex
         Poles; a NumPy, PyTorch or JAX array.
     B : (..., N) or (..., N, H) complex
-        Inputs, shaped like Lambda or with one more axis.
+        Input matrix: one column, with the shape of Lambda, or H columns.
     dt : float, or (..., N), or (...,)
         Step size: a number, or an array with the precision and shape of Lambda, with or without its last axis.
     disc : "zoh" or "bilinear"
@@ -85,7 +85,7 @@ def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str = 
 
 
 def psi(x: Any) -> Any:
-    """(e^x - 1)/x for complex x, 1 at 0, accurate everywhere together with its derivative (10)."""
+    """(e^x - 1)/x for complex x, 1 at 0; accurate everywhere, and so is its derivative (10)."""
     xp = _arrays.namespace(x)
     near = abs(x) < _NEAR
     small = xp.where(near, x, xp.zeros_like(x))
@@ -126,8 +126,8 @@ def transfer_function(s: Any, A: np.ndarray, B: np.ndarray, C: np.ndarray, *, P:
 
     Notes
     -----
-    Computed in double precision. One linear system per frequency, O(N^3), in blocks of 16 MB; O(N) for a diagonal without P. A NaN in s
-    affects only its own value.
+    Computed in double precision. One linear system per frequency, O(N^3), in blocks of 16 MB; O(N) if A is diagonal and P is None. A NaN
+    in s affects only its own value.
 
     Examples
     --------

@@ -54,7 +54,7 @@ class _Constant:
 
 
 def _composed(xp: Any, a: Any, b: Any, start: Any, axis: int, constant: _Constant | None = None) -> Any:
-    """h_t = a_t h_{t-1} + b_t; ``start`` has one step. Composing steps 2i and 2i + 1 gives every second state."""
+    """h_t = a_t h_{t-1} + b_t; ``start`` has length 1 along ``axis``. Composing steps 2i and 2i + 1 gives every second state."""
     L = b.shape[axis]
     if L == 1:
         return b + _applied(xp, a, start)
