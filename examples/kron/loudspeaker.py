@@ -7,9 +7,9 @@ The Helmholtz equation in a room with one moving wall: a Gaussian process finds 
 
     python examples/kron/loudspeaker.py [POINTS] [PICTURE]
 
-The pressure u of a tone with wavenumber k satisfies u_xx + u_yy + k² u = 0. A loudspeaker fills the middle of the wall x = 0, and the
-other walls hold u at 0. The solution is a sum of standing waves, so the true error is known, and confirms ``error_estimate``, which does
-not use the solution.
+The pressure u of a tone with wavenumber k satisfies u_xx + u_yy + k² u = 0. A loudspeaker fills the middle of the wall x = 0, and u = 0
+on the other walls. The solution is a sum of standing waves, so the true error is known, and confirms ``error_estimate``, which does not
+use the solution.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def test_waves_are_assimilated(tmp_path):
     """The filter's error is below that of the gauges and agrees with its spread; without gauges it is as large as the waves."""
     text = output_of(tmp_path / "waves.png", "assimilate_waves.py", "0.3")
     size = float(re.search(r"waves ([\d.]+)", text)[1])
-    error, expected, forecast = map(float, re.search(r"mean ([\d.]+), expected ([\d.]+); without gauges ([\d.]+)", text).groups())
+    error, expected, forecast = map(float, re.search(r"mean ([\d.]+) \(ensemble spread ([\d.]+)\); without gauges ([\d.]+)", text).groups())
     assert error < 0.2
     assert 0.6 < error / expected < 1.6
     assert forecast > 0.6 * size

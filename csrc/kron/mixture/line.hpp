@@ -19,7 +19,7 @@ inline namespace QF_ISA {
 using V = Lanes<double>;
 constexpr int W = kWidth<V>;
 
-// out_j = k(difference(p, j)) for j < n; difference gives W of them from j on.
+// out_j = k(difference(p, j)) for j < n; difference(p, j) returns the W differences from j on.
 template <class T, class Kernel, class Difference>
 QF_HD void values_along(const Kernel& kernel, int64_t n, T* out, InterruptCheck& check, const Difference& difference) {
   for (int64_t j = 0; j < n; j += W) {
@@ -29,7 +29,7 @@ QF_HD void values_along(const Kernel& kernel, int64_t n, T* out, InterruptCheck&
   }
 }
 
-// Sums over j < n, and calls slope(p, j, derivative, grad) for W of them.
+// Adds the sums over j < n to `sums`, and calls slope(p, j, derivative, grad) once per vector of W.
 template <class T, class Kernel, class Difference, class Slope>
 QF_HD void adjoint_along(const Kernel& kernel, int64_t n, const T* grad, V* sums, InterruptCheck& check, const Difference& difference,
                          const Slope& slope) {

@@ -1,4 +1,4 @@
-// Preparation of factors: merges tiny neighbours, packs all for the tiles, and orders the passes over memory.
+// Preparation of factors: merges tiny neighbours, packs them for the register tiles, and orders the passes over memory.
 #pragma once
 #include "core/gemm/packed.hpp"
 #include "core/run/parallel.hpp"
@@ -49,7 +49,7 @@ Source<T> merged(const Source<T>& a, const Source<T>& b, T* to) {
 
 constexpr double kPackNs = 1;  // per number packed from memory
 
-// A as the left factor: blocks of the sum x panels of rows x n.
+// Packs A as the left factor: for each block of the sum, panels of rows x n.
 template <class T>
 T* pack_left(const Source<T>& a, T* to) {
   InterruptCheck check;
@@ -65,7 +65,7 @@ T* pack_left(const Source<T>& a, T* to) {
   return to;
 }
 
-// A^T as the right factor, for the last axis: columns of tiles x n.
+// Packs A^T as the right factor, for the last axis: for each tile, columns x n.
 template <class T>
 T* pack_right(const Source<T>& a, T* to) {
   InterruptCheck check;
@@ -103,7 +103,7 @@ int arrange(Plan<T>& p, int64_t slab_bytes) {
   return p.groups;
 }
 
-// The fewest passes over memory, with the smallest slabs possible; at least kSlabs of these if a vector is large enough for threads.
+// Chooses the fewest passes over memory, then the smallest slabs; at least kSlabs slabs if a vector is large enough for threads.
 template <class T>
 void arrange(Plan<T>& p) {
   double vector = sizeof(T);

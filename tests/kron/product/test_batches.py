@@ -181,7 +181,7 @@ def test_refused(rng):
         (lambda: kron.matvec([A, B], x, out=x), ValueError, "out= requires factors without batch axes"),
         (lambda: of([np.ones(3)]), ValueError, r"batch: factors\[0\] has shape \(3,\), expected \(\.\.\., m_1, n_1\)"),
         (lambda: of([np.ones((2, 2, 2)), np.ones((3, 2, 2))]), ValueError, "broadcast"),
-        (lambda: of([np.ones((0, 2, 2))]), ValueError, "expected none of length 0"),
+        (lambda: of([np.ones((0, 2, 2))]), ValueError, "expected no axis of length 0"),
         (lambda: of([np.ones((2, 2, 2), int)]), TypeError, "int64"),
         (lambda: of([np.ones((2, 2, 2)), np.ones((2, 2), "f")]), TypeError, "float32"),
         (lambda: kron.KroneckerOperator([np.ones((2, 2, 2))]), ValueError, r"\(2, 2, 2\)"),

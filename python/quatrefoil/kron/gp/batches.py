@@ -24,7 +24,7 @@ def per_item(label: str, function: Callable[..., Any], arguments: Mapping[str, A
         if (shape or (name == "y" and name in arguments)) and shape[: len(batch)] != batch:
             raise ValueError(f"{label}: {name} has shape {shape}, expected the leading batch axes {batch} of the factors")
     if not np.prod(batch):
-        raise ValueError(f"{label}: the factors have batch axes {batch}, expected none of length 0")
+        raise ValueError(f"{label}: the factors have batch axes {batch}, expected no axis of length 0")
     shared = dict(arguments)
     if isinstance(shared.get("rng"), int):
         shared["rng"] = np.random.default_rng(shared["rng"])  # shared, so that each item draws different numbers

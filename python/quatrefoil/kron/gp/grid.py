@@ -15,7 +15,7 @@ from ..product.packed import PackedFactors
 from .basis import Axis, Basis
 from .spectrum import gp_gram, products_of
 
-_MIN = 1e-30  # smallest eigenvalue, relative to the largest of its axis; smaller ones are roundings of 0 and would be divided by
+_MIN = 1e-30  # smallest eigenvalue, relative to the largest of its axis; smaller ones are rounding errors of 0, and sums are divided by it
 
 
 class Grid:
@@ -124,8 +124,10 @@ class Grid:
 
     @functools.cached_property
     def relative(self) -> list[np.ndarray]:
-        """``values`` over their scale and above 0, so that the product of all axes can be divided by those of one. An axis of zeros has
-        the scale 0 and relative values of 1."""
+        """``values`` divided by their scale and bounded away from 0, so that products over all axes can be divided by those of one.
+
+        An axis of zeros has the scale 0 and relative values of 1.
+        """
         return [np.maximum(l / c, _MIN) if c else np.ones(len(l)) for l, c in zip(self.values, self.scales)]
 
     @functools.cached_property
@@ -162,7 +164,7 @@ class Grid:
         return [a * self._others(k) for k, a in enumerate(sums)]
 
     def weighted_grams(self, a: np.ndarray, b: np.ndarray | None, values: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """``grams`` of rows that include the root of the product of ``values``, (n_k,) each."""
+        """``grams`` of rows already multiplied by the square root of the product of ``values``, arrays (n_k,)."""
         backend, num_threads = self.kernel
         grams = []
         for k, l in enumerate(values):

@@ -1,4 +1,4 @@
-"""The preconditioner of conjugate gradients on M, the inverse between latent cells: README (20)."""
+"""Preconditioner (20) of the README for conjugate gradients on M, the inverse between latent cells."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from .grid import Grid
 
-_NEAR = 0.1  # minimum correlation of adjacent cells in the inverse for which their pairs are worth two more passes
+_NEAR = 0.1  # an axis is used if the correlation of its adjacent cells in the inverse is above this; costs two more passes
 _MIN_PIVOT = 1e-3  # minimum pivot relative to the diagonal; less may be rounding
 
 
@@ -26,9 +26,10 @@ def near_axes(grid: Grid, inverse: np.ndarray) -> list[int]:
 
 
 class Neighbours:
-    """r -> Gᵀ G r on grids (B, N), about M⁻¹ r, with the lower triangular G of this sparsity whose G M Gᵀ is closest to I.
+    """Map r to Gᵀ G r, approximately M⁻¹ r, on grids (B, N).
 
-    A row of G has entries at a latent cell and at its latent predecessors along ``axes``; without axes G is diagonal.
+    G is lower triangular. A row has entries at a latent cell and at its latent predecessors along ``axes``; of all such G, this is the one
+    whose G M Gᵀ is closest to I. Without axes, G is diagonal.
     """
 
     def __init__(self, grid: Grid, inverse: np.ndarray, latent: np.ndarray, extra_noise_inverse: np.ndarray, axes: Sequence[int]) -> None:

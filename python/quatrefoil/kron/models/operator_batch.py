@@ -63,7 +63,7 @@ class KroneckerBatch:
         self.factors = tuple(map(copied, factors))
         self.batch_shape = batches.batch_shape(self.factors)
         if not math.prod(self.batch_shape):
-            raise ValueError(f"{_LABEL}: the factors have batch axes {self.batch_shape}, expected none of length 0")
+            raise ValueError(f"{_LABEL}: the factors have batch axes {self.batch_shape}, expected no axis of length 0")
         self._make, self._options = make, options
         sizes = [math.prod(f.shape[axis] for f in self.factors) for axis in (-2, -1)]
         self.dtype, self.shape = self.factors[0].dtype, (*self.batch_shape, *sizes)

@@ -43,7 +43,7 @@ def learnt(fit: Fit, models: Sequence[Model], optimizer: Any, restarts: int, rng
         if reached[i]
     ]
     if ended:  # the likelihood is flat at a bound, so the optimiser may report anything
-        what = "the data hardly determine this hyperparameter; a different start changes the bound"
+        what = "the data hardly determine this hyperparameter; the bounds depend on the starting values"
         warning = f"the search ended with {' and '.join(ended)}: {what}"
     if warning:
         warnings.warn(f"GridGP.fit: {warning}", RuntimeWarning, stacklevel=3)
@@ -116,8 +116,8 @@ def _searched(
 def _minimised(objective: Objective, start: np.ndarray, bounds: np.ndarray, error: Callable[[], float]) -> Any:
     """Minimise with SciPy's L-BFGS-B, first with the objective divided by the norm of its initial gradient.
 
-    Otherwise, if all variables are bounded, the first step would be the full gradient. It often ends in a corner of the bounds, where
-    evaluations are slow. ``error`` returns the standard error of the last value.
+    Without this scaling, the first step would be the full gradient if all variables are bounded. It often ends in a corner of the bounds,
+    where evaluations are slow. ``error`` returns the standard error of the last value.
     """
     from scipy.optimize import minimize
 
