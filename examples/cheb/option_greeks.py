@@ -1,16 +1,16 @@
 """Prices and Greeks of an option
 ==============================
 
-A price that depends on five variables as a polynomial: one value with its five sensitivities, and a million of them.
+A price as a polynomial of five variables, with its five sensitivities, at one point and at a million points.
 
 ::
 
     python examples/cheb/option_greeks.py [POINTS] [PICTURE]
 
-The Black-Scholes price of a call as a function of spot, strike, maturity, volatility and rate, whose Greeks are known. A Chebyshev tensor
-with tolerance 1e-7 gives the price and all five Greeks at once. It is compared with PyChebyshev (pip install pychebyshev), which has as
-many points per axis as the tensor, and with RegularGridInterpolator of SciPy on a grid of the same size, with finite differences for the
-Greeks. For a real model, based on trees or simulations, the number of calls matters most.
+Approximates the Black-Scholes price of a call, whose Greeks are known, as a function of spot, strike, maturity, volatility and rate. A
+Chebyshev tensor with tolerance 1e-7 gives the price and all five Greeks at once. It is compared with PyChebyshev (pip install
+pychebyshev), which has as many points per axis as the tensor, and with SciPy's RegularGridInterpolator on a grid of the same size, with
+finite differences for the Greeks. For a real model, based on trees or simulations, the number of calls matters most.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def by_pychebyshev(n: tuple[int, ...], X: np.ndarray) -> tuple[int, Any, float]:
 
 
 def by_interpolation(n: tuple[int, ...], X: np.ndarray) -> tuple[int, Any, float]:
-    """The same with linear interpolation in cells, and differences of a thousandth of the box for the Greeks."""
+    """The same with linear interpolation, and finite differences with steps of a thousandth of the box for the Greeks."""
     lines = [np.linspace(lo, hi, m) for (lo, hi), m in zip(BOX, n)]
     table = RegularGridInterpolator(lines, price(*np.ix_(*lines)))
     widths = np.array([hi - lo for lo, hi in BOX])

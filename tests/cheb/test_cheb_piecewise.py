@@ -74,7 +74,7 @@ def test_a_kink_is_named_with_its_cure():
         (lambda x, y: np.abs(x - 0.3) + y, r"along axis 0 are too few near x0 = 0\.3 .*special_points={0: \[0\.3\]}\)"),
         (lambda x, y: x + np.sqrt(y), r"along axis 1 .* near x1 = .*, or PiecewiseTucker.from_function\(f, domain, singular={1: \"lo\"}\)"),
         (lambda x, y: x * np.sqrt(1 - y), r"singular={1: \"hi\"}"),
-        (lambda x, y: np.abs(x - y), "on other lines at other places .* in which its kinks are at fixed values"),
+        (lambda x, y: np.abs(x - y), "at other positions on other lines.* in which its kinks are at fixed values"),
     ]
     check_refused([(lambda f=f: qf.cheb.ChebTucker.from_function(f, [(0, 1)] * 2, tol=1e-8), ValueError, text) for f, text in cures])
 

@@ -80,7 +80,7 @@ class Cells {
 
  private:
   static double along(double extent, double edge) { return extent < kLargest && extent >= 2 * edge ? __builtin_floor(extent / edge) : 1; }
-  // The cell along axis k; the first cell for NaN, which an infinite extent gives.
+  // The cell along axis k; the first cell for NaN, which results from an infinite extent.
   int64_t index(int k, double at) const {
     const double cell = at * per_length_[k];
     return cell >= double(cells_[k]) ? cells_[k] - 1 : cell > 0 ? int64_t(cell) : 0;

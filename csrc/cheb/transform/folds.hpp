@@ -19,7 +19,7 @@ struct Part {
   int64_t size, k, j, j_step, N;
 };
 
-// The remaining matrices of D of size N: Q (5) of N/2, N/4, ... and both halves of the last C (4) and S (5).
+// The remaining matrices of D of size N: Q (5) of N/2, N/4, ... and both halves of the last D (4) and of the last C (5).
 struct Parts {
   int folds = 0;  // number of folds from N to `last`
   int64_t last;
@@ -66,7 +66,7 @@ void fill_parts(void* data, const TableKey& key) {
   }
 }
 
-// A panel of pencils, NV vectors of them, or a single one with V = T. Its rows are the elements of the pencils.
+// A panel of NV vectors of pencils, or a single pencil if V = T. Its rows are the elements of the pencils.
 template <class V, int NV>
 struct Panel {
   using T = Element<V>;

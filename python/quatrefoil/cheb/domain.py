@@ -70,7 +70,7 @@ def _flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
         flat *= d
     if len(flat) != 2 * d or not (pairs or not any(isinstance(entry, tuple) for entry in domain)):
         raise ValueError(f"{label}: domain is {domain!r}, {expected}")
-    numbers = tuple(real(x, label, "a number of domain") for x in flat)
+    numbers = tuple(real(x, label, "an entry of domain") for x in flat)
     for k in range(d):
         lo, hi = numbers[2 * k : 2 * k + 2]
         if not -_LARGEST < lo < hi < _LARGEST:

@@ -25,7 +25,7 @@ class Calculus(TensorParts):
 
     @_arguments.keywords("cheb.ChebTucker.diff", **_AXIS, **dict.fromkeys(("order", "n", "degree"), "use m"))
     def diff(self, axis: int, m: int = 1) -> Self:
-        """Return the m-th derivative along an axis, with m coefficients fewer there, but at least one (13).
+        """Return the m-th derivative along an axis, which then has m fewer coefficients, but at least one (13).
 
         A negative axis counts from the end. Differentiable in core and factors. The factors of the result are not orthonormal. Each
         derivative loses about a factor n^2 of accuracy at the ends of the domain.
@@ -79,8 +79,8 @@ class Calculus(TensorParts):
     def norm(self) -> Any:
         """Return the L2 norm over the domain, a float, or a 0-d tensor if the tensors require a gradient (15).
 
-        Accurate to a few eps of the largest term. With a gradient the norm is the square root of a sum that may cancel: accurate to 1e-8 of
-        its terms, and not differentiable at 0.
+        Accurate to a few eps of the largest term. If a gradient is required, the norm is computed as the square root of a sum that may
+        cancel. It is then accurate to 1e-8 of the terms, and not differentiable at 0.
         """
         widths = np.subtract(self._domain[1::2], self._domain[::2])
         return algebra.norm(self.core, self.factors) * float(np.prod(np.sqrt(widths / 2)))
@@ -114,7 +114,7 @@ class Calculus(TensorParts):
         The result has the larger n. Sums of tensors that require a gradient are differentiable and not rounded: their ranks add up.
         """
         if _arguments.is_number(other):
-            value = _arguments.number(other, "cheb.ChebTucker", "a number that is added", negative=True)
+            value = _arguments.number(other, "cheb.ChebTucker", "the added number", negative=True)
             parts = algebra.constant(value, self.core, self.factors)
         elif isinstance(other, Calculus):
             _check_pair(self, other)
@@ -182,11 +182,11 @@ class Calculus(TensorParts):
     def __rtruediv__(self, other: Any) -> Any:
         if not _arguments.is_number(other):
             return NotImplemented
-        numerator = _arguments.number(other, "cheb.ChebTucker", "a number that is divided", negative=True)
+        numerator = _arguments.number(other, "cheb.ChebTucker", "the numerator", negative=True)
         return self.compose(lambda f: _divided(numerator, f))
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Move or convert core and factors as ``torch.Tensor.to``. NumPy arrays become tensors; the graph is kept."""
+        """Move or convert core and factors, like ``torch.Tensor.to``. NumPy arrays become tensors; the autograd graph is preserved."""
         import torch
 
         if args and isinstance(args[0], (str, ModuleType)) and getattr(args[0], "__name__", args[0]) in ("torch", "numpy"):

@@ -272,7 +272,7 @@ def _too_rough(f: Function, axis: int, values: np.ndarray) -> NotResolved:
     at, near = float(np.median(places)), 1e-4 * (hi - lo)
     reason = f"{x.size} points along axis {axis} are too few near x{axis} = {at:.4g}"
     if np.ptp(places) > 10 * near:
-        return NotResolved(f"{reason}, and on other lines at other places", "or coordinates in which its kinks are at fixed values")
+        return NotResolved(f"{reason}, and at other positions on other lines", "or coordinates in which its kinks are at fixed values")
     end = "lo" if at < lo + near else "hi" if at > hi - near else None
     where = f'singular={{{axis}: "{end}"}}' if end else f"special_points={{{axis}: [{at:.4g}]}}"
     return NotResolved(reason, f"or PiecewiseTucker.from_function(f, domain, {where})")

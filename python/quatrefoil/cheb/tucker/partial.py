@@ -13,10 +13,10 @@ from ..transform import mode_product
 from .methods import Parts, decompose, signed
 
 STAGES = (1, 2, 3, 4, 6, 9, 13, 19, 28, 42, 63, 94)  # ranks before the requested ones
-WARM, LONG_WARM = 5, 100  # decompositions before the steps of a stage, and before those of a single one
+WARM, LONG_WARM = 5, 100  # decompositions before L-BFGS starts: in each of several stages, or if there is only one
 EXACT = 1e-9  # distance to the known entries below which the second start is skipped
 FEW_STEPS, MAX_STEPS = 100, 1000  # steps of a stage, and of the last one
-STEEP = 1e-5  # largest slope, relative to the norm of the known entries, at which the last stage has converged
+STEEP = 1e-5  # largest entry of the gradient, relative to the norm of the known entries, at which the last stage has converged
 
 Bases = dict[int, tuple[np.ndarray, np.ndarray]]
 
@@ -33,7 +33,7 @@ def bases_of(fixed: Mapping[int, np.ndarray], label: str) -> Bases:
 
 
 def fixed_to(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: str, bases: Bases, label: str) -> Parts:
-    """Core and the other factors, of rank above 0: those of C projected onto the columns of the prescribed ones."""
+    """The core and the factors that are not prescribed, from C projected onto the columns of the prescribed ones."""
     small = _projected(C, bases)
     if tol is not None:
         total, left = float(np.linalg.norm(C)), float(np.linalg.norm(small))
@@ -64,7 +64,7 @@ def _decomposed(small: np.ndarray, tol: float | None, ranks: Sequence[int], meth
 
 
 def completed(C: np.ndarray, known: np.ndarray, tol: float, ranks: Sequence[int], method: str, bases: Bases, label: str) -> Parts:
-    """The decomposition nearest to the known entries, whose norm is 1, by quasi-Newton steps in core and factors.
+    """Find the decomposition nearest to the known entries, scaled to norm 1, by quasi-Newton steps in core and factors.
 
     Takes the better of two starts: the given ranks, or small ranks that grow to them. Each start begins with decompositions of C, in which
     the unknown entries are those of the previous decomposition.
@@ -85,7 +85,7 @@ def completed(C: np.ndarray, known: np.ndarray, tol: float, ranks: Sequence[int]
             break
     _, steepest, core, factors = min(fits, key=lambda result: result[0])
     if steepest > STEEP:
-        what = f"{label}: not converged after {MAX_STEPS} steps: a better fit of the known entries exists (slope {steepest:.1e})"
+        what = f"{label}: not converged after {MAX_STEPS} steps: a better fit of the known entries exists (gradient {steepest:.1e})"
         warnings.warn(f"{what}; use smaller ranks or more known entries", RuntimeWarning, stacklevel=5)
     axes = [k for k, r in enumerate(ranks) if r]
     for k in axes:
