@@ -126,7 +126,7 @@ def main(walks: int = 16384, file: str | None = None) -> None:
     X, v = np.concatenate(list(holes.values())), known(top)
     result = walk(top, X, walks, v)
     z = (result.value - v(X)) / result.stderr
-    print(f"where v is known: errors of {np.sqrt(np.mean(z**2)):.2f} standard errors, the largest {np.abs(z).max():.1f}")
+    print(f"check against the known v: RMS error of {np.sqrt(np.mean(z**2)):.2f} standard errors, the largest {np.abs(z).max():.1f}")
     if file:
         draw(top, holes, gradients, max(walks // 64, 2), file)
 

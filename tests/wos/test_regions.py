@@ -1,4 +1,4 @@
-"""A diffusion that jumps between polygons. Its problems have operators."""
+"""Problems whose diffusion jumps between polygons, solved by operators."""
 
 import pickle
 

@@ -15,7 +15,7 @@ def test_the_mountain(tmp_path, capsys, example):
     module = example("under_mountains")
     module.main(1024, str(tmp_path / "mountain.png"))
     text = capsys.readouterr().out
-    rms, largest = map(float, re.search(r"errors of ([\d.]+) standard errors, the largest ([\d.]+)", text).groups())
+    rms, largest = map(float, re.search(r"error of ([\d.]+) standard errors, the largest ([\d.]+)", text).groups())
     assert 0.2 < rms < 2
     assert largest < 6
     ridge, valley = (float(x) for x in re.findall(r"0\.3 km: .* gradient ([\d.]+) ", text))

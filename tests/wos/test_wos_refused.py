@@ -223,7 +223,7 @@ def test_what_does_not_go_with_a_boundary(where):
         ({}, wos.GridField(TWO, BOX3), ValueError, "GridField in 3 dimensions, but the boundary has 2"),
         (two, wos.Polynomial(np.ones((3, 2, 2))), ValueError, r"coefficients has shape \(3, 2, 2\), 3 instances, but"),
         (two, wos.Gaussians(np.ones((3, 1)), np.ones((1, 2)), 1.0), ValueError, r"amplitude has shape \(3, 1\), 3 instances"),
-        (two, [wos.Polynomial(ONE)] * 3, ValueError, "list of 3"),
+        (two, [wos.Polynomial(ONE)] * 3, ValueError, "list of length 3"),
         (two, [wos.Polynomial(TWO)] * 2, ValueError, "already has several instances"),
         (two, [wos.GridField(TWO, BOX3)] * 2, ValueError, "3 dimensions"),
         (two, [wos.Polynomial(np.ones((1, 2))), None], TypeError, "None"),

@@ -16,7 +16,7 @@ class Search {
 
   explicit Search(const Tree<T>& tree) : tree_(tree) {}
 
-  // Searches the closest triangle, as its position in the tree (16 block + lane). If one is closer than `best`, lowers `best` to its
+  // Searches for the closest triangle, a position in the tree (16 block + lane). If one is closer than `best`, lowers `best` to its
   // squared distance and sets `place`; ties go to the lowest index. `best` may come from any triangle.
   void closest(const T (&x)[3], T& best, int64_t& place) const { visit<true>(tree_.levels, 0, x, best, place); }
 
@@ -52,7 +52,7 @@ class Search {
     return least;
   }
 
-  // The weights of the corners at the triangle's point closest to x.
+  // The barycentric weights of the point closest to x on the triangle at `place`.
   void weights(int64_t place, const T (&x)[3], T (&weight)[3]) const {
     const T* const r = tree_.records + place / kBlock * kFields * kBlock + place % kBlock;
     const auto field = [&](int k) { return r[k * kBlock]; };
@@ -69,7 +69,7 @@ class Search {
     visit_within(tree_.levels, 0, limit2, x, f);
   }
 
-  // Calls f(block) for every block whose box meets the line from (x, y, z) upwards.
+  // Calls f(block) for every block whose box meets the upward ray from x.
   template <class F>
   void above(const T (&x)[3], F&& f) const {
     visit_above(tree_.levels, 0, x, f);

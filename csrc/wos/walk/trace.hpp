@@ -32,7 +32,7 @@ class Records {
     q_.share[at] = share;
     for (int64_t j = 0; j < D_; ++j) q_.point[at * D_ + j] = double(x(j));
   }
-  // Fills up with steps whose source has weight 0, which rounding may cause at the edge of a ball.
+  // Pads the slot with source points of weight 0, for steps without one: rounding at the edge of a ball may make their weight 0.
   void fill(int64_t slot, const T* start) {
     while (made_[slot - first_] < begin_[slot + 1] - begin_[slot]) source(slot, 0, [&](int64_t j) { return start[j]; });
   }
@@ -103,7 +103,7 @@ void wide_records(const Walk<T>& p, const Slots& slots, int64_t first, int64_t l
   }
 }
 
-// A team reads a cell and a list per step, all in the L2 cache, and writes 8 (D + 1) bytes per end and source point.
+// A team (walker.hpp) reads a cell and a list per step, all in the L2 cache, and writes 8 (D + 1) bytes per end and source point.
 template <class T>
 void trace_walks(const Trace<T>& q, const int64_t* begin) {
   const Walk<T>& p = q.forward;
@@ -126,7 +126,7 @@ template <class T>
 void trace(const Trace<T>& q) {
   const Walk<T>& p = q.forward;
   const int64_t D = p.dimension, slots = p.N * p.walks;
-  for (int64_t slot = 0; slot < slots; ++slot) {  // points outside
+  for (int64_t slot = 0; slot < slots; ++slot) {  // defaults for points outside the domain, which no walk overwrites
     q.weight[slot] = __builtin_nan("");
     for (int64_t j = 0; j < D; ++j) q.exit[slot * D + j] = __builtin_nan("");
     for (int64_t j = 0; j < 3; ++j) q.counts[3 * slot + j] = 0;

@@ -50,7 +50,7 @@ def check(data: Any, boundary: Region, label: str, name: str) -> int | None:
 
 def _check_list(data: list[Any], boundary: Region, label: str, name: str) -> int:
     if boundary._batch is not None and len(data) not in (1, boundary._count):
-        raise ValueError(f"{label}: {name} is a list of {len(data)}, but the boundary has {boundary._count} instances")
+        raise ValueError(f"{label}: {name} is a list of length {len(data)}, but the boundary has {boundary._count} instances")
     for i, g in enumerate(data):
         if g is None:
             raise TypeError(f"{label}: {name}[{i}] is None")

@@ -152,7 +152,7 @@ def _first_vertices(b: Polygon) -> np.ndarray:
 def _check_ring(given: PerVertex, m: int, label: str, name: str) -> None:
     several = isinstance(given.values, list)
     if several or tuple(given.values.shape) != (m,):
-        shape = f"is a list of {len(given.values)}" if several else f"has shape {tuple(given.values.shape)}"
+        shape = f"is a list of length {len(given.values)}" if several else f"has shape {tuple(given.values.shape)}"
         raise ValueError(f"{label}: {name}.values {shape}, but the ring has {m} vertices: expected ({m},)")
 
 

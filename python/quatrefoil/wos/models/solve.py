@@ -1,4 +1,4 @@
-"""States and solves a problem in one call. Equation numbers refer to csrc/wos/walk/README.md."""
+"""Defines and solves a problem in one call. Equation numbers refer to csrc/wos/walk/README.md."""
 
 from __future__ import annotations
 
@@ -153,16 +153,16 @@ def solve_vjp(
         grad times the gradient of u, summed over the instances that share the points. 0 outside; NaN within epsilon of the boundary if grad
         is not 0.
     grad_dirichlet, grad_source : dict
-        From parameter name to array: {"coefficients": ...} for Fourier and Polynomial, {"values": ...} for GridField and PerVertex (a list
-        if a list was passed), {"amplitude": ..., "center": ..., "width": ...} for Gaussians, {"value": ...} for an array of numbers, {} for
-        a number and for functions. For ``dirichlet_per_ring`` {"values": one per ring}, a list if a list was passed.
+        Maps parameter names to arrays: {"coefficients": ...} for Fourier and Polynomial, {"values": ...} for GridField and PerVertex (a
+        list if a list was passed), {"amplitude": ..., "center": ..., "width": ...} for Gaussians, {"value": ...} for an array of numbers,
+        {} for a number and for functions. For ``dirichlet_per_ring`` {"values": one per ring}, a list if a list was passed.
     grad_neumann, grad_robin : dict
         The same for their h, only if ``neumann`` or ``robin`` was passed; the call then returns five results.
 
     Raises
     ------
     NotImplementedError
-        For lists of data, and for the same keywords as ``solve``.
+        For lists of data, and for the combinations of keywords that ``solve`` does not support.
 
     Notes
     -----

@@ -61,7 +61,7 @@ def by_facet(boundary: Any, name: str, given: Any, label: str) -> Any:
 
 
 def instances_of(neumann: Any, robin: Any) -> int | None:
-    """The leading B of ``where`` and μ, or None without B."""
+    """The number of instances in ``where`` and μ, or None if they have no batch axis."""
     parts = [x for condition in (neumann, robin) if isinstance(condition, (tuple, list)) for x in condition[:-1] if axes(x) == 2]
     return max(map(len, parts)) if parts else None
 
@@ -88,7 +88,7 @@ def conditions(boundary: Any, neumann: Any, robin: Any, label: str) -> tuple[np.
 
 
 def _said(given: Any) -> str:
-    return f"{type(given).__name__} of {len(given)}" if isinstance(given, (tuple, list)) else type(given).__name__
+    return f"{type(given).__name__} of length {len(given)}" if isinstance(given, (tuple, list)) else type(given).__name__
 
 
 def _of_mu(boundary: Polygon | TriangleMesh, given: Any, label: str) -> np.ndarray:
@@ -109,7 +109,9 @@ def _per_facet(boundary: Polygon | TriangleMesh, given: Any, name: str, label: s
     sizes = np.diff(boundary._first_vertex if isinstance(boundary, Polygon) else boundary._first)
     if isinstance(given, (list, tuple)) and any(_arrays.kind(g) is not None for g in given):
         if boundary._batch is None or len(given) != boundary._count:
-            raise ValueError(f"{label}: {name} is a list of {len(given)}, expected one array for each of {boundary._count} boundaries")
+            raise ValueError(
+                f"{label}: {name} is a list of length {len(given)}, expected one array for each of {boundary._count} boundaries"
+            )
         rows = [_row(g, name, label, dtype) for g in given]
     else:
         row = _row(given, name, label, dtype)
