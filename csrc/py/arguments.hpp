@@ -1,4 +1,4 @@
-// The arguments of a kernel call from Python in their order: input arrays, output arrays, options. Each array is checked when it is taken.
+// The arguments of a kernel call from Python, in order: input arrays, output arrays, options. Each array is checked when it is taken.
 #pragma once
 #include <string>
 #include <utility>

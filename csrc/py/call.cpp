@@ -66,7 +66,7 @@ void put_tensor(Writer& w, py::handle h, const dlpack::Tensor& t) {
   if (t.dtype.code == dlpack::kComplex) w.put(truth(PyObject_CallMethodNoArgs(h.ptr(), names.is_conj)));
 }
 
-// Any other object with a dtype and a shape, such as a tensor without memory, by its attributes.
+// Writes any other object with a dtype and a shape, such as a tensor without memory, from its attributes.
 void put_other(Writer& w, py::handle h) {
   w.put(h.attr("dtype").ptr());
   const py::tuple shape = h.attr("shape");
@@ -129,7 +129,7 @@ PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
     key = py::reinterpret_steal<py::object>(PyTuple_Pack(3, given[kOptions], given[kBackend], text.ptr()));
   } catch (py::error_already_set& e) {
     const bool is_no_array = e.matches(PyExc_AttributeError) || e.matches(PyExc_TypeError) || e.matches(PyExc_RuntimeError);
-    if (!is_no_array) return e.restore(), nullptr;  // the planner raises the error
+    if (!is_no_array) return e.restore(), nullptr;  // otherwise there is no key, and the planner raises a better error
   } catch (const py::cast_error&) {                 // a shape whose entries are not integers
   } catch (const py::value_error& e) {
     PyErr_SetString(PyExc_ValueError, e.what());

@@ -30,7 +30,7 @@ OnDevice enter_device(const std::string& function, py::handle first);
 // Reads an array's tensor through the exchange table of its type; false if the type has no table.
 bool has_tensor(py::handle array, dlpack::Tensor& to);
 
-// The bytes of temporary memory of kernel(args), which launches nothing here.
+// Runs kernel(args) without launching anything, and returns the bytes of temporary memory that it needs.
 template <class Kernel, class Args>
 std::size_t measured(Kernel&& kernel, const Args& args) {
   struct Measure {
@@ -41,7 +41,7 @@ std::size_t measured(Kernel&& kernel, const Args& args) {
   return call_memory.bytes();
 }
 
-// The temporary memory of the call in progress, while it launches. Its memory is reused in the order of the stream.
+// The temporary memory of the call in progress, while it launches. Its memory is reused in stream order.
 class CallBlock {
  public:
   explicit CallBlock(std::size_t bytes);

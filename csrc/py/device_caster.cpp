@@ -15,7 +15,7 @@ std::string on(int device) { return "cuda:" + std::to_string(device); }
 
 bool has_interface(py::handle h) { return py::hasattr(py::type::handle_of(h), "__cuda_array_interface__"); }
 
-// The device of an array without an exchange table; -1 if it is not a GPU.
+// The device of an array without an exchange table; -1 if it is not on a GPU.
 int device_of(py::handle h) {
   if (!has_interface(h) || (py::hasattr(h, "is_cuda") && !h.attr("is_cuda").cast<bool>())) return -1;
   const py::object device = h.attr("device");

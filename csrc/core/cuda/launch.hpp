@@ -1,5 +1,5 @@
-// Kernel launches in the stream of the call in progress. They return at once; the call's framework reuses the memory of arrays in
-// stream order.
+// Kernel launches in the stream of the call in progress. Launches are asynchronous; the array library reuses the memory of
+// arrays in stream order.
 #pragma once
 #include "core/cuda/device.hpp"
 #include "core/cuda/simt.hpp"
@@ -21,7 +21,7 @@ constexpr bool kEmulated = false;
 #endif
 // The maximum number of blocks of a grid, along x only; kernels loop over the rest with a grid stride.
 constexpr int64_t kMostBlocks = kEmulated ? 3 : 0x7fffffff;
-constexpr int64_t kBusyBlocks = 4 * 132;          // for an H100: estimated; a constant, so that bits do not depend on the card
+constexpr int64_t kBusyBlocks = 4 * 132;          // keep an H100 busy (estimated); a constant, so that bits do not depend on the card
 constexpr int64_t kTooMany = int64_t(1) << 31;    // launches must have fewer blocks
 constexpr std::size_t kDefaultShared = 48 << 10;  // bytes of shared memory that a kernel may use without setting an attribute
 constexpr std::size_t kMostShared = 99 << 10;     // bytes per block that every supported GPU has; 8.6, 8.9 and 12.0 have no more

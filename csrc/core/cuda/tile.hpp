@@ -1,4 +1,4 @@
-// Matrix products with one tile of the result per block, whose factors are computed when they are loaded; and block operations on a tile.
+// Matrix products with one tile of the result per thread block; callbacks compute the factors when they are loaded. Block operations.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
@@ -11,7 +11,7 @@ constexpr int kTileThreads = 256;
 constexpr int kSide = 64;  // rows of a tile, and its maximum number of columns; kPatch x kPatch elements per thread, or fewer columns
 constexpr int kPatch = 4;
 constexpr int kRows = kSide / kPatch;  // distance between rows of a patch, and between its columns
-constexpr int kDepth = 16;             // terms of the sum for which shared memory holds factors
+constexpr int kDepth = 16;             // terms of the sum per slice: the depth of the slices of both factors in shared memory
 constexpr int kPitch = kSide + 1;      // puts the rows of a transposed factor into different banks
 
 QF_HD constexpr int64_t tiles_of(int64_t numbers, int64_t side = kSide) { return (numbers + side - 1) / side; }
@@ -70,8 +70,8 @@ __device__ __forceinline__ T running_sums(T (&x)[kRowParts], Plus plus) {
   return total;
 }
 
-// total += a b for one tile. Calls a(i, k) and b(k, j) for i < rows, k < depth and j < columns; they may read memory that the block has
-// written before. deep_a and deep_b: whether a and b are contiguous in k.
+// total += a b for one tile. Calls a(i, k) and b(k, j) for i < rows, k < depth and j < columns; they may read memory that the block wrote
+// earlier. deep_a and deep_b: whether a and b are contiguous in k.
 template <bool deep_a, bool deep_b, int across, class T, class A, class B>
 __device__ __forceinline__ void add_product(int rows, int depth, int columns, A a, B b, Tile<T>& shared, T (&total)[kPatch][across]) {
   constexpr int wide = across * kRows;

@@ -4,7 +4,7 @@
 // x^(n/2) - w and x^(n/2) + w, which are a + w b and a - w b. A layer takes six fused multiply-adds per two numbers, with one w for the
 // whole block. The inverse is a sum, and a difference divided by w. Nothing is reordered: a spectrum stays in the order of this tree. The
 // last layers run in registers on W blocks of W numbers (W lanes), after a transposition. They end with blocks of a few numbers, one per
-// lane, which are multiplied as polynomials: no more operations than the remaining layers, half of the roots, and fewer roundings.
+// lane, which are multiplied as polynomials. This takes no more operations than the remaining layers, half the roots, and fewer roundings.
 #pragma once
 #include "core/lanes/complex_lanes.hpp"
 #include "core/run/interrupt.hpp"

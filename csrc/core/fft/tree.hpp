@@ -1,4 +1,4 @@
-// The tree of a transform of N = R M numbers modulo x^N - i, M a power of two (R blocks, then pairs and quads), and its table of roots.
+// The splitting tree of a transform modulo x^N - i, and its table of roots. N = R M, M a power of two: R blocks, then halves in each layer.
 #pragma once
 #include "core/fft/leaf.hpp"
 #include "core/run/cache.hpp"
@@ -62,8 +62,8 @@ inline void unit_root(int64_t k, int64_t n, double& re, double& im) {
   re = cosine[quarter], im = sine[quarter];
 }
 
-// Writes the roots of `layers` layers of a block: cosines at stride `step`, each tangent at offset `im` from its cosine. If `ends`, c of
-// every remaining block follows. Tangents belong to the rounded cosines, so that sines have only one rounding error.
+// Writes the roots of `layers` layers of a block: cosines at stride `step`, each tangent at offset `im` from its cosine. If `ends`, the
+// value c of every remaining block follows. Tangents are computed for the rounded cosines, so that sines have only one rounding error.
 template <class T>
 void fill_roots(int layers, Angle a, bool ends, T* to, int64_t step, int64_t im) {
   double c, s;
@@ -96,7 +96,7 @@ struct Pass {
   int64_t blocks, roots;  // the number of blocks, and the offset of their roots in the table
 };
 
-// All passes from the top down, and the layout of the table of roots: those of every pass, of the leaves' blocks and of their lanes.
+// All passes from the top down, and the layout of the table: the roots of every pass, then of the leaf blocks, then of the lanes.
 template <class T>
 struct Tree {
   Pass first{}, passes[32], leaf{};
@@ -121,7 +121,7 @@ struct Tree {
   }
 };
 
-constexpr int kTreeTable = 1;  // + R
+constexpr int kTreeTable = 1;  // kind of a table of roots in its key: kTreeTable + R
 constexpr double kRootNs = 50;
 
 template <class T>

@@ -9,7 +9,7 @@ constexpr int kTileRows = kVectorBytes == 64 ? 8 : 4;  // 8 x 3 sums in 32 regis
 constexpr int kTileVectors = 3;
 constexpr int64_t kFarBytes = 2048;  // the hardware does not prefetch rows of the result this far apart
 
-// Calls f(rows, first row) for the panels of m rows, a multiple of `unit`: 8 (4) at a time, then 4, 2, 1.
+// Calls f(rows, first row) for panels that cover m rows, a multiple of `unit`: panels of kTileRows, then of 4, 2 and 1 rows.
 template <int unit = 1, class F>
 QF_HD void for_panels(int64_t m, F&& f) {
   int64_t i = 0;
@@ -22,7 +22,7 @@ QF_HD void for_panels(int64_t m, F&& f) {
     if (m - i >= 1) f(std::integral_constant<int, 1>{}, i);
 }
 
-// The layout of A: panels of 8 (4), then 4, 2 and 1 rows, contiguous along columns; row by row; or column by column.
+// The layout of A: panels of kTileRows, then 4, 2 and 1 rows, each stored column by column; row-major; or column-major.
 enum class Left { panels, rows, columns };
 
 // sum (rows x NV vectors) += a (rows x n) b (n x NV vectors). Sums run over n in order, so a result does not depend on its tile. Reads b

@@ -28,7 +28,7 @@ constexpr bool kCaches = true;
 
 std::size_t round_up_to(std::size_t n, std::size_t unit) { return (n + unit - 1) / unit * unit; }
 
-// Maps whole pages. A block of at least one huge page is aligned to it.
+// Maps whole pages. A block of at least one huge page is aligned to a huge page.
 Block* map(std::size_t bytes) {
   const std::size_t room = bytes >= kHugePage ? bytes + kHugePage : bytes;
   void* const mapping = mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
