@@ -185,7 +185,7 @@ def _structure(family, case):
 def structures():
     """[(family, case)]: the smallest case of every structure of every op, with few axes of length 1.
 
-    The structure of a call comprises all that its path to a kernel may depend on: which arguments are present, their numbers of axes, and
+    The structure of a call is everything that its path to a kernel may depend on: which arguments are present, their numbers of axes, and
     the options.
     """
     smallest = {}

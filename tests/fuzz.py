@@ -6,7 +6,8 @@ Ops come from the table and cases from each method's cases.py. The dims of a cas
 random strides. Then it checks that
 
 - the result agrees with the oracle within the tolerance of the op and the rounding of the inputs;
-- its bits are the same for any number of threads, for PyTorch tensors (lazy, shifted, strided), and with ``out=``;
+- its bits are the same for any number of threads, with ``out=``, and for PyTorch tensors (with a pending conjugation or
+  negation, at an offset, strided);
 - a NaN in one item of a batch stays there;
 - the gradients agree with finite differences of the oracle;
 - no input is written to.

@@ -35,7 +35,7 @@ def _count_numbers(case):
 
 
 def _cases():
-    """The small cases of every op that runs on a device, or only the smallest one that is not empty."""
+    """The small cases of every op that runs on a device; with ``SMALL``, only the smallest nonempty case of each op."""
     on_devices = composed_ops() | {op.key for family in FAMILIES.values() for op in family if _on_cuda(op)}
     sized = {}
     for family, case in all_cases():
@@ -164,7 +164,7 @@ def test_functions_that_are_not_ops(name, on_device):
 
 
 def test_weights_of_components(on_device):
-    """The iterations agree with the host's, up to the rounding of a covariance of condition 1e3."""
+    """The iterations agree with the host's, up to rounding errors, for a covariance with condition number 1e3."""
     x, grid = np.arange(40.0), np.linspace(0, 0.5, 30)
     y, new = np.sin(2 * np.pi * 0.17 * x) + 0.1 * np.cos(9 * x), np.linspace(0, 45, 11)
 

@@ -245,9 +245,9 @@ def main(family, backend="native", threads="3"):
                 print(name, after, round(took, 3), flush=True)
 
 
-@pytest.mark.skipif(qf.config()["isas"] == [], reason="needs the compiled part")
+@pytest.mark.skipif(qf.config()["isas"] == [], reason="needs the compiled kernels")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
-@pytest.mark.skipif("san" in os.environ.get("LD_PRELOAD", ""), reason="times of a slower build")
+@pytest.mark.skipif("san" in os.environ.get("LD_PRELOAD", ""), reason="a build with a sanitizer is too slow for the time limit")
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.slow
 def test_interrupts_are_prompt(family):

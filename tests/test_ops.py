@@ -2,7 +2,7 @@
 
 The default backend in double precision is compared with the method's oracle; single precision and the other backends are compared with
 that backend, element by element. A plain run tries every case on the compiled kernels, and one case of every structure on Numba and as a
-composition; ``-m slow`` the rest.
+composition; ``-m slow`` runs the remaining cases.
 """
 
 import pytest

@@ -160,7 +160,7 @@ def test_nan_does_not_spread(backend, rng, family, op, promise):
     independent, time, names, unused, *_ = (*promise, "")
     cases, op = chosen_cases(family, op, names), op_of(family, op)
     time = time if backend == "native" or has_loops(op) else ""  # a composition computes many steps at once
-    mixed = {time, "H"} if op.name.startswith("mamba") and not time else {time}  # and sums gradients over heads with a matrix product
+    mixed = {time, "H"} if op.name.startswith("mamba") and not time else {time}  # a composition sums over heads by a matrix product
     for case, precision in itertools.product(cases, precisions(backend)):
         arguments, keywords = build(family, case, rng, np.dtype(precision).name)
         inputs, _ = adjoint_arguments(op, arguments, keywords)

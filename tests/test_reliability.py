@@ -1,4 +1,4 @@
-"""Promises to a user's process: imports, settings, interrupts, memory and floating-point modes."""
+"""What the user's process can rely on: imports, settings, interrupts, memory and floating-point modes."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ def child(code, **environment):
 
 
 NATIVE = qf.config()["isas"] != []
-needs_native = pytest.mark.skipif(not NATIVE, reason="needs the compiled part")
+needs_native = pytest.mark.skipif(not NATIVE, reason="needs the compiled kernels")
 
 
 def test_import_loads_no_heavy_library_and_no_family():

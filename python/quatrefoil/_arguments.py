@@ -61,7 +61,7 @@ def threads(n: Any, label: str) -> int:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a real number of Python or NumPy, neither a bool nor an array."""
+    """Whether a value is a Python or NumPy real number, not a bool or an array."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
@@ -116,7 +116,7 @@ def point(value: Any, label: str, name: str) -> tuple[float, ...]:
 def refuse_masked(value: Any, label: str, name: str) -> None:
     """TypeError for a masked array, whose mask would be lost."""
     if _arrays.is_masked(value):
-        raise TypeError(f"{label}: {name} is a masked array, whose mask would be lost; fill it")
+        raise TypeError(f"{label}: {name} is a masked array, whose mask would be lost; pass {name}.filled(...)")
 
 
 def _plain(value: Any, label: str, name: str) -> None:
@@ -285,7 +285,7 @@ def numbers_like(value: Any, label: str, name: str) -> np.ndarray:
 
 
 def array_like_on_host(value: Any, label: str, name: str) -> np.ndarray:
-    """The same, but an array on a device raises an error."""
+    """An ``array_like`` value as a NumPy array; an array on a device raises an error."""
     return numbers_of(points_like(value, label, name), label, name)
 
 

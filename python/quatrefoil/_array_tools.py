@@ -213,7 +213,7 @@ def is_any(xp: Any, flags: Any) -> bool:
 
 
 def ascends(xp: Any, ends: Any, length: int) -> Any:
-    """Whether the ends of sequences start at 0, never decrease, and end at the length; a 0-d array."""
+    """Whether the boundaries of packed sequences start at 0, never decrease, and end at ``length``; a 0-d array."""
     return (ends[0] == 0) & (ends[-1] == length) & xp.all(ends[:-1] <= ends[1:])
 
 

@@ -118,8 +118,8 @@ def layout(op: Op, arrays: Sequence[Any], options: tuple[Any, ...]) -> tuple[str
 
 
 def _hint(op: Op, shapes: Sequence[Any], arrays: Sequence[Any], options: tuple[Any, ...]) -> str:
-    """Suggest a change that makes the call valid: swap two axes of one array, of all arrays with one shape, or of all with at least three
-    axes; add a first axis, or remove one of length 1, in one array or in all arrays with one shape."""
+    """Suggest a change that makes the call valid: swap two axes of one array, of all arrays of the same shape, or of all arrays with at
+    least three axes; add a first axis, or remove one of length 1, in one array or in all arrays of the same shape."""
     names = [name for name, *_ in op.named(arrays)]
     for shape in dict.fromkeys(s for s in shapes if s is not None):
         alike = [i for i, s in enumerate(shapes) if s == shape]

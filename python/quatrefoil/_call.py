@@ -31,7 +31,7 @@ def call(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Run ``op`` on flat arrays, and check them at the first call of their signature. ``extras``: all that the op declares, or none."""
+    """Run ``op`` on flat arrays, and check them at the first call with their signature. ``extras``: all that the op declares, or none."""
     if extras.__class__ is not tuple or len(extras) != len(op.extras):
         extras = _bind.all_extras(op, extras)
     if arrays[0].__class__ is not _ndarray and PLANNERS["torch"].is_tracing():
@@ -45,7 +45,7 @@ def call(
 def look_up_and_run(
     plans: dict[Any, Plan], planner: Any, op: Op, options: Any, backend: Any, arrays: Sequence[Any], extras: Any, out: Any, threads: int
 ) -> Any:
-    """The Python version of the entry point, for installations without the native part."""
+    """The Python version of the entry point, for installations without the compiled kernels."""
     key = plan = None
     with contextlib.suppress(AttributeError, TypeError, RuntimeError):
         key = (options, backend, _arrays.signature(arrays))

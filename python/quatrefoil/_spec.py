@@ -71,7 +71,7 @@ class Extra:
 
 @dataclass(frozen=True)
 class Policy:
-    """Exceptions that single methods make to the backends' default behaviour.
+    """Exceptions of individual methods to the default behaviour of the backends.
 
     ``python_kernel``, ``python_adjoint``: array code with NumPy and SciPy that serves as the kernel of every host backend and receives
     ``backend``. ``second_vjp``: the adjoint of the adjoint, composed of other ops, for torch and JAX: (arrays of the adjoint, gradients of
@@ -243,7 +243,7 @@ class Op:
 
 
 class Family:
-    """The ops of one family by name, with adjoints. Its ``__init__`` creates it from the tables of its methods."""
+    """The ops of one family by name, with adjoints. The family's package creates it from the tables of its methods."""
 
     def __init__(self, module: str, *tables: Sequence[Op]) -> None:
         for op in (op for table in tables for op in table):

@@ -31,7 +31,7 @@ def _compare(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="quatrefoil bench compare",
         description="List what became slower from A to B, two files of `quatrefoil bench --json`. Times are relative to a peer's, so that "
-        "a different load or machine matters little. Exit status: 0; 1 with a regression; 2 for files that cannot be compared.",
+        "a different load or machine matters little. Exit status: 0 without a regression, 1 with one, 2 if the files cannot be compared.",
     )
     parser.add_argument("a", type=Path, metavar="A", help="the earlier results")
     parser.add_argument("b", type=Path, metavar="B", help="the later results")
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("family", nargs="*", help="ssm, kron, cheb, wos, or one method (ssm.scan); default: all")
     bench.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="also time the peers (the default)")
     bench.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the rows as JSON; in a folder, the file is named after processor and date"
+        "--json", type=Path, metavar="FILE", help="write the rows as JSON; in a folder, FILE is named after the processor and date"
     )
     bench.add_argument(
         "--device", choices=["cpu", "cuda"], default="cpu", help="where to run (%(default)s); on a GPU, values are checked first"
@@ -105,7 +105,7 @@ def _jobs(arguments: Sequence[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="small sizes, to check that everything runs")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each side; the median is reported (%(default)s)")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the rows as JSON; in a folder, the file is named after processor and date"
+        "--json", type=Path, metavar="FILE", help="write the rows as JSON; in a folder, FILE is named after the processor and date"
     )
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="plot time against error, one figure per job")
     parser.add_argument("--force", action="store_true", help="write --json even on a busy machine; the file records the load")
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.dry and options.device == "cpu":
         parser.error("--dry requires --device cuda")
     for file in (options.json, options.plot):
-        if file and not file.absolute().parent.is_dir():  # said before half an hour of timing
+        if file and not file.absolute().parent.is_dir():  # reported before half an hour of timing
             parser.error(f"{file}: the folder {file.absolute().parent} does not exist")
     if options.device == "cuda":
         from .bench.gpu import main as run_gpu_bench

@@ -10,10 +10,10 @@ Operations on CUDA tensors and CuPy arrays run on their device, with the array l
 raises a TypeError. JAX arrays have their own section, *JAX*. Calls on meta tensors return meta tensors if the shape of the result does not
 depend on values. Threads may share objects (operators, boundaries, results, layers).
 
-Of the libraries that follow the array API standard (``__array_namespace__``), NumPy, PyTorch and CuPy are supported. Arrays of others raise
-a TypeError: pass ``numpy.from_dlpack(x)``, which does not copy arrays on the host.
+NumPy, PyTorch and CuPy are the supported libraries among those that follow the array API standard (``__array_namespace__``). Arrays of
+others raise a TypeError: pass ``numpy.from_dlpack(x)``, which does not copy arrays on the host.
 
-In shapes, capital letters are sizes, and a letter that occurs twice is one size. ``...`` stands for any number of batch axes.
+In shapes, capital letters are sizes, and a letter that occurs twice stands for the same size. ``...`` stands for any number of batch axes.
 
 Dtypes
 ------
@@ -28,7 +28,7 @@ complex numbers, objects and masked arrays raise a TypeError, and arrays keep th
 
 out, backend, num_threads
 -------------------------
-They are the last arguments, by keyword only.
+These are the last arguments, and they are keyword-only.
 
 out
     An array for the result, which is returned: C-contiguous, of exactly its shape and dtype, sharing no memory with an input. It is for
@@ -66,8 +66,8 @@ the expected and the actual value. Ctrl-C interrupts a compiled kernel.
 JAX
 ---
 ``pip install 'quatrefoil[jax]'``. The compiled program calls the kernel on its own memory, through XLA's foreign function interface: about
-10 us per call more than for NumPy arrays. ``jax.jit``, ``grad`` and ``vmap`` (one item after the other) work; forward mode (``jvp``,
-``jacfwd``) raises a TypeError. Wrong arguments raise the usual errors at tracing; a kernel's errors about values are a
+10 us more per call than for NumPy arrays. ``jax.jit``, ``grad`` and ``vmap`` (one item after the other) work; forward mode (``jvp``,
+``jacfwd``) raises a TypeError. Wrong arguments raise the usual errors during tracing; a kernel's errors about values are a
 ``jax.errors.JaxRuntimeError`` with the same text. ``use_backend`` applies when a call is traced. Without ``jax_enable_x64``, when JAX has
 no int64, indices may be int32.
 

@@ -90,8 +90,8 @@ def _against(row: Row, name: str) -> Times:
 
 
 def change(key: Key, a: Row, b: Row, same_processor: bool) -> Change | None:
-    """The change relative to the peer in both rows that shows the smallest one, because a peer that became faster, for example in a new
-    version, is not our regression. Without a common peer the change is in seconds, if both rows are from the same processor."""
+    """The change relative to a peer that both rows have: the peer with the smallest change, because a peer that became faster, for example
+    in a new version, is not our regression. Without a common peer, the change in seconds, if both rows are from the same processor."""
     shared = [n for n, p in a["peers"].items() if "ratio" in p and "ratio" in b["peers"].get(n, {})]
     if shared:
         return min((Change(key, _against(a, n), _against(b, n)) for n in shared), key=lambda c: max(c.factor, 1 / c.factor))
@@ -128,7 +128,7 @@ def main(first: Path, second: Path, *, margin: float) -> int:
     print("\n".join(f"differs: {line}" for line in differences(a, b)) or "same processor, build and packages")
     if not all("quartiles" in row for row in a["rows"] + b["rows"]):
         print("some rows have no quartiles, so only the margin decides")
-    print(f"our time relative to a peer's; a row is listed if it changed by more than {margin:.0%} and the quartiles do not overlap\n")
+    print(f"our time relative to a peer's; SLOWER or faster: changed by more than {margin:.0%}, and the quartiles do not overlap\n")
     print("\n".join(lines))
     return 1 if slower else 0
 

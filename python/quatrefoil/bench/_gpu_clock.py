@@ -92,7 +92,7 @@ class Machine:
         return float(begin.elapsed_time(end)) * 1e-3
 
     def interleave(self, sides: Mapping[str, Side], sets: int, budget: float) -> dict[str, Times]:
-        """Time the sides in turn, reversing the order each time, at least twice and up to ``budget`` seconds. All were called before."""
+        """Time the sides in turn, in alternating order, at least twice and for up to ``budget`` seconds; each was called before."""
         counts = {}
         for name, side in sides.items():
             one = self.seconds(side, 1)

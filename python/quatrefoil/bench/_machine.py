@@ -1,4 +1,4 @@
-"""A description of this machine, and its peak rates on one thread: the units of a floor."""
+"""A description of this machine, and its peak rates on one thread, from which floors (lower bounds on times) are computed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUIET = 1.2  # the largest load of a run whose results are published
 
 
 def about() -> dict[str, Any]:
-    """The processor, the number of cores, their load by other work, the date."""
+    """The processor, the number of cores, the load average and the date."""
     try:
         model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
     except OSError:
@@ -47,7 +47,7 @@ def check_quiet(machine: dict[str, Any], force: bool) -> bool:
 
 
 def named(file: Path, machine: dict[str, Any], prefix: str = "") -> Path:
-    """The file itself; for a folder a new file in it, named after processor and date: results are never overwritten."""
+    """The file itself; for a folder a new file in it, named after the processor and the date: results are never overwritten."""
     if not file.is_dir():
         return file
     words = re.sub(r"\((R|TM)\)|@.*|\b(CPU|\d+-Core|Processor)\b", " ", str(machine["processor"]), flags=re.I)
@@ -65,7 +65,8 @@ def arithmetic(work: Work) -> float:
 
 
 def traffic(work: Work) -> Callable[[], object]:
-    """A copy that reads and writes as many bytes. It is timed among the sides, because the caches depend on what ran before."""
+    """A copy that moves as many bytes as ``work``. It is timed in turn with the sides, because the state of the caches depends on the call
+    before it."""
     half = max(int(work.bytes) // 2, _PAGE)
     a, b = np.ones(half, np.uint8), np.empty(half, np.uint8)
     return lambda: np.copyto(b, a)

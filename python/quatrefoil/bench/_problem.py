@@ -18,8 +18,8 @@ Run = Callable[[], Any]
 class Work:
     """The unavoidable work of an algorithm.
 
-    Floating-point operations (a fused multiply-add counts 2, a transform of n complex numbers 5 n log2 n), exponentials in addition, and
-    the bytes of inputs and results, each touched once.
+    Floating-point operations (a fused multiply-add counts as 2, a transform of n complex numbers as 5 n log2 n), exponentials,
+    counted separately, and the bytes of inputs and results, each touched once.
     """
 
     flops: float

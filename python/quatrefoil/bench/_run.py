@@ -1,4 +1,4 @@
-"""The driver: checks every side's value against the truth, then times the sides in turn. A wrong value is never timed."""
+"""Checks the result of each library against a reference, then times the libraries in turn. A call with a wrong result is never timed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def error(value: Any, truth: np.ndarray) -> float:
 
 
 def interleave(sides: Sequence[Run]) -> list[list[float]]:
-    """CPU times of rounds of one run each, without garbage collection. The order rotates, so that no side always follows the same one."""
+    """Time the sides in rounds, one run of each per round, without garbage collection; return the CPU times of each side. The order
+    rotates, so that no side always follows the same one."""
     times: list[list[float]] = [[] for _ in sides]
     start = time.perf_counter()
     gc.collect()
@@ -94,13 +95,13 @@ def on_all_threads(side: Run, seconds: float) -> dict[str, float] | None:
 
 
 def quartiles(values: Sequence[float]) -> list[float]:
-    """The bounds of the middle half of the runs: a spread that one slow run does not change."""
+    """The lower and the upper quartile: a measure of spread that one slow run does not change."""
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
     return [low, high]
 
 
 def is_below_floor(row: dict[str, Any]) -> bool:
-    """Faster than possible: the floor is wrong, measured while something else ran."""
+    """Whether a row is faster than possible: then its floor is wrong, because something else ran while it was measured."""
     return "floor" in row and row["seconds"] < row["floor"]["seconds"]
 
 
@@ -114,7 +115,7 @@ def run(problem: Problem, peers: bool = True) -> dict[str, Any]:
     for name, side in list(sides.items()):
         try:
             errors[name] = error(side(), truth)
-        except (MemoryError, RuntimeError) as failure:  # such as a peer that needs more memory than there is
+        except (MemoryError, RuntimeError) as failure:  # such as a peer that needs more memory than is available
             if name == "quatrefoil":
                 raise
             row["peers"][name] = {"fails": str(failure).split("\n")[0] or type(failure).__name__}
@@ -204,7 +205,7 @@ def show(row: dict[str, Any]) -> None:
         exps = f", {amount(floor['exps'])}exp" if floor["exps"] else ""
         wrong = ": faster than its floor, which must be wrong" if is_below_floor(row) else ""
         text = f"floor ({amount(floor['flops'])}flop{exps}, {amount(floor['bytes'])}B)"
-        line(text, floor["seconds"], "", f"taken {row['seconds'] / floor['seconds']:.2f}x{wrong}")
+        line(text, floor["seconds"], "", f"time / floor {row['seconds'] / floor['seconds']:.2f}{wrong}")
     if threads := row.get("threads"):
         line(f"on {threads['count']} threads", threads["seconds"], "", f"{row['seconds'] / threads['seconds']:.2f}x")
     if rate := row.get("rate"):
@@ -242,7 +243,7 @@ def finish(
         json_file = named(json_file, machine)
         results = {"machine": machine, "request": list(request), "config": _config.config(), "rows": rows}
         json_file.write_text(json.dumps(results, indent=1) + "\n")
-        print(f"written: {json_file}")
+        print(f"wrote {json_file}")
     if plot_file:
         plot(rows, plot_file, f"{machine['processor']}, {machine['date']}")
     if below := sum(map(is_below_floor, rows)):

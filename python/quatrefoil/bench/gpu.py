@@ -138,7 +138,8 @@ class Run:
     def measured(
         self, case: Case, size: Size, inputs: Sequence[Any], result: Any, precision: str, allowed: float | None = None
     ) -> tuple[str, float, float]:
-        """Compare the last rows with float64 on the host: (name of the measure, its value, its limit). ``allowed`` is a peer's limit."""
+        """Compare the last rows of a result with float64 on the host. Returns the name of the error measure, its value and its limit;
+        ``allowed`` is the limit for a peer."""
         if case.check:
             return case.check(case, size, inputs, result, peer=allowed is not None)
         rows = len(inputs[case.rows[0]])

@@ -28,7 +28,7 @@ def function(op: Op, options: tuple[Any, ...], backend: str | None, num_threads:
 
     def forward(*primals: Any) -> Any:
         _refuse(op, placed(arguments, primals))
-        arrays = tuple(jnp.asarray(p.value) for p in primals)  # NumPy arrays of the user have not been converted yet
+        arrays = tuple(jnp.asarray(p.value) for p in primals)  # the user's NumPy arrays have not been converted yet
         return differentiable(*arrays), arrays
 
     def backward(saved: Any, grads: Any) -> tuple[Any, ...]:

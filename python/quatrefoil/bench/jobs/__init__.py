@@ -130,5 +130,5 @@ def main(
     if json_file:
         json_file = named(json_file, machine, "jobs")
         json_file.write_text(json.dumps({"machine": machine, "config": _config.config(), "jobs": jobs}, indent=1) + "\n")
-        print(f"written: {json_file}")
+        print(f"wrote {json_file}")
     return int(any("fails" in row for j in jobs for row in j["rows"] if row["side"] == "quatrefoil"))

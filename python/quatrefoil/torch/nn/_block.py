@@ -17,7 +17,7 @@ Cache = tuple[Tensor, Tensor]  # the last inputs of the convolution, and the sta
 
 
 class GatedRMSNorm(torch.nn.Module):  # type: ignore[misc]
-    """Scales the root mean square of each group of channels to 1, times ``weight`` (size,); times silu of the gate, before or after."""
+    """RMS norm over groups of channels, with ``weight`` (size,), multiplied by silu of the gate before or after the norm."""
 
     activation = "silu"  # of the gate
 
@@ -93,8 +93,8 @@ def convolved(
 ) -> tuple[Tensor, Tensor | None]:
     """x (B, D, L) after ``conv`` and its activation, continuing from ``state`` (B, D, W), and the state after x.
 
-    With ``seq_idx`` the state precedes the first sequence of an item, and the new one is that of the last. With ``cu_seqlens`` it has one
-    row for each sequence in one item; the sequences begin here, so it is not read.
+    With ``seq_idx``, ``state`` is the state before the first sequence of an item, and the returned state is the one after the last
+    sequence. With ``cu_seqlens``, all sequences are in one item and start from zero: ``state`` has one row per sequence and is not read.
     """
     weight, last = conv.weight[:, 0], x
     if state is not None and cu_seqlens is None:

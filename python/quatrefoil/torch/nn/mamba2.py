@@ -16,9 +16,9 @@ from ._block import Block, Cache, GatedRMSNorm, convolved, initial_dt_bias
 
 
 class Mamba2(Block):
-    """The Mamba-2 block, with the parameters of mamba-ssm's, whose checkpoints it loads.
+    """The Mamba-2 block. Parameters are the same as in mamba-ssm, so it loads mamba-ssm checkpoints.
 
-    Dao and Gu, arXiv 2405.21060; its formula is (24)-(26).
+    Dao and Gu, arXiv 2405.21060; equations (24)-(26) of csrc/ssm/README.md.
 
     Parameters
     ----------
@@ -31,11 +31,11 @@ class Mamba2(Block):
     conv_init : float, optional
         Bound of the uniform initial weights of the convolution.
     expand : int
-        expand d_model inner channels.
+        The block has expand * d_model inner channels.
     headdim : int
         P, channels per head; H = d_ssm / P heads.
     d_ssm : int, optional
-        Channels of the scan, all inner ones if absent; the others are a gated MLP.
+        Channels of the scan, by default all inner channels. The remaining ones form a gated MLP.
     ngroups : int
         G; B and C are shared by H / G consecutive heads, and the norm is taken over each group's channels.
     A_init_range : (float, float)
@@ -55,7 +55,7 @@ class Mamba2(Block):
     layer_idx : int, optional
         The key of the states in ``inference_params``.
     use_mem_eff_path, process_group, sequence_parallel
-        Upstream's, ignored; a process_group is a ValueError.
+        Ignored, for compatibility with mamba-ssm; passing a process_group raises a ValueError.
     device, dtype
         Of the parameters.
 
@@ -156,11 +156,13 @@ class Mamba2(Block):
     ) -> Tensor:
         """u (B, L, d_model), or (B seqlen, d_model) with ``seqlen`` -> the same shape.
 
-        ``seq_idx`` (B, L) int numbers sequences that are packed into one; ``cu_seqlens`` (S + 1,) holds where they begin in one item, and
-        its length. If both are given, either separates. ``cache``, from ``allocate_inference_cache``, holds the state after the previous
-        tokens and is updated in place. With ``seq_idx`` it enters the first sequence of an item and leaves the last. With ``cu_seqlens`` it
-        has one row for each of the S sequences, which all begin here: it is written only. ``inference_params``, mamba-ssm's, holds a cache
-        for each layer, which restarts if its seqlen_offset is 0; later, u has one item per sequence, and ``cu_seqlens`` is ignored.
+        ``seq_idx`` (B, L) int numbers sequences that are packed into one; ``cu_seqlens`` (S + 1,) contains the start of each sequence in a
+        single item, then the length of the item. If both are given, a new sequence starts wherever either one changes. ``cache``, from
+        ``allocate_inference_cache``, contains the state after the previous tokens and is updated in place. With ``seq_idx``, the first
+        sequence of an item starts from the cached state, and the cache then contains the state after the last sequence. With
+        ``cu_seqlens``, it has one row for each of the S sequences. All of them start from zero, so the cache is only written.
+        ``inference_params``, as in mamba-ssm, contains a cache for each layer, which is reset if seqlen_offset is 0. If seqlen_offset is
+        positive, u has one item per sequence and ``cu_seqlens`` is ignored.
         """
         flat = seqlen is not None
         if flat:

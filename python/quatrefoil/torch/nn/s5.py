@@ -20,7 +20,7 @@ _INITS = ("hippo", "ptd")
 
 
 class S5(Layer):
-    """The state-space part of an S5 layer, with the parameters of lindermanlab/S5 (17).
+    """The state-space part of an S5 layer, with the parameters of lindermanlab/S5; equation (17) of csrc/ssm/README.md.
 
     x_t = Lambda_bar x_{t-1} + B_bar u_t, y_t = 2 Re(C x_t) + D u_t.
 
@@ -33,8 +33,9 @@ class S5(Layer):
     blocks : int
         The number of equal HiPPO systems in the initial system.
     conj_sym, clip_eigs, bidirectional, step_rescale
-        As upstream: conjugate pairs; real parts clipped to at most -1e-4; a second half of C reads a scan from the end; dt is multiplied
-        by step_rescale (an attribute: change it to run at another sampling rate).
+        As in lindermanlab/S5. conj_sym stores one mode of each conjugate pair. clip_eigs limits real parts to at most -1e-4. bidirectional
+        adds a scan from the end, read by a second half of C. dt is multiplied by step_rescale (an attribute: change it to run at another
+        sampling rate).
     discretization : "zoh" or "bilinear"
     dt_min, dt_max : float
         Range of the initial steps.
@@ -49,7 +50,7 @@ class S5(Layer):
     Notes
     -----
     Parameters: Lambda_re, Lambda_im (P,), B (P, H, 2), C (H, P, 2) (C1 and C2 if bidirectional, but one C (H, 2P, 2) with
-    "complex_normal"), D (H,), log_step (P, 1), as in lindermanlab/S5, whose arrays load by ``load_state_dict``.
+    "complex_normal"), D (H,), log_step (P, 1), as in lindermanlab/S5, whose arrays can be loaded with ``load_state_dict``.
 
     Examples
     --------
@@ -101,7 +102,7 @@ class S5(Layer):
         self.log_step = torch.nn.Parameter(initial_log_steps("S5", dt_min, dt_max, P, 1))
 
     def system(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Lambda_bar (P,), B_bar (P, H), C (H, P) or (H, 2P), for ``quatrefoil.ssm.s5_apply``; in float32 if in half precision."""
+        """Lambda_bar (P,), B_bar (P, H), C (H, P) or (H, 2P), for ``quatrefoil.ssm.s5_apply``; float32 for parameters in half precision."""
         re, im, log_step, B = map(widen, (self.Lambda_re, self.Lambda_im, self.log_step, self.B))
         if self.clip_eigs:
             re = re.clamp(max=-1e-4)
@@ -152,7 +153,8 @@ def _system(size: int, blocks: int, conj_sym: bool, init: str, eps: float) -> tu
 
 
 def _complex_normal(kind: str, H: int, size: int) -> np.ndarray:
-    """Complex (H, size): JAX's LeCun initialiser row by row, or of the whole, where rows count as inputs too."""
+    """Complex (H, size), from JAX's LeCun initialiser. The fan-in is ``size`` for "trunc_standard_normal", which draws row by row, and
+    H * size for "lecun_normal", which draws the whole array."""
     parts = _normal((H, size, 2), size if kind == "trunc_standard_normal" else size * H)
     z: np.ndarray = parts[..., 0] + 1j * parts[..., 1]
     return z
