@@ -1,4 +1,4 @@
-"""The build backend: scikit-build-core's. If the native part cannot be built, the wheel has none and carries the compiler's message.
+"""The build backend: scikit-build-core's. If the kernels cannot be built, the wheel contains none, and carries the compiler's message.
 
 A failed compilation is an error with QUATREFOIL_REQUIRE_NATIVE=1, and if kernels for GPUs are requested.
 """

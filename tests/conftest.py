@@ -91,7 +91,7 @@ def best_backend():
 def entry_point(request, monkeypatch):
     """Both entry points, the compiled one and the one in Python."""
     if request.param == "C++" and _backends.native.call is None:
-        pytest.skip("no compiled part")
+        pytest.skip("no compiled kernels")
     monkeypatch.setattr(_call, "run_planned", _backends.native.call if request.param == "C++" else _call.look_up_and_run)
 
 

@@ -14,7 +14,7 @@ from quatrefoil._spec import FAMILIES
 CASES = [
     (family, case) for family, case in structures() if op_of(family, case.op).policy.python_kernel is None
 ]  # ops with Python kernels have no binding
-pytestmark = pytest.mark.skipif(native.reason() is not None, reason="needs the native part")
+pytestmark = pytest.mark.skipif(native.reason() is not None, reason="needs the compiled kernels")
 
 OTHER = {
     "float32": ("float64", "complex64", "int64"),

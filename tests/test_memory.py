@@ -11,7 +11,7 @@ from children import in_threads, run_python
 from quatrefoil import _arrays
 from quatrefoil._backends import native
 
-pytestmark = pytest.mark.skipif(native.reason() is not None, reason="needs the compiled part")
+pytestmark = pytest.mark.skipif(native.reason() is not None, reason="needs the compiled kernels")
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 import quatrefoil as qf
 from children import run_python
 
-needs_native = pytest.mark.skipif(qf.config()["isas"] == [], reason="needs the compiled part")
+needs_native = pytest.mark.skipif(qf.config()["isas"] == [], reason="needs the compiled kernels")
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 sanitized = "san" in os.environ.get("LD_PRELOAD", "")
 

@@ -150,7 +150,7 @@ def test_walks(best_backend, dirichlet):
     assert in_eight_threads(result, calls) == []
 
 
-@pytest.mark.skipif(native.reason() is not None, reason="needs the compiled part")
+@pytest.mark.skipif(native.reason() is not None, reason="needs the compiled kernels")
 def test_the_grids_of_a_polygon_are_those_of_its_segments(monkeypatch):
     """Segments computed later by another thread must not replace those of the grids."""
     scaled, first_two = qf.wos.Polygon._scaled_ends, itertools.count()

@@ -70,7 +70,7 @@ def draw(table: np.ndarray, estimates: list[tuple[np.ndarray, np.ndarray]], file
     )
     right.plot(DAYS, rate[:, middle], label="rate of change, estimated")
     right.plot(DAYS, exact(0)[:, middle], "k--", lw=1, label="exact")
-    right.plot(DAYS[1:-1], ((table[2:] - table[:-2]) / 4)[:, middle], ".", color="tab:red", ms=4, label="differences of the data")
+    right.plot(DAYS[1:-1], ((table[2:] - table[:-2]) / 4)[:, middle], ".", color="tab:red", ms=4, label="finite differences of the data")
     right.set(title=f"at {DEPTHS[middle]:.0f} m", xlabel="day", ylabel="degrees C per day", ylim=(-0.3, 0.6))
     right.legend()
     figure.savefig(file, dpi=120)

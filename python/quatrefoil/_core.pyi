@@ -1,4 +1,4 @@
-"""The compiled part. Every op of a family is a function of the family's submodule. Arguments are checked before the call."""
+"""The compiled kernels. Every op of a family is a function of the family's submodule. Arguments are checked before the call."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias

@@ -32,7 +32,7 @@ def kept(ct):
     return ct._extras[0]._now[1]
 
 
-needs_native = pytest.mark.skipif(native.reason() is not None, reason="no compiled part")
+needs_native = pytest.mark.skipif(native.reason() is not None, reason="no compiled kernels")
 
 
 @needs_native

@@ -134,7 +134,7 @@ class Program:
             theta, step = gp.theta_, 1e-4 * rng.standard_normal(len(gp.theta_)) * np.minimum(1, np.abs(gp.theta_))
             slope = gp.log_marginal_likelihood(theta + step) - gp.log_marginal_likelihood(theta - step)
             changes = 2 * step * gp.log_marginal_likelihood(eval_gradient=True)[1]
-            allowed = 1e-3 * np.abs(changes).sum() + 2 * tolerance * terms  # errors of the difference, and roundings of both values
+            allowed = 1e-3 * np.abs(changes).sum() + 2 * tolerance * terms  # errors of the difference, and rounding errors of both values
             assert abs(changes.sum() - slope) <= allowed, f"gradient: {changes.sum():.3e}, expected {slope:.3e} to {allowed:.1e}"
         X, columns = self.points()
         mean, covariance = dense.predict(columns)

@@ -22,7 +22,7 @@ def near(got, expected, tolerance, what, size=0.0):
 
 
 def close(got, expected, k=64, dtype=np.float64):
-    """Agree to k roundings of the largest value. Sums of a few dozen terms round a few times each, and factors multiply."""
+    """Agree to k rounding errors of the largest value. Sums of a few dozen terms round a few times each, and factors multiply."""
     got, expected = np.asarray(got), np.asarray(expected)
     assert got.shape == expected.shape
     assert np.abs(got - expected).max(initial=0) <= k * np.finfo(dtype).eps * np.abs(expected).max(initial=1e-300)

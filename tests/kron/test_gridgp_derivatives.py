@@ -1,4 +1,4 @@
-"""Predictions of derivatives against dense regression, with derivatives of the covariance by differences in extended precision."""
+"""Predictions of derivatives against dense regression, with derivatives of the covariance by finite differences in extended precision."""
 
 import functools
 
@@ -58,7 +58,7 @@ def test_against_dense_regression(name, order):
     spread = np.sqrt(1.3 * float(variance(name, order)) - explained)
     mean, std = gp.predict(list(new), return_std=True, derivative=(1, order))
     np.testing.assert_allclose(mean.ravel(), expected, rtol=0, atol=1e-6 * np.abs(expected).max())
-    np.testing.assert_allclose(std.ravel(), spread, rtol=2e-2)  # variances by differences with step 1e-3
+    np.testing.assert_allclose(std.ravel(), spread, rtol=2e-2)  # variances by finite differences with step 1e-3
     again = gp.predict(np.stack(at, axis=1), return_std=True, derivative=(1, order))
     np.testing.assert_allclose(again, [mean.ravel(), std.ravel()], rtol=1e-9)
 

@@ -6,7 +6,7 @@ import pytest
 
 from quatrefoil._backends import native
 
-pytestmark = pytest.mark.skipif(native.reason() is not None, reason="the compiled part is missing")
+pytestmark = pytest.mark.skipif(native.reason() is not None, reason="the compiled kernels are missing")
 
 SETUP = """
 import numpy as np, quatrefoil as qf

@@ -1,4 +1,4 @@
-// Queries of single points: distance and closest point of the boundary, and inside or outside.
+// Queries at individual points: distance and closest point of the boundary, and inside or outside.
 #pragma once
 #include <cstdint>
 

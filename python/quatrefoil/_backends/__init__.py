@@ -154,7 +154,7 @@ def _host_kernel(op: Op, name: str) -> Callable[..., Any] | None:
 
 @functools.cache
 def warn_of_failure() -> None:
-    """One warning per process if the build of the native part failed, but not if Numba was requested, at installation or now."""
+    """One warning per process if the build of the compiled kernels failed, but not if Numba was requested, at installation or now."""
     failure = native.build_failure()
     if failure:
         _warn(

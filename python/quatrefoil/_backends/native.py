@@ -11,7 +11,7 @@ from typing import Any, cast
 from .. import _arrays
 from .._spec import Op
 
-# A native part that exists but does not load is an error, never a fallback, so the code uses find_spec instead of catching ImportError. Any
+# Kernels that exist but do not load are an error, never a fallback, so the code uses find_spec instead of catching ImportError. Any
 # processor of its architecture can load it, because only the kernels are compiled for newer ones.
 _built: list[str] = []  # the instruction sets of its kernels, best first
 _unusable: str | None = None  # why this processor supports none of them
@@ -34,14 +34,14 @@ call: Callable[..., Any] | None = _core.call if _core else None  # the entry poi
 
 @functools.cache
 def build_failure() -> str | None:
-    """The compiler's error, if the build of the native part failed at installation (cmake/quatrefoil_build.py)."""
+    """The compiler's error, if the build of the kernels failed at installation (cmake/quatrefoil_build.py)."""
     if _core or not importlib.util.find_spec("quatrefoil._build_failure"):
         return None
     return str(importlib.import_module("quatrefoil._build_failure").error)
 
 
 def unusable() -> str | None:
-    """Why this processor cannot run the native part, and how to fix it; None if it can, or if there is no native part."""
+    """Why this processor cannot run the compiled kernels, and how to fix it; None if it can, or if there are none."""
     return _unusable
 
 

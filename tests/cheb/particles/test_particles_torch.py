@@ -1,4 +1,4 @@
-"""Gradients of potentials with respect to positions and charges: forces compared with the direct sum, derivatives with differences."""
+"""Gradients of potentials with respect to positions and charges: forces against the direct sum, derivatives against finite differences."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""``GPHM``: its loss against the definition, gradients against differences, training against plain Adam, and wrong arguments."""
+"""``GPHM``: its loss against the definition, gradients against finite differences, training against plain Adam, and wrong arguments."""
 
 import copy
 import functools
@@ -74,7 +74,7 @@ class Problem:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("equation", "dims"), SETUPS)
 def test_loss_and_gradients(backend, rng, equation, dims, kind, uniform):
-    """Fourth-order differences with h = 1e-4 have an error of about 1e-11 / h relative to the loss."""
+    """Fourth-order finite differences with h = 1e-4 have an error of about 1e-11 / h relative to the loss."""
     p = Problem(rng, equation, dims, kind, uniform=uniform)
     for gp in (p.gp, qf.kron.GPHM(p.pde, p.axes, kind=kind, components=3, jitter=0.05, boundary_weight=70.0)):
         p.options["jitter"] = 0.05 * gp._state.units.size ** (2 / dims)
@@ -111,7 +111,7 @@ def ill_conditioned(rng, dims, kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dims", [1, 2])
 def test_ill_conditioned(rng, dims, kind):
-    """Tolerance: 50 roundings times the condition number, for two solves and their adjoints. log det has about 10 per point."""
+    """Tolerance: 50 rounding errors times the condition number, for two solves and their adjoints. log det has about 10 per point."""
     p = ill_conditioned(rng, dims, kind)
     value, gradients = p.gp.value_and_grad(p.params)
     expected, slopes = autograd(p)

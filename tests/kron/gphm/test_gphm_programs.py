@@ -25,7 +25,7 @@ def test_the_error_of_a_loudspeaker(example, printed):
 
 @pytest.mark.parametrize("case", gphm.CASES, ids=lambda c: c.name)
 def test_solutions_solve_their_equations(rng, case):
-    """Fourth-order differences have an error of h^4 w^6 / 90 for frequencies w up to 500."""
+    """Fourth-order finite differences have an error of h^4 w^6 / 90 for frequencies w up to 500."""
     x, h = rng.uniform(0.1, 0.9, (case.dims, 5)), 1e-4
 
     def along(k, t):

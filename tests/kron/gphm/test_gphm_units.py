@@ -35,7 +35,7 @@ def poisson(length, size):
 @pytest.mark.parametrize("c", [(2.0, 1.0), (-2.0, 1.0), (2.0, -3.0), (0.0, 1.0)])
 @pytest.mark.parametrize("order", [1, 2])
 def test_the_size_of_u(order, c):
-    """The tolerance is the error of differences on 60 points."""
+    """The tolerance is the error of finite differences on 60 points."""
     axes = [np.cumsum(np.random.default_rng(1).uniform(0.5, 1.5, 60)), np.linspace(3.0, 1.0, 50)]
     depths = [(x - x.min() if rate >= 0 else x.max() - x) / np.ptp(x) for x, rate in zip(axes, c)]  # where characteristics enter
     p, q = (d**2 if order == 1 else np.sin(np.pi * d) for d in depths)

@@ -1,4 +1,4 @@
-"""``GPHM``'s projection: solutions against dense collocation, gradients against differences, and its errors."""
+"""``GPHM``'s projection: solutions against dense collocation, gradients against finite differences, and its errors."""
 
 import numpy as np
 import pytest

@@ -67,7 +67,7 @@ def test_operator_products(backend, rng, shapes, dtype, precision):
 
 def test_operator_packs_once_a_direction(rng):
     if native.reason():
-        pytest.skip("no compiled part")
+        pytest.skip("no compiled kernels")
     K = KroneckerOperator(normal(rng, (3, 4), (5, 2)))
     x, y = normal(rng, 8, 15)
     packed = lambda: [memo._now[1] for (memo,) in (K._forward, K._backward)]  # noqa: E731
@@ -83,7 +83,7 @@ def test_operator_packs_once_a_direction(rng):
 
 def test_foreign_memos_are_refused(rng):
     if native.reason():
-        pytest.skip("no compiled part")
+        pytest.skip("no compiled kernels")
     A, x = normal(rng, (4, 4), 4)
     plan = native.core().kron.Plan([A], True)
     for output, error, text in (("packed", TypeError, r"kron\.matvec: packed is str"), (plan, ValueError, "opposite value of transpose")):

@@ -7,7 +7,7 @@ from quatrefoil.kron import KroneckerOperator, matvec, matvec_vjp
 
 
 def test_gradient_of_a_long_batch_in_float32(backend, rng):
-    """Each entry has 50,000 terms. Summing them one by one in float32 would cost hundreds of roundings."""
+    """Each entry has 50,000 terms. Summing them one by one in float32 would add hundreds of rounding errors."""
     factors = [f.astype(np.float32) for f in normal(rng, (3, 4), (2, 5))]
     x, grad = (rng.standard_normal((25_000, n)).astype(np.float32) + np.float32(1) for n in (20, 6))
     dfactors, _ = matvec_vjp(factors, x, grad)

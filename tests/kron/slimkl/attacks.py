@@ -121,7 +121,7 @@ def attack_fits(rng, backend):
         multiples = np.frexp(weights)[0] / precision
         assert np.abs(multiples - np.rint(multiples)).max() <= 1e-9 / precision
     expected = p.objective(weights)
-    scale = len(p.x) * (1 + abs(np.log(p.noise))) + abs(expected)  # roundings of C affect the data term in proportion to its size
+    scale = len(p.x) * (1 + abs(np.log(p.noise))) + abs(expected)  # rounding errors of C affect the data term in proportion to its size
     roundings = 1e-7 + 1e-15 * len(p.x) * weights.sum() / p.noise  # of the condition number
     assert abs(model.objective_[-1] - expected) <= roundings * scale, (model.objective_[-1], expected)
     if p.arguments["agents"] == 1:

@@ -48,7 +48,7 @@ def test_components(name, rng, monkeypatch):
     K, A = components(x, x, means, std), len(means)
     M, a = rng.standard_normal((n, n)), rng.standard_normal(n)
     M = M + M.T
-    tolerance = 4 * EPS * (n + 400 * means.shape[1])  # n roundings of a low-rank factor; phases of up to 60 periods, 2 pi 60 each
+    tolerance = 4 * EPS * (n + 400 * means.shape[1])  # n rounding errors of a low-rank factor; phases of up to 60 periods, 2 pi 60 each
     for small in (False, True):
         if small:
             monkeypatch.setattr(parts, "_TILE", 1)

@@ -61,7 +61,7 @@ def test_value(best_backend, rng, kind):
         expected, near = (arrays_of(oracle.mamba_split_conv1d_scan_combined(*arrays, **options)) for arrays, options in (wide, moved))
         for g, e, n in zip(got, expected, near, strict=True):
             assert g.dtype == precision
-            # a few successive roundings in each part, plus the effect of rounding the inputs, which a norm of small values amplifies
+            # a few successive rounding errors in each part, plus the effect of rounding the inputs, which a norm of small values amplifies
             assert worst(g, e) < 16 * eps + 4 * worst(n, e)
         arguments, more = wide
 

@@ -1,4 +1,4 @@
-"""Walks through media with the same random words, from the definitions: Bessel functions, and derivatives by high-order differences."""
+"""Walks through media with the same random words, from the definitions: Bessel functions, derivatives by high-order finite differences."""
 
 import numpy as np
 

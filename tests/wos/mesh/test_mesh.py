@@ -72,7 +72,7 @@ def test_quadrilaterals_in_files(tmp_path, monkeypatch):
         wos.TriangleMesh.from_file("ball.ply")
 
 
-needs_native = pytest.mark.skipif(native.reason() is not None, reason="no compiled part here")
+needs_native = pytest.mark.skipif(native.reason() is not None, reason="no compiled kernels here")
 
 
 @needs_native

@@ -76,7 +76,7 @@ def test_gradient_is_differentiable_in_data(backend, rng):
 
 @pytest.mark.parametrize("name", ["center", "width"])
 def test_gradients_of_bells(backend, rng, name):
-    """Gaussians as boundary data and as a source, compared with differences of the same walks. The small epsilon selects float64."""
+    """Gaussians as boundary data and as a source, compared with finite differences of the same walks. The small epsilon selects float64."""
     X, weight = points(rng, 6), torch.from_numpy(rng.standard_normal((2, 6)))
     amplitude, center, width = rng.standard_normal((2, 3)), rng.uniform(0, 1, (3, 2)), rng.uniform(0.5, 2, 3)
     bells = {"amplitude": torch.from_numpy(amplitude), "center": torch.from_numpy(center), "width": torch.from_numpy(width)}

@@ -79,7 +79,7 @@ def _grid(sizes: tuple[int, ...]) -> tuple[list[np.ndarray], np.ndarray]:
 
 
 def by_regular_grid(data: Data) -> np.ndarray:
-    """Linear interpolation in cells; the Greeks are differences with a step of a thousandth of the box."""
+    """Linear interpolation in cells; the Greeks are finite differences with a step of a thousandth of the box."""
     from scipy.interpolate import RegularGridInterpolator
 
     table = RegularGridInterpolator(*_grid((25, 25, 17, 17, 13)))

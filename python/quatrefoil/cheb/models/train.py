@@ -321,7 +321,7 @@ def _centred(cores: Sequence[np.ndarray], k: int) -> list[np.ndarray]:
 
 
 def variance(cores: Sequence[np.ndarray]) -> float:
-    """Sum of squares of all entries except the first, without differences (23)."""
+    """Sum of squares of all entries except the first, without cancellation (23)."""
     total, left = 0.0, np.ones((1, 1))
     for G in right_orthogonal(cores):
         rows = mode_product(G, left, 0)[0]

@@ -284,7 +284,7 @@ def pencil(K: np.ndarray, S: np.ndarray, names: tuple[str, str], label: str) -> 
     w, U = np.linalg.eigh((C + C.T) / 2)
     V = solve_triangular(L, U, lower=True, trans="T", check_finite=False)
     rounding = len(w) * np.finfo(K.dtype).eps * np.abs(w).max()
-    if w[0] >= -rounding:  # K is positive semidefinite: negative values are roundings of 0
+    if w[0] >= -rounding:  # K is positive semidefinite: negative values are rounding errors of 0
         w = np.maximum(w, 0.0)
     return Pencil(w, V, L)
 
@@ -350,7 +350,7 @@ def _sylvester_solve_vjp(
 
 
 _MATRICES = (Arg("K1", "M M"), Arg("K2", "N N"), Arg("S1", "M M"), Arg("S2", "N N"))
-# A few hundred roundings: a few dozen in LAPACK on either side, times condition numbers of up to a few dozen.
+# A few hundred rounding errors: a few dozen in LAPACK on either side, times condition numbers of up to a few dozen.
 SUM_SOLVE = Op(
     __name__, "sum_solve", inputs=(*_MATRICES, Arg("B", "... M N")), outputs=(Arg("X", "... M N"),),
     tolerance=6e-5, policy=Policy(python_kernel=_sum_solve, python_adjoint=_sum_solve_vjp),

@@ -28,7 +28,7 @@ def _pencil(xp: Any, K: Any, S: Any, eps: float) -> _Pencil:
     w, U = xp.linalg.eigh((C + C.T) / 2)
     condition = _norm(xp, S) * _norm(xp, xp.matmul(inverse.T, inverse))
     valid = is_symmetric(xp, K, eps) & is_symmetric(xp, S, eps) & (condition * eps < 1)
-    semidefinite = w[0] >= -n * eps * xp.max(xp.abs(w))  # negative values are roundings of 0
+    semidefinite = w[0] >= -n * eps * xp.max(xp.abs(w))  # negative values are rounding errors of 0
     w = nan_unless(xp, valid, xp.where(semidefinite & (w < 0), xp.zeros_like(w), w))
     return _Pencil(w, xp.matmul(inverse.T, U), 2 * xp.sum(xp.log(xp.linalg.diagonal(L))))
 

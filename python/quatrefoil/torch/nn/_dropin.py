@@ -111,7 +111,7 @@ def _sequence_numbers(length: int, cu_seqlens: Tensor) -> Tensor:
 class FlashFFTConv(Layer):
     """FlashFFTConv's long convolution: causal for inputs of up to half of ``seqlen`` samples, circular over ``seqlen`` for longer ones.
 
-    ``seqlen`` may be any length, and inputs float32 too. ``dtype`` and ``use_32_butterfly`` are upstream's, ignored.
+    ``seqlen`` may be any length, and inputs float32 too. ``dtype`` and ``use_32_butterfly`` are accepted for compatibility and ignored.
     """
 
     def __init__(self, seqlen: int, dtype: torch.dtype | None = None, use_32_butterfly: bool = True) -> None:

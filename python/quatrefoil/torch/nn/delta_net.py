@@ -157,7 +157,7 @@ class DeltaNet(_DeltaLayer):
     Parameters
     ----------
     mode : str
-        Upstream's choice of a kernel, ignored.
+        Ignored: selects a kernel in the original library.
     d_model, hidden_size : int
         Channels in and out; ``d_model`` if given.
     expand_k, expand_v : float
@@ -243,7 +243,7 @@ class GatedDeltaNet(_GatedDeltaLayer):
     hidden_size, expand_v, head_dim, num_heads, num_v_heads
         Channels; size of a value's head relative to a key's; size of a key's head; heads of keys and of values.
     mode : str
-        Upstream's choice of a kernel, ignored.
+        Ignored: selects a kernel in the original library.
     use_gate, use_short_conv, allow_neg_eigval, conv_size, conv_bias, layer_idx, norm_eps
         As in ``DeltaNet``.
 

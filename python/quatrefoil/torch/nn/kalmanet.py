@@ -22,7 +22,7 @@ _FLOOR = 1e-6  # added to norms and gates, as upstream
 
 
 class GatedKalmaNet(Layer):
-    """The Gated KalmaNet layer of arXiv 2511.21016, with upstream's parameter names (18)-(20).
+    """The Gated KalmaNet layer of arXiv 2511.21016, with upstream's parameter names; equations (18)-(20) of csrc/ssm/README.md.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class GatedKalmaNet(Layer):
         Width of the short convolutions.
     norm_eps : float
     bp_lambda, layer_idx, chunk_size
-        Upstream's, ignored; bp_lambda=False, which leaves out a part of the gradient, is a ValueError.
+        Ignored, for compatibility; bp_lambda=False, which leaves out a part of the gradient, raises a ValueError.
 
     Notes
     -----

@@ -17,7 +17,7 @@ from ._block import Block, Cache, convolved, initial_dt_bias
 class Mamba(Block):
     """The Mamba block, with the parameters of mamba-ssm's, whose checkpoints it loads.
 
-    Gu and Dao, arXiv 2312.00752; its formula is (21)-(23).
+    Gu and Dao, arXiv 2312.00752; equations (21)-(23) of csrc/ssm/README.md.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Mamba(Block):
     layer_idx : int, optional
         The key of the states in ``inference_params``.
     use_fast_path
-        Upstream's; ignored.
+        Ignored, for compatibility with mamba-ssm.
     device, dtype
         Of the parameters; A_log and D are float32 if dtype is half precision.
 

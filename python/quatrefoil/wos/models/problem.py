@@ -92,7 +92,7 @@ class Problem(Statement):
         backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> Result[T]:
-        """Solve at single points by averaging random walks (1), (2), with standard errors.
+        """Solve at individual points by averaging random walks (1), (2), with standard errors.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Closest points and inside tests at single points. Equation numbers refer to csrc/wos/query/README.md.
+"""Closest points and inside tests at individual points. Equation numbers refer to csrc/wos/query/README.md.
 
 B instances of N points (N, d) or (B, N, d), in absolute coordinates. ``frame`` (B, d + 1) has the centre and extent of every instance's
 box; ``ends`` and ``first`` are as in ``wos.walk``. Among equally close primitives the first one is chosen. Options of ``nearest``:

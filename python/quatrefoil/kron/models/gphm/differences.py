@@ -1,4 +1,4 @@
-"""The linear part of an equation by differences on a grid, to estimate the size of a solution and the error from a residual."""
+"""The linear part of an equation by finite differences on a grid, to estimate the size of a solution and the error from a residual."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from .projection import given_ends
 
-_KRYLOV, _WITHIN = 60, 1e-3  # vectors of GMRES, and its relative residual, far below the error of differences
+_KRYLOV, _WITHIN = 60, 1e-3  # vectors of GMRES, and its relative residual, far below the error of finite differences
 
 
 class _Line:
-    """One axis: A, the differences at the points with unknown values; other values are 0."""
+    """One axis: A, the finite differences at the points with unknown values; other values are 0."""
 
     def __init__(self, x: np.ndarray, terms: Sequence[tuple[int, float]]) -> None:
         h, ends = np.diff(x), given_ends(x, terms)

@@ -317,10 +317,10 @@ class GPHM(Estimator):
     def error_estimate(self, axes: Any = None) -> np.ndarray:
         """An estimate of abs(u - predict(axes)), an array of the same shape on the host.
 
-        The error solves the equation, linearised at the solution, with the residual as its source. It is computed by differences on twice
-        as many points, or on the solver's points if the source or the boundary is an array. The largest difference from the boundary
-        values is added. If the points resolve the solution, the largest estimate is within a factor of three of the largest error, five
-        for ``Advection``. Takes about as long as ten steps.
+        The error solves the equation, linearised at the solution, with the residual as its source. It is computed by finite differences on
+        twice as many points, or on the solver's points if the source or the boundary is an array. The largest difference from the
+        boundary values is added. If the points resolve the solution, the largest estimate is within a factor of three of the largest
+        error, or of five for ``Advection``. Takes about as long as ten steps.
         """
         points, of_result = self._query(axes, "GPHM.error_estimate")
         points = [_arrays.to_host(x) for x in points]
