@@ -20,7 +20,7 @@ class Search {
   // squared distance and sets `place`; ties go to the lowest index. `best` may come from any triangle.
   void closest(const T (&x)[3], T& best, int64_t& place) const { visit<true>(tree_.levels, 0, x, best, place); }
 
-  // A lower bound of the distance: the distance of the closest box of a block divided by kLoss, which saves visits. Meshes with few, large
+  // A lower bound on the distance: the distance to the closest box of a block divided by kLoss, which saves visits. Meshes with few, large
   // blocks use the exact distance.
   static constexpr T kLoss = T(1.0625);
   static constexpr int64_t kFew = 256;

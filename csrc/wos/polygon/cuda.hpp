@@ -14,7 +14,7 @@ constexpr int kFan = 4;  // log2 of the facets per box, and of the boxes per lar
 // Distance and closest facet of a point.
 template <class T>
 struct Seen {
-  T radius;           // the distance, or a lower bound of it
+  T radius;           // the distance, or a lower bound on it
   int64_t primitive;  // closest facet; -1 if radius is a bound
 };
 

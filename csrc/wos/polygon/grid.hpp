@@ -36,7 +36,7 @@ QF_HD void load_records(const Element<V>* records, const Bits<Element<V>>* index
 // Distance and closest segment of a point.
 template <class V>
 struct Seen {
-  V radius;           // the distance, or a lower bound of it
+  V radius;           // the distance, or a lower bound on it
   V place;            // t on the closest segment
   Bits<V> primitive;  // closest segment; -1 if radius is a bound
 };

@@ -106,7 +106,7 @@ class Outside {
     far_ = is_ball() ? T(1) : T(kNearSphere) * sphere_;
   }
   __device__ bool sound() const { return true; }
-  // The distance of the closest triangle, or a bound if the walk is far away and does not end here.
+  // The distance to the closest triangle, or a bound if the walk is far away and does not end here.
   __device__ Seen<T> look(const T (&x)[D], int64_t near, bool is_last) const {
     if (is_ball()) return {length_of<D>(x) - T(1), 0};
     T half[D];

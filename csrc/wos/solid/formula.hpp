@@ -8,7 +8,7 @@ inline namespace QF_ISA {
 constexpr double kNearSphere = 1.0625;  // relative to the radius of the sphere around a box; closer walks make ordinary steps
 // half width of the square around 0 that contains the box of a polygon with walks outside; its grid is larger
 constexpr double kPolygonHalf = 0.4;
-constexpr double kNearCube = 0.0625;  // distance from a mesh's cube; closer walks search the tree, others use the distance of the cube
+constexpr double kNearCube = 0.0625;  // distance from a mesh's cube; closer walks search the tree, others use the distance to the cube
 
 // kNearCube, but at least epsilon, so that a walk that ends knows its triangle.
 template <class T>

@@ -23,7 +23,7 @@ struct Reflecting {
   const double *walls, *corners;
   std::int64_t M, K;
   const double*
-      exchange;  // in a medium, a bound of |nu| and the constant part of nu per wall, README (12), in absolute units; otherwise null
+      exchange;  // in a medium, a bound on |nu| and the constant part of nu per wall, README (12), in absolute units; otherwise null
 };
 
 // The kinds of data that walks evaluate.

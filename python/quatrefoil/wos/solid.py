@@ -100,7 +100,7 @@ class SDF(Solid):
     box : (lo, hi), each d real numbers
         Two opposite corners of the grid, or of a box that contains the domain; d = 2 or 3.
     lipschitz : float
-        A bound of the field's slope; 1 for a true distance. The balls of walks have radius |field| / lipschitz.
+        A bound on the field's slope; 1 for a true distance. The balls of walks have radius |field| / lipschitz.
 
     Notes
     -----

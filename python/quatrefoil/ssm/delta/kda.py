@@ -66,7 +66,7 @@ def chunk_kda(
     use_beta_sigmoid_in_kernel, allow_neg_eigval : bool
         beta contains raw values (27): the fraction is their sigmoid, or twice that with ``allow_neg_eigval``.
     lower_bound : float, optional
-        Lower bound of the log-decays; negative. Used with ``use_gate_in_kernel``.
+        Lower bound on the log-decays; negative. Used with ``use_gate_in_kernel``.
     state_v_first : bool
         States are (N, HV, V, K).
     cu_seqlens : (N + 1,) int32 or int64, optional

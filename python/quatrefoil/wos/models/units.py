@@ -65,7 +65,7 @@ def _is_ordinary(data: Sequence[PackedData], boundary: Region) -> bool:
 
 
 def _of_u(linear: Sequence[PackedData], boundary: Region, of_alpha: np.ndarray) -> np.ndarray:
-    """Exponents of a bound of u, from the values of g, f and h."""
+    """Exponents of a bound on u, from the values of g, f and h."""
     length, largest = _exponents(boundary._extent), np.full(1, _NOTHING)
     for k, (data, power) in enumerate(zip(linear, _POWERS)):
         if data.numbers is not None:

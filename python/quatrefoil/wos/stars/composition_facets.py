@@ -24,7 +24,7 @@ class Facets(Walls):
         return self.shapes.foot(self.xp, [a[:, None] for a in columns(x)])[0]
 
     def silhouette(self, x: Any, radius: Any) -> Any:
-        """(2) The distance of the closest silhouette edge, or ``radius``."""
+        """(2) The distance to the closest silhouette edge, or ``radius``."""
         if self.corners is None:
             return radius
         xp, (c, mine) = self.xp, self.corners

@@ -60,7 +60,7 @@ class Walls:
         return xp.where(best <= limit, k, xp.full_like(k, -1)), xp.sqrt(xp.minimum(best, limit + 0 * best))
 
     def silhouette(self, x: Any, radius: Any) -> Any:
-        """(2) The distance of the closest silhouette corner, or ``radius``."""
+        """(2) The distance to the closest silhouette corner, or ``radius``."""
         if self.corners is None:
             return radius
         xp, (c, mine) = self.xp, self.corners

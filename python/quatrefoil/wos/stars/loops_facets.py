@@ -83,7 +83,7 @@ def nearest(walls, x, radius, with_mu):
 
 @jit
 def silhouette(edges, x, radius):
-    """(2) The distance of the closest edge that may hide a triangle, or ``radius``."""
+    """(2) The distance to the closest edge that may hide a triangle, or ``radius``."""
     best = radius * radius
     for k in range(len(edges)):
         c = edges[k]

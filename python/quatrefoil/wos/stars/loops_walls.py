@@ -33,7 +33,7 @@ def chosen(likely, u):
 
 @jit
 def silhouette(corners, x, y, radius):
-    """(2) The distance of the closest corner that may hide a wall, or ``radius``."""
+    """(2) The distance to the closest corner that may hide a wall, or ``radius``."""
     best = radius * radius
     for k in range(len(corners)):
         dx, dy = x - corners[k, 0], y - corners[k, 1]

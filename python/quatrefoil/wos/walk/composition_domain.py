@@ -37,7 +37,7 @@ class Domain:
         return self._shapes
 
     def see(self, x: Any) -> tuple[Any, Any, list[Any]]:
-        """The distance of the boundary (P,), the closest segment or triangle, and the weights of its corners after the first.
+        """The distance to the boundary (P,), the closest segment or triangle, and the weights of its corners after the first.
 
         The distance is 0 outside the box.
         """

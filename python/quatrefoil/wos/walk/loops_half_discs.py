@@ -9,7 +9,7 @@ from .composition_domain import CLEAR_UP_TO, HIGHEST, MIN, ON_SEGMENT
 
 @jit
 def _clear_radius(ends, at, x, y):
-    """(4) A lower bound of the distance of a point on segment ``at`` from its ends and all other segments."""
+    """(4) A lower bound on the distance of a point on segment ``at`` from its ends and all other segments."""
     p = (x, y)
     e = ends[at]
     radius = min(math.hypot(x - e[0], y - e[1]), math.hypot(x - e[2], y - e[3]))

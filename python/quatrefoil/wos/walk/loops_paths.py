@@ -18,7 +18,7 @@ CUT_OFF, ESCAPED = 1 << 31, 1 << 30
 
 @jit
 def see(ends, outside, x, weights):
-    """The distance of the boundary (0 outside the box), the closest segment or triangle, and the weights of its corners after the first."""
+    """The distance to the boundary (0 outside the box), the closest segment or triangle, and the weights of its corners after the first."""
     if is_solid(ends, x.size):
         return radius_in_solid(ends, x, outside), 0
     d2, at = closest(ends, x, weights)
