@@ -59,7 +59,7 @@ class Neighbours {
     }
   }
 
-  // The sums, after padding the rest to a full block.
+  // Returns the sums, after padding the last sources to a full block.
   void end(T* value, T* slope) {
     const int64_t full = round_up(count_, kBlock);
     for (int64_t i = count_; i < full; ++i) {

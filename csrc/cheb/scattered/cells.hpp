@@ -8,9 +8,9 @@ inline namespace QF_ISA {
 
 template <class T>
 constexpr int kTerms = sizeof(T) == 4 ? 13 : 20;  // coefficients per cell: the error of second derivatives is below eps
-constexpr int64_t kMostRows = 4097;               // most rows of an axis with cells; in float32, squares of larger integers are not exact
-constexpr int kCellBlocks = 32;                   // blocks of points that read the cells of one axis before those of the next
-constexpr int kCellPoints = 4;                    // points per sweep of their cells, to hide the latency of a multiply-add
+constexpr int64_t kMostRows = 4097;  // maximum rows of an axis with cells; in float32, squares of larger integers are not exact
+constexpr int kCellBlocks = 32;      // blocks of points that read the cells of one axis before those of the next
+constexpr int kCellPoints = 4;       // points per sweep of their cells, to hide the latency of a multiply-add
 
 // README (12): the number of cells on either side of t = 0, a power of two, so that their ends are exact.
 inline int64_t cells_a_side(int64_t n) {

@@ -1,4 +1,4 @@
-// D by folds: symmetric elements are added and subtracted while the size is even (4), (5); matrix products do the rest.
+// D by folds: symmetric elements are added and subtracted while the size is even (4), (5); matrix products do the remaining work.
 #pragma once
 #include "cheb/transform/formula.hpp"
 #include "cheb/transform/pencils.hpp"

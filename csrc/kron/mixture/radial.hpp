@@ -46,7 +46,7 @@ class RadialKernel {
 
  private:
   static constexpr bool kHasAlpha = shape == Shape::rational_quadratic, kIsPeriodic = shape == Shape::periodic;
-  static constexpr double kOneNs = 12;  // an exponential and the rest, per vector; estimated
+  static constexpr double kOneNs = 12;  // an exponential and a few operations, per vector; estimated
 
   struct Scaled {
     V u, by_d;

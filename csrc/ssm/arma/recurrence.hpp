@@ -149,7 +149,7 @@ void run_squares(const Coefficients<V>& of, const T* x, T* y, int64_t stride, in
   states.put(z);
 }
 
-// The same for any number of states, which are in memory.
+// Filters with any number of states, which are in memory.
 template <class V>
 void run_any_order(const Coefficients<V>& of, int64_t order, int64_t steps, V* s, V* x) {
   const V *const a = of.a, *const c = of.c;

@@ -162,7 +162,7 @@ class HeadAdjoint {
     for (int64_t i = 0; i < n; ++i) store_key(first, chunk.of_k[i], chunk.k[i], rows_of_keys[i], p.dk + s.key_at(at, t + i));
   }
 
-  // The same with a decay per channel, (23)-(25).
+  // Gradients of the queries, keys and decays of one head with a decay per channel, (23)-(25).
   void through_channels(const Place& at, int64_t t, bool first) {
     const int64_t rows = chunk.rows, K = s.key_columns();
     state_products(chunk, a.state, a.wt, a.dqt), state_products(chunk, a.state, a.zt, a.det);

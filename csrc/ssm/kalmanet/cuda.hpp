@@ -230,7 +230,7 @@ struct InitialState {
 
 // ---------------------------------------------------------------- the state H of a head, and the regressions with it
 
-// R right-hand sides at once.
+// Handles R right-hand sides at once.
 template <class T, class A, int R>
 struct Regression {
   static constexpr int kVectors = 7 * R + 2;

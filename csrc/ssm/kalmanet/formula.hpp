@@ -30,7 +30,7 @@ QF_HD double negligible_degree(double ridge_strength) {
   return (bits + spare) * 0.6931471805599453 / __builtin_log(1 / chebyshev_root(ridge_strength));
 }
 
-// The smallest normal number: an H with a smaller norm counts as 0 (3).
+// The smallest normal number: an H with a smaller norm is treated as 0 (3).
 template <class T>
 constexpr double kLeastNormal = sizeof(T) == 8 ? 2.2250738585072014e-308 : 1.1754943508222875e-38;
 

@@ -112,7 +112,7 @@ void multiply_symmetric(int64_t tiles, const T* a, const T* x, T* y) {
   add_symmetric_product(tiles, a, x, y);
 }
 
-// Row i <- row i - sum over N pivot rows p of (a[p][i] / pivot) row p, up to its diagonal; the rest of its last vector is not used.
+// Row i <- row i - sum over N pivot rows p of (a[p][i] / pivot) row p, up to its diagonal; the remainder of its last vector is not used.
 template <int N, class T>
 QF_HD void eliminate_row(T* a, int64_t stride, int64_t i, int64_t pivot, const T* inverse) {
   using V = Lanes<T>;

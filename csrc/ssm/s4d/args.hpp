@@ -53,7 +53,7 @@ struct LayerAdjoint {
   const T* grad;             // (B, outputs, H, L)
   const cplx<T>* grad_last;  // (B, H, N) or null
   T* du;                     // (B, H, L)
-  ModelAdjoint<T> model;     // ddt, dA, dC, dB; the rest unused
+  ModelAdjoint<T> model;     // ddt, dA, dC, dB; the others are unused
   T* dD;                     // (outputs, H) or null
   cplx<T>* dstart;           // (B, H, N) or null
 };

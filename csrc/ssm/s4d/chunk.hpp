@@ -137,7 +137,7 @@ class Chunks {
     for (int i = 0; i < rows; ++i) store(y + i * kChunk, first[i]), store(y + i * kChunk + lanes, second[i]);
   }
   // K registers of modes at a time, to hide latency. In float64 the rounding of z^T would accumulate. Every kRebuild chunks the state is
-  // therefore recomputed from the state kRebuild chunks ago, times its own power of z, and the contributions of the chunks since.
+  // therefore recomputed from the state kRebuild chunks earlier, times a directly computed power of z, plus the contributions since.
   template <int K>
   void advance_modes(int64_t i, double* state, int64_t count, T* states, Ahead& ahead) const {
     constexpr bool rebuilds = sizeof(T) == 8;

@@ -1,5 +1,5 @@
 // S5, a multi-input, multi-output diagonal system: product, scan, product, tile by tile. B batch, L time, H channels, P states. A row is
-// one time of one sequence: row b L + t of u and y, (H,), and of the states, (2P,): real parts, then imaginary parts.
+// one time step of one sequence: row b L + t of u and y, (H,), and of the states, (2P,): real parts, then imaginary parts.
 #pragma once
 #include "core/gemm/packed.hpp"
 #include "core/lanes/complex_lanes.hpp"
@@ -174,7 +174,7 @@ void split_transposed(int64_t rows, int64_t cols, const cplx<T>* m, int64_t stri
     for (int64_t i = r; i < rows; ++i) put(c, i);
 }
 
-// The same without transposing.
+// As above, without transposing.
 template <class T>
 void split_parts(int64_t rows, int64_t cols, const cplx<T>* m, int64_t stride, T re_factor, T im_factor, T* re, T* im, int64_t to_stride) {
   InterruptCheck check;

@@ -10,7 +10,7 @@ template <class V>
 QF_HD V clipped(V x, V least, V most) {
   return x < least ? least : x > most ? most : x;
 }
-// The slope of `clipped`: 0 outside the limits, 1 inside and on them.
+// The derivative of `clipped`: 0 outside the limits, 1 inside and on them.
 template <class V>
 QF_HD V clip_slope(V x, V least, V most) {
   const V one = broadcast<V>(Element<V>(1));

@@ -89,7 +89,7 @@ QF_HD void fourier_adjoint(const double* numbers, int64_t width, V x, V y, V s, 
   using T = Element<V>;
   const V dx = x - T(numbers[0]), dy = y - T(numbers[1]);
   const V r2 = dx * dx + dy * dy;
-  const V inverse = r2 > 0 ? broadcast<V>(T(1)) / square_root(r2) : V{};  // at the centre the angle counts as constant
+  const V inverse = r2 > 0 ? broadcast<V>(T(1)) / square_root(r2) : V{};  // at the centre the angle is treated as constant
   const V c1 = r2 > 0 ? dx * inverse : broadcast<V>(T(1)), s1 = r2 > 0 ? dy * inverse : V{};
   V c = c1, sn = s1, slope{};  // derivative of the value with respect to the angle
   add(2, s);

@@ -9,7 +9,7 @@
 
 namespace quatrefoil::wos::media {
 
-// values per instance: the bound of |sigma'| and the finite difference step of a function, both in absolute units
+// values per instance: the bound on |sigma'| and the finite difference step of a function, both in absolute units
 constexpr int kBounds = 2;
 
 template <class T>

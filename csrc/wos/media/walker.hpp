@@ -154,7 +154,7 @@ class Team {
   QF_HD static U narrow(I i) { return __builtin_convertvector(i, U); }
 
   // The words of a step, from block `step` of stream 0. In the plane: one for the direction, two for the radius, one for the decision. In
-  // space: two for the direction; the rest are in trial 1.
+  // space: two for the direction; the others are in trial 1.
   QF_HD Drawn draw(int64_t at, I steps, V (&n)[D]) const {
     const U w = load<U>(of_walk() + at), from = load<U>(of_point() + at), instance = U{} + global_instance_;
     U a[4] = {narrow(steps), w, from, instance};

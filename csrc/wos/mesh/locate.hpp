@@ -6,7 +6,7 @@ namespace quatrefoil::wos::mesh {
 inline namespace QF_ISA {
 
 // The distance of x, the closest triangle as a position in the tree, the weights of its corners, and the closest point. `place` is -1, or a
-// triangle to start from. Searches in T; the rest is in double precision.
+// triangle to start from. Searches in T; all else is in double precision.
 template <class T>
 double closest(const Tree<T>& tree, const double (&x)[3], int64_t& place, double (&weight)[3], double (&at)[3]) {
   const Search<T> search(tree);

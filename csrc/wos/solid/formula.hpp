@@ -10,7 +10,7 @@ constexpr double kNearSphere = 1.0625;  // relative to the radius of the sphere 
 constexpr double kPolygonHalf = 0.4;
 constexpr double kNearCube = 0.0625;  // distance from a mesh's cube; closer walks search the tree, others use the distance to the cube
 
-// kNearCube, but at least epsilon, so that a walk that ends knows its triangle.
+// kNearCube, but at least epsilon, so that the triangle of a walk that ends is known.
 template <class T>
 QF_HD T near_cube(double epsilon) {
   return T(1.01 * epsilon > kNearCube ? 1.01 * epsilon : kNearCube);

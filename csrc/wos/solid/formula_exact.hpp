@@ -5,7 +5,7 @@
 namespace quatrefoil::wos::solid {
 inline namespace QF_ISA {
 
-constexpr int kProjections = 8;  // most steps of (3); one is enough within epsilon of the boundary
+constexpr int kProjections = 8;  // maximum steps of (3); one is enough within epsilon of the boundary
 
 struct Nearest {
   double distance;  // negative inside

@@ -9,7 +9,7 @@ namespace quatrefoil::wos::stars {
 inline namespace QF_ISA {
 
 constexpr int kRun = 8;
-constexpr int kDeepest = 20;  // most levels
+constexpr int kDeepest = 20;  // maximum number of levels
 
 template <class T, int D>
 struct Box {

@@ -111,9 +111,9 @@ class Team {
     return any;
   }
 
-  // Makes a step in every busy lane. Block `step` of stream 0 has its direction, the word of the roulette and, in the plane, the two words
-  // of its source's radius; in space these are in stream 1. Stream 2 has the words of the wall point (6). In a medium, words 1 and 2 of
-  // stream 3 decide about jumps.
+  // Makes a step in every busy lane. Block `step` of stream 0 supplies its direction, the word of the roulette and, in the plane, the two
+  // words of its source's radius; in space these are in stream 1. Stream 2 supplies the words of the wall point (6). In a medium, words 1
+  // and 2 of stream 3 decide about jumps.
   void advance(int64_t first) {
     V here[D];
     for (int i = 0; i < D; ++i) here[i] = load<V>(x(i) + first);
@@ -235,7 +235,7 @@ class Team {
     T x[D];
     double share;
   };
-  // A point drawn on the walls, and the estimate of the integral of G over them; 0 if the point does not count.
+  // A point drawn on the walls, and the estimate of the integral of G over them; 0 if the point contributes nothing.
   struct OnWall {
     Drawn<T, D> z;
     double green = 0;
@@ -418,7 +418,7 @@ class Team {
   const double* const roots_;
   const int64_t side_by_side_, most_;
   const double extent_;
-  const T epsilon_, screening_;  // scaled; in a medium, the latter is the bound of |sigma'|
+  const T epsilon_, screening_;  // scaled; in a medium, the latter is the bound on |sigma'|
   const uint32_t global_instance_;
   const bool endless_;
   bool wanted_[kMet], flux_;

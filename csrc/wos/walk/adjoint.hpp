@@ -7,8 +7,8 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-constexpr int64_t kParts = 64;        // most partial sums of a gradient; depends on sizes alone, so that the bits do not depend on threads
-constexpr int64_t kPartWalks = 1024;  // fewest walks per part
+constexpr int64_t kParts = 64;        // maximum partial sums of a gradient; depends on sizes alone, so that bits do not depend on threads
+constexpr int64_t kPartWalks = 1024;  // minimum walks per part
 constexpr int64_t kPartNumbers = 1 << 21;  // values in all parts together, 16 MB, because a grid has many values
 constexpr int64_t kLeastParts = 8;         // this many parts are always allowed
 constexpr int64_t kPieceWalks = 16384;     // walks of a part between two checks for an interrupt

@@ -9,7 +9,7 @@
 
 namespace quatrefoil::wos::walk {
 
-constexpr std::int64_t kInstances = 64;      // most instances whose grids are in memory at a time
+constexpr std::int64_t kInstances = 64;      // maximum instances whose grids are in memory at a time
 constexpr std::int64_t kMaxSteps = 1 << 20;  // limit of the step counter
 constexpr std::int64_t kMaxWalks = 1LL << 32;
 constexpr std::int64_t kMaxIndex = 1LL << 32;  // limit of the instance and point counters

@@ -14,7 +14,7 @@ constexpr int64_t kRound = kEmulated ? 64 : 1 << 22;      // approximate number 
 constexpr int64_t kSums = kEmulated ? 1 << 11 : 1 << 24;  // partial sums per gradient, 128 MB
 constexpr int64_t kWalkers = 1 << 18;                     // concurrent threads in the forward kernels
 constexpr int64_t kAdjointWalkers = 1 << 17;
-constexpr int64_t kLeastWalks = 4;         // fewest walks per thread in the adjoint
+constexpr int64_t kLeastWalks = 4;         // minimum walks per thread in the adjoint
 constexpr int64_t kWideNumbers = 1 << 24;  // vector elements of concurrent walks in more than three dimensions
 constexpr int64_t kMarks = 32;             // marks that a lane adds up
 

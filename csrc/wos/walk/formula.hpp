@@ -17,7 +17,7 @@ constexpr double kShrunk = 0.99;        // factor of a pair's first radius that 
 constexpr double kMostScreened = 2;     // largest R sqrt(screening) of a ball: README (9)
 constexpr double kLightWeight = 0.125;  // below this weight a walk may end, README (14)
 
-// The first ball of a walk of a pair (13). With u the value of the rest of the walk, and s = |G| f at the first source point,
+// The first ball of a walk of a pair (13). With u the value of the remaining walk, and s = |G| f at the first source point,
 //   value = along u + source s,   gradient = outward u + toward s,   scaled.
 template <class V, int D>
 struct First {

@@ -97,7 +97,7 @@ class Values final : public Sink<V, D> {
   const double* frame() const { return p_.frame + instance_ * (D + 2); }
   T area() const { return T(frame()[D] * frame()[D]); }
   data::Field<V, D> field(const data::Data& data, int64_t side) const { return {data, instance_ * nrhs_ + side, p_.first_data, frame()}; }
-  // Source sums in the first balls of the ended walks, (ends, nrhs); the rest is in end_sums_.
+  // Source sums in the first balls of the ended walks, (ends, nrhs); the remaining sums are in end_sums_.
   double* first_sums() const { return end_sums_ + nrhs_ * most_ends; }
 
   // Weights boundary values (n, width) and adds them to the sums of right-hand sides from `side` on. Two loops: in a single loop the

@@ -16,7 +16,7 @@ constexpr double kStepNs = 25;         // per step of a walk
 constexpr double kUsualSteps = 12;     // per walk, at epsilon 1e-3
 constexpr double kLeastHalfDisc = 16;  // smallest radius of a half disc in units of epsilon, README (24)
 constexpr int64_t kIterations = 64;    // steps of a team between two evaluations of data, so that events stay in the L2 cache
-constexpr int64_t kCallPoints = 4096;  // fewest points per call of a user's function
+constexpr int64_t kCallPoints = 4096;  // minimum points per call of a user's function
 
 // Walks [0, walks) of points [0, points) of one instance; first_* are their global indices. Slot k is point k / walks, walk k % walks.
 struct Slots {
@@ -51,9 +51,9 @@ class Sink {
   using I = Bits<V>;
   static constexpr int W = kWidth<V>;
   const bool wants_sources;
-  const int64_t patience, iterations;  // ends before `close` is called; most steps of a team before `sources` is called
+  const int64_t patience, iterations;  // ends before `close` is called; maximum steps of a team before `sources` is called
   const int64_t rows;                  // weights per source point: one, or one for each right-hand side
-  const int64_t most_ends;             // most ends that a team may hold before it closes them
+  const int64_t most_ends;             // maximum ends that a team may hold before it closes them
 
   virtual void begin(int lane, int64_t slot, int64_t point, int64_t walk) = 0;             // starts a walk in a lane
   virtual void enter(I lanes, const First<V, D>& at) = 0;                                  // makes the first step of pairs
@@ -319,7 +319,7 @@ class Team {
     }
   }
 
-  // Passes on the events since the last call: sources in the order of their steps, then the walks that ended. Never inlined: in two copies
+  // Reports the events since the last call: sources in the order of their steps, then the walks that ended. Never inlined: in two copies
   // the compiler may fuse different products and sums, and a walk's bits would depend on which call handles its events.
   [[gnu::noinline]] void collect(bool all) {
     Ends<T, D> ends{};

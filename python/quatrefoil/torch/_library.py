@@ -37,7 +37,7 @@ def unpack(op: Op, arguments: tuple[Any, ...]) -> tuple[list[Any], tuple[Any, ..
 
 
 def pack(op: Op, arrays: Any, options: tuple[Any, ...], backend: str | None, num_threads: int) -> list[Any]:
-    """Flat arrays and the rest -> arguments in the schema's order."""
+    """Return flat arrays and the other arguments in the schema's order."""
     return [*op.split(arrays), *[list(o) if isinstance(o, tuple) else o for o in options], backend, num_threads]
 
 

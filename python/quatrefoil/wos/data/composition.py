@@ -207,7 +207,7 @@ class Data:
         return xp.concat(places, axis=0), xp.concat([share * w for w in weights], axis=0)
 
     def _of_box(self, at: Places, share: Any) -> Any:
-        """(9) The gradient with respect to the corners of a grid's box, with 0 for the rest of the row."""
+        """(9) The gradient with respect to the corners of a grid's box, with 0 in the remainder of the row."""
         xp, d, (R, L) = self.xp, at.x.shape[1], self.numbers.shape
         cell = Cell(self, at)
         low, high = [], []

@@ -58,7 +58,7 @@ class GPHM(Estimator):
         The projection eliminates U (13)-(15) and optimises only the hyperparameters, in about a hundred steps; the result is the solution
         with the smallest residual of the equation. "adam" optimises all parameters, as published, in 10^4 to 10^6 steps.
     backend, num_threads
-        As in ``help(qf.conventions)``, for the covariance functions; the rest is NumPy and SciPy.
+        As in ``help(qf.conventions)``, for the covariance functions; everything else uses NumPy and SciPy.
 
     Attributes
     ----------
