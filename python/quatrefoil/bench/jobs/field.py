@@ -29,7 +29,7 @@ def errors(data: Data, answer: Filled) -> dict[str, float]:
     hidden = np.isnan(data.table)
     mean, deviation = (a.reshape(data.truth.shape)[hidden] for a in answer)
     error = mean - data.truth[hidden]
-    return {"RMSE": np.sqrt(np.mean(error**2)), "within 1.96 deviations": np.mean(np.abs(error) < 1.96 * deviation)}
+    return {"RMSE": np.sqrt(np.mean(error**2)), "within 1.96 standard deviations": np.mean(np.abs(error) < 1.96 * deviation)}
 
 
 def by_quatrefoil(data: Data) -> Filled:

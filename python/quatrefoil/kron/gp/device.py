@@ -55,7 +55,7 @@ class DeviceCovariance:
         return PackedFactors(self._system.vectors, *self.kernel)(normal * (eigenvalues + noise) ** 0.5)
 
     def solved(self, y: Array, tol: float) -> Array:
-        """C⁻¹ y in double precision; the precision of the factors decides what counts as rounding."""
+        """C⁻¹ y in double precision; the precision of the factors decides what is treated as rounding."""
         mask = self._mask
         if mask is not None and mask.ndim > 1:  # more rows than masks repeat the masks
             mask = self.xp.broadcast_to(mask, y.shape)

@@ -191,13 +191,13 @@ class SklearnKernel(AxisKernel):
 
 
 class Unscaled:
-    """A function with one length scale, whose start depends on the axis."""
+    """A function with one length scale, whose initial value depends on the axis."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
 
     def on(self, x: Array, share: float) -> OurKernel:
-        """The kernel whose scale is this share of the length of the axis, per column."""
+        """The kernel whose scale is this fraction of the length of the axis, per column."""
         return OurKernel(functools.partial(self.function, scale=share * lengths(x)))
 
 

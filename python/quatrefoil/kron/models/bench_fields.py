@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     restore()
     for name, rows in results.items():
         seconds, rmse, within = np.mean(rows, axis=0)
-        print(f"{name:30} {seconds:7.2f} s, RMSE {rmse:.3f}, within 1.96 deviations {within:.1%}")
+        print(f"{name:30} {seconds:7.2f} s, RMSE {rmse:.3f}, within 1.96 standard deviations {within:.1%}")
     return 0
 
 

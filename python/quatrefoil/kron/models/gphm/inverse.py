@@ -105,7 +105,7 @@ class _Factor:
 class Spectrum(Inverse):
     """K = V diag(w) Vᵀ, w at least ``floor``: the jitter, or the rounding of the largest. No K is too ill-conditioned.
 
-    ``values`` (r,) and ``vectors`` (N, r) are those of the kernel, clear of the floor, at least three. ``solve`` uses only these, log det
+    ``values`` (r,) and ``vectors`` (N, r) are those of the kernel, well above the floor, at least three. ``solve`` uses only these, log det
     and the inverse use all.
     """
 
@@ -134,7 +134,7 @@ class Spectrum(Inverse):
 
 def _eigh(K: Array, parity: Parity | None) -> tuple[Array, Array]:
     """Ascending eigenvalues and eigenvectors, which overwrite K; NaN if K is not finite. On a device all eigenvalues are read back, because
-    the number of those clear of the floor sets array sizes."""
+    the number of those well above the floor sets array sizes."""
     xp = namespace(K)
     is_finite = xp.isfinite(K)
     if isinstance(K, np.ndarray):

@@ -28,7 +28,7 @@ class BaseSolution(NamedTuple):
 class Loss:
     """The loss of parameters on one grid; ``fixed`` are those that are not learnt. Arrays are on the device of the equation.
 
-    Its state is the workspace of the axes and a memo of ``Projection``. A loss or gradient that is not finite is a FloatingPointError.
+    Its state is the workspace of the axes and a memo of ``Projection``. A loss or gradient that is not finite raises a FloatingPointError.
     """
 
     def __init__(self, pde: PDE, axes: Sequence[Axis], boundary_weight: float, fixed: Params, base: BaseSolution | None) -> None:

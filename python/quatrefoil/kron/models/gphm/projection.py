@@ -29,7 +29,7 @@ _KRYLOV, _WITHIN = 60, 1e-8  # vectors of GMRES, and its relative residual
 
 
 class Space(NamedTuple):
-    """The r of an axis's N eigenvectors whose eigenvalues are clear of the jitter."""
+    """The r of an axis's N eigenvectors whose eigenvalues are well above the jitter."""
 
     values: Array  # (r,), ascending
     vectors: Array  # (N, r)
