@@ -49,7 +49,7 @@ def test_unknown_names_get_hints():
         (qf.ssm, "S4D", "layers are in quatrefoil.torch.nn: from quatrefoil.torch.nn import S4D"),
         (qf.ssm, "selective_scan", "did you mean selective_scan_fn"),
         (qf.wos, "Polygone", "did you mean Polygon"),
-        (qf.ssm.mamba, "", "has no attribute ''"),  # as documentation tools ask
+        (qf.ssm.mamba, "", "has no attribute ''"),  # documentation tools look this up
         (qf.ssm, "long_conv", "has no attribute 'long_conv'; use fft_conv"),
         (qf.ssm.mamba, "selective_scan", "module 'quatrefoil.ssm.mamba' has no .* did you mean selective_scan_fn"),
         (qf.ssm.fla, "chunk_gla", "for one decay per head use chunk_simple_gla"),

@@ -1,4 +1,4 @@
-"""Backend "cuda" without a GPU: stand-ins for its extension modules say what devices there are."""
+"""Backend "cuda" without a GPU: stand-ins for its extension modules report the devices."""
 
 import types
 import warnings
@@ -30,7 +30,7 @@ def module_of(*cards, archs=SHIPPED, version="1"):
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A function that installs extension modules, by their distribution; that of quatrefoil itself may be given alone."""
+    """A function that installs extension modules by the name of their distribution; quatrefoil's own may be passed alone."""
 
     def forget():
         for function in (cuda.reason, cuda._lacks, cuda._module, _backends.warn_of_composing):

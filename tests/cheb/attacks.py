@@ -1,7 +1,7 @@
 """Random programs on Chebyshev-Tucker tensors, compared with dense coefficients and numpy.polynomial.chebyshev.
 
-A program builds a polynomial that is known, in any unit of values and axes, by any constructor, and computes with it. Arrays that were
-given are overwritten afterwards. Constructions and operations are interrupted somewhere: the next ones must have the same bits.
+A program builds a polynomial that is known, in any unit of values and axes, by any constructor, and computes with it. The caller's arrays
+are overwritten afterwards. Constructions and operations are interrupted somewhere: the next ones must have the same bits.
 """
 
 import contextlib

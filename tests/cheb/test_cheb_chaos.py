@@ -1,4 +1,4 @@
-"""Sparse polynomial chaos: exact for polynomials, with an honest error estimate, and accurate with few samples."""
+"""Sparse polynomial chaos: exact for polynomials, with a reliable error estimate, and accurate with few samples."""
 
 import math
 import pickle

@@ -1,4 +1,4 @@
-"""What a call asks of CUDA's runtime: memory, contexts, errors. The emulator's runtime counts."""
+"""What a call requests from CUDA's runtime: memory, contexts, errors. The emulator's runtime counts."""
 
 import sys
 import types
@@ -70,7 +70,7 @@ def test_tensors_get_memory_of_torch(rng):
 
 
 class Array(np.ndarray):
-    """A NumPy array that the kernels take for CuPy's."""
+    """A NumPy array that the kernels treat as a CuPy array."""
 
     __cuda_array_interface__ = None
 

@@ -88,7 +88,7 @@ def test_deviations_reuse_the_factorisation(rng, monkeypatch, missing):
         np.testing.assert_array_equal(a, b)
 
 
-# ---------------------------------------------------------------- GridGP of points, as scikit-learn hands them over
+# ---------------------------------------------------------------- GridGP of points, as scikit-learn passes them
 
 
 def points_of_a_grid(rng, missing=0.0):

@@ -1,4 +1,4 @@
-"""Typical calls, read by type checkers and run: what comes back is an array of the kind that went in."""
+"""Typical calls, read by type checkers and run: results are arrays of the same library as the arguments."""
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 
@@ -130,7 +130,7 @@ def walks() -> None:
 
 
 def shapes_in_types() -> None:
-    """What comes back has any number of axes, whatever NumPy's types say of those that went in."""
+    """Results may have any number of axes, whatever NumPy's types say about the axes of the arguments."""
     H, L = qf.ssm.s4d_kernel(np.ones(3), poles(3, 4).astype(np.complex128), poles(3, 4).astype(np.complex128), 16).shape
     assert (H, L) == (3, 16)
     assert_type(qf.ssm.fft_conv(np.zeros((2, 3, 4)), np.zeros((3, 4)), np.zeros(3)), NDArray[np.float64])
@@ -144,7 +144,7 @@ def settings() -> None:
 
 
 def rejected() -> None:
-    """Each line is an error; a line that is none is one by reporting the comment that expects it."""
+    """Each line is a type error. If a checker accepts one, it reports the unused comment that expects the error."""
     u, k = real(2, 3, 16), real(3, 16)
     qf.ssm.fft_conv("no", 3)  # type: ignore[arg-type]
     qf.ssm.fft_conv(u, 3)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The same for tensors."""
+"""Typical calls with tensors; see calls.py."""
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 
@@ -29,7 +29,7 @@ def tensors() -> None:
 
 
 def mixed() -> None:
-    """A mix of kinds: mypy finds no kind that is both, pyright says that either may come back."""
+    """Arguments of two libraries: mypy finds no common type, and pyright reports that the result may have either type."""
     y = qf.ssm.fft_conv(torch.rand(2, 3, 16), np.zeros((3, 16), np.float32))
     y.backward()  # type: ignore[attr-defined]
 

@@ -33,7 +33,7 @@ def smoothed(x: Table, t: Table, table: Table) -> tuple[Table, Table]:
 
 
 def compared(x: Table, t: Table, table: Table) -> float:
-    """Two kernels by their likelihoods; settings as other programs have them."""
+    """Compare two kernels by their likelihoods, with settings that are common in other programs."""
     given = [partial(qf.kron.rbf, scale=0.3), partial(qf.kron.matern52, scale=0.5)]
     rough = qf.kron.GridGP(given, noise=0.01, mean="linear", rng=0, backend="numba", num_threads=1).fit([x, t], table)
     trend = qf.kron.GridGP(qf.kron.rbf, mean=lambda x, t: 15 + 0 * x * t, optimizer=None).fit([x.tolist(), t], table.tolist())
@@ -53,7 +53,7 @@ def solved(x: Table) -> Table:
 
 
 def by_hand(x: Table, y: Table) -> Table:
-    """The functions below the classes."""
+    """Call the functions on which the classes are built."""
     K = [qf.kron.rbf(x, scale=0.3), qf.kron.matern52(x, scale=0.5)]
     assert_type(qf.kron.gp_solve(K, y, 0.1), Table)
     assert_type(qf.kron.gp_sample(K, size=2, rng=0), Table)

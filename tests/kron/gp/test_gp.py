@@ -170,7 +170,7 @@ def test_lanczos_depends_on_the_seed_alone(rng, monkeypatch):
     assert values[0] == values[1] != values[2]
 
 
-# ---------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------- what raises an error
 
 
 def test_refused(rng):

@@ -288,7 +288,7 @@ def test_functions_without_a_slope(rng):
         assert (ends[0] - ends[1]) / 2e-5 == pytest.approx((got * E).sum().item(), rel=1e-5, abs=1e-7)
 
 
-# ---------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------- what raises an error
 
 
 def test_refused(rng):

@@ -140,7 +140,7 @@ def test_agents_alike(rng):
     assert model.objective_[-1] / 3 == pytest.approx(alone.objective_[-1], abs=0.01)
 
 
-# ---- what a fit is given
+# ---- arguments of a fit
 
 
 @pytest.mark.parametrize("agents", [1, 2])

@@ -1,4 +1,4 @@
-"""What is particular to exponential decay."""
+"""Tests specific to exponential decay."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Tests specific to rational filters: agreement with SciPy, states, pieces, poles at the unit circle, NaN and valid coefficients."""
+"""Tests specific to rational filters: agreement with SciPy, states, chunks, poles at the unit circle, NaN and valid coefficients."""
 
 import numpy as np
 

@@ -63,7 +63,7 @@ def test_other_names_are_the_same_functions(best_backend, rng):
 
 @pytest.mark.parametrize("zero", [-np.inf, -1e5])
 def test_a_decay_to_zero_forgets(backend, rng, zero):
-    """The rest equals a sequence that begins at that token, and no gradient flows across it."""
+    """The remaining tokens equal a sequence that begins there, and no gradient flows across it."""
     named = problem(rng, 1, 100, 2, 6, 5, state=True)
     named["g"][:, 30] = zero
     o, state = qf.ssm.chunk_gated_delta_rule(**named, **OPTIONS)

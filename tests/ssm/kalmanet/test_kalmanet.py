@@ -51,7 +51,7 @@ def test_long_float32_does_not_drift(rng):
 
 
 def test_a_reset_is_exact(backend, rng):
-    """gk = g = -inf at a token: the rest is bitwise equal to a run that begins there, and no gradient flows across it."""
+    """gk = g = -inf at a token: the remaining tokens are bitwise equal to a run that begins there, and no gradient flows across it."""
     arrays = problem(rng, 1, 30, 2, 7)
     for gate in arrays[4:]:
         gate[:, 12] = -np.inf

@@ -255,7 +255,7 @@ class Walk:
         return (R * R - away**2) * min(twice / 2, np.pi * (R * R - up * up)) if away < R and up > -1e-13 else 0.0
 
     def drawn(self, R, held):
-        """A point drawn on the walls, its wall and position, and the estimate of the integral of G; None if it does not count."""
+        """A point drawn on the walls, its wall and position, and the estimate of the integral of G; None if it contributes nothing."""
         u = [_uniform(w) for w in self.words(2, self.steps)]
         likely = np.array([self.likely(wall, R) for wall in self.walls])
         if likely.sum() == 0:
