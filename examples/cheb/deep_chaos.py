@@ -61,7 +61,7 @@ def recurrences(X: np.ndarray, own: bool = True) -> tuple[np.ndarray, np.ndarray
 
 class Network:
     """Layers (a, b, W) with W (inputs, DEGREE + 1, outputs); or a single layer with ``products`` of two inputs, W (products, outputs).
-    Polynomials of the first one's inputs are made from X."""
+    Polynomials of the first layer's inputs are computed from X."""
 
     def __init__(self, X: np.ndarray, sizes: tuple[int, ...], own: bool = True, seed: int = 0, products: bool = False) -> None:
         rng = np.random.default_rng(seed)

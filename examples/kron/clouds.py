@@ -87,7 +87,7 @@ def main(file: str | None = None) -> None:
     days, *degrees = (float(k.keywords["scale"]) for k in gp.kernels_)
     print(f"length scales {days:.1f} days, {degrees[0]:.2f} and {degrees[1]:.2f} degrees; noise {gp.noise_**0.5:.2f}, true {NOISE:.2f}")
     print(f"RMS error under clouds: {error(filled['mean']):.3f} degrees, {error(along_time(maps)):.3f} by interpolation along time")
-    print(f"within two deviations: {within:.0%}")
+    print(f"within two standard deviations: {within:.0%}")
     if file:
         draw(maps, filled, finer, day, file)
         print("picture:", file)

@@ -82,7 +82,7 @@ def main() -> None:
     for axis, (name, unit) in enumerate((("rate of change", "degrees per day"), ("gradient over depth", "degrees per metre"))):
         (mean, spread), truth = estimates[axis], exact(axis)
         error, within = np.sqrt(np.mean((mean - truth) ** 2)), np.mean(np.abs(mean - truth) < 2 * spread)
-        print(f"{name}: largest {np.abs(truth).max():.3f} {unit}, RMS error {error:.4f}, within two deviations: {within:.0%}")
+        print(f"{name}: largest {np.abs(truth).max():.3f} {unit}, RMS error {error:.4f}, within two standard deviations: {within:.0%}")
     if len(sys.argv) > 1:
         draw(table, estimates, sys.argv[1])
         print("picture:", sys.argv[1])

@@ -78,7 +78,7 @@ def main(file: str | None = None) -> None:
     for name, mean, std in (("independent", plain, narrow), ("structured", clean, deviation)):
         error = mean - truth
         within = np.mean(np.abs(error) < 2 * std)
-        print(f"{name} noise: RMS error {np.sqrt(np.mean(error**2)):.3f} degrees, within two deviations: {within:.0%}")
+        print(f"{name} noise: RMS error {np.sqrt(np.mean(error**2)):.3f} degrees, within two standard deviations: {within:.0%}")
     scale = float(gp.noise_kernels_[0].keywords["scale"])
     print(f"learnt drift: {gp.noise_**0.5:.2f} degrees over {scale:.0f} km; true: {DRIFT:.2f} over 60 km")
     if file:

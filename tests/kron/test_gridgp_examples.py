@@ -41,7 +41,7 @@ def test_the_sea(example, printed):
 def test_the_rate_of_change(example, printed):
     text = printed(example("rate_of_change"))
     assert "rate of change: largest 0.150 degrees per day" in text
-    for largest, error, within in re.findall(r"largest ([\d.]+) .*RMS error ([\d.]+), within two deviations: (\d+)%", text):
+    for largest, error, within in re.findall(r"largest ([\d.]+) .*RMS error ([\d.]+), within two standard deviations: (\d+)%", text):
         assert float(error) < 0.1 * float(largest)
         assert int(within) > 90
 
@@ -51,12 +51,12 @@ def test_the_clouds(example, printed):
     text = printed(example("clouds"))
     filled, plain = map(float, re.search(r"under clouds: ([\d.]+) degrees, ([\d.]+) by", text).groups())
     assert filled < 0.3 * plain
-    assert int(re.search(r"two deviations: (\d+)%", text)[1]) > 90
+    assert int(re.search(r"two standard deviations: (\d+)%", text)[1]) > 90
 
 
 def test_the_stripes(example, printed):
     text = printed(example("stripes"))
-    plain, clean = re.findall(r"RMS error ([\d.]+) degrees, within two deviations: (\d+)%", text)
+    plain, clean = re.findall(r"RMS error ([\d.]+) degrees, within two standard deviations: (\d+)%", text)
     assert float(clean[0]) < 0.5 * float(plain[0])
     assert int(clean[1]) > 90 > int(plain[1])
     size, length = map(float, re.search(r"learnt drift: ([\d.]+) degrees over (\d+) km", text).groups())

@@ -1,7 +1,7 @@
 """Queries over all segments and triangles, with array API functions in float64. Equation numbers refer to csrc/wos/mesh/README.md.
 
-Points of all instances are rows (P, d), processed in chunks, and compared with all M segments or triangles. Facets of other instances count
-as infinitely far, because a composition does not branch on ``first``: B instances cost B times as much as one.
+Points of all instances are rows (P, d), processed in chunks, and compared with all M segments or triangles. Facets of other instances are
+treated as infinitely far, because a composition does not branch on ``first``: B instances cost B times as much as one.
 """
 
 from __future__ import annotations
