@@ -25,7 +25,7 @@ class Calculus(TensorParts):
 
     @_arguments.keywords("cheb.ChebTucker.diff", **_AXIS, **dict.fromkeys(("order", "n", "degree"), "use m"))
     def diff(self, axis: int, m: int = 1) -> Self:
-        """Return the m-th derivative along an axis, which then has m fewer coefficients, but at least one (13).
+        """Return the m-th derivative along an axis, which then has max(n - m, 1) coefficients (13).
 
         A negative axis counts from the end. Differentiable in core and factors. The factors of the result are not orthonormal. Each
         derivative loses about a factor n^2 of accuracy at the ends of the domain.

@@ -120,7 +120,7 @@ def gp_nll(
 
     Notes
     -----
-    Differentiable in factors, y and noise, also at equal eigenvalues (3). Full grids take 10 n_k^3 operations per factor and 2 N sum n_k
+    Differentiable in factors, y and noise, even at equal eigenvalues (3). Full grids take 10 n_k^3 operations per factor and 2 N sum n_k
     for the value, and twice that for gradients; c missing (or observed) cells c^3 / 3 more, and for gradients 4 c N sum n_k. Backend
     "array" factorises a matrix of all N cells instead: N^3 operations and 40 N^2 bytes per mask.
 

@@ -99,7 +99,7 @@ def spectral_mixture(
 
     Notes
     -----
-    Errors are those of ``rbf``. Differentiable in all arrays, also where points coincide. Cost: an exponential, a sine and a cosine per
+    Errors are those of ``rbf``. Differentiable in all arrays, even where points coincide. Cost: an exponential, a sine and a cosine per
     component and pair, in float64 for any dtype; half the pairs without y; per component and lag if x is a uniform axis, and y another one
     with the same step (9), as in ``rbf``. Memory: a copy of y. Error: a few eps of sum w (1 + 2 pi f |d|), for derivatives times (2 pi
     f)^order.

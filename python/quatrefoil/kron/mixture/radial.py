@@ -105,7 +105,7 @@ def matern52(
     """Matern covariance with nu = 5/2, for functions with two derivatives (2).
 
     K_ij = (1 + s + s^2 / 3) exp(-s), s^2 = 5 sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``rbf``,
-    with one more square root per pair. Differentiable in x, y and scale, also where points coincide.
+    with one more square root per pair. Differentiable in x, y and scale, even where points coincide.
     out, backend, num_threads: As in ``help(qf.conventions)``.
 
     Examples

@@ -107,7 +107,7 @@ def differentiated(h: Callable[[Any], Any], lam: Any) -> tuple[Any, Any, Any]:
 
 
 def decomposed(decompose: Decompose, factors: Sequence[Any]) -> tuple[Any, ...]:
-    """Tensors without gradients, also in torch.func: the eigenvalues (N,), then l_k and Q_k of every factor."""
+    """Return tensors without gradients, even in torch.func: the eigenvalues (N,), then l_k and Q_k of every factor."""
     return _decomposed().apply(decompose, *factors)
 
 

@@ -306,7 +306,7 @@ def columns_of(X: Any, axes: Sequence[Array], names: Sequence[str], label: str, 
 
 
 def mask_of(mask: Any, label: str) -> Array:
-    """A mask as an array of bool, also from array-likes."""
+    """Convert a mask, or an array-like, to an array of bool."""
     if _arrays.kind(mask) is None:
         _arguments.refuse_masked(mask, label, "mask")
         mask = np.asarray(mask)

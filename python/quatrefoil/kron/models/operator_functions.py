@@ -158,7 +158,7 @@ class Functions(Products):
 
         Notes
         -----
-        With PyTorch differentiable in y, the factors and a noise that is a 0-d tensor, by one more solve (15), also at equal
+        With PyTorch differentiable in y, the factors and a noise that is a 0-d tensor, by one more solve (15), even at equal
         eigenvalues. With noise > 0 the gradient of a factor is symmetric.
 
         On a device no value is read: x is NaN instead of errors that depend on values, unless the array library raises its own error for an
@@ -221,7 +221,7 @@ class Functions(Products):
         A call takes two products with Q and one call of h; eigendecompositions are cached. Rounding may make a zero eigenvalue negative, so
         take square roots of ``np.maximum(lam, 0)``.
 
-        With PyTorch differentiable in y, in the parameters of h by autograd, and in the factors from h and h' (12)-(14), also at equal
+        With PyTorch differentiable in y, in the parameters of h by autograd, and in the factors from h and h' (12)-(14), even at equal
         eigenvalues, where ``torch.linalg.eigh`` divides by 0. The gradient of a factor is symmetric, with its entries treated as
         independent. For NumPy there is ``apply_vjp``.
 

@@ -254,7 +254,7 @@ class _Setting(NamedTuple):
 
 
 def _numbers(value: Any, label: str, name: str) -> Array:
-    """A real array, also from array-likes."""
+    """Convert an array, or an array-like, to a real array."""
     return _arguments.host_or_device_numbers(_arguments.points_like(value, label, name), label, name)
 
 

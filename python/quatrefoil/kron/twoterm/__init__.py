@@ -120,7 +120,7 @@ def sum_logdet(
 
     Notes
     -----
-    Differentiable in all four, also at repeated eigenvalues: nothing is divided by their differences (5). The gradients are symmetric.
+    Differentiable in all four, even at repeated eigenvalues: nothing is divided by their differences (5). The gradients are symmetric.
     Cost: that of ``sum_solve`` without right-hand sides. The result is 0 if M or N is 0.
 
     Examples

@@ -225,7 +225,7 @@ def s4d_conv(
 
     Notes
     -----
-    Differentiable in u, dt, A, C, D, B, initial_state, also through the last state. Cost per row: by FFT as for ``fft_conv``, with the
+    Differentiable in u, dt, A, C, D, B, initial_state, including through the last state. Cost per row: by FFT as for ``fft_conv``, with the
     kernel's cost shared by the batch; by scan 8 N + 48 operations per sample. Memory: a few rows of length L per thread. Error: at most
     1e-6 of max|y| in float32. Splitting a row and passing the state on gives the same output. Re A > 0 is allowed while z^L is finite;
     "scan" is then the better method. A NaN affects only its batch item and channel.

@@ -111,7 +111,7 @@ def s5_apply(
 
     Notes
     -----
-    Differentiable in all arrays, also through the returned state. Cost: 8 L H P flops per sequence and direction, in two real matrix
+    Differentiable in all arrays, including through the returned state. Cost: 8 L H P flops per sequence and direction, in two real matrix
     products with the scan between them. The states of about a hundred steps are stored at a time. A NaN in u affects only its sequence,
     from its time step on; one in a row of C or in D affects only its channel; one in Lambda_bar or B_bar reaches every channel.
 

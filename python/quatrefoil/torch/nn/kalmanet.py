@@ -22,7 +22,9 @@ _FLOOR = 1e-6  # added to norms and gates, as upstream
 
 
 class GatedKalmaNet(Layer):
-    """The Gated KalmaNet layer of arXiv 2511.21016, with upstream's parameter names; equations (18)-(20) of csrc/ssm/README.md.
+    """The Gated KalmaNet layer of arXiv 2511.21016, with upstream's parameter names.
+
+    Equations (18)-(20) of csrc/ssm/README.md.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from ._block import Block, Cache, GatedRMSNorm, convolved, initial_dt_bias
 
 
 class Mamba2(Block):
-    """The Mamba-2 block. Parameters are the same as in mamba-ssm, so it loads mamba-ssm checkpoints.
+    """The Mamba-2 block, with the parameter names of mamba-ssm; it loads mamba-ssm checkpoints.
 
     Dao and Gu, arXiv 2405.21060; equations (24)-(26) of csrc/ssm/README.md.
 

@@ -20,9 +20,9 @@ _INITS = ("hippo", "ptd")
 
 
 class S5(Layer):
-    """The state-space part of an S5 layer, with the parameters of lindermanlab/S5; equation (17) of csrc/ssm/README.md.
+    """The state-space part of an S5 layer, with the parameters of lindermanlab/S5.
 
-    x_t = Lambda_bar x_{t-1} + B_bar u_t, y_t = 2 Re(C x_t) + D u_t.
+    x_t = Lambda_bar x_{t-1} + B_bar u_t, y_t = 2 Re(C x_t) + D u_t; equation (17) of csrc/ssm/README.md.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ def solve(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Result[T]:
-    """Solve a boundary value problem at individual points, with standard errors and without a mesh.
+    """Solve a boundary value problem at points, with standard errors and without a mesh.
 
     Equivalent to ``Problem(boundary, dirichlet=dirichlet, ...).solve(points, ...)``. Averages random walks (1), (2) to solve -∇·(α∇u) + σu
     = f in the domain, with u = g on its boundary or a part of it, and ∂u/∂n + μu = h on the rest.

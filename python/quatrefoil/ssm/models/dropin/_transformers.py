@@ -81,7 +81,7 @@ def imported(module: ModuleType) -> None:
 
 
 def _answer(module: ModuleType) -> None:
-    """Make transformers report packages with stand-ins as available, also in modules that imported the check."""
+    """Make transformers report packages with stand-ins as available, including in modules that imported the check."""
     for name, package in _ASKED.items():
         if name not in _answers and hasattr(module, name):
             own = getattr(module, name)
