@@ -10,7 +10,7 @@
 namespace quatrefoil {
 namespace {
 
-// Writes the bytes of a signature, which has everything that a plan depends on: per array its type, dtype and shape; per tensor also
+// Writes the bytes of a signature, which contains all that a plan depends on: per array its type, dtype and shape; per tensor also
 // device, contiguity, requires_grad and pending negation or conjugation.
 class Writer {
  public:

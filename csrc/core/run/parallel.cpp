@@ -80,7 +80,7 @@ class InMode {
 };
 
 // A range that several threads share: each takes the next block when it has finished one, so a thread that starts late, because its core is
-// busy, delays nobody.
+// busy, delays no other thread.
 struct Work {
   RangeBody body = nullptr;
   void* context = nullptr;
@@ -94,7 +94,7 @@ struct Work {
   std::exception_ptr error;
   int64_t failed = 0;  // the block of `error`, the first one with an error; all blocks before it are finished
 
-  // Subnormal numbers (below 1.2e-38, 2.2e-308) count as 0 in every body and on every thread, so that no bit depends on the thread. An
+  // Subnormal numbers (below 1.2e-38, 2.2e-308) are treated as 0 in every body and on every thread, so no bit depends on the thread. An
   // Intel processor takes about 150 cycles for each, and decaying sequences contain thousands of them.
   void share() {
     const Work* const before = std::exchange(thread_state.work, this);

@@ -6,7 +6,7 @@
 namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
-// Whether the crossing number is odd. Points on the boundary may count as inside or outside.
+// Whether the crossing number is odd. Points on the boundary may be treated as inside or outside.
 inline bool inside(const Segments& segments, double x, double y) {
   const double* const s = segments.ends;
   int crossings = 0;

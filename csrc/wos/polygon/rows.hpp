@@ -22,7 +22,7 @@ class Rows {
       for (int64_t r = low(k); r <= high(k); ++r) reach_[at[r]++] = std::int32_t(k);
   }
 
-  // Whether the crossing number is odd. Points on the boundary may count as inside or outside.
+  // Whether the crossing number is odd. Points on the boundary may be treated as inside or outside.
   bool inside(double x, double y) const {
     const int64_t r = row(y, count_);
     int crossings = 0;
