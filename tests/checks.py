@@ -117,7 +117,7 @@ def check_gradient(family, case, arguments, keywords, rng, precision, backend=No
     size = max(size, np.finfo(np.float64).tiny)
     # At a kink within the steps, such as between two cells of a moving grid, the quotients differ and neither is the derivative.
     kinks = sum(abs(np.vdot(exact(g), np.nan_to_num(s - d))) for g, s, d in zip(arrays_of(grad), single, double))
-    # The quotient has an error of about 1e-9 of the terms, which may cancel. Subnormal numbers count as 0.
+    # The quotient has an error of about 1e-9 of the terms, which may cancel. Subnormal numbers are treated as 0.
     lost = np.finfo(precision).tiny * sum(np.abs(v).sum() for v in flat(v for _, v in present))
     assert abs(got - expected) <= tolerance(op.adjoint, precision) * size + 1e-8 * max(size, terms) + lost + 8 * kinks
 

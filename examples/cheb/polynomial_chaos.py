@@ -94,7 +94,7 @@ def draw(y: np.ndarray, ours: np.ndarray, path: str) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
     left.plot(y, ours, ".", ms=4)
     left.plot([-2, 3], [-2, 3], "k", lw=0.5)
-    left.set(xlabel="progression, in deviations", ylabel="prediction of the network", title=f"unseen patients: R² = {r2(y, ours):.2f}")
+    left.set(xlabel="progression (standard deviations)", ylabel="network's prediction", title=f"unseen patients: R² = {r2(y, ours):.2f}")
     bmi = X[:, 2]
     basis, x = orthopoly.from_samples(bmi, 3), np.linspace(bmi.min(), bmi.max(), 200)
     right.plot(x, basis(x), label=[f"degree {k}" for k in range(4)])

@@ -100,7 +100,7 @@ def draw(file: str, by_css: np.ndarray, by_pmm2: np.ndarray) -> None:
         ax.scatter(*estimates.T, s=6, alpha=0.5, edgecolors="none")
         ax.axvline(PHI, color="k", lw=0.6)
         ax.axhline(THETA, color="k", lw=0.6)
-        ax.set(title=f"{name}: deviations {estimates[:, 0].std():.3f}, {estimates[:, 1].std():.3f}", xlabel="phi")
+        ax.set(title=f"{name}: standard deviations {estimates[:, 0].std():.3f}, {estimates[:, 1].std():.3f}", xlabel="phi")
     axes[0].set_ylabel("theta")
     figure.savefig(file, dpi=150)
 

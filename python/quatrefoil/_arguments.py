@@ -50,7 +50,7 @@ def integers(
 
 
 def is_sequence(value: Any, label: str, name: str) -> bool:
-    """Whether a value is a sequence of integers; a 0-d array counts as one integer."""
+    """Whether a value is a sequence of integers; a 0-d array is treated as one integer."""
     refuse_masked(value, label, name)
     return isinstance(value, Sequence) and not isinstance(value, str) if not isinstance(value, np.ndarray) else value.ndim > 0
 

@@ -156,7 +156,7 @@ def size(x: Any) -> int:
 
 
 def added(total: Any, term: Any) -> Any:
-    """total + term; a total of None counts as 0."""
+    """total + term; a total of None is treated as 0."""
     return term if total is None else total + term
 
 

@@ -107,7 +107,7 @@ def test_least_squares(rng, monkeypatch):
         if block:
             monkeypatch.setattr(leastsquares, "BLOCK", block)
         X, y, w = rng.uniform(-1, 1, (400, len(n))), rng.standard_normal(400), rng.uniform(0, 2, 400)
-        X[:2], w[2:50] = [[-1], [1]], 0  # the ends count as inside
+        X[:2], w[2:50] = [[-1], [1]], 0  # the ends are treated as inside
         for weights in (None, w):
             root = np.ones(400) if weights is None else np.sqrt(weights)
             expected = np.linalg.lstsq(vandermonde(X, n) * root[:, None], y * root)[0].reshape(n)

@@ -179,7 +179,7 @@ def stopping(rng, backend):
             plain = wos.solve(boundary, X, **{**more, "walks": n})
             same(result, plain, result.n_walks == n)
             enough = ~(plain.stderr > np.maximum(rule.get("atol", 0), rule.get("rtol", 0) * np.abs(plain.value)))
-            enough &= (plain.state.fold()[1][:, 0] != 0) | (plain.mean_steps == 0)  # a few equal walks do not count as converged
+            enough &= (plain.state.fold()[1][:, 0] != 0) | (plain.mean_steps == 0)  # a few equal walks are not treated as converged
             assert n == most or (enough == (result.n_walks <= n))[result.n_walks >= n].all()
 
 

@@ -234,7 +234,7 @@ def _has_area(corners: np.ndarray, extent: float) -> np.ndarray:
 
 
 def _gap(v: np.ndarray, f: np.ndarray) -> str | None:
-    """Describe the first edge from a to b without an edge from b to a, with a suggestion. Vertices at the same position count as one."""
+    """Describe the first edge from a to b without an edge from b to a, with a suggestion. Coincident vertices are treated as one."""
     if _unpaired(f, len(v)) is None:
         return None
     _, at = merged(v)

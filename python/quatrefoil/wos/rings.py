@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-_FLAT = 1e-9  # sine below which an angle counts as 0
+_FLAT = 1e-9  # sine below which an angle is treated as 0
 _SLANTED = np.array([0.8310, 0.5563])  # a direction to which few walls are perpendicular
 
 

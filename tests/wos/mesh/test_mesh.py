@@ -15,7 +15,7 @@ V, F = tetrahedron()
 
 
 def test_gaps():
-    """Duplicated vertices do not count as gaps."""
+    """Duplicated vertices are not treated as gaps."""
     q = np.array([[0.1, 0.1, 0.1], [0.9, 0.9, 0.9]])
     across = np.outer([0.1, 0.3, 0.36, 0.5], [1, 1, 1])  # through the centre of the missing face, at 1/3
     np.testing.assert_array_equal(wos.contains(wos.TriangleMesh(V, F[1:], watertight=False), across), [True, True, False, False])

@@ -149,7 +149,7 @@ def test_what_cannot_be_compared_is_refused():
 
 
 def test_other_problems_are_not_merged():
-    """Data that differ by a rounding error count as different. Pickled data count as the same."""
+    """Data that differ by a rounding error are treated as different. Pickled data are treated as the same."""
     c, box = np.array([[1.0, 1.0], [1.0, 1.0]]), ((0, 0), (1, 1))
     off, where = c + np.array([[0, 1e-9], [0, 0]]), np.arange(4) == 1
     robin = {"neumann": (np.arange(4) == 0, 1.0), "robin": (where, 2.0, 1.0)}

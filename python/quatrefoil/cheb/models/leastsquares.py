@@ -17,7 +17,7 @@ MAX_FLOPS = 2e10  # P K^2 when the degree is chosen: a few seconds
 MAX_DENSE = 2**22  # coefficients of the grid that contains a total degree
 _DETERMINED = 1e-10  # fraction of the largest diagonal entry of R; smaller ones are not determined by the samples
 _DOUBTFUL, _CROWDED = 0.5, 0.7  # held-out error, and ratio of unknowns to samples, above which there is a warning
-_EQUAL = 1.01  # held-out errors within this factor count as equal
+_EQUAL = 1.01  # held-out errors within this factor are treated as equal
 
 
 def fitted(points: Sequence[np.ndarray], y: np.ndarray, root: np.ndarray, n: Sequence[int] | None, label: str) -> tuple[np.ndarray, float]:

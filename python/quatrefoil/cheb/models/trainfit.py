@@ -29,7 +29,7 @@ BETTER = 0.97  # factor by which a larger rank must reduce the error
 
 
 class Fit(NamedTuple):
-    """A train of coefficients, its leave-one-out error relative to the deviation of the samples, and the index of its penalty."""
+    """A train of coefficients, its leave-one-out error relative to the standard deviation of the samples, and the index of its penalty."""
 
     cores: list[np.ndarray]
     error: float
@@ -37,7 +37,7 @@ class Fit(NamedTuple):
 
 
 def fitted(tables: Sequence[np.ndarray], y: np.ndarray, degrees: np.ndarray, coefficients: np.ndarray) -> tuple[TensorTrain, float]:
-    """Return the train with the smallest leave-one-out error among growing ranks and degrees (25), and the error relative to y's deviation.
+    """Return the train with the smallest leave-one-out error among growing ranks and degrees (25), and that error relative to std(y).
 
     tables: values (P, n) of orthonormal polynomials of each input; degrees (K, d) and coefficients (K,): a sparse fit as the start.
     """
@@ -68,7 +68,7 @@ def fitted(tables: Sequence[np.ndarray], y: np.ndarray, degrees: np.ndarray, coe
 
 
 def of_samples(points: Sequence[np.ndarray], y: np.ndarray) -> tuple[TensorTrain, list[np.ndarray], float]:
-    """Core, Chebyshev factors and leave-one-out error relative to the deviation of y, from samples; points: d arrays (P,) on [-1, 1]."""
+    """Core, Chebyshev factors and leave-one-out error relative to std(y), from samples; points: d arrays (P,) on [-1, 1]."""
     n = regression.MAX_DEGREE + 1
 
     def legendre(t: np.ndarray) -> np.ndarray:

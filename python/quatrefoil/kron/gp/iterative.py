@@ -24,7 +24,7 @@ _LOSS = 30.0  # first estimate of the residual of C's system relative to that of
 _MIN = 1e-15  # smallest number for single precision, in which the product of two of them does not underflow
 _PROBE_TOL = 1e-4  # residual of the probes' systems, far below the error from their random signs
 _NEGLIGIBLE = 1e-8  # λ / noise, in single precision
-_PATIENCE = 16  # iterations after which M counts as ill-conditioned
+_PATIENCE = 16  # iterations after which M is treated as ill-conditioned
 
 
 class Single(NamedTuple):

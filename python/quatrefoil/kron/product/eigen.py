@@ -49,7 +49,7 @@ def clamped(xp: Any, values: Array) -> Array:
 
 
 def negligible(xp: Any, values: Sequence[Array], eps: float, like: Array) -> Array:
-    """The noise up to which K + noise I counts as singular, (...): -1 for a regular K, else eps times its largest eigenvalue.
+    """The noise up to which K + noise I is treated as singular, (...): -1 for a regular K, else eps times its largest eigenvalue.
     ``values`` are the nonnegative eigenvalues (..., n_k) of every axis, ascending, of factors with precision eps."""
     limit = xp.full((), -1.0, dtype=xp.float64, device=like.device)
     if not all(l.shape[-1] for l in values):

@@ -18,7 +18,7 @@ def double(a: np.ndarray) -> np.ndarray:
 
 
 def negligible(data: np.ndarray, *sizes: int) -> float:
-    """The size that counts as 0 relative to 1: the precision of the data plus LAPACK's errors in float64."""
+    """The size that is treated as 0 relative to 1: the precision of the data plus LAPACK's errors in float64."""
     return float(np.finfo(data.dtype).eps) + max(sizes) * _EPS
 
 

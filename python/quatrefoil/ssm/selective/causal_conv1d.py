@@ -306,7 +306,7 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
 
 
 def _check_same_precision(name: str, argument: str, target: Any, x: Any) -> None:
-    """Raise TypeError if the precision differs from that of x; half precision counts as single."""
+    """Raise TypeError if the precision differs from that of x; half precision is treated as single."""
     wide, expected = (_arrays.dtype_name(_arrays.widen(a)) for a in (target, x))
     if wide != expected:
         dtypes = f"{_arrays.dtype_name(target)} but x has {_arrays.dtype_name(x)}"

@@ -233,7 +233,7 @@ class Cell:
         t = (at.absolute - low) * (self.last / self.side)
         zero = xp.zeros_like(t)
         self.inside = (t >= 0) & (t <= self.last)
-        self.t = xp.where(t > 0, xp.minimum(t, self.last + zero), zero)  # NaN counts as 0
+        self.t = xp.where(t > 0, xp.minimum(t, self.last + zero), zero)  # NaN is treated as 0
         corner = xp.minimum(xp.floor(self.t), self.last - 1 + zero)
         self.place, self.corner, self.sizes = self.t - corner, xp.astype(corner, xp.int64), data.sizes(at)
         self.begin = 3 * d + (at.row * data.numbers.shape[1] if data.numbers.shape[0] > 1 else 0)

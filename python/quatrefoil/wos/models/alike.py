@@ -17,7 +17,7 @@ from .units import alpha_unit, each_instance
 Array = Any
 _STEPS = COUNTS.index("steps")
 _SAMPLES = 1024  # points at which functions are evaluated
-_ROUNDING = 2.0**-40  # data whose values differ by less count as constant
+_ROUNDING = 2.0**-40  # data whose values differ by less are treated as constant
 
 
 def with_alike(

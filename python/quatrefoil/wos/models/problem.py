@@ -97,7 +97,7 @@ class Problem(Statement):
         Parameters
         ----------
         points : (N, d) or (B, N, d), or (d,) for one point
-            float32 or float64, NumPy, PyTorch or CuPy, on the host or on a device. Lists and integers count as float64.
+            float32 or float64, NumPy, PyTorch or CuPy, on the host or on a device. Lists and integers are treated as float64.
         walks : int or Walks
             Walks per point, or a ``qf.wos.Walks``, which also sets epsilon and whether to compute ∇u.
         rng : None, int or numpy.random.Generator

@@ -300,7 +300,7 @@ def contains(
 ) -> Any:
     """Which points are inside: (..., d) -> bool (...).
 
-    Points on the boundary may count as inside or outside.
+    Points on the boundary may be treated as inside or outside.
 
     Parameters
     ----------

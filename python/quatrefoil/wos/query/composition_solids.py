@@ -37,7 +37,7 @@ def _field(xp: Any, row: Any, x: Any) -> tuple[Any, Any]:
     last, low, high = row[1 : 1 + d] - 1, row[1 + d : 1 + 2 * d], row[1 + 2 * d : 1 + 3 * d]
     steps = last / (high - low)
     t = (x - low) * steps
-    t = xp.where(t > 0, xp.where(t < last, t, xp.zeros_like(t) + last), xp.zeros_like(t))  # NaN counts as 0
+    t = xp.where(t > 0, xp.where(t < last, t, xp.zeros_like(t) + last), xp.zeros_like(t))  # NaN is treated as 0
     corner = xp.floor(t)
     corner = xp.where(corner < last, corner, xp.zeros_like(t) + (last - 1))
     place, sizes = t - corner, xp.astype(last + 1, xp.int64)

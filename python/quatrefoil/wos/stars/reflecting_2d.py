@@ -15,7 +15,7 @@ from ..rings import crossings, inside
 from .tables import Reflecting, Tables
 
 _OFF = 1e-7  # distance from a segment, relative to the box, at which its side is tested
-_FLAT = 1e-9  # sine below which an angle counts as 0
+_FLAT = 1e-9  # sine below which an angle is treated as 0
 FAR = np.array([[1e3, -1.0, 1e3, 1.0]])  # scaled segment far from all walks, used if nothing absorbs
 
 

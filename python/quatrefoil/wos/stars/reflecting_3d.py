@@ -12,7 +12,7 @@ from ..query import contains
 from .tables import Reflecting, Tables
 
 _OFF = 1e-6  # distance from a triangle, relative to the box, at which its side is tested
-_FLAT = 1e-9  # sine below which an angle counts as 0
+_FLAT = 1e-9  # sine below which an angle is treated as 0
 _BITS = 16  # bits per coordinate on the curve that orders triangles and edges
 FAR = np.array([[1.9, 2.0, 2.0, 2.0, 1.9, 2.0, 2.0, 2.0, 1.9]])  # scaled triangle far from all walks, used if nothing absorbs
 
