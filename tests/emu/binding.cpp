@@ -1,5 +1,5 @@
-// What the emulator's module has in addition to the kernels: the order in which threads run, and what the fake runtime saw. Arrays are
-// those of the host.
+// Functions of the emulator's module in addition to the kernels: they set the order of threads, and return the records of the fake
+// runtime. Arrays are those of the host.
 #include <pybind11/stl.h>
 
 #include "core/cuda/launch.hpp"

@@ -103,7 +103,7 @@ def test_cupy_arrays_get_memory_of_cupy(rng, monkeypatch):
     ids=["same", "both", "none-on-0", "both-but-0"],
 )
 def test_a_device_is_restored_without_a_context_of_its_own(current, device, contexts, after):
-    """cudaSetDevice creates a context, which takes memory of a device that nobody uses."""
+    """cudaSetDevice creates a context, which takes memory on a device that is not used."""
     assert emulator.module().call_on(current, device, contexts) == (after, contexts)
 
 

@@ -214,7 +214,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_M(const int64_t heads, const 
   }
 }
 
-// What a call needs from its initial H, stored on the device.
+// Values that a call needs from its initial H, stored on the device.
 template <class T, class A>
 struct InitialState {
   Workspace<double> norms;

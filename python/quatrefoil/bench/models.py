@@ -120,7 +120,7 @@ class Model:
         self.cache: dict[str, Any] = {}
 
     def value(self) -> np.ndarray:
-        """What is compared: logits of the last token, or the gradients of one parameter per layer."""
+        """The compared values: logits of the last token, or the gradients of one parameter per layer."""
         result: np.ndarray = self._step().detach().float().numpy()
         return result
 

@@ -1,4 +1,4 @@
-// What the bindings hand to the kernels: pointers and sizes; everything is contiguous.
+// Arguments of the kernels: pointers and sizes; all arrays are contiguous.
 #pragma once
 #include <cstdint>
 

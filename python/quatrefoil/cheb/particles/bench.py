@@ -123,7 +123,7 @@ def _total(P: int, n: int, tol: float) -> Problem:
 
 
 def fmm_scale(fmm: Any) -> float:
-    """What turns potentials of this version of FMM3D into sums of q / r: some versions divide by 4 pi."""
+    """The factor that turns potentials of this version of FMM3D into sums of q / r: some versions divide by 4 pi."""
     at = np.asfortranarray([[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
     is_plain = abs(fmm.lfmm3d(eps=1e-6, sources=at, charges=np.array([1.0, 0.0]), pg=1).pot[1] - 1) < 1e-3
     return 1.0 if is_plain else 4 * np.pi

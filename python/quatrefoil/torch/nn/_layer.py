@@ -59,7 +59,7 @@ class Layer(torch.nn.Module):  # type: ignore[misc]
     ) -> None:
         """TypeError or ValueError unless x is a tensor of the precision of ``like`` with ``size`` channels at that axis.
 
-        ``swapped`` is an axis that may hold the channels by mistake, and the cure.
+        ``swapped`` is an axis that may contain the channels by mistake, and the fix.
         """
         label, wanted = type(self).__name__, f"torch.{str(like.dtype).removeprefix('torch.')}"
         if not isinstance(x, Tensor):

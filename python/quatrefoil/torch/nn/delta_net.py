@@ -58,7 +58,7 @@ class _DeltaLayer(Layer):
     ) -> tuple[Tensor, None, Any]:
         """hidden_states (B, T, hidden_size) -> (outputs of that shape, None, past_key_values).
 
-        ``attention_mask`` (B, T) is 0 at padding, whose outputs are 0. ``past_key_values`` holds the states of all layers, in a dict or
+        ``attention_mask`` (B, T) is 0 at padding, whose outputs are 0. ``past_key_values`` contains the states of all layers, in a dict or
         flash-linear-attention's Cache, and is updated if ``use_cache``. ``cu_seqlens`` are the bounds of sequences packed in one item.
         """
         self._check_sequence(hidden_states, self.o_proj.weight, self.hidden_size)

@@ -122,8 +122,8 @@ class Mamba(Block):
     def forward(self, hidden_states: Tensor, inference_params: Any = None, *, cache: Cache | None = None) -> Tensor:
         """hidden_states (B, L, d_model) -> the same shape.
 
-        ``cache``, from ``allocate_inference_cache``, holds the state after the previous tokens and is updated in place.
-        ``inference_params``, mamba-ssm's, holds a cache for each layer, which restarts if its seqlen_offset is 0.
+        ``cache``, from ``allocate_inference_cache``, contains the state after the previous tokens and is updated in place.
+        ``inference_params``, as in mamba-ssm, contains a cache for each layer, which is reset if seqlen_offset is 0.
         """
         self._check_sequence(hidden_states, self.in_proj.weight, self.d_model)
         if inference_params is not None:
