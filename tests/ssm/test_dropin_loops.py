@@ -113,7 +113,7 @@ def test_flowstate(last):
 def test_another_release_keeps_its_own_code():
     module = importlib.import_module("mambapy.mamba")
     del module.pscan
-    with pytest.warns(RuntimeWarning, match=r"ssm.install: mambapy.mamba has no pscan, and keeps its own code"):
+    with pytest.warns(RuntimeWarning, match=r"ssm.install: mambapy.mamba lacks pscan and keeps its own code"):
         qf.ssm.install("mambapy").undo()
 
 
