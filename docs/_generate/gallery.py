@@ -22,7 +22,7 @@ BEFORE_PICTURE: dict[str, list[str]] = {
     "brain": ["160", "64"],
     "clouds": [],
     "deep_chaos": ["8"],
-    "hankel_network": ["200"],
+    "hankel_network": ["100"],
     "ionic_crystal": ["12"],
     "lotka_volterra": [],
     "loudspeaker": ["60"],
