@@ -56,7 +56,7 @@ def test_like_the_host(name, dtype, cupy, rng, recwarn):
     stand_in.WAITED.clear()
     got = wos.solve(boundary, cupy(X), **there)
     assert stand_in.WAITED == [] or name in READ_BACK
-    assert not recwarn.list
+    assert not [w for w in recwarn if "has GPU kernels" not in str(w.message)]  # which each process says once
     equal = (expected.state.fold()[1] == 0).all(axis=1).reshape(expected.value.shape)
     assert equal.sum() <= 1
     expected.stderr[equal] = 0  # README (26) is used on the host only
