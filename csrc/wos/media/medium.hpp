@@ -11,8 +11,12 @@ inline namespace QF_ISA {
 using data::Kind;
 
 // The number of walks that make their steps together, so that the medium is evaluated for all of them at once.
-constexpr int64_t kSideBySide = 256;     // their state fits in the L1 cache
-constexpr int64_t kForCalls = 4096;      // if a user's function is called in every step
+constexpr int64_t kSideBySide = 256;  // their state fits in the L1 cache
+constexpr int64_t kForCalls = 4096;   // if a user's function is called in every step
+template <class T>
+int64_t walks_together(const Media<T>& p) {
+  return p.diffusion.kind == Kind::function || p.screening.kind == Kind::function ? kForCalls : kSideBySide;
+}
 constexpr double kBoundRounding = 1e-5;  // relative excess over a bound that float32 rounding may cause
 
 // Not shared between threads: has scratch memory.

@@ -85,7 +85,7 @@ class Team {
         domain_(domain),
         sink_(sink),
         roots_(roots),
-        side_by_side_(p.diffusion.kind == Kind::function || p.screening.kind == Kind::function ? kForCalls : kSideBySide),
+        side_by_side_(walks_together(p)),
         most_(walk::kCallPoints + side_by_side_),
         extent_(p.walk.frame[instance * (D + 2) + D]),
         bound_(p.bounds[kBounds * instance] * extent_ * extent_),

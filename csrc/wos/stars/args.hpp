@@ -22,8 +22,8 @@ constexpr int kCornerNumbers = D * (D + 1);
 struct Reflecting {
   const double *walls, *corners;
   std::int64_t M, K;
-  const double*
-      exchange;  // in a medium, a bound on |nu| and the constant part of nu per wall, README (12), in absolute units; otherwise null
+  // In a medium, a bound on |nu| and the constant part of nu per wall, README (12), in absolute units; otherwise null.
+  const double* exchange;
 };
 
 // The kinds of data that walks evaluate.

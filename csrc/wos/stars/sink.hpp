@@ -21,9 +21,7 @@ struct Entered {
 // The number of walks that make their steps together, and the largest number of points in a list.
 template <class V, class T>
 int64_t side_by_side(const Stars<T>& p) {
-  if (!p.medium) return kWidth<V>;
-  return p.medium->diffusion.kind == data::Kind::function || p.medium->screening.kind == data::Kind::function ? media::kForCalls
-                                                                                                              : media::kSideBySide;
+  return p.medium ? media::walks_together(*p.medium) : kWidth<V>;
 }
 template <class V, class T>
 int64_t most_points(const Stars<T>& p) {
