@@ -83,7 +83,7 @@ class Run:
         if (r := s._reflecting) is not None:
             parts["neumann and robin"] = [fingerprint(x) for x in (r.tables.rows[2], r.absorbing, r.reflecting)]
         for name, data, of_functions in zip(s._names, p.data, self.functions):
-            if data.numbers is None and data.function is None:
+            if data.kind == "none":
                 continue
             numbers = None if data.numbers is None else _arrays.to_host(data.numbers)
             parts[name] = data.kind, fingerprint(numbers), of_functions, fingerprint(p.units)
