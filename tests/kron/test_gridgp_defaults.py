@@ -293,7 +293,8 @@ def test_dates():
         (lambda: gp.predict(query, T), TypeError, r"pass axes as one list: predict\(\[day, t\]\)"),
         (lambda: gp.predict({"time": query}), ValueError, "unknown axis 'time'; expected 'day', 't'"),
         (lambda: GridGP().fit(frame.set_axis([f"s{k}" for k in range(14)])), TypeError,
-         r"'s0' is neither a number nor an ISO date; use positions instead of .* df.set_axis\(range\(14\), axis=0\); for records"),
+         r"'s0' is neither a number nor an ISO date; "
+         r"use positions instead of names, as in df.set_axis\(range\(14\), axis=0\); for records"),
         (lambda: GridGP().fit(frame.set_axis([f"s{k}" for k in range(12)], axis=1)), TypeError, r"set_axis\(range\(12\), axis=1\)"),
         (lambda: GridGP().fit(points), TypeError, r"columns, expected numbers or dates: 't' is .*df.set_index"),
         (lambda: GridGP().fit([list("ab"), T], TABLE[:2]), TypeError, r"axes\[0\], expected numbers or dates: 'a' is .*; convert it"),

@@ -41,7 +41,7 @@ def build_failure() -> str | None:
 
 
 def unusable() -> str | None:
-    """Why this processor cannot run the compiled kernels, and how to fix it; None if it can, or if there are none."""
+    """Why the compiled kernels do not run on this processor, and the remedy. None if they do, or if nothing was compiled."""
     return _unusable
 
 

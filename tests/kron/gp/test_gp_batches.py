@@ -53,7 +53,8 @@ def test_refused(rng):
     factors, y = grids(rng, (3,), 3, 4), rng.standard_normal((3, 12))
     check_refused([
         (lambda: kron.gp_nll(factors, y[0], 0.1), ValueError, r"gp_nll: y has shape \(12,\), expected the leading batch axes \(3,\)"),
-        (lambda: kron.gp_nll(factors, y, np.ones(12)), ValueError, r"noise has shape \(12,\), expected the leading batch axes \(3,\)"),
+        (lambda: kron.gp_nll(factors, y, np.ones(12)), ValueError,
+         r"gp_nll: noise has shape \(12,\), expected the leading batch axes \(3,\)"),
         (lambda: kron.gp_solve(factors, y, 0.1, mask=np.ones(12, bool)), ValueError, "mask has shape"),
         (lambda: kron.gp_nll([factors[0][:0], factors[1]], y[:0], 0.1), ValueError, "expected no axis of length 0"),
         (lambda: kron.gp_nll(factors, y[:, :5], 0.1), ValueError, r"y has shape \(5,\), expected \(\.\.\., 12\)"),

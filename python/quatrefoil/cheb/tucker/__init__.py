@@ -171,7 +171,7 @@ def _partial(
         matrices[axis] = matrix
     free = [k for k in axes if k not in matrices]
     if (mask is not None or tol is None) and rank is None and free:
-        why = "" if mask is None else ", because with a mask a tolerance does not determine them"
+        why = "" if mask is None else "; with a mask, a tolerance cannot determine them"
         raise ValueError(f"{label}: rank is None, expected ranks{why}")
     ranks, bases = ranks_of(rank, free, host.shape, label), partial.bases_of(matrices, label)
     if mask is None:
@@ -210,7 +210,7 @@ def ranks_of(rank: Any, axes: Sequence[int], shape: Sequence[int], label: str) -
     of.update(zip(axes, [shape[k] for k in axes] if rank is None else _arguments.integers(rank, len(axes), label, "rank", 1)))
     for k, r in of.items():
         if r > shape[k]:
-            raise ValueError(f"{label}: rank {tuple(of.values())} exceeds the shape of C, {tuple(shape[k] for k in axes)}")
+            raise ValueError(f"{label}: rank is {tuple(of.values())}, expected at most the shape of C, {tuple(shape[k] for k in axes)}")
     return tuple(of.get(k, 0) for k in range(len(shape)))
 
 
