@@ -5,6 +5,7 @@ import datetime
 import importlib
 import itertools
 import json
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 import quatrefoil as qf
 from quatrefoil import _backends, cli
 from quatrefoil._spec import FAMILIES
-from quatrefoil.bench import _gpu_cases, _gpu_clock, _machine, _run, gpu
+from quatrefoil.bench import _compiled, _gpu_cases, _gpu_clock, _machine, _run, gpu
 from quatrefoil.bench._problem import Problem, Work
 
 
@@ -49,6 +50,25 @@ def test_wrong_values_are_not_timed():
         _run.run(problem(wrong=lambda: np.ones(3)))
     with pytest.raises(MemoryError):
         _run.run(dataclasses.replace(problem(), ours=fails))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch
+def test_compiled_peers(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(_run, "_BUDGET", 0.0)
+    x = torch.arange(3.0)
+    peers = {"torch": lambda: x * 1, "torch wrong": lambda: x + torch.compiler.is_compiling(), "numpy": lambda: np.arange(3.0)}
+    row = _run.run(problem(**peers), compiled=True)
+    assert set(row["peers"]) == {*peers, "torch, compiled", "torch wrong, compiled"}
+    assert row["peers"]["torch, compiled"]["ratio"] > 0
+    assert "more than the allowed" in row["peers"]["torch wrong, compiled"]["fails"]
+
+
+def test_long_compilations_are_cut_off(monkeypatch):
+    monkeypatch.setattr(_compiled, "LIMIT", 0.1)
+    with pytest.raises(_compiled.TooLong, match="not compiled within"):
+        _compiled.with_limit(lambda: time.sleep(60))()
 
 
 def test_one_method_of_a_family(capsys):

@@ -1,10 +1,70 @@
-"""Tables of ``quatrefoil bench --json`` and ``bench jobs --json``: one page per file of bench/results, with machine and date."""
+"""Tables of ``quatrefoil bench --json`` and ``bench jobs --json``: one page per file of bench/results, with machine and date.
+
+    python docs/_generate/performance.py
+
+writes the table of four jobs and four kernels in the README anew, from the newest files.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
+
+ROOT = Path(__file__).parents[2]
+# What the README's table shows: jobs of ``bench jobs``, and (problem, start of the size) of ``bench``.
+JOBS = {
+    "digits": "Train a small S4D network on sequential digits",
+    "field": "Fill cloud-shaped holes in a field, with error bars",
+    "price": "Price of an option in five variables, with Greeks, a million times",
+    "labels": "Labels for a neural operator: PDE solutions in 200 shapes",
+}
+KERNELS = {
+    ("s4d_conv", "(8, 256, 4096)"): "`s4d_conv`, input of shape (8, 256, 4096), float32",
+    ("gp_solve", "256x256 70 %"): "`gp_solve`, 256 x 256 cells, 30 % missing, float64",
+    ("value and gradient", "n=65"): "`ChebTucker.value_and_grad`, 65 coefficients per axis, rank 16, 40,000 points",
+    ("Laplace", "1024 segments"): "`wos.solve`, 1024 segments, 2048 points, 64 walks each",
+}
+
+
+def newest(folder: Path, kind: str) -> dict[str, Any]:
+    """The latest results with this key: "jobs", or "rows" of all methods."""
+    results = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
+    return max((r for r in results if kind in r and not r.get("request")), key=lambda r: r["machine"]["date"])
+
+
+def alternative(rows: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Our row of a job on one thread, and that of the fastest other library whose first error is at most twice ours."""
+    ours = next(r for r in rows if r["side"] == "quatrefoil" and r["threads"] == 1)
+    error = 2 * next(iter(ours["errors"].values()))
+    others = (r for r in rows if not r["side"].startswith("quatrefoil") and r["threads"] == 1)
+    return ours, min((r for r in others if next(iter(r.get("errors", {"": float("inf")}).values())) <= error), key=lambda r: r["seconds"])
+
+
+def readme_table(jobs: dict[str, Any], kernels: dict[str, Any]) -> str:
+    """Four jobs, then four kernels, each against the fastest library that gives the same result."""
+    text = "| | compared with | its time | ours | ratio |\n|---|---|--:|--:|--:|\n"
+    measured = {job["name"]: job["rows"] for job in jobs["jobs"]}
+    for name, title in JOBS.items():
+        ours, theirs = alternative(measured[name])
+        text += _line(title, theirs["side"], theirs["seconds"], ours["seconds"])
+    for (problem, size), title in KERNELS.items():
+        row = next(r for r in kernels["rows"] if r["problem"] == problem and r["size"].startswith(size))
+        name, peer = min(((n, p) for n, p in row["peers"].items() if "ratio" in p), key=lambda item: item[1]["ratio"])
+        text += _line(title, name, peer["seconds"], row["seconds"])
+    machines = {f"{r['machine']['processor']}, {r['machine']['date']}, load {r['machine']['load']:g}" for r in (jobs, kernels)}
+    return f"{text}\nOne thread each; {'; '.join(sorted(machines))}.\n"
+
+
+def _line(title: str, peer: str, theirs: float, ours: float) -> str:
+    return f"| {title} | {peer} | {number(theirs)} | {number(ours)} | {theirs / ours:.{0 if theirs > 10 * ours else 1}f} |\n"
+
+
+def with_table(readme: str, folder: Path) -> str:
+    """The README with the table of the newest results."""
+    table = readme_table(newest(folder, "jobs"), newest(folder, "rows"))
+    return re.sub(r"(?<=<!-- measured -->\n).*?(?=<!-- end -->)", lambda _: table, readme, flags=re.DOTALL)
 
 
 def pages(folder: Path) -> dict[str, str]:
@@ -89,3 +149,7 @@ def _rows(row: dict[str, Any]) -> str:
         text += f"| {' | '.join([*first, *cells])} |\n"
         first = [""] * 4
     return text
+
+
+if __name__ == "__main__":
+    (ROOT / "README.md").write_text(with_table((ROOT / "README.md").read_text(), ROOT / "bench" / "results"))

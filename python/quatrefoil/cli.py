@@ -79,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("family", nargs="*", help="ssm, kron, cheb, wos, or one method (ssm.scan); default: all")
     bench.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="also time the peers (the default)")
     bench.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, default=False, help="also time PyTorch's peers under torch.compile"
+    )
+    bench.add_argument(
         "--json", type=Path, metavar="FILE", help="write the rows as JSON; in a folder, FILE is named after the processor and date"
     )
     bench.add_argument(
@@ -158,7 +161,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json and options.json.is_dir():
             parser.error(f"--json {options.json} is a folder, expected a file")
         return run_gpu_bench(options.family, dry=options.dry, peers=options.peers, json_file=options.json)
-    return run_bench(options.family, peers=options.peers, json_file=options.json, plot_file=options.plot, force=options.force)
+    return run_bench(
+        options.family,
+        peers=options.peers,
+        json_file=options.json,
+        plot_file=options.plot,
+        compiled=options.compile,
+        force=options.force,
+    )
 
 
 if __name__ == "__main__":
