@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from quatrefoil.kron.models import bench_fields
 
 pytestmark = pytest.mark.slow
 
@@ -62,11 +61,3 @@ def test_the_stripes(example, printed):
     size, length = map(float, re.search(r"learnt drift: ([\d.]+) degrees over (\d+) km", text).groups())
     assert 0.4 < size < 0.9
     assert 20 < length < 180
-
-
-def test_the_comparison_of_fields(monkeypatch, capsys):
-    monkeypatch.setattr(bench_fields, "installed", lambda name: False)  # BoTorch changes linear_operator for all later tests
-    assert bench_fields.main(["--cells", "5", "5", "4", "--fields", "1"]) == 0
-    names, numbers = zip(*re.findall(r"(\S.*?) +([\d.]+ s, RMSE [\d.]+)", capsys.readouterr().out))
-    assert names == ("GridGP, three axes", "GridGP, the plane as one axis")
-    assert all(float(text.split()[-1]) < 1 for text in numbers)

@@ -1,12 +1,7 @@
-"""Labels for neural operators, compared with a user's Numba loop and, if scikit-fem is installed, with finite elements.
-
-``python -m quatrefoil.wos.models.bench`` prints the seconds per instance and the RMS errors over the points for both.
-"""
+"""Labels for neural operators, compared with a user's Numba loop and, if scikit-fem is installed, with finite elements; recorded walks."""
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -122,6 +117,32 @@ def problems() -> Iterator[Problem]:
     yield _problem("labels", stars, {"numba brute force": _brute(stars)}, {"numba brute force": 36})
     own: dict[str, Run] = {"separate walks": lambda: sides.labels(gradient=False).value}
     yield _problem("right-hand sides", sides, own, {"separate walks": 10}, gradient=False, shared_walks=True)
+    yield _by_matrices(sides)
+
+
+def _by_matrices(sides: Instances) -> Problem:
+    """Boundary values at the vertices and sources on a grid, by the matrices of recorded walks."""
+    X, star, how, box = sides.points[0], sides.star(), wos.Walks(WALKS, epsilon=EPSILON), ([-1.5, -1.5], [1.5, 1.5])
+    nodes = np.stack(np.meshgrid(*2 * [np.linspace(-1.5, 1.5, GRID)], indexing="ij"), axis=-1).reshape(-1, 2)
+    g, f = sides.g(star._outline(0)[:, 0]), sides.f(nodes)
+    tables = wos.PerVertex(g.astype(np.float32)), wos.GridField(f.reshape(-1, GRID, GRID).astype(np.float32), box)
+
+    def matrices() -> tuple[Any, Any]:
+        of = wos.Problem(star, dirichlet=0.0, source=0.0).operator(X, how, rng=1)
+        return of.per_vertex(), of.on_grid((GRID, GRID), box)
+
+    def values(A: Any, B: Any) -> np.ndarray:
+        return np.asarray((A @ g.T + B @ f.T).T)
+
+    def shared() -> np.ndarray:
+        u = wos.solve(star, X, tables[0], source=tables[1], walks=WALKS, epsilon=EPSILON, shared_walks=True, rng=1)
+        return np.asarray(u.value)
+
+    recorded, truth = matrices(), wos.solve(star, X, tables[0], source=tables[1], walks=256, shared_walks=True, rng=3)
+    size = f"{sides.count} right-hand sides on one star, {POINTS} x {WALKS} walks"
+    peers: dict[str, Run] = {"shared walks": shared, "recording, then products": lambda: values(*matrices())}
+    tolerance = 10 * _rms(truth.stderr) * (256 / WALKS) ** 0.5 / float(np.abs(truth.value).max())
+    return Problem("wos", "products with recorded walks", size, lambda: values(*recorded), peers, lambda: truth.value, tolerance)
 
 
 def _problem(name: str, instances: Instances, peers: dict[str, Run], goals: dict[str, float], **options: Any) -> Problem:
@@ -143,66 +164,3 @@ def _problem(name: str, instances: Instances, peers: dict[str, Run], goals: dict
 
 def _rms(x: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(x, dtype=float))))
-
-
-def _seconds(call: Callable[[], Any], repeat: int = 5) -> float:
-    times = []
-    for _ in range(repeat):
-        begin = time.process_time()
-        call()
-        times.append(time.process_time() - begin)
-    return statistics.median(times)
-
-
-def _table(title: str, instances: Instances, **options: Any) -> None:
-    truth = instances.elements(FINE)
-    print(f"{instances.count} {title}: {POINTS} points each, one thread, CPU time per instance, RMS error")
-    for walks in (10, 100, 1000):
-        for gradient in (False, True):
-            make = partial(instances.labels, walks, gradient=gradient, **options)
-            ms = 1e3 * _seconds(make, 5 if walks == 10 else 1) / instances.count
-            what = "value and gradient" if gradient else "value only"
-            print(f"  {walks:5} walks, {what:18} {ms:9.2f} ms  {_rms(make(rng=2).value - truth):.1e}")
-    for refine in (1, 2, 3, 4):
-        unknowns = len(FiniteElements(0.0, 0.0, refine).free)
-        ms = 1e3 * _seconds(partial(instances.elements, refine), 3) / instances.count
-        print(f"  {unknowns:5} unknowns, value only     {ms:9.2f} ms  {_rms(instances.elements(refine) - truth):.1e}")
-
-
-def _operators(sides: Instances) -> None:
-    """Compare shared walks with recorded walks: formulas, and tables at vertices and on a grid."""
-    X, how, star = sides.points[0], wos.Walks(WALKS, epsilon=EPSILON), sides.star()
-    box, problem = ([-1.5, -1.5], [1.5, 1.5]), wos.Problem(star, dirichlet=0.0, source=0.0)
-    nodes = np.stack(np.meshgrid(*2 * [np.linspace(-1.5, 1.5, GRID)], indexing="ij"), axis=-1).reshape(-1, 2)
-    at_vertices, on_grid = sides.g(star._outline(0)[:, 0]), sides.f(nodes).reshape(-1, GRID, GRID)
-    of = problem.operator(X, how, rng=1)
-    for_vertices, for_grid = of.per_vertex(), of.on_grid((GRID, GRID), box)
-    tables = wos.PerVertex(at_vertices.astype(np.float32)), wos.GridField(on_grid.astype(np.float32), box)
-    print(f"{sides.count} right-hand sides on one star, {POINTS} points x {WALKS} walks, one thread, CPU time per right-hand side")
-    calls: dict[str, Callable[[], Any]] = {
-        "shared walks, Fourier and bells": lambda: wos.solve(star, X, sides.g, source=sides.f, walks=WALKS, shared_walks=True, rng=1),
-        "operator.solve, Fourier and bells": lambda: of.solve(sides.g, sides.f),
-        "shared walks, vertices and grid": lambda: wos.solve(star, X, tables[0], source=tables[1], walks=WALKS, shared_walks=True, rng=1),
-        "per_vertex() @ g + on_grid() @ f": lambda: for_vertices @ at_vertices.T + for_grid @ on_grid.reshape(sides.count, -1).T,
-        "once: recording": lambda: problem.operator(X, how, rng=1),
-        "once: both matrices": lambda: (of.per_vertex(), of.on_grid((GRID, GRID), box)),
-    }
-    for name, call in calls.items():
-        each = sides.count if not name.startswith("once") else 1
-        print(f"  {name:36} {1e3 * _seconds(call) / each:9.3f} ms")
-
-
-def main() -> None:
-    """Print times and errors of walks and meshes, for geometries with one instance each and for one geometry with many."""
-    from ..._config import set_num_threads
-
-    set_num_threads(1)
-    _table("geometries, each once", Instances(INSTANCES))
-    sides = Instances(SIDES, geometries=1)
-    _table("right-hand sides, one geometry", sides)
-    _table("right-hand sides that share walks", sides, shared_walks=True)
-    _operators(sides)
-
-
-if __name__ == "__main__":
-    main()
