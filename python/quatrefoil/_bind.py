@@ -88,7 +88,7 @@ def _cure(arg: Arg, name: str, array: Any, arrays: Sequence[Any]) -> str:
 
 def _check_precisions(op: Op, floating: Sequence[tuple[str, Arg, str, Any]]) -> None:
     """Check that all arrays have one precision (half is treated as single), and that all "any" arguments are real or all complex. The error
-    names an array of the minority, or a later one if there is none."""
+    names an array of the minority, or a later one if the two are equally frequent."""
     precisions = [_arrays.in_precision(dtype, "real") for _, _, dtype, _ in floating]
     if len(set(precisions)) > 1:
         right = max(precisions, key=precisions.count)  # the first of two equally frequent ones

@@ -133,7 +133,7 @@ class HeadAdjoint {
         const int64_t at = states_at(columns, i, j);
         sums.fetch_for(next + at, columns.count);
         sums.template add<Left::columns>(c->steps, x_to_end_ + i, P_, B + j, stride_);
-        has_state ? sums.put_beside(steps_.all, state + at, next + at, columns.count) : sums.put(next + at, columns.count);
+        has_state ? sums.put_with(steps_.all, state + at, next + at, columns.count) : sums.put(next + at, columns.count);
       });
     }
   }
@@ -309,7 +309,7 @@ class HeadAdjoint {
         along = multiply_add(load<V>(before + r * columns.count + v), load<V>(m + r * columns.count + v), along);
       });
       store(carried, along);
-      sums.put_beside(steps_.all, m, m, columns.count);
+      sums.put_with(steps_.all, m, m, columns.count);
     });
     return reaches ? steps_.all * sum(load<Lanes<T>>(carried)) : T(0);
   }

@@ -69,7 +69,7 @@ struct Sums {
     each([&](int r, int v, const V& sum) __attribute__((always_inline)) { store(to + r * step + v, sum); });
   }
   // to = by * from + the sums; both have the same layout.
-  QF_HD void put_beside(T by, const T* from, T* to, int64_t step) const {
+  QF_HD void put_with(T by, const T* from, T* to, int64_t step) const {
     const V times = broadcast<V>(by);
     each([&](int r, int v, const V& sum)
              __attribute__((always_inline)) { store(to + r * step + v, multiply_add(times, load<V>(from + r * step + v), sum)); });

@@ -114,7 +114,7 @@ class HeadScan {
       const int64_t step = state().step(columns);
       T* const h = state().column(columns, j) + i * step;
       sums.template add<Left::columns>(c.steps, B + i, stride, x.column(columns, j), x.step(columns));
-      has_state ? sums.put_beside(steps_.all, h, h, step) : sums.put(h, step);
+      has_state ? sums.put_with(steps_.all, h, h, step) : sums.put(h, step);
     });
   }
 

@@ -45,7 +45,7 @@ def system_of(xp: Any, factors: Sequence[Any], noise: Any, mask: Any) -> System:
     for e in parts:
         valid = valid & e.valid & e.not_negative
     limit = negligible(xp, values, eps, s)
-    regular = valid & (s[0] > limit) if is_closed(noise, mask) else valid
+    regular = valid & (s[0] > limit) if has_closed_form(noise, mask) else valid
     noise = xp.where(regular, s, xp.ones_like(s))
     return System([e.K for e in parts], values, [e.vectors for e in parts], noise, valid, regular, limit, eps)
 
@@ -68,7 +68,7 @@ def _observed(xp: Any, system: System, y: Any, mask: Any) -> Any:
     return xp.reshape(rows, (math.prod(y.shape[:-1]), y.shape[-1]))
 
 
-def is_closed(noise: Any, mask: Any) -> bool:
+def has_closed_form(noise: Any, mask: Any) -> bool:
     return mask is None and bool(noise.shape[0] == 1)
 
 
@@ -220,7 +220,7 @@ def _conjugate_gradients(xp: Any, apply: Callable[[Any], Any], rhs: Any, precond
 def _solve(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: float) -> Any:
     """C⁻¹ of rows that are 0 at missing cells."""
     N = rows.shape[1]
-    if is_closed(system.noise, mask):
+    if has_closed_form(system.noise, mask):
         z = _along(xp, system.vectors, rows, transpose=True)
         return _along(xp, system.vectors, z * inverse_of(xp, system))
     if N > DENSE_UP_TO:
@@ -229,7 +229,7 @@ def _solve(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: float
 
 
 def gp_solve(xp: Any, factors: list[Any], y: Any, noise: Any, mask: Any, start: Any, tol: float, progress: Any = None) -> Any:
-    if progress is not None and y.shape[-1] > DENSE_UP_TO and not is_closed(noise, mask):
+    if progress is not None and y.shape[-1] > DENSE_UP_TO and not has_closed_form(noise, mask):
         raise NotImplementedError("kron.gp_solve: backend 'array' does not read residuals, which progress= needs; omit it")
     system = system_of(xp, factors, noise, mask)
     alpha = _solve(xp, system, _observed(xp, system, y, mask), mask, start, tol)
@@ -257,7 +257,7 @@ def gp_nll(
     system = system_of(xp, factors, noise, mask)
     rows = _observed(xp, system, y, mask)
     N = rows.shape[1]
-    if is_closed(noise, mask):
+    if has_closed_form(noise, mask):
         inverse = inverse_of(xp, system)
         z = _along(xp, system.vectors, rows, transpose=True)
         nll = (xp.sum(z * z * inverse, axis=1) - xp.sum(xp.log(inverse)) + N * LOG_2PI) / 2
@@ -282,7 +282,7 @@ def gp_nll_vjp(
     rows = _observed(xp, system, y, mask)
     g = nan_unless(xp, system.regular, xp.reshape(double(xp, grad), (rows.shape[0],)))
     of_factors: list[Any]
-    if is_closed(noise, mask):
+    if has_closed_form(noise, mask):
         alpha, inverse, total = _solve(xp, system, rows, mask, start, tol), inverse_of(xp, system), xp.sum(g)
         t = [xp.sum(_with_others(xp, system, k, inverse), axis=(0, 2)) for k in range(len(factors))]
         of_factors = [xp.matmul(Q * (total * a), Q.T) for Q, a in zip(system.vectors, t)]

@@ -17,7 +17,7 @@ from ..._array_tools import chunk_slices, nan_unless
 from ..product.dense import namespace, outer
 from ..product.eigen import clamped
 from ..product.packed import PackedFactors
-from .composition import System, blocks, gp_solve, inverse_of, is_closed, system_of
+from .composition import System, blocks, gp_solve, has_closed_form, inverse_of, system_of
 from .covariance import GridCovariance
 from .points import squared_product
 
@@ -71,7 +71,7 @@ class DeviceCovariance:
     def explained(self, points: Any) -> Array:
         """diag(K* C⁻¹ K*ᵀ), (masks, M) (7), (17)."""
         xp, system = self.xp, self._system
-        if is_closed(system.noise, self._mask):
+        if has_closed_form(system.noise, self._mask):
             rotated = [m @ q for m, q in zip(points.matrices, system.vectors)]
             variances = squared_product(xp, points, rotated, inverse_of(xp, system), self.kernel)[None]
         else:

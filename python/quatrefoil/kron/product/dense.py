@@ -69,7 +69,7 @@ def product_of(numbers: Sequence[float]) -> float:
 
 
 def singular_axis(values: Sequence[np.ndarray], eps: float) -> int | None:
-    """The first axis whose nonnegative eigenvalues ``values[k]`` make its matrix singular to precision ``eps``; None if there is none."""
+    """The first axis whose nonnegative eigenvalues ``values[k]`` make its matrix singular to precision ``eps``, or None."""
     singular = (k for k, l in enumerate(values) if len(l) and l.min() <= len(l) * eps * l.max())
     return next(singular, None)
 

@@ -70,7 +70,7 @@ def _sees(frames, x, z, wall, own):
 
 @jit
 def nearest(walls, x, radius, with_mu):
-    """The closest triangle within ``radius`` and its distance. -1 if there is none."""
+    """The closest triangle within ``radius``, or -1, and its distance."""
     best, wall = radius * radius, -1
     for k in range(len(walls)):
         if with_mu and walls[k, 9] <= 0.0:
@@ -155,7 +155,7 @@ def _likely(wall, r, x, R):
 
 @jit
 def _draw(walls, frames, x, R, u):
-    """(6') A triangle in the ball, the position in its plane, and the density. -1 if there is none."""
+    """(6') A triangle in the ball, or -1, the position in its plane, and the density."""
     likely = np.empty(len(walls))
     for k in range(len(walls)):
         likely[k] = _likely(walls[k], frames[k], x, R)

@@ -71,7 +71,7 @@ def hit(walls, x, y, dx, dy, limit, own, end):
 
 @jit
 def nearest(walls, x, y, radius, with_mu):
-    """The closest wall within ``radius`` and its distance. -1 if there is none."""
+    """The closest wall within ``radius``, or -1, and its distance."""
     best, wall = radius * radius, -1
     for k in range(len(walls)):
         if with_mu and walls[k, 4] <= 0.0:
@@ -145,7 +145,7 @@ def _likely(wall, x, y, R):
 
 @jit
 def _draw(walls, x, y, R, u):
-    """(6) A point on the walls in the disc: wall, position, height, density. The wall is -1 if there is none."""
+    """(6) A point on the walls in the disc: wall, position, height, density. The wall is -1 if no wall meets the disc."""
     likely = np.empty(len(walls))
     for k in range(len(walls)):
         likely[k] = _likely(walls[k], x, y, R)
