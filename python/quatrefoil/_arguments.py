@@ -218,8 +218,8 @@ def integer_array(value: Any, label: str, name: str) -> Any:
 def array_like(value: Any, label: str, name: str) -> Any:
     """Convert lists, integers and other objects to an array of real numbers; a real array is returned unchanged.
 
-    Integers become float64. Lists of Python numbers, and integers, become ``Untyped``. Masked arrays, bools, complex numbers and objects
-    raise a TypeError. Tensors and arrays of other libraries keep their kind.
+    Integers become float64. The result for Python numbers and NumPy integers is ``Untyped``. Masked arrays, bools, complex numbers and
+    values that are not numbers raise a TypeError. Tensors and arrays of other libraries keep their kind.
     """
     kind = _arrays.kind(value)
     if kind not in (None, "numpy"):
@@ -243,7 +243,7 @@ def array_like(value: Any, label: str, name: str) -> Any:
 
 
 def _check_parts(value: Any, label: str, name: str) -> bool:
-    """TypeError for values that NumPy would convert with a loss, or not at all. Returns whether any part has a floating dtype."""
+    """TypeError for values that NumPy would convert with a loss, or not at all. Returns whether any part is an array with axes."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and not hasattr(value, "__array__"):
         return any([_check_parts(part, label, name) for part in value])
     refuse_masked(value, label, name)
@@ -272,7 +272,7 @@ def points_like(value: Any, label: str, name: str) -> Any:
 
 
 def arrays_like(values: Sequence[Any], label: str, names: Sequence[str]) -> list[Any]:
-    """``array_like`` for several values: those without a dtype take kind, dtype and device from the first array that has one."""
+    """``array_like`` for several values: those without a dtype take the kind, dtype and device of the first array that has one."""
     arrays = [None if v is None else array_like(v, label, name) for v, name in zip(values, names)]
     like = next((a for a in arrays if a is not None and not isinstance(a, _arrays.Untyped)), np.empty(0))
     dtype = _arrays.dtype_name(like) if _arrays.dtype_name(like) in _arrays.REAL else "float64"

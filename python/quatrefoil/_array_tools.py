@@ -171,7 +171,7 @@ def finite(xp: Any, x: Any) -> Any:
 
 
 def is_symmetric(xp: Any, a: Any, eps: float) -> Any:
-    """Whether matrices (..., n, n), n > 0, with rounding unit ``eps`` are symmetric up to rounding: (...)."""
+    """Whether each of the matrices (..., n, n), n > 0, is symmetric up to rounding errors of unit ``eps``; an array of shape (...)."""
     skew, size = (xp.max(xp.abs(b), axis=(-2, -1)) for b in (a - xp.matrix_transpose(a), a))
     return skew <= max(a.shape[-1], 8) * eps * size
 
@@ -192,7 +192,7 @@ def cholesky(xp: Any, a: Any) -> tuple[Any, Any]:
 
 
 def gram(xp: Any, a: Any, b: Any) -> Any:
-    """sum over l and r of a_lir b_ljr, (m, n) of arrays (L, m, R) and (L, n, R)."""
+    """The matrix (m, n) with entries sum_lr a[l, i, r] b[l, j, r], for arrays a (L, m, R) and b (L, n, R)."""
     a, b = (xp.reshape(xp.permute_dims(x, (1, 0, 2)), (x.shape[1], x.shape[0] * x.shape[2])) for x in (a, b))
     return xp.matmul(a, b.T)
 

@@ -139,8 +139,7 @@ def is_table(value: Any) -> bool:
 
 
 def converted(value: Any, name: str, dtype: str, like: str | None = None) -> str:
-    """The code that converts ``value``, an array of a different dtype or not an array, to an array of that dtype. If ``value`` is not an
-    array, the code makes one of the kind ``like``."""
+    """The code that converts ``value`` to an array of that dtype: of the same kind if it is an array, otherwise of the kind ``like``."""
     if is_masked(value):
         return f"{name}.filled()"
     if kind(value) is not None:

@@ -79,7 +79,7 @@ def _check_dtype(op: Op, name: str, arg: Arg, array: Any, arrays: Sequence[Any])
 
 
 def _cure(arg: Arg, name: str, array: Any, arrays: Sequence[Any]) -> str:
-    """The code that converts an array to what this argument takes, of the kind and in the precision of the others."""
+    """The code that converts an array to a dtype that this argument accepts, with the kind and precision of the other arrays."""
     others = [a for a in arrays if a is not array and _arrays.kind(a) is not None]
     like = next((dtype for dtype in map(_arrays.dtype_name, others) if dtype in _arrays.REAL + _arrays.COMPLEX), "float64")
     wanted = arg.dtype if arg.dtype != "any" else "complex" if _arrays.is_complex(array) else "real"
@@ -87,8 +87,8 @@ def _cure(arg: Arg, name: str, array: Any, arrays: Sequence[Any]) -> str:
 
 
 def _check_precisions(op: Op, floating: Sequence[tuple[str, Arg, str, Any]]) -> None:
-    """Check that all arrays have one precision (half is treated as single), and that all "any" arguments are real or all complex. The error
-    names an array of the minority, or a later one if the two are equally frequent."""
+    """Check that all arrays have one precision (half is treated as single), and that "any" arguments are all real, or all are complex. The
+    error names an array of the minority, or a later one if two are equally frequent."""
     precisions = [_arrays.in_precision(dtype, "real") for _, _, dtype, _ in floating]
     if len(set(precisions)) > 1:
         right = max(precisions, key=precisions.count)  # the first of two equally frequent ones
@@ -153,7 +153,8 @@ def takes_half(op: Op, arrays: Sequence[Any]) -> bool:
 
 
 def narrowed(op: Op, arrays: Sequence[Any], result: Any) -> Any:
-    """Convert results of a float32 computation to the caller's half types: a gradient to its input's, a result to the first array's."""
+    """Convert results of a float32 computation to the caller's half types: a gradient to its input's type, a result to that of
+    the first array or of the one that the table names."""
     if op.single:
         return _arrays.narrow(result, arrays[0]) if op.outputs[0].half else result
     like = arrays if op.primal else [op.half_type_source(o, arrays) if o.half else None for o in op.outputs]
@@ -221,7 +222,7 @@ def check_out(op: Op, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any], k
         raise TypeError(f"{op.label}: out has dtype {out.dtype}, expected {dtype}")
     if out.shape != shape:
         raise ValueError(f"{op.label}: out has shape {out.shape}, expected {shape}")
-    if not out.flags.c_contiguous or not getattr(out.flags, "writeable", True):  # CuPy's always are
+    if not out.flags.c_contiguous or not getattr(out.flags, "writeable", True):  # CuPy arrays are always writeable
         raise ValueError(f"{op.label}: out must be C-contiguous and writeable")
     may_share_memory = _arrays.namespace_of(kind).may_share_memory
     for name, _, _, array in op.named(arrays):

@@ -123,7 +123,7 @@ class Sizes:
         if word.endswith("_x"):
             return math.prod([self._known[f"{word[:-1]}{i + 1}"][0] for i in range(self._count)])
         factor, size, offset = int(axis[1] or 1), self._known[axis[2]][0], int(axis[3] or 0)
-        return factor * size + offset if factor != 1 or offset else size  # a symbolic size stays itself
+        return factor * size + offset if factor != 1 or offset else size  # no arithmetic, so that a symbolic size is returned unchanged
 
     def _flat(self, forms: list[_Form], name: str, shape: Shape) -> str:
         """A hint for a grid whose axes must be flattened to one."""

@@ -218,8 +218,8 @@ class Op:
     def _from_dims(self, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
         values = {o.name: value for o, value in zip(self.options, options)}
         sizes = Sizes(self.label, len(shapes) - len(self.inputs) + 1 if self.sequence_arg is not None else 0, values)
-        # first the sequence, because it determines dims of the other arguments; last those with two batches, because other arguments
-        # determine one of them
+        # The sequence comes first, because it determines dims of the other arguments. Arguments with two batches come last, because others
+        # determine one of the batches.
         entries = sorted(zip(self.named(shapes), shapes), key=lambda e: (not e[0][1].sequence, e[0][1].dims.count("...") > 1))
         for (name, arg, number, _), shape in entries:
             if shape is not None:

@@ -24,15 +24,15 @@ converted silently.
 
 Classes and geometry accept more: estimators, ``ChebTucker`` and its calls, boundaries, data, points. In these places, lists, integers and
 objects with ``__array__``, such as data frames, are converted to the dtype of the other arrays, or to float64 if there are none. Bools,
-complex numbers, objects and masked arrays raise a TypeError, and arrays keep their dtype.
+complex numbers, masked arrays and other objects raise a TypeError. Arrays keep their dtype.
 
 out, backend, num_threads
 -------------------------
 These are the last arguments, and they are keyword-only.
 
 out
-    An array for the result, which is returned: C-contiguous, of exactly its shape and dtype, sharing no memory with an input. It is for
-    calls that return one array, not in half precision and without gradients.
+    An array for the result, which is returned: C-contiguous, of exactly its shape and dtype, sharing no memory with an input. Calls that
+    return several arrays or a half-precision array, and calls that record gradients, do not accept it.
 backend
     The backend of this call: "native" (compiled kernels), "numba" (no compiler needed: loops compiled at their first call, or the functions
     of "array" with NumPy) or "array". The default is the choice of ``with qf.use_backend(...)``, then that of the environment variable
@@ -67,7 +67,7 @@ JAX
 ---
 ``pip install 'quatrefoil[jax]'``. The compiled program calls the kernel on its own memory, through XLA's foreign function interface: about
 10 us more per call than for NumPy arrays. ``jax.jit``, ``grad`` and ``vmap`` (one item after the other) work; forward mode (``jvp``,
-``jacfwd``) raises a TypeError. Wrong arguments raise the usual errors during tracing; a kernel's errors about values are a
+``jacfwd``) raises a TypeError. Wrong arguments raise the usual errors during tracing; a kernel's errors about values become
 ``jax.errors.JaxRuntimeError`` with the same text. ``use_backend`` applies when a call is traced. Without ``jax_enable_x64``, when JAX has
 no int64, indices may be int32.
 

@@ -30,7 +30,7 @@ class Draw:
 
 
 class Sizes(NamedTuple):
-    checked: tuple[Size, Size, Size]  # sizes whose values are checked: small and odd, no multiple of a tile, large
+    checked: tuple[Size, Size, Size]  # sizes at which values are checked: small and odd; not a multiple of the tile; large
     timed: Size
     dry: Size
 

@@ -192,7 +192,7 @@ def _kalmanet() -> Case:
 
 
 def _delta_inputs(draw: Draw, s: Size) -> list[Any]:
-    """Queries and keys of length 1, values, decays and betas."""
+    """Queries and keys with norm 1, values, decays and betas."""
     B, T, H, K, V = s
     q, k = (x / x.norm(dim=-1, keepdim=True) for x in (draw.normal(B, T, H, K), draw.normal(B, T, H, K)))
     return [q, k, draw.normal(B, T, H, V), -draw.uniform(-6, 0, B, T, H).exp(), draw.uniform(0, 1, B, T, H)]
@@ -309,7 +309,7 @@ def _walks() -> Case:
         return wos.solve(wos.Ball([0.0, 0.0], 1.0), arrays[0], dirichlet=wos.Fourier(arrays[1]), walks=WALKS, rng=SEED).value
 
     def loop(s: Size, arrays: Sequence[Any]) -> Any:
-        """All walks at once until the last one ends; a step takes a dozen calls of torch."""
+        """All walks at once until the last one ends; a step takes a dozen torch calls."""
         import torch
 
         x = arrays[0].repeat_interleave(WALKS, 0)

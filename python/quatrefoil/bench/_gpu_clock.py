@@ -92,7 +92,7 @@ class Machine:
         return float(begin.elapsed_time(end)) * 1e-3
 
     def interleave(self, sides: Mapping[str, Side], sets: int, budget: float) -> dict[str, Times]:
-        """Time the sides in turn, in alternating order, at least twice and for up to ``budget`` seconds; each was called before."""
+        """Time the sides in turn, in alternating order, at least twice and for up to ``budget`` seconds. Call each side once before."""
         counts = {}
         for name, side in sides.items():
             one = self.seconds(side, 1)

@@ -60,7 +60,7 @@ def named(file: Path, machine: dict[str, Any], prefix: str = "") -> Path:
 
 
 def arithmetic(work: Work) -> float:
-    """Seconds of its arithmetic at the rates of a large matrix product and of NumPy's exponential."""
+    """The time of the arithmetic in ``work``, in seconds, at the rates of a large matrix product and of NumPy's exponential."""
     return work.flops * _second_per_flop(work.dtype) + work.exps * _second_per_exp(work.dtype)
 
 
@@ -82,7 +82,7 @@ def _second_per_flop(dtype: str) -> float:
 
 @cache
 def _second_per_exp(dtype: str) -> float:
-    """NumPy's vectorised exponential, from the cache."""
+    """NumPy's vectorised exponential, on an array that fits the processor's cache."""
     x = np.linspace(-20, 0, 2048, dtype=dtype)
     out = np.empty_like(x)
     return _minimum(lambda: np.exp(x, out=out), 200) / x.size

@@ -107,8 +107,8 @@ def is_below_floor(row: dict[str, Any]) -> bool:
 
 
 def run(problem: Problem, peers: bool = True, compiled: bool = False) -> dict[str, Any]:
-    """One problem -> a row of plain values: seconds on one thread and on all, error, and per peer seconds, error, ratio, goal; or why the
-    peer fails. ``compiled`` adds the PyTorch peers under torch.compile; they fail where it changes their values."""
+    """One problem -> a row of plain values: seconds on one thread and on all, error, and for each peer its seconds, error, ratio and goal,
+    or why it fails. ``compiled`` adds the PyTorch peers under torch.compile; they fail where it changes their values."""
     truth = np.asarray(problem.truth())
     sides = {"quatrefoil": problem.ours, **(problem.peers if peers else {})}
     by_compiler = _compiled.peers(problem.peers) if compiled else {}
@@ -167,7 +167,7 @@ def limit_threads(count: int) -> Callable[[], None]:
 
         restore.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(count)
-    # they bring their own BLAS or OpenMP, and limits apply only to libraries that are loaded
+    # These packages bring their own BLAS or OpenMP, and limits apply only to libraries that are loaded.
     for with_threads in ("scipy.linalg", "pyfastkron"):
         if importlib.util.find_spec(with_threads):
             importlib.import_module(with_threads)

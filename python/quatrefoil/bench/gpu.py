@@ -1,8 +1,8 @@
 """``quatrefoil bench --device cuda``: the library on the first GPU, in less than eight minutes.
 
-Measures the card's peak rates, compares the values of every op with float64 on the host, and times the ops whose values are right. Timing
-uses CUDA events, rotates the inputs, runs our call before and after the peers, and reverses the order each time. ``--dry`` does the same on
-the host with tiny sizes, to try the program without a GPU; its times mean nothing. This has not run on a GPU yet.
+Measures the card's peak rates, compares the values of every case with float64 on the host, and times the ops whose values are right. Times
+are measured with CUDA events and rotating inputs. Our call runs before and after the peers, and the order is reversed each time. ``--dry``
+does the same on the host with tiny sizes, to try the program without a GPU; its times mean nothing. This has not run on a GPU yet.
 """
 
 from __future__ import annotations
