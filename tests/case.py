@@ -175,7 +175,7 @@ def _structure(family, case):
     names = [a.name for a in op_of(family, case.op).inputs]
     by_name = {**dict(zip(names, arguments)), **keywords}
     arrays = [(name, a) for name, x in by_name.items() for a in (x if isinstance(x, (list, tuple)) else [x]) if isinstance(a, np.ndarray)]
-    options = sorted((name, x) for name, x in by_name.items() if isinstance(x, (bool, str)) or name == "order")  # of derivatives
+    options = sorted((name, x) for name, x in by_name.items() if isinstance(x, (bool, str)) or name == "order")  # order of derivatives
     size = [n for _, a in arrays for n in a.shape].count(1), sum(a.size for _, a in arrays)
     key = family, case.op, tuple((name, a.ndim, a.dtype.kind) for name, a in arrays), tuple(options)
     return (key, size) if all(a.size for _, a in arrays) else None

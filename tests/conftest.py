@@ -82,7 +82,7 @@ def backend(request):
 
 @pytest.fixture
 def best_backend():
-    """The default backend, for expensive tests; that the backends agree is tested op by op."""
+    """The default backend, for expensive tests. Other tests check op by op that the backends agree."""
     with qf.use_backend(BACKENDS[0]):
         yield BACKENDS[0]
 

@@ -169,7 +169,7 @@ def check_nan_stays(op, got, call, arguments, keywords, rng):
     except ValueError as error:
         if "nan" not in str(error):
             raise
-        return  # an error, as for points
+        return  # NaN raises an error in some arguments, such as points
     if bits(result[1:]) != bits(y[1:]):
         raise Wrong("NaN: reaches other items", "")
 

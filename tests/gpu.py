@@ -1,6 +1,6 @@
 """The array libraries on a GPU, for test_gpu.py.
 
-In a dry run (QUATREFOIL_GPU_DRY=1) the host replaces the GPU: host tensors, backend "array" for kernels, no streams and no graphs.
+In a dry run (QUATREFOIL_GPU_DRY=1) the host replaces the GPU: host tensors, backend "array" instead of kernels, no streams and no graphs.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ class Torch:
         side.synchronize()
 
     def enormous(self):
-        """An array of 2^46 zeros without memory."""
+        """An array of 2^46 zeros that share one element of memory."""
         return self.torch.zeros(1, 1, device=self.device).expand(1 << 23, 1 << 23)
 
     def captured(self, run):

@@ -99,7 +99,7 @@ def test_scans_with_factors_that_overflow():
     assert (h[1, :40] == 0).all()
     assert np.isnan(h[1, 40:]).all()
     np.testing.assert_array_equal(h[2], 0.5 ** np.arange(70))
-    assert (qf.ssm.linear_scan(a[:1, :1], b[:1], backend="array") == 0).all()  # a constant
+    assert (qf.ssm.linear_scan(a[:1, :1], b[:1], backend="array") == 0).all()  # a constant coefficient
     grown = qf.ssm.linear_scan(np.full((1, 1), 2.0), np.ones((1, 1100)), backend="array")
     assert np.isposinf(grown[0, 1025:]).all()
     np.testing.assert_array_equal(grown[0, :52], 2.0 ** np.arange(1, 53) - 1)

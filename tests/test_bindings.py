@@ -161,7 +161,7 @@ WRONG_OPTIONS = {
 
 @parametrize_ops(CASES)
 def test_wrong_arguments_are_refused(family, cases, rng, monkeypatch):
-    """The bindings reject exactly those that the Python rule rejects; the two are implemented separately."""
+    """The bindings reject exactly the arguments that the Python rule rejects; the two are implemented separately."""
     for op, arguments in (call for case in cases for call in recorded(family, case, rng, monkeypatch)):
         others = list(other_arrays(op, arguments))
         by_dims = (op.primal or op).rule is None  # some rules leave the number of axes to the bindings
@@ -171,7 +171,7 @@ def test_wrong_arguments_are_refused(family, cases, rng, monkeypatch):
         assert len(wrong) > 2 * len(op.inputs)
         options = len(op.inputs) + len(op.outputs)
         of_options = [(at, option, value) for at, option in enumerate(op.options, options) for value in WRONG_OPTIONS[option.type]]
-        wrong += [(at, value) for at, option, value in of_options if (option.name, value) != ("seed", -1)]  # any 64 bits
+        wrong += [(at, value) for at, option, value in of_options if (option.name, value) != ("seed", -1)]  # a seed may be any 64 bits
         wrong.append((len(arguments) - 1, "all"))  # num_threads
         for at, value in wrong:
             refuse(op, *arguments[:at], value, *arguments[at + 1 :])

@@ -111,7 +111,7 @@ def test_a_failed_build_with_cuda_is_an_error(build, attempts, monkeypatch):
 
 
 def run(code, failure=ERROR, warnings="always", **environment):
-    """Run code without the compiled kernels, because of ``failure``, or because none was requested (None)."""
+    """Run code without the compiled kernels. ``failure``: the recorded error of the build; None if no kernels were requested."""
     script = f"""
 import importlib.machinery, importlib.util, sys, types
 
@@ -174,7 +174,7 @@ def on_an_old_processor(code, built=("v4", "v3", "v2"), **environment):
 
 @pytest.mark.skipif(_backends.reason("native") is not None, reason="needs a working installation")
 def test_a_warning_at_import_on_an_old_processor():
-    """With a stand-in for the compiled kernels; .ci/wheel imports the real one on an emulated processor."""
+    """Uses a stand-in for the compiled kernels; .ci/wheel imports the real ones on an emulated processor."""
     text = "the compiled kernels cannot be used: they are for x86-64-v4, v3, v2, which this processor does not support"
     done = on_an_old_processor(
         f"print('imported', file=sys.stderr)\nprint(qf.config()['backend'], qf.config()['isas'])\nqf.show_config()\n{CALL}"

@@ -75,7 +75,7 @@ def test_a_busy_machine_publishes_nothing(monkeypatch, tmp_path, capsys):
 
 
 def test_times_are_extrapolated_along_a_line(quick, monkeypatch, capsys):
-    """From 1 s at a hundredth and 1.5 s at two hundredths to 50.5 s."""
+    """1 s for 1 % of the work and 1.5 s for 2 % of it give 50.5 s for all of it."""
     module = quick("price")
     monkeypatch.setitem(module.SIDES, "slow", jobs.Side(lambda data, share: np.zeros((1, 6)), "scipy", (0.01, 0.02)))
     times = iter([(None, np.array([1.0, 1.0])), (np.zeros((1, 6)), np.array([1.5, 1.5]))])

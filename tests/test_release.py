@@ -42,7 +42,7 @@ def test_the_version():
 
 @pytest.mark.parametrize("major", [12, 13])
 def test_the_distribution_of_kernels_for_gpus(major, tmp_path):
-    """packaging/cuda writes its metadata from this project's; it fits to quatrefoil of the same version alone."""
+    """packaging/cuda derives its metadata from this project's, and requires exactly the same version of quatrefoil."""
     spec = importlib.util.spec_from_file_location("build_cuda", ROOT / "packaging" / "cuda" / "build.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
