@@ -7,8 +7,8 @@
 namespace quatrefoil::cheb::nonuniform {
 inline namespace QF_ISA {
 
-// The smallest eps for which the grid is used. Below it rounding errors dominate: a position is rounded to about eps, and T_k changes k
-// times as much.
+// The smallest eps for which the grid is used. Below it rounding errors dominate: psi is rounded to about a machine epsilon, and T_k
+// changes k times as much.
 template <class T>
 double least_eps(const Setting<T>& at) {
   if (sizeof(T) == 4) return 1e-5;

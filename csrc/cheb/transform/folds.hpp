@@ -19,7 +19,7 @@ struct Part {
   int64_t size, k, j, j_step, N;
 };
 
-// The remaining matrices of D of size N: Q (5) of N/2, N/4, ... and both halves of the last D (4) and of the last C (5).
+// The matrices that remain after the folds of D of size N: Q (5) of sizes N/4, N/8, ..., and both halves of the last D (4) and C (5).
 struct Parts {
   int folds = 0;  // number of folds from N to `last`
   int64_t last;
@@ -84,7 +84,7 @@ struct Panel {
       store(row(i) + c, low), store(row(k) + c, high);
     }
   }
-  // Sets row i to NaN where row k, whose weight in it is 0, is NaN or infinite.
+  // Sets row i to NaN where row k is NaN or infinite; the weight of row k in row i is 0, so folds would skip it.
   void spread_nan(int64_t i, int64_t k) const {
     for (int64_t c = 0; c < P; ++c) row(i)[c] += row(k)[c] - row(k)[c];
   }
