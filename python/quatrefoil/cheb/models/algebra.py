@@ -183,7 +183,7 @@ def error_estimate(core: Any, factors: Sequence[np.ndarray]) -> float:
 
 
 def constant(value: float, core: Any, factors: Sequence[Any]) -> Parts:
-    """A constant function as a tensor of the same kind with as many coefficients."""
+    """A constant function as a tensor of the same kind, with the same numbers of coefficients."""
     first = [like(np.eye(U.shape[0], 1), U) for U in factors]
     if isinstance(core, TensorTrain):
         return TensorTrain([like(np.full((1, 1, 1), 1.0 if k else value), U) for k, U in enumerate(factors)]), first

@@ -141,7 +141,7 @@ class TensorTrain:
         return rows[:, :, 0] if right is None else (rows * right[:, None, :]).sum(-1)
 
     def gradients(self, tables: Sequence[Any], slopes: Sequence[Any], seconds: Sequence[Any] | None = None) -> list[list[Any]]:
-        """First derivatives, d arrays (P,); with second derivatives of the functions also the rows of the upper triangle of the Hessian."""
+        """First derivatives, d arrays (P,). With ``seconds`` also the rows of the upper triangle of the Hessian."""
         d = self.ndim
         rights, lefts = [None] * d, [None] * d
         for k in reversed(range(1, d)):
@@ -331,8 +331,8 @@ def variance(cores: Sequence[np.ndarray]) -> float:
 
 
 def shares(cores: Sequence[np.ndarray], order: Any) -> np.ndarray:
-    """Sums of squares (23). Order "total", (d,): all entries with a nonconstant function of an axis; 1, (d,): those without any other axis;
-    2, (d, d): those with exactly two axes."""
+    """Sums of squares of entries (23). Order "total", (d,): all entries with a nonconstant function of an axis. Order 1, (d,): those with
+    constant functions of all other axes. Order 2, (d, d): those with nonconstant functions of exactly two axes."""
     d = len(cores)
     if order == "total":
         return np.array([float((G[:, 1:] ** 2).sum()) for G in centres(cores)])

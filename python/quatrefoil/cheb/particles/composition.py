@@ -14,7 +14,7 @@ LIVE = 8  # temporary arrays with one element per pair (approximately)
 
 
 def _pair(xp: Any, s: Any, c: Sequence[float], cutoff: float) -> tuple[Any, Any]:
-    """README (7): the bracket and twice its derivative with respect to s, up to the cutoff; NaN stays NaN."""
+    """README (7): B and 2 B', twice its derivative with respect to s = r^2, up to the cutoff; NaN stays NaN."""
     within, scale = ~(s >= cutoff * cutoff), 2 / (cutoff * cutoff)
     zero = xp.zeros_like(s)
     x = scale * xp.clip(s, max=cutoff * cutoff) - 1

@@ -9,7 +9,7 @@ MAX_CELLS = 1 << 21  # per axis, so that cell indices fit in 64 bits
 
 @jit
 def _pair(s, c, scale):
-    """README (7): the bracket and twice its derivative with respect to s."""
+    """README (7): B and 2 B', twice its derivative with respect to s = r^2."""
     x = scale * s - 1
     p, dp = c[-1], 0.0
     for k in range(c.size - 2, -1, -1):

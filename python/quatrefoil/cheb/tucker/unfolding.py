@@ -20,12 +20,12 @@ FEW = 3  # for more than n / FEW vectors, all of them are computed
 BLOCK_ROWS = 4096  # rows of the transposed unfolding at a time: 4 MB for n = 129
 
 Narrowed = tuple[np.ndarray, np.ndarray, float | None]
-"""Orthonormal columns (n, k) of an axis, the core projected onto them, and None. If there are too many columns, the last entry is the
-remaining budget for ``by_triangle``."""
+"""Orthonormal columns (n, k) of an axis, the core projected onto them, and None. If there may be too many columns, the last entry is
+instead the budget that remains for ``by_triangle`` to drop some."""
 
 
 def principal(core: np.ndarray, axis: int, rank: int, budget: float, total: float) -> Narrowed:
-    """Orthonormal columns by Gram matrices (3), or by a QR decomposition for an axis longer than all others together.
+    """Orthonormal columns by Gram matrices (3), or by a QR decomposition for an axis longer than the product of the others.
 
     The dropped squares sum to at most ``budget``, but there are at most ``rank`` columns, and exactly ``rank`` for a budget of 0.
     ``total``: the squared norm.
@@ -95,8 +95,7 @@ def rank_within(squares: np.ndarray, budget: float) -> int:
 
 
 def leading(square: np.ndarray, least: float, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvectors and descending eigenvalues of a Gram matrix: at least ``count`` of them, and all except some whose sum is about
-    ``least``.
+    """Eigenvectors and descending eigenvalues of a Gram matrix: at least ``count``. The omitted eigenvalues sum to about ``least``.
 
     Computed from the SVD of a pivoted Cholesky factor that stops at small pivots.
     """
