@@ -66,7 +66,7 @@ def test_a_tight_tolerance(rng):
 
 
 def test_fibres_are_few(rng):
-    """r^2 n values per axis and sweep, not n^3: fewer than a hundredth of the grid of the result."""
+    """About n (r + 2) values per axis, not n^3: less than a twentieth of the grid of the result."""
     counted = Counted(lambda x, y, z: np.exp(x) * np.sin(90 * y) * np.cos(60 * z) + np.sin(80 * x) * y * z)
     ct = ChebTucker.from_function(counted, CUBE)
     assert ct.rank == (2, 2, 2)
@@ -76,7 +76,7 @@ def test_fibres_are_few(rng):
 
 
 def test_high_ranks_take_the_whole_grid_once():
-    """A ridge on the diagonal: ranks are near n / 2, and fibres through all crosses would cost many grids."""
+    """A ridge on the diagonal: ranks are near n / 2, and sampling takes at most 1.5 times the values of the whole grid."""
     counted = Counted(lambda x, y, z: np.exp(-2 * ((x - y) ** 2 + (y - z) ** 2 + (z - x) ** 2)))
     ct = ChebTucker.from_function(counted, CUBE, tol=1e-9)
     assert min(ct.rank) > 12
@@ -97,7 +97,7 @@ def test_constants_of_any_kind():
 
 
 def test_aliases_are_seen(rng):
-    """T_32 and T_16 T_16 are 1 on the first grid of 17 points; the test at random points detects this."""
+    """T_32(x) and T_64(x) T_32(y) are 1 on the first grid of 17 points; the test at random points detects this."""
     for f in (lambda x, y: np.cos(32 * np.arccos(x)) + 0 * y, lambda x, y: np.cos(64 * np.arccos(x)) * np.cos(32 * np.arccos(y))):
         ct = ChebTucker.from_function(f, ((-1, 1), (-1, 1)))
         X = points(rng, ((-1, 1),) * 2)

@@ -227,7 +227,7 @@ def of_two_products(*x):
 
 @pytest.mark.slow
 def test_few_samples(rng):
-    """Seven variables from 250 samples, where a polynomial of some total degree has an error of a few percent."""
+    """Seven variables from 250 samples; polynomials of a given total degree have errors of a few percent."""
     X, T = rng.random((250, 7)), rng.random((2000, 7))
     expected = of_two_products(*T.T)
     ct = ChebTucker.fit(X, of_two_products(*X.T), domain=[(0, 1)] * 7, method="tt")

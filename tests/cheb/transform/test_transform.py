@@ -1,4 +1,4 @@
-"""Tests specific to Chebyshev points and the transforms: exact points, inverses, both algorithms, bits."""
+"""Tests specific to Chebyshev points and the transforms: exact points, inverses, both algorithms, bitwise equality."""
 
 import functools
 import itertools
@@ -79,7 +79,7 @@ def test_result_does_not_depend_on_layout_or_batch(rng):
 
 @needs_native
 def test_a_nan_is_seen_in_all_of_its_pencil(rng):
-    """Even where its weight is 0, which folds would skip."""
+    """Even in the results in which its weight is 0: a fold alone would skip it there."""
     for n, name in itertools.product([2, 3, 4, 6, 9, 10, 31, 64, 66, 68, 70, 257, 524], ["vals2coeffs", "coeffs2vals"]):
         print(name, n)
         x = rng.standard_normal((n, 3))
