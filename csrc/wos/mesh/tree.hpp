@@ -16,12 +16,12 @@ class Search {
 
   explicit Search(const Tree<T>& tree) : tree_(tree) {}
 
-  // Searches for the closest triangle, a position in the tree (16 block + lane). If one is closer than `best`, lowers `best` to its
-  // squared distance and sets `place`; ties go to the lowest index. `best` may come from any triangle.
+  // Searches for the closest triangle. If one is closer than `best`, lowers `best` to its squared distance and sets `place` to its
+  // position in the tree, 16 block + lane; ties go to the lowest index. `best` may come from any triangle.
   void closest(const T (&x)[3], T& best, int64_t& place) const { visit<true>(tree_.levels, 0, x, best, place); }
 
-  // A lower bound on the distance: the distance to the closest box of a block divided by kLoss, which saves visits. Meshes with few, large
-  // blocks use the exact distance.
+  // A lower bound on the distance: the distance to the closest box of a block divided by kLoss. The search skips boxes that could lower it
+  // by less than a factor of kLoss. Meshes with few, large blocks use the exact distance.
   static constexpr T kLoss = T(1.0625);
   static constexpr int64_t kFew = 256;
   T distance_at_least(const T (&x)[3]) const {
@@ -35,7 +35,7 @@ class Search {
     return square_root(best) * (T(1) / kLoss);
   }
 
-  // Does the same within one block.
+  // As `closest`, within one block.
   QF_HD void in_block(int64_t block, const T (&x)[3], T& best, int64_t& place) const {
     for (int piece = 0; piece < kBlock; piece += W) {
       const V d2 = distances2(block, piece, x);

@@ -34,7 +34,7 @@ QF_HD Nearest nearest_on_box(const double* half, int64_t D, const X& x, const At
     at[j] = !(best > 0) && j == axis ? (upper ? half[j] : -half[j]) : min(max(x[j], -half[j]), half[j]);
   return {best > 0 ? square_root(beyond2) : best, 2 * axis + upper};
 }
-// The same in the walks' precision.
+// Moves x to the closest point of the ball, in the walks' precision.
 template <int D, class T>
 QF_HD void project_on_ball(T (&x)[D]) {
   T r2{};
@@ -44,7 +44,7 @@ QF_HD void project_on_ball(T (&x)[D]) {
   if (!(r2 > 0)) x[0] = 1;
 }
 
-// (2) Signed distances between the nodes of a grid, in double precision and scaled coordinates. The row: README, The row of a field.
+// (2) Signed distances between the nodes of a grid, in double precision and scaled coordinates. For `row` see README, The row of a field.
 template <int D>
 struct GridDistances {
   const double* row = nullptr;

@@ -32,7 +32,7 @@ class Records {
     q_.share[at] = share;
     for (int64_t j = 0; j < D_; ++j) q_.point[at * D_ + j] = double(x(j));
   }
-  // Pads the slot with source points of weight 0, for steps without one: rounding at the edge of a ball may make their weight 0.
+  // Pads the slot with source points of weight 0 for steps that recorded none: rounding at the edge of a ball may make a weight 0.
   void fill(int64_t slot, const T* start) {
     while (made_[slot - first_] < begin_[slot + 1] - begin_[slot]) source(slot, 0, [&](int64_t j) { return start[j]; });
   }

@@ -126,7 +126,7 @@ class Values final : public Sink<V, D> {
     }
   }
 
-  // Records the walk that ended in each lane before an iteration's event, or -1, and the inverse map.
+  // Records for every event the walk that ended just before it in the same lane, or -1, and the inverse map.
   void note_ends(int64_t steps, const Ends<T, D>& ends, int64_t e) {
     for (int64_t k = 0; k < steps * W; ++k) ended_[k] = -1;
     for (int64_t k = 0; k < steps; ++k) {
@@ -159,7 +159,8 @@ class Values final : public Sink<V, D> {
     }
   }
 
-  // Sums a function's values in double precision if T cannot represent them, and sets them to 0 in T. Depends on the value alone.
+  // Sums in double precision the values of a function that T cannot represent, and sets them to 0 in T. The choice depends only on the
+  // value.
   void take_far(int64_t side, const Events<T, D>& events) {
     const double area = frame()[D] * frame()[D];
     double *const sums = far_ + 2 * side * W, *const first_sums = sums + W, *const of_ends = far_ + 2 * W * nrhs_;
