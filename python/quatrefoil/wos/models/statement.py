@@ -136,7 +136,7 @@ class Statement:
 
     @cached_property
     def _reach(self) -> float:
-        """Outside without screening, the largest distance of the sources from the centre of a boundary."""
+        """For exterior problems without screening, the largest distance of a source from the centre of its boundary; otherwise 0."""
         if not self.exterior or self.source is None or self._rate > 0:
             return 0.0
         return float(np.max(support(self.source, self._shared_boundary._centre, self._caller or "Problem"), initial=0.0))

@@ -314,7 +314,7 @@ def contains(
 
     Notes
     -----
-    For a closed mesh the result is exact except within rounding of the surface: both triangles of an edge assign it to the same side, so
+    Exact for a closed mesh, except within a rounding error of the surface: both triangles of an edge assign it to the same side, so
     none is counted twice or missed (mesh README (4)). Cost per point: 0.3 us for a mesh of 20 000 triangles; 2 us for a mesh with gaps; 0.5
     ns per segment of a polygon. Errors are as for ``closest_point``.
 

@@ -14,9 +14,9 @@ _ROUNDINGS = 256  # in units of eps and the extent; closer to the boundary, the 
 
 
 def slope(boundary: Any, q: Array, signed: Array, point: Array, primitive: Array) -> Array:
-    """(..., d): the gradients. Within rounding of the boundary, the normal of the closest primitive.
+    """(..., d): the gradients. Within a rounding error of the boundary, the normal of the closest primitive.
 
-    NaN within rounding of an SDF's boundary, because an SDF has no primitives.
+    NaN within a rounding error of an SDF's boundary, because an SDF has no primitives.
     """
     xp, lead = _arrays.namespace(q), tuple(signed.shape)
     extent = _of_each(boundary._extent, boundary, lead, signed)
