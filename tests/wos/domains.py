@@ -30,7 +30,7 @@ def from_disc(X):
 
 
 def cfunc(f, d=2):
-    """Convert a function of points that Numba compiles to one of pointers."""
+    """Compile a function of points with Numba, as a C callback that takes pointers."""
     numba = pytest.importorskip("numba")
     inner, pointer = numba.njit(getattr(f, "py_func", f)), numba.types.CPointer(numba.types.float64)
 
@@ -44,7 +44,7 @@ def cfunc(f, d=2):
 
 
 def points_in(boundary, rng, n, clear=1e-3):
-    """At most n points, at least this far from the boundary in units of its extent."""
+    """At most n points inside, at least ``clear`` times the boundary's extent away from it."""
     half = 1.0 if isinstance(boundary, wos.Ball) else 0.5
     X = boundary._centre[0] + half * boundary._extent[0] * rng.uniform(-1, 1, (60 * n, boundary.dimension))
     return X[wos.signed_distance(boundary, X) < -clear * boundary._extent[0]][:n]

@@ -27,7 +27,7 @@ def test_holes_lie_in_the_outline():
     ])  # fmt: skip
     corner, t = SQUARE, np.linspace(0, 2 * np.pi, 400, endpoint=False)
     for hole in (corner, inside, 1.5 + np.stack([np.cos(t), np.sin(t)], axis=-1)):
-        turned = np.array([[0.8, -0.6], [0.6, 0.8]])  # touches in coordinates that are rounded
+        turned = np.array([[0.8, -0.6], [0.6, 0.8]])  # rounds the coordinates where the first hole touches the outline
         for move in (lambda x: x, lambda x: 1e-3 * x @ turned + 7):  # noqa: B023
             assert wos.contains(wos.Polygon(move(3 * SQUARE), [move(hole)]), move(np.array([[2.9, 2.9], [0.9, 0.9]]))).tolist()[0]
     both = wos.Polygon(3 * SQUARE, SQUARE + 1)

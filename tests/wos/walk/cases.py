@@ -1,4 +1,4 @@
-"""Cases for walks. Walks are compared one by one, so no step of a case ends within rounding of epsilon.
+"""Cases for walks. Walks are compared one by one, so no step of a case ends within a rounding error of epsilon.
 
 A polygon's walks use bounds of the distance but the oracle uses the distance, so walks in polygons start where they end.
 """
@@ -109,7 +109,7 @@ def _polygon(B, N, g, *, rings=1, rows=1, **options):
 
 
 def _placed(B, N, *, d=2, ring=False, box=False, shared=False):
-    """Points inside and outside the ball, a triangle or a box, none of them within rounding of an edge."""
+    """Points inside and outside the ball, a triangle or a box, none of them within a rounding error of an edge."""
 
     def make(rng):
         frame = np.concatenate([rng.standard_normal((B, d)), rng.uniform(0.5, 2, (B, 1)), np.full((B, 1), 0.1)], axis=1)
