@@ -53,7 +53,7 @@ void convolve_direct(const Taps<T>& taps, const T* u, int64_t L, Padded<T>& padd
   }
 }
 
-// README (2): the spectrum of k_n - i k_reverse_{N-1-n}, for both directions. `next`: the row after the taps, which is prefetched.
+// README (2): the spectrum of k_n - i k_reverse_{N-1-n}, for both directions. `next`: the row that is read after the taps; prefetched.
 template <class T>
 void kernel_spectrum(const RightAngle<T>& fft, const Taps<T>& taps, int64_t L, T* re, T* im, const T* next) {
   const int64_t N = fft.length(), causal = min(taps.Lk, L);

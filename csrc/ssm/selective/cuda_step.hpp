@@ -24,7 +24,7 @@ __device__ __forceinline__ T sum_of_some(T x, int lanes) {
   return x;
 }
 
-// One thread per item: item_of_row, which is -1 before, becomes the first item that uses a row.
+// Sets item_of_row[row], initially -1, to the first item that uses the row. One thread per item.
 static __global__ void __launch_bounds__(kStepThreads, 1)
     find_items(const int64_t rows, const int64_t items, const int64_t* row_of_item, int64_t* item_of_row) {
   QF_ROLLED
@@ -35,7 +35,7 @@ static __global__ void __launch_bounds__(kStepThreads, 1)
   }
 }
 
-// One thread block per head of a row: to (rows, heads, dims, states) <- from, for the rows that no item uses.
+// Copies the rows that no item uses from `from` to `to` (rows, heads, dims, states). One thread block per head of a row.
 template <class T>
 __global__ void __launch_bounds__(kStepThreads, 1)
     copy_rows(const int64_t count, const int64_t heads, const int64_t dims, const int64_t states, const int64_t* item_of_row,
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kStepThreads, 1) step_states(const StateStep<T
   }
 }
 
-// item_of_row on the device, if rows are chosen by index.
+// Computes item_of_row on the device, if rows are chosen by index.
 template <class T>
 void find_rows(StateStep<T>& p, int64_t* item_of_row) {
   if (p.items * p.heads * p.dims >= kTooMany || p.dims * p.states >= kTooMany)
@@ -124,7 +124,7 @@ void state_step(const StateStep<T>& args) {
          p.heads / p.groups);
 }
 
-// Additional data of a dim in the backward pass: g, the gradient before the gate; and (16) for its state n.
+// Additional data of a dim in the backward pass: g, the gradient before the gate; and the terms of (16) for its state n.
 template <class T>
 struct StepDimAdjoint : StepDim<T> {
   const StateStepAdjoint<T>& q;
@@ -135,7 +135,7 @@ struct StepDimAdjoint : StepDim<T> {
     g = q.forward.z.at ? grad * silu(z) : grad;
   }
   struct Terms {
-    T A, B, C, a, decayed, x, mu;  // decayed: a x, the decayed state; x: the next state
+    T A, B, C, a, decayed, x, mu;  // decayed: a times the state before the step; x: the state after it
   };
   __device__ Terms terms(int64_t n) const {
     const auto& f = q.forward;

@@ -104,7 +104,7 @@ void step_dims(const StateStep<T>& p, int64_t item, int64_t head, int64_t begin,
   }
 }
 
-// to (rows, heads, dims, states) <- from, for the rows without an item.
+// Copies the rows without an item from `from` to `to` (rows, heads, dims, states).
 template <class T>
 void copy_other_rows(const StateStep<T>& p, const Grid<const T>& from, T* to) {
   using V = Lanes<T>;

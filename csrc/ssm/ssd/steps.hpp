@@ -8,7 +8,7 @@
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
-constexpr int64_t kMostSteps = 64;  // per chunk; its triangles, 16 KB in float32, stay in L1 together with their operands
+constexpr int64_t kMostSteps = 64;  // per chunk; its triangles, 16 KB each in float32, stay in L1 together with their operands
 
 // The number of steps per chunk, at most the requested number; and the row length of a triangle, rounded up to whole vectors.
 template <class T>
@@ -51,13 +51,13 @@ V skip_of(const ChunkScan<T>& p, int64_t head, int64_t channel) {
   return p.D_of_channels ? load_first<V>(p.D + head * p.channels + channel, p.channels - channel) : broadcast<V>(p.D[head]);
 }
 
-// (1), (3) Arrays of `room` numbers, a whole number of vectors, and a matrix with one such row per step.
+// The data of (1) and (3): arrays of `room` numbers (whole vectors), and a matrix with one row of `room` numbers per step.
 template <class T>
 struct Steps {
   static int64_t size(int64_t room) { return (4 + room) * room; }
   T *raw, *dt;
   T *from_start, *to_end;  // decay from the start of the chunk through step i, and from there to the end of the chunk
-  T* decays;               // decays from after step j to after step i, in row i
+  T* decays;               // row i: decays from each step j <= i to step i
   T all = T(1);            // the decay of the whole chunk
   int64_t room;
   Steps(T* memory, int64_t room)
@@ -134,8 +134,8 @@ void scale_rows(int64_t n, const T* scale, int64_t cols, Matrix<const T> from, M
   });
 }
 
-// (4) The products C_i.B_j, j <= i, for the chunks of an item and a group, with one row of `room` numbers per step. They are computed once
-// for all heads of the group if they take less memory than the result, otherwise each head computes its own.
+// (4) The products C_i.B_j, j <= i, of a chunk, for each item and group, with one row of `room` numbers per step. They are computed once
+// for all heads of the group if they take no more memory than the result; otherwise each head computes its own.
 template <class T>
 class Inner {
  public:
@@ -145,7 +145,7 @@ class Inner {
         shared_(p.heads > p.groups && p.groups * room_ <= p.heads * p.channels),
         all_(shared_ ? p.items * p.groups * p.length * room_ : 0) {
     if (!shared_) return;
-    const int64_t most = p.length / p.steps + 1, tasks = p.items * p.groups * most;  // tasks per item; each covers a range of its chunks
+    const int64_t most = p.length / p.steps + 1, tasks = p.items * p.groups * most;  // `most` tasks per item and group, some chunks each
     parallel_for(tasks, p.threads, double(p.steps) * row_ns(), [&](int64_t at, int64_t stop) {
       const Scratch<T> turned(workspace());
       for (; at < stop; ++at) {
