@@ -49,7 +49,7 @@ Source<T> merged(const Source<T>& a, const Source<T>& b, T* to) {
 
 constexpr double kPackNs = 1;  // per number packed from memory
 
-// Packs A as the left factor: for each block of the sum, panels of rows x n.
+// Packs A as the left factor: for each block of columns, panels of rows x n numbers.
 template <class T>
 T* pack_left(const Source<T>& a, T* to) {
   InterruptCheck check;
