@@ -31,7 +31,7 @@ class Chunks:
     """The parts of README (4)-(8) that do not depend on a state.
 
     Tokens write x at ``key``. If they erase, x = beta (values - what ``erase`` reads from the state); otherwise x = values. ``known`` is a
-    second key with a value that is written without a correction; then ``values`` are 0 and omitted.
+    second key with values that are written without correction; if it is passed, ``values`` is omitted and counts as 0.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Chunks:
         return u, u if beta is None else u * beta
 
     def outputs(self, S: Any) -> Any:
-        """(8), before the scale."""
+        """The outputs (8), before scaling."""
         xp, query = self.xp, self.reads[0]
         o = xp.matmul(self.decays.reaching(query) * query.rows, S) + xp.matmul(self.pairs[0][0], self.written(S)[1])
         return o if self.known is None else o + xp.matmul(self.pairs[0][1], self.known[1])

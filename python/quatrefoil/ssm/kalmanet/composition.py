@@ -40,7 +40,7 @@ class _Solver:
         return xp.where(self.is_zero[..., None], 0 * x, x)
 
     def _chebyshev(self, q: Any) -> Any:
-        """The iteration that README (4)-(7) fold. All tokens share its weights."""
+        """The Chebyshev iteration; README (4)-(7) evaluate the same polynomial with fewer products. All tokens share its weights."""
         ridge = self.ridge
         s = 2 / (2 * ridge + 1) / self.safe[..., None]
         lam = ridge * self.safe[..., None]
@@ -52,7 +52,7 @@ class _Solver:
         return x
 
     def norm_slope(self, w: Any, x: Any) -> Any:
-        """(12): c_t, the weight of H in its gradient, since the ridge is proportional to its norm."""
+        """c_t of (12), the coefficient of H in the gradient of H: the ridge is proportional to the norm of H."""
         c = -self.ridge * self.xp.sum(w * x, axis=-1) / self.safe
         return 0 * c if self.copies else self.xp.where(self.is_zero, 0 * c, c)
 
@@ -143,7 +143,7 @@ def gka_vjp(
 def _piece_back(
     xp: Any, tokens: _Tokens, piece: slice, H: Any, U: Any, grad: Any, into_H: Any, into_U: Any
 ) -> tuple[tuple[Any, ...], Any, Any]:
-    """(11)-(17) for one chunk: gradients of q, k, v, alpha, g, gk, and of the states before it. ``into_H``: of the state after it."""
+    """(11)-(17) for one chunk: gradients of q, k, v, alpha, g, gk, and of the states before it. ``into_H``: gradient of H after it."""
     q, k, v, alpha, e_H, e_U = (x[:, piece, ...] for x in (tokens.q, tokens.k, tokens.v, tokens.alpha, tokens.e_H, tokens.e_U))
     states, values = tokens.states(piece, H, U)
     solve = _Solver(xp, states, *tokens.solver)
@@ -168,6 +168,6 @@ def _piece_back(
 
 
 def _back(xp: Any, e: Any, local: Any, after: Any) -> Any:
-    """(13): R_t = local_t + e_{t+1} R_{t+1}; ``after`` is that of the next chunk, multiplied by its e."""
+    """(13): R_t = local_t + e_{t+1} R_{t+1}; ``after`` is e R of the next chunk's first token."""
     ones = xp.ones_like(e[:, :1, ...])
     return scan(xp, xp.concat([e[:, 1:, ...], ones], axis=1), local, after, 1, reverse=True)

@@ -32,7 +32,7 @@ def _solve_eliminated(A, x):
 
 @jit
 def _chebyshev(H, F, ridge, steps, q, x, before, Hx):
-    """The iteration that README (4)-(7) fold."""
+    """The Chebyshev iteration; README (4)-(7) evaluate the same polynomial with fewer products."""
     D = len(H)
     lam = ridge * F
     s = 2 / (2 * lam + F)

@@ -1,4 +1,4 @@
-"""Linear recurrences as array operations: pairs of steps are composed, in 2 log2 L rounds over L, L/2, L/4, ... steps."""
+"""Linear recurrences as array operations: steps are composed in pairs, in log2 L rounds over L, L/2, ... steps and as many back."""
 
 from __future__ import annotations
 
