@@ -1,4 +1,4 @@
-"""Preconditioner (20) of the README for conjugate gradients on M, the inverse between latent cells."""
+"""Preconditioner (20) of the README for conjugate gradients on M of (9)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from .grid import Grid
 
-_NEAR = 0.1  # an axis is used if the correlation of its adjacent cells in the inverse is above this; costs two more passes
-_MIN_PIVOT = 1e-3  # minimum pivot relative to the diagonal; less may be rounding
+_NEAR = 0.1  # an axis is used if the correlation of its adjacent cells in the inverse is above this; each one costs two more passes
+_MIN_PIVOT = 1e-3  # minimum pivot relative to the diagonal; smaller ones may be rounding errors
 
 
 def near_axes(grid: Grid, inverse: np.ndarray) -> list[int]:
@@ -87,7 +87,7 @@ def _places(k: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
 
 
 def _solved(M: list[list[np.ndarray]], b: list[np.ndarray]) -> list[np.ndarray]:
-    """M⁻¹ b for each entry of the arrays in M's lower triangle and in b: elimination, in place."""
+    """M⁻¹ b by elimination in place: one small system for each entry of the arrays, M given by its lower triangle."""
     m = len(b)
     least = [_MIN_PIVOT * M[k][k] for k in range(m)]
     for k in range(m):

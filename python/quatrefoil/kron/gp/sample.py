@@ -51,7 +51,7 @@ def gp_sample(
     size : int
         Number of samples.
     rng : None, int, or numpy.random.Generator
-        Sample i depends only on the seed and i, so fewer samples are the first of more.
+        Sample i depends only on the seed and i, so a smaller size gives the first samples of a larger one.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -87,7 +87,7 @@ def gp_sample(
 
 
 def _cells(factors: Sequence[Any]) -> int:
-    """The number of cells, of factors that must be square."""
+    """The number of cells. Raises ValueError unless all factors are square."""
     for k, f in enumerate(factors):
         if f.ndim != 2 or f.shape[0] != f.shape[1]:
             raise ValueError(f"{_PRIOR}: factors[{k}] has shape {tuple(f.shape)}, expected a square matrix")
@@ -137,7 +137,7 @@ def gp_posterior_sample(
     size : int
         Number of samples.
     rng : None, int, or numpy.random.Generator
-        Sample i depends only on the seed and i, so fewer samples are the first of more.
+        Sample i depends only on the seed and i, so a smaller size gives the first samples of a larger one.
     tol : float
         As in ``gp_solve``.
     backend, num_threads
@@ -151,8 +151,8 @@ def gp_posterior_sample(
     Notes
     -----
     Errors are those of ``gp_nll``. One solve and three products per sample, all samples together; no M x M matrix. Mean and covariance are
-    those of ``gp_posterior``, up to tol. On a device as ``gp_sample``. Source: Wilson et al., Efficiently sampling functions from Gaussian
-    process posteriors, ICML 2020.
+    those of ``gp_posterior``, up to tol. On a device, the notes of ``gp_sample`` apply. Source: Wilson et al., Efficiently sampling
+    functions from Gaussian process posteriors, ICML 2020.
 
     Examples
     --------

@@ -63,7 +63,7 @@ def _toeplitz(lags: Any, M: int) -> Any:
 
 
 def _values(xp: Any, x: Any, y: Any, width: int, value: Callable[[Any], Any], odd: bool = False) -> Any:
-    """value(d) at all pairs, for lists d of differences (n, M), one per coordinate; it uses ``width`` numbers per pair. ``odd``: in d."""
+    """value(d) at all pairs, for lists d of differences (n, M), one per coordinate. It uses ``width`` numbers per pair and may be odd."""
     X = _points(xp, x)
     Y = X if y is None else _points(xp, y)
     N, M = X.shape[0], Y.shape[0]
@@ -167,7 +167,7 @@ def _coordinates(xp: Any, x: Any, a: Any) -> list[Any]:
 
 
 def _scaled(xp: Any, d: list[Any], inverse: list[Any], freqs: list[Any] | None) -> list[tuple[Any, Any]]:
-    """(u, du/dd) for every coordinate, ρ² = Σ u²; with frequencies for points on circles (13)."""
+    """(u, du/dd) for every coordinate, ρ² = Σ u²; for periodic kernels, which have ``freqs``, as in (13)."""
     if freqs is None:
         return [(t * i, i) for t, i in zip(d, inverse)]
     waves = [_wave(xp, f / 2, t) for t, f in zip(d, freqs)]

@@ -95,7 +95,7 @@ def _searched(
         value, gradient = known.pop(key) if key in known else _evaluated(fit, fit.model.at(theta))
         if value < math.inf:
             highest = max(highest, value)
-        elif highest > -math.inf:  # the step was too long: one nat per cell above the highest value so far makes the line search shorten it
+        elif highest > -math.inf:  # the step was too long: a value one nat per cell above the highest so far makes the search shorten it
             value = highest + len(fit.data.y)
         return value, gradient
 

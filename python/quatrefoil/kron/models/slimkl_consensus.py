@@ -39,7 +39,7 @@ def positive_root(cube: np.ndarray, square: np.ndarray, constant: np.ndarray) ->
 
 
 def rounded(a: np.ndarray, precision: float, rng: np.random.Generator) -> np.ndarray:
-    """Rounds nonnegative numbers to multiples of ``precision``, at most 1/2, times the power of two above each.
+    """Rounds each nonnegative number to a multiple of ``precision`` (at most 1/2) times the power of two above the number.
 
     Each is rounded up or down at random, with mean ``a``. A precision of 0 does not round.
     """
@@ -147,7 +147,7 @@ class _Team:
 class Solution(NamedTuple):
     weights: np.ndarray
     objective: list[float]  # after each iteration
-    met: bool  # the tolerance
+    met: bool  # whether the tolerance was met
 
 
 class _Consensus:
@@ -159,7 +159,7 @@ class _Consensus:
         self._team, self._precision, self._seed, self._meetings = team, quantization, seed, 0
         self.weights, self._multipliers = start.mean(axis=0), np.zeros_like(start[:, : None if dual else 1])
         self._within = _AGREED * float(np.linalg.norm(self.weights))
-        self._penalty = 4 / self.weights**2  # the curvature of (4), 2 q / theta, for a component of rank 2 that fits
+        self._penalty = 4 / self.weights**2  # the curvature of (4), 2 q / theta, with q = 2 / theta, as for a component of rank 2 that fits
 
     def _anchor(self) -> np.ndarray:
         """The weights at the start of an iteration, above 0, so that components may return."""
@@ -192,11 +192,11 @@ class _Consensus:
             self._penalty = np.minimum(_balanced(self._penalty, apart, moved, jitter), largest)
         self._on &= (self.weights > self._bound.weight) | (self.weights * (1 + self._bound.slack) ** 0.5 > anchor)
         self.weights = np.where(self._on, self.weights, 0)
-        lengths = _AGREED * np.linalg.norm(self.weights - start), EPS**0.5 * np.linalg.norm(start)  # f depends on its square
+        lengths = _AGREED * np.linalg.norm(self.weights - start), EPS**0.5 * np.linalg.norm(start)  # f changes with the square of a length
         self._within = float(max(lengths))
 
     def _largest_penalty(self, theta: np.ndarray) -> np.ndarray:
-        """The largest penalty: (10), and for rounded weights, where (6) is blind below the jitter and larger ones would stop progress."""
+        """The largest penalty: (10); for rounded weights 1 / theta^2, as (6) misses steps below the jitter and more would stop progress."""
         self._iterations += 1
         limit = _GROWING * self._iterations**0.5 if not self._dual else _CURVED if self._precision else np.inf
         with np.errstate(divide="ignore"):

@@ -1,6 +1,6 @@
 """Systems of two Kronecker terms: K_1 ⊗ K_2 + S_1 ⊗ S_2, and Sylvester's. Equation numbers are those of csrc/kron/README.md.
 
-Array code over LAPACK. It computes in float64 for data of any precision.
+Array code that calls LAPACK, in float64 for data of any precision.
 """
 
 from __future__ import annotations

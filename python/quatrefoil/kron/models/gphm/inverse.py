@@ -15,7 +15,7 @@ from .parity import Parity, eigh
 
 Array = Any
 
-_INVERSE_ROWS = 8  # fewer rows than 1/8 of a row's length are solved by the factor; an inverse would take longer
+_INVERSE_ROWS = 8  # fewer rows than 1/8 of their length are solved with the factor, because computing the inverse takes longer
 _MARGIN = 10.0  # eigenvalues within this factor of the floor come from the jitter, not the kernel
 
 
@@ -103,10 +103,10 @@ class _Factor:
 
 
 class Spectrum(Inverse):
-    """K = V diag(w) Vᵀ, w at least ``floor``: the jitter, or the rounding of the largest. No K is too ill-conditioned.
+    """K = V diag(w) Vᵀ with w raised to at least ``floor``, so that no K is too ill-conditioned.
 
-    ``values`` (r,) and ``vectors`` (N, r) are those of the kernel, well above the floor, at least three. ``solve`` uses only these, log det
-    and the inverse use all.
+    ``floor`` is the jitter, or the rounding error of the largest eigenvalue if that is larger. ``values`` (r,) are the eigenvalues well
+    above it, at least three, and ``vectors`` (N, r) their eigenvectors. ``solve`` uses only these; log det and the inverse use all.
     """
 
     def __init__(self, K: np.ndarray, jitter: float, name: str, parity: Parity | None = None) -> None:

@@ -193,7 +193,7 @@ class GPHM(Estimator):
         return {name: list(values) for name, values in self._state.history.items()}
 
     def value_and_grad(self, params: Mapping[str, Any] | None = None) -> tuple[float, Params]:
-        """The loss (5) and its gradient (7), by the names of ``params``; absent ones have their present values."""
+        """The loss (5) and its gradient (7), by the names of ``params``; absent parameters keep their current values."""
         label = "GPHM.value_and_grad"
         component, units, now = self._state.components[-1], self._state.units, self._state.now
         if params is not None:
@@ -214,8 +214,8 @@ class GPHM(Estimator):
     ) -> Self:
         """Takes ``steps`` more steps and returns self; another call continues.
 
-        The default is 10000 steps of Adam, or 100 to 2000 steps of the projection, until the smallest residual has not fallen by a fifth in
-        50.
+        The default is 10000 steps of Adam, or 100 to 2000 steps of the projection, until the smallest residual falls by less than a
+        fifth in 50 steps.
 
         ``progress`` is called as progress(steps so far, loss before the last one); True prints one line per second. ``truth`` is the
         solution: an array of the grid's shape, or a callable f(x) or f(x, y), compared at 300 points of every axis. Every ``check_every``
@@ -260,7 +260,7 @@ class GPHM(Estimator):
         return self
 
     def add_smooth_component(self) -> Self:
-        """Adds a second process with Matern-5/2 covariance to the solution, which is fixed from now on; ``fit`` trains only the second one.
+        """Adds a second process with Matern-5/2 covariance. The solution so far stays fixed, and ``fit`` trains only the second process.
 
         For solutions with a smooth part that the mixture learns slowly. The initial length-scales are the lengths of the axes. Predictions
         are the sum. Returns self.
@@ -287,10 +287,10 @@ class GPHM(Estimator):
         return lambda state: norm((sum(state.outer(i)["U"] for i in range(len(state.components))) - values) / unit) / size
 
     def report(self) -> dict[str, Any]:
-        """Steps, the loss before the last one, for the projection the residual (root mean square, in the source's units), and with a truth
-        the final error, the best error and its step.
+        """A dict with "steps" and "loss", the loss before the last step; for the projection, "residual" (root mean square, in
+        the source's units); with a truth, "error" (the final one), "best_error" and "best_step".
 
-        The final error is the result, because without the truth the best step is unknown.
+        Quote the final error: without the truth, the best step would be unknown.
         """
         state = self._state
         losses, errors, steps = (state.history[name] for name in ("loss", "error", "error_step"))
@@ -350,7 +350,7 @@ class GPHM(Estimator):
         return {"kind": np.array(self.kind)} | self._state.saved()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Self:
-        """Continue from ``state_dict()``, or ``np.load(file)``, of a GPHM with the same arguments, with the same bits as without a stop."""
+        """Continue from ``state_dict()``, or ``np.load(file)``, of a GPHM with the same arguments, bit for bit as if never interrupted."""
         label = "GPHM.load_state_dict"
         if (kind := str(entry(state, "kind", label))) != self.kind:
             raise ValueError(f"{label}: the state has kind {kind!r}, expected {self.kind!r}")
