@@ -35,7 +35,7 @@ def test_lags_of_many_turns(backend, rng, kind, order):
 
 
 def test_a_float32_phase_has_all_its_turns(backend, rng):
-    """Float32 arguments are computed with in float64: only the result is rounded."""
+    """Float32 arguments are converted to float64: only the result is rounded."""
     parameters = {name: a.astype(np.float32) for name, a in (mixture(rng, 5) | {"freqs": rng.uniform(50, 100, 5)}).items()}
     x, y = rng.uniform(0, 6, (2, 40)).astype(np.float32)
     K = qf.kron.spectral_mixture(x, y, **parameters)
@@ -91,7 +91,7 @@ AXES = {
 
 
 def functions(rng, dtype):
-    """Kernels as functions of points only, a bound on their slope, and whether the kernel is odd."""
+    """Kernels as functions of points only, each with a bound on its slope."""
     parameters = {name: a.astype(dtype) for name, a in (mixture(rng, 5) | {"freqs": rng.uniform(0, 20, 5)}).items()}
     for kind, order in ALL:
         yield functools.partial(qf.kron.spectral_mixture, **parameters, kind=kind, order=order), scale_of(parameters, order + 1)

@@ -265,7 +265,7 @@ def test_func_and_compile(rng):
 
 
 def test_second_derivatives(rng):
-    """They exist with respect to y and noise, and raise with respect to a factor."""
+    """They exist with respect to y and noise. Those with respect to a factor raise an error."""
     y, noise, A, B = leaves(rng.standard_normal(6), 0.4, *positive(rng, 3, 2))
     K = KroneckerOperator([A.detach(), B.detach()])
     assert torch.autograd.gradgradcheck(lambda y, s: K.solve(y, s), (y, noise))

@@ -12,7 +12,7 @@ LENGTH = 70_001
 
 
 def sequence(rng, shape, dtype, kind):
-    """Coefficients that forget slowly, at once, never, occasionally, or only after an overflow; and the inputs."""
+    """Return a and b: the state is forgotten quickly, slowly, never, at resets, or only after an overflow, or is infinite for a while."""
 
     def normal():
         x = rng.standard_normal(shape)
@@ -38,7 +38,7 @@ def sequence(rng, shape, dtype, kind):
 
 
 def in_steps(a, b, h0=None, reverse=False):
-    """The same with strided arrays, which are always evaluated step by step."""
+    """``linear_scan`` of strided arrays, which are always evaluated step by step."""
     spread = [np.repeat(x, 2, axis=-1)[..., ::2] for x in (a, b)]
     return qf.ssm.linear_scan(*spread, h0, reverse=reverse, num_threads=1)
 
