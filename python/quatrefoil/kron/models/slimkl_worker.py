@@ -71,7 +71,7 @@ class Worker:
             )
         t, q, (value,) = np.split(numbers, [len(of), 2 * len(of)])
         t, q = (np.bincount(of, part, len(weights)) for part in (t, q))
-        least = len(self._y) / (len(self._y) * weights.sum() + self._noise)  # tr K_i over a bound on the eigenvalues of C
+        least = len(self._y) / (len(self._y) * weights.sum() + self._noise)  # tr K_i divided by a bound on the eigenvalues of C
         return Weighing(float(value), np.maximum(t, least), np.maximum(q, 0))
 
 

@@ -25,7 +25,7 @@ class Points(NamedTuple):
 
     array: Array  # on the device of the solver
     host: np.ndarray
-    uniform: bool  # in their own precision
+    uniform: bool  # whether they are uniform in their own precision
 
 
 class Hyper(NamedTuple):
