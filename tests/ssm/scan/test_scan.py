@@ -12,7 +12,7 @@ LENGTH = 70_001
 
 
 def sequence(rng, shape, dtype, kind):
-    """Return a and b whose state is forgotten quickly, slowly, never, at resets, or only after an overflow, or has an infinity and a NaN."""
+    """Return a and b whose state is forgotten quickly, slowly, never, at resets, only after an overflow, or has an infinity and a NaN."""
 
     def normal():
         x = rng.standard_normal(shape)

@@ -15,7 +15,7 @@ from ..product.packed import PackedFactors
 from .basis import Axis, Basis
 from .spectrum import gp_gram, products_of
 
-_MIN = 1e-30  # lower bound on eigenvalues relative to an axis's largest: smaller ones are rounding errors of 0, and sums are divided by them
+_MIN = 1e-30  # lower bound on eigenvalues relative to an axis's largest: smaller ones are rounding errors, and sums are divided by them
 
 
 class Grid:
