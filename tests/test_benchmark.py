@@ -18,7 +18,7 @@ from quatrefoil.bench._problem import Problem, Work
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of peers
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of peers
 @pytest.mark.parametrize("module", list(_run.modules(FAMILIES)))
 def test_problems(module):
     """Compare our result for every problem with the truth."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -68,14 +68,18 @@ def _pyfftw(u: np.ndarray, k: np.ndarray, D: np.ndarray) -> dict[str, Run]:
     import pyfftw
 
     B, H, L = u.shape
-    real, comp = u.dtype, np.result_type(u.dtype, np.complex64)
-    pad_u, pad_k = (pyfftw.zeros_aligned((n, H, 2 * L), real) for n in (B, 1))
-    spec_u, spec_k = (pyfftw.empty_aligned((n, H, L + 1), comp) for n in (B, 1))
-    options = {"axes": (-1,), "flags": ("FFTW_MEASURE",), "threads": 1}
-    forward_u, forward_k = pyfftw.FFTW(pad_u, spec_u, **options), pyfftw.FFTW(pad_k, spec_k, **options)
-    back = pyfftw.FFTW(spec_u, pad_u, direction="FFTW_BACKWARD", **options)
+
+    @cache
+    def planned() -> Any:  # in the first call, because FFTW measures for minutes on a busy machine
+        real, comp = u.dtype, np.result_type(u.dtype, np.complex64)
+        pads = [pyfftw.zeros_aligned((n, H, 2 * L), real) for n in (B, 1)]
+        spectra = [pyfftw.empty_aligned((n, H, L + 1), comp) for n in (B, 1)]
+        options = {"axes": (-1,), "flags": ("FFTW_MEASURE",), "threads": 1}
+        forward = [pyfftw.FFTW(pad, spectrum, **options) for pad, spectrum in zip(pads, spectra)]
+        return pads, spectra, forward, pyfftw.FFTW(spectra[0], pads[0], direction="FFTW_BACKWARD", **options)
 
     def run() -> Any:
+        (pad_u, pad_k), (spec_u, spec_k), (forward_u, forward_k), back = planned()
         pad_u[..., :L], pad_u[..., L:] = u, 0
         pad_k[..., :L], pad_k[..., L:] = k, 0
         forward_u()
