@@ -1,7 +1,7 @@
 """The electrostatic potential of a molecule
 =========================================
 
-The electrostatic potential of a molecule on a slice through it: from a PQR file, or of an alpha helix of alanines that is built here.
+The electrostatic potential on a slice through a molecule: one from a PQR file, or an alpha helix of alanines that is built here.
 
 ::
 

@@ -1,5 +1,5 @@
 // Values and moments by the cheaper algorithm, and their adjoints. With respect to the coefficients and the weights, each is the adjoint of
-// the other. Slopes at the points are values of derivatives.
+// the other. Gradients with respect to the points are evaluated from the coefficients of the derivatives (8).
 #pragma once
 #include "cheb/nonuniform/contraction.hpp"
 #include "cheb/nonuniform/interpolation.hpp"
@@ -18,7 +18,7 @@ double least_eps(const Setting<T>& at) {
 }
 constexpr double kGridNs = 4;  // per grid value: three transforms and reflection
 
-// Depends only on sizes, so that values and moments use the same algorithm and remain transposes of each other to rounding.
+// Depends only on sizes and eps, so that values and moments use the same algorithm and remain transposes of each other to rounding.
 template <class T>
 bool takes_grid(const Setting<T>& at) {
   if (at.grid) return true;

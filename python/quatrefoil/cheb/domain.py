@@ -111,7 +111,7 @@ def number_text(x: float) -> str:
 
 
 def points_of(coordinates: Sequence[Any], core: Any, d: int, label: str) -> tuple[Any, tuple[int, ...]]:
-    """Points (P, d) of the kind of ``core``, from one array (..., d) or d arrays of coordinates; and the shape of values at them."""
+    """Points (P, d) in the array type of ``core``, from one array (..., d) or d arrays of coordinates; and the shape of values at them."""
     if len(coordinates) == 1:
         X = coordinates[0]
         if hasattr(X, "dtype") and X.dtype == core.dtype and len(X.shape) == 2 and (d > 1 or X.shape[1] == 1):
@@ -141,7 +141,7 @@ def points_of(coordinates: Sequence[Any], core: Any, d: int, label: str) -> tupl
 
 
 def _alike(core: Any, values: Sequence[Any], label: str, names: Sequence[str]) -> list[Any]:
-    """Arrays of the kind and dtype of ``core``; TypeError for others."""
+    """Convert ``values`` to arrays; TypeError if their array type or dtype differs from that of ``core``."""
     arrays = arrays_like((core, *values), label, ("core", *names))[1:]
     for a, name in zip(arrays, names):
         if _arrays.kind(a) != (kind := _arrays.kind(core)):

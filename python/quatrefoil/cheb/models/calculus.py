@@ -101,8 +101,9 @@ class Calculus(TensorParts):
         """The norm of the last coefficients of all axes (an eighth of each, at least two), relative to the norm of all (11).
 
         About equal to the interpolation error if coefficients decay steadily, and larger if they decay fast. It is large for a polynomial
-        of degree n - 1, although that is exact. Truncation errors are not included. For the result of ``from_function`` it is at least the
-        largest error at the test points, relative to the largest |f|; for that of ``fit`` it is the held-out error.
+        of degree n - 1, although n coefficients represent it exactly. Truncation errors are not included. For the result of
+        ``from_function`` it is at least the largest error at the test points, relative to the largest |f|; for that of ``fit`` it is the
+        held-out error.
         """
         if self._measured is not None:
             return self._measured

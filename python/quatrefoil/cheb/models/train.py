@@ -123,7 +123,7 @@ class TensorTrain:
     # ------------------------------------------------------------ values
 
     def values(self, tables: Sequence[Any]) -> Any:
-        """Values (P,) of the sum of all entries times products of functions; tables[k] (P, r_k): functions of axis k at P points."""
+        """Values (P,) of sum_i A[i_1, ..., i_d] prod_k tables[k][:, i_k]; tables[k] (P, r_k): the functions of axis k at P points."""
         left = None
         for table, G in zip(tables, self.cores):
             left = _passed(left, table, G)

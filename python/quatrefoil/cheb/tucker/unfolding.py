@@ -15,7 +15,7 @@ from ..transform import mode_product
 
 EPS = float(np.finfo(np.float64).eps)
 NOISE = 1e-13  # a Gram matrix gives squared singular values to about eps times their sum; not used below this fraction of the sum (3)
-MISSED = 1e-2  # fraction of the budget that a basis may miss before the last singular values are computed
+MISSED = 1e-2  # fraction of the budget that the eigenvalues omitted by ``leading`` may use
 FEW = 3  # for more than n / FEW vectors, all of them are computed
 BLOCK_ROWS = 4096  # rows of the transposed unfolding at a time: 4 MB for n = 129
 
@@ -95,7 +95,7 @@ def rank_within(squares: np.ndarray, budget: float) -> int:
 
 
 def leading(square: np.ndarray, least: float, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvectors and descending eigenvalues of a Gram matrix: at least ``count``. The omitted eigenvalues sum to about ``least``.
+    """Eigenvectors and descending eigenvalues of a Gram matrix: at least ``count``. The omitted ones sum to at most about ``least``.
 
     Computed from the SVD of a pivoted Cholesky factor that stops at small pivots.
     """
