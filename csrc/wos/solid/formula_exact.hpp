@@ -44,7 +44,8 @@ QF_HD void project_on_ball(T (&x)[D]) {
   if (!(r2 > 0)) x[0] = 1;
 }
 
-// (2) Signed distances between the nodes of a grid, in double precision and scaled coordinates. For `row` see README, The row of a field.
+// (2) A field of signed distances on a grid, interpolated in double precision and scaled coordinates. For `row` see README, The row of a
+// field.
 template <int D>
 struct GridDistances {
   const double* row = nullptr;

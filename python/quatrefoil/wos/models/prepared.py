@@ -46,7 +46,7 @@ class Sizes(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """Data divided by their units, starts of walks and geometry, for the arrays and the precision of a call."""
+    """Data divided by their units, starts of walks and geometry, in the array type and the precision of a call."""
 
     statement: Statement
     settings: Settings
@@ -276,7 +276,7 @@ def _precision(s: Statement, frame: Frame, bound: Bound | None) -> np.dtype:
 def _place(
     s: Statement, at: Array, rows: Array, target: Target, precision: np.dtype, backend: Backend | None, settings: Settings
 ) -> tuple[Array, Array | None]:
-    """The starts of walks, and which points are outside and have no walks. Points less than epsilon outside start on the boundary."""
+    """The starts of walks, and a mask of points outside, which have no walks. Points less than epsilon outside start on the boundary."""
     points = detached(at)
     points = points[0] if points.ndim == 3 and len(points) == 1 else points
     # float64 walks start from float64 points, before any rounding; other points are rounded last

@@ -166,7 +166,7 @@ def solve_vjp(
 
     Notes
     -----
-    Points outside contribute nothing. On a device, the parameters' gradients are assembled on the host, which waits for them. Cost: one
+    Points outside contribute nothing. On a device, the parameters' gradients are assembled on the host, so the call waits for it. Cost: one
     forward call, two with ``points_gradient``. Memory: at most 64 partial sums of the parameters, for any ``walks``.
 
     Examples
