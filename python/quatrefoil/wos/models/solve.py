@@ -166,8 +166,8 @@ def solve_vjp(
 
     Notes
     -----
-    Points outside contribute nothing. On a device, the parameters' gradients are assembled on the host, so the call waits for it. Cost: one
-    forward call, two with ``points_gradient``. Memory: at most 64 partial sums of the parameters, for any ``walks``.
+    Points outside contribute nothing. On a device, the parameters' gradients are assembled on the host, so the call waits for the device.
+    Cost: one forward call, two with ``points_gradient``. Memory: at most 64 partial sums of the parameters, for any ``walks``.
 
     Examples
     --------
