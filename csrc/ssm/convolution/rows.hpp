@@ -76,7 +76,8 @@ struct Cut {
 };
 template <class T>
 Cut row_cut(int64_t L, bool reverse) {
-  constexpr double kRest = 2.2;  // relative cost per number of the last part: three transforms and two products instead of two and one
+  // Relative cost per number of the last part: three transforms and two products instead of two transforms and one product.
+  constexpr double kRest = 2.2;
   const fft::Length whole = fft::padded_length<T>(L), most = fft::filled_length<T>(L);
   if (reverse || !most.N || double(most.N) + kRest * double(fft::padded_length<T>(L - most.N).N) > 0.95 * double(whole.N))
     return {whole, 0};

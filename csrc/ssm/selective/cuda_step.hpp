@@ -1,5 +1,5 @@
-// One step of a selective state and its gradient on a GPU: README (15)-(18). Each dim of a head has as many lanes as states, up to a warp.
-// Each state is read and written once, by a single thread, so the new states may overwrite the old ones.
+// One step of a selective state and its gradient on a GPU: README (15)-(18). Each dim of a head has as many lanes as states, rounded up to
+// a power of two, at most a warp. Each state is read and written once, by a single thread, so the new states may overwrite the old ones.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"

@@ -145,7 +145,7 @@ class Inner {
         shared_(p.heads > p.groups && p.groups * room_ <= p.heads * p.channels),
         all_(shared_ ? p.items * p.groups * p.length * room_ : 0) {
     if (!shared_) return;
-    const int64_t most = p.length / p.steps + 1, tasks = p.items * p.groups * most;  // `most` tasks per item and group, some chunks each
+    const int64_t most = p.length / p.steps + 1, tasks = p.items * p.groups * most;  // `most` tasks per item and group share its chunks
     parallel_for(tasks, p.threads, double(p.steps) * row_ns(), [&](int64_t at, int64_t stop) {
       const Scratch<T> turned(workspace());
       for (; at < stop; ++at) {
