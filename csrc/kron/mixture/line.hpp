@@ -4,7 +4,7 @@
 //   value(difference)                          k at one vector of differences: difference(p) is that of coordinate p
 //   adjoint(difference, grad, sums, slope)     adds grad times the derivatives of k with respect to its parameters to sums[0, sums()), and
 //                                              calls slope(p, derivative) with the derivative with respect to coordinate p
-//   sums(), room()                             the number of sums; the same with the workspace that follows them
+//   sums(), room()                             the number of sums; that number plus the size of the workspace after them
 //   ns(), adjoint_ns()                         times per number
 //   kHasSlopes, odd()                          whether slope is called; whether k is odd (k(-d) = -k(d)) rather than even
 // Computed in double precision, in which differences of float32 numbers, and the phase of a wave in turns, are exact.

@@ -77,7 +77,7 @@ T* pack_right(const Source<T>& a, T* to) {
   return to;
 }
 
-// README (3): axes that shrink come first, those that grow last. No array between two passes is larger than x and y.
+// README (3): axes that shrink come first, those that grow last. No array between two passes is larger than the larger of x and y.
 template <class T>
 int phase_of(const Stage<T>& s) {
   return s.m < s.n ? 0 : s.m == s.n ? 1 : 2;

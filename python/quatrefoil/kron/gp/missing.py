@@ -195,7 +195,7 @@ class ByObserved:
 
 
 def inverse_block(grid: Grid, inverse: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Rows and columns ``cells`` of Q diag(inverse) Qᵀ: README (12). Cells with equal indices on the first axes share weights."""
+    """Rows and columns ``cells`` of Q diag(inverse) Qᵀ: README (12). Pairs of cells with equal first indices share weights."""
     d, count = len(grid.shape), len(cells)
     vectors, at = grid.basis.matrices, np.unravel_index(cells, grid.shape)
 

@@ -122,7 +122,7 @@ def gp_posterior_sample(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Samples of the posterior at a grid of points, each a consistent function, by Matheron's rule (18).
+    """Joint samples of the posterior at all points of a grid, by Matheron's rule (18).
 
     f* + K* (K + S)^-1 (y - f - ε), with (f, f*) from the prior.
 
@@ -272,7 +272,7 @@ def _row_of(f: np.ndarray, row: np.ndarray) -> int:
 
 
 def _device_rows_of(f: Any, points: Any, roots: Any, k: int) -> Any:
-    """As ``_rows_of``, from all distances; NaN for a point that is not a cell."""
+    """As ``_rows_of``, by comparing every point with every row of f; NaN for a point that is not a cell."""
     xp, rows = namespace(f), []
     if not f.shape[0] or not points.shape[0]:
         return xp.zeros((points.shape[0], roots.shape[1]), dtype=roots.dtype, device=roots.device)
