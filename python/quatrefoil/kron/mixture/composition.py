@@ -17,7 +17,7 @@ from ..._array_tools import added, chunk_slices, double, finite, in_chunks, nan_
 
 GONE = 800.0  # largest exponent; e^-800 is 0
 LARGEST = 1e300  # largest ρ² in the rational quadratic
-LIVE = 8  # arrays of one number per component and pair that exist at a time, roughly
+LIVE = 8  # approximate number of arrays with one number per pair and component in memory at a time
 SLACK = 4.0  # rounding of a uniform axis, in eps of the largest |x|
 
 
@@ -276,7 +276,7 @@ def _modulated_by_m(order: int, g: list[Any], m: Any, c: Any, s: Any, d: Any) ->
 
 
 def _wave(xp: Any, f: Any, d: Any, sine: bool = True) -> tuple[Any, Any]:
-    """Cosine and, if requested, sine of 2 pi f d; whole turns are removed from the product and its rounding error."""
+    """Cosine and, if requested, sine of 2 pi f d; whole turns are removed from the product before its rounding error is added."""
     turns, rest = two_product(f, d)
     angle = 2 * math.pi * ((turns - xp.round(turns)) + rest)
     return xp.cos(angle), xp.sin(angle) if sine else None

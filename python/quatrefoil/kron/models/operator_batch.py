@@ -22,7 +22,7 @@ _LABEL = "KroneckerOperator.batch"
 
 
 def _of_items(name: str, what: str) -> Callable[[KroneckerBatch], Any]:
-    """A method that calls the method of every item."""
+    """A method that calls the method ``name`` of every item."""
 
     def method(self: KroneckerBatch) -> Any:
         return self._mapped(lambda K: getattr(K, name)())
@@ -75,8 +75,8 @@ class KroneckerBatch:
         return Factorisation([_numbers(f, f"factors[{i}]") for i, f in enumerate(self.factors)], (None, None))
 
     def _at_once(self, arrays: Sequence[Any], tracked: Callable[[], Any], plain: Callable[[], Any]) -> Any:
-        """The result of ``tracked`` if autograd is on for factors and arrays, else of ``plain``. None if one call per item is better: for
-        long vectors, and for errors on the host."""
+        """The result of ``tracked`` if autograd records the factors or arrays, else of ``plain``. None if one call per item is needed: for
+        long vectors or rectangular factors, or to raise the error of an item."""
         sizes = [(f.shape[-2], f.shape[-1]) for f in self.factors]
         if self.shape[-1] > batches.SMALL or any(m != n for m, n in sizes):
             return None
@@ -111,7 +111,7 @@ class KroneckerBatch:
 
     # ---- arithmetic
 
-    __array_ufunc__ = None  # operators of NumPy arrays defer to this class
+    __array_ufunc__ = None  # in arithmetic, NumPy arrays defer to this class
 
     def __mul__(self, number: Any) -> Any:
         """The product with a number, or with one per item, (*B,)."""
@@ -204,7 +204,7 @@ class KroneckerBatch:
             )
 
     def _noise(self, method: str, noise: Any) -> Any:
-        """None for 0, a number, or an array in double precision."""
+        """Check the noise. Return None if it is the number 0, otherwise a number, or an array in double precision."""
         if _arrays.kind(noise) is None:
             return _arguments.number(noise, f"KroneckerBatch.{method}", "noise") or None
         if noise.ndim and tuple(noise.shape) != self.batch_shape:

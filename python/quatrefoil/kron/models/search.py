@@ -13,7 +13,8 @@ import numpy as np
 from .gridfit import Fit
 from .gridmodel import Model
 
-_FTOL, _SHARE = 2.2e-9, 0.1  # a search stops at this relative change of the likelihood, as in SciPy, or share of its standard error
+# A search stops if the likelihood changes by less than this relative amount, as in SciPy, or by less than this share of its standard error.
+_FTOL, _SHARE = 2.2e-9, 0.1
 _ESTIMATED_MAXLS = 6  # maximum evaluations per line search of an estimated likelihood, whose errors are not consistent with its gradient
 _FLAT = 0.03  # an estimate has converged if the norm of the gradient falls to this fraction of its initial value
 _FEW_CELLS = 100_000  # size of the thinned grid of the first search, for larger data; an evaluation takes a few seconds

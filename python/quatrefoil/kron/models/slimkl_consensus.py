@@ -17,7 +17,8 @@ _UNEVEN, _STEP = 10.0, 2.0  # ratio of residuals of ADMM that changes a penalty,
 _AGREED = 0.1  # disagreement of agents, relative to the length of the last step, at which the next iteration starts
 _MAX_MEETINGS = 100  # per iteration
 _MIN = 1e-8  # minimum weight relative to the largest if the bound is 0, because steps cannot leave 0
-_CURVED, _GROWING = 1.0, 0.5  # largest penalty times theta^2: for rounded weights; without multipliers, per sqrt(iterations)
+# Largest penalty * theta^2 for rounded weights; largest penalty * theta^2 / sqrt(iterations) without multipliers.
+_CURVED, _GROWING = 1.0, 0.5
 
 
 def positive_root(cube: np.ndarray, square: np.ndarray, constant: np.ndarray) -> np.ndarray:
@@ -159,7 +160,7 @@ class _Consensus:
         self._team, self._precision, self._seed, self._meetings = team, quantization, seed, 0
         self.weights, self._multipliers = start.mean(axis=0), np.zeros_like(start[:, : None if dual else 1])
         self._within = _AGREED * float(np.linalg.norm(self.weights))
-        self._penalty = 4 / self.weights**2  # the curvature of (4), 2 q / theta, with q = 2 / theta, as for a component of rank 2 that fits
+        self._penalty = 4 / self.weights**2  # the majoriser's curvature, 2 q / theta, if q = t = 2 / theta, as for rank 2 and little noise
 
     def _anchor(self) -> np.ndarray:
         """The weights at the start of an iteration, above 0, so that components may return."""
@@ -196,7 +197,8 @@ class _Consensus:
         self._within = float(max(lengths))
 
     def _largest_penalty(self, theta: np.ndarray) -> np.ndarray:
-        """The largest penalty: (10); for rounded weights 1 / theta^2, as (6) misses steps below the jitter and more would stop progress."""
+        """The largest penalty: (10), or for rounded weights 1 / theta^2, because (6) misses steps below the jitter, and a larger penalty
+        would stop progress."""
         self._iterations += 1
         limit = _GROWING * self._iterations**0.5 if not self._dual else _CURVED if self._precision else np.inf
         with np.errstate(divide="ignore"):
@@ -218,7 +220,7 @@ class _Consensus:
 def agree(
     data: Sequence[tuple[Any, ...]], tol: float, max_iter: int, quantization: float, executor: Any, seed: int, dual: bool
 ) -> Solution:
-    """(3) for the sum of the objectives of several agents, with one entry of ``data`` each; a consensus finds every minimum."""
+    """(3) for the sum of the objectives of several agents, with one entry of ``data`` each; consensus finds each minimum."""
     team, points = _Team(data, executor), sum(len(part[1]) for part in data)
     try:
         consensus = _Consensus(team, Bound.of(tol, points, data[0][-1], len(data[0][2])), quantization, seed, dual)
@@ -234,7 +236,7 @@ def agree(
 
 
 def _balanced(penalty: np.ndarray, apart: np.ndarray, moved: np.ndarray, jitter: np.ndarray) -> np.ndarray:
-    """(6): raises the penalty of a component if its agents disagree more than their mean moves, and lowers it in the opposite case."""
+    """(6): raises a component's penalty if its agents disagree much more than their mean moves; lowers it if the mean moves much more."""
     more, less = (apart > _UNEVEN * moved) & (apart > jitter), (moved > _UNEVEN * apart) & (moved > jitter)
     return np.where(more, penalty * _STEP, np.where(less, penalty / _STEP, penalty))
 

@@ -52,7 +52,7 @@ class _Solver:
         return x
 
     def norm_slope(self, w: Any, x: Any) -> Any:
-        """c_t of (12), the coefficient of H in the gradient of H: the ridge is proportional to the norm of H."""
+        """c_t of (12): the gradient with respect to H contains c_t H, because the ridge is proportional to the norm of H."""
         c = -self.ridge * self.xp.sum(w * x, axis=-1) / self.safe
         return 0 * c if self.copies else self.xp.where(self.is_zero, 0 * c, c)
 

@@ -1,4 +1,4 @@
-"""Linear recurrences as array operations: steps are composed in pairs, in log2 L rounds over L, L/2, ... steps and as many back."""
+"""Linear recurrences as array operations: log2 L rounds compose L, L/2, ... steps in pairs, and as many rounds fill in the states."""
 
 from __future__ import annotations
 

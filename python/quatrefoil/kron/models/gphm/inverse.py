@@ -122,7 +122,7 @@ class Spectrum(Inverse):
         self.logdet = xp.sum(xp.log(self.clamped))
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
-        """K⁻¹ on the part of every row in ``vectors``; the remainder, where rounding errors would be divided by the jitter, becomes 0."""
+        """K⁻¹ on the part of a row spanned by ``vectors``; the rest becomes 0, as its rounding errors would be divided by the jitter."""
         return (rows @ self.vectors / self.values) @ self.vectors.T
 
     def first_column(self) -> np.ndarray:

@@ -29,7 +29,7 @@ from .units import HIGHEST, Units
 Array = Any
 _TRUTH_POINTS = 300  # per axis, for the comparison with a callable truth
 _KEEPING_THE_STATE = {"learning_rate", "optimizer"}  # parameters that may change during training
-_SETTLING = 50  # steps in which a residual that still falls decreases by a fifth
+_SETTLING = 50  # a residual that falls by less than a fifth in this many steps has settled
 
 
 class GPHM(Estimator):
@@ -47,7 +47,7 @@ class GPHM(Estimator):
         The mixture, as in ``spectral_mixture``, and its size Q.
     freq_scale : float or None
         Initial frequencies are equally spaced from 0 to this, in cycles per unit of length. It should exceed the frequencies of the
-        solution and be less than (N - 1) / (2 length), which the grid resolves. None is 0.9 of that, axis by axis.
+        solution and be less than (N - 1) / (2 length), the highest that the grid resolves. None is 0.9 of that, axis by axis.
     boundary_weight : float
         Weight of the boundary in Adam's loss.
     jitter : float or None
@@ -233,7 +233,7 @@ class GPHM(Estimator):
         error = None if truth is None else self._error_against(truth, label)
         offset, last = optimizer.offset(component, state.units), learnt.steps + count
         rows = max(map(len, self.axes))
-        if learnt.optimizer != self.optimizer and count:  # its first step
+        if learnt.optimizer != self.optimizer and count:  # the first step of this optimizer
             with one_thread(rows):
                 learnt = Learnt.at(optimizer.prepare(component, learnt.chosen), learnt.steps)._replace(optimizer=self.optimizer)
         residuals = [learnt.residual]
