@@ -104,7 +104,7 @@ def functions(rng, dtype):
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 2), (2, 7), (3, 1), (64, 3), (67, 101)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_axes_of_one_step_are_toeplitz_and_the_same(backend, rng, axes, n, m, dtype):
-    """Pairs may differ by the effect of 4 eps of the largest |x| in both points and in the lag, and one rounding of the result."""
+    """The two may differ by the effect of errors of 4 eps max|x| in each point and in the lag, and by 4 eps of the largest value."""
     points = [a.astype(dtype) for a in AXES[axes](n, m)]
     eps = np.finfo(dtype).eps
     for function, steepest in functions(rng, dtype):

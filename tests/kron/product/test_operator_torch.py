@@ -278,7 +278,7 @@ def test_second_derivatives(rng):
 
 
 def test_functions_without_a_slope(rng):
-    """Constants and projectors: only the eigenvectors change. Eigenvalues are well separated, so that finite differences are accurate."""
+    """A projector, of booleans or numbers: only the eigenvectors change. Eigenvalues are well separated for accurate finite differences."""
     numbers, y = with_eigenvalues(rng, 0.5, 0.9, 1.4, 2.0), torch.from_numpy(rng.standard_normal(4))
     (K,), E = leaves(numbers), symmetric(torch.from_numpy(rng.standard_normal((4, 4))))
     middle = torch.linalg.eigvalsh(K.detach())[1:3].mean()

@@ -1,4 +1,4 @@
-"""quatrefoil.torch.nn.GatedKalmaNet: same parameter names and values as hybrid-model-factory; states and options."""
+"""quatrefoil.torch.nn.GatedKalmaNet: parameter names and values as in hybrid-model-factory, its states, and its options."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Tests specific to linear scans: every code path gives the bits of the recurrence, for any a and with infinities anywhere."""
+"""Tests specific to linear scans: every code path is bitwise equal to the recurrence, for any a and with infinities anywhere."""
 
 import itertools
 
@@ -12,7 +12,7 @@ LENGTH = 70_001
 
 
 def sequence(rng, shape, dtype, kind):
-    """Return a and b whose state is forgotten quickly, slowly, never, at resets, only after an overflow, or has an infinity and a NaN."""
+    """Return a and b. By kind, the state is forgotten quickly, slowly, never or at resets, overflows, or has an infinity and a NaN."""
 
     def normal():
         x = rng.standard_normal(shape)
@@ -58,7 +58,7 @@ def test_parts_that_are_mended_have_the_bits_of_the_steps(rng, dtype):
 
 
 def test_an_overflow_that_a_reset_clears_is_not_seen(rng):
-    """The product of these coefficients overflows long before the zero; the state does not."""
+    """Between resets, the products of the coefficients and the state grow to 3^499 = 1e238."""
     for shape, axis in (((LENGTH,), 0), ((20, LENGTH), 1), ((LENGTH, 20), 0)):
         a, b = np.full(shape, 3.0), np.zeros(shape)
         stop = [slice(None)] * len(shape)
