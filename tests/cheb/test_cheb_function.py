@@ -49,7 +49,7 @@ def test_smooth_functions(rng, name):
         ct = ChebTucker.from_function(counted, domain, tol=tol)
         X = points(rng, domain)
         expected = f(*X.T)
-        # its own test allows 10 tol of the largest value at 100 points; the worst of 500 other points may be twice as bad
+        # the test in from_function allows 10 tol of the largest value at 100 points; the worst of 500 other points may be twice as bad
         np.testing.assert_allclose(ct(X), expected, rtol=0, atol=20 * tol * np.abs(expected).max())
         assert ct.n_evaluations == counted.points
         assert counted.calls < 200
@@ -155,7 +155,7 @@ def test_kinks_are_resolved_to_a_loose_tolerance(rng):
             assert tol < 1e-5
             continue
         missed = np.abs(ct(X) - f(*X.T)).max() / f(*X.T).max()
-        # its own test allows 10 tol at two points of the worst cell; between them the error at a kink may be a few times larger
+        # the test in from_function allows 10 tol at two points of the worst cell; between them the error at a kink may be a few times that
         assert missed <= min(50 * tol, 10 * ct.error_estimate), (tol, missed, ct.error_estimate)
 
 

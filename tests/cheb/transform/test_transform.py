@@ -115,7 +115,7 @@ def test_axes_as_arrays(rng):
 
 
 def test_derivatives_and_their_transposes(rng):
-    """Without the square matrix, by the code for the host and by the code for devices."""
+    """By the host code and by the device code, which do not form the square matrix."""
     for n in [1, 2, 3, 6, 9]:
         print(n)
         matrix = np.zeros((n, n))

@@ -77,7 +77,7 @@ def unit(array: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def column_exponents(U: np.ndarray) -> np.ndarray:
-    """Exponents of the powers of two that scale the largest entry of each column to between 1/2 and 1."""
+    """Exponents e (r,): the largest entry of each column, divided by 2^e, is between 1/2 and 1."""
     exponents: np.ndarray = np.frexp(np.abs(U).max(axis=0, initial=0))[1]
     return exponents
 

@@ -145,8 +145,8 @@ class Calculus(TensorParts):
     def __mul__(self, other: Any) -> Any:
         """Multiply by a number or a function: n_1 + n_2 - 1 coefficients per axis, rounded to 1e-14 (float32: 5e-7).
 
-        Functions are multiplied on the full grid, or with all products of ranks if these are fewer (12). Products of tensors that require a
-        gradient are differentiable and not rounded: their ranks multiply.
+        Functions are multiplied on the full grid, or column by column if there are fewer pairs of columns than grid points (12). Products
+        of tensors that require a gradient are differentiable and not rounded: their ranks multiply.
         """
         if _arguments.is_number(other):
             return self._with(self.core * _arguments.number(other, "cheb.ChebTucker", "a factor", negative=True), self.factors)

@@ -241,7 +241,7 @@ def product(one: TensorTrain, other: TensorTrain) -> Any:
     return left.reshape(())
 
 
-# ---------------------------------------------------------------- orthogonal forms, of NumPy arrays
+# ---------------------------------------------------------------- orthogonal forms (NumPy arrays)
 
 
 def right_orthogonal(cores: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -317,7 +317,7 @@ def _centred(cores: Sequence[np.ndarray], k: int) -> list[np.ndarray]:
     return [*left[:k], *right_orthogonal(left[k:])]
 
 
-# ---------------------------------------------------------------- statistics, of trains of coefficients of orthonormal functions
+# ---------------------------------------------------------------- statistics: trains of coefficients of orthonormal functions
 
 
 def variance(cores: Sequence[np.ndarray]) -> float:
@@ -331,8 +331,10 @@ def variance(cores: Sequence[np.ndarray]) -> float:
 
 
 def shares(cores: Sequence[np.ndarray], order: Any) -> np.ndarray:
-    """Sums of squares of entries (23). Order "total", (d,): all entries with a nonconstant function of an axis. Order 1, (d,): those with
-    constant functions of all other axes. Order 2, (d, d): those with nonconstant functions of exactly two axes."""
+    """Sums of squares of the entries with a nonconstant function of an axis (23): order "total", (d,).
+
+    Order 1, (d,): only the entries that are constant in all other axes. Order 2, (d, d): those that vary in exactly two axes.
+    """
     d = len(cores)
     if order == "total":
         return np.array([float((G[:, 1:] ** 2).sum()) for G in centres(cores)])

@@ -113,7 +113,7 @@ class SumOfGaussians:
         values = self.long((self.cutoff * np.sqrt((1 + np.cos(angles)) / 2)).astype(np.float64))
         c = np.cos(np.outer(np.arange(DEGREE + 1), angles)) @ values * (2 / np.longdouble(DEGREE + 1))
         c[0] /= 2
-        size = np.abs(c)  # decreases: all Gaussians have coefficients of the same signs
+        size = np.abs(c)  # decreases, because the k-th coefficients of all Gaussians have the same sign
         small = size <= max(TAIL * self.eps / self.cutoff, 4 * np.finfo(np.float64).eps * size[0])  # negligible, or rounding
         return tuple(_powers(c[: max(1, int(small.argmax())) if small.any() else None]).tolist())
 
