@@ -125,7 +125,7 @@ struct DataOf {
     call.require(data.width == D * pieces.total, "values at vertices need one value per corner of every segment or triangle");
     if (pieces.count == 1) return;
     call.require(numbers.shape[0] == 1, "values at the vertices of several polygons must be in one row");
-    if (!pieces.first) return;  // on a device, where the kernels read it
+    if (!pieces.first) return;  // null on a device, where only the kernels read it
     for (std::int64_t b = 0; b <= pieces.count; ++b) offsets.push_back(2 * pieces.first[b]);
     data.offsets = offsets.data();
   }

@@ -17,7 +17,7 @@ class Search {
   explicit Search(const Tree<T>& tree) : tree_(tree) {}
 
   // Searches for the closest triangle. If one is closer than `best`, lowers `best` to its squared distance and sets `place` to its
-  // position in the tree, 16 block + lane; ties go to the lowest index. `best` may come from any triangle.
+  // position in the tree, 16 block + lane; ties go to the lowest index. The initial `best` may be the squared distance to any triangle.
   void closest(const T (&x)[3], T& best, int64_t& place) const { visit<true>(tree_.levels, 0, x, best, place); }
 
   // A lower bound on the distance: the distance to the closest box of a block divided by kLoss. The search skips boxes that could lower it

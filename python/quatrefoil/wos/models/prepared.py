@@ -279,7 +279,7 @@ def _place(
     """The starts of walks, and a mask of points outside, which have no walks. Points less than epsilon outside start on the boundary."""
     points = detached(at)
     points = points[0] if points.ndim == 3 and len(points) == 1 else points
-    # float64 walks start from float64 points, before any rounding; other points are rounded last
+    # scaled in the higher of both precisions: float32 points are converted before, float64 starts rounded after
     points = points if target.dtype is precision or precision is _SINGLE else _cast(points, precision)
     b = s._shared_boundary
     closed = b.watertight if isinstance(b, TriangleMesh) else True

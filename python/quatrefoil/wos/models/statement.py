@@ -167,7 +167,7 @@ class Statement:
         raise AttributeError(f"{type(self).__name__} is immutable; {name} cannot be deleted")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Omits derived attributes, and graphs of gradients, which cannot be pickled."""
+        """Omits derived attributes, and autograd graphs, which cannot be pickled."""
         derived = ("_shared_boundary", "_reflecting", "_method", "_reach")
         return {name: with_arrays(x, detached) for name, x in vars(self).items() if name not in derived}
 
