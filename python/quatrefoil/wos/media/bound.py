@@ -19,7 +19,7 @@ from .derivatives import derived, rates
 
 Array = Any
 STEP = 1e-3  # finite difference step of a function, in units of the diagonal
-SAMPLES, ON_BOUNDARY = 4096, 1024  # points inside and on the boundary
+SAMPLES, ON_BOUNDARY = 4096, 1024  # points in the bounding box, of which those inside are used, and on the boundary
 SPREAD, SLACK = 0.25, 1.01  # margins of the bound: a fraction of the range of values, and a factor
 
 
