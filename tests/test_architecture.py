@@ -52,9 +52,6 @@ FILES_OF_A_METHOD = [
 ]
 
 
-WITHOUT_COMPOSITION = {"stars", "media"}  # random walks in loops only
-
-
 def sources(folder):
     return sorted(p for p in folder.rglob("*") if p.suffix in (".cpp", ".hpp", ".cu"))
 
@@ -84,8 +81,7 @@ def test_a_family_consists_of_its_methods(family):
         assert f"{method}/" in readme, f"{family}/README.md has no line on {method}"
         kernels = (CSRC / family / method / "cpu.cpp").is_file()
         with_ops = any(op.method == method for op in getattr(qf, family).OPS)
-        due = [f for f in FILES_OF_A_METHOD if not (f.endswith("composition.py") and method in WITHOUT_COMPOSITION)]
-        missing = [f for f in due if not (ROOT / f.format(family=family, method=method)).is_file()]
+        missing = [f for f in FILES_OF_A_METHOD if not (ROOT / f.format(family=family, method=method)).is_file()]
         if kernels and with_ops:
             assert missing == [], method
             assert (ROOT / f"tests/{family}/{method}/test_{method}.py").is_file()
