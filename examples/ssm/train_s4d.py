@@ -8,7 +8,8 @@ An S4D layer learns to forecast an electrocardiogram, then runs sample by sample
     python examples/ssm/train_s4d.py [steps [picture.png]]
 
 The recording is ``ecg`` from PyWavelets, 1024 samples. From the past, the model predicts the sample AHEAD steps later. It is trained on the
-first three quarters and evaluated on the last. As a recurrence it needs one state of H N complex numbers and gives the same forecasts.
+first three quarters and evaluated on the last. As a recurrence, it needs a state of CHANNELS * MODES complex numbers and gives the same
+forecasts.
 """
 
 from __future__ import annotations
