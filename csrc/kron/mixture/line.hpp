@@ -72,7 +72,7 @@ inline int64_t parts_of(int64_t items, int64_t numbers) {
   return max<int64_t>(1, min(items, min(kMostParts, most)));
 }
 
-constexpr int64_t kLagsPerPart = 64;  // minimum number of lags in a part of an adjoint's sums
+constexpr int64_t kLagsPerPart = 64;  // the sums over n lags have at most ceil(n / kLagsPerPart) parts
 
 template <class T, class To, class Kernel>
 void values_at(const Kernel& kernel, const T* d, int64_t n, To* out, int threads) {

@@ -157,7 +157,7 @@ class Grid:
         ]
 
     def grams(self, left: np.ndarray, right: np.ndarray | None = None) -> list[np.ndarray]:
-        """The symmetric part of the sum over rows of l_(k) [⊗ of the other Λ] r_(k)ᵀ, for rows (B, N) in the eigenbasis: README (4).
+        """The symmetric part of the sum over rows of left_(k) [⊗ of the other Λ] right_(k)ᵀ, for rows (B, N) in the eigenbasis: README (4).
         ``right`` defaults to ``left``."""
         root = np.sqrt(self._weights)
         sums = self.weighted_grams(left * root, None if right is None else right * root, self.relative)

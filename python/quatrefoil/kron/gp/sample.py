@@ -195,7 +195,7 @@ def _block_sizes(count: int, numbers: int) -> list[int]:
 
 
 class PosteriorSampler:
-    """Posterior samples at a grid of points, in blocks, so that memory does not grow with their number.
+    """Posterior samples at a grid of points, in blocks, so that memory does not grow with the number of samples.
 
     ``covariance`` belongs to the data y (..., N), and ``factors`` are its factors. ``points`` and ``prior_factors`` are the cross_factors
     and prior_factors of ``gp_posterior_sample``.

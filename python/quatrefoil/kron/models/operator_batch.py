@@ -37,8 +37,8 @@ class KroneckerBatch:
     The leading axes of the factors (..., m_k, n_k) broadcast to B. The methods are those of one operator, with the axes B before all
     arrays: ``K @ x`` and ``K.solve(y)`` take (*B, N) or (*B, N, c), ``K.logdet()`` is (*B,), and ``K.eigh()`` returns (*B, N) and a batch.
     The noise is a number, or one per item, (*B,). ``K[b]`` is one operator, or a part of the batch. Gradients are those of one operator.
-    Multiples, and products of batches, are batches; sums and differences have products, ``diagonal``, ``trace`` and ``to_dense``, and
-    those of two terms with two factors each also have ``solve`` and ``logdet``.
+    Multiples, and products of batches, are batches. Sums and differences support products, ``diagonal``, ``trace`` and ``to_dense``;
+    those of two terms with two factors each also support ``solve`` and ``logdet``.
 
     Products, ``solve`` and ``logdet`` with short vectors treat all items together. Everything else takes one call per item, and so does a
     batch with an item that cannot be solved, to raise its error.

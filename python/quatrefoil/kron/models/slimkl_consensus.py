@@ -163,7 +163,7 @@ class _Consensus:
         self._penalty = 4 / self.weights**2  # the majoriser's curvature, 2 q / theta, if q = t = 2 / theta, as for rank 2 and little noise
 
     def _anchor(self) -> np.ndarray:
-        """The weights at the start of an iteration, above 0, so that components may return."""
+        """The weights at the start of an iteration. Those that take part are raised above 0, because steps cannot leave 0."""
         return np.where(self._on, np.maximum(self.weights, self._bound.weight or _MIN * float(self.weights.max())), 0)
 
     def objective(self, exact: bool = False) -> float:

@@ -33,7 +33,7 @@ _SETTLING = 50  # a residual that falls by less than a fifth in this many steps 
 
 
 class GPHM(Estimator):
-    """Solves equations whose solutions have many scales, by Gaussian processes that learn these (GP-HM).
+    """Solves equations whose solutions have many scales, by Gaussian processes that learn the scales (GP-HM).
 
     The solution on the grid, U, has a spectral mixture covariance K_k along every axis. U, the mixtures and two precisions are learnt
     together from a loss of the equation, the boundary values and the prior (5).
@@ -340,7 +340,7 @@ class GPHM(Estimator):
         return points, tuple(0 if is_one else slice(None) for is_one in numbers)
 
     def _form(self, state: State) -> type[Inverse]:
-        """The class of inverses of covariances for a solution."""
+        """The ``Inverse`` class of the state's optimizer, or of the solver's if the state has none yet."""
         return OPTIMIZERS[state.learnt.optimizer or self.optimizer].form
 
     # ---- states
