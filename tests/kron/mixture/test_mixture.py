@@ -115,7 +115,7 @@ def test_axes_of_one_step_are_toeplitz_and_the_same(backend, rng, axes, n, m, dt
 
 
 def test_axes_of_nearly_one_step_are_pairs(backend, rng):
-    """Points off by 1e-9, a slightly different step, a single point, and one non-uniform axis."""
+    """Points off by 1e-9, a step that differs by 1e-12, is twice as long or negative, and a single point."""
     x, parameters = np.linspace(0, 2 * np.pi, 101), mixture(rng, 5) | {"freqs": rng.uniform(50, 100, 5)}
     inputs = [(x + 1e-9 * (np.arange(101) == at),) for at in (0, 1, 50, 100)]
     inputs += [(x, y) for y in (x * (1 + 1e-12), x[:50] + 1e-9 * (np.arange(50) == 7), x[::2], x[::-1], x[4:5])]

@@ -119,7 +119,7 @@ def noisy(D, s):
 
 
 def turned(K):
-    """Apply a function to a matrix through its eigenvectors."""
+    """K³, from its eigenvalues and eigenvectors."""
     lam, Q = K.eigh()
     return Q.to_dense() * lam**3 @ Q.to_dense().T
 
@@ -202,7 +202,7 @@ def test_gradients(backend, rng, problem, columns):
 
 @pytest.mark.parametrize("numbers", [lambda rng: positive(rng, 4, 3), lambda rng: [with_eigenvalues(rng, 1.0, 1.0, 2.0, 2.0), np.eye(3)]])
 def test_gradients_of_functions_of_arrays(backend, rng, numbers):
-    """``apply_vjp`` of NumPy arrays agrees with autograd, and is linear in the function's values."""
+    """``apply_vjp`` of NumPy arrays agrees with autograd. ``apply`` is linear in the function's values, so ``dvalues`` gives its change."""
     factors, (y, grad), step = numbers(rng), rng.standard_normal((2, 12, 2)), 1e-3 * rng.standard_normal(12)
     K, h = KroneckerOperator(factors), lambda l: l / (l + 0.3)
     dfactors, dvalues, dy = K.apply_vjp(h, lambda l: 0.3 / (l + 0.3) ** 2, y, grad)
@@ -215,7 +215,7 @@ def test_gradients_of_functions_of_arrays(backend, rng, numbers):
 
 
 def test_an_operator_serves_more_than_one_gradient(backend, rng):
-    """With a retained graph, without gradients of the factors, and next to values without gradients."""
+    """Two gradients of one operator, gradients with respect to x alone, and values without gradients before both."""
     x, noise, *factors = leaves(rng.standard_normal(12), 0.3, *positive(rng, 4, 3))
     K, plain = KroneckerOperator(factors), KroneckerOperator([f.detach() for f in factors])
     with torch.no_grad():
