@@ -8,7 +8,7 @@
 namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
-constexpr int64_t kPiece = 64;        // dims per task; if they share their step size, one exponential serves all of them
+constexpr int64_t kPiece = 64;        // dims per task; if they share A and their step size, one exponential serves all of them
 constexpr double kStateStepNs = 0.2;  // one state (estimate)
 
 // W elements of a row, starting at element n; 0 beyond the last one. `dense`: there are W of them, and they are contiguous.
