@@ -68,9 +68,9 @@ void spread_tile(const Setting<T>& at, const GridShape& g, const Batch<T>& batch
   }
 }
 
-// README (6): spreads q of the batch's points onto the grid, one task per tile. The points of a tile touch less than two tiles per axis, so
-// two tiles of the same colour (of eight) touch no common value. Colours are processed one after another, so every value is a sum in a
-// fixed order for any number of threads.
+// README (6): spreads q of the batch's points onto the grid, one task per tile. The points of a tile reach at most the next tile along each
+// axis, so two tiles of the same colour (of eight) touch no common value. Colours are processed one after another, so every value is a sum
+// in a fixed order for any number of threads.
 template <class T>
 void spread(const Setting<T>& at, const GridShape& g, const Batch<T>& batch, int64_t count, const T* q, T* values) {
   const double ns = double(count) / double(g.tile_count()) * point_ns<T>(g) + 1;

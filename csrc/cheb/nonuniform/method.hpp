@@ -87,7 +87,7 @@ void differentiate_along(const Setting<T>& at, const T* C, int axis, T* D) {
   });
 }
 
-// README (8): dX[p, k] = weight_p df/dx_k for coefficients C, even at the ends of the interval, where arccos has an infinite slope.
+// README (8): dX[p, k] = weight_p df/dx_k for coefficients C; accurate also at the ends of the interval, where arccos' is infinite.
 template <class T>
 int64_t slopes(const Setting<T>& at, const T* C, const T* weight, T* dX) {
   int64_t numbers = 1;

@@ -53,7 +53,7 @@ def _square(core: np.ndarray) -> float:
 def _sequential(
     core: np.ndarray, axes: Sequence[int], ranks: Sequence[int], budget: float, total: float, basis: Callable[..., Narrowed]
 ) -> Parts:
-    """One axis after another (1): the one that shrinks most first, then outer axes, whose unfoldings are matrices in memory.
+    """One axis after another (1): the one that shrinks most first, then outer axes, because the first and the last unfold without a copy.
 
     Bases with too many columns are truncated when all axes are small.
     """
