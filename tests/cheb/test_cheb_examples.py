@@ -43,7 +43,7 @@ def test_snapshots(monkeypatch, example, printed):
 
 
 def test_groups_of_snapshots(rng, example):
-    """Snapshots along three directions, of any size and sign, are separated; one tensor per direction needs fewer modes than one in all."""
+    """Snapshots along three directions, of any size and sign, are separated; each direction's tensor needs fewer modes than one for all."""
     module = example("tucker_snapshots")
     maps = np.linalg.qr(rng.standard_normal((30, 3)))[0].T
     which = rng.permutation(np.arange(60) % 3)

@@ -159,7 +159,7 @@ class Calculus(TensorParts):
         return self * other
 
     def __pow__(self, power: float) -> Any:
-        """Raise to a power: by rounded products for nonnegative integers, otherwise resampled to 1e-10, with NaN for negative values."""
+        """Raise to a power: by rounded products for nonnegative integers, otherwise resampled to 1e-10; values must be finite."""
         if not _arguments.is_number(power):
             return NotImplemented
         if power < 0 or power != int(power):

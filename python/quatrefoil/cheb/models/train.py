@@ -164,7 +164,7 @@ class TensorTrain:
 
 
 def _passed(left: Any, table: Any, G: Any) -> Any:
-    """Multiply rows (P, R) of the product of the earlier matrices by the next matrix of each point: (P, R')."""
+    """Multiply each point's row (P, R), the product of its earlier matrices, by its next matrix: (P, R')."""
     if left is None:
         return table @ G[0]
     R, r, S = G.shape
@@ -331,7 +331,7 @@ def variance(cores: Sequence[np.ndarray]) -> float:
 
 
 def shares(cores: Sequence[np.ndarray], order: Any) -> np.ndarray:
-    """Sums of squares of the entries with a nonconstant function of an axis (23): order "total", (d,).
+    """Sums of squares of entries (23). Order "total", (d,): per axis, all entries with a nonconstant function of this axis.
 
     Order 1, (d,): only the entries that are constant in all other axes. Order 2, (d, d): those that vary in exactly two axes.
     """

@@ -1,4 +1,4 @@
-"""Leading left singular vectors of an unfolding: by its Gram matrix, by two of them, or by its triangle.
+"""Leading left singular vectors of an unfolding: from one Gram matrix, from two, or from the triangle of a QR decomposition.
 
 Equation numbers are those of csrc/cheb/README.md.
 """
@@ -20,8 +20,8 @@ FEW = 3  # for more than n / FEW vectors, all of them are computed
 BLOCK_ROWS = 4096  # rows of the transposed unfolding at a time: 4 MB for n = 129
 
 Narrowed = tuple[np.ndarray, np.ndarray, float | None]
-"""Orthonormal columns (n, k) of an axis, the core projected onto them, and None. If there may be too many columns, the last entry is
-instead the budget that remains for ``by_triangle`` to drop some."""
+"""Orthonormal columns (n, k) of an axis, the core projected onto them, and the budget that ``by_triangle`` may still use to drop columns;
+None instead of a budget if the columns are final."""
 
 
 def principal(core: np.ndarray, axis: int, rank: int, budget: float, total: float) -> Narrowed:
