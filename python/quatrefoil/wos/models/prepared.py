@@ -46,7 +46,7 @@ class Sizes(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """Data divided by their units, starts of walks and geometry, in the array type and the precision of a call."""
+    """The data (divided by their units), starts of walks and geometry, in the array type and the precision of a call."""
 
     statement: Statement
     settings: Settings
@@ -266,7 +266,7 @@ def _bounds(
 
 
 def _precision(s: Statement, frame: Frame, bound: Bound | None) -> np.dtype:
-    """float32 if it can represent epsilon, the squared extent (which multiplies sources), and the screening times that."""
+    """float32 if it can represent epsilon, the squared extent (which multiplies sources), and screening times squared extent."""
     rate = s._rate if bound is None else float(bound.rows[:, 0].max(initial=0.0))
     smallest, largest = frame.extents
     fits = smallest > 1 / _SINGLE_EXTENT and largest < _SINGLE_EXTENT and rate * largest * largest < _SINGLE_EXTENT**2
@@ -279,7 +279,7 @@ def _place(
     """The starts of walks, and a mask of points outside, which have no walks. Points less than epsilon outside start on the boundary."""
     points = detached(at)
     points = points[0] if points.ndim == 3 and len(points) == 1 else points
-    # scaled in the higher of both precisions: float32 points are converted before, float64 starts rounded after
+    # scaled in the higher of both precisions: float32 points are converted before scaling, and float64 starts are rounded after it
     points = points if target.dtype is precision or precision is _SINGLE else _cast(points, precision)
     b = s._shared_boundary
     closed = b.watertight if isinstance(b, TriangleMesh) else True

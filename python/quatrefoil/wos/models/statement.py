@@ -104,8 +104,7 @@ class Statement:
 
     @cached_property
     def _shared_boundary(self) -> Boundary:
-        """The boundary for all instances. A batch of one applies to any number; a boundary with different walls per instance is
-        repeated."""
+        """The boundary for all instances. A single one serves any number of instances; it is repeated if their walls differ."""
         b, walls = self.boundary, instances_of(self.neumann, self.robin)
         if not isinstance(b, Polygon):
             return b
@@ -117,7 +116,7 @@ class Statement:
         """The boundary with its reflecting walls, or None if no part reflects."""
         if self.neumann is None and self.robin is None:
             return None
-        screening = self.screening if isinstance(self.screening, float) else 1.0  # a varying one has positive values
+        screening = self.screening if isinstance(self.screening, float) else 1.0  # a varying one is assumed to be positive somewhere
         return reflecting(self._shared_boundary, self.neumann, self.robin, screening, self._caller or "Problem")
 
     @cached_property

@@ -105,7 +105,7 @@ def _of_mu(boundary: Polygon | TriangleMesh, given: Any, label: str) -> np.ndarr
 
 
 def _per_facet(boundary: Polygon | TriangleMesh, given: Any, name: str, label: str, dtype: type) -> np.ndarray:
-    """One entry per facet of the boundary's tables, from (M,) for every polygon, a list of such arrays, or (M,) for a mesh's triangles."""
+    """Entries in the order of the boundary's facets. ``given``: (M,) for a mesh or for every polygon, or one array (M,) per polygon."""
     sizes = np.diff(boundary._first_vertex if isinstance(boundary, Polygon) else boundary._first)
     if isinstance(given, (list, tuple)) and any(_arrays.kind(g) is not None for g in given):
         if boundary._batch is None or len(given) != boundary._count:
