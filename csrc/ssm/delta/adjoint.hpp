@@ -243,7 +243,7 @@ class HeadAdjoint {
     store_key(first, chunk.of_k[i], chunk.k[i], of_k[i], p.dk + key);
   }
 
-  // to (rows x rows) = the products of rows with the rows of the transpose of `turned`, on and below the diagonal.
+  // to (rows x rows) = left (rows x V) times turned (V x rows), on and below the diagonal.
   void row_products(Matrix<T> left, Matrix<T> turned, Matrix<T> to) const {
     for (int64_t i = 0; i < chunk.rows; i += kTileRows)
       for_columns<T, Rest::none>(round_up(i + kTileRows, kLanes<T>), [&](auto columns, int64_t j) {

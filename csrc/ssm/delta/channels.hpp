@@ -30,8 +30,8 @@ void load_decay(int64_t n, const T* g, T* to) {
   for (int64_t c = 0; c < n; c += kLanes<T>) store(to + c, elementary::exp(load_first<V>(g + c, n - c)));
 }
 
-// `read` and `missed` receive the rows q and e times the decays since the first of these tokens, e also times `scale`; `total` receives all
-// decays.
+// Writes the rows q times the decays since before these tokens to `read`, the rows e times these decays and `scale` to `missed`, and the
+// product of all decays to `total`.
 template <class T>
 void decay_from_start(const ChannelRows<T>& a, T scale, Matrix<T> read, Matrix<T> missed, T* total) {
   using V = Lanes<T>;

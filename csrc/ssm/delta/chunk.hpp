@@ -184,7 +184,7 @@ class Chunk {
   Matrix<T> reading, erasing, writing;    // operands of products with states; then the factors of their rows
   const T *read_weight, *erase_weight, *write_weight;
   Matrix<T> known_written, channel_decay;
-  Matrix<T> late_q, late_e;        // of the second block, if there is one: what its tokens read of the state before it
+  Matrix<T> late_q, late_e;        // q and e of the second block, if there is one, times the decays since its start
   T *first_total, *last_total;     // the decays of the two blocks
   T *since, *until, *minus_since;  // (4) the decays from before the chunk, and to its last token
   T* total;                        // the decays of the chunk, for each row of the state

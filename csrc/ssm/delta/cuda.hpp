@@ -120,7 +120,7 @@ struct Buffers {
   const Workspace<int> wrong;
   const Workspace<T> factors, decays, pairs, u, w, states;
 
-  // Sequences of up to `few` tokens have no chunks in it.
+  // Sequences of up to `few` tokens have no chunks.
   Buffers(const DeltaRule<T>& p, int64_t few)
       : call(call_of(p, few)),
         table(call.chunks),
@@ -151,8 +151,8 @@ struct Buffers {
 
  private:
   // With cu_seqlens, the chunks of different sequences never share a slot, for any starts. The first chunk of a sequence is in slot first /
-  // (few + 1), because sequences with chunks begin at most once in few + 1 tokens, or in slot first / kChunk plus the index of the
-  // sequence.
+  // kChunk plus the index of the sequence. If this takes fewer slots, it is in slot first / (few + 1), because sequences with chunks begin
+  // at most once in few + 1 tokens.
   static Call<T> call_of(const DeltaRule<T>& p, int64_t few) {
     Call<T> s{};
     s.p = p, s.few = few, s.group = int(p.value_heads / p.heads);

@@ -39,11 +39,11 @@ struct Call {
   __device__ int64_t first_chunk(int64_t n, int64_t first) const { return quotient(first, unit) + places * n; }
 };
 
-// One chunk of one value head, `at` of (chunks, value_heads).
+// One chunk of one value head. `at`: its index in (chunks, value_heads).
 template <class T>
 struct Place {
   const Call<T>& s;
-  int64_t at, gates, keys;  // positions of its first token
+  int64_t at, gates, keys;  // gates, keys: indices of its first token in arrays with value_heads and with heads
   int n;                    // tokens
 
   __device__ Place(const Call<T>& s, int64_t at) : s(s), at(at) {
@@ -64,7 +64,7 @@ struct Place {
   }
   __device__ T beta(int i) const { return s.p.beta ? s.p.beta[gate(i)] : T(1); }
   __device__ T written(int i, int v) const { return beta(i) * s.u[value(i, v)]; }  // x of (7)
-  // Stores the `first` part of a row's sum in the sums of all tokens, or adds a later part.
+  // Stores the `first` part of the sum of row i in `of_tokens`, or adds a later part to it.
   __device__ void add_row(bool first, T* of_tokens, int i, T sum) const {
     if (i < n) put_or_add(first, sum, of_tokens[gate(i)]);
   }

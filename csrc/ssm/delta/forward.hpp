@@ -13,8 +13,8 @@ double chunk_ns(const Problem<T>& s, double states, double pairs) {
   return (states * K * V + pairs * C / 2 * (K + V)) * C * kMultiplyAddNs<T>;
 }
 
-// The rows of v, or of a similar array, in a chunk: used in place if they consist of whole vectors and whole rows of tiles, otherwise a
-// padded copy.
+// The rows of v, or of a similar array, in a chunk are used in place if they consist of whole vectors and whole rows of tiles; otherwise
+// they are copied to padded rows.
 template <class T>
 bool in_place(const Problem<T>& s, const Chunk<T>& chunk) {
   return s.p.V == s.value_columns() && chunk.n == chunk.rows;
@@ -73,7 +73,7 @@ class Heads {
     for (int64_t t = 0; t < at.length; t += s.chunk)
       for (int64_t h = 0; h < count; ++h) {
         check_interrupt(ns);
-        const bool last = h + 1 == count;  // last of the heads
+        const bool last = h + 1 == count;
         one_chunk(of(at, h), t, states[h], next_rows(of(at, last ? 0 : h + 1), last ? t + s.chunk : t));
       }
     for (int64_t h = 0; s.p.final && h < count; ++h) store_state(s, of(at, h), states[h], s.p.final);

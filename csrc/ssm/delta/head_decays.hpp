@@ -5,9 +5,10 @@
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-// (4) Decays from token j to token i in row i of `decays`, up to i and the end of its vector; from before the chunk to each token; and from
-// each token to the last one. `of_token` has n logarithms, then zeros up to `rows`, which is a multiple of the vector length and at most N.
-// Products are in double precision, because a difference of sums of logarithms would be NaN after a decay to 0.
+// Computes the decays (4): from token j to token i in row i of `decays`, up to the end of the vector that contains i; from before the chunk
+// to each token in `since`; and from each token to the last one in `until`. `of_token` has n logarithms, then zeros up to `rows`, which is
+// a multiple of the vector length and at most N. Products are in double precision, because a difference of sums of logarithms would be NaN
+// after a decay to 0.
 template <int64_t N, class T>
 void head_decays(int64_t n, int64_t rows, double* of_token, T* decays, int64_t stride, T* since, T* until) {
   using D = Lanes<double>;

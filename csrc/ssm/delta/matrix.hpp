@@ -6,11 +6,11 @@
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-constexpr int64_t kChunk = 32, kForwardChunk = 16;  // maximum tokens per chunk, and without a gradient (README)
+constexpr int64_t kChunk = 32, kForwardChunk = 16;  // maximum tokens per chunk, with and without a gradient (README)
 constexpr int64_t kBlock = 16;                      // tokens per block with a decay per channel; pairs in a block are processed one by one
 
 template <class T>
-constexpr int64_t kRowUnit = kLanes<T> > kTileRows ? kLanes<T> : kTileRows;  // rows of a chunk are padded to a multiple
+constexpr int64_t kRowUnit = kLanes<T> > kTileRows ? kLanes<T> : kTileRows;  // rows of a chunk are padded to a multiple of this
 
 template <class T>
 constexpr int64_t padded(int64_t n) {
