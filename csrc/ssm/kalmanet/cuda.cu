@@ -186,7 +186,7 @@ struct HeadAdjoint {
         [](int, A*) {});
   }
 
-  // H is N, U is RU. Reads and writes both once, U twice.
+  // H is N, U is RU. Reads and writes both once, and reads U a second time.
   __device__ void back(int64_t i, const T* stored_w, const Trace& trace) {
     const A alpha = s.alpha(i), e = decay_H, of_k = e * sigma;
     load_token(i);

@@ -35,7 +35,7 @@ void sum_into(const Exponentials<T>& p, double factor, T* rows, Set&& set) {
 }
 
 // Calls finish(modes, h, i, S) for the modes of channel h, W at a time starting at i. S(m, k) = sum_l l^k g_l z^l for row m of `rows` (M,
-// H, L), or with conj(g_l) for g_l.
+// H, L), or with conj(g_l) in place of g_l.
 template <bool conj, class T, class F>
 void measure(const Exponentials<T>& p, const T* rows, F&& finish) {
   const int64_t parts = p.parts();

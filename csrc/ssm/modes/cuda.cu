@@ -176,8 +176,8 @@ template void measure_rows(const Shape&, const Mode*, const double*, Moment*);
 
 // ------------------------------------------------------------ sums of exponentials with given poles
 
-// z = e^x, and the weights of each row: v, or conj(grad) v. The imaginary part of a complex sum has -i times these, that of the gradient in
-// a complex u has i times these.
+// z = e^x, and the weights of each row: v, or conj(grad) v. They are multiplied by -i for the imaginary part of a complex sum, and by i for
+// that of the gradient with respect to a complex u.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     put_poles(const Shape s, const Exponentials<T> p, const cplx<T>* grad, Mode* modes, cplx<double>* weights) {

@@ -17,7 +17,7 @@ __device__ __forceinline__ Pole<double> pole_of(const Model<T>& p, int64_t h, in
   }
 }
 
-// (1)-(5): the modes, and the weights Cbar of all outputs unless null.
+// (1)-(5): the modes, and the weights Cbar of all outputs unless `weights` is null.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_modes(const Shape s, const Model<T> p, Mode* modes, cplx<double>* weights) {
   each_mode(s, [&](int64_t h, int64_t n) {

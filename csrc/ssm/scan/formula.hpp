@@ -35,7 +35,7 @@ QF_HD bool is_zero(E x) {
   else
     return x.re == 0 && x.im == 0;
 }
-// A product and its rounding error; `plain` if the product is not finite.
+// Returns the product `whole` rounded, or `plain` if it is not finite, and writes the rounding error to `rest`.
 template <class T>
 QF_HD T settled(T plain, Twofold<T> whole, T& rest) {
   const T hi = whole.hi + whole.lo, lo = whole.lo - (hi - whole.hi);

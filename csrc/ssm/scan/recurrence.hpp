@@ -13,8 +13,8 @@ inline namespace QF_ISA {
 
 constexpr double kStepNs = 0.5;            // one step of one scan, vectorised (estimate)
 constexpr int64_t kStripBytes = 16 << 10;  // strip of a row of states; it stays in L1 until the next row is computed
-constexpr int64_t kLineSteps = 4096;       // maximum of a lane's part of a long scan; the minimum is a tenth of it
-constexpr int64_t kBlockSteps = 16 << 10;  // minimum of a thread's part
+constexpr int64_t kLineSteps = 4096;       // longest part of a long scan for one lane; the shortest is a tenth of it
+constexpr int64_t kBlockSteps = 16 << 10;  // shortest part for one thread
 constexpr int64_t kAheadBytes = 256;       // prefetch distance; the hardware cannot follow W streams
 constexpr double kRoundNs = 50e6;          // work between two synchronisations of the threads
 constexpr double kSerialNs = 2;            // one step of one scan, bound by latency (estimate)

@@ -1,4 +1,4 @@
-// The last samples of packed sequences, README (14): the state of a short convolution. A copy.
+// Copies the last samples of packed sequences, README (14): the state of a short convolution.
 #pragma once
 #include "core/run/parallel.hpp"
 #include "ssm/selective/args.hpp"

@@ -34,7 +34,7 @@ struct Scan {
   __device__ int from_of(int64_t item, int64_t t) const { return from ? from[item * p.length + t] : -1; }
 };
 
-// One chunk of one head, `at` of (items, chunks, heads).
+// One chunk of one head. `at`: its index in (items, chunks, heads).
 template <class T>
 struct Place {
   const Scan<T>& s;
@@ -59,7 +59,7 @@ struct Place {
   __device__ int from(int64_t i) const { return s.from_of(item, c.begin + i); }
   // Whether the state before the chunk passes through it, because the chunk is part of one sequence.
   __device__ bool keeps() const { return empty() || from(c.steps - 1) < 0; }
-  // Adds the sum over a row, for columns from p on, to the sums of all steps.
+  // Adds the part of row i's sum for the columns from p on to the sums of all steps, or stores it there if p is 0.
   __device__ void add_row(T* of_steps, int64_t i, int64_t p, T sum) const {
     if (i < c.steps) put_or_add(p == 0, sum, of_steps[step(i)]);
   }

@@ -6,7 +6,7 @@
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
-constexpr int64_t kHeadsTogether = 3;  // process each chunk in turn, so that all but the first read the shared arrays from L2
+constexpr int64_t kHeadsTogether = 3;  // heads that process each chunk in turn; all but the first read the shared arrays from L2
 constexpr double kAdjointCost = 2.7;   // relative to the forward scan
 
 // The sums over items, and over the heads of a group, to which a task adds. `inner`: dS (9), the triangles of all chunks.

@@ -56,8 +56,8 @@ class HeadScan {
     return double(c.steps) * double(p_.channels) * double(2 * p_.states + c.steps / 2) * kMultiplyAddNs<T>;
   }
 
-  // (5) The triangular matrix from x to y. It includes the step sizes, and D if it has one number per head, so that neither takes a pass
-  // over x.
+  // (5) The triangular matrix from x to y. It includes the step sizes, and D if it has one number per head, so that neither needs a
+  // separate pass over x.
   void make_triangle(const T* inner, int64_t head, const Chunk& c) {
     using V = Lanes<T>;
     for (int64_t i = 0; i < c.steps; ++i) {
