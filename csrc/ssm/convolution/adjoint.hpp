@@ -28,7 +28,7 @@ class ChannelAdjoint {
   using V = Lanes<T>;
   ChannelAdjoint(const RightAngle<T>& fft, int64_t L) : fft_(fft), L_(L), N_(fft.length()), stride_(skewed<T>(N_)), work_(8 * stride_) {}
 
-  // `next`: the first gradient.
+  // `next`: the first gradient, which is prefetched.
   [[gnu::noinline]] void set(const Taps<T>& taps, const T* next) {
     taps_ = taps;
     kernel_spectrum(fft_, taps, L_, at(0), at(1), next);

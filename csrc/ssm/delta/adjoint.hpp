@@ -273,7 +273,7 @@ class HeadAdjoint {
     return chunk.factor;
   }
 
-  // (15) The gradients of the products of queries and keys, and of keys; then times the decays.
+  // (15) The gradients of the products of queries with keys and of keys with keys, multiplied by the decays.
   void through_pairs() {
     pairs_of(a.w, chunk.reads, T(1), 0, a.dreads);
     transpose_to(chunk.rows, chunk.rows, a.dreads, a.dreads_turned);

@@ -10,7 +10,7 @@ template <class T>
 struct PassageBack {
   Matrix<T> w, x, y, z;                        // (11), (12), (13); y is null without the delta rule
   Matrix<T> dv;                                // receives a copy of z; may be null
-  Matrix<T> state, dstate;                     // before the chunk; after the chunk, replaced by before it
+  Matrix<T> state, dstate;                     // S before the chunk; R after the chunk, replaced by R before it
   Matrix<T> q_since, k_since;                  // c_i q_i, -c_i k_i: the products of (18)
   Matrix<T> wt, xt, zt, qt;                    // transposes
   Matrix<T> dreads, dreads_turned, dcorrects;  // (15) times decays; the last one with its transpose added

@@ -7,7 +7,7 @@
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-constexpr int kStateColumns = kSide / 2;  // columns of a state per thread block: gives more thread blocks than whole tiles
+constexpr int kStateColumns = kSide / 2;  // columns of a state per thread block; half a tile, for more thread blocks
 
 // ------------------------------------------------------------ states
 

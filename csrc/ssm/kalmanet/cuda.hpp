@@ -351,8 +351,8 @@ struct Regression {
     });
   }
 
-  // (10), from the first row down; the right-hand sides are stored in d, next to the factor. Reads and writes the factor D / 3 times, with
-  // fewer rows each time.
+  // (10), from the first row down; the right-hand sides are stored in d, next to the factor. Makes D passes over a shrinking part of the
+  // factor, as much traffic as reading and writing all of it D / 3 times.
   __device__ void eliminate() const {
     const int column = threadIdx.x / kParts, part = threadIdx.x % kParts, at_once = blockDim.x / kParts;
     const A lambda = A(s.p.ridge_strength * norm);

@@ -1,6 +1,6 @@
-// Symmetric matrices as the lower half of a square of W x W tiles. This needs half the bytes, so that D = 128 in float32 still nearly fits
-// in L1. Tile (I, J), J <= I, is row-major and has index I (I + 1) / 2 + J; tiles on the diagonal are stored in full. Entries beyond D are
-// zero.
+// Stores symmetric matrices as the lower half of a square of W x W tiles. This needs half the bytes, so that D = 128 in float32 still
+// nearly fits in L1. Tile (I, J), J <= I, is row-major and has index I (I + 1) / 2 + J; tiles on the diagonal are stored in full. Entries
+// beyond D are zero.
 #pragma once
 #include "core/lanes/lanes.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -129,7 +129,7 @@ QF_HD void eliminate_row(T* a, int64_t stride, int64_t i, int64_t pivot, const T
 
 // Elimination from the last row up, along rows of the lower half. Replaces the lower half of A in a (D rows, `stride` apart) by the factor,
 // which is 0 from the diagonal to the end of its vector, and stores the reciprocal pivots in `inverse`. There are no square roots, so an
-// indefinite matrix has a solution too. Reads and writes the half D / 4 times, with fewer rows each time.
+// indefinite matrix has a solution too. Makes D / 4 passes over the half, with fewer rows each time.
 template <class T>
 void eliminate(int64_t D, T* a, int64_t stride, T* inverse) {
   constexpr int panel = 4;
@@ -154,7 +154,7 @@ void solve_eliminated(int64_t D, const T* a, int64_t stride, const T* inverse, T
     const V factor = broadcast<V>(-x[p] * inverse[p]);
     for (int64_t i = 0; i < p; i += W) store(x + i, multiply_add(factor, load<V>(a + p * stride + i), load<V>(x + i)));
   }
-  for (int64_t first = 0; first < D; first += W) {  // W rows: first the terms of all earlier rows, then row by row
+  for (int64_t first = 0; first < D; first += W) {  // adds the terms of all earlier rows to W rows, then solves row by row
     V dots[W];
     for (int r = 0; r < W; ++r) {
       dots[r] = V{};

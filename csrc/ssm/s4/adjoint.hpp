@@ -27,7 +27,8 @@ class FeedbackAdjoint {
 
   void clear() const { set_zero<double>(memory_, 8 * n_); }  // E, p, q, c
 
-  // (7): adds the gradients of E, p, q and c for K from x_0 = x on; x is overwritten. mu is that of x_0. gradient(l) is dL/dK_l.
+  // (7): adds the gradients of E, p, q and c for the L steps from x_0 = x on; x is overwritten. On return, mu is mu_0. gradient(l) is
+  // dL/dK_l.
   template <class Gradient>
   void run(const Feedback& f, const Split& x, int64_t L, Gradient&& gradient) {
     for (int64_t l = 0; l < L; ++l) {
