@@ -7,7 +7,7 @@ namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
 // Overwrites the pair products A and E with their gradients (15) times the decays, and computes the first term of (17). One thread block
-// per chunk and value head. Reads grad, y and u once.
+// per chunk and value head. Reads grad and y once, u twice.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_pair_gradients(const Call<T> s, const Back<T> b) {
   QF_SHARED(Shared<T>, shared);

@@ -67,7 +67,7 @@ __device__ __forceinline__ void put_chunk(const Shape& s, const Steps& steps, co
   }
 }
 
-// One thread block per tile of a row: reads only modes, writes y once.
+// One thread block per tile of a row. Reads only modes and weights; writes y once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     sum_tiles(const Shape s, const Mode* modes, const cplx<double>* weights, const double factor, T* y) {

@@ -14,7 +14,7 @@ constexpr int kSide = 64;  // rows and columns of a tile, with kPatch x kPatch e
 constexpr int kPatch = 4;
 constexpr int kDepth = 16;          // terms of the product in shared memory at a time
 constexpr int kPitch = kSide + 4;   // so that rows of a transposed factor use different banks
-constexpr int64_t kPartRows = 512;  // rows per partial sum in the arrays' precision; partial sums are added in double precision
+constexpr int64_t kPartRows = 512;  // rows per partial sum; these are stored in the arrays' precision and added in double precision
 
 // A strided real matrix, or a complex one with alternating real and imaginary rows or columns. `odd` multiplies the imaginary ones.
 template <class T>

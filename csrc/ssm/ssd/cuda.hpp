@@ -15,7 +15,7 @@ constexpr int kThreads = kTileThreads;
 struct Chunk {
   int64_t begin, steps;
   int64_t sequence;  // the sequence of cu_seqlens that ends with this chunk, or -1
-  bool fresh;        // whether it begins a sequence of cu_seqlens
+  bool fresh;        // whether it begins a sequence of cu_seqlens, except at step 0
 };
 
 // A call: its arguments, and its arrays in device memory.
@@ -206,9 +206,9 @@ struct GradIn {
   }
 };
 
-// Writes a chunk's contribution to the state after it, (7), to s.states; with `back`, its contribution to the gradient of the state before
-// it, (13), to `to`. One thread block per kSide states of a chunk of a head. Reads x, or grad and z, once per kSide states, and B or C
-// once.
+// Writes each chunk's contribution to the state after it (7) to `to`; with `back`, its contribution to the gradient of the state before it
+// (13). One thread block per kSide states of a chunk of a head. Reads x, or grad and z, once per kSide states, and B or C once per kSide
+// channels.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     add_chunks(const Scan<T> s, const GradIn<T> in, const bool back, const int64_t tiles, T* to) {

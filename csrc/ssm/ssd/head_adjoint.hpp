@@ -48,8 +48,8 @@ class HeadAdjoint {
     item_ = item, group_ = group, dB_ = dB, dC_ = dC, inner_gradient_ = inner_gradient, first_ = true;
   }
 
-  // Processes at most kHeadsTogether heads from `head` on. Reads x, dt and B twice, C, z and the gradient once; writes dx, ddt and dz once.
-  // The first head of a task writes dB, dC and the gradient of the inner products; the others add to them.
+  // Processes at most kHeadsTogether heads from `head` on. From memory, reads x, dt and B twice, C, z and the gradient once; writes dx, ddt
+  // and dz once. The first head of a task writes dB, dC and the gradient of the inner products; the others add to them.
   void run(int64_t head, int64_t count, const Chunks<T>& chunks, const Totals<T>& totals) {
     const bool first = first_;
     for (int64_t i = 0; i < count; ++i) {

@@ -92,8 +92,8 @@ class HeadScan {
     });
   }
 
-  // Applies D, if it has one number per channel, and then the gate (6) to the outputs just written.
   bool gates() const { return p_.z.at || (p_.D && p_.D_of_channels); }
+  // Applies D, if it has one number per channel, and then the gate (6) to the outputs just written.
   template <class V>
   void gate(int64_t item, int64_t head, int64_t time, int64_t channel, T* to) const {
     V y = load<V>(to);
