@@ -28,7 +28,7 @@ struct DeltaRule {
 template <class T>
 struct DeltaRuleAdjoint {
   DeltaRule<T> forward;        // o, final unused
-  const T *grad, *grad_final;  // gradients of o and final; the latter may be null
+  const T *grad, *grad_final;  // gradients of o and final; grad_final may be null
   T *dq, *dk, *dv;             // same shapes as q, k, v
   T *dg, *dbeta, *dinitial;    // null if the corresponding input is
   T *derase, *dwrite, *da, *db;

@@ -137,7 +137,7 @@ void pairs_of(const ChannelRows<T>& a, int64_t rows, Matrix<T> k, Matrix<T> read
 template <class T>
 struct ChannelKey {
   Matrix<T> k, d;
-  Matrix<T> dreads, dmisses;  // gradients of the pairs; the latter without the sign
+  Matrix<T> dreads, dmisses;  // gradients of the pairs; dmisses without the sign
 
   ChannelKey block(int64_t first) const { return {k.from(first), d.from(first), dreads.from(first, first), dmisses.from(first, first)}; }
 };

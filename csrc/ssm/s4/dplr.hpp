@@ -106,7 +106,8 @@ class Feedback {
     for (int64_t i = 0; i < n; i += W) x.set(i, E[i] * x[i] - scaled(p[i], broadcast<V>(s)));
   }
 
-  // out = the (2N, 2N) matrix of Abar^L acting on (Re x, Im x). Squares from the highest bit on; a single step is diagonal plus rank one.
+  // out = the (2N, 2N) matrix of Abar^L acting on (Re x, Im x). Starts at the highest bit of L: squares for each bit, and applies one step,
+  // a diagonal plus rank-one matrix, if the bit is 1.
   void power(double* out, int64_t L) const {
     const int64_t d = 2 * N;
     Scratch<double> squared(d * d);

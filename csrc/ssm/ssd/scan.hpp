@@ -25,7 +25,7 @@ class HeadScan {
         state_(x_ + room_ * p.channels),
         turned_(state_ + p.states * p.channels) {}
 
-  // Reads x, dt and z once; writes out once. A single state is stored. It passes through L2 once per chunk.
+  // Reads x, dt and z once; writes out once. Only the current state is stored. It passes through L2 once per chunk.
   void run(int64_t item, int64_t head, const Chunks<T>& chunks) {
     const int64_t group = head / (p_.heads / p_.groups), of_head = p_.channels * p_.states;
     bool has_state = p_.initial != nullptr;
