@@ -8,9 +8,9 @@ import numpy as np
 
 from .. import _arguments
 
-OUTSIDE = 1e-3  # probability outside the domain that is cut off
+OUTSIDE = 1e-3  # largest probability outside the domain that is cut off without an error
 NODES = 160  # nodes of a quadrature in the quantiles, on either side of the median
-REACH = 3.6  # largest value of its variable: quantiles down to exp(-pi sinh 3.6) = 1e-25
+REACH = 3.6  # largest value of the quadrature variable t: quantiles down to exp(-pi sinh 3.6) = 1e-25
 
 
 class Distribution:
@@ -50,8 +50,8 @@ class Distribution:
         return points
 
     def quadrature(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Nodes and weights, which sum to 1, for the mean of polynomials of degree below 2n: those of Gauss quadrature, all samples, or
-        those of the double exponential rule in the quantiles."""
+        """Nodes and weights, which sum to 1, for the mean of polynomials of degree below 2n: Gauss quadrature, all samples with equal
+        weights, or the double exponential rule in the quantiles."""
         if self.samples is not None:
             return self.samples, np.full(self.samples.size, 1 / self.samples.size)
         if self.frozen is None:

@@ -43,8 +43,8 @@ def table_of(degrees: Any, d: int, largest: list[int], label: str) -> np.ndarray
 def multi_indices(inputs: int, degree: int, *, norm: float = 1.0) -> np.ndarray:
     """Return the degrees (K, inputs) of all products up to a total degree, or of a hyperbolic cross.
 
-    Returns rows i with (sum_k i_k^norm)^(1/norm) <= degree, ordered by total degree, the constant first. norm = 1 is the total degree; a
-    smaller norm has fewer products of several inputs.
+    Returns rows i with (sum_k i_k^norm)^(1/norm) <= degree, ordered by total degree, the constant first. norm = 1 is the total degree. A
+    smaller norm gives fewer products of several inputs.
 
     Examples
     --------

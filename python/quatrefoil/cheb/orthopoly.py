@@ -30,15 +30,15 @@ class Basis:
 
     The mean of p_j p_k is 1 for j = k, otherwise 0.
 
-    ``from_samples``, ``from_moments`` and ``classical`` return one. ``basis(x)`` evaluates the polynomials by their recurrence (1);
-    pass ``basis.a`` and ``basis.b`` to ``poly_layer``.
+    Returned by ``from_samples``, ``from_distribution``, ``from_moments`` and ``classical``. ``basis(x)`` evaluates the polynomials by their
+    recurrence (1); pass ``basis.a`` and ``basis.b`` to ``poly_layer``.
 
     Attributes
     ----------
     degree : int
     a, b : (degree + 1,) float64, read-only
         The recurrence (1). The last element of a belongs to the next degree; it is 0 if the measure does not determine it. b has the unit
-        of x^2. Reading it raises OverflowError if it leaves the range of float64; ``basis(x)`` does not need it.
+        of x^2. Reading b raises OverflowError if it is outside the range of float64; ``basis(x)`` does not need b.
     samples : (N,) float64, read-only, or None
         The samples that define the measure.
 
@@ -57,7 +57,7 @@ class Basis:
     samples: np.ndarray | None
 
     def __init__(self, a: np.ndarray, b: np.ndarray, samples: np.ndarray | None = None, unit: float = 1.0) -> None:
-        """``unit``: the power of two that is the unit of x in b; a is in the caller's unit."""
+        """``unit``: the unit of x in which b is stored, a power of two; a is in the caller's unit."""
         self.a, self._b, self.samples, self._unit = frozen(a), frozen(b), frozen(samples), unit
 
     @property
@@ -170,7 +170,8 @@ def from_distribution(distribution: Any, degree: int) -> Basis:
 
     Notes
     -----
-    Evaluates (7) over the nodes of a double exponential quadrature in the quantiles, at least 320; for a uniform one, Gauss nodes.
+    Applies (7) to at least 321 nodes of a double exponential quadrature in the quantiles, or to Gauss nodes for a uniform distribution (lo,
+    hi).
 
     Examples
     --------
@@ -316,8 +317,8 @@ def optimal_samples(
 
     Notes
     -----
-    To draw from k / K, draw a random j and then from p_j^2, input by input, so no grid of all samples is needed. Determinantal points are
-    such draws, of which about log K in a row are rejected: K^3 log(K) flops.
+    A draw from k / K is a random j followed by a draw from p_j^2, input by input, so no grid of all samples is needed. For determinantal
+    points, such draws are accepted or rejected, about log K of them per point: K^3 log(K) flops.
 
     Cohen and Migliorati, SMAI J. Comput. Math. 3 (2017) 181 (christoffel); Derezinski, Warmuth and Hsu, JMLR 23 (2022) (volume).
 
@@ -384,8 +385,8 @@ class _Draws:
         return at
 
     def determinantal(self) -> np.ndarray:
-        """One draw (K, d) of the projection process: independent draws, accepted with a probability that is the fraction of their products
-        orthogonal to those of the earlier points."""
+        """One draw (K, d) of the projection process. Independent draws are accepted with probability |u|^2, where u is the part of a
+        point's normalised row of products that is orthogonal to the rows of the earlier points."""
         size = len(self.degrees)
         chosen, used = np.zeros((0, len(self.tables)), np.int64), np.zeros((0, size))
         while len(chosen) < size:

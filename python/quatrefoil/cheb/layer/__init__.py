@@ -54,8 +54,8 @@ def poly_layer(
 
     Notes
     -----
-    Differentiable in X and W. Cost: 2 N I K O flops, three times that with both gradients: a matrix product whose left factor is computed
-    in cache, tile by tile. Memory: a copy of W and a few hundred kB per thread. A NaN in X affects only its row.
+    Differentiable in X and W. Cost: 2 N I K O flops, three times that with both gradients. It is a matrix product whose left factor is
+    computed in cache, tile by tile. Memory: a copy of W and a few hundred kB per thread. A NaN in X affects only its row.
 
     The layers of deep arbitrary polynomial chaos (Oladyshkin et al., Neural Networks 166 (2023) 85) and of Chebyshev-KAN are of this kind:
     for k > 0, T_k is p_k of ``orthopoly.classical("chebyshev", K - 1)`` divided by sqrt(2).

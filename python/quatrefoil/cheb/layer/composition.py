@@ -64,8 +64,8 @@ def _trigonometric(xp: Any, X: Any, K: int, slopes: bool = False) -> Iterator[An
 
 
 def _slots(degrees: Sequence[int], M: int, I: int, K: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The functions of degree above 0 of every product: their columns (S, M) in a table (I K + 1) whose last column is 1, and their inputs
-    (S, M), I for an empty slot. Return also a mask (M, I) of the degrees that are 0."""
+    """Return the functions of degree above 0 of every product: their columns (S, M) in a table (I K + 1) whose last column is 1, and their
+    inputs (S, M), which are I for an empty slot. Also return a mask (M, I) of the degrees that are 0."""
     table = np.asarray(degrees, np.int64).reshape(M, I)
     which, inputs = np.nonzero(table)
     place = np.arange(which.size) - np.searchsorted(which, which)
@@ -84,7 +84,7 @@ def _gathered(xp: Any, tables: Sequence[Any], last: float, columns: np.ndarray) 
 
 
 def _constant(xp: Any, numbers: np.ndarray, like: Any, dtype: Any) -> Any:
-    """Host values on the device of ``like``."""
+    """Copy host values to the device of ``like``."""
     return xp.reshape(xp.asarray(numbers.tolist(), dtype=dtype, device=like.device), numbers.shape)
 
 
@@ -123,7 +123,7 @@ def _products_vjp(xp: Any, X: Any, W: Any, grad: Any, functions: Functions, scal
 
 
 def _of_polynomials(xp: Any, X: Any, W: Any, a: Any, b: Any, degrees: Any) -> tuple[Functions, Any, Any, int]:
-    """The functions of a product layer of polynomials, and its scale, the polynomials of degree 0."""
+    """The functions of a product layer of polynomials, and its scale: the product of the polynomials of degree 0."""
     zeros = _constant(xp, _slots(degrees, W.shape[0], X.shape[1], a.shape[-1])[2], X, xp.bool)
     first = xp.broadcast_to(1 / xp.sqrt(nan_unless(xp, (b > 0) & xp.isfinite(b), b)[..., 0]), (X.shape[1],))
     scale = xp.prod(xp.where(zeros, first, xp.ones_like(first)), axis=1)[:, None]

@@ -23,7 +23,7 @@ _MOST = 2**20  # maximum number of degrees
 
 
 def check_recurrence(label: str, inputs: Sequence[Any]) -> None:
-    """Raise ValueError if an element of b is not positive."""
+    """Raise ValueError if an element of b is not positive and finite."""
     X, b = inputs[0], inputs[3]
     bad = ~((b > 0) & np.isfinite(b))
     if bad.any() and X.shape[1]:
@@ -86,7 +86,7 @@ OPS = (PRODUCT_LAYER, TRIG_LAYER)
 
 
 def flat_degrees(degrees: Any, label: str) -> tuple[int, ...]:
-    """Degrees (M, I) as a flat tuple, part of a call's signature. Lists are converted without NumPy, so torch.compile can trace them."""
+    """Return degrees (M, I) as a flat tuple of integers. Lists are converted without NumPy, so torch.compile can trace them."""
     rows = degrees if isinstance(degrees, (list, tuple)) else np.asarray(degrees).tolist()
     sizes = {len(row) if isinstance(row, (list, tuple)) else -1 for row in rows} if isinstance(rows, (list, tuple)) else {-1}
     flat = () if -1 in sizes else tuple(n for row in rows for n in row)
@@ -109,7 +109,7 @@ def product_layer(
     """Apply a layer of products of orthogonal polynomials of the inputs: a learned polynomial chaos (11).
 
     Y[n, o] = sum over products m of W[m, o] prod_i p_k(X[n, i]) with k = degrees[m, i] and the polynomials of ``poly_layer``.
-    ``poly_layer`` itself is the sum over products of a single input.
+    ``poly_layer`` is the special case in which each product has one input.
 
     Parameters
     ----------
@@ -129,8 +129,8 @@ def product_layer(
 
     Notes
     -----
-    Differentiable in X and W. Cost: a matrix product of 2 N M O flops in blocks of rows, plus s N M for products of up to s inputs; with
-    both gradients three times that plus 2 s N M I. Memory: a few MB.
+    Differentiable in X and W. Cost: a matrix product of 2 N M O flops in blocks of rows, plus s N M for products of up to s inputs. With
+    both gradients, the cost is three times that plus 2 s N M I. Memory: a few MB.
 
     Oladyshkin et al., Neural Networks 166 (2023) 85 (deep arbitrary polynomial chaos).
 
@@ -195,7 +195,7 @@ def trig_layer(
         Angles, float32 or float64.
     W : (M, O)
     degrees : (M, I) int
-        One row per product; ``k * np.eye(I, dtype=int)`` gives the functions t_k of each single input.
+        One row per product; ``k * np.eye(I, dtype=int)`` gives the functions t_k of each input.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 

@@ -59,7 +59,7 @@ def _second_of_values(
     total: list[Any] = [None, None, None]
 
     def add(C: Any, weight: Any) -> Any:
-        """Add the gradients of sum_p grad_p weight_p f(x_p) with respect to X and grad; return that with respect to these coefficients."""
+        """Add the gradients of sum_p grad_p weight_p f(x_p) with respect to X and grad; return the gradient with respect to C."""
         f = call(CHEB_EVAL, (C, X), options, (None,), None, backend, num_threads)
         dC, dX = call_vjp(CHEB_EVAL, (C, X, grad * weight), options, (), backend, num_threads)
         total[1:] = added(total[1], dX), added(total[2], f * weight)
@@ -134,8 +134,8 @@ def cheb_eval(
         Points of [-1, 1]^d. A point that is outside only by rounding (1e-14 in float64, 6e-6 in float32) is moved to the boundary; one that
         is further outside, or NaN, raises a ValueError with its index.
     eps : float, optional
-        The allowed l2 error over the points, relative to the results, between 0 and 1. The default is as exact as the dtype allows, 1e-13
-        in float64.
+        The allowed l2 error over the points, relative to the results, between 0 and 1. By default, results are as accurate as the dtype
+        allows, 1e-13 in float64.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -145,11 +145,11 @@ def cheb_eval(
 
     Notes
     -----
-    Differentiable in C and X, up to the boundary, any number of times. Without eps: 2 prod(n) flops per point. With eps, and up to three
-    axes, values on a grid of 2n points per axis are computed by cosine transforms and interpolated (5) if that costs less: W^d grid values
-    per point, W = 8 for 1e-6, 12 for 1e-10. The grid takes (2n + 17)^d numbers or more, and twice that during construction. The choice
-    depends only on shapes and eps. eps below 1e-13 or 9e-16 n (float32: 1e-5) is ignored. ``cheb_moments`` with the same eps is the exact
-    transpose, to rounding. Backend "array" never uses a grid.
+    Differentiable in C and X, up to the boundary, any number of times. Without eps, the cost is 2 prod(n) flops per point. With eps, and up
+    to three axes, values on a grid of 2n points per axis are computed by cosine transforms and interpolated (5) if that costs less. Each
+    point reads W^d grid values, with W = 8 for eps = 1e-6 and 12 for 1e-10. The grid takes (2n + 17)^d numbers or more, and twice that
+    during construction. The choice depends only on shapes and eps. eps below 1e-13 or 9e-16 n (float32: 1e-5) is ignored. ``cheb_moments``
+    with the same eps is the exact transpose, to rounding. Backend "array" never uses a grid.
 
     Examples
     --------
@@ -217,7 +217,7 @@ def cheb_moments(
     Notes
     -----
     Differentiable in X, up to the boundary, and q, any number of times. Cost, memory and errors are those of ``cheb_eval``; eps is relative
-    to the results without cancellation. The order of the sums depends only on shapes.
+    to what the results would be without cancellation. The order of the sums depends only on shapes.
 
     Examples
     --------

@@ -49,7 +49,7 @@ def contraction(C: np.ndarray, X: np.ndarray, polynomials: Callable[[np.ndarray,
 
 
 def _even(C: np.ndarray) -> Any:
-    """The Fourier coefficients, -n+1 to n-1, of C seen as an even function of the angles."""
+    """The Fourier coefficients, -n+1 to n-1, of C, as coefficients of an even function of the angles."""
     n = C.shape[0]
     at = np.abs(np.arange(1 - n, n))
     weight = np.where(at == 0, 1.0, 0.5)
