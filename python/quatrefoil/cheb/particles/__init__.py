@@ -36,7 +36,7 @@ SHORT_RANGE = Op(
 )  # fmt: skip
 OPS = (SHORT_RANGE,)
 
-PLAIN = 24  # largest exponent of 2 in the cutoff for which squares of lengths fit in float32
+PLAIN = 24  # largest |exponent| of 2 in the cutoff for which squares of lengths fit in float32
 
 
 def short_range(
@@ -86,7 +86,7 @@ def short_range(
     >>> X, q = np.array([[0.0, 0, 0], [0.5, 0, 0]]), np.array([1.0, -1.0])
     >>> sog = qf.cheb.coulomb_sog(1e-8, 0.5, 4.0, split=2.0)
     >>> f = qf.cheb.short_range(X, q, X, sog=sog)
-    >>> bool(np.allclose(f, q * sog.short(0.0) - q * sog.short(0.5)))  # its own long part taken back, and the other charge
+    >>> bool(np.allclose(f, q * sog.short(0.0) - q * sog.short(0.5)))  # minus its own long part, plus the other charge
     True
     """
     unit, options = _options(sog, "cheb.short_range")

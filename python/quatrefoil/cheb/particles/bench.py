@@ -117,7 +117,7 @@ def _total(P: int, n: int, tol: float) -> Problem:
         def by_fmm(eps: float) -> Any:
             return scale * fmm.lfmm3d(eps=eps, sources=points, charges=q, pg=1).pot
 
-        for eps in (tol, 100 * tol):  # its errors decrease in steps: at 100 times the tolerance they are still below ours
+        for eps in (tol, 100 * tol):  # FMM3D's errors decrease in steps: at 100 times the tolerance they are still below ours
             peers[f"fmm3dpy, eps={eps:g}"] = partial(by_fmm, eps)
     return Problem("cheb", "potential + short_range", f"P=N={P} n={n} tol={tol:g}", ours, peers, truth, 10 * tol, {}, 10 * tol)
 

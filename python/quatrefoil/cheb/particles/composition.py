@@ -10,7 +10,7 @@ from typing import Any
 
 from ..._array_tools import chunk_slices, double, finite
 
-LIVE = 8  # temporary arrays with one element per pair (approximately)
+LIVE = 8  # approximate number of temporary arrays with one element per pair
 
 
 def _pair(xp: Any, s: Any, c: Sequence[float], cutoff: float) -> tuple[Any, Any]:

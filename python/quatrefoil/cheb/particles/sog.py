@@ -83,7 +83,7 @@ class SumOfGaussians:
         return self._sum(r, self.n_long)
 
     def short(self, r: Any) -> Any:
-        """1/r less the long part; at r = 0 without 1/r."""
+        """1/r minus the long part; at r = 0, only minus the long part."""
         r = np.asarray(r, np.float64)
         with np.errstate(divide="ignore"):
             return np.where(r == 0, 0.0, 1 / r)[()] - self.long(r)
@@ -122,7 +122,7 @@ class SumOfGaussians:
 
 
 def _powers(c: np.ndarray) -> np.ndarray:
-    """Convert Chebyshev coefficients to powers; they cancel, so in extended precision if the machine has it."""
+    """Convert Chebyshev coefficients to those of powers. Terms cancel, so this uses extended precision if the machine has it."""
     low, high = np.zeros((2, c.size), np.longdouble)
     total = np.zeros(c.size, np.longdouble)
     low[0] = 1
@@ -140,11 +140,11 @@ def coulomb_sog(eps: float, rmin: float, rmax: float, *, split: float | None = N
     Parameters
     ----------
     eps : float
-        Relative error for all r between them, from 1e-14 to below 1.
+        Relative error for rmin <= r <= rmax, from 1e-14 to below 1.
     rmin, rmax : float
         Lengths, rmin < rmax; rmin at least 1e-15 rmax.
     split : float, optional
-        t* in 1/length: terms with t <= t* are the long part, and the last of them is at t* exactly. The default is all terms.
+        t* in 1/length: terms with t <= t* are the long part, and the last of them has t = t* exactly. By default, all terms.
 
     Returns
     -------

@@ -46,8 +46,7 @@ def _second(
 
     def add_value(core: Any, factors: Sequence[Any], weight: Any, without: int, scale: float = 0.0) -> None:
         """Add the gradients of sum_p grad_p weight_p f(x_p). Array ``without`` is not an input; with a scale, it is the derivative of an
-        input,
-        times the scale."""
+        input, times the scale."""
         f = call(TUCKER_EVAL, (core, *factors, X), options, (None,), None, backend, num_threads)
         gradients = call_vjp(TUCKER_EVAL, (core, factors, X, grad * weight), options, (), backend, num_threads)
         for at, gradient in enumerate(TUCKER_EVAL.flatten(gradients)):
@@ -124,8 +123,8 @@ def tucker_eval(
 
     Notes
     -----
-    Differentiable in core, factors, X, any number of times. Cost: 2 sum(n_k r_k) + 2 prod(r_k) flops per point, with ranks rounded up to
-    the tile. If n_k is above about 60 and there are thousands of points, 40 r_k instead of 2 n_k r_k, from a table of 40 n_k r_k numbers
+    Differentiable in core, factors and X, any number of times. Cost: 2 sum(n_k r_k) + 2 prod(r_k) flops per point, with ranks rounded up to
+    the tile. If n_k is above about 60 and there are thousands of points, 2 n_k r_k becomes 40 r_k, and up to 40 n_k r_k numbers are stored
     (12). Otherwise the memory is a few kB per thread for any P. Error: a few eps of the largest |f|, up to the ends of the domain (3).
 
     Examples
@@ -148,8 +147,8 @@ def tucker_eval_vjp(
 
     ``(core, factors, X, grad)``, grad (P,) -> (dcore, [dfactors], dX).
 
-    Three to four times the cost of the values. Memory: at most 64 partial sums of core and factors, 16 MB together (or one of them), and
-    per thread 2.3 kB per factor column and 0.8 kB per coefficient of the longest axis, in float64.
+    Three to four times the cost of the values. Memory: at most 64 partial sums of core and factors, 16 MB together (more if one of them is
+    larger), and per thread 2.3 kB per factor column and 0.8 kB per coefficient of the longest axis, in float64.
 
     Examples
     --------
@@ -204,9 +203,9 @@ def tucker_derivatives(
 
     Notes
     -----
-    Differentiable in core, factors, X, through all results at once (10). Cost: m (2 sum(n_k r_k) + 2 prod(r_k)) flops per point, m = 2 with
-    the gradient and 3 with the Hessian. The adjoint costs as much as that of ``tucker_eval`` for every derivative whose gradient is not 0.
-    Memory: the results and a few kB per thread. Error: a few eps of the largest derivative, up to the ends of the domain.
+    Differentiable in core, factors and X, through all results at once (10). Cost: m (2 sum(n_k r_k) + 2 prod(r_k)) flops per point, with m
+    = 2 for the gradient and 3 for the Hessian. The adjoint costs as much as that of ``tucker_eval`` for every derivative whose gradient is
+    not 0. Memory: the results and a few kB per thread. Error: a few eps of the largest derivative, up to the ends of the domain.
 
     Examples
     --------

@@ -90,7 +90,7 @@ def derivative_adjoint(xp: Any, g: Any) -> Any:
 
 
 def contracted(xp: Any, core: Any, F: Sequence[Any]) -> list[Any]:
-    """README (4): contract the core with functions (P, r) of every axis, last axis first; the results with k = 0, ..., d - 1 axes left."""
+    """README (4): contract the core with functions (P, r) of every axis, last axis first. Return the results with 0 to d - 1 axes left."""
     left, levels = core, []
     for k in reversed(range(len(F))):
         P, r = F[k].shape
@@ -113,7 +113,7 @@ def products(xp: Any, F: Sequence[Any], grad: Any) -> list[Any]:
 
 
 def contracted_adjoint(xp: Any, core: Any, F: Sequence[Any], grad: Any) -> tuple[Any, list[Any]]:
-    """README (6): the gradients of the core and of F, grad (P,)."""
+    """README (6), (7): the gradients of the core and of F, for grad (P,)."""
     levels, back, bars = contracted(xp, core, F), products(xp, F, grad), []
     for k, (P, r) in enumerate(f.shape for f in F[:-1]):
         bars.append(xp.matmul(back[k][:, None, :], xp.reshape(levels[k + 1], (P, back[k].shape[1], r)))[:, 0, :])

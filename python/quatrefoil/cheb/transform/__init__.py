@@ -97,8 +97,8 @@ def vals2coeffs(
     Notes
     -----
     The inverse of ``coeffs2vals``. Differentiable. Error: a few eps of max|V|. Cost per pencil of n numbers: about n^2/4 multiply-adds (4),
-    (5); for long axes about 24 n log2(n) flops for any factors of n - 1 (6). Memory: the result and a few pencils per thread. A NaN affects
-    only its pencils.
+    (5), or for long axes about 24 n log2(n) flops for any factors of n - 1 (6). Memory: the result and a few pencils per thread. A NaN
+    affects only its pencils.
 
     Examples
     --------

@@ -59,7 +59,7 @@ def _interpolated(xp: Any, v: Any) -> Any:
 
 
 def _sums(xp: Any, c: Any) -> Any:
-    """README (1) along the last axis."""
+    """README (3) along the last axis, with v reversed."""
     return _cosines(xp, c * (_ends(xp, c.shape[-1], 2.0, c) / 2))
 
 

@@ -63,8 +63,8 @@ def tucker(
         Exact ranks; together with ``tol``, upper bounds. With ``modes`` or ``fixed``, one per axis that is compressed.
     method : "sthosvd", "hooi" or "rsvd"
         "sthosvd": sequentially truncated higher-order SVD, at most sqrt(d) times the best error. "hooi": the same, followed by sweeps of
-        higher-order orthogonal iteration, which preserve the ranks and lower the error. "rsvd": with ``rank`` only, random sketches with
-        fewer operations and usually within a tenth of the error of "sthosvd"; with ``tol``, the same as "sthosvd".
+        higher-order orthogonal iteration, which preserve the ranks and lower the error. "rsvd": with ``rank`` only, random sketches, with
+        fewer operations and an error usually at most a tenth larger than that of "sthosvd"; with ``tol``, the same as "sthosvd".
     modes : int, or several, optional
         The axes to compress, all by default. Negative axes count from the end.
     mask : bool like C, optional
@@ -96,9 +96,10 @@ def tucker(
     (3).
 
     Cost for N numbers, n entries and rank r of the first axis: about 2 (r + s) N flops down to tol = 6e-7, and 2 (2 r + s) N below, with s
-    = 64^(1/(d-1)). With Gram matrices n N and 2 (n + 3 r) N. A sweep of "hooi": 2 d r N. Axes after the first are smaller by r / n. Memory:
-    a few times N numbers and the result. Computed in float64. Backend "array" computes QR decompositions of all unfoldings, 4 n N flops for
-    the first axis; with it, "rsvd" is the same as "sthosvd", and ``tol`` synchronises the device once.
+    = 64^(1/(d-1)). With Gram matrices, the costs are n N and 2 (n + 3 r) N. A sweep of "hooi" takes 2 d r N. For each later axis, N is
+    smaller by a factor of r / n. Memory: a few times N numbers and the result. Computed in float64. Backend "array" computes QR
+    decompositions of all unfoldings, 4 n N flops for the first axis; with it, "rsvd" is the same as "sthosvd", and ``tol`` synchronises the
+    device once.
 
     With ``mask``, L-BFGS runs on the host for core and factors from two starts: the given ranks, and small ranks that grow to them. Each
     takes up to 1000 steps of 2 (d + 2) r N flops. ``method`` computes the starts. The result may be a local minimum. A RuntimeWarning says

@@ -55,7 +55,7 @@ def _sequential(xp: Any, core: Any, ranks: Sequence[int], budget: Any) -> tuple[
 
 
 def _columns(xp: Any, U: Any, count: Any) -> Any:
-    """U with its columns from ``count`` on set to zero."""
+    """Return U with its columns from ``count`` on set to zero."""
     at = xp.arange(U.shape[1], dtype=xp.int64, device=U.device)
     return xp.where(at < count, U, xp.zeros_like(U))
 

@@ -13,7 +13,7 @@ from .unfolding import EPS, Narrowed, by_triangle, principal
 
 Parts = tuple[np.ndarray, list[np.ndarray]]
 
-MIN, MAX = 1e-200, 1e200  # limits of the sum of squares; outside, single squares may leave the range of float64
+MIN, MAX = 1e-200, 1e200  # limits of the sum of squares; outside, individual squares may leave the range of float64
 MAX_SWEEPS = 50
 GAIN = 1e-3  # iteration stops after a sweep that reduces the squared error by a smaller fraction
 
@@ -87,7 +87,7 @@ def _hooi(core: np.ndarray, axes: Sequence[int], small: np.ndarray, factors: lis
 
 
 def sweep(core: np.ndarray, axes: Sequence[int], factors: list[np.ndarray]) -> np.ndarray:
-    """One sweep of (5), which replaces the factors of these axes; the small core."""
+    """Replace the factors of these axes by one sweep of (5), and return the small core."""
     small = core
     for axis in axes:
         others = core

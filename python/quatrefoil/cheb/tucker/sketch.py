@@ -11,7 +11,7 @@ from .unfolding import EPS, NOISE, Narrowed, principal, rank_within
 
 COLUMNS = 64  # columns of the first sketch
 OVER = 10  # oversampling columns
-WORTH = 4  # a sketch must cost less than 1 / WORTH of a Gram matrix
+WORTH = 4  # a sketch with s numbers per axis is used only if WORTH s <= n
 TILE = 8  # a basis has a multiple of this many columns: 24 take 2.5 ms, 23 take 3.2 (129^3, OpenBLAS, one thread of an AMD EPYC)
 MAX_KEPT = 0.75  # fraction of an axis; a basis with more vectors saves nothing
 SHORT = 96  # up to here a Gram matrix is faster than a sketch: it takes 0.4 ms for 65^3 numbers, as long as the sketch's SVD alone
@@ -49,8 +49,8 @@ def _missed(core: np.ndarray, basis: np.ndarray, narrow: np.ndarray, axis: int, 
 
 
 def of_rank(core: np.ndarray, axis: int, rank: int, budget: float, total: float) -> Narrowed:
-    """``by_sketch``. Without a tolerance, a basis that misses little more than the ranks drop, as estimated by the sketch or, if singular
-    values decay slowly, a few more columns and a power step (5)."""
+    """``by_sketch`` with a tolerance. Without one, a basis from the sketch that by its estimate misses little more than the ranks drop; if
+    singular values decay slowly, a basis with a few more columns after a power step (5)."""
     n, wanted = core.shape[axis], rank + OVER
     if budget:
         return by_sketch(core, axis, rank, budget, total)
