@@ -97,9 +97,9 @@ class PolynomialChaos:
         Notes
         -----
         The bases are total degrees and hyperbolic crosses with exponents 0.75 and 0.5, from small to large, with up to 3000 terms each. In
-        each basis terms are chosen one after another by orthogonal least squares. Their number minimizes the error of cross-validation with
-        ten folds, in which the choice is part of the fit. The basis with the smallest error is used. A fit takes a few seconds: 1e10 flops,
-        4e10 from 1000 samples on.
+        each basis terms are chosen one after another by orthogonal least squares. Their number minimises the error of ten-fold
+        cross-validation, in which the choice is part of the fit. The basis with the smallest error is used. A fit takes a few seconds: 1e10
+        flops, 4e10 from 1000 samples on.
 
         For three or more inputs, tensor trains of ranks 1, 2, ... start from the sparse fit and are improved by regularised Gauss-Newton
         steps while their leave-one-out error decreases. The best train is used if its error is less than half that of the sparse fit:

@@ -44,8 +44,8 @@ HINTS = {
 
 
 class Construction(TensorParts):
-    """Class methods that build a ``ChebTucker`` with orthonormal factors. Results scale with the units of data and axes. Raise ValueError
-    if the core exceeds the range of its dtype."""
+    """Class methods that build a ``ChebTucker`` with orthonormal factors. Results scale with the units of data and axes. They raise
+    ValueError if the core exceeds the range of its dtype."""
 
     __slots__ = ()
 
@@ -88,10 +88,10 @@ class Construction(TensorParts):
             With "tt" the core is a tensor train, with a few thousand values where an array of seven to twenty axes would have millions. The
             order of the axes matters: put those that interact next to each other.
         max_evaluations : int, optional
-            Maximum number of evaluations of f, without n. Tolerances 0.1, 0.01, ..., ``tol`` are met one after another, each with all
-            earlier values, until the evaluations are used up. The last result is returned; its ``error_estimate`` is the accuracy reached.
-            For very few calls use ``PolynomialChaos``, or ``method="tt"``: up to 60 evaluations per variable are at random points, to which
-            a train is fitted as in ``fit``.
+            Maximum number of evaluations of f, without n. Tolerances 0.1, 0.01, ..., ``tol`` (with "tt" 1e-2, 1e-4, 1e-5, ..., ``tol``) are
+            met one after another, each with all earlier values, until the evaluations are used up. The last result is returned; its
+            ``error_estimate`` is the accuracy reached. For very few calls use ``PolynomialChaos``, or ``method="tt"``: with at most 60
+            evaluations per variable, f is evaluated at the points of a Latin hypercube, and a train is fitted to them as in ``fit``.
         executor : concurrent.futures.Executor, optional
             Runs f; any object with ``submit(f, *arguments)``. f is called with one point at a time, d numbers, and returns a number or a
             tuple of numbers. Processes need a function that can be pickled, defined at the top level of a module.
@@ -112,7 +112,7 @@ class Construction(TensorParts):
         ------
         ValueError
             Without n: f is not resolved, because it is not smooth, needs more than 2^25 values, or needs more than ``max_evaluations`` even
-            for a tol of 0.1.
+            for the first of these tolerances.
 
         Notes
         -----
@@ -120,9 +120,9 @@ class Construction(TensorParts):
 
         Without n (6)-(9): random fibres along each axis, each with as many points as tol requires, are added until two of them are spanned
         by the others. This takes n_k (r_k + 2) values per axis, and prod(r) for the core, or prod(n) on the full grid if that is less. The
-        largest error at up to 132 points, including corners, must be at most tol times the largest |f|; otherwise fibres through the worst
-        points are added. So a kink takes many points, or is not resolved. The random points are always the same. A narrow peak between all
-        of them is missed. Computed in float64. Memory is a few times the values evaluated together.
+        largest error at the test points (up to 132 at first, including corners) must be at most tol times the largest |f|; otherwise fibres
+        through the worst points are added. So a kink takes many points, or is not resolved. The random points are always the same. A narrow
+        peak between all points is missed. Computed in float64. Memory is a few times the values evaluated together.
 
         Dolgov, Kressner and Strossner, SIAM J. Sci. Comput. 43 (2021) A2190.
 

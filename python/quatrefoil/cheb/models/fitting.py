@@ -65,7 +65,7 @@ class Fitting(Construction):
         tol
             As for ``from_coeffs``.
         method : "tucker" or "tt"
-            With "tt" a tensor train instead of a total degree, for three or more variables, without n and weights (25). Ranks and degrees
+            "tt" fits a tensor train instead of a total degree, for three or more variables, without n and weights (25). Ranks and degrees
             are those with the smallest leave-one-out error, which is also ``error_estimate``. Takes a few seconds.
 
         Raises

@@ -144,15 +144,16 @@ def potential(
 
     Notes
     -----
-    Computed in float64. Moments of the charges are computed by ``cheb_moments``, at a cost that hardly depends on their number. This is
-    followed by one product with a small matrix per axis for each of the 10 to 20 Gaussians, 5 n^4 flops in total, and by ``tucker``. Less
-    than a second up to n = 129. Memory: a few n^3 numbers, about 20 n^3 during moments. Randomly placed charges have ranks of about n/2, so
-    little is compressed; for many targets use ``V.plan(tol)``. Forces from the compressed tensor, ``V.eval(X, 1)``, have errors of 2 to 10
-    tol. A device is synchronised once, for the ranks; on a device, non-finite values and charges outside the box give NaN.
+    Computed in float64. ``cheb_moments`` computes the moments of the charges, at a cost that hardly depends on the number of charges. This
+    is followed by one product with a small matrix per axis for each of the 10 to 20 Gaussians, 5 n^4 flops in total, and by ``tucker``.
+    Takes less than a second up to n = 129. Memory: a few n^3 numbers, about 20 n^3 during moments. Randomly placed charges have ranks of
+    about n/2, so little is compressed; for many targets use ``V.plan(tol)``. Forces from the compressed tensor, ``V.eval(X, 1)``, have
+    errors of 2 to 10 tol. A device is synchronised once, for the ranks; on a device, non-finite values and charges outside the box give
+    NaN.
 
     Truncation has no gradient. For PyTorch tensors that require one, and under torch.func, the result has all coefficients in its core and
-    identity factors. Its values, by ``cheb_eval`` at eps = tol / 10, and everything computed from it are differentiable in X and q any
-    number of times, and agree with the compressed values to tol.
+    identity factors. Its values are computed by ``cheb_eval`` with eps = tol / 10. They and everything computed from it are differentiable
+    in X and q any number of times, and agree with those of a compressed tensor to tol.
 
     Examples
     --------

@@ -73,7 +73,7 @@ class PiecewiseTucker:
     breaks : tuple of tuples
         The ends of the domain along each axis and the special points between them, increasing.
     pieces : dict
-        The ``ChebTucker`` of every box, by the indices of its intervals along the axes. Next to a singular end its variable is transformed.
+        The ``ChebTucker`` of every box, by the indices of its intervals along the axes. Next to a singular end the variable is transformed.
     n_evaluations : int
         Number of points at which f was evaluated.
 
@@ -114,8 +114,8 @@ class PiecewiseTucker:
         Parameters
         ----------
         f, domain, executor, checkpoint, progress
-            As for ``ChebTucker.from_function``. f has one output, and is not called at special points. Every box has a checkpoint of its
-            own, with its indices as a suffix.
+            As for ``ChebTucker.from_function``. f has one output, and is not called at special points. Each box has its own checkpoint,
+            with the indices of the box as a suffix.
         special_points : mapping of axes to coordinates, optional
             Coordinates of kinks or jumps of f, within the domain.
         singular : mapping of axes to "lo", "hi" or "both", optional

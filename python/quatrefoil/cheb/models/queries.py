@@ -176,7 +176,7 @@ class Queries(TensorParts):
         return self._extremum(1.0, "cheb.ChebTucker.minimize")
 
     def maximize(self) -> Extremum:
-        """Return the largest value on the domain and its location, as ``minimize``.
+        """Return the largest value on the domain and its location; see ``minimize``.
 
         Examples
         --------

@@ -12,8 +12,8 @@ NORMS = (1.0, 0.75, 0.5)  # exponents of the crosses; 1 is total degree
 MAX_DEGREE = 25
 MAX_TERMS = 3000  # maximum size of a basis
 FLOPS = 1e10, 4e7, 4e10  # limit for all fits: minimum, per sample, maximum; some seconds
-PATIENCE = 8  # larger bases without a better fit after which the search ends,
-CHEAP = 0.05  # if more than this fraction of FLOPS is used
+PATIENCE = 8  # the search ends after this number of larger bases without a better fit,
+CHEAP = 0.05  # but not before this fraction of FLOPS is used
 BETTER = 0.99  # factor by which the error must fall
 FOLDS = 10  # folds of the cross-validation
 EQUAL = 1e-11  # relative errors below this are rounding errors
@@ -56,7 +56,7 @@ def _crosses(d: int, most: int) -> list[np.ndarray]:
 
 
 def products(tables: Sequence[np.ndarray], degrees: np.ndarray) -> np.ndarray:
-    """Products (P, K) of the polynomials of all inputs."""
+    """Products (P, K) of one polynomial of each input."""
     rows = np.ones((len(tables[0]), len(degrees)))
     for table, k in zip(tables, degrees.T):
         rows *= table[:, k]
@@ -64,9 +64,9 @@ def products(tables: Sequence[np.ndarray], degrees: np.ndarray) -> np.ndarray:
 
 
 def _selected(A: np.ndarray, y: np.ndarray, preference: np.ndarray) -> tuple[np.ndarray, float, int]:
-    """Select columns of A for y, of mean 0 and deviation 1; return them, the cross-validation error and the number of all steps.
+    """Select columns of A to fit y (mean 0, deviation 1). Return them, the cross-validation error and the total number of steps.
 
-    The number of columns minimizes the cross-validation error. preference: factors of the columns' gains, smaller for higher degrees,
+    The number of columns minimises the cross-validation error. preference: factors of the columns' gains, smaller for higher degrees,
     because smooth functions have small coefficients there.
     """
     P = y.size
@@ -100,7 +100,7 @@ def _steps(A: np.ndarray, y: np.ndarray, preference: np.ndarray, fitted: np.ndar
         if ended.all():
             return chosen[:, :k], missed
         q = A.T[j] - np.matmul(along[every, :k, j][:, None], Q[:, :k])[:, 0]
-        if (left[every, j] < 1e-3 * sizes[every, j]).any():  # orthogonalize again after cancellation
+        if (left[every, j] < 1e-3 * sizes[every, j]).any():  # orthogonalise again after cancellation
             q = q - np.matmul(np.matmul(Q[:, :k], (w * q)[:, :, None])[:, None, :, 0], Q[:, :k])[:, 0]
         q = q / np.sqrt((w * q**2).sum(axis=1))[:, None]
         Q[:, k], along[:, k] = q, (w * q) @ A

@@ -28,15 +28,15 @@ CHAINED = 2 * MAX_RANK  # maximum number of random columns of an unfolding of a 
 PROBES = 4  # initial random fibres per axis
 CORNERS = 1  # how many of these pass through corners
 SPARE = 2  # fibres per axis beyond those that span it
-ROUGH = 1  # how many of the fibres sampled together first are tested at two more points
+ROUGH = 1  # number of fibres of each initial group that are tested at two more points
 BOUNDS = (*[1] * 12, 2, 4, 8, 10, 10)  # largest error in the test before compression, in units of tol, per try
 TESTED = (16, 100)  # minimum and maximum number of random points at which a result is tested
 MAX_CORNERS = 32  # maximum number of corners of the domain at which it is tested
 CHECKED = 30  # number of random test points for a fixed grid
-ALLOWED = 10  # largest error there relative to the largest |f|, in units of tol; tol itself bounds the mean square
-LEFT = 0.5  # fraction of tol allowed for the residual of other fibres
+ALLOWED = 10  # largest error at a point relative to the largest |f|, in units of tol; tol itself bounds the mean square
+LEFT = 0.5  # fraction of tol allowed for the residual of a fibre outside a basis
 FEW = 2  # failed tests after which the number of fibres grows by a third instead of ``SPARE``
-WORTH = 2  # factor of the values of fibres and core: a smaller full grid is used after a failed test
+WORTH = 2  # after a failed test, a full grid of at most this factor times the values of fibres and core is used instead
 PATIENCE = 0.3  # fraction of the full grid for fibres, above which their final number is predicted
 KEPT = 0.2  # rows of an earlier core are reused if their pivots are at least this fraction of the largest value
 FIRST, TIGHTER, FINEST = 0.5, 0.3, 0.1  # fraction of tol for bases, its factor after a failed test, and its minimum
@@ -104,7 +104,7 @@ def sampled(f: Function, tol: float, chained: bool = False) -> tuple[Tensors, np
 def _compressed(
     f: Function, tensors: Tensors, tol: float, X: np.ndarray, values: np.ndarray, axes: Sequence[Axis]
 ) -> tuple[Tensors, np.ndarray]:
-    """Round the tensors to ``tol``, or less if their errors at the points X or on the fibres are too large; return also the errors."""
+    """Round the tensors to ``tol``, or less if their errors at the points X or on the fibres are too large. Also return the errors."""
     for share in (1.0, 0.3, 0.1):
         small = [algebra.rounded(core, factors, share * tol, f.label, trim=True) for core, factors in tensors]
         off = _errors(f, small, X, values).max(axis=1)
@@ -263,7 +263,7 @@ class Axis:
 
 
 def _too_rough(f: Function, axis: int, values: np.ndarray) -> NotResolved:
-    """Return the error for fibres (outputs, n, m) that are not resolved: where their second differences are largest, and a remedy."""
+    """Return the error for fibres (outputs, n, m) that are not resolved. It names a remedy and where second differences are largest."""
     lo, hi = f.domain[2 * axis : 2 * axis + 2]
     x = f.grid(axis, values.shape[1])
     slopes = np.diff(values, axis=1) / np.diff(x)[:, None]

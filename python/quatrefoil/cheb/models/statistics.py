@@ -81,8 +81,8 @@ class Statistics(TensorParts):
         Parameters
         ----------
         order : 1, 2 or "total", optional
-            1: each input alone, (d,). 2: the interaction of each pair, (d, d), symmetric with a diagonal of zeros. "total": all terms with
-            an input, (d,). By default the pair (1, "total").
+            1: each input alone, (d,). 2: the interaction of each pair, (d, d), symmetric with a diagonal of zeros. "total": all terms that
+            contain an input, (d,). By default the pair (1, "total").
         distributions
             As for ``mean``.
 

@@ -152,7 +152,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
         """Evaluate at points, as ``qf.cheb.tucker_eval``.
 
         ``ct(X)``: points X (P, d) -> (P,), or (..., d) -> (...), so that ``ct([x, y, z])`` is the value at one point. ``ct(x, y, z)``:
-        coordinates: numbers or arrays that broadcast. Lists and integers are converted to the dtype of the core.
+        coordinates, which are numbers or arrays that broadcast. Lists and integers are converted to the dtype of the core.
         """
         points, shape = points_of(X, self._like, len(self.factors), "cheb.ChebTucker")
         flat = out if out is None or len(shape) == 1 else out.reshape(-1)
@@ -221,11 +221,11 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
         """Return a callable ``plan(X)`` that trades memory for speed: ``ct(X)`` with a relative l2 error of ``eps`` over the points.
 
         eps is between 0 and 1. The plan interpolates from values on a grid of about 2n points per axis, so that the cost of a value does
-        not depend on the ranks. It is used for up to three axes, eps of at least 1e-11 (float32: 1e-5), and tensors whose values cost more
-        than about 14 000 flops (2 prod(r) + 2 sum(min(n, 40) r)), 33 000 for eps below 2e-7, twice that for a grid larger than 32 MB;
+        not depend on the ranks. The grid is used for up to three axes, eps of at least 1e-11 (float32: 1e-5), and tensors whose values cost
+        more than about 14 000 flops (2 prod(r) + 2 sum(min(n, 40) r)), 33 000 for eps below 2e-7, twice that for a grid larger than 32 MB;
         otherwise ``plan(X)`` is ``ct(X)``. The first call computes the grid of (2n + 33)^3 values, with twice that memory, in the time of
-        1e4 to 1e6 values at n = 33 to 129; for fewer points ``ct(X)`` is faster. Gradients as for ``ct``, whose current core and factors
-        the plan stores.
+        1e4 to 1e6 values at n = 33 to 129; for fewer points ``ct(X)`` is faster. The plan stores the current core and factors of ``ct``,
+        and has the same gradients.
         """
         if isinstance(self.core, TensorTrain):
             raise NotImplementedError("cheb.ChebTucker.plan: the core is a tensor train, which has no plan; use ct(X)")

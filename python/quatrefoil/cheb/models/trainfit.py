@@ -94,7 +94,7 @@ def _weighted(cores: Sequence[np.ndarray], tables: Sequence[np.ndarray], y: np.n
 
 
 def _along_ridges(cores: list[np.ndarray], tables: Sequence[np.ndarray], y: np.ndarray, first: int) -> Fit:
-    """Return the best of fits with decreasing penalties, each started from the last; with too many unknowns the error is infinite."""
+    """Return the best of fits with decreasing penalties, each started from the one before; too many unknowns give an infinite error."""
     from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
     best, since = Fit(cores, math.inf, first), 0
