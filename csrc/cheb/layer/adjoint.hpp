@@ -16,7 +16,7 @@ int64_t parts_of(const PolyLayer<T>& p) {
   return max<int64_t>(1, min(min(kMostParts, kMostPartNumbers / size), p.N / kChunkRows));
 }
 
-// The buffers of a task, for kRows rows: polynomials and slopes by degree, sums, and the gradient in panels and transposed.
+// The buffers of a task, for kRows rows: polynomials and slopes by degree, sums over o in (5), and grad in panels and transposed.
 template <class T>
 struct AdjointWork {
   Scratch<T> memory;
@@ -27,7 +27,7 @@ struct AdjointWork {
   }
 };
 
-// p_k and p_k' of inputs [begin, end): [input][degree][row].
+// Computes p_k and p_k' of inputs [begin, end) as [input][degree][row].
 template <class T>
 void fill_degrees(const PolyLayer<T>& p, const Step<T>* steps, int64_t first, int64_t rows, int64_t begin, int64_t end,
                   const AdjointWork<T>& w) {
@@ -56,7 +56,7 @@ void add_weights(int64_t depth, int64_t rows, int64_t O, const T* grad, const Ad
   });
 }
 
-// dX of inputs [begin, end) for a range of rows.
+// Computes dX of inputs [begin, end) for a range of rows.
 template <class T>
 void put_points(const PolyLayer<T>& p, int64_t first, int64_t rows, int64_t begin, int64_t end, const T* grad, const AdjointWork<T>& w,
                 T* dX) {

@@ -34,7 +34,7 @@ int64_t inputs_together(const PolyLayer<T>& p) {
   return min(p.I, max<int64_t>(1, kPanelDepth<T> / max<int64_t>(1, p.K)));
 }
 
-// Column i of X as lanes, starting at row first + r. Lanes after the last of `rows` rows repeat it.
+// Column i of X as lanes, starting at row first + r. Lanes beyond the last of `rows` rows repeat that row.
 template <class V, class T>
 V column(const PolyLayer<T>& p, int64_t first, int64_t rows, int64_t r, int64_t i) {
   alignas(64) T x[kWidth<V>];

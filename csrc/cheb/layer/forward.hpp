@@ -15,7 +15,7 @@ void pack_weights(const PolyLayer<T>& p, T* to) {
   });
 }
 
-// The polynomials of inputs [begin, end) for a range of rows, in panels of kTileRows rows by degree.
+// Computes the polynomials of inputs [begin, end) for a range of rows, in panels of kTileRows rows by degree.
 template <class T>
 void fill_panels(const PolyLayer<T>& p, const Step<T>* steps, int64_t first, int64_t rows, int64_t begin, int64_t end, T* panels) {
   using V = Lanes<T, kTileRows>;
@@ -31,7 +31,7 @@ void fill_panels(const PolyLayer<T>& p, const Step<T>* steps, int64_t first, int
     }
 }
 
-// Rows [first, first + rows) of Y. Reads the packed weights once, from L2 if they fit.
+// Computes rows [first, first + rows) of Y. Reads the packed weights once, from L2 if they fit.
 template <class T>
 void multiply_rows(const PolyLayer<T>& p, const Step<T>* steps, const T* packed, int64_t first, int64_t rows, T* panels) {
   const int64_t together = inputs_together(p), all = p.I * p.K;

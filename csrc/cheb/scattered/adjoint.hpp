@@ -11,7 +11,7 @@ inline namespace QF_ISA {
 // The buffers of one thread for kAdjointPoints points.
 template <class T>
 struct AdjointWork {
-  T *functions, *derivatives, *bar;  // F_k, F_k', and the gradient of F_k: [total][points]
+  T *functions, *derivatives, *bar;  // the factor functions F_k, F_k', and the gradient of F_k: [total][points]
   T *rows, *rows_bar;                // the functions of axis d - 2 and their gradient; for d = 1, a row of ones
   T *u, *sign;                       // [d][points]
   T* polynomials;                    // [n][points]
@@ -20,7 +20,7 @@ struct AdjointWork {
 };
 
 // README (6): gradients of the factor functions at kLanes x kAdjointVectors points, without the factor grad. Reads the core once; each
-// element is used for the sum over c and for the gradient of c.
+// element is used for the sum over c and for the gradient of the last axis's functions.
 template <class T>
 void contract_adjoint(const Packed<T>& g, const int64_t* r, const AdjointWork<T>& w, int64_t at) {
   using V = Lanes<T>;
@@ -64,8 +64,8 @@ void contract_adjoint(const Packed<T>& g, const int64_t* r, const AdjointWork<T>
   }
 }
 
-// Calls f(V{}) with the lane type for rows of `columns` elements, a multiple of kAdjointColumns: whole vectors if they fit, else
-// kAdjointColumns.
+// Calls f(V{}) with the lane type for rows of `columns` elements, a multiple of kAdjointColumns. V is a whole vector if `columns` is a
+// multiple of its width, otherwise it has kAdjointColumns lanes.
 template <class T, class F>
 void with_column_lanes(int64_t columns, F&& f) {
   if (kLanes<T> > kAdjointColumns && columns % kLanes<T>)
@@ -129,7 +129,7 @@ void add_core(const Layout<T>& l, const int64_t* r, const T* functions, const T*
 }
 
 constexpr int64_t kMaxChunks = 64;                  // independent partial sums
-constexpr int64_t kChunkBytes = int64_t(16) << 20;  // bytes of all partial sums together, unless one is larger
+constexpr int64_t kChunkBytes = int64_t(16) << 20;  // maximum bytes of all partial sums together, unless one is larger
 constexpr double kRoundNs = 4e6;                    // work on one chunk between two checks for interrupts
 
 // The number of chunks of points, each with `size` sums.

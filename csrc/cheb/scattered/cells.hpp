@@ -20,7 +20,8 @@ inline int64_t cells_a_side(int64_t n) {
 }
 
 // README (13): converts a second derivative at the Chebyshev points of a cell to coefficients of the function in powers of tau, from the
-// second power on. Goes through Chebyshev coefficients, which decay as fast as those of the powers grow.
+// second power on. The conversion goes through Chebyshev coefficients c_k of the second derivative, which decay as fast as the coefficients
+// of T_k in powers of tau grow.
 template <int nodes>
 struct CellFit {
   double point[nodes];
@@ -75,7 +76,8 @@ struct Cells {
       nodes = max(nodes, 2 * half[k] * kTerms<T>);
     }
   }
-  // Whether filling and reading cells costs less than sums over all coefficients. Depends only on sizes, because the bits depend on it.
+  // Whether filling and reading cells costs less than sums over all coefficients. Depends only on sizes and `extrapolate`, because the
+  // last bits of the results depend on it.
   bool pay(const TuckerEval<T>& p) const { return numbers > 0 && !p.extrapolate && p.P >= 3 * nodes; }
 };
 
@@ -86,8 +88,8 @@ struct CellSource {
 };
 
 // README (13): fills kPoints<double> cells on one side of 0, starting at `first`. Value and slope in the middle are the first two
-// coefficients. The others are computed from the second derivative: a fit to the values would multiply their errors by the square of the
-// degree in slopes.
+// coefficients. The others are computed from the second derivative: if the values were fitted, slopes would have their rounding errors
+// times the square of the degree.
 template <class T>
 void fill_cells(const CellFit<kTerms<T> - 2>& fit, const CellSource& s, int64_t first, bool negative, T* to) {
   constexpr int points = kPoints<double>, terms = kTerms<T>, W = kLanes<double>;
@@ -150,8 +152,8 @@ T* make_cells(const Cells<T>& cells, const Packed<T>& g, int threads) {
   return owned;
 }
 
-// The cells of a packed tensor, or null for a call that is faster without. The first call that needs them computes them and stores them
-// with the tensor. If two threads compute them, one result is discarded.
+// The cells of a packed tensor, or null for a call that is faster without them. The first call that needs them computes them and stores
+// them with the tensor. If two threads compute them, one result is discarded.
 template <class T>
 const T* cells_of(const Cells<T>& cells, const Packed<T>& g, const TuckerEval<T>& p) {
   if (!cells.pay(p)) return nullptr;
@@ -163,7 +165,7 @@ const T* cells_of(const Cells<T>& cells, const Packed<T>& g, const TuckerEval<T>
   return seen;
 }
 
-// Points of a block within the cells of one axis.
+// The positions of a block's points in the cells of one axis.
 template <class T>
 struct Places {
   static constexpr int points = kPoints<T>;

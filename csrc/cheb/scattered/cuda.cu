@@ -115,13 +115,13 @@ int64_t tucker_derivatives(const TuckerDerivatives<T>& q) {
   return -1;
 }
 
-constexpr int kPitch = kThreads + 1;     // pitch of rows of points: puts adjacent rows into different banks
+constexpr int kPitch = kThreads + 1;     // pitch of rows of points, which puts adjacent rows into different banks
 constexpr int kPanel = 32;               // number of such rows at a time
 constexpr int kShares = 4;               // threads that share the points of a patch of 4 x 4 sums
 constexpr int64_t kSumBytes = 64 << 20;  // bytes of the sums of all chunks together
 
-// Tiles of kThreads points are assigned to chunks by their index alone. Every chunk has its own sums: of the core's gradient [(a, b)][c]
-// and of the tables' [k][column], rows rounded up to quads.
+// Tiles of kThreads points are assigned to chunks by their index alone. Every chunk has its own sums for the gradients of the core,
+// [(a, b)][c], and of the tables, [k][column]. Rows are rounded up to quads.
 struct Chunks {
   int64_t tiles, count, size, core_rows, factor_at[kMaxAxes];
 };
@@ -136,7 +136,7 @@ Chunks chunks_of(const TuckerEval<T>& p, const Layout& l) {
 }
 
 // (6) at a thread's point: gradients of the factor functions. Each element of the core is used for the sum over c and for the gradient of
-// c.
+// the last axis's functions.
 template <class T>
 __device__ __forceinline__ void contract_adjoint(const TuckerEval<T>& p, const Layout& l, const T* core, const T* functions, T* bar,
                                                  T grad) {
@@ -174,8 +174,8 @@ __device__ __forceinline__ void contract_adjoint(const TuckerEval<T>& p, const L
   }
 }
 
-// Sets sums[row][column] to, or adds to it, the sum of left(row) right[column][point] over the thread block's points in a fixed order; left
-// returns the rows of this thread's point in order.
+// Adds to sums[row][column] the sum of left(row) right[column][point] over the thread block's points, in a fixed order; with `begins`, sets
+// instead of adding. Calls of left return the rows of this thread's point in order.
 template <class T, class F>
 __device__ __forceinline__ void add_outer(T* panel, int64_t rows, F left, const T* right, int64_t columns, T* sums, bool begins) {
   constexpr int groups = kPanel / kQuad;
@@ -350,7 +350,7 @@ __global__ void __launch_bounds__(kThreads, 1) add_columns(const T* d, int64_t n
   }
 }
 
-// (10): adds the term of the derivative along axis i, and along j unless it is -1. `room`: P elements, and three times those of two
+// (10): adds the term of the derivative along axis i, and along j unless it is -1. `room`: P elements, plus three times the elements of two
 // factors.
 template <class T>
 void add_term(const TuckerDerivativesAdjoint<T>& q, int i, int j, T* room) {

@@ -12,12 +12,12 @@ inline namespace QF_ISA {
 
 constexpr int kThreads = 128;  // per thread block
 constexpr int kQuad = 4;       // rows of the core, or columns of a table, that are read together
-// Estimates, not measurements. Constants, so that the bits do not depend on the card.
+// Estimates, not measurements. They are constants, so that results are the same to the bit on every GPU.
 constexpr int64_t kBlocksWanted = kEmulated ? 2 : kBusyBlocks;
 constexpr int64_t kNearBytes = (kEmulated ? 24 : 96) << 10;  // shared memory per thread block; every GPU from sm_80 on has 99 KiB
 
-// The core as lead matrices [rows / 4][last][4], rows those of axis d - 2 (of a single axis: a row of ones), then the tables of the axes,
-// [n][columns]; ranks padded with zeros.
+// The core as lead matrices [rows / 4][last][4], whose rows are those of axis d - 2 (for d = 1, a row of ones), followed by the tables of
+// the axes, [n][columns]. Ranks are padded with zeros.
 struct Layout {
   int d, leading;               // axes; those before the last two
   int64_t lead, b, rows, last;  // number of leading indices; rows, padded rows and padded columns of a matrix
@@ -144,7 +144,7 @@ __device__ __forceinline__ void each_functions(const T* table, int64_t n, int64_
   }
 }
 
-// Stores all functions of an axis, or their derivatives, in columns `stride` apart, the points of a thread kThreads apart.
+// Stores all functions of an axis, or their derivatives, in columns `stride` apart; the points of a thread are kThreads apart.
 template <int derivative, class T, int points>
 __device__ __forceinline__ void put_functions(const T* table, int64_t n, int64_t columns, const Place<T> (&at)[points], T* to,
                                               int64_t stride) {
@@ -158,7 +158,7 @@ __device__ __forceinline__ void put_functions(const T* table, int64_t n, int64_t
   });
 }
 
-// If there is one axis, the rows are a row of ones, or of zeros for derivatives.
+// For d = 1, writes the functions of the rows: a row of ones, or of zeros for derivatives, padded with zeros.
 template <class T, int points>
 __device__ __forceinline__ void put_row_of_ones(const Layout& l, T one, T* functions, int64_t stride) {
   if (l.d > 1) return;

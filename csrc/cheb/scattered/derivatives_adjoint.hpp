@@ -7,7 +7,7 @@ inline namespace QF_ISA {
 
 constexpr double kAddNs = 1;  // per element
 
-// The buffers of each derivative's adjoint: factors, their gradients, those of core and X, and the weights of the points.
+// The buffers of each derivative's adjoint: factors; gradients of factors, core and X; and the weights of the points.
 template <class T>
 class Terms {
  public:
@@ -54,7 +54,7 @@ class Terms {
     });
   }
 
-  // The gradient of every point's derivative along axes i and j of [-1, 1]^d; returns whether any is not 0.
+  // Writes the incoming gradient of each point's derivative along axes i and j of [-1, 1]^d. Returns whether any is not 0.
   bool weigh(int i, int j, T* weight) const {
     const int d = p_.d;
     const auto slope = [&](int k) { return T(k < 0 ? 1 : 2 / (p_.hi[k] - p_.lo[k])); };

@@ -5,8 +5,8 @@
 namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
 
-// The buffers of a block of points, [column][point]: the factor functions of all axes and their derivatives, the factor functions of the
-// row axis of the core's last matrix, and the results.
+// The buffers of a block of points, [column][point]: the factor functions of all axes and their derivatives, and the results. `rows`: the
+// functions of axis d - 2, the rows of the core's matrices.
 template <class T, int order>
 struct BlockWork {
   static constexpr int64_t points = kPoints<T>;
@@ -58,7 +58,7 @@ void contract(const Packed<T>& g, const int64_t* r, const T* functions, const T*
   for (int v = 0; v < vectors; ++v) store(f + v * W, total[v]);
 }
 
-// Vectors of points at a time: the sums over the last axis of a function and `order` of its derivatives must fit in registers.
+// Vectors of points at a time. The sums over the last axis, for a function and `order` derivatives of it, must fit in registers.
 template <int order>
 constexpr int kDerivativeVectors = kWideFile && order == 1 ? 2 : 1;
 

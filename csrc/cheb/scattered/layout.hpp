@@ -14,7 +14,7 @@ constexpr int kColumns = kWideFile ? 8 : 4;         // factor columns per tile: 
 constexpr int kNarrow = 4;                          // columns of a narrow last tile
 constexpr int kVectors = 2;                         // vectors of points; a third one spilled the sums and was 10 % slower
 constexpr int kAdjointVectors = kWideFile ? 2 : 1;  // the adjoint has twice as many sums per vector
-constexpr int kPanel = 128;                         // polynomials computed at once for several tiles of columns, in L1
+constexpr int kPanel = 128;                         // number of polynomials computed at a time for several tiles of columns, in L1
 constexpr int kRows = 4;                            // rows of the core whose sums over its last axis are computed together
 constexpr int kAdjointRows = 8;                     // rows of an outer product; 8 chains hide the latency of a multiply-add
 constexpr int kAdjointColumns = 8;                  // padding of rank axes in the adjoint, where columns are in lanes too
@@ -62,8 +62,8 @@ double matrix_ns(const Layout<T>& l, int64_t points) {
   return double(l.rb_padded * l.rc * points) * kMultiplyAddNs<T>;
 }
 
-// A table of one axis: [tile of columns][k][column], zeros beyond n and r. Column: the start of column c, and the distance between its
-// rows.
+// The table of one axis is [tile of columns][k][column], with zeros beyond n and r. `at` is the start of column c, and `stride` the
+// distance between its rows.
 struct Column {
   int64_t at, stride;
   Column(int64_t c, int64_t rows, int64_t columns) : stride(min<int64_t>(kColumns, columns - c / kColumns * kColumns)) {
