@@ -68,7 +68,7 @@ class Grid {
     Arguments call("cheb.Grid", py::make_tuple(C), 1);
     call.dispatch([&](auto zero) { values_ = GridValues<decltype(zero)>(call, eps, threads); });
   }
-  // The values, if they match a call with that setting.
+  // Returns the values. Raises an error unless they match the setting of the call.
   template <class T>
   const void* values(const Arguments& call, const Setting<T>& at) const {
     const auto* values = std::get_if<GridValues<T>>(&values_);

@@ -9,7 +9,7 @@ inline namespace QF_ISA {
 
 constexpr int64_t kGhosts = kMostTaps / 2;  // points beyond each end of an axis that taps may touch
 constexpr int64_t kLeastGrid = 16;          // minimum grid size, so that every ghost is the reflection of a point
-constexpr int64_t kTile = 16;               // cells per tile and axis; at least the number of taps, so that every other tile is independent
+constexpr int64_t kTile = 16;               // cells per tile and axis; at least the number of taps, so taps reach at most the next tile
 constexpr double kNumberNs = 1;             // per element that is read, scaled and written
 
 // Three axes; missing ones come first and have one point. Values are at psi = pi j / H with cos psi = -t (2), surrounded by ghosts, their
@@ -42,7 +42,7 @@ struct GridShape {
   }
 };
 
-// (4) 1 / phi^: by the midpoint rule in arcsin z, where the window is smooth and ends at e^-beta.
+// (4) Computes 1 / phi^ by the midpoint rule in arcsin z, in which the window is smooth and ends at e^-beta.
 inline void window_scales(int taps, int64_t n, int64_t H, double* scale) {
   using V = Lanes<double>;
   constexpr int nodes = 96, W = kWidth<V>;
@@ -100,7 +100,7 @@ class Grid : public GridShape {
     reflect(inner);
   }
 
-  // README (6), the transpose: computes coefficients from the grid and ghost values that the points have spread.
+  // README (6), the transpose: computes coefficients from what was spread to the grid, including its ghosts.
   void gather(T* C) const {
     const Scratch<T> inner(this->inner());
     const int64_t rows = H[1] + 1, row = H[2] + 1;

@@ -27,7 +27,7 @@ QF_HD T interpolate_one(const GridShape& g, const T* values, const Taps<T, vecto
   return sum(product);
 }
 
-// README (5). Points in batches, sorted by tiles, so that neighbours read the same part of the grid.
+// README (5). Points are processed in batches, sorted by tiles, so that neighbours read the same part of the grid.
 template <class T>
 int64_t interpolate(const Setting<T>& at, const GridShape& g, const T* values, T* f) {
   Batch<T> batch(at, g);
@@ -47,7 +47,7 @@ int64_t interpolate(const Setting<T>& at, const GridShape& g, const T* values, T
   return -1;
 }
 
-// README (6): the points of one tile.
+// README (6): spreads q of the points of one tile.
 template <class T, int vectors>
 void spread_tile(const Setting<T>& at, const GridShape& g, const Batch<T>& batch, int64_t tile, const T* q, T* values) {
   using V = Lanes<T>;

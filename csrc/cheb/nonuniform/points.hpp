@@ -7,7 +7,7 @@
 namespace quatrefoil::cheb::nonuniform {
 inline namespace QF_ISA {
 
-constexpr int64_t kBatch = int64_t(1) << 17;  // points that are sorted together: 5 MB
+constexpr int64_t kBatch = int64_t(1) << 17;  // points that are sorted together, in 5 MB
 constexpr double kLocateNs = 8;               // per coordinate
 
 // Up to kBatch points of a call, sorted by the tiles in which their taps begin, in input order within a tile.

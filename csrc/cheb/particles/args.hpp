@@ -1,4 +1,4 @@
-// The ABI between bind.cpp and the kernels: pointers, sizes. All arrays are C-contiguous.
+// The ABI between bind.cpp and the kernels: pointers and sizes of C-contiguous arrays.
 #pragma once
 #include <cstdint>
 

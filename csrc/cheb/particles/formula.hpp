@@ -6,8 +6,8 @@
 namespace quatrefoil::cheb::particles {
 inline namespace QF_ISA {
 
-// (7) B and twice its derivative, as functions of s = r^2, without 1/r at s = 0. c: coefficients of the long part in powers of x = scale s
-// - 1.
+// (7) B and twice its derivative, as functions of s = r^2, without 1/r at s = 0. c: coefficients of the long part in powers
+// of x = scale s - 1.
 template <int vectors, class V>
 struct Pairs {
   V value[vectors], slope[vectors];

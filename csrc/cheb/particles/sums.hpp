@@ -8,7 +8,7 @@
 namespace quatrefoil::cheb::particles {
 inline namespace QF_ISA {
 
-constexpr double kCandidateNs = 0.5, kNeighbourNs = 2;  // `quatrefoil bench cheb`: README, Measured
+constexpr double kCandidateNs = 0.5, kNeighbourNs = 2;  // from `quatrefoil bench cheb` (README, Measured)
 
 // f_i = sum_p w_p B(|x_i - y_p|^2) over sources y_p with weights w_p, and its slope with respect to x_i, times a factor.
 template <class T>
@@ -35,7 +35,7 @@ class Neighbours {
     count_ = 0;
   }
 
-  // Packs those sources of [first, last) that are within the cutoff, without an unpredictable branch.
+  // Packs the sources of [first, last) that are within the cutoff, without an unpredictable branch.
   void add(const Sources<T>& sources, int64_t first, int64_t last) {
     const T *x = sources.coordinate(0), *y = sources.coordinate(1), *z = sources.coordinate(2), *w = sources.weight();
     const V at[3] = {at_[0], at_[1], at_[2]}, square = broadcast<V>(square_);
@@ -59,7 +59,7 @@ class Neighbours {
     }
   }
 
-  // Returns the sums, after padding the last sources to a full block.
+  // Returns the sums. The last sources are first padded to a full block.
   void end(T* value, T* slope) {
     const int64_t full = round_up(count_, kBlock);
     for (int64_t i = count_; i < full; ++i) {
@@ -74,7 +74,7 @@ class Neighbours {
   }
 
  private:
-  // Sums the first n packed sources, a multiple of a block. Moves the remaining ones, less than a block, to the front.
+  // Sums the first n packed sources, where n is a multiple of kBlock. Moves the remaining sources, fewer than a block, to the front.
   void add_up(int64_t n) {
     for (int64_t i = 0; i < n; i += kBlock) {
       V s[kVectors];

@@ -6,8 +6,8 @@
 namespace quatrefoil::cheb::transform {
 inline namespace QF_ISA {
 
-// The number of multiply-adds of a matrix product that take as long as one of the M log2 M of these transforms: 10 in float64 with 64-byte
-// vectors, 11 with 32, 7 with 16 (README, Measured).
+// A chirp takes as long as kChirpWorth M log2 M multiply-adds of a matrix product: measured as 10 in float64 with 64-byte vectors, 11 with
+// 32, 7 with 16 (README, Measured).
 constexpr double kChirpWorth = 10;
 
 // Table: w_0, ..., w_N as cosines, then sines; then the spectrum of (6), real and imaginary parts.
@@ -46,8 +46,8 @@ class Chirp {
     return double(M) * double(fft::log2_of(M));
   }
 
-  // Per pencil: reads n elements and writes n, using 2M elements in L2, M between 2n and 8n/3. Contiguous pencils are read and written one
-  // vector at a time.
+  // Per pencil: reads n elements and writes n, using 2M elements in L2, where M is between 2n and 8n / 3. Contiguous pencils are read and
+  // written one vector at a time.
   void run() const {
     const int64_t M = fft_.length(), pencils = p_.before * p_.after, width = p_.after > 1 ? kLanes<T> : 1,
                   size = round_up(n_, int64_t(kLanes<T>));

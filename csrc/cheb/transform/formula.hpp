@@ -20,7 +20,7 @@ QF_HD int64_t angle(int64_t k, int64_t j, int64_t N) { return k * j % (2 * N); }
 // (6) The angle of w_m in units of pi / (2N): m^2, for m below 2^31.
 QF_HD int64_t chirp_angle(int64_t m, int64_t N) { return m * m % (4 * N); }
 
-// (7) Re(w z), w = c + i s
+// (7) Re(w z) for w = c + i s
 template <class V>
 QF_HD V real_part(V c, V s, V re, V im) {
   return multiply_add(c, re, V(-(s * im)));

@@ -10,7 +10,7 @@ inline namespace QF_ISA {
 // The factor and the position of element k of a result.
 template <class T>
 struct Ends {
-  T even, odd, end;  // factors for even and for odd k, and an additional one for the first and the last
+  T even, odd, end;  // factors for even and for odd k, and an additional one for the first and the last k
   int64_t N;
   bool writes_from_the_end;
 
@@ -23,7 +23,8 @@ struct Ends {
   QF_HD int64_t place(int64_t k) const { return writes_from_the_end ? N - k : k; }
 };
 
-// Pencil q of an array (before, n, after) is l, r with q = l after + r. A panel stores element j of pencil first + i at [j * lanes + i].
+// Pencil q of an array (before, n, after) consists of the elements (l, :, r) with q = l after + r. In a panel, element j of
+// pencil first + i is at [j * lanes + i].
 template <class T>
 struct Block {
   int64_t n, after, first, count, lanes;
