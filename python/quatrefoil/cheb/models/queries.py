@@ -161,9 +161,9 @@ class Queries(TensorParts):
     def minimize(self) -> Extremum:
         """Return the smallest value on the domain and its location.
 
-        For one variable, the roots of the derivative are compared. Otherwise local searches with gradients start from the 8 lowest values
-        on a tensor grid of at most 65536 points, or at random points for more than ten variables; a narrow valley between the points is
-        missed. For extrema of a derivative use ``ct.diff(0).minimize()``.
+        For one variable, the roots of the derivative are compared. Otherwise local searches with gradients start from the 8 lowest local
+        minima on a tensor grid of at most 65536 points, or, for more than ten variables, from the 8 lowest of 65536 random points. A narrow
+        valley between the points is missed. For extrema of a derivative use ``ct.diff(0).minimize()``.
 
         Examples
         --------
