@@ -24,7 +24,7 @@ class Checkpoint:
             *rows, unfinished = text.split("\n")
             if rows:
                 self._read(rows[0].split(","), rows[1:])
-            if unfinished:  # the last line of a program that was killed
+            if unfinished:  # an incomplete last line, left by a program that was killed
                 with open(self.file, "r+", encoding="utf-8") as lines:
                     lines.truncate(len(text) - len(unfinished))
 

@@ -19,7 +19,7 @@ from ..transform import chebpts
 from .checkpoint import Checkpoint
 
 MAX_VALUES = 2**25  # maximum number of values of f
-MAX_CACHED = 2**16  # maximum number of cached values unless the values are limited: 20 MB
+MAX_CACHED = 2**16  # maximum number of cached values without ``max_evaluations``, executor or checkpoint: 20 MB
 BLOCK = 2**20  # values of f at a time
 
 
