@@ -16,7 +16,7 @@ thread_local const std::string* call_function = nullptr;
 
 constexpr std::size_t kAlignment = 256;
 constexpr std::size_t kGap = kEmulated ? kAlignment : 0;  // between workspaces, so that a sanitizer detects accesses past the end
-constexpr unsigned long long kKeptBytes = 512ull << 20;   // that the pool retains; otherwise it frees all memory at each synchronisation
+constexpr unsigned long long kKeptBytes = 512ull << 20;   // the pool retains these; by default it frees all memory at each synchronisation
 
 std::size_t room(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment + kGap; }
 
@@ -37,7 +37,7 @@ void close([[maybe_unused]] void* data, [[maybe_unused]] std::size_t bytes) {
 
 std::string text_of(cudaError_t error) { return std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error); }
 
-// Whether a device has a primary context. cudaSetDevice creates one, which takes hundreds of megabytes of its memory.
+// Whether a device has a primary context. cudaSetDevice creates one, which takes hundreds of megabytes of device memory.
 bool has_context(int device) {
   using GetState = int (*)(int device, unsigned* flags, int* active);
   static const GetState get_state = [] {

@@ -1,4 +1,4 @@
-// The GPUs of this machine, and the device and temporary memory of the call in progress. Plain C++: the bindings include no CUDA headers.
+// The GPUs of this machine, and the device and temporary memory of the call in progress. Plain C++: the bindings need no CUDA headers.
 #pragma once
 #include <cstddef>
 #include <stdexcept>
@@ -18,7 +18,7 @@ std::string why_no_device();      // "" if there is a device
 std::string device_name(int at);  // "NVIDIA H100"
 int capability(int at);           // 90 for compute capability 9.0
 
-// During the lifetime of this object, kernels of this thread run on `device`, in `stream` (a cudaStream_t). Errors name `function`.
+// During the lifetime of this object, this thread launches kernels on `device`, in `stream` (a cudaStream_t). Errors name `function`.
 class OnDevice {
  public:
   OnDevice(int device, void* stream, const std::string& function);

@@ -19,14 +19,15 @@ constexpr bool kEmulated = true;
 #else
 constexpr bool kEmulated = false;
 #endif
-// The maximum number of blocks of a grid, along x only; kernels loop over the rest with a grid stride.
+// The maximum number of blocks in a grid, along x only; kernels loop over the rest with a grid stride.
 constexpr int64_t kMostBlocks = kEmulated ? 3 : 0x7fffffff;
-constexpr int64_t kBusyBlocks = 4 * 132;          // keep an H100 busy (estimated); a constant, so that bits do not depend on the card
+constexpr int64_t kBusyBlocks = 4 * 132;          // enough for an H100 (estimated); a constant, so that bits do not depend on the card
 constexpr int64_t kTooMany = int64_t(1) << 31;    // launches must have fewer blocks
 constexpr std::size_t kDefaultShared = 48 << 10;  // bytes of shared memory that a kernel may use without setting an attribute
 constexpr std::size_t kMostShared = 99 << 10;     // bytes per block that every supported GPU has; 8.6, 8.9 and 12.0 have no more
 
-// kernel<<<blocks, threads>>>(arguments...), with `shared` bytes of shared memory; no launch for 0 blocks, or while a call is measured.
+// kernel<<<blocks, threads>>>(arguments...), with `shared` bytes of shared memory. Does nothing for 0 blocks; while a call is being
+// measured, only checks the sizes.
 template <class... P, class... A>
 void launch(void (*kernel)(P...), int64_t blocks, int threads, std::size_t shared, const A&... arguments) {
   if (blocks == 0) return;

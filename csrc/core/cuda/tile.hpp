@@ -1,4 +1,5 @@
-// Matrix products with one tile of the result per thread block; callbacks compute the factors when they are loaded. Block operations.
+// Matrix products with one tile of the result per thread block; callbacks compute the factors when they are loaded. Also loops and prefix
+// sums for blocks and warps.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
@@ -8,10 +9,10 @@ namespace quatrefoil {
 inline namespace QF_ISA {
 
 constexpr int kTileThreads = 256;
-constexpr int kSide = 64;  // rows of a tile, and its maximum number of columns; kPatch x kPatch elements per thread, or fewer columns
-constexpr int kPatch = 4;
-constexpr int kRows = kSide / kPatch;  // distance between rows of a patch, and between its columns
-constexpr int kDepth = 16;             // terms of the sum per slice: the depth of the slices of both factors in shared memory
+constexpr int kSide = 64;              // rows of a tile, and its maximum number of columns
+constexpr int kPatch = 4;              // rows per thread, and the maximum number of columns per thread
+constexpr int kRows = kSide / kPatch;  // distance between a thread's rows, and between its columns
+constexpr int kDepth = 16;             // terms of the sum per slice of both factors in shared memory
 constexpr int kPitch = kSide + 1;      // puts the rows of a transposed factor into different banks
 
 QF_HD constexpr int64_t tiles_of(int64_t numbers, int64_t side = kSide) { return (numbers + side - 1) / side; }
@@ -152,7 +153,7 @@ template <class T, class P>
 __device__ __forceinline__ void sums_across(Tile<T>& shared, int n, P put) {
   const int t = threadIdx.x;
   __syncthreads();
-  if (t < n) {  // along row t: prefix sums
+  if (t < n) {  // exclusive prefix sums along row t
     T before(0);
     QF_ROLLED
     for (int j = 0; j <= t; ++j) {

@@ -1,4 +1,4 @@
-// Temporary device memory of a call, a part of its one block. Kernels use it in stream order, so no synchronisation is needed.
+// Temporary device memory of a call, part of the call's single block. Kernels use it in stream order, so no synchronisation is needed.
 #pragma once
 #include "core/cuda/launch.hpp"
 

@@ -4,7 +4,8 @@
 // x^(n/2) - w and x^(n/2) + w, which are a + w b and a - w b. A layer takes six fused multiply-adds per two numbers, with one w for the
 // whole block. The inverse is a sum, and a difference divided by w. Nothing is reordered: a spectrum stays in the order of this tree. The
 // last layers run in registers on W blocks of W numbers (W lanes), after a transposition. They end with blocks of a few numbers, one per
-// lane, which are multiplied as polynomials. This takes no more operations than the remaining layers, half the roots, and fewer roundings.
+// lane, which are multiplied as polynomials. The remaining layers would take at least as many operations, twice the roots and more
+// roundings.
 #pragma once
 #include "core/lanes/complex_lanes.hpp"
 #include "core/run/interrupt.hpp"
@@ -139,7 +140,7 @@ QF_HD Roots<V, same> below(Roots<V, same> roots, int g) {
   return roots.after(roots_of(upper_layers(layers)) + g * roots_of(lower_layers(layers)));
 }
 
-// The 2^layers numbers of z.
+// Transforms the 2^layers numbers of z in place.
 template <int layers, class V>
 QF_HD void forward(cplx<V>* z, Roots<V, true> roots) {
   constexpr int rows = 1 << lower_layers(layers), blocks = 1 << upper_layers(layers);
@@ -160,7 +161,7 @@ QF_HD void inverse(cplx<V>* z, Roots<V, true> roots) {
 constexpr double kNumberNs = 1;  // per number in a pass over memory; estimated
 
 // ---- passes: the layers of a block of n numbers; q = n / 2^layers is a multiple of W. A pass reads and writes every number once. Outside
-// L1 this traffic is its cost, so there are as few passes as possible.
+// L1 this traffic dominates the cost, so there are as few passes as possible.
 
 template <int layers, bool back, class T>
 QF_HD void pass(T* re, T* im, int64_t n, const T* roots) {

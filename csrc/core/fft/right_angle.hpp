@@ -1,7 +1,7 @@
 // Right-angle FFT. A real sequence u is the polynomial sum_n u_n x^n modulo x^N - i, represented by its values at the N roots of i. The
 // product of two such polynomials has the causal convolution on [0, N) as its real part and the tail on [N, 2N) as its imaginary part. This
 // needs no zero padding and half the memory of a real transform of length 2N. On the unit circle u(1/x) has the conjugate values, so
-// correlations cost the same. The transform is depth first, which uses every level of cache without knowing its size.
+// correlations cost the same as convolutions. The transform is depth first, which uses every level of cache without knowing its size.
 #pragma once
 #include "core/fft/tree.hpp"
 
@@ -9,7 +9,7 @@ namespace quatrefoil {
 inline namespace QF_ISA {
 namespace fft {
 
-// The shortest transform of at least n numbers. At most a quarter is padding, except for very short ones.
+// The shortest transform of at least n numbers. At most a quarter is padding, except in very short transforms.
 template <class T>
 QF_HD Length padded_length(int64_t n) {
   constexpr int64_t square = kLanes<T> * kLanes<T>;  // the leaf's block: it must divide N
@@ -181,7 +181,7 @@ class RightAngle {
 
   static constexpr double kColumnNs = W * fft::kNumberNs;  // per vector
 
-  // Calls f(j, whole) for the columns j = 0, W, ... < end. `whole`: j + W <= full, so all numbers of the column are below n.
+  // Calls f(j, whole) for the columns j = 0, W, ... < end. `whole` is true if j + W <= full: all indices of the column are below n.
   template <class F>
   QF_HD static void each_column(int64_t end, int64_t full, double column_ns, F&& f) {
     in_parts<W>(0, end, column_ns / W, [&](int64_t j, int64_t stop) __attribute__((always_inline)) {

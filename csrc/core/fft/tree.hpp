@@ -1,4 +1,5 @@
-// The splitting tree of a transform modulo x^N - i, and its table of roots. N = R M, M a power of two: R blocks, then halves in each layer.
+// The splitting tree of a transform modulo x^N - i, and its table of roots. N = R M, where M is a power of two. There are R blocks, and
+// each layer halves them.
 #pragma once
 #include "core/fft/leaf.hpp"
 #include "core/run/cache.hpp"

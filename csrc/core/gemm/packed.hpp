@@ -65,10 +65,10 @@ struct NothingAhead {
   QF_HD void step(int64_t) {}
 };
 
-constexpr int64_t kLargeLeft = 64 << 10;  // size of a from which a column of tiles takes 50 us or more
+constexpr int64_t kLargeLeft = 64 << 10;  // elements of a; with more, a column of tiles takes at least 50 us
 
-// c (m x N) = a (m x K) times a packed matrix. Reads the packed matrix once and a once per three vectors of N; writes c once per block of a
-// long sum.
+// c (m x N) = a (m x K) times a packed matrix. Reads the packed matrix once, and a once per three vectors of columns. Writes c once per
+// block of a long sum.
 template <class T, class Next = NothingAhead>
 void multiply_packed(int64_t m, int64_t K, int64_t N, const T* a, const T* packed, T* c, Next ahead = {}) {
   const int64_t depth = max<int64_t>(block_depth<T>(K), 1), blocks = max<int64_t>(1, (K + depth - 1) / depth);

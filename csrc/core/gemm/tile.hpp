@@ -55,7 +55,7 @@ template <Left left, int rows, int NV, class V>
 QF_HD void tile(int64_t n, const Element<V>* a, int64_t a_stride, const Element<V>* b, int64_t b_stride, Element<V>* c, int64_t c_stride,
                 bool add) {
   constexpr int W = kWidth<V>;
-  if (c_stride * int64_t(sizeof(Element<V>)) >= kFarBytes)  // a store that misses takes longer than the tile
+  if (c_stride * int64_t(sizeof(Element<V>)) >= kFarBytes)  // a store that misses the cache takes longer than the tile
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 3
@@ -72,8 +72,8 @@ QF_HD void tile(int64_t n, const Element<V>* a, int64_t a_stride, const Element<
     }
 }
 
-// All m rows of A for one column of tiles, NV vectors wide. Row i of A begins at a + i * a_stride; for columns at a + i; for panels
-// a_stride is n.
+// All m rows of A for one column of tiles, NV vectors wide. Row i of A begins at a + i * a_stride, or at a + i for Left::columns. For
+// Left::panels, a_stride is n.
 template <Left left, int NV, class V>
 void tile_column(int64_t m, int64_t n, const Element<V>* a, int64_t a_stride, const Element<V>* b, int64_t b_stride, Element<V>* c,
                  int64_t c_stride, bool add) {
@@ -91,7 +91,8 @@ struct Columns {
   using Vector = V;
 };
 
-// The remaining columns: a full vector that overlaps the previous one; narrower vectors, for arrays that are updated in place; or skipped.
+// How to treat the remaining columns: with a full vector that overlaps the previous one; apart, with narrower vectors, for arrays that are
+// updated in place; or not at all.
 enum class Rest { overlaps, apart, none };
 
 template <class T, int W, Rest rest, class F>

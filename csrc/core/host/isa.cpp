@@ -13,7 +13,7 @@ namespace {
 constexpr Isa kBuilt[] = {QF_EACH_ISA(QF_LISTED)};  // best first
 
 #if defined(__x86_64__)
-// Bits that one CPUID register must have.
+// Bits that must be set in one CPUID register.
 struct Need {
   unsigned leaf;
   enum { eax, ebx, ecx, edx } part;
@@ -23,7 +23,7 @@ template <class... Positions>
 constexpr unsigned bits(Positions... position) {
   return (0u | ... | (1u << position));
 }
-// The levels of the x86-64 psABI, read from CPUID: __builtin_cpu_supports of older Clangs does not know their names.
+// The levels of the x86-64 psABI, read from CPUID: __builtin_cpu_supports in older Clangs does not know their names.
 constexpr Need kNeeds2[] = {{1, Need::ecx, bits(0, 9, 13, 19, 20, 23)},  // SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, POPCNT
                             {0x80000001u, Need::ecx, bits(0)}};          // LAHF
 constexpr Need kNeeds3[] = {{1, Need::ecx, bits(12, 22, 27, 28, 29)},    // FMA, MOVBE, OSXSAVE, AVX, F16C

@@ -4,7 +4,7 @@
 #include <vector>
 
 #if !defined(QF_DEVICE)
-#include "isas.hpp"  // QF_EACH_ISA(X): X(v4) X(v3) X(v2), or as many as were built; written by CMake
+#include "isas.hpp"  // QF_EACH_ISA(X): X(v4) X(v3) X(v2), or those that were built; written by CMake
 #endif
 
 namespace quatrefoil {
@@ -19,8 +19,8 @@ void choose_isa(const std::string&);  // "": the best; throws ValueError if the 
 
 }  // namespace quatrefoil
 
-// QF_TABLE(ssm, scan) declares the tables that csrc/ssm/scan/cpu.cpp defines, one per instruction set, and kernels<T>(), the kernels of the
-// one in use. With QF_DEVICE it declares the table of cuda.cu.
+// QF_TABLE(ssm, scan) declares the tables that csrc/ssm/scan/cpu.cpp defines, one per instruction set, and kernels<T>(), which returns the
+// kernels of the instruction set in use. With QF_DEVICE it declares the table in cuda.cu.
 #if defined(QF_DEVICE)
 #define QF_TABLE_DECLARED \
   namespace cuda { extern const Table kernels; }

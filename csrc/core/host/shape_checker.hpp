@@ -1,4 +1,4 @@
-// Checks that the arrays of a call fit together: shapes by letters, dtypes by the pointers they convert to. This check is complete, for
+// Checks that the arrays of a call fit together: shapes by letters, dtypes by the pointers they convert to. This check alone guarantees
 // memory safety; the Python validator has better error messages.
 #pragma once
 #include <initializer_list>

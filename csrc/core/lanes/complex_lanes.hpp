@@ -1,5 +1,5 @@
-// Complex numbers in lanes: real and imaginary parts in separate registers, whatever their layout in memory. Also packs: vectors of real or
-// complex numbers, for kernels that support both.
+// Complex numbers in lanes: real and imaginary parts in separate registers, whatever their layout in memory. Also defines packs, which are
+// vectors of real or complex numbers, for kernels that support both.
 #pragma once
 #include "core/lanes/cplx.hpp"
 #include "core/lanes/lanes.hpp"
@@ -10,8 +10,8 @@
 namespace quatrefoil {
 inline namespace QF_ISA {
 
-// W complex numbers, stored as two arrays or in alternation: W real parts, then W imaginary parts. The arrays may have a different
-// precision.
+// W complex numbers, stored as two arrays, or in one array as W real parts followed by W imaginary parts. The precision of the arrays may
+// differ from that of V.
 template <class V, class T>
 QF_HD cplx<V> load_complex(const T* re, const T* im) {
   return {load_as<V>(re), load_as<V>(im)};
@@ -148,7 +148,7 @@ QF_HD Pack<E, V> gather(F&& f) {
   return f(0);
 #endif
 }
-// One row of a transposed square: one register, or those of the real and of the imaginary parts.
+// One row of a transposed square: one register, or two for the real and the imaginary parts.
 template <class E, class V>
 QF_HD Pack<E, V> column(const V* square) {
   if constexpr (kParts<E> == 1)

@@ -98,7 +98,7 @@ QF_HD V exp2(V x) {
 #if defined(__AVX512DQ__)
   if constexpr (sizeof(V) == 64 && dbl) {
     const V f =
-        (V)_mm512_reduce_pd((__m512d)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);  // x less the nearest integer; 0 at infinity
+        (V)_mm512_reduce_pd((__m512d)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);  // x minus the nearest integer; 0 at infinity
     return (V)_mm512_scalef_pd((__m512d)power(f), (__m512d)V(x - f));
   } else if constexpr (sizeof(V) == 64) {
     const V f = (V)_mm512_reduce_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -198,7 +198,7 @@ QF_HD V log(V x) {
   using I = Bits<V>;
   constexpr bool dbl = sizeof(T) == 8;
   constexpr int mantissa = dbl ? 52 : 23;
-  const I bits = as_bits<I>(x), least = as_bits<I>(broadcast<V>(T(0.70710678118654752440)));  // the mantissa goes to [sqrt(1/2), sqrt(2))
+  const I bits = as_bits<I>(x), least = as_bits<I>(broadcast<V>(T(0.70710678118654752440)));  // the mantissa becomes [sqrt(1/2), sqrt(2))
   const I e = (bits - least) >> mantissa;
   const V m = as_bits<V>(bits - shift_left(e, mantissa));
   const V n = as_bits<V>(as_bits<I>(broadcast<V>(kRound<T>)) + e) - kRound<T>;

@@ -1,4 +1,4 @@
-// The only file that depends on the compiler and the instruction set.
+// Macros and constants that depend on the compiler and the instruction set.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -81,7 +81,7 @@ QF_HD void store_first(Element<V>* p, V v, int64_t n) {
     __builtin_memcpy(p, &v, std::size_t(n) * sizeof(Element<V>));
 }
 
-// Prefetches the lines of p[0, n) to L2, for writing with `write`. Aligns p down, so that the last line is included.
+// Prefetches the lines of p[0, n) to L2, for writing if `write`. Aligns p down, so that the last line is included.
 template <bool write = false, class T>
 QF_HD void fetch([[maybe_unused]] const T* p, [[maybe_unused]] int64_t n) {
 #if defined(QF_HAS_LANES)
@@ -168,7 +168,7 @@ QF_HD void store_as(T* p, V v) {
     store(p, converted<T>(v));
 }
 
-// The lower of two in every lane; b if either is NaN, as in minps.
+// The lower value in each lane; b if either is NaN, as in minps.
 template <class V>
 QF_HD V lower(V a, V b) {
   return a < b ? a : b;
@@ -189,7 +189,7 @@ QF_HD To as_bits(From from) {
   return to;
 }
 
-// x << n with bits lost at the top, which C++ does not allow for a signed scalar.
+// x << n without the bits that overflow. C++ does not allow this for a signed scalar.
 template <class I>
 QF_HD I shift_left(I x, int n) {
   if constexpr (std::is_integral<I>::value)
@@ -237,7 +237,7 @@ QF_HD V multiply_add(V a, V b, V c) {
   return a * b + c;
 #endif
 }
-// Two dependent multiply-adds, written explicitly so that vectors and scalars give the same bits.
+// Two dependent multiply-adds for each part, written explicitly so that vectors and scalars give the same bits.
 template <class V>
 QF_HD cplx<V> multiply_add(cplx<V> a, cplx<V> b, cplx<V> c) {
   return {multiply_add(a.re, b.re, multiply_add(V(-a.im), b.im, c.re)), multiply_add(a.re, b.im, multiply_add(a.im, b.re, c.im))};

@@ -1,4 +1,4 @@
-// Tables that are computed once per process (twiddle factors; in total at most a few times the longest transform).
+// Tables that are computed once per process: twiddle factors. Their total size is at most a few times that of the longest transform.
 #pragma once
 #include "core/lanes/hd.hpp"
 

@@ -1,10 +1,10 @@
-// Interruption of long computations: automatic between the indices of a parallel_for, and within an index wherever a kernel checks.
+// Interruption of long computations: automatic between the blocks of a parallel_for, and within a block wherever a kernel checks.
 #pragma once
 #include "core/lanes/hd.hpp"
 
 namespace quatrefoil {
 
-// Thrown after a signal handler has raised; the Python error is set.
+// Thrown after a signal handler has raised an exception; the Python error is set.
 struct Interrupted {};
 
 // Called on the calling thread about every 20 ms; true stops the work by throwing Interrupted. Set by the Python module.

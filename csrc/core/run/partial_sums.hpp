@@ -6,7 +6,7 @@
 namespace quatrefoil {
 inline namespace QF_ISA {
 
-// Adds `count` parts, `stride` apart, to to (n), in order.
+// Adds `count` parts of length n, `stride` apart, to `to`, in order.
 template <class E, class To>
 void add_parts(int64_t count, const E* parts, int64_t stride, int64_t n, To* to) {
   for (int64_t k = 0; k < count; ++k)
