@@ -53,7 +53,7 @@ class Arguments : public ShapeChecker {
     return list<Output>(name, [&](const View& view, int number) { return gradient(view, name, number); }, &expected);
   }
 
-  // Skips the next argument unchecked.
+  // Skips the next argument without checking it.
   void skip() { take(); }
 
   // Casts an argument to a memo class of this extension. Callers keep memos between calls.

@@ -69,7 +69,7 @@ py::object copied(const View& v, py::handle h, const char* requirements) {
   return py::module_::import("numpy").attr("require")(plain, py::none(), requirements);
 }
 
-// bytes: the smallest array that can hold a huge page. Faulting it in takes a tenth of the time of the same memory in small pages.
+// bytes: the smallest array that can hold a huge page. Faulting in a huge page takes a tenth of the time of the same memory in small pages.
 constexpr std::int64_t kHugePagesFrom = std::int64_t(2) << 20;
 
 }  // namespace

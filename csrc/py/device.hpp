@@ -52,7 +52,7 @@ class CallBlock {
  private:
   void* allocate(std::size_t bytes);
 
-  dlpack::ManagedTensor* tensor_ = nullptr;  // one of these three has the memory
+  dlpack::ManagedTensor* tensor_ = nullptr;  // at most one of these three owns memory
   py::object owner_;
   void* own_ = nullptr;
 };

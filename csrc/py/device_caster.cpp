@@ -104,7 +104,7 @@ Output::Output(py::handle h, const char* name) {
 
 namespace {
 
-// The current stream of that array's library, so that our work follows its work.
+// The current stream of the array's library, so that our work follows the library's.
 void* stream_of(py::handle h, int device) {
   const dlpack::ExchangeApi* api = dlpack::exchange_api(Py_TYPE(h.ptr()));
   if (api && api->current_stream) {

@@ -52,7 +52,7 @@ enum { kInt = 0, kUInt = 1, kFloat = 2, kComplex = 5, kBool = 6, kCpu = 1, kCuda
 Dtype dtype_from(int code, int bits, const char* name);
 View view(const Tensor&, const char* name);
 
-// The exchange table of a type, looked up once per type; null if it has none of the known version.
+// The exchange table of a type, looked up once per type; null if the type has no table, or one of an unknown version.
 const ExchangeApi* exchange_api(PyTypeObject* type);
 
 // The tensors of the call in progress on this thread. The entry point has read them, so the bindings need not read them again. The caller
