@@ -1,5 +1,5 @@
-// Prints the best instruction set that this processor runs, for CMake if QUATREFOIL_ISAS is "native". The library's own detection makes the
-// build and the import agree.
+// Prints the best instruction set that this processor supports, for CMake if QUATREFOIL_ISAS is "native". It uses the library's own
+// detection, so that the build and the import agree.
 #include <cstdio>
 
 #include "core/host/isa.cpp"

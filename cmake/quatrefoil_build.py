@@ -1,6 +1,6 @@
-"""The build backend: scikit-build-core's. If the kernels cannot be built, the wheel contains none, and carries the compiler's message.
+"""The build backend, based on scikit-build-core. If the kernels cannot be built, the wheel contains the compiler's message instead.
 
-A failed compilation is an error with QUATREFOIL_REQUIRE_NATIVE=1, and if kernels for GPUs are requested.
+A failed compilation is an error if QUATREFOIL_REQUIRE_NATIVE=1 or if GPU kernels are requested.
 """
 
 import json
@@ -61,7 +61,7 @@ def _build(hook, *arguments):
 
 
 def _run(hook, arguments, variables):
-    """Run a hook of scikit-build-core in a new process: (the wheel's name, or None if it failed; the output lines)."""
+    """Run a hook of scikit-build-core in a new process; return (the wheel's name, or None if it failed; the output lines)."""
     command = [sys.executable, "-u", "-c", HOOK, json.dumps([hook, arguments])]
     process = subprocess.Popen(
         command,
@@ -93,7 +93,7 @@ def first_error(lines):
         if re.search(r"\berror:|undefined reference|cannot find -l", line):
             return line.replace(os.getcwd() + os.sep, "").strip()
     for i, line in enumerate(lines):
-        if line.startswith("CMake Error"):  # its text follows, indented, up to an empty line that ends a sentence
+        if line.startswith("CMake Error"):  # its text follows, indented, up to an empty line that does not follow a colon
             text = line.removesuffix(" (message):")
             for more in lines[i + 1 :]:
                 if more.startswith(" "):

@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def dynamic_metadata(field, settings, project=None):
-    """The value of ``readme`` or ``urls``, by the repository's address in pyproject.toml, which may be empty."""
+    """The value of ``readme`` or ``urls``, computed from the repository's address in pyproject.toml, which may be empty."""
     address = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["quatrefoil"]["repository"]
     if field == "urls":
         return {"Repository": address, "Changelog": f"{address}/blob/main/CHANGELOG.md"} if address else {}
@@ -17,7 +17,7 @@ def dynamic_metadata(field, settings, project=None):
 
 
 def absolute(text, address):
-    """Markdown whose relative links become links to the repository at ``address``, and pictures links to the raw files."""
+    """Replace the relative links in Markdown by links to the repository at ``address``, and those of pictures by links to the raw files."""
 
     def link(match):
         opening, target = match.groups()

@@ -1,8 +1,8 @@
 """build.py FOLDER [option of pip ...]: write the wheel of quatrefoil-cuda13 or quatrefoil-cuda12 to a folder.
 
-The version of nvcc, of CUDACXX or on PATH, decides which. The distribution has one package with the extension module ``_cuda``, which
-quatrefoil finds (``_backends/cuda.py``), and requires the same version of quatrefoil. An option is
--Ccmake.define.CMAKE_CUDA_ARCHITECTURES=90-real.
+The version of nvcc, from CUDACXX or PATH, decides which. The distribution has one package with the extension module ``_cuda``, which
+quatrefoil finds (``_backends/cuda.py``), and requires the same version of quatrefoil. For example, the option
+-Ccmake.define.CMAKE_CUDA_ARCHITECTURES=90-real builds for one architecture.
 """
 
 import os
@@ -47,7 +47,7 @@ def major_version():
 
 
 def lay_out(folder, major):
-    """The sources of the distribution: its metadata, an empty package and the licence."""
+    """Write the sources of the distribution: its metadata, an empty package and the licence."""
     described = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = described["project"]
     values = {"requires": described["build-system"]["requires"], "python": project["requires-python"], "license": project["license"]}

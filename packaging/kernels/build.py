@@ -1,4 +1,4 @@
-"""Lays out ``build/torch-cpu`` as Hugging Face's ``kernels`` loads it: ``python packaging/kernels/build.py [folder]``."""
+"""Writes ``build/torch-cpu`` in the layout that Hugging Face's ``kernels`` loads: ``python packaging/kernels/build.py [folder]``."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def build(folder: Path) -> Path:
-    """The variant's folder, with its metadata."""
+    """Write the variant's folder and its metadata; return the folder."""
     general = tomllib.loads((HERE / "build.toml").read_text())["general"]
     variant = folder / "build" / "torch-cpu"
     shutil.copytree(HERE / "torch-ext" / "quatrefoil_kernels", variant, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)

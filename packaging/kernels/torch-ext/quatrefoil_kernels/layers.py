@@ -26,7 +26,7 @@ _SIGNATURES = {  # as transformers 5.24 has them; the models pass the first argu
     "chunk_kda": _DELTA.format("chunk_size=64, "),
     "fused_recurrent_kda": _DELTA.format(""),
 }
-_FUSED = ("mamba_inner_fn", "mamba_split_conv1d_scan_combined")  # ignore padding: None makes a model call their parts
+_FUSED = ("mamba_inner_fn", "mamba_split_conv1d_scan_combined")  # they ignore padding; returning None makes a model call their parts
 
 
 def _layer(name, parameters):
