@@ -76,7 +76,7 @@ def host_default() -> Backend:
 
 def kernel(op: Op, backend: str | None, device: str = "cpu", arrays: Sequence[Any] = ()) -> tuple[Backend, Callable[..., Any]]:
     """The backend that runs ``op`` on the given flat arrays on ``device``, and its kernel (inputs, outputs, options, extras, num_threads),
-    or for "array" its composition. If no backend can run it, the error lists the reason of every one."""
+    or for "array" its composition. If no backend can run it, the error gives the reason for each backend."""
     wanted: Any = backend or _FORCED  # checked below
     if device != "cpu" and wanted in _HOST_BACKENDS:
         where = f"the arrays are on {device}, but backend {wanted!r} runs only on the host"
@@ -100,7 +100,7 @@ def kernel(op: Op, backend: str | None, device: str = "cpu", arrays: Sequence[An
 
 
 def _find(op: Op, name: Backend) -> Callable[..., Any] | None:
-    """The kernel of an op on a backend. On "numba", a method without loops runs its composition over NumPy."""
+    """The kernel of an op on a backend. On "numba", a method without loops runs its composition with NumPy."""
     kernel: Callable[..., Any] | None = (_host_kernel(op, name) if name in _HOST_BACKENDS else None) or _MODULES[name].kernel(op)
     if name != "numba":
         return kernel
@@ -143,7 +143,7 @@ def composed(op: Op, kernel: Any, kind: str, layout: Any, options: Any) -> Calla
 
 
 def _host_kernel(op: Op, name: str) -> Callable[..., Any] | None:
-    """The array code of an op; it calls other ops on that backend."""
+    """The Python kernel of an op, which calls other ops on that backend; None if the op has none."""
     compute = op.policy.python_kernel
 
     def kernel(*arguments: Any) -> None:
@@ -154,7 +154,7 @@ def _host_kernel(op: Op, name: str) -> Callable[..., Any] | None:
 
 @functools.cache
 def warn_of_failure() -> None:
-    """One warning per process if the build of the compiled kernels failed, but not if Numba was requested, at installation or now."""
+    """Warn once per process if the build of the compiled kernels failed, unless Numba was requested, at installation or now."""
     failure = native.build_failure()
     if failure:
         _warn(

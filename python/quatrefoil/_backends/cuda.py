@@ -13,7 +13,7 @@ from .._spec import Op
 
 INSTALL = "pip install 'quatrefoil[cuda13]' (or [cuda12] for older drivers), or with nvcc in a checkout: QUATREFOIL_CUDA=1 pip install ."
 
-# Operations with kernels, which come with their adjoints; known without a module.
+# Operations with kernels for themselves and their adjoints. This list makes them known even if no extension module is installed.
 KERNELS = frozenset(
     [
         "cheb.tucker_derivatives",
@@ -42,7 +42,7 @@ KERNELS = frozenset(
 
 @functools.cache
 def _modules() -> dict[str, Any]:
-    """The installed extension modules, by their distribution. They import without a driver."""
+    """The installed extension modules, by distribution. Importing them needs no driver."""
     names = {"quatrefoil": "quatrefoil._cuda", **{f"quatrefoil-cuda{n}": f"quatrefoil_cuda{n}._cuda" for n in (13, 12)}}
     exists = importlib.util.find_spec
     return {name: importlib.import_module(path) for name, path in names.items() if exists(path.partition(".")[0]) and exists(path)}
@@ -106,7 +106,7 @@ def has_kernel(op: Op) -> bool:
 
 
 def archs() -> list[str]:
-    """The GPUs with machine code, in CMake's notation: "90-real"; without "-real" also PTX for later ones."""
+    """The architectures of the kernels, in CMake's notation: "90-real" has only machine code; "90" also has PTX for later GPUs."""
     return _module().archs.split() if _module() else []
 
 

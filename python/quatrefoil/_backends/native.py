@@ -11,9 +11,9 @@ from typing import Any, cast
 from .. import _arrays
 from .._spec import Op
 
-# Kernels that exist but do not load are an error, never a fallback, so the code uses find_spec instead of catching ImportError. Any
-# processor of its architecture can load it, because only the kernels are compiled for newer ones.
-_built: list[str] = []  # the instruction sets of its kernels, best first
+# An extension module that exists but does not load is an error, never a fallback, so the code uses find_spec instead of catching
+# ImportError. Any processor of its architecture can load it, because only the kernels are compiled for newer processors.
+_built: list[str] = []  # the instruction sets of the kernels, best first
 _unusable: str | None = None  # why this processor supports none of them
 if importlib.util.find_spec("quatrefoil._core"):
     import quatrefoil._core as _core

@@ -45,8 +45,8 @@ def _with_the_cause(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``numba.njit`` with a cache if possible. With a read-only folder, a full disk or a damaged file, the function is compiled again, with
-    one warning.
+    """``numba.njit`` with a cache if possible. If the cache cannot be used (read-only folder, full disk, damaged file), the function is
+    compiled again, with one warning.
 
     It does not use fastmath: LLVM chooses between two versions of a loop by the addresses of its arrays, and both must give the same bits.
     """

@@ -19,7 +19,7 @@ from ._row import Progress, Row, median_seconds, seconds
 
 ROUND, EPSILON = 256, 1e-4
 MAX_WALKS = 4096  # per point
-FEW = 32  # points for the alternative, which takes the same time for each
+FEW = 32  # points for the alternative, which takes the same time for each point
 DARK = 60  # grey level out of 255: the cameraman's coat is darker, grass and sky are lighter
 VERTICES = 800
 MIN_HOLE = 300  # pixels; smaller holes are spots on the coat

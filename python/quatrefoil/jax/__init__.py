@@ -1,4 +1,4 @@
-"""JAX: every op of every table as an XLA custom call on the CPU, with gradients.
+"""JAX: every op of every family as an XLA custom call on the CPU, with gradients.
 
 XLA's foreign function interface is a C ABI, which is called through ctypes. Nothing is compiled against JAX, JAX can be installed later,
 and Numba kernels work like compiled ones. This costs 7 us of Python per call in addition to the kernel; ``jax.pure_callback``, which

@@ -41,7 +41,7 @@ def function(op: Op, options: tuple[Any, ...], backend: str | None, num_threads:
     return jax.jit(differentiable, inline=True)
 
 
-# JAX's cotangents are the conjugates of our (and autograd's) gradients: JAX's sum of g dx has no conj.
+# JAX's cotangents are the conjugates of our (and autograd's) gradients, because JAX's sum of g dx has no conjugate.
 def _first(op: Op, options: Any, backend: str | None, num_threads: int, arrays: Sequence[Any], cotangents: Sequence[Any]) -> Sequence[Any]:
     grads = [None if cotangents[i] is None else _instantiated(cotangents[i]).conj() for i in op.differentiable_outputs]
     assert op.adjoint is not None
