@@ -50,7 +50,7 @@ def location(array: Any) -> str:
 
 
 def of_kind(kind: str, array: np.ndarray) -> Any:
-    """Convert a NumPy array to that kind or location; without a copy on the host."""
+    """Convert a NumPy array to that kind or location; no copy if the result is on the host."""
     if kind == "numpy":
         return array
     kind, _, device = kind.partition("@")
@@ -62,7 +62,7 @@ def of_kind(kind: str, array: np.ndarray) -> Any:
 
 
 def to_device_of(array: np.ndarray, like: Any) -> Any:
-    """Convert a NumPy array to the kind and device of ``like``; without a copy on the host."""
+    """Convert a NumPy array to the kind and device of ``like``; no copy if the result is on the host."""
     return of_kind(location(like), array).to(like.device) if is_meta(like) else of_kind(location(like), array)
 
 

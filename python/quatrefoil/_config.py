@@ -134,6 +134,6 @@ def show_config() -> None:
 
 
 def read_environment() -> None:
-    """Read every QUATREFOIL_* variable at import; an invalid value raises."""
+    """Read QUATREFOIL_BACKEND, QUATREFOIL_ISA and QUATREFOIL_NUM_THREADS; an invalid value raises an error."""
     _backends.read_environment()
     set_num_threads(default_threads())

@@ -1,4 +1,4 @@
-"""Registers PyTorch and JAX in the table of planners. Each is imported at the first call with one of its arrays."""
+"""Registers PyTorch and JAX in the table of planners. The code for each is imported at the first call with one of its arrays."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def _composed(op: Op, options: Any, kernel: Callable[..., Any], kind: str, layou
     library = _arrays.namespace_of(kind)
 
     def owned(result: Any, arrays: Sequence[Any]) -> Any:
-        """Contiguous, in its own memory."""
+        """The result as a contiguous array in its own memory."""
         plain = library.asarray(result, order="C")
         shared = any(a is not None and library.may_share_memory(plain, a) for a in arrays)
         return plain.copy() if shared or not getattr(plain.flags, "writeable", True) else plain

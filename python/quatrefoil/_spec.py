@@ -1,4 +1,4 @@
-"""The table of operations: names, shapes, options. Each method has one, its family gathers them, and all generic code reads them.
+"""Tables of operations: names, shapes, options. Each method has a table, its family gathers the tables, and all generic code reads them.
 
 A shape is a string of dims, capital letters as in the docstrings, ``"... H L"``; _dims.py defines the notation.
 """
@@ -93,8 +93,8 @@ class Policy:
 class Op:
     """An operation: arrays in, arrays out. Its adjoint, if it has one, is an op too, derived here and implemented like any other.
 
-    ``module`` is the ``__name__`` of the module that defines it, ``quatrefoil.<family>.<method>`` or one in that folder. The kernels are
-    ``quatrefoil._core.<family>.<name>``, and ``<name>`` in the ``loops`` and ``composition`` of the method.
+    ``module`` is the ``__name__`` of the module that defines it, ``quatrefoil.<family>.<method>`` or a module in that folder. The kernels
+    are ``quatrefoil._core.<family>.<name>``, and ``<name>`` in the ``loops`` and ``composition`` of the method.
 
     With several outputs a call returns a tuple. An output that the options do not request is None for the kernel, the caller and the
     adjoint. A kernel is called with the inputs, the outputs, the options, the extras and num_threads. The adjoint has the same

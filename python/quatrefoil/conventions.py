@@ -6,9 +6,9 @@ Functions take NumPy arrays, PyTorch tensors or JAX arrays on the CPU and return
 from one library; otherwise a TypeError names both arguments. Any strides, read-only arrays, and axes of length 0 and 1 are allowed. No
 function writes to an input, except three functions with the interface of mamba-ssm and causal-conv1d, which update a state in place
 (``final_states_out`` of ``causal_conv1d_fn``, ``conv_state`` of ``causal_conv1d_update``, ``state`` of ``selective_state_update``).
-Operations on CUDA tensors and CuPy arrays run on their device, with the array library's own functions (see *backend*); mixing devices
-raises a TypeError. JAX arrays have their own section, *JAX*. Calls on meta tensors return meta tensors if the shape of the result does not
-depend on values. Threads may share objects (operators, boundaries, results, layers).
+Operations on CUDA tensors and CuPy arrays run on their device, with GPU kernels or the array library's own functions (see *backend*);
+mixing devices raises a TypeError. JAX arrays have their own section, *JAX*. Calls on meta tensors return meta tensors if the shape of the
+result does not depend on values. Threads may share objects (operators, boundaries, results, layers).
 
 NumPy, PyTorch and CuPy are the supported libraries among those that follow the array API standard (``__array_namespace__``). Arrays of
 others raise a TypeError: pass ``numpy.from_dlpack(x)``, which does not copy arrays on the host.
@@ -35,12 +35,13 @@ out
     return several arrays or a half-precision array, and calls that record gradients, do not accept it.
 backend
     The backend of this call: "native" (compiled kernels), "numba" (no compiler needed: loops compiled at their first call, or the functions
-    of "array" with NumPy) or "array". The default is the choice of ``with qf.use_backend(...)``, then that of the environment variable
-    QUATREFOIL_BACKEND, then "native" if it was built. ``qf.show_config()`` shows which one it is, and why. An unavailable backend raises an
-    error with the reason.
-    "array" calls array API functions of NumPy, PyTorch or CuPy. On a device it never waits for a result: values that raise an error on the
-    host, such as a point outside its domain, give NaN. It needs array-api-compat for tensors and CuPy arrays, takes more time and memory
-    than a kernel, and has not yet run on a GPU. Operations that it cannot run on a device raise NotImplementedError.
+    of "array" with NumPy), "cuda" (compiled GPU kernels) or "array". The default is the choice of ``with qf.use_backend(...)``, then that
+    of the environment variable QUATREFOIL_BACKEND, then "native" if it was built, otherwise "numba". For arrays on a device, it is "cuda"
+    if an installed kernel can run the call, otherwise "array". ``qf.show_config()`` shows the backend for host arrays, and the reason. An
+    unavailable backend raises an error with the reason.
+    "array" calls array API functions of NumPy, PyTorch or CuPy. It needs array-api-compat for tensors and CuPy arrays, and takes more time
+    and memory than a kernel. Operations that it cannot run on a device raise NotImplementedError. On a device, neither "array" nor "cuda"
+    checks values: those that raise an error on the host, such as a point outside its domain, give NaN. Neither has run on a GPU yet.
 num_threads
     1 to 2^31 - 1. The default is that of ``qf.set_num_threads``, initially QUATREFOIL_NUM_THREADS or the number of processors that this
     process may use.
