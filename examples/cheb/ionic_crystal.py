@@ -40,7 +40,7 @@ def block(half: int, sides: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def potential(X: np.ndarray, q: np.ndarray) -> tuple[qf.cheb.Potential, np.ndarray]:
-    """The long part, and the complete potential at every ion from all other ions."""
+    """The long-range part, and the complete potential at every ion from all other ions."""
     half = float(X.max())
     V = qf.cheb.potential(X, q, n=N, domain=(-half, half), tol=TOL)
     return V, V.plan(TOL)(X) + qf.cheb.short_range(X, q, X, sog=V.sog)

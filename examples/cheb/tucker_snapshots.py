@@ -1,7 +1,7 @@
 """Compressing snapshots of an aquifer
 ===================================
 
-Two years of an aquifer, from which one of several wells is pumped, stored as a Tucker tensor: its size as a function of the error.
+Two years of an aquifer that is pumped from one of several wells, stored as a Tucker tensor: its size as a function of the error.
 
 ::
 
@@ -12,9 +12,10 @@ is 300 m lower. The drawdown h solves S h_t = ∇·(T ∇h) + q, by finite volum
 (wells, times, rows, columns), which ``tucker`` truncates to the tolerance. It is compared, at the same error, with a truncated SVD of every
 snapshot and with one SVD of all (snapshots by cells, the proper orthogonal decomposition), which is optimal among methods with whole maps
 as modes. The tensor is smaller as long as the fields are also smooth along rows and columns: down to an error of a thousandth. At a tenth
-of that both are alike, and for waves along a ragged coast it would be larger. Local bases: snapshots are grouped by the angles between them
-(spherical k-means), and every group has its own Tucker tensor or SVD. A snapshot then needs about half the modes, which makes a reduced
-model fast, and all groups together need half the memory. Needs matplotlib (pip install 'quatrefoil[demo]').
+of that error, the tensor and the single SVD are about the same size. For waves along a ragged coast, the tensor would be larger. Local
+bases: snapshots are grouped by the angles between them (spherical k-means), and every group has its own Tucker tensor or SVD. A snapshot
+then needs about half the modes, which makes a reduced model fast, and all groups together need half the memory. Needs matplotlib (pip
+install 'quatrefoil[demo]').
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from scipy.sparse.linalg import splu
 import quatrefoil as qf
 
 CELL, EVERY = 330.0, 4  # metres; every EVERY-th cell of the map
-STORAGE, TRANSMISSIVITY, TENFOLD, PUMPED = 5e-3, 1e-3, 300.0, 0.01  # 1, m²/s at the mean height, metres of height, m³/s
+STORAGE, TRANSMISSIVITY, TENFOLD, PUMPED = 5e-3, 1e-3, 300.0, 0.01  # dimensionless, m²/s at the mean height, metres of height, m³/s
 DAYS, SNAPSHOTS = 15, 50  # days per step, and number of steps
 TOLERANCES = (0.1, 0.01, 1e-3, 1e-4)
 GROUPS = 4  # groups of snapshots with their own basis
@@ -83,7 +84,7 @@ def kept(values: np.ndarray, allowed: float) -> int:
 
 
 def sizes(snapshots: np.ndarray, tol: float, single: np.ndarray, whole: np.ndarray) -> dict[str, int]:
-    """The number of values to store at that error, given the singular values of every snapshot and of all snapshots."""
+    """The number of values to store for a relative error of ``tol``, given the singular values of every snapshot and of all snapshots."""
     *_, n, m = snapshots.shape
     allowed = tol**2 * float((single**2).sum())
     core, factors = qf.cheb.tucker(snapshots, tol=tol)

@@ -8,7 +8,7 @@ Four common test functions of uncertainty quantification, called 100, 300 and 10
     python examples/cheb/uncertainty_compared.py [PICTURE]
 
 ``PolynomialChaos`` chooses between a sparse polynomial and a tensor train by cross-validation. ``ChebTucker`` with ``method="tt"`` fits a
-tensor train to few calls, or chooses its points adaptively if there are more than 60 per variable. chaospy fits all terms of a total degree
+tensor train to few calls, or chooses its points adaptively for more than 60 calls per variable. chaospy fits all terms of a total degree
 by least squares to Sobol points. It is given the degree with the smallest true error among those with at most half as many terms as calls,
 which users cannot know. SALib estimates indices from Saltelli's sequences without a surrogate. PyChebyshev builds a tensor train. It is
 given the largest grid and rank that its calls allow. Its moments are computed from that surrogate for uniform inputs, because its own

@@ -7,8 +7,8 @@ Three scales in one solution: u'' = f with u = sin x + sin(20 x)/10 + sin(100 x)
 
     python examples/kron/multiscale.py [N [steps [picture.png]]]
 
-Errors are measured at 300 points, most of which are not on the grid, and do not enter the training. It returns the solution with the least
-residual of the equation at all points of the grid.
+Errors are measured at 300 points, most of which are not on the grid, and do not enter the training. The result is the solution with the
+smallest residual of the equation at the points of the grid.
 """
 
 from __future__ import annotations

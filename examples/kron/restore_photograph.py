@@ -1,7 +1,7 @@
 """Restoring a photograph with missing pixels
 ==========================================
 
-A photograph with missing pixels, restored by a Gaussian process with fitted hyperparameters, and the standard deviation.
+A photograph with missing pixels, restored by a Gaussian process with fitted hyperparameters, and the standard deviation of every pixel.
 
 ::
 

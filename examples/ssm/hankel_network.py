@@ -8,9 +8,9 @@ A network with a Hankel matrix, one weight per antidiagonal, learns to step the 
     python examples/ssm/hankel_network.py [STEPS] [PICTURE]
 
 A network predicts the change until the next sample from the last DELAYS samples: a layer over the delays, tanh, and a linear layer. The
-first layer is ``nn.HankelLayer``. It has DELAYS * variables + HIDDEN - 1 weights, where a full matrix has DELAYS * variables * HIDDEN. The
-same network with a full matrix is trained in the same way. Both are tested on samples that follow the training data: the error of one step,
-and of a forecast in which each network continues its own steps.
+first layer is ``nn.HankelLayer``. It has DELAYS * variables + HIDDEN - 1 weights, whereas a full matrix has DELAYS * variables * HIDDEN.
+The same network with a full matrix is trained in the same way. Both are tested on samples that follow the training data: the error of one
+step, and of a forecast in which each network continues from its own predictions.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def simulate() -> np.ndarray:
 
 
 def fit(s: np.ndarray, d: int, ridge: float) -> tuple[np.ndarray, int]:
-    """Weights w minimising ||H w - y||^2 + ridge ||w||^2 over all windows of s, y the sample after each; and the number of steps."""
+    """Weights w minimising ||H w - y||^2 + ridge ||w||^2, where y has the sample after each window of s; and the number of steps."""
     y = s[d:]
     steps = 0
 

@@ -9,8 +9,8 @@ Noisy lines of a landscape are assimilated as they arrive: 403 heights per line,
 
 An instrument flies over a landscape and measures it line by line. Every height has an error of NOISE metres, and some lines are lost. The
 state is a line, and the model advances it to the next line: every cosine mode is a first-order autoregression, fitted to a hundred lines of
-an older survey. Its variance is doubled, because a landscape is not really an autoregression. Model, covariance and noise are diagonal in
-that basis, so the Kalman update is a scalar equation per mode, ::
+an older survey. The variance of its error is doubled, because a landscape is not really an autoregression. Model, covariance and noise are
+diagonal in that basis, so the Kalman update is a scalar equation per mode, ::
 
     x_t = a x_{t-1} + k_t (z_t - a x_{t-1}) = (1 - k_t) a x_{t-1} + k_t z_t
 
