@@ -37,7 +37,7 @@ class Call:
         return tuple(arrays_of(self.compute(*positional, **by_name, **self.options)))
 
     def of_differentiable(self, *numbers, moved=False):
-        """The differentiable results for these differentiable arrays. ``moved``: they are not those of the case."""
+        """The differentiable results for these differentiable arrays. ``moved``: whether they differ from those of the case."""
         arrays = list(self.arrays)
         for k, x in zip(self.with_gradient, numbers):
             arrays[k] = x

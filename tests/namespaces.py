@@ -84,7 +84,7 @@ def check_composition(family, case, rng, namespace):
 
 
 def check_like_the_host(family, case, rng, precision, call):
-    """The same for any ``call(arguments, keywords, gradients of results)`` that returns arrays of the result and of the gradients."""
+    """Like ``check_composition``, for any ``call(arguments, keywords, gradients of results)`` that returns (results, gradients)."""
     arguments, keywords = build(family, case, rng, precision)
     drawn = {}
 

@@ -13,7 +13,7 @@ WORD = re.compile(r"(\d*)(\.*[A-Za-z]?\w*)([+-]\d+)?")  # factor, letter, offset
 
 
 def words_of(dims, rank, number, count, options):
-    """The word in the dims for each axis of an array; batch axes are numbered from the last. ``number``: index in ``count`` arrays."""
+    """The word in the dims for each axis of an array; batch axes are numbered from the last. ``number``: index among ``count`` arrays."""
     if " if " in dims:
         yes, option, no = re.split(" if | else ", dims)
         dims = yes if options.get(option) else no

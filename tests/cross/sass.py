@@ -1,6 +1,6 @@
 """sass.py MODULE [--kernels FILE] [--write]: the machine code of an extension module for GPUs, per method and architecture.
 
-Prints a table with the changes against tests/cross/sass.tsv, which --write replaces. --kernels writes one row per kernel. Fails if
+Prints a table, with changes relative to tests/cross/sass.tsv, which --write replaces. --kernels writes one row per kernel. Fails if
 
 - a kernel spills registers or needs a stack,
 - an innermost loop of a float32 kernel computes in double precision, or
@@ -21,12 +21,12 @@ from typing import NamedTuple
 
 BUDGET = 40_000_000  # bytes of the module
 TABLE = Path(__file__).with_suffix(".tsv")
-STACK_ALLOWED = {  # part of a kernel's name: why it may
+STACK_ALLOWED = {  # part of a kernel's name: why it may use a stack
     "mesh::cuda::put_records": "indexes the corners of a triangle dynamically, once per triangle and call",
     "walk::cuda::wide_": "indexes the four words of a Philox block dynamically, in more than three dimensions",
 }
 SUMS = "adds parts in double precision, in a fixed order"
-DOUBLE_ALLOWED = {  # on an H100 at half rate, on 8.6, 8.9 and 12.0 at 1/64
+DOUBLE_ALLOWED = {  # double precision runs at half rate on an H100, and at 1/64 on 8.6, 8.9 and 12.0
     "::add_all_parts<": SUMS,
     "selective::cuda::add_parts<": SUMS,
     "s5::cuda::add_": SUMS,
@@ -38,15 +38,15 @@ DOUBLE_ALLOWED = {  # on an H100 at half rate, on 8.6, 8.9 and 12.0 at 1/64
     "modes::cuda::": "powers of modes, and moments of all steps",
     "walk::cuda::walk_": "data of boundaries and sources, and their sums; nearest points of boxes",
 }
-# Per architecture: threads and blocks that an SM holds at most.
+# The maximum numbers of threads and blocks per SM, by architecture.
 LIMITS = {"80": (2048, 32), "86": (1536, 16), "89": (1536, 24), "90": (2048, 32), "100": (2048, 32), "120": (1536, 24)}
-REGISTERS = 65536  # of an SM
+REGISTERS = 65536  # per SM
 
 FUNCTION = re.compile(r"^\s+Function : (\S+)$", re.M)
 INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]+)\*/\s+(?:@!?U?P\w+ )?\s*([A-Z]\S*)([^;]*);", re.M)
 RESOURCES = re.compile(r"^ Function (\S+):\n\s+REG:(\d+) STACK:(\d+)", re.M)
 DOUBLE = re.compile(r"^(D(ADD|MUL|FMA|SETP|MNMX)|F2F\.F64|I2F\.F64|F2I\.F64)")
-MAX_THREADS, STRING_VALUE = 0x05, 0x04  # of an attribute in .nv.info
+MAX_THREADS, STRING_VALUE = 0x05, 0x04  # codes of an attribute and of its format in .nv.info
 
 
 ACCESSES = ("LDG", "LDS", "STG", "STS")
@@ -59,7 +59,7 @@ class Kernel(NamedTuple):
     stack: int
     threads: int
     instructions: int
-    in_loops: int  # in the innermost loops, as are the following
+    in_loops: int  # instructions in the innermost loops; the fields below also count only those
     double: int
     special: int  # MUFU
     wide: dict  # the widest access in bits: {"LDG": 32, "LDS": 128 ...}

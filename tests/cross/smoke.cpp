@@ -1,4 +1,4 @@
-// A few kernels against plain loops, without Python: for processors on which the suite does not run. `.ci/aarch64` builds and runs it.
+// Compares a few kernels with plain loops, without Python, on processors where the suite does not run. `.ci/aarch64` builds and runs it.
 #include <cmath>
 #include <complex>
 #include <cstdio>
@@ -46,7 +46,7 @@ std::vector<cplx<float>> numbers(int64_t n) {
 double distance(Exact a, Exact b) { return double(std::abs(a - b)); }
 double distance(cplx<float> a, std::complex<double> b) { return std::abs(std::complex<double>(double(a.re), double(a.im)) - b); }
 
-// Every number within `bound` units in the last place of 1: the expected ones are sums of a few numbers of size 1.
+// Checks that every error is at most `bound` units in the last place of 1: the expected numbers are sums of a few numbers of size 1.
 template <class T, class E>
 void check(const char* name, const std::vector<T>& got, const std::vector<E>& expected, double bound, double eps) {
   double worst = 0;
@@ -61,7 +61,7 @@ void check(const char* name, const std::vector<T>& got, const std::vector<E>& ex
 template <class T>
 constexpr double kEps = sizeof(T) == 8 ? 0x1p-52 : 0x1p-23;
 
-// h_t = a_t h_{t-1} + b_t, rows of contiguous numbers: error of one step at most 2 eps, |a| <= 1/2.
+// h_t = a_t h_{t-1} + b_t, in contiguous rows. The error of one step is at most 2 eps, because |a| <= 1/2.
 template <class E, class Wide>
 void linear_scan(const char* name, void (*kernel)(const quatrefoil::ssm::scan::Linear<E>&), Wide (*wide)(E), double eps) {
   const int64_t rows = 5, length = 301;
@@ -144,7 +144,7 @@ void tucker() {
   check("tucker_eval", f, expected, 64, kEps<T>);
 }
 
-// The published words of Philox4x32-10 for counter and key of ones; 33 counters, so that lanes and single ones are met.
+// The published words of Philox4x32-10 for a counter and key with all bits 1. With 33 counters, both lanes and single counters are tested.
 void philox() {
   const std::vector<std::uint32_t> counters(4 * 33, 0xffffffffu);
   std::vector<std::uint32_t> words(counters.size());

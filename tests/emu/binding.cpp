@@ -1,5 +1,5 @@
 // Functions of the emulator's module in addition to the kernels: they set the order of threads, and return the records of the fake
-// runtime. Arrays are those of the host.
+// runtime. Arrays are in host memory.
 #include <pybind11/stl.h>
 
 #include "core/cuda/launch.hpp"
@@ -13,7 +13,7 @@ void bind_emulator(py::module_& m) {
   m.def("run_in_order", [](int order, unsigned seed) { emulator::order = emulator::Order(order), emulator::seed = seed; });
   m.def("fail_next_launch", [] { emulator::runtime.error = cudaErrorIllegalAddress; });
   m.def("pool", [] { return py::make_tuple(emulator::runtime.allocations, emulator::runtime.threshold); });
-  // A call on `device` while `current` is the current one -> the current one afterwards, and the devices with contexts.
+  // A call on `device` while `current` is the current device -> the current device afterwards, and the devices with contexts.
   m.def("call_on", [](int current, int device, std::set<int> contexts) {
     emulator::Runtime& r = emulator::runtime;
     r.device = current, r.contexts = std::move(contexts);

@@ -1,6 +1,6 @@
 // CUDA on the host, for tests: kernels of csrc/**/cuda.cu compiled by g++. Blocks run one after another, with one fiber per thread. Each
 // warp runs alone to the next barrier of the block, in an order that the test selects, so that a missing barrier changes the result. Memory
-// starts as NaN. ThreadSanitizer sees the blocks of a launch as concurrent. Not emulated: memory transactions, bank conflicts, occupancy,
+// starts as NaN. ThreadSanitizer treats the blocks of a launch as concurrent. Not emulated: memory transactions, bank conflicts, occupancy,
 // CUDA's rounding.
 #pragma once
 #include <algorithm>
@@ -62,7 +62,7 @@ class Block {
     return block;
   }
 
-  // A launch: all that was before it happens before each of its blocks, and all of these before what follows.
+  // A launch: earlier work happens before each of its blocks, and every block happens before later work.
   void begin_launch() { arrive(&start_); }
   void end_launch() { depart(&end_); }
   void run(const std::function<void()>& body, std::size_t shared, std::mt19937& random);
@@ -133,7 +133,7 @@ class Block {
     char barriers[2], warps[32][2];
   };
   std::unique_ptr<Order> order_;
-  char start_, end_;  // of a launch: what happens before what, for ThreadSanitizer
+  char start_, end_;  // addresses that tell ThreadSanitizer the order of a launch and its blocks
 };
 
 inline void Block::entry() {

@@ -1,4 +1,4 @@
-// A stack for each CUDA thread, with annotations for ThreadSanitizer: it then treats threads of a block and barriers as real ones, and
+// A stack for each CUDA thread, with annotations that make ThreadSanitizer treat the threads and barriers of a block as real ones. It then
 // finds races in any order of execution.
 #pragma once
 #include <setjmp.h>
@@ -19,7 +19,7 @@ void AnnotateIgnoreWritesEnd(const char*, int);
 namespace quatrefoil::emulator {
 
 #if defined(__SANITIZE_THREAD__)
-constexpr bool kFreshStacks = true;  // each block's, so that no two blocks share memory
+constexpr bool kFreshStacks = true;  // for each block, so that no two blocks share memory
 struct Quiet {                       // hides reads and writes of the emulator itself
   Quiet() { AnnotateIgnoreReadsBegin("", 0), AnnotateIgnoreWritesBegin("", 0); }
   ~Quiet() { AnnotateIgnoreWritesEnd("", 0), AnnotateIgnoreReadsEnd("", 0); }
@@ -53,7 +53,7 @@ class Fiber {
     thread_ = new_thread(), has_begun_ = false;
   }
   void end() { end_thread(thread_); }
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)  // these understand switches of contexts, but not jumps between stacks
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)  // sanitizers understand context switches, but not jumps between stacks
   void resume(ucontext_t* from) {
     switch_thread(thread_);
     swapcontext(from, &context_);
@@ -62,7 +62,7 @@ class Fiber {
     switch_thread(thread);
     swapcontext(&context_, to);
   }
-#else  // a jump needs no system calls, a switch of contexts two
+#else  // a jump needs no system calls, but a context switch needs two
   void resume(ucontext_t*) {
     if (_setjmp(back_)) return;
     if (has_begun_) _longjmp(jump_, 1);

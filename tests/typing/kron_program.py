@@ -14,7 +14,7 @@ Table = NDArray[np.float64]
 
 
 def measured(x: Table, t: Table, rng: np.random.Generator) -> Table:
-    """With holes."""
+    """Noisy measurements with gaps."""
     table = 15 + np.sin(6 * x)[:, None] * np.cos(5 * t) + 0.1 * rng.standard_normal((len(x), len(t)))
     table[rng.random(table.shape) < 0.2] = np.nan
     return table
