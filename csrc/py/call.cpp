@@ -10,8 +10,8 @@
 namespace quatrefoil {
 namespace {
 
-// Writes the bytes of a signature, which contains all that a plan depends on: per array its type, dtype and shape; per tensor also
-// device, contiguity, requires_grad and pending negation or conjugation.
+// Writes the bytes of a signature, which contains all that a plan depends on: the type, dtype and shape of each array; for tensors, also
+// the device, contiguity, requires_grad and pending negation or conjugation.
 class Writer {
  public:
   template <class T>

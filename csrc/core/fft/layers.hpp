@@ -1,6 +1,6 @@
 // Layers, passes and roots of a transform of polynomials on split arrays (re[], im[]).
 //
-// A block of n numbers is a polynomial modulo x^n - c, with halves a and b. For w^2 = c it is determined by its remainders modulo
+// A block of n numbers is a polynomial modulo x^n - c, with halves a and b. If w^2 = c, it is determined by its remainders modulo
 // x^(n/2) - w and x^(n/2) + w, which are a + w b and a - w b. A layer takes six fused multiply-adds per two numbers, with one w for the
 // whole block. The inverse is a sum, and a difference divided by w. Nothing is reordered: a spectrum stays in the order of this tree. The
 // last layers run in registers on W blocks of W numbers (W lanes), after a transposition. They end with blocks of a few numbers, one per

@@ -12,7 +12,7 @@ constexpr int log2_of(int64_t n) { return n <= 1 ? 0 : 1 + log2_of(n / 2); }
 template <class T>
 constexpr int kLaneLayers = log2_of(kLanes<T>);
 
-// Steps m, 2 m, ... below `below` of the transposition of rows `stride` apart, starting with z[0].
+// Steps m, 2 m, ... (less than `below`) of the transposition of the rows z[0], z[stride], ...
 template <int m, int below, class V>
 QF_HD void exchange_rows(cplx<V>* z, int stride) {
   if constexpr (m < below) {

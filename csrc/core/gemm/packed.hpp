@@ -11,7 +11,7 @@ constexpr int64_t kPanelBytes = 24 << 10;  // size of a packed column of tiles, 
 template <class T>
 constexpr int64_t kPanelDepth = kPanelBytes / (kTileVectors * kVectorBytes);  // terms of a sum per panel
 
-// Splits a sum of n terms into equal blocks, at most as long as a panel is deep; returns their length.
+// Splits a sum of n terms into equal blocks, which are no longer than the depth of a panel; returns their length.
 template <class T>
 QF_HD int64_t block_depth(int64_t n) {
   const int64_t blocks = (n + kPanelDepth<T> - 1) / kPanelDepth<T>;
