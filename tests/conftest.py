@@ -63,7 +63,7 @@ def pytest_pycollect_makeitem(collector, name, obj):
 
 
 def _numba_first(item):
-    """Sort key: tests on Numba first, by family, walks before all others.
+    """Sort key: tests on Numba come first, sorted by family, and walks before all other families.
 
     The first of two pytest-xdist workers starts with the first eighth of the tests, so that only one compiles the loops of walks.
     """

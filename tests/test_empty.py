@@ -1,4 +1,4 @@
-"""Empty axes: every op with every letter of its dims at 0, and in one case per op every pair of letters.
+"""Empty axes: every op with each letter of its dims at 0, and one case per op with each pair of letters at 0.
 
 All results that can be requested are requested.
 

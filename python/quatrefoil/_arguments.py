@@ -41,7 +41,7 @@ def integer(value: Any, label: str, name: str, minimum: int | None = None, maxim
 def integers(
     value: Any, count: int | None, label: str, name: str, minimum: int | None = None, maximum: int | None = MAX_INT64
 ) -> tuple[int, ...]:
-    """``count`` integers: one for all, or a sequence of them; any number if ``count`` is None."""
+    """``count`` integers, from one integer for all axes or from a sequence. If ``count`` is None, a sequence may have any length."""
     if is_sequence(value, label, name):
         if count is not None and len(value) != count:
             raise ValueError(f"{label}: {name} has {len(value)} entries, expected {count}, one per axis")
@@ -174,7 +174,7 @@ def sequence(value: Any, label: str) -> Sequence[Any]:
 
 
 def array(value: Any, label: str, name: str, *, dtypes: Sequence[str] = _arrays.REAL, torch: bool = True) -> str:
-    """The kind of a host array for a function without a kernel: "numpy", or "torch" if ``torch``."""
+    """The kind of a host array for a function without a kernel: "numpy", or "torch" if the function accepts tensors."""
     kind = _arrays.kind(value)
     if kind == "numpy" and _arrays.dtype_name(value) in dtypes:
         return kind

@@ -87,8 +87,8 @@ def _cure(arg: Arg, name: str, array: Any, arrays: Sequence[Any]) -> str:
 
 
 def _check_precisions(op: Op, floating: Sequence[tuple[str, Arg, str, Any]]) -> None:
-    """Check that all arrays have one precision (half is treated as single), and that "any" arguments are all real, or all are complex. The
-    error names an array of the minority, or a later one if two are equally frequent."""
+    """Check that all arrays have one precision (half is treated as single), and that "any" arguments are all real or all complex. The error
+    names an array of the less frequent precision, or the later one if both are equally frequent."""
     precisions = [_arrays.in_precision(dtype, "real") for _, _, dtype, _ in floating]
     if len(set(precisions)) > 1:
         right = max(precisions, key=precisions.count)  # the first of two equally frequent ones
