@@ -7,7 +7,7 @@
 namespace quatrefoil {
 namespace py = pybind11;
 
-// Calls f(), which may call Python but must create no object whose destructor does.
+// Calls f(), which may call Python but must not create objects whose destructors call Python.
 template <class F>
 auto wait_at_exit(F&& f) -> decltype(f()) {
   try {

@@ -49,7 +49,7 @@ void launch(void (*kernel)(P...), int64_t blocks, int threads, std::size_t share
   check(cudaGetLastError());
 }
 
-// a / b and a % b for values below 2^32, such as numbers of blocks: a 64-bit division takes 1 KB of code, the first one 2 KB.
+// a / b and a % b for values below 2^32, such as numbers of blocks: a 64-bit division takes 1 KB of code, and the first takes 2 KB.
 __device__ __forceinline__ int64_t quotient(int64_t a, int64_t b) { return std::uint32_t(a) / std::uint32_t(b); }
 __device__ __forceinline__ int64_t remainder(int64_t a, int64_t b) { return std::uint32_t(a) % std::uint32_t(b); }
 

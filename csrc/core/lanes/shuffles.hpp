@@ -45,7 +45,7 @@ QF_HD V sum_each(V* r) {
   }
 }
 
-// The even elements of two registers for offset 0, the odd ones for offset 1.
+// The even elements of two registers if offset is 0, the odd elements if it is 1.
 template <int offset, class V, int... i>
 QF_HD V every_second(V low, V high, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(low, high, (2 * i + offset)...);
