@@ -114,7 +114,7 @@ def groups(flat: np.ndarray, count: int) -> np.ndarray:
 
 
 def local(snapshots: np.ndarray, tol: float, count: int) -> tuple[int, float, float]:
-    """The size of one Tucker tensor per group of snapshots, and the largest number of modes of a group: for its tensor and its SVD."""
+    """The total size of one Tucker tensor per group of snapshots, and the largest numbers of modes in a group's tensor and in its SVD."""
     *_, n, m = snapshots.shape
     flat = snapshots.reshape(-1, n * m)
     group, size, modes, ranks = groups(flat, count), 0, 0, 0

@@ -1,8 +1,8 @@
 """Filling the gaps that clouds leave in daily maps, with xarray
 ==============================================================
 
-Clouds hide a third of six daily maps of the sea's temperature. The input is an xarray ``DataArray`` with dates and NaN, the result a
-``Dataset`` of mean and standard deviation, on the same grid or on other coordinates.
+Clouds hide a third of six daily maps of the sea's temperature. The input is an xarray ``DataArray`` with dates and NaN. The result is
+a ``Dataset`` of mean and standard deviation, on the same grid or on other coordinates.
 
 ::
 

@@ -24,13 +24,13 @@ NOISE = 0.2
 
 
 def temperature(day: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """A layer of 20 degrees above water of 8 degrees, whose lower edge moves from 10 m to 40 m."""
+    """A layer of 20 degrees, whose lower edge moves from 10 m to 40 m, above water of 8 degrees."""
     edge = 10 + 30 * day / 120
     return 8 + 12 / (1 + np.exp((depth - edge) / 5))
 
 
 def measured(rng: np.random.Generator) -> np.ndarray:
-    """Temperatures (days, depths) with noise, of which a third and two whole weeks are missing."""
+    """Noisy temperatures (days, depths). A third of them and two whole weeks are missing."""
     table = temperature(DAYS[:, None], DEPTHS) + NOISE * rng.standard_normal((len(DAYS), len(DEPTHS)))
     table[rng.random(table.shape) < 1 / 3] = np.nan
     table[25:32] = np.nan

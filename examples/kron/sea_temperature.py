@@ -37,7 +37,7 @@ def series() -> tuple[np.ndarray, np.ndarray]:
 
 
 def gaps(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """True where a quarter is observed: one in six is removed, and three consecutive years."""
+    """True where a quarter is observed. One quarter in six is removed, as well as three consecutive years."""
     seen = rng.random(shape) > 1 / 6
     seen[30:33] = False
     return seen

@@ -38,7 +38,7 @@ def differences(N: int, w: np.ndarray, result: qf.ssm.PTD) -> tuple[np.ndarray, 
 
 
 def frequencies(N: int) -> np.ndarray:
-    """Frequencies that are dense around every eigenfrequency of the plain system, whose peaks have a width of 1."""
+    """Frequencies that are dense around every eigenfrequency of the plain system, where peaks have a width of 1."""
     top = qf.ssm.dplr_legs(N)[0].imag[N // 2 :]
     around = np.concatenate([[0.0], top])[:, None] + np.linspace(-3, 3, 61)
     return np.sort(np.concatenate([around[around >= 0], np.geomspace(0.01, 2 * top[-1], 1000)]))

@@ -32,7 +32,7 @@ from quatrefoil.ssm import linear_scan
 
 SURVEYED, CHECKED = 100, 20  # lines for fitting the model; lines for the full filter
 INFLATION = 2.0  # factor for the variance of the model error
-LOST, GAP = 0.1, slice(60, 68)  # fraction of lost lines, and several consecutive ones
+LOST, GAP = 0.1, slice(60, 68)  # fraction of lines lost at random, and a run of lost lines
 
 
 def landscape() -> np.ndarray:
