@@ -14,7 +14,7 @@ import quatrefoil as qf
 from namespaces import mapped
 
 DRY = os.environ.get("QUATREFOIL_GPU_DRY", "") not in ("", "0")
-SMALL = DRY or os.environ.get("QUATREFOIL_GPU_SMALL", "") not in ("", "0")  # one small case per op, as a sanitizer is slow
+SMALL = DRY or os.environ.get("QUATREFOIL_GPU_SMALL", "") not in ("", "0")  # one small case per op, because a sanitizer is slow
 
 
 class Torch:

@@ -1,4 +1,4 @@
-"""Extras of kernels, on a throwaway op y = x w^power, whose memo contains w^power and whose function is applied to y."""
+"""Extras of kernels, on a throwaway op y = x w^power. Its memo contains w^power, and its function is applied to y."""
 
 import copy
 import pickle

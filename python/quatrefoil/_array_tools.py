@@ -90,7 +90,7 @@ def twofold_sums(xp: Any, x: Any) -> tuple[Any, Any]:
 
 
 def sums_before(xp: Any, x: Any) -> Any:
-    """For each element of the last axis, the sum of the elements before it; later elements never enter."""
+    """For each element of the last axis, the sum of the elements before it. Later elements, even NaN, do not affect it."""
     return xp.cumulative_sum(x, axis=-1, include_initial=True)[..., :-1]
 
 

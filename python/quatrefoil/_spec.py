@@ -34,8 +34,8 @@ class Arg:
     optional: bool = False
     sequence: bool = False
     broadcast: bool = False
-    # "real", "complex", or "any" of the two, the same for all "any" arguments; all of these have one precision. "double": float64,
-    # independent of the others; "int": int64; "bool"
+    # "real", "complex", or "any": real or complex, the same for all "any" arguments. All arguments of these kinds have one precision.
+    # "double": float64, independent of the others; "int": int64; "bool"
     dtype: str = "real"
     half: bool = False
     constant: bool = False

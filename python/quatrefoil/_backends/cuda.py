@@ -52,7 +52,7 @@ def _modules() -> dict[str, Any]:
 def _module() -> Any:
     """The extension module in use, or None if none has quatrefoil's version.
 
-    Among those of quatrefoil's version, it is the first one that finds a device, otherwise the first one.
+    Among the modules of quatrefoil's version, it is the first that finds a device, or the first one if none does.
     """
     fitting = [module for name, module in _modules().items() if not _mismatch(name, module)]
     return next((module for module in fitting if not module.why_no_device()), fitting[0] if fitting else None)

@@ -21,7 +21,7 @@ class Row:
     seconds: float  # ours, median, including all preparation
     peer: str
     peer_seconds: float
-    rounding: float  # relative to the largest value, as is model
+    rounding: float  # this and model are relative to the largest value
     rounding_of: str
     model: float | None  # None if the method is exact
     model_of: str

@@ -1,7 +1,7 @@
 """The function that XLA calls: it reads XLA's structs, wraps buffers as NumPy arrays without copies, and turns exceptions into XLA errors.
 
 The ABI is ``xla/ffi/api/c_api.h`` in ``jax.ffi.include_dir()``, major version 0; every minor version has the fields that are read here.
-``struct`` unpacks a whole record at once, four times as fast as single ctypes fields.
+``struct`` unpacks a whole record at once, which is four times as fast as reading individual ctypes fields.
 """
 
 from __future__ import annotations
