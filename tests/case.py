@@ -274,7 +274,7 @@ def complex_normal(rng, shape):
 
 
 def perturbed(x, rng, eps):
-    """The same values, each changed by at most one rounding error."""
+    """The same values, each changed by a relative error of at most ``eps``."""
     if isinstance(x, (list, tuple)) and list(flat([x])):
         return type(x)(perturbed(a, rng, eps) for a in x)
     return x * (1 + eps * rng.uniform(-1, 1, x.shape)) if isinstance(x, np.ndarray) and x.dtype.kind in "fc" else x

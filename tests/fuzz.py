@@ -1,6 +1,6 @@
 """Compare random calls with the oracles: ``python -m tests.fuzz SECONDS [SEED]``. The time is divided equally among backends and
-instruction sets; backend "array" runs on NumPy. It prints the number of calls, the failures by kind, and a command that repeats one failure
-of each kind.
+instruction sets; backend "array" runs on NumPy. The program prints the number of calls, the failures by kind, and a command that repeats
+one failure of each kind.
 
 Ops come from the table and cases from each method's cases.py. The dims of a case get random sizes (0, 1, odd, prime, long), and its arrays
 random strides. Then it checks that
@@ -78,7 +78,7 @@ def draw(rng, cases):
     arguments, keywords = build(family, case, rng, precision)
     try:
         letters = Letters(family, case, arguments, keywords)
-        for _ in range(rng.integers(4)):  # resize one to three letters
+        for _ in range(rng.integers(4)):  # up to three attempts to resize one to three letters
             sizes = dict(letters.sizes)
             for letter in rng.permutation(list(sizes))[: rng.integers(1, 4)]:
                 sizes[str(letter)] = min(drawn_size(rng), case.longest or LONG[-1])

@@ -152,7 +152,7 @@ def test_nan_where_the_host_raises(rng):
 @pytest.mark.emulator
 @pytest.mark.parametrize("bad", [1.5, np.nan, -np.inf])
 def test_emulated_points_outside_are_nan(bad, rng):
-    """In an emulated CUDA kernel, the values at such a point and the gradients of core and factors are NaN."""
+    """In an emulated CUDA kernel, the values at a point outside the domain and the gradients of core and factors are NaN."""
     X = rng.uniform(-1, 1, (150, 2))
     X[140, 1] = bad
     arrays = rng.standard_normal((2, 3)), [rng.standard_normal((4, 2)), rng.standard_normal((1, 3))], X

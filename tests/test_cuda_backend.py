@@ -30,7 +30,7 @@ def module_of(*cards, archs=SHIPPED, version="1"):
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A function that installs extension modules by the name of their distribution; quatrefoil's own may be passed alone."""
+    """A function that installs extension modules: quatrefoil's own by position, those of other distributions by name."""
 
     def forget():
         for function in (cuda.reason, cuda._lacks, cuda._module, _backends.warn_of_composing):

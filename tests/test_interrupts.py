@@ -1,6 +1,6 @@
 """Ctrl-C interrupts every op and solver quickly.
 
-Each is called on a problem that takes over a second, a signal is sent in the middle, and the time until its exception is measured.
+Each is called on a problem that takes over a second, a signal is sent during the call, and the time until its exception is measured.
 ``python tests/test_interrupts.py FAMILY [BACKEND [THREADS]]`` prints the times.
 """
 

@@ -39,7 +39,7 @@ def test_our_side(quick, name):
 
 
 def test_distances_of_all_triangles(quick):
-    """The truth of the distances, on a cube: at a corner, beyond an edge, above a face, and inside."""
+    """The reference distances of a cube: at a corner, beyond an edge, above a face, and inside."""
     module = quick("distances")
     corners = np.array([[x, y, z] for x in (0.0, 1) for y in (0.0, 1) for z in (0.0, 1)])
     faces = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]

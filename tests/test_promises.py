@@ -36,7 +36,7 @@ from public import CALLS, arrays
 from quatrefoil._backends import native
 from resize import Letters, words_of
 
-MAX = 1e5  # elements in the arrays of a long call, with ten times as many in its result: enough for every kernel to use several threads
+MAX = 1e5  # elements in the arguments of a long call, and ten times as many in its results: enough for kernels to use several threads
 LONGEST = {"gsmp_kernel": 300, "gka": 300, "spectral_mixture": 1000}  # their cost grows faster than their results
 THREADS = 7  # more than the cores of most machines, and not a power of two; the fuzzer draws other numbers
 COMPILED = [

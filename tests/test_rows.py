@@ -1,4 +1,4 @@
-"""Entries along the axis that ``ROWS`` in a method's cases.py names for an op are independent of each other."""
+"""``ROWS`` in a method's cases.py names an axis for each op. Entries along this axis are independent of each other."""
 
 import importlib
 

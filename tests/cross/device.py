@@ -25,7 +25,7 @@ NAMESPACE = re.compile(r"^(?:inline )?namespace [\w:]+ \{", re.MULTILINE)
 
 
 def without_lanes(text):
-    """A header preprocessed for a GPU: of all macros only __CUDACC__ is defined."""
+    """A header preprocessed for a GPU: __CUDACC__ is the only macro that is defined."""
     lines, active = [], [True]
     for line in text.splitlines(keepends=True):
         if line.startswith("#if"):

@@ -170,7 +170,7 @@ def test_cupy_arrays_reach_a_kernel(for_cupy, rng):
 
 
 def test_rows_that_the_host_refuses_are_nan(for_cupy, rng):
-    """The first item that names a row uses it; other items get NaN and change no state."""
+    """The first item that names a row uses it. Items with a repeated or invalid row get NaN and change no state."""
     state, x, dt, B, C = (rng.standard_normal(shape) for shape in ((3, 2, 4), (5, 2), (5, 2), (5, 4), (5, 4)))
     A, rows, dt = -np.exp(rng.standard_normal((2, 4))), np.array([1, 1, 3, -1, 0]), abs(dt)
     out, after = qf.ssm.selective_state_step(*(a.view(Array) for a in (state, x, dt, A, B, C)), state_batch_indices=rows.view(Array))
@@ -182,7 +182,7 @@ def test_rows_that_the_host_refuses_are_nan(for_cupy, rng):
 
 @pytest.mark.parametrize("ends", [[1, 20, 40], [0, 20, 39], [0, 30, 20, 40], [0, -5, 40], [0, 99, 40], [40]], ids=str)
 def test_sequences_that_the_host_refuses_make_nan(ends, for_cupy, rng):
-    """Only the kernel reads these numbers, and it accesses no memory that invalid ones point to."""
+    """Only the kernel reads ``cu_seqlens``, and invalid entries do not make it access memory outside the arrays."""
     ends, N = np.array(ends), len(ends) - 1
     q, k, v = (rng.standard_normal((1, 40, 2, n)) for n in (4, 4, 3))
     g, beta, state = -rng.uniform(size=(1, 40, 2)), rng.uniform(size=(1, 40, 2)), rng.standard_normal((N, 2, 4, 3))

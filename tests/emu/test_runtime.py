@@ -24,7 +24,7 @@ def pool():
 
 @pytest.fixture
 def blocks(monkeypatch):
-    """The number of allocations of every call of a kernel."""
+    """The number of allocations in each kernel call."""
     kernel, counts = emulator.kernel, []
 
     def counted(op):
