@@ -36,9 +36,9 @@ out
 backend
     The backend of this call: "native" (compiled kernels), "numba" (no compiler needed: loops compiled at their first call, or the functions
     of "array" with NumPy), "cuda" (compiled GPU kernels) or "array". The default is the choice of ``with qf.use_backend(...)``, then that
-    of the environment variable QUATREFOIL_BACKEND, then "native" if it was built, otherwise "numba". For arrays on a device, it is "cuda"
-    if an installed kernel can run the call, otherwise "array". ``qf.show_config()`` shows the backend for host arrays, and the reason. An
-    unavailable backend raises an error with the reason.
+    of the environment variable QUATREFOIL_BACKEND, then "native" if it was built, otherwise "numba". On a device, the last two are replaced
+    by "cuda" if a suitable kernel is installed, otherwise "array". ``qf.show_config()`` shows the backend for host arrays, and the reason.
+    An unavailable backend raises an error with the reason.
     "array" calls array API functions of NumPy, PyTorch or CuPy. It needs array-api-compat for tensors and CuPy arrays, and takes more time
     and memory than a kernel. Operations that it cannot run on a device raise NotImplementedError. On a device, neither "array" nor "cuda"
     checks values: those that raise an error on the host, such as a point outside its domain, give NaN. Neither has run on a GPU yet.
