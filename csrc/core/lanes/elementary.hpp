@@ -198,7 +198,7 @@ QF_HD V log(V x) {
   using I = Bits<V>;
   constexpr bool dbl = sizeof(T) == 8;
   constexpr int mantissa = dbl ? 52 : 23;
-  const I bits = as_bits<I>(x), least = as_bits<I>(broadcast<V>(T(0.70710678118654752440)));  // the mantissa becomes [sqrt(1/2), sqrt(2))
+  const I bits = as_bits<I>(x), least = as_bits<I>(broadcast<V>(T(0.70710678118654752440)));  // mantissa in [sqrt(1/2), sqrt(2))
   const I e = (bits - least) >> mantissa;
   const V m = as_bits<V>(bits - shift_left(e, mantissa));
   const V n = as_bits<V>(as_bits<I>(broadcast<V>(kRound<T>)) + e) - kRound<T>;
