@@ -31,7 +31,8 @@ FULL, QUICK = Sizes(1, 3), Sizes(2, 1)
 
 
 def by_scipy(factors: list[np.ndarray], y: np.ndarray, noise: float, seen: np.ndarray) -> tuple[np.ndarray, int]:
-    """Compute C_oo^-1 y by conjugate gradients, for the covariance C_oo of the observed pixels; return it and the number of iterations."""
+    """Compute C_oo^-1 y by conjugate gradients, where C_oo is the covariance of the observed pixels with noise; return it and the number
+    of iterations."""
     from scipy.sparse.linalg import LinearOperator, cg
 
     left, right = factors
