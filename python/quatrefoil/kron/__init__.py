@@ -71,7 +71,7 @@ OPS = Family(__name__, product.OPS, gp.OPS, mixture.OPS, twoterm.OPS)
 if TYPE_CHECKING:
     from .models.operator import KroneckerOperator
     from .models.operator_sum import KroneckerSum as KroneckerSum
-else:  # unseen by type checkers, to which any name would then be one of ours
+else:  # hidden from type checkers, which would otherwise accept any name
 
     def __getattr__(name: str) -> Any:
         if name in ("KroneckerOperator", "KroneckerSum"):  # SciPy classes: SciPy is imported at their first use

@@ -1,4 +1,4 @@
-"""The equations that ``GPHM`` solves: linear in the derivatives of u, with a reaction that has none."""
+"""The equations that ``GPHM`` solves: linear in the derivatives of u, with a reaction that contains none."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class PDE:
 
     sum_k coefficients_k d^order u / dx_k^order + coefficient_of_u u + reaction(u) = source inside, u = boundary on the edges.
 
-    A subclass overrides ``coefficients``, ``order``, ``coefficient_of_u`` and ``reaction``. A pair in ``coefficients`` belongs to the first
-    and the second derivative.
+    A subclass overrides ``coefficients``, ``order``, ``coefficient_of_u`` and ``reaction``. A pair in ``coefficients`` is for the first and
+    the second derivative.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ class PDE:
         for k, x in enumerate(axes) if callable(self.source) else ():
             n = len(x)
             points = [a[:: max(1, len(a) // _OTHERS)] for a in axes]
-            points[k] = np.interp(np.arange(_FINER * (n - 1)) / _FINER, np.arange(n), x)  # the same number between all neighbours
+            points[k] = np.interp(np.arange(_FINER * (n - 1)) / _FINER, np.arange(n), x)  # equally many between all neighbours
             values = np.moveaxis(on_grid(self.source, points, "GPHM", "source"), k, -1)
             count = _PADDED * values.shape[-1]
             waves = np.abs(np.fft.rfft(values * np.hanning(values.shape[-1]), count)).reshape(-1, count // 2 + 1)
@@ -206,16 +206,15 @@ class Semilinear(PDE):
 class Helmholtz(PDE):
     """u_xx (+ u_yy) + coefficient_of_u u = source; u = boundary on the edges.
 
-    The coefficient may have either sign.
-
-    Waves have coefficient_of_u = wavenumber^2; pass one of the two. Reaction-diffusion, screening and Yukawa's potential have a negative
-    coefficient: the Laplacian has the sign +, so -u'' + 400 u = f is coefficient_of_u=-400 with the source -f.
+    The coefficient may have either sign. Waves have coefficient_of_u = wavenumber^2; pass one of the two. Reaction-diffusion, screening and
+    Yukawa's potential have a negative coefficient. The sign of the Laplacian is +, so -u'' + 400 u = f takes coefficient_of_u=-400 and the
+    source -f.
 
     Parameters
     ----------
     wavenumber : float, optional
-        In radians per unit of length. Its square must not be an eigenvalue of minus the Laplacian on the domain: the equation then has no
-        unique solution.
+        In radians per unit of length. Its square must not be an eigenvalue of minus the Laplacian on the domain, because the equation
+        then has no unique solution.
     coefficient_of_u : float, optional
         If negative, the solution is unique.
     source, boundary
@@ -262,8 +261,8 @@ class Helmholtz(PDE):
 class ConvectionDiffusion(PDE):
     """velocity · grad u - diffusion Laplacian u = source; u = boundary on the edges.
 
-    ``velocity`` is a number for one axis or a sequence with one per axis, ``diffusion`` a positive number. The points must resolve layers,
-    which are about diffusion / velocity wide. Source and boundary are as for ``PDE``.
+    ``velocity`` is a number for one axis, or a sequence of one number per axis; ``diffusion`` is a positive number. The points must resolve
+    layers, which are about diffusion / velocity wide. Source and boundary are as for ``PDE``.
 
     Examples
     --------
@@ -295,7 +294,7 @@ class ConvectionDiffusion(PDE):
 class Heat(PDE):
     """u_t - diffusivity u_xx = source on the axes x, t; u = boundary at the ends of x and the first t.
 
-    With optimizer="adam" u = boundary at the last time, too, as in the losses of GP-HM. Other arguments are as for ``PDE``.
+    With optimizer="adam", u = boundary at the last time, too, as in the loss of GP-HM. Other arguments are as for ``PDE``.
 
     Examples
     --------

@@ -81,14 +81,14 @@ def gp_nll(
     Parameters
     ----------
     factors : list or tuple of (n_k, n_k)
-        Covariances of the axes: symmetric, positive semidefinite. A factor may be a batch, (*B, n_k, n_k). Batches broadcast; then y, mask
-        and an array of noise have the axes B in front, and so do the results. Each item takes one call.
+        Covariances of the axes: symmetric, positive semidefinite. A factor may be a batch, (*B, n_k, n_k). Batches broadcast. y, mask, an
+        array of noise and the results then start with the axes B. Each item takes one call.
     y : (..., N) or (..., n_1, ..., n_d)
         Observations, flat in C order or as tables; one problem per row or table.
     noise : float, () or (1,), (N,) or (n_1, ..., n_d)
         Variance of the noise, at least 0: one value, or one per cell; S = diag(noise).
     mask : (N,), (..., N) or (..., n_1, ..., n_d) bool, optional
-        True where a cell is observed, for all rows or for each. Values of y at other cells are ignored.
+        True where a cell is observed: one mask for all rows, or one per row. Values of y at other cells are ignored.
     grad : bool
         Also return the gradients of the sum over rows.
     logdet : "exact" or "lanczos"
@@ -121,8 +121,8 @@ def gp_nll(
     Notes
     -----
     Differentiable in factors, y and noise, even at equal eigenvalues (3). Full grids take 10 n_k^3 operations per factor and 2 N sum n_k
-    for the value, and twice that for gradients; c missing (or observed) cells c^3 / 3 more, and for gradients 4 c N sum n_k. Backend
-    "array" factorises a matrix of all N cells instead: N^3 operations and 40 N^2 bytes per mask.
+    for the value, and twice that for gradients. c missing (or observed) cells take c^3 / 3 more, plus 4 c N sum n_k for gradients. Backend
+    "array" factorises a matrix of all N cells instead, with N^3 operations and 40 N^2 bytes per mask.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def _of_sum(arrays: Sequence[Any], value: Any, options: tuple[Any, ...], state: 
         ones = _arrays.namespace(value).ones_like(value)
         dfactors, _, dnoise = call_vjp(GP_NLL, (list(arrays[:-4]), *arrays[-4:], ones), options, (state,), *how)
         return dfactors, dnoise
-    R, of_noise = state.result.nll_gradients(np.ones(value.size))  # without the adjoint's gradient with respect to y
+    R, of_noise = state.result.nll_gradients(np.ones(value.size))  # skips the gradient with respect to y
     return [a.astype(value.dtype, copy=False) for a in R], np.asarray(of_noise, value.dtype)
 
 
@@ -206,18 +206,18 @@ def gp_solve(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """α = (K_1 ⊗ ... ⊗ K_d + S)^-1 y on the observed cells of a grid, for predictions (2), (9).
+    """Solve (K_1 ⊗ ... ⊗ K_d + S) α = y on the observed cells of a grid, for predictions (2), (9).
 
     Parameters
     ----------
     factors, y, noise, mask
         As in ``gp_nll``.
     start : (..., N), optional
-        An approximate α, for example of other hyperparameters, from which iterations start. It has no gradient.
+        An approximate α, for example for other hyperparameters, from which iterations start. It has no gradient.
     tol : float
         Largest residual |y - (K + S) α| over the observed cells, relative to |y|, of iterative solves.
     progress : callable, optional
-        Called as progress(iteration, relative residual of the system that is iterated on).
+        Called as progress(iteration, relative residual of the iterated system).
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -228,11 +228,11 @@ def gp_solve(
 
     Notes
     -----
-    Errors are those of ``gp_nll``. Differentiable in factors, y and noise. A full grid takes 4 N sum n_k operations per row. Up to 512
-    cells that are missing (or noisier than the cell with the smallest noise), or up to 512 that are observed, take a Cholesky factor.
-    Otherwise conjugate gradients on the missing cells take 4 N sum n_k per iteration: 5 to 30 iterations for scattered gaps, about 100 for
-    a hole; the system of the observed cells would take hundreds (13). Backend "array" factorises a matrix of all cells if these are at most
-    4096. Otherwise it takes 400 iterations, and α is NaN if the residual is then above ``tol``.
+    Exceptions are those of ``gp_nll``. Differentiable in factors, y and noise. A full grid takes 4 N sum n_k operations per row. A Cholesky
+    factor is used if at most 512 cells are missing or noisier than the cell with the smallest noise, or if at most 512 are observed.
+    Otherwise conjugate gradients on the missing cells take 4 N sum n_k operations per iteration: 5 to 30 iterations for scattered gaps,
+    about 100 for a hole. The system of the observed cells would take hundreds of iterations (13). Backend "array" factorises a matrix of
+    all cells if these are at most 4096. Otherwise it takes 400 iterations, and α is NaN if the residual is then above ``tol``.
 
     Examples
     --------
@@ -247,7 +247,7 @@ def solve_with_solution(
     factors: Sequence[Any], y: Any, noise: Any, mask: Any, start: Any, tol: float, progress: Any, out: Any, backend: str | None,
     num_threads: int | None,
 ) -> tuple[Any, Solution | None]:  # fmt: skip
-    """``gp_solve``, and on the host the solution with its solvers."""
+    """``gp_solve``; on the host it also returns the ``Solution``, which contains the solvers."""
     label = GP_SOLVE.label
     factors = _arguments.sequence(factors, label)
     arrays = (*factors, y, noise_of(noise, y, label), mask, start)

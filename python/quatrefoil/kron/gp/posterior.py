@@ -42,7 +42,7 @@ def gp_posterior(
 ) -> Any:
     """Posterior of a Gaussian process on a grid, at a grid of points: means and variances (6), (7), (17).
 
-    The mean is K* α, the variance that of the latent function.
+    The mean is K* α, and the variance is that of the latent function.
 
     Parameters
     ----------
@@ -70,11 +70,11 @@ def gp_posterior(
 
     Notes
     -----
-    Errors are those of ``gp_nll``; a diagonal that is not constant needs prior_diag. The mean is differentiable in factors, cross_factors,
-    y and noise; a gradient of the variance raises NotImplementedError. The mean takes ``gp_solve`` and one product, the variance 2 M sum
-    n_k operations on a full grid; c missing (or observed) cells cost c^3 / 3 + c (2 N sum n_k + M c) more. On a device nothing is read
-    back: errors that depend on values become NaN, and if cells are missing or noises differ, the exact variance needs a matrix of all N
-    cells, N^3 operations and 8 N^2 bytes per mask.
+    Exceptions are those of ``gp_nll``; factors whose diagonals are not constant require prior_diag. The mean is differentiable in factors,
+    cross_factors, y and noise; a gradient of the variance raises NotImplementedError. The mean takes ``gp_solve`` and one product. On a
+    full grid, the variance takes 2 M sum n_k operations; c missing (or observed) cells take c^3 / 3 + c (2 N sum n_k + M c) more. On a
+    device nothing is read back, and results are NaN instead of errors that depend on values. If cells are missing or noises differ, the
+    exact variance there needs a matrix of all N cells, N^3 operations and 8 N^2 bytes per mask.
 
     Examples
     --------

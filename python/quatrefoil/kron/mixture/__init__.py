@@ -99,10 +99,9 @@ def spectral_mixture(
 
     Notes
     -----
-    Errors are those of ``rbf``. Differentiable in all arrays, even where points coincide. Cost: an exponential, a sine and a cosine per
-    component and pair, in float64 for any dtype; half the pairs without y; per component and lag if x is a uniform axis, and y another one
-    with the same step (9), as in ``rbf``. Memory: a copy of y. Error: a few eps of sum w (1 + 2 pi f |d|), for derivatives times (2 pi
-    f)^order.
+    Exceptions are those of ``rbf``. Differentiable in all arrays, even where points coincide. Cost: an exponential, a sine and a cosine per
+    component and pair, in float64 for any dtype. Without y, half the pairs are evaluated; for uniform axes with the same step, lags instead
+    of pairs (9), as in ``rbf``. Memory: a copy of y. Error: a few eps of sum w (1 + 2 pi f |d|), for derivatives times (2 pi f)^order.
 
     Examples
     --------
@@ -123,7 +122,7 @@ def spectral_mixture_vjp(
     """Gradients of ``spectral_mixture``.
 
     ``(x, y, log_weights, log_scales, freqs, grad)``, grad (N, M), y an array or None -> (dx, dy, dlog_weights, dlog_scales, dfreqs),
-    without dy if y is None (8), (10). Twice the cost of the values; on a uniform axis 2 N^2 additions and N lags. Memory as ``rbf_vjp``.
+    without dy if y is None (8), (10). Twice the cost of the values; on a uniform axis 2 N^2 additions and N lags. Memory as in ``rbf_vjp``.
 
     Examples
     --------
@@ -205,9 +204,10 @@ def gsmp_kernel(
 
     Notes
     -----
-    Errors are those of ``rbf``; weights and std must be at least 0. Differentiable in weights, means and std, not in points. Cost: P
-    cosines per component and pair, and an exponential, only one per pair if std is one number; in float64 for any dtype. Half the pairs
-    without y, and lags instead of pairs (9), as in ``rbf``. Error: a few eps of sum_a weights_a (1 + 2 pi sum_p means_ap |t_p|).
+    Exceptions are those of ``rbf``; weights and std must be at least 0. Differentiable in weights, means and std, not in points. Cost: P
+    cosines and an exponential per component and pair, in float64 for any dtype. If std is one number, there is only one exponential per
+    pair. Without y, half the pairs are evaluated; for uniform axes with the same step, lags instead of pairs (9), as in ``rbf``. Error: a
+    few eps of sum_a weights_a (1 + 2 pi sum_p means_ap |t_p|).
 
     Examples
     --------

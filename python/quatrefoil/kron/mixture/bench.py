@@ -76,7 +76,7 @@ def _spectral(n: int, order: int, uniform: bool) -> Problem:
 
 
 def _spectral_gradient(n: int, order: int) -> Problem:
-    """The gradients of the hyperparameters; compares those of the frequencies. The peer sums diagonals too."""
+    """Gradients with respect to the hyperparameters; compares those of the frequencies. The peer sums diagonals, too."""
     x = _axis(n, True)
     grad = np.random.default_rng(1).standard_normal((n, n))
 
@@ -129,7 +129,7 @@ def _radial(name: str, n: int, P: int, uniform: bool) -> Problem:
         peers["scikit-learn"] = partial(kernels.RBF(scale) if name == "rbf" else kernels.Matern(scale, nu=2.5), x)
     size, ours = f"{n}x{P}{' uniform' if uniform else ''}", partial(getattr(kron, name), points, scale=scale)
     goals, work = {"NumPy": 5.0 if uniform else 1.0}, _work(n if uniform else n * n, EXP + 3 * P + 5, n * n)
-    loose = 1e-7  # the root of a square that cancels
+    loose = 1e-7  # the square root of a difference that cancels
     return Problem("kron", name, size, ours, peers, truth, 1e-13, goals, loose, work)
 
 

@@ -42,7 +42,7 @@ def rbf(
     y : (M,) or (M, P), optional
         Other points, by default x.
     scale : number, () or (P,)
-        Length-scale, above 0: one for all, or for points (N, P) one per column. Pass an array if you need its gradient.
+        Length-scale, above 0: one for all coordinates, or one per column of points (N, P). Pass an array if you need its gradient.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -59,10 +59,10 @@ def rbf(
 
     Notes
     -----
-    Differentiable in x, y and scale. Cost: an exponential and 3 P operations per pair, in float64 for any dtype; half the pairs without y,
-    and K is then bitwise symmetric. A uniform axis x without y takes N exponentials, and two uniform axes with the same step N + M - 1
-    (9); an axis is uniform if its points differ from x_0 + i h by at most 4 eps of the largest. K is then that of the exact axes. Memory:
-    a copy of y. Error: a few eps of K.
+    Differentiable in x, y and scale. Cost: an exponential and 3 P operations per pair, in float64 for any dtype. Without y, half the pairs
+    are evaluated, and K is bitwise symmetric. A uniform axis x without y takes N exponentials, and two uniform axes with the same step take
+    N + M - 1 (9). An axis is uniform if its points differ from x_0 + i h by at most 4 eps times the largest |x|; K is then that of the
+    exact axes. Memory: a copy of y. Error: a few eps of K.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def rbf_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: 
     """Gradients of ``rbf``.
 
     ``(x, y, scale, grad)``, grad (N, M), y an array or None -> (dx, dy, dscale), without dy if y is None (3). Two to three times the cost
-    of the values. Memory: at most 64 sums of the size of y, 16 MB in all, and two arrays like x in float64.
+    of the values. Memory: at most 64 sums of the size of y, 16 MB in all, and two float64 arrays of the size of x.
 
     Examples
     --------
@@ -131,7 +131,7 @@ def matern32(
 ) -> T:
     """Matern covariance with nu = 3/2, for functions with one derivative (2).
 
-    K_ij = (1 + s) exp(-s), s^2 = 3 sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``matern52``;
+    K_ij = (1 + s) exp(-s), s^2 = 3 sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``matern52``.
     out, backend, num_threads: As in ``help(qf.conventions)``.
 
     Examples
@@ -181,8 +181,8 @@ def rational_quadratic(
 ) -> T:
     """Rational quadratic covariance, a mixture of squared exponentials of many length scales (2).
 
-    K_ij = (1 + sum_p ((x_ip - y_jp) / scale_p)^2 / (2 alpha))^-alpha; the larger ``alpha``, a number above 0 or an array (), the fewer
-    scales are mixed, with ``rbf`` as the limit. Other parameters, result and errors are those of ``rbf``. Cost: a logarithm and an
+    K_ij = (1 + sum_p ((x_ip - y_jp) / scale_p)^2 / (2 alpha))^-alpha, with ``alpha`` a number above 0 or an array (). The larger it is, the
+    fewer scales are mixed; the limit is ``rbf``. Other parameters, result and errors are those of ``rbf``. Cost: a logarithm and an
     exponential per pair. Differentiable in x, y, scale and alpha. out, backend, num_threads: As in ``help(qf.conventions)``.
 
     Examples
@@ -214,7 +214,7 @@ def periodic(
     x, y
         Points as in ``rbf``.
     scale : number, () or (P,)
-        Above 0, unitless: 1 is a smooth wave, 0.3 has details a tenth of a period long.
+        Above 0, unitless: 1 gives smooth waves, 0.3 gives details a tenth of a period long.
     period : number, () or (P,)
         Above 0, in the unit of x.
     out, backend, num_threads
@@ -226,8 +226,8 @@ def periodic(
 
     Notes
     -----
-    Errors are those of ``rbf``. Differentiable in all arrays. Cost: that of ``rbf``, and a sine and a cosine per coordinate and pair; whole
-    turns are removed exactly.
+    Exceptions are those of ``rbf``. Differentiable in all arrays. Cost: that of ``rbf``, plus a sine and a cosine per coordinate and pair.
+    Whole turns are removed exactly.
 
     Examples
     --------
@@ -251,7 +251,7 @@ def _radial_vjp(op: Op, inputs_and_grad: Sequence[Any], backend: str | None, num
 
 
 def _arrays_of(op: Op, x: Any, numbers: Sequence[Any], label: str) -> list[Any]:
-    """The arguments after x and y, which are above 0, as arrays."""
+    """The arguments after x and y, which must be above 0, as arrays."""
     return [as_array(a, x, label, arg.name, positive=True) for arg, a in zip(op.inputs[2:], numbers)]
 
 

@@ -60,5 +60,5 @@ def as_array(value: Any, x: Any, label: str, name: str, *, positive: bool) -> An
     checked = number(value, label, name, positive=positive)
     kind = _arrays.kind(x)
     if kind is None or _arrays.dtype_name(x) not in _arrays.REAL:
-        return np.asarray(checked)  # the call reports x
+        return np.asarray(checked)  # the call will reject x
     return x.new_full((), checked) if kind == "torch" else _arrays.to_device_of(np.full((), checked, x.dtype), x)

@@ -16,7 +16,7 @@ from . import batches
 
 _FACTORS = Arg("factors", "m_ n_", sequence=True)
 
-_LIBRARY_FROM = 17  # rows or columns of a factor from which a GPU's BLAS takes about half the time; estimated, not measured
+_LIBRARY_FROM = 17  # rows or columns from which a GPU's BLAS takes about half as long as the kernel; estimated, not measured
 
 
 def _prefers_library(shapes: Sequence[Any]) -> bool:
@@ -111,8 +111,8 @@ def matvec_vjp(
 
     ``grad`` (..., M) is the gradient of y -> ([gradient of every factor], gradient of x) (4)-(6).
 
-    Takes 2 d - 1 mode products and d sums over all axes but one. The batch is summed in order, in double precision. Memory: d + 1 arrays
-    like one vector, or like a chunk of the batch of about 2 MiB.
+    Takes 2 d - 1 mode products and d sums over all axes but one. The batch is summed in order, in double precision. Memory: d + 1 arrays of
+    the size of one vector, or of a chunk of the batch of about 2 MiB.
 
     Examples
     --------

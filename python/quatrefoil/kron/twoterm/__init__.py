@@ -115,7 +115,7 @@ def sum_logdet(
 ) -> Any:
     """log det(K_1 ⊗ K_2 + S_1 ⊗ S_2), a scalar (3).
 
-    Arguments and errors are those of ``sum_solve``; a negative determinant also raises ``numpy.linalg.LinAlgError``.
+    Arguments and exceptions are those of ``sum_solve``; a negative determinant also raises ``numpy.linalg.LinAlgError``.
     backend, num_threads: As in ``help(qf.conventions)``.
 
     Notes
@@ -190,13 +190,13 @@ def sylvester_solve(
     ValueError, TypeError
         Shapes or dtypes that do not fit; NaN or infinity in A or B.
     numpy.linalg.LinAlgError
-        An eigenvalue of A and one of B add up to 0, relative to the largest such sum. If A or B is not symmetric, relative to the Frobenius
-        norms, which bound the error of the computed eigenvalues. X is then not unique, or does not exist.
+        An eigenvalue of A and one of B add up to 0, so X is not unique or does not exist. A sum counts as 0 if it is negligible relative to
+        the largest one or, if A or B is not symmetric, to the Frobenius norms, which bound the error of the computed eigenvalues.
 
     Notes
     -----
-    Differentiable in A, B and C (8). If A and B are symmetric in float64, their eigenbases are used (7): about 9 (M^3 + N^3) flops, and
-    4 M N (M + N) per right-hand side. Otherwise real Schur forms, about 25 (M^3 + N^3), and LAPACK's ``trsyl`` (Bartels and Stewart,
+    Differentiable in A, B and C (8). If A and B are symmetric in float64, their eigenbases are used (7): about 9 (M^3 + N^3) flops, and 4 M
+    N (M + N) per right-hand side. Otherwise real Schur forms are used, about 25 (M^3 + N^3), and LAPACK's ``trsyl`` (Bartels and Stewart,
     CACM 15 (1972) 820). float32 inputs are computed in float64. A NaN in C stays in its right-hand side. Backend "array" solves the M N
     equations as a dense system, 2/3 (M N)^3 flops and 8 (M N)^2 bytes, and detects a missing solution only from a zero pivot.
 
@@ -215,7 +215,9 @@ def sylvester_solve(
 def sylvester_solve_vjp(
     A: Array[T], B: Array[T], C: Array[T], grad: Array[T], *, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``sylvester_solve``: grad (..., M, N) of X -> those of A, B, C (8), by two solves.
+    """Gradients of ``sylvester_solve``.
+
+    ``grad`` (..., M, N) is the gradient of X -> the gradients of A, B and C (8). Two solves.
 
     Examples
     --------
@@ -264,7 +266,7 @@ def _pencils(K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, lab
 
 
 def pencil(K: np.ndarray, S: np.ndarray, names: tuple[str, str], label: str) -> Pencil:
-    """Solves (2) by the Cholesky factor of S, as LAPACK's sygvd does."""
+    """Solve (2) by the Cholesky factor of S, as LAPACK's sygvd does."""
     from scipy.linalg import lapack, solve_triangular
 
     for a, name in zip((K, S), names):
