@@ -58,9 +58,9 @@ class GridGP(Estimator):
     noise : None, float or (N,), default None
         Variance of the noise: a starting value (None: a tenth of the variance of the data), or fixed values per cell.
     noise_kernels : None, or as kernels, default None
-        Learnt correlations of the noise along each axis; "white" is independent noise. The covariance of the noise is then
-        noise · s_1(x_1, x_1') ... s_d(x_d, x_d'), with one value of noise, for arrays on the host. For structured noise, confounders, or
-        correlated tasks. A kernel None ("matern52") is smoother than most noise: choose "matern12".
+        Learnt correlations of the noise along each axis, for structured noise, confounders, or correlated tasks; "white" is independent
+        noise. The covariance of the noise is then noise · s_1(x_1, x_1') ... s_d(x_d, x_d'). This requires a single value of noise, and
+        arrays on the host. A kernel None ("matern52") is smoother than most noise: choose "matern12".
     variance : None or float, default None
         Starting value of the process variance; None is that of the data.
     mean : "constant", "linear", "zero", number or callable, default "constant"
@@ -90,8 +90,8 @@ class GridGP(Estimator):
     Notes
     -----
     A RuntimeWarning reports that the search did not converge, or that a hyperparameter ended at a bound because the data hardly determine
-    it. An evaluation of the likelihood costs ``gp_nll`` with gradients. A ``fit`` that fails or is interrupted does not change the model.
-    Results do not depend on the units of axes and Y. The tutorial on grids has more on bounds, dates, devices and threads.
+    it. An evaluation of the likelihood costs as much as ``gp_nll`` with gradients. A ``fit`` that fails or is interrupted does not change
+    the model. Results do not depend on the units of axes and Y. The tutorial on grids has more on bounds, dates, devices and threads.
 
     Examples
     --------
@@ -153,16 +153,17 @@ class GridGP(Estimator):
     # ---- learning
 
     def fit(self, axes: Any, Y: Any = None, mask: Any = None, *, progress: bool | Callable[[int, float], Any] | None = None) -> Self:
-        """Learn from Y (n_1, ..., n_d) on the grid of axes, a list of (n_k,) or (n_k, p); NaN are missing cells.
+        """Learn from Y (n_1, ..., n_d) on the grid of axes, a list of (n_k,) or (n_k, p); NaN marks missing cells.
 
         ``mask``, of Y's shape, is True where a cell was observed. An xarray ``DataArray``, or a pandas ``DataFrame`` or ``Series`` whose
         index has one level per axis, is axes and Y in one; ``predict`` then returns the same kind of table.
 
-        Axes may be dates (of NumPy, pandas, Python, or ISO texts) or durations, which count in days: dates since 1970, in UTC if they have
-        a time zone, periods from their start. ``predict`` then requires dates or durations on that axis; numbers raise TypeError.
+        Axes may be dates (NumPy, pandas or Python objects, or ISO strings) or durations. Both are converted to days: dates to days since
+        1970, in UTC if they have a time zone, and pandas periods by their start. ``predict`` then requires dates or durations on that axis;
+        numbers raise TypeError.
 
         Or pass points (P, d) and Y (P,), as scikit-learn's tools do: the axes are the distinct numbers in each column, and cells without a
-        point are missing. One axis, (n,), is an array of points, too. A repeated point, or more than 100 cells per point, raises
+        point are missing. A single axis, (n,), is an array of points, too. A repeated point, or more than 100 cells per point, raises
         ValueError.
 
         If the likelihood is estimated (``logdet``) and there are more than 100,000 cells, the search starts on a thinned grid.
@@ -225,7 +226,7 @@ class GridGP(Estimator):
     @overload
     def log_marginal_likelihood(self, theta: Any = None, *, eval_gradient: Literal[True]) -> tuple[float, Real]: ...
     def log_marginal_likelihood(self, theta: Any = None, eval_gradient: bool = False) -> Any:
-        """log p(Y | theta), by default at theta_; with eval_gradient (value, gradient)."""
+        """log p(Y | theta), by default at theta_; with eval_gradient, (value, gradient)."""
         fit = self._fitted("log_marginal_likelihood")
         model = fit.model
         if theta is not None:
@@ -266,11 +267,11 @@ class GridGP(Estimator):
     ) -> Any:
         """The mean at X, and with return_std the standard deviation of the latent function.
 
-        **A list is axes, an array is points**: [x, t] with (m_k,) or (m_k, p) each, or a number for an axis of one point, returns arrays
-        (m_1, ..., m_d); points (P, columns of all axes), an array or a DataFrame, return (P,). The default X is the grid of ``fit``. After
-        a ``fit`` to tensors results are tensors. After a ``fit`` to a DataArray, DataFrame or Series, X may also be such a table, or a
-        dict of axes by name, and results on a grid are such tables. With ``coords``, axes by name, where absent ones are those of ``fit``,
-        the result is an xarray ``Dataset`` of ``mean`` and, with return_std, ``std``.
+        **A list is axes, an array is points.** A list [x, t], with (m_k,) or (m_k, p) for each axis, or a number for an axis of one point,
+        returns arrays (m_1, ..., m_d). Points (P, columns of all axes), an array or a DataFrame, return (P,). The default X is the grid of
+        ``fit``. After a ``fit`` to tensors, results are tensors. After a ``fit`` to a DataArray, DataFrame or Series, X may also be such a
+        table, or a dict of axes by name, and results on a grid are such tables. With ``coords``, a dict of axes by name, the result is an
+        xarray ``Dataset`` of ``mean`` and, with return_std, ``std``; absent axes are those of ``fit``.
 
         ``derivative`` predicts the derivative along an axis, given by number or name, or as (axis, order) with order 1 or 2, per unit of
         the axis; its covariance function must be one of qf.kron and smooth enough.
@@ -321,8 +322,8 @@ class GridGP(Estimator):
     def score(self, X: Any, Y: Any = None, mask: Any = None) -> float:
         """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over observed cells.
 
-        These are the cells that are not NaN and, with ``mask``, True in it. As scikit-learn's ``r2_score``: for a constant Y 1 if all
-        predictions equal it, else 0; for fewer than two values NaN, with a warning. A table with labels is X and Y in one.
+        These are the cells that are not NaN and, with ``mask``, True in it. As in scikit-learn's ``r2_score``, a constant Y scores 1 if all
+        predictions equal it, else 0. Fewer than two values score NaN, with a warning. A table with labels is X and Y in one.
         """
         label = "GridGP.score"
         if Y is None:

@@ -51,7 +51,7 @@ class KroneckerOperator(Functions):
     Vectors are (N,), flat in C order. Several vectors are the columns of an (N, c) matrix, as in SciPy; ``matvec`` takes a batch in rows,
     which saves copies. If K and x differ in precision, the result is float64.
 
-    With PyTorch factors every method takes and returns tensors, and is differentiable in them and in the factors; only SciPy's
+    With PyTorch factors, every method takes and returns tensors, and is differentiable in them and in the factors. Only SciPy's
     combinations of this operator with others require NumPy arrays. Factors on a device, including CuPy's, are used there, and nothing is
     read back.
 
@@ -97,7 +97,7 @@ class KroneckerOperator(Functions):
     def batch(factors: Sequence[AnyArray], *, backend: Backend | None = None, num_threads: int | None = None) -> KroneckerBatch:
         """A ``KroneckerBatch`` of operators, with the same methods, from factors (..., m_k, n_k) whose batch axes broadcast.
 
-        Arrays have the batch axes before their own.
+        Arguments and results have the batch axes before their own.
         """
         return KroneckerBatch(on_scipy(KroneckerOperator), factors, {"backend": backend, "num_threads": num_threads})
 

@@ -64,10 +64,10 @@ class Functions(Products):
     def eigh(self) -> tuple[Any, Self]:
         """K = Q diag(lam) Q^T for symmetric factors (7): lam (N,) and Q, a KroneckerOperator.
 
-        lam is in the order of the grid, not sorted: the Kronecker product of the factors' eigenvalues.
-        ``ValueError`` if a factor is not square, not symmetric or not finite; on a device lam is NaN for the latter two.
-        With PyTorch differentiable. Gradients of functions of lam that do not depend on the order of equal eigenvalues are exact. Those of
-        Q come from ``torch.linalg.eigh`` and are infinite if a factor has equal eigenvalues; ``apply`` does not have this limit.
+        lam is in the order of the grid, not sorted: the Kronecker product of the factors' eigenvalues. ``ValueError`` if a factor is not
+        square, not symmetric or not finite; on a device lam is NaN in the latter two cases. Differentiable with PyTorch. Gradients of
+        functions of lam that do not depend on the order of equal eigenvalues are exact. Those of Q come from ``torch.linalg.eigh`` and are
+        infinite if a factor has equal eigenvalues; ``apply`` does not have this limit.
         """
         lam, parts = self._computed("eigh", lambda f: f.eigen("KroneckerOperator.eigh"))
         return self._of_mine(converted(owned(lam), _arrays.dtype_name(self._factors[0]))), self._with([q for _, q in parts])
@@ -75,7 +75,7 @@ class Functions(Products):
     def inverse(self) -> Self:
         """K^-1 = K_1^-1 ⊗ ... ⊗ K_d^-1 (8), a KroneckerOperator.
 
-        For right-hand sides ``solve`` is more accurate. Errors are those of ``solve`` without noise. With PyTorch differentiable.
+        For right-hand sides ``solve`` is more accurate. Exceptions are those of ``solve`` without noise. Differentiable with PyTorch.
 
         Examples
         --------
@@ -91,7 +91,7 @@ class Functions(Products):
 
         The factors must be symmetric and positive definite.
 
-        ``L @ z`` of standard normal z has the covariance K. With PyTorch differentiable.
+        ``L @ z`` of standard normal z has the covariance K. Differentiable with PyTorch.
 
         Raises
         ------
@@ -112,9 +112,9 @@ class Functions(Products):
     def svd(self) -> tuple[Self, Any, Self]:
         """K = U diag(s) V^T for factors of any shape (18): U and V^T, KroneckerOperators, and s, not negative.
 
-        The reduced decomposition of every factor: with r_k = min(m_k, n_k) and R their product, U is (M, R), s (R,) and V^T (R, N).
-        s is in the order of the grid, not sorted: the Kronecker product of the factors' singular values. With PyTorch differentiable,
-        as ``eigh`` is.
+        The reduced decomposition of every factor: with r_k = min(m_k, n_k) and R their product, U is (M, R), s (R,) and V^T (R, N). s is in
+        the order of the grid, not sorted: the Kronecker product of the factors' singular values. Differentiable with PyTorch, as ``eigh``
+        is.
 
         Examples
         --------
@@ -143,8 +143,8 @@ class Functions(Products):
     def solve(self, y: Any, noise: Any = 0.0) -> Any:
         """Solve (K + noise I) x = y for x, for y (N,), (N, c) or of the grid's shape, (n_1, ..., n_d).
 
-        Without noise from an LU factorisation of each factor (8), symmetric or not. With noise > 0 from an eigendecomposition of each (9);
-        factors must then be symmetric and, up to rounding, positive semidefinite. Both are computed once and cached.
+        Without noise, uses an LU factorisation of each factor (8), symmetric or not. With noise > 0, uses an eigendecomposition of each
+        (9); factors must then be symmetric and, up to rounding, positive semidefinite. Both are computed once and cached.
 
         Raises
         ------
@@ -158,10 +158,10 @@ class Functions(Products):
 
         Notes
         -----
-        With PyTorch differentiable in y, the factors and a noise that is a 0-d tensor, by one more solve (15), even at equal
-        eigenvalues. With noise > 0 the gradient of a factor is symmetric.
+        Differentiable with PyTorch in y, the factors and a noise that is a 0-d tensor, by one more solve (15), even at equal eigenvalues.
+        With noise > 0, the gradient of a factor is symmetric.
 
-        On a device no value is read: x is NaN instead of errors that depend on values, unless the array library raises its own error for an
+        On a device no value is read: instead of errors that depend on values, x is NaN, or the array library raises its own error for an
         exactly singular factor. LU factors are not cached there.
         """
         label = "KroneckerOperator.solve"
@@ -179,9 +179,9 @@ class Functions(Products):
     def logdet(self, noise: Any = 0.0) -> Any:
         """log det(K + noise I) (10), exact, a float: from LU factors without noise, from eigenvalues with noise.
 
-        Errors are those of ``solve``, and a ``numpy.linalg.LinAlgError`` if the determinant is not positive. On a device the result is a
-        0-d float64 array, NaN instead of errors that depend on values. With PyTorch differentiable in the factors and the noise
-        (16); the result is then a float64 tensor.
+        Exceptions are those of ``solve``, and ``numpy.linalg.LinAlgError`` if the determinant is not positive. On a device the result is a
+        0-d float64 array, NaN instead of errors that depend on values. Differentiable with PyTorch in the factors and the noise (16); the
+        result is then a float64 tensor.
 
         Examples
         --------
@@ -203,8 +203,8 @@ class Functions(Products):
         ----------
         h : callable
             Maps the eigenvalues (N,), in float64 and in the order of the grid, to as many real numbers, such as ``np.sqrt`` or
-            ``lambda lam: lam / (lam + c)``. With PyTorch factors it gets a tensor, on a device an array of that device, NaN if a factor is
-            not symmetric or not finite. A NaN or infinity in its result spreads to the whole of h(K) y.
+            ``lambda lam: lam / (lam + c)``. With PyTorch factors it receives a tensor. On a device it receives an array there, which is NaN
+            if a factor is not symmetric or not finite. A NaN or infinity in its result spreads to the whole of h(K) y.
         y : (N,) or (N, c)
             As in ``solve``.
 
@@ -221,7 +221,7 @@ class Functions(Products):
         A call takes two products with Q and one call of h; eigendecompositions are cached. Rounding may make a zero eigenvalue negative, so
         take square roots of ``np.maximum(lam, 0)``.
 
-        With PyTorch differentiable in y, in the parameters of h by autograd, and in the factors from h and h' (12)-(14), even at equal
+        Differentiable with PyTorch in y, in the parameters of h by autograd, and in the factors from h and h' (12)-(14), even at equal
         eigenvalues, where ``torch.linalg.eigh`` divides by 0. The gradient of a factor is symmetric, with its entries treated as
         independent. For NumPy there is ``apply_vjp``.
 
@@ -251,7 +251,7 @@ class Functions(Products):
 
         ``slope`` is the derivative h', a function of the eigenvalues (N,), too: ``lambda lam: c / (lam + c) ** 2``. The gradient of a
         factor is symmetric. Gradients of the parameters of h follow from that of its values. Takes two products with Q, four sums of N n_k
-        products per factor, and about ten float64 arrays like y. Errors are those of ``apply``.
+        products per factor, and about ten float64 arrays like y. Exceptions are those of ``apply``.
         """
         label = "KroneckerOperator.apply_vjp"
         if self._kind == "torch":

@@ -93,7 +93,7 @@ class KroneckerSum(Products):
         return turned(sum_solve(K1, K2, S1, S2, rows.reshape(*rows.shape[:-1], len(K1), len(K2))).reshape(rows.shape))
 
     def logdet(self) -> Any:
-        """log det(K + S) of two terms as in ``solve``: ``sum_logdet``."""
+        """log det(K + S) for two terms as in ``solve``, by ``sum_logdet``."""
         return sum_logdet(*self._two_terms("logdet"))
 
     def _two_terms(self, method: str) -> Any:

@@ -36,10 +36,11 @@ class SlimKL(Estimator):
     Parameters
     ----------
     means : None, (A, P) or (A,), default None
-        Frequencies of the components, in cycles per unit of x; (A,): the same in every dimension. None: 500 from 0 to the highest frequency
-        that the distinct coordinates resolve, in all dimensions together; ``np.linspace(0, 0.5, 500)`` for points at distance 1.
+        Frequencies of the components, in cycles per unit of x; (A,): the same in every dimension. None: 500 components, whose frequencies
+        increase in all dimensions together, from 0 to the highest that the distinct coordinates resolve; ``np.linspace(0, 0.5, 500)`` for
+        points 1 apart.
     std : None, float, (A,) or (A, P)
-        Widths of the components, at least 0. None: 0.002 of the largest frequency of each dimension, 0.001 for frequencies up to 0.5.
+        Widths of the components, at least 0. None: 0.002 times the largest frequency of each dimension, 0.001 for frequencies up to 0.5.
     noise : None or float, default None
         Variance of the noise, above 0, which is not learnt. None: a tenth of the mean square of y minus its mean.
     mean : "constant", "zero" or float, default "constant"
@@ -55,8 +56,8 @@ class SlimKL(Estimator):
         With several agents: the relative precision of the weights that they exchange, at most 0.5. Weights are rounded at random, without
         bias, to log2(1 / quantization) bits and an exponent, never to 0. 0 does not round.
     consensus : "admm" or "primal"
-        How agents agree. "admm" has multipliers per agent. "primal" has none: all agents get the same weights and growing penalties, and
-        have no state, but reach a minimum only in the limit (10).
+        How agents agree. "admm" has multipliers for each agent. "primal" has none: all agents get the same weights and growing penalties,
+        and keep no state, but they reach a minimum only in the limit (10).
     executor : concurrent.futures.Executor, optional
         Runs the agents' steps, for data on the host; a Dask client, or its ``get_executor()``, works, too. Default: one after the other.
     rng
@@ -73,9 +74,9 @@ class SlimKL(Estimator):
     Notes
     -----
     One agent: theta_i <- theta_i sqrt(q_i / t_i) (3), which never increases the objective. An iteration costs 3 n^2 A 2^P + n^3 flops per
-    agent, less if components share frequencies; memory is a few n^2 numbers (8). Results do not depend on the executor or on the units of
-    X and y. A ``fit`` that fails does not change the model. csrc/kron/README.md, "Mixture weights", has the algorithm, the messages (only
-    the first one to a process contains data), and what runs on a device. Objective and consensus: Y. Lin et al., arXiv 2309.08201.
+    agent, less if components share frequencies; memory is a few n^2 numbers (8). Results do not depend on the executor or on the units of X
+    and y. A ``fit`` that fails does not change the model. csrc/kron/README.md, "Mixture weights", describes the algorithm, the messages (a
+    process receives an agent's data once), and what runs on a device. Objective and consensus: Y. Lin et al., arXiv 2309.08201.
 
     Examples
     --------
@@ -186,9 +187,9 @@ class SlimKL(Estimator):
     @overload
     def predict(self, X: Any = None, return_std: bool = False) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
     def predict(self, X: Any = None, return_std: bool = False) -> Any:
-        """Mean (m,) of the latent function at X (m, P), or (m,) for P = 1; with ``return_std`` its standard deviation too.
+        """Mean (m,) of the latent function at X (m, P), or (m,) for P = 1; with ``return_std``, its standard deviation, too.
 
-        The default X are the points of ``fit``. If the data of ``fit`` are on a device, X and the results are, too, and results are NaN if
+        X defaults to the points of ``fit``. If the data of ``fit`` are on a device, X and the results are, too, and results are NaN if
         a covariance is not positive definite.
         """
         label = "SlimKL.predict"
