@@ -8,7 +8,7 @@
 namespace quatrefoil::kron::gp {
 inline namespace QF_ISA {
 
-constexpr int64_t kGramPairs = 128;    // packed at a time: three vectors of each are 24 KB and stay in L1
+constexpr int64_t kGramPairs = 128;    // packed at a time; three SIMD vectors of each take 24 KB and stay in L1
 constexpr double kGramPartWork = 8e6;  // minimum multiply-adds per part
 constexpr int64_t kGramParts = 16;     // enough for threads, few enough to add up
 constexpr double kGramCost = 1.5;      // relative to multiply-adds: packing, and reading the sums again; estimated
@@ -93,7 +93,7 @@ inline void gram(const Gram& q) {
   const int64_t pairs = q.L * q.R, padded = GramPart::padded(q.n), size = padded * padded;
   if (q.n == 0) return;
   const double work = double(pairs) * double(q.n) * double(q.n) / 2;
-  const int64_t most = max(min(kGramParts, pairs / padded), int64_t(1));  // at most the memory of x
+  const int64_t most = max(min(kGramParts, pairs / padded), int64_t(1));  // sums take at most the memory of x
   const int64_t parts = max(min(most, int64_t(work / kGramPartWork)), int64_t(1));
   const Scratch<double> sums((parts + 1) * size);
   double* const total = static_cast<double*>(sums) + parts * size;

@@ -19,7 +19,7 @@ struct Pairs {
 template <class T>
 struct PairsAdjoint {
   const T* grad;  // (N, M)
-  T *dx, *dy;     // as x and y; dy is null if y is x, both without slopes
+  T *dx, *dy;     // shaped as x and y; dy is null if y is x, both are null without slopes
 };
 
 enum class Shape { squared_exponential, matern12, matern32, matern52, periodic, rational_quadratic };
@@ -29,13 +29,13 @@ struct Radial {
   Shape shape;
   const T* scale;  // (P,) or one number
   bool one_scale;
-  const T* period;  // as the scale, for the periodic kernel
+  const T* period;  // shaped like the scale; for the periodic kernel
   bool one_period;
-  const T* alpha;  // one number, for the rational quadratic
+  const T* alpha;  // one number; for the rational quadratic kernel
 };
 template <class T>
 struct RadialAdjoint {
-  Radial<T> forward;  // pairs.out is not used, as below
+  Radial<T> forward;  // pairs.out is not used; likewise below
   PairsAdjoint<T> pairs;
   T* dscale;
   T *dperiod, *dalpha;

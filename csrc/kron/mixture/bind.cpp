@@ -32,7 +32,7 @@ const T* numbers(const Arguments& call, const ShapeChecker::CheckedArray& array,
   return x;
 }
 
-// x (N, P) or (N,) and y; `one_axis`: only (N,).
+// Takes x, (N, P) or (N,), and y; with `one_axis` only (N,).
 template <class T>
 Pairs<T> take_pairs(Arguments& call, int threads, bool one_axis = false) {
   Pairs<T> p{};
@@ -178,7 +178,7 @@ void spectral_lags_adjoint(Arguments& call, const std::string& kind, std::int64_
   });
 }
 
-// One number per entry, per component, or for all.
+// One number per entry, one per component, or one for all.
 const char* dims_of_entries(const View& view) { return view.rank == 0 ? "" : view.rank == 1 ? "A" : "A P.."; }
 void strides_of_entries(const View& view, std::int64_t* stride) {
   stride[0] = view.rank == 0 ? 0 : view.rank == 1 ? 1 : view.shape[1];

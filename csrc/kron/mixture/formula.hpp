@@ -1,4 +1,4 @@
-// Stationary covariance functions and their derivatives. V is double or lanes of it. Equation numbers: README.md.
+// Stationary covariance functions and their derivatives. V is double or a SIMD vector of doubles. Equation numbers: README.md.
 #pragma once
 #include "core/lanes/elementary.hpp"
 
@@ -50,7 +50,7 @@ struct RationalQuadratic {
 };
 template <class V>
 QF_HD RationalQuadratic<V> rational_quadratic(V square, double alpha) {
-  constexpr double kLargest = 1e300;  // its power equals that of infinity in float64
+  constexpr double kLargest = 1e300;  // larger squares, such as infinity, are treated as this, because infinity / infinity would be NaN
   const V q = (square < kLargest ? square : broadcast<V>(kLargest)) * (0.5 / alpha), one_more = q + 1.0, rounded = one_more - 1.0;
   const V log = rounded > 0.0 ? V(elementary::log(one_more) * (q / rounded)) : q;  // log(1 + q), corrected for the rounding of 1 + q
   const V value = elementary::exp(V(-limited(V(log * alpha))));
@@ -79,7 +79,7 @@ QF_HD Envelope<V> gaussian(V p, V d) {
   return {{E, -bd, b * (u + u - 1.0), (p + p) * bd * (3.0 - (u + u))}, {-u * E, -bd * (1.0 - u), b * ((5.0 - (u + u)) * u - 1.0), V{}}};
 }
 
-// A wave of frequency f, m = 2 pi f, at d: f d in turns, exactly.
+// A wave of frequency f at d; m = 2 pi f. The phase f d, in turns, is exact.
 template <class V>
 struct Wave {
   V m, cosine, sine;
@@ -93,7 +93,7 @@ QF_HD Wave<V> wave(V f, V d) {
   return w;
 }
 
-// (7) The derivative of g(d) cos(m d) of that order.
+// (7) The derivative of g(d) cos(m d) of the given order.
 template <int order, class V>
 QF_HD V modulated(const V* g, const Wave<V>& w) {
   const V m = w.m, c = w.cosine, S = w.sine;

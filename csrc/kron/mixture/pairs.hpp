@@ -23,7 +23,7 @@ class Columns {
   Scratch<double> y_;
 };
 
-constexpr int64_t kColumnsPerBlock = 4096;  // divides rows among threads
+constexpr int64_t kColumnsPerBlock = 4096;  // longer rows are divided among threads
 
 template <class T, class Kernel>
 void values_of_pairs(const Pairs<T>& p, const Kernel& kernel) {
@@ -41,7 +41,8 @@ void values_of_pairs(const Pairs<T>& p, const Kernel& kernel) {
 
 constexpr int64_t kTile = 64;  // rows and columns that stay in L1 until they are mirrored
 
-// Mirrors the tile of rows [i, i + rows) and columns [j, j + columns), negated if `odd`; of a tile on the diagonal, only the part above it.
+// Mirrors the tile of rows [i, i + rows) and columns [j, j + columns), negated if `odd`. A tile on the diagonal is mirrored from its part
+// above the diagonal.
 template <class T>
 void mirror_tile(T* out, int64_t N, int64_t i, int64_t rows, int64_t j, int64_t columns, bool odd) {
   using R = Lanes<T, W>;
@@ -93,7 +94,7 @@ void put_gradients(const Pairs<T>& p, const PairsAdjoint<T>& q, const double* ro
     for (int64_t k = 0; k < p.P; ++k) q.dy[j * p.P + k] = T(-columns[k * stride + j]);
 }
 
-// Writes dx and dy, and calls put(sums) with the sums of the parameters.
+// Writes dx and dy, and calls put(sums) with the sums for the parameters.
 template <class T, class Kernel, class Put>
 void adjoint_of_pairs(const Pairs<T>& p, const PairsAdjoint<T>& q, const Kernel& kernel, const Put& put) {
   const Columns<T> y(p.y, p.M, p.P);

@@ -5,7 +5,7 @@
 namespace quatrefoil::kron::mixture {
 inline namespace QF_ISA {
 
-constexpr double kSlack = 4;     // rounding of an axis computed as x_0 + i h in its own precision, in eps of the largest |x|
+constexpr double kSlack = 4;     // rounding of an axis computed as x_0 + i h in its own precision, relative to eps max|x|
 constexpr double kReadNs = 1.0;  // per number of a gradient that is read and summed; estimated
 
 template <class T>
@@ -26,8 +26,8 @@ bool is_uniform(const T* x, int64_t n, double h) {
   return off <= kSlack * kEps<T> * most;
 }
 
-// The lags of uniform axes, (i - j) h + x_0 - y_0: for one axis those from 0 on, whose mirror images are the others; for two axes those of
-// i - j = N - 1, ..., 1 - M.
+// The lags of uniform axes, (i - j) h + x_0 - y_0. For one axis, those from 0 on; the others are their mirror images. For two axes, those
+// for i - j = N - 1, ..., 1 - M.
 class Lags {
  public:
   template <class T>
