@@ -7,8 +7,8 @@
 namespace quatrefoil::kron::product {
 inline namespace QF_ISA {
 
-constexpr int64_t kChunkBytes = 2 << 20;  // of a batch: all arrays of a chunk stay in L3
-constexpr double kNoMemory = 1e17;        // numbers that cannot be allocated: std::bad_alloc
+constexpr int64_t kChunkBytes = 2 << 20;  // per array of a chunk of the batch, so that all of them stay in L3
+constexpr double kNoMemory = 1e17;        // a request for more numbers raises std::bad_alloc
 
 template <class T>
 struct Prepared {

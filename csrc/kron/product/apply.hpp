@@ -44,7 +44,7 @@ void run_passes(const Plan<T>& p, const Product<T>& q, Ready&& ready) {
   const auto moved = [&](const Pass<T>& pass, bool first) { return first || !pass.in_place(); };
   for_passes(p, q.B, size, [&](const Pass<T>& pass, int64_t, const Group&) { moves += moved(pass, moves == 0); });
   int move = 0;
-  const auto to_y = [&](int64_t numbers) { return (moves - move) % 2 == 0 && numbers <= M; };  // of move 1, 2, ...
+  const auto to_y = [&](int64_t numbers) { return (moves - move) % 2 == 0 && numbers <= M; };  // for move = 1, 2, ...
   int64_t spare[2] = {0, 0};
   for_passes(p, q.B, size, [&](const Pass<T>& pass, int64_t L, const Group&) {
     if (!moved(pass, move == 0)) return;
@@ -71,7 +71,7 @@ void apply(const void* prepared, const Product<T>& q) {
   run_passes(*static_cast<const Plan<T>*>(prepared), q, [](const Group&, auto&& run) { run(); });
 }
 
-// The same with factors packed only for this product, one pass at a time: half the memory for two large factors.
+// The same with factors packed only for this product, one pass at a time, which halves the memory for two large factors.
 template <class T>
 void apply_once(const Factors<T>& f, const Product<T>& q) {
   const Scratch<Source<T>> list(f.count);

@@ -95,7 +95,7 @@ void matvec(Arguments& call, const py::object& packed, int threads) {
 
 template <bool transpose>
 void matvec_vjp(Arguments& call, const py::object& packed, int threads) {
-  if (!packed.is_none()) call.memo<Plan>("packed", packed);  // checked only: the adjoint has another layout
+  if (!packed.is_none()) call.memo<Plan>("packed", packed);  // checked only: the adjoint uses another layout
   const FactorList list(call, transpose);
   call.dispatch(list.first(), [&](auto zero) {
     using T = decltype(zero);

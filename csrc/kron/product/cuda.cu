@@ -14,11 +14,11 @@ constexpr int kThreads = 256;     // per block
 constexpr int kSmall = 16;        // largest number of rows and columns of a small factor
 constexpr int kMostTogether = 8;  // small factors in a group
 constexpr int kMostFactors = 64;
-constexpr int kColumns = 32;           // columns per slab, at most as many as the array has after its axes
-constexpr int64_t kSlab = 36 << 10;    // bytes per slab; a block stores two slabs and the factors
-constexpr int64_t kSlabWanted = 2048;  // numbers per slab
+constexpr int kColumns = 32;           // largest number of columns per slab
+constexpr int64_t kSlab = 36 << 10;    // largest number of bytes per slab; a block stores two slabs and the factors
+constexpr int64_t kSlabWanted = 2048;  // numbers per slab; if R is small, a slab has several lines
 constexpr int kSide = 64;              // rows and columns of a tile of the result
-constexpr int kDepth = 16;             // terms of the sums of a tile at a time
+constexpr int kDepth = 16;             // terms at a time of the sums of a tile
 constexpr int kPatch = 4;              // a thread computes kPatch x kPatch numbers of a tile
 constexpr int kTerms = 64;             // terms of a gradient that are summed in the type of the data
 // Estimated, not measured; constants, so that the bits do not depend on the card.
@@ -64,7 +64,7 @@ __device__ __forceinline__ void each_number(const Slabs& s, int64_t slab, int64_
   }
 }
 
-// One factor along its axis, one fiber per thread, with `after` numbers after the axis. The factor's rows are padded to kSmall.
+// Applies one factor along its axis, one fiber per thread, with `after` numbers after the axis. The factor's rows are padded to kSmall.
 template <class T>
 __device__ __forceinline__ void multiply_fibers(const T* factor, int m, int n, int fibers, int after, const T* from, T* to) {
   for (int at = threadIdx.x; at < fibers; at += kThreads) {
@@ -135,14 +135,14 @@ void run_group(const Group<T>& g, int64_t L, int64_t R, const T* x, T* y) {
   launch(multiply_group<T>, min(s.count(), 4 * kBlocksWanted), kThreads, std::size_t(g.rows * kSmall + 2 * s.size) * sizeof(T), g, s, x, y);
 }
 
-// The n numbers along an axis of (L, n, R) at column q of L x R.
+// The n numbers along the axis of an array (L, n, R) in column q of its L R columns.
 struct Column {
   int64_t first, stride;
   QF_HD Column(int64_t q, int64_t n, int64_t R) : first(R == 1 ? q * n : (q / R) * n * R + q % R), stride(R) {}
 };
 
-// y (L, m, R) from x (L, n, R), one tile of m and L x R per block. Reads x once per kSide rows of the factor, writes y once. `last`: R = 1,
-// and the axis is contiguous.
+// y (L, m, R) from x (L, n, R), one tile of the m x (L R) result per block. Reads x once per kSide rows of the factor, writes y once.
+// `last`: R = 1, and the axis is contiguous.
 template <class T, bool last>
 __global__ void __launch_bounds__(kThreads, 1) multiply_tiles(const Stage<T> f, const int64_t L, const int64_t R, const T* x, T* y) {
   constexpr int pitch = kSide + 4, sides = kSide / kPatch;
@@ -234,13 +234,13 @@ struct Stages {
   }
 };
 
-// Axes [first, first + count) of one launch.
+// Axes [first, first + count), for one launch.
 struct Run {
   int first, count;
   int64_t in, out;
 };
 
-// Runs of small factors whose slabs fit, and single larger factors; those that shrink the array come first: (3).
+// Runs of small factors whose slabs fit, and individual larger factors. Those that shrink the array most come first: (3).
 template <class T>
 int runs_of(const Stages<T>& s, Run* runs) {
   const int64_t room = kSlab / int64_t(sizeof(T)) * 32 / 33 - 1;
@@ -290,7 +290,7 @@ void apply_once(const Factors<T>& factors, const Product<T>& p) {
 
 // ---------------------------------------------------------------- gradients
 
-// (5) parts [chunk][i][j]: the sum over columns q of L x R of left (L, m, R) times right (L, n, R), a tile of side x side per block and
+// (5) parts [chunk][i][j]: the sum over the L R columns q of left (L, m, R) times right (L, n, R), a tile of side x side per block and
 // chunk of the columns. Reads left and right once per `side` of the other's rows.
 template <class T, int side>
 __global__ void __launch_bounds__(kThreads, 1) gram_tiles(const int64_t m, const int64_t n, const int64_t columns, const int64_t R,
@@ -346,7 +346,7 @@ __global__ void __launch_bounds__(kThreads, 1) gram_tiles(const int64_t m, const
   }
 }
 
-// One thread per number of a factor's gradient: the sum of the chunks in order; with `accumulate` added to `sums`.
+// One thread per number of a factor's gradient: adds the chunks in order, with `accumulate` to `sums`.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     add_parts(const Stage<T> f, const int64_t chunks, const double* parts, const bool accumulate, double* sums, T* to) {

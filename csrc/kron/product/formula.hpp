@@ -5,7 +5,7 @@
 namespace quatrefoil::kron::product {
 inline namespace QF_ISA {
 
-// (2) Entry (i, j) of A (x) B: A's at (i / p, j / q) times B's at (i % p, j % q), B being (p, q).
+// (2) Entry (i, j) of A (x) B: entry (i / p, j / q) of A times entry (i % p, j % q) of B, with B of shape (p, q).
 template <class T, class A, class B>
 QF_HD T kronecker_entry(A&& a, B&& b, int64_t i, int64_t j, int64_t p, int64_t q) {
   return a(i / p, j / q) * b(i % p, j % q);
@@ -29,9 +29,9 @@ struct GradientSizes {
   }
 };
 
-// The gradient for B vectors x and their grad g. multiply(transposed, k, L, R, from, to) applies factor k to (L, n_k, R), or its transpose
-// to (L, m_k, R); gram(k, L, R, g, x) adds (5). inputs (d,): pointers to the X^(k) of (4); `arrays` has room for them, `passing` for two
-// arrays of `largest`.
+// The gradient for B vectors x and the gradients g of the results. multiply(transposed, k, L, R, from, to) applies factor k to (L, n_k, R),
+// or its transpose to (L, m_k, R); gram(k, L, R, g, x) adds (5). inputs (d,): pointers to the X^(k) of (4); `arrays` has room for them,
+// `passing` for two arrays of `largest`.
 template <class T, class Stage, class Multiply, class Gram>
 void gradient(const Stage* s, int d, int64_t B, const T* x, const T* g, T* dx, const T** inputs, T* arrays, T* passing, int64_t largest,
               Multiply&& multiply, Gram&& gram) {

@@ -16,14 +16,14 @@ struct Blocks {
   int64_t cols;
 };
 
-// Numbers of workspace that `multiply` needs for sums of n.
+// Numbers of workspace that `multiply` needs for sums of n terms.
 template <class T>
 QF_HD int64_t panel_numbers(int64_t n) {
   return n * kTileVectors * kLanes<T>;
 }
 
 // README (1) along an axis with others after it: C = A B, block by block. Reads B once, and from L1 once per panel of A; writes C once per
-// block of a long sum. C may be B if Rest is `apart`.
+// block of a long sum. C may be B if `rest` is `apart`.
 template <Rest rest, class T>
 void multiply(const Stage<T>& s, const T* b, T* c, const Blocks& q, T* panel) {
   const int64_t depth = block_depth<T>(s.n);
@@ -53,8 +53,8 @@ void multiply_last(const Stage<T>& s, int64_t rows, const T* b, T* c) {
   multiply_packed(rows, s.n, s.m, b, s.a, c);
 }
 
-constexpr int64_t kFlatBytes = 16 << 10;      // slabs in L1 go through all stages as a whole, larger ones in parts
-constexpr int64_t kLastRowsBytes = 48 << 10;  // of rows of a single last axis, at a time
+constexpr int64_t kFlatBytes = 16 << 10;      // slabs up to this size go through all stages as a whole, larger ones in parts
+constexpr int64_t kLastRowsBytes = 48 << 10;  // of rows at a time, if the last axis is the only one of the pass
 // Longer sums take at least 64 rows, because each run reads the whole factor from L2 or beyond.
 constexpr int64_t kLongLast = 256, kLongLastRows = 64;
 constexpr int64_t kWideSlabBytes = 64 << 10;  // largest slab of a run of columns
@@ -76,7 +76,7 @@ class Pass {
   }
 
   int64_t numbers_out() const { return M_ * R_; }
-  // Whether y may be x: every slab is read before it is written, unlike rows of a single last axis.
+  // Whether y may be x: every slab is read before it is written, unlike the rows of a pass over the last axis alone.
   bool in_place() const { return N_ == M_ && !(at_end_ && first_ == last_); }
 
   // Reads x once, writes y once; everything between stays in L1 or L2.
@@ -100,7 +100,7 @@ class Pass {
     return (most + 63) / 64 * 64;
   }
 
-  // A single last axis: runs of rows.
+  // A pass over the last axis alone: runs of rows.
   void run_rows(int64_t L, const T* x, T* y, int threads) const {
     const Stage<T>& s = stage_[last_];
     const int64_t least = s.n > kLongLast ? kLongLastRows : int64_t(kTileRows);
@@ -113,7 +113,7 @@ class Pass {
                  });
   }
 
-  // n_from * ... * n_(to - 1), and the same of m.
+  // n_from * ... * n_(to - 1), and the same for m.
   int64_t product_n(int from, int to) const { return product(&Stage<T>::n, from, to); }
   int64_t product_m(int from, int to) const { return product(&Stage<T>::m, from, to); }
   int64_t product(int64_t Stage<T>::* size, int from, int to) const {
