@@ -1,4 +1,4 @@
-"""Eigenvectors of a Kronecker product of symmetric matrices and products with them, by parity where an axis is symmetric: README (14)."""
+"""Eigenvectors of a Kronecker product of symmetric matrices, and products with them; by parity along centrosymmetric axes: README (14)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..product.mirror import folded, halves, unfolded, whole
 from ..product.packed import PackedFactors
 
 HALVED_FROM = 8  # minimum size of an axis whose eigenvectors are computed by parity
-_MIRRORED = 32  # eps by which an entry may differ from its mirror image: rounding of a pairwise evaluation, less than that of eigh
+_MIRRORED = 32  # units of eps by which an entry may differ from its mirror image: rounding of a pairwise evaluation, less than that of eigh
 FOLDED_FROM = 256  # minimum size for products by parity, which then cost less than splitting and joining the parts
 
 
@@ -56,7 +56,7 @@ class Axis:
         return np.concatenate([x, (x[:, 1 : n - n // 2] if stepped else x[:, : n // 2])[:, ::-1]], axis=1)
 
     def rotated(self, M: np.ndarray) -> np.ndarray:
-        """Q M Qᵀ of a symmetric M, bitwise symmetric."""
+        """Q M Qᵀ for a symmetric M, bitwise symmetric."""
         if len(self.parts) == 1:
             M = self.vectors @ M @ self.vectors.T
         else:
@@ -78,7 +78,7 @@ class Basis:
         self.folded = [k for k, a in enumerate(axes) if len(a.parts) == 2]
         # for every combination of parts: their slices of the coefficients of each axis, and their eigenvectors
         self.blocks = [tuple(zip(*block)) for block in itertools.product(*[_placed(a.parts) for a in axes])]
-        roots = [0.5 ** (len(a.parts) / 2 - 0.5) for a in axes]  # per fold
+        roots = [0.5 ** (len(a.parts) / 2 - 0.5) for a in axes]  # 1 / sqrt 2 for an axis with two parts
         self._products = [PackedFactors([q * root for q, root in zip(parts, roots)], *kernel) for _, parts in self.blocks]
 
     def __call__(self, rows: np.ndarray, transpose: bool = False) -> np.ndarray:

@@ -14,7 +14,7 @@ from ...bench._problem import Problem, Run, installed
 
 CURVES, EPOCHS, FIRST_CUT, SETTINGS = 2000, 52, 40, 7
 NOISE = float(np.exp(-4))  # variance, the median of BoTorch's standard prior
-SCALES = (1.0, 0.5)  # of the settings, in the unit cube, and of the epochs, from 0 to 1
+SCALES = (1.0, 0.5)  # length-scales of the settings, in the unit cube, and of the epochs, from 0 to 1
 TOL = 1e-4  # residual of the original system, relative to the norm of the observations
 
 
@@ -46,7 +46,7 @@ def _matern(distance: np.ndarray, scale: float) -> Any:
 
 
 def _botorch(settings: np.ndarray, epochs: np.ndarray, y: np.ndarray, seen: np.ndarray) -> dict[str, Run]:
-    """The system of its posterior mean, solved by its own iterations; the covariances are evaluated beforehand."""
+    """BoTorch's system for the posterior mean, solved by BoTorch's iterations; the covariances are evaluated beforehand."""
     if not installed("botorch"):
         return {}
     import torch

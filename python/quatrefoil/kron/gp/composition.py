@@ -1,8 +1,8 @@
 """Gaussian processes on grids in array-API terms, in double precision: equations of csrc/kron/gp/README.md.
 
-On the host the number of missing cells decides on a solver. Reading it would wait for a device, so here only sizes decide. All cells with
-one noise have a closed form. Otherwise the likelihood takes a Cholesky factor of the covariance of all cells, with an identity for missing
-ones, even if it may be estimated. Solves of up to DENSE_UP_TO cells do the same, and larger ones iterate.
+On the host the number of missing cells selects the solver. To read it from a device would mean waiting, so here only sizes decide. All
+cells with one noise have a closed form. Otherwise the likelihood takes a Cholesky factor of the covariance of all cells, with an identity
+for missing ones, even if logdet="lanczos" allows an estimate. Solves of up to DENSE_UP_TO cells do the same, and larger ones iterate.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ..product.dense import outer
 from ..product.eigen import clamped, eigen, negligible
 
 DENSE_UP_TO = 4096  # cells: a matrix of 128 MB
-ROUNDS, ITERATIONS = 4, 100  # of conjugate gradients; each round solves for the last residual. All run, because residuals are not read
+ROUNDS, ITERATIONS = 4, 100  # of conjugate gradients; each round solves for the last residual. All of them run: residuals are not read
 LOG_2PI = math.log(2 * math.pi)
 
 
 class System(NamedTuple):
-    """C = K_1 ⊗ ... ⊗ K_d + S: symmetric factors, their eigenvalues and eigenvectors, and the noise (S,), with finite replacements.
+    """C = K_1 ⊗ ... ⊗ K_d + S: symmetric factors, their eigenvalues and eigenvectors, and the noise (S,). Invalid values are replaced.
 
-    ``valid``: whether factors and noise were valid. ``regular``: whether, in addition, C is regular if all cells have one noise.
+    ``valid``: whether factors and noise were valid. ``regular``: whether C is also regular, tested only if all cells have one noise.
     ``negligible``: the noise up to which a singular K leaves C singular, -1 for a regular K. ``eps``: that of the data.
     """
 
@@ -111,12 +111,12 @@ def blocks(xp: Any, system: System, mask: Any, size: int) -> Iterator[Block]:
 
 
 def _cholesky(xp: Any, C: Any, seen: Any, eps: float) -> tuple[Any, Any]:
-    """The factors of (b, N, N), and whether each is regular to that precision on the cells ``seen``."""
+    """The Cholesky factors of C (b, N, N), and whether each C is regular to precision ``eps`` on the cells ``seen``."""
     if 0 in C.shape:
         return C, xp.ones((C.shape[0],), dtype=xp.bool, device=C.device)
     try:
         L = xp.linalg.cholesky(C)
-    except Exception as error:  # NumPy's and PyTorch's; JAX gives NaN
+    except Exception as error:  # NumPy's and PyTorch's; JAX returns NaN
         if "LinAlgError" not in type(error).__name__:
             raise
         L = xp.full_like(C, math.nan)
@@ -125,7 +125,7 @@ def _cholesky(xp: Any, C: Any, seen: Any, eps: float) -> tuple[Any, Any]:
 
 
 def _solved(xp: Any, block: Block, rows: Any) -> Any:
-    """C⁻¹ of rows (b, N), with one matrix per row or one for all; NaN where it is singular."""
+    """C⁻¹ x for rows x (b, N), with one matrix per row or one for all; NaN if the matrix is singular."""
     if block.C.shape[0] == 1:
         solution = xp.linalg.solve(block.C[0, :, :], rows.T).T
     else:
@@ -134,7 +134,7 @@ def _solved(xp: Any, block: Block, rows: Any) -> Any:
 
 
 def _contracted(xp: Any, system: System, W: Any, k: int) -> Any:
-    """Return G with <W, K_1 ⊗ ... dK ... ⊗ K_d> = <G, dK>, dK in place of factor k."""
+    """Return G with <W, K_1 ⊗ ... dK ... ⊗ K_d> = <G, dK>, with dK in place of factor k."""
     K, sizes = system.factors, [f.shape[0] for f in system.factors]
     for i in range(k):
         n, rest = sizes[i], math.prod(sizes[i + 1 :])
@@ -146,7 +146,7 @@ def _contracted(xp: Any, system: System, W: Any, k: int) -> Any:
 
 
 def _gram(xp: Any, system: System, left: Any, right: Any, k: int) -> Any:
-    """The symmetric part of README (4): the sum over rows (B, N) of l_(k) [⊗ of the other K] r_(k)ᵀ."""
+    """The symmetric part of README (4): the sum over rows (B, N) of left_(k) [⊗ of the other K] right_(k)ᵀ."""
     sizes = [f.shape[0] for f in system.factors]
     before, n, after = left.shape[0] * math.prod(sizes[:k]), sizes[k], math.prod(sizes[k + 1 :])
     a, b = (xp.reshape(x, (before, n, after)) for x in (left, _along(xp, system.factors, right, without=k)))
@@ -158,7 +158,7 @@ def _gram(xp: Any, system: System, left: Any, right: Any, k: int) -> Any:
 
 
 def _iterated(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: float) -> Any:
-    """README (9), (13): C⁻¹ of rows (B, N), NaN where its residual is above ``tol`` of theirs."""
+    """README (9), (13): C⁻¹ x for rows x (B, N); NaN for rows whose residual is above ``tol`` |x|."""
     N = rows.shape[1]
     observed = xp.ones((1, N), dtype=xp.bool, device=rows.device) if mask is None else xp.reshape(mask, (math.prod(mask.shape[:-1]), N))
     noise = xp.broadcast_to(system.noise, observed.shape)
@@ -168,7 +168,7 @@ def _iterated(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: fl
     least = xp.where(xp.isfinite(least), least, xp.ones_like(least))  # a row without observed cells
     extra = xp.where(observed, noise - least, endless)
     latent, extra_inverse = double(xp, extra > 0), xp.where(extra > 0, 1 / xp.where(extra > 0, extra, endless), zero)
-    regular, unit = least > system.negligible, xp.where(least > 0, least, xp.ones_like(least))  # of C; all numbers below are unitless
+    regular, unit = least > system.negligible, xp.where(least > 0, least, xp.ones_like(least))  # all numbers below are unitless
     extra_inverse, inverse = extra_inverse * unit, unit / (outer(system.values) + least)
     size = xp.max(xp.abs(rows), axis=-1, keepdims=True)
     size = xp.where(size > 0, size, xp.ones_like(size))
@@ -218,7 +218,7 @@ def _conjugate_gradients(xp: Any, apply: Callable[[Any], Any], rhs: Any, precond
 
 
 def _solve(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: float) -> Any:
-    """C⁻¹ of rows that are 0 at missing cells."""
+    """C⁻¹ x for rows x that are 0 at missing cells."""
     N = rows.shape[1]
     if has_closed_form(system.noise, mask):
         z = _along(xp, system.vectors, rows, transpose=True)

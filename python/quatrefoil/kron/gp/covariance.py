@@ -53,7 +53,7 @@ class GridCovariance:
 
     @functools.cached_property
     def _by_mask(self) -> tuple[list[Cells], np.ndarray | None]:
-        """The cells of each distinct mask, and the index of the mask of each row; None if all rows share one."""
+        """The cells of each distinct mask, and for each row the index of its mask, or None if all rows share one."""
         mask, N = self.mask, self.grid.size
         if mask is None or mask.ndim == 1:
             return [Cells(self.noise, mask, N)], None
@@ -73,7 +73,7 @@ class GridCovariance:
         return np.ascontiguousarray(y, np.float64).reshape(math.prod(y.shape[:-1]), self.grid.size)
 
     def groups(self, count: int, solver: Callable[[Cells], Any]) -> list[RowGroup]:
-        """The rows of each distinct mask, ``count`` in all, with its solver. More rows than masks repeat the masks in order."""
+        """The rows of each distinct mask, ``count`` in all, with its solver. If there are more rows than masks, masks repeat."""
         every, which = self._by_mask
         if which is None:
             return [RowGroup(np.arange(count), every[0], solver(every[0]))]
@@ -150,7 +150,7 @@ class GridCovariance:
         return min(len(cells.latent), cells.count) <= FEW or self.grid.is_negligible(cells.least)
 
     def solve(self, rows: np.ndarray, tol: float, start: np.ndarray | None = None, progress: Progress | None = None) -> Solution:
-        """C⁻¹ of rows (B, N)."""
+        """C⁻¹ x for rows x (B, N)."""
         alpha = np.zeros_like(rows)
         done, left = [], []
         for group in self.groups(len(rows), lambda cells: self.exact(cells) if self._has_few(cells) else None):

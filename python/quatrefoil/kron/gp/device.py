@@ -63,7 +63,7 @@ class DeviceCovariance:
 
     @functools.cached_property
     def _inverses(self) -> list[tuple[Array, Array]]:
-        """For every mask (1 at observed cells, the inverse of their covariance)."""
+        """Per block of masks: the masks (b, N) as 1 and 0, and the inverses of the covariances of their observed cells, (b, N, N)."""
         xp, N = self.xp, math.prod(f.shape[0] for f in self._factors)
         every = blocks(xp, self._system, self._mask, N)
         return [(b.seen, nan_unless(xp, b.regular[:, None, None], xp.linalg.inv(b.C))) for b in every]

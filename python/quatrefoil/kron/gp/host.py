@@ -17,7 +17,7 @@ from .validation import check_numbers
 
 
 class SharedState(Memo):
-    """Passes the ``result`` of a value to its gradient, if the gradient receives the same arrays on the same backend."""
+    """Passes the ``result`` of an evaluation on to its gradient, if the gradient receives the same arrays on the same backend."""
 
     __slots__ = ("result",)
 
