@@ -1,4 +1,4 @@
-"""Conjugate gradients on the latent cells of a grid, which are missing or noisier: README (13), (14). Each row has its own cells."""
+"""Conjugate gradients on latent cells, which are missing or have additional noise: README (13), (14). Each row has its own cells."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .missing import Cells, Closed
 from .precondition import Neighbours, near_axes
 
 Progress = Callable[[int, float], Any]
-_MAX = 2000  # iterations; hundreds are many for M, whose eigenvalues are between 1 / (largest of C) and 1 / noise
+_MAX = 2000  # iterations; hundreds are already many for M, whose eigenvalues are between 1 / (largest of C) and 1 / noise
 _FLOOR = (1e-14, 2e-6)  # the smallest residual in double and in single precision
 _ROUNDS = 30
 _LOSS = 30.0  # first estimate of the residual of C's system relative to that of M's
-_MIN = 1e-15  # smallest number for single precision, in which the product of two of them does not underflow
+_MIN = 1e-15  # smallest number for single precision: the product of two such numbers does not underflow
 _PROBE_TOL = 1e-4  # residual of the probes' systems, far below the error from their random signs
 _NEGLIGIBLE = 1e-8  # λ / noise, in single precision
 _PATIENCE = 16  # iterations after which M is treated as ill-conditioned
@@ -57,7 +57,7 @@ class Iterative:
 
     @functools.cached_property
     def diagonal(self) -> np.ndarray:
-        """The diagonal of M; 1 at other cells."""
+        """The diagonal of M, and 1 at cells that are not latent."""
         return np.where(self.latent, self.grid.diagonal_of(self.inverse) + self.extra_noise_inverse, 1.0)
 
     @functools.cached_property
@@ -98,9 +98,9 @@ class Iterative:
         return product
 
     def solve(self, y: np.ndarray, start: np.ndarray | None = None, progress: Progress | None = None) -> np.ndarray:
-        """C⁻¹ y, to a residual of C's own system of at most ``tol`` |y|: README (13).
+        """C⁻¹ y, with a residual of C's own system of at most ``tol`` |y|: README (13).
 
-        Each round solves for the residual of the last: in single precision while rounds reduce it tenfold, then in double.
+        Each round solves for the residual of the last one: in single precision while rounds reduce it tenfold, then in double.
         """
         e = np.frexp(np.abs(y).max(axis=1, initial=0.0))[1][:, None]
         if start is not None:
@@ -121,7 +121,7 @@ class Iterative:
             alpha += step
             left, count = self._left(y, alpha), count + len(cg.steps)
             after = _norms(left)
-            if self.low_rank is not low_rank:  # a round cut short
+            if self.low_rank is not low_rank:  # the round was cut short
                 continue
             share = np.where(after > target, after * per_unit, 0)
             seen = float((share / np.maximum(cg.left, 1e-300)).max())
@@ -147,7 +147,7 @@ class Iterative:
     def _round(
         self, y: np.ndarray, share: np.ndarray, single: Single | None, report: Progress | None
     ) -> tuple[np.ndarray, ConjugateGradients]:
-        """An approximate C⁻¹ y: iterations on M, in single or double precision, to a residual of ``share`` of its right-hand side."""
+        """An approximate C⁻¹ y: iterations on M, in single or double precision, to a residual of ``share`` times its right-hand side."""
         size = _norms(y)
         unit = np.where(size > 0, size, 1)[:, None]
         rough = single is not None and single.closed is not None
@@ -173,8 +173,8 @@ class Iterative:
 
     @functools.cached_property
     def _single(self) -> Single | None:
-        """M and P in single precision; None if its range is too small. If few eigenvectors matter, M uses only these, README (14), and P is
-        then not accurate enough."""
+        """M and P in single precision; None if its range is too small. If few eigenvectors matter, M uses only these, README (14), which
+        would not be accurate enough for P."""
         if not self._fits_single:
             return None
         grid = self.grid
@@ -198,7 +198,7 @@ class Iterative:
 
 
 class ConjugateGradients:
-    """A x = b for all rows of b together, from x = 0; records the coefficients, which are those of Lanczos."""
+    """A x = b for all rows of b together, from x = 0; records the coefficients, from which Lanczos's matrix follows."""
 
     def __init__(
         self,
@@ -269,12 +269,12 @@ class Estimated:
 
     @functools.cached_property
     def _solved(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """x and W z of every probe, and its estimate of log det M; W is the preconditioner, and z has the covariance W⁻¹."""
+        """x, W z and the estimate of log det M for every probe z; W is the preconditioner, and z has the covariance W⁻¹."""
         it, latent = self.iterative, self.cells.latent
         single, low_rank = it._single, it.low_rank
         apply, dtype = (it.apply, np.float64) if single is None else (single.apply, np.float32)
         signs = np.zeros((self._probes, self.grid.size if low_rank is None else low_rank.signs), dtype)
-        for row in signs:  # row by row: the first probes do not depend on their number
+        for row in signs:  # row by row, so that the first probes do not depend on the number of probes
             at = latent if low_rank is None else slice(None)
             row[at] = self._rng.integers(0, 2, len(row[at])) * 2.0 - 1
         if low_rank is None:
@@ -292,7 +292,7 @@ class Estimated:
 
     @functools.cached_property
     def _logdets(self) -> np.ndarray:
-        """(probes,)"""
+        """Every probe's estimate of log det C, (probes,)."""
         extra = self.cells.extra_noise[np.isfinite(self.cells.extra_noise)]
         return self.closed.logdet() + float(np.log(extra).sum()) + self._solved[2]
 
@@ -315,7 +315,7 @@ class Estimated:
 
 
 def _continued(progress: Progress, scale: np.ndarray, now: np.ndarray, before: int) -> Progress:
-    """``progress`` for one round, whose residuals start at 1, relative to ``now``, after ``before`` iterations."""
+    """``progress`` for one round after ``before`` iterations; the round's residuals start at 1, in units of ``now``."""
     share = now / np.where(scale > 0, scale, 1)
     return lambda count, size: progress(before + count, float((size * share).max(initial=0.0)))
 

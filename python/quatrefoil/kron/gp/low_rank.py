@@ -15,7 +15,7 @@ from .missing import cholesky
 # (weights of cells, columns of every axis, other columns) -> sums over cells of weights times both columns
 Sums: TypeAlias = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[np.ndarray]], np.ndarray]
 _MOST = 3000  # eigenvectors
-_SETUP = 40  # the Cholesky factor of A may cost as much as so many iterations on M
+_SETUP = 40  # the Cholesky factor of A may cost as much as this many iterations on M
 _LEAST = 0.1  # smallest λ / noise
 
 

@@ -70,7 +70,7 @@ class Cells:
 
 
 class ByLatent:
-    """A Cholesky factor of M = E^T P E + diag(1 / extra noise), P the inverse with the smallest noise everywhere: README (9) to (11)."""
+    """A Cholesky factor of M = Eᵀ P E + diag(1 / extra noise); P is (K + s I)⁻¹ with the smallest noise s: README (9) to (11)."""
 
     def __init__(self, grid: Grid, cells: Cells) -> None:
         self.grid, self.cells, self.closed = grid, cells, Closed(grid, cells.least)
@@ -96,7 +96,7 @@ class ByLatent:
                 )
             alpha += self._solve(residual)
             first = first or share
-            if share * first <= _LEFT:  # another step would leave less
+            if share * first <= _LEFT:  # each step multiplies the residual by about ``first``
                 break
         return alpha
 
@@ -144,7 +144,7 @@ class ByObserved:
         self.grid, self.cells = grid, cells
         self.at = np.unravel_index(np.flatnonzero(cells.observed), grid.shape)
         C = self._others(grid.factors, -1)
-        self._correlations = [self._others(factors, -1) for factors in grid.terms[1:]]  # of noise with a structure
+        self._correlations = [self._others(factors, -1) for factors in grid.terms[1:]]  # of structured noise
         for S in self._correlations:
             C += noise * S
         if not self._correlations:
@@ -208,14 +208,14 @@ def inverse_block(grid: Grid, inverse: np.ndarray, cells: np.ndarray) -> np.ndar
     first = _columns(vectors[:m], at[:m], count, 0, n1)
     weights = inverse.reshape(n1, n2)
     outer = np.ravel_multi_index(at[:m], grid.shape[:m]) if m else np.zeros(count, np.int64)
-    begins = np.flatnonzero(np.diff(outer, prepend=-1))  # cells ascend, so equal ones are adjacent
+    begins = np.flatnonzero(np.diff(outer, prepend=-1))  # cells ascend, so equal indices are adjacent
     block = np.zeros((count, count))
     step = max(1, _COLUMNS_BYTES // (16 * max(1, count)))
     for b in range(0, n2, step):
         second = _columns(vectors[m:], at[m:], count, b, min(b + step, n2))
         for i, begin in enumerate(begins):
             end = begins[i + 1] if i + 1 < len(begins) else count
-            per_place = (first[begins[i:]] * first[begin]) @ weights[:, b : b + step]  # (places from this one on, columns)
+            per_place = (first[begins[i:]] * first[begin]) @ weights[:, b : b + step]  # (first indices from this one on, columns)
             repeats = np.diff(np.append(begins[i:], count))
             block[begin:end, begin:] += second[begin:end] @ (second[begin:] * np.repeat(per_place, repeats, axis=0)).T
     lower = np.tril_indices(count, -1)

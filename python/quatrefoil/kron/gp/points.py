@@ -37,13 +37,13 @@ class GridPoints:
         return covariances
 
     def covariances(self, begin: int, end: int) -> Any:
-        """(end - begin, N): those with all cells, for arrays of any kind."""
+        """Covariances of points [begin, end) with all N cells, for arrays of any kind."""
         places = np.unravel_index(np.arange(begin, end), self.shape)
         return _of_rows([m[_arrays.to_device_of(i, m)] for m, i in zip(self.matrices, places)])
 
 
 class ScatteredPoints:
-    """Point p has row p of every matrix (M, n_k)."""
+    """M points anywhere: row p of every matrix (M, n_k) belongs to point p."""
 
     def __init__(self, matrices: Sequence[np.ndarray]) -> None:
         self.matrices = list(map(_arrays.double, matrices))
@@ -89,7 +89,7 @@ def scattered_product(matrices: Sequence[Any], rows: Any) -> Any:
 
 
 def squared_product(xp: Any, points: GridPoints | ScatteredPoints, matrices: Sequence[Any], inverse: Any, kernel: Any) -> Any:
-    """The product of the matrices, with squared entries, and ``inverse`` (N,): README (7). Squares alone may leave the range of float64."""
+    """The product of the matrices, with squared entries, and ``inverse`` (N,): README (7). Scales entries, whose squares may overflow."""
     unit, scaled = xp.ones((), dtype=inverse.dtype, device=inverse.device), []
     for m in matrices:
         if 0 not in m.shape:

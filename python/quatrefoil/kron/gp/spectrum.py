@@ -33,14 +33,14 @@ GP_SPECTRUM = Op(
     options=(Option("noise", float),),
     rule=_shapes,
     differentiable=False,
-    tolerance=2e-5,  # plain sums of a few thousand numbers lose about the root of that many eps
+    tolerance=2e-5,  # rounding errors of plain sums of n numbers, a few thousand, are about sqrt(n) eps
 )  # fmt: skip
 GP_GRAM = Op(
     __name__, "gp_gram",
     inputs=(Arg("x", "L n R", dtype="double"),),
     outputs=(Arg("gram", "n n", dtype="double"),),
     differentiable=False,
-    tolerance=2e-5,  # plain sums of a few thousand numbers lose about the root of that many eps
+    tolerance=2e-5,  # rounding errors of plain sums of n numbers, a few thousand, are about sqrt(n) eps
 )  # fmt: skip
 _BLOCK = 1 << 17  # numbers in the products that are added at a time
 
@@ -50,19 +50,19 @@ def gp_spectrum(
 ) -> Any:
     """Sums over the spectrum λ = l_1 ⊗ ... ⊗ l_d, for ``values`` l_k (n_k,) above 0 and z (N,), with a = z / (λ + noise).
 
-    Returns a sqrt(λ) (N,); the sums of λ / (λ + noise) over all axes but one, for every axis, (n_1 + ... + n_d,); and (4,) sums: z·a, that
-    of log(λ + noise), a·a, and that of 1 / (λ + noise).
+    Returns a sqrt(λ) (N,); for every axis the sums of λ / (λ + noise) over all other axes, (n_1 + ... + n_d,); and (4,) numbers: z·a, the
+    sum of log(λ + noise), a·a, and the sum of 1 / (λ + noise).
     """
     return call(GP_SPECTRUM, (*values, z), (float(noise),), (), None, backend, num_threads)
 
 
 def gp_gram(x: np.ndarray, *, backend: Backend | None = None, num_threads: int | None = None) -> np.ndarray:
-    """sum_{l,r} x_lir x_ljr of x (L, n, R), bitwise symmetric."""
+    """sum_{l,r} x_lir x_ljr for x (L, n, R), bitwise symmetric."""
     return call(GP_GRAM, (x,), (), (), None, backend, num_threads)
 
 
 def products_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """sum_{l,r} a_lir b_ljr of arrays (L, n, R), by BLAS."""
+    """sum_{l,r} a_lir b_ljr for arrays (L, n, R), by BLAS."""
     L, n, R = a.shape
     if R == 1:
         return a.reshape(L, n).T @ b.reshape(L, n)

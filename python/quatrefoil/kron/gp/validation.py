@@ -23,7 +23,7 @@ R = TypeVar("R")
 def takes_grids(label: str, *, per_point: bool = True) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator: y, noise, mask and start may be tables (..., n_1, ..., n_d) instead of rows (..., N), and factors may be batches.
 
-    The last axis distinguishes tables from rows. If y is a table, results with one number ``per_point`` are tables too.
+    The last axis distinguishes tables from rows. With ``per_point``, results have one number per point, and are tables if y is one.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -56,7 +56,7 @@ def takes_grids(label: str, *, per_point: bool = True) -> Callable[[Callable[P, 
 
 
 def _sizes(factors: Any) -> tuple[int, ...]:
-    """The numbers of rows; () if these are not matrices, which a later check reports."""
+    """The factors' numbers of rows; () if they are not matrices, which a later check reports."""
     is_known = isinstance(factors, (list, tuple)) and all(_arrays.kind(f) is not None and f.ndim == 2 for f in factors)
     return tuple(f.shape[0] for f in factors) if is_known else ()
 
@@ -114,7 +114,7 @@ def fitting(label: str, factors: Any, cross: Sequence[Any], y: Any) -> list[int]
 
 
 def plain_numbers(label: str, factors: Any, noise: Any, mask: Any, y: Any) -> tuple[list[Any], Any, Any]:
-    """Factors, noise (1,) or (N,) and mask of a call with this y; on the host NumPy arrays."""
+    """Factors, noise (1,) or (N,) and mask of a call with this y, as NumPy arrays on the host."""
     if not _arrays.on_host(y):
         return same_kind(label, "factors", factors, y), *same_kind(label, "noise", [noise_of(noise, y, label)], y), mask
     plain = same_kind(label, "factors", factors)
