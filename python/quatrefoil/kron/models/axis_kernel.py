@@ -28,12 +28,12 @@ _OURS: dict[Callable[..., Any], tuple[Callable[..., Any], tuple[str, ...], tuple
     mixture.gsmp_kernel: (mixture.gsmp_kernel_vjp, ("weights", "means", "std"), ("weights", "std")),
 }
 _WAVES = ("freqs", "means")  # in units of 1 / length
-_LOG_BOUNDS = (np.log(1e-5), np.log(1e5))  # scikit-learn's, but relative to the start, which has the unit
+_LOG_BOUNDS = (np.log(1e-5), np.log(1e5))  # scikit-learn's, but relative to the initial value, which carries the unit
 
 
 class AxisKernel:
-    """A callable k(x, y=None) -> (n, m) without hyperparameters. ``theta`` is their vector, and ``bounds`` has a row of limits for each,
-    for a search that starts there."""
+    """A callable k(x, y=None) -> (n, m); here without hyperparameters, which subclasses have. ``theta`` is their vector, and ``bounds`` has
+    a row of limits for each of them, for a search that starts at ``theta``."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -117,7 +117,7 @@ class OurKernel(AxisKernel):
         of_waves = 1 / lengths(x)
 
         def unit(name: str, value: np.ndarray) -> Any:
-            if name == "period":  # relative to the number of periods, which moves the last wave
+            if name == "period":  # the last wave moves by one period if log(period) changes by period / length
                 return np.minimum(1, value * of_waves)
             return of_waves if name in _WAVES else 1.0
 
@@ -241,7 +241,7 @@ def _axis_kernel(function: Any, label: str) -> AxisKernel | Unscaled:
         if not missing and not function.args:
             return OurKernel(function).copied()
         if unknown := set(function.keywords) - inspect.signature(function.func).parameters.keys():
-            function.func(**dict.fromkeys(unknown))  # raises an error with the right names
+            function.func(**dict.fromkeys(unknown))  # raises an error that names the right arguments
         raise ValueError(f"{label}: pass {', '.join(missing) or 'hyperparameters'} by keyword in the functools.partial")
     if hasattr(function, "clone_with_theta"):
         return SklearnKernel(function).copied()
@@ -255,7 +255,7 @@ def _axis_kernel(function: Any, label: str) -> AxisKernel | Unscaled:
 
 
 def lengths(x: Array) -> np.ndarray:
-    """The length of an axis per column; if all numbers are equal, their absolute value, or 1."""
+    """The length of an axis per column; if all numbers are equal, their absolute value, or 1 if that is 0."""
     points = _arrays.to_host(x)
     sizes = np.ptp(points, axis=0) if len(points) else np.zeros(points.shape[1:])
     sizes = np.where(sizes > 0, sizes, np.abs(points).max(axis=0, initial=0.0))

@@ -78,7 +78,7 @@ def is_list_of_axes(axes: Any) -> bool:
 def determination(y: Any, mean: np.ndarray, label: str, seen: np.ndarray | None = None) -> float:
     """1 - (sum of squared errors of ``mean``) / (that of the mean of y), over observed values.
 
-    As scikit-learn's ``r2_score``: if all values of y are equal, 1 if ``mean`` is exact, else 0; NaN and a warning for fewer than two.
+    As scikit-learn's ``r2_score``: if all values of y are equal, 1 if ``mean`` is exact, else 0. NaN and a warning for fewer than two.
     """
     values = _arguments.numbers_of(y, label, "y").astype(np.float64)
     if values.shape != mean.shape:
@@ -90,7 +90,7 @@ def determination(y: Any, mean: np.ndarray, label: str, seen: np.ndarray | None 
         return math.nan
     if observed.min() == observed.max():
         return float((predicted == observed).all())
-    e = exponent(observed)  # squares would leave the range of float64
+    e = exponent(observed)  # squares could leave the range of float64
     scaled, left = np.ldexp(observed, -e), np.ldexp(observed - predicted, -e)
     return 1 - float((left**2).sum() / ((scaled - scaled.mean()) ** 2).sum())
 

@@ -1,7 +1,7 @@
 """Factorisations of the square factors of a ``KroneckerOperator``: eigenvalues, eigenvectors and LU, in double precision, cached.
 
-With a noise of None LU factors are used. On the host a singular factor raises an error. On a device values are not read: the result is NaN,
-or the array library raises its own error. Equation numbers are those of csrc/kron/product/README.md.
+If the noise is None, LU factors are used. On the host a singular factor raises an error. On a device values are not read: the result is
+NaN, or the array library raises its own error. Equation numbers are those of csrc/kron/product/README.md.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Factorisation:
         return PackedFactors([p.vectors for p in self._parts], *self._kernel)
 
     def filtered(self, values: Array, rows: Array) -> Array:
-        """Q diag(values) Qᵀ of rows (..., N)."""
+        """Q diag(values) Qᵀ x for rows x (..., N)."""
         values = values[..., None, :] if self._batch_axes else values
         return self._turned(values * self._turned(rows, True), False)
 
@@ -78,7 +78,7 @@ class Factorisation:
         return product(self.xp, [p.vectors[..., None, :, :] for p in self._parts], rows, transpose)
 
     def _with_noise(self, noise: Any) -> tuple[Array, list[Array]]:
-        """Eigenvalues (N,) of K + noise I, and those of every factor; NaN if that is singular or K has a negative eigenvalue."""
+        """Eigenvalues (N,) of K + noise I, and those of every factor; NaN if K + noise I is singular or K has a negative eigenvalue."""
         xp, values = self.xp, [clamped(self.xp, p.values) for p in self._parts]
         regular = functools.reduce(lambda a, b: a & b, [p.not_negative for p in self._parts]) & self._valid
         limit = negligible(xp, values, float(xp.finfo(self._factors[0].dtype).eps), self._factors[0])
@@ -100,7 +100,7 @@ class Factorisation:
         return pairs
 
     def solved(self, rows: Array, noise: Any, transpose: bool = False) -> Array:
-        """(K + noise I)⁻¹ of rows (..., N): (8), with noise (9). Without noise each call factorises, which costs as much as a product."""
+        """(K + noise I)⁻¹ x for rows x (..., N): (8), or (9) with noise. Without noise, a call factorises, at the cost of a product."""
         if noise is not None:
             return self.filtered(1 / self._with_noise(noise)[0], rows)
         xp, sizes, x, axes = self.xp, self._sizes, rows, self._batch_axes
@@ -255,7 +255,7 @@ class HostFactorisation(Factorisation):
         far = sum(map(abs, exponents)) > 500  # intermediate results might leave the range of float64
         for k, (lu, pivots) in enumerate(self._lu):
             front = np.moveaxis(x, lead + k, 0)
-            own = pivots.copy()  # SciPy shifts the indices in place while other threads read them
+            own = pivots.copy()  # SciPy shifts the indices in place, and other threads may read them
             front = np.ldexp(front, exponents[k]) if far else front
             solved = lu_solve((lu, own), front.reshape(len(front), -1), trans=int(transpose), check_finite=False)
             x = np.moveaxis(solved.reshape(front.shape), 0, lead + k)

@@ -1,4 +1,4 @@
-"""The fitted state of a ``GridGP``, one object, so that a failed fit leaves the previous one."""
+"""The fitted state of a ``GridGP``, in one object, so that a failed fit leaves the previous one unchanged."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SEARCH_TOL = 1e-6  # residual of iterative solves during the search; prediction
 
 
 class How(NamedTuple):
-    """The parameters of a ``GridGP`` for its predictions, from the time of the fit."""
+    """The parameters of a ``GridGP`` that predictions use, as they were at the time of the fit."""
 
     logdet: str
     probes: int
@@ -55,7 +55,7 @@ class Kriging(NamedTuple):
 
     @classmethod
     def of(cls, data: Data, alpha: Array) -> Kriging:
-        """Computes β from C⁻¹ of y and of the basis functions, rows (1 + p, N)."""
+        """Computes β from ``alpha`` (1 + p, N): C⁻¹ y, and C⁻¹ of each basis function."""
         if len(data.rows) == 1:
             return cls(np.zeros(0), np.zeros((0, 0)), None, 0.0)
         products = _arrays.to_host(data.rows[1:] @ alpha.T)
@@ -157,7 +157,7 @@ class Fit:
         return [X] if is_line else X
 
     def coordinates(self, coords: Any, label: str) -> Mapping[Any, Any]:
-        """Checks the coords of a prediction as a Dataset."""
+        """Checks the coords of a prediction that returns a Dataset."""
         if not isinstance(self._like, Labels) or not hasattr(self._like.table, "dims"):
             raise TypeError(f"{label}: coords requires a fit to a DataArray; pass the axes as a list X, [{', '.join(self.names)}]")
         if not isinstance(coords, Mapping):

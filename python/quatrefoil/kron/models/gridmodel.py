@@ -1,4 +1,4 @@
-"""The data of a ``GridGP``, and its covariance with hyperparameters, on the host or a device."""
+"""The data of a ``GridGP``, and their covariance with its hyperparameters, on the host or a device."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .tables import columns, coordinate, kind, plain, stacked
 Array = Any
 Kernels: TypeAlias = Sequence[AxisKernel | Unscaled]
 _SHARES = (0.3, 1.0, 0.1, 0.03)
-_NOISE_SHARE = 0.1  # of those, because correlations of noise are shorter than those of the signal
+_NOISE_SHARE = 0.1  # times those, because noise is correlated over shorter lengths than the signal
 _NOISE = 0.1  # start of the noise, relative to the variance of the data
-_MIN_NOISE, _MAX_NOISE = 1e-6, 1e5  # relative to the start, which has the unit; the minimum also relative to the data
+_MIN_NOISE, _MAX_NOISE = 1e-6, 1e5  # relative to the initial noise, which carries the unit; the minimum also to the data
 _MAX_CELLS = 100  # per point; more is not a grid, and its matrices would not fit into memory
 _VARIANCE_BOUNDS = (np.log(1e-5), np.log(1e5))
 
@@ -64,7 +64,7 @@ class Data(NamedTuple):
         return cls([owned(x) for x in points], rows, flat, trend, 0.0 if is_constant else mean_square(left), size, list(map(kind, axes)))
 
     def thinned(self, most: int) -> tuple[Data, np.ndarray]:
-        """At most ``most`` cells, from every second cell of the longest axis, repeatedly; and their indices."""
+        """At most ``most`` cells, by repeatedly keeping every second point of the longest axis; also returns the indices of the cells."""
         cells = np.arange(len(self.y)).reshape(tuple(map(len, self.axes)))
         axes = list(self.axes)
         while cells.size > most:

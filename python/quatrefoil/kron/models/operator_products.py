@@ -158,7 +158,7 @@ class Products(Base):  # type: ignore[misc]
     _adjoint = _transpose  # the factors are real
 
     def _is_for_scipy(self, x: Any) -> bool:
-        """Whether SciPy handles x: numbers, operators and lists; arrays, too, unless there are tensors, because it returns NumPy arrays."""
+        """Whether SciPy handles x: numbers, operators and lists; arrays, too, if the factors are NumPy's, as are SciPy's results."""
         _arguments.refuse_masked(x, "KroneckerOperator", "x")
         kind = _arrays.kind(x)
         return kind in (None, "numpy") if self._kind == "numpy" else kind is None and (np.isscalar(x) or hasattr(x, "matvec"))

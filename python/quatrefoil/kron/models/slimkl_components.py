@@ -18,7 +18,7 @@ from ..product.dense import namespace
 Array = Any
 EPS = float(np.finfo(np.float64).eps)
 _TILE = 1 << 16  # numbers in a tile on the host, half a MiB; a device takes all rows together
-_CHUNK, _ROWS = 1 << 18, 512  # numbers of V in a chunk, or rows if these are more numbers; at least one component
+_CHUNK, _ROWS = 1 << 18, 512  # numbers of V in a chunk, but at least so many rows, and at least one component
 _PASSES, _EXPONENTIAL = 200, 500  # cost of a group per pair, and of its envelope, in flops of a matrix product
 
 
@@ -52,7 +52,7 @@ class Components:
         return total
 
     def products(self, inverse: Array, a: Array, on: np.ndarray) -> tuple[np.ndarray, Array, Array]:
-        """Terms (S,) of tr(inverse K_i) and of a^T K_i a, and the component i in ``on`` of each, (S,)."""
+        """The component i in ``on`` of each term, (S,), and the terms of tr(inverse K_i) and of a^T K_i a, (S,) each."""
         xp, parts = self._xp, [(on[:0], a[:0], a[:0])]
         both = [xp.stack([inverse[begin:end, :end], a[begin:end, None] * a[:end]]) for begin, end in self._tiles]
         for (begin, _), pair in zip(self._tiles, both):

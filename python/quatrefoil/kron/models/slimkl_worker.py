@@ -54,7 +54,7 @@ class Worker:
         return self._start
 
     def weigh(self, weights: np.ndarray, every: bool = False) -> Weighing:
-        """The objective, t and q at these weights, with ``every`` also for components of weight 0. Cached for several steps."""
+        """The objective, t and q at these weights, with ``every`` also for components of weight 0. The last result is cached."""
         if self._last is None or self._last[1] != every or not np.array_equal(self._last[0], weights):
             self._last = weights, every, self._weigh(weights, np.arange(len(weights)) if every else np.flatnonzero(weights))
         return self._last[2]
@@ -76,8 +76,8 @@ class Worker:
 
 
 def _on_host(C: np.ndarray, y: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The inverse of C + noise I, from the lower triangle of C, its product with y, and the objective (1,); NaN if it is not positive
-    definite."""
+    """The inverse of C + noise I, from the lower triangle of C; the product of this inverse and y; and the objective (1,). NaN if C + noise
+    I is not positive definite."""
     from scipy.linalg import lapack, solve_triangular
 
     C[np.diag_indices(len(C))] += noise

@@ -30,7 +30,7 @@ class Labels(NamedTuple):
     axes: Sequence[Any]
 
     def of(self, values: np.ndarray, axes: Sequence[Any] | None) -> Any:
-        """A table of values, on its own or on other axes; samples (size, ...) of a DataArray get a first dimension ``sample``."""
+        """A table of values, on this table's axes or on others; samples (size, ...) of a DataArray get a first dimension ``sample``."""
         labels = list(self.axes) if axes is None else [x if hasattr(x, "get_level_values") else _plain(x) for x in axes]
         if hasattr(self.table, "dims"):
             dims = ["sample", *self.names] if values.ndim > len(labels) else self.names
