@@ -18,9 +18,9 @@ from .state import State
 from .units import HIGHEST
 
 Array = Any
-RESOLVED = 0.9  # highest initial frequency, relative to what the grid resolves
+RESOLVED = 0.9  # highest initial frequency, relative to the highest that the grid resolves
 _LOST = 0.5  # share of a source's energy
-_NEAR_THE_END, _PILED = 0.9, 0.05  # of the initial frequencies; share of the weights above, below 0.001 without higher frequencies
+_NEAR_THE_END, _PILED = 0.9, 0.05  # of the highest initial frequency; share of the weights above it, below 0.001 if none is needed
 _BAD = 1.0  # residual in inner units, where second derivatives reach 10^4
 
 
@@ -56,7 +56,7 @@ def highest(x: np.ndarray) -> float:
 
 def warn_of_lost(axes: list[np.ndarray], pde: PDE) -> None:
     """Warns if an axis is too coarse for the source: the equation at its points then does not determine the solution between them."""
-    with contextlib.suppress(ValueError, TypeError):  # a source function only for these points
+    with contextlib.suppress(ValueError, TypeError):  # the source function may accept only these points
         for k, share in enumerate(pde.lost(axes)):
             if share > _LOST:
                 what = f"axes[{k}] has {len(axes[k])} points, which do not resolve the source"

@@ -1,4 +1,4 @@
-"""One axis of the grid: its covariance K and derivative D for hyperparameters, and their gradients.
+"""One axis of the grid: its covariance K and derivative D for given hyperparameters, and their gradients.
 
 Arrays are rows (m, N) with the axis last. Equation numbers are those of csrc/kron/gphm/README.md.
 """
@@ -58,7 +58,7 @@ class Covariance(NamedTuple):
 
 
 class Axis:
-    """``at`` sets the hyperparameters for all other methods. Subclasses have K and D, the derivatives of the equation along the axis."""
+    """``at`` sets the hyperparameters for all other methods. Subclasses represent K and D, the equation's derivatives along the axis."""
 
     def __init__(self, points: Points, covariance: Covariance, name: str) -> None:
         self.points, self.x, self.covariance, self.name = points, np.asarray(points.host, np.float64), covariance, name
@@ -94,7 +94,7 @@ class Axis:
 
 
 class UniformAxis(Axis):
-    """K and D, of one term, are Toeplitz: N lags of the kernel; products with D and sums along diagonals by Fourier transforms (8)-(10)."""
+    """K and D, with one term, are Toeplitz matrices of N lags. Products with D and sums along diagonals use Fourier transforms (8)-(10)."""
 
     def __init__(self, points: Points, covariance: Covariance, name: str) -> None:
         super().__init__(points, covariance, name)
@@ -104,7 +104,7 @@ class UniformAxis(Axis):
         self.d = np.arange(n) * ((self.x[-1] - self.x[0]) / (n - 1))
         self.length = int(next_fast_len(2 * n - 1, real=True))
         self.parity = Parity(n)
-        self.transforms: dict[str, Any] = {}  # of A, E, X
+        self.transforms: dict[str, Any] = {}  # those of A, E and X
         self.signal = np.empty((0, 0))
 
     def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
@@ -154,7 +154,7 @@ class UniformAxis(Axis):
         return np.fft.rfft(np.ascontiguousarray(rows), n=self.length, axis=1, out=self.transforms[name])
 
     def _product(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """D on every row, whose transform is stored under that name."""
+        """D on every row; stores the transform of the rows under ``name``."""
         spectrum = self._transform(name, rows)
         if self.signal.shape[0] != len(rows):
             self.signal, self.scratch = np.empty((len(rows), self.length)), np.empty_like(spectrum)
@@ -175,7 +175,7 @@ class UniformAxis(Axis):
 
 
 class ParityAxis(UniformAxis):
-    """A uniform axis whose products with D and sums are by parity (11): less time than Fourier transforms take, for many rows."""
+    """A uniform axis that computes products with D and sums by parity (11), which for many rows is faster than Fourier transforms."""
 
     def _gradient_of_K(self, rows: int, X: np.ndarray) -> np.ndarray:
         if not isinstance(self.inverse, Cholesky):
@@ -254,9 +254,9 @@ class DeviceAxis(GeneralAxis):
         return self.covariance.lags_vjp(self._d, self.hyper, self._sums(G, order % 2 == 0), order)
 
     def _sums(self, G: Array, even: bool) -> Array:
-        """The gradient of <G, matrix> with respect to the lags: diagonal l plus or minus diagonal -l; the main one once, or 0 (9)."""
+        """The gradient of <G, matrix> with respect to the lags: diagonal l plus or minus diagonal -l; the main one once, or 0 (8)."""
         xp, n = self._xp, len(self.x)
-        skewed = xp.concat([xp.flip(G, axis=1), zeros(xp, (n, n), G)], axis=1)  # shifts each row by one against the row above
+        skewed = xp.concat([xp.flip(G, axis=1), zeros(xp, (n, n), G)], axis=1)  # shifts each row by one relative to the row above
         along = xp.sum(xp.reshape(xp.reshape(skewed, (-1,))[: n * (2 * n - 1)], (n, 2 * n - 1)), axis=0)
         below, above = along[n:], xp.flip(along[: n - 1])
         main = along[n - 1 : n]
@@ -271,7 +271,7 @@ def is_uniform(x: np.ndarray) -> bool:
 
 
 def inverse_diagonal_sums(x: np.ndarray) -> np.ndarray:
-    """Sums along the diagonals l and -l together of the inverse of a symmetric Toeplitz matrix, from its first column x (10)."""
+    """Sums along both diagonals l and -l of the inverse of a symmetric Toeplitz matrix, from the first column x of the inverse (10)."""
     n = len(x)
     lag = np.arange(n)
     weighed = np.empty((2, n))

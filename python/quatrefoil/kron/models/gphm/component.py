@@ -16,7 +16,7 @@ from .inverse import Inverse
 from .loss import BaseSolution, Loss, Params
 
 Array = Any
-_BY_PARITY = 400  # points, up to which products by parity are faster for as many rows
+_BY_PARITY = 400  # points; up to this many, and for as many rows, products by parity are faster
 
 
 class Component(NamedTuple):

@@ -55,7 +55,7 @@ class _Line:
 
     @functools.cached_property
     def triangular(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """T, Q and Q⁻¹ with A = Q T Q⁻¹, T upper triangular except for blocks of two."""
+        """T, Q and Q⁻¹ with A = Q T Q⁻¹, with T upper triangular except for 2 x 2 blocks."""
         from scipy.linalg import eigh_tridiagonal, schur
 
         if self.is_symmetric:  # after scaling by the weights
@@ -82,7 +82,7 @@ class Differences:
         return float((weights * u**2).sum() / weights.sum())
 
     def solve(self, f: np.ndarray, slope: np.ndarray) -> np.ndarray:
-        """u (N_1, N_2), for the equation with slope u added on the left."""
+        """u (N_1, N_2), for the equation with slope * u added to its left-hand side."""
         from scipy.sparse.linalg import LinearOperator, gmres
 
         u, f, slope = np.zeros(f.shape), f[self.inner], slope[self.inner]

@@ -80,12 +80,12 @@ class Loss:
         return value, gradients
 
     def prior(self, u: Array, A: Sequence[Array]) -> Any:
-        """The negative log-prior of u, without the constant; A as from ``solved``."""
+        """The negative log-prior of u, without the constant; A is a result of ``solved``."""
         value = 0.5 * self.xp.sum(self._others(u, A)[0] * self._grid(A[0], 0))
         return value + sum(0.5 * (size(u) // len(axis.x)) * axis.inverse.logdet for axis in self.axes)
 
     def pull(self, u: Array, A: Sequence[Array], E: Array) -> tuple[Array, Params]:
-        """The gradient of ``prior`` + <E, terms> with respect to u and the hyperparameters (6), (7). A: the last argument of ``terms``."""
+        """The gradient of ``prior`` + <E, terms> with respect to u and the hyperparameters (6), (7); A as in the last call of ``terms``."""
         parts, gradients = [], Params()
         others = self._others(u, A)
         for k, axis in enumerate(self.axes):

@@ -39,8 +39,8 @@ class Moments(NamedTuple):
 
 
 class Step(NamedTuple):
-    loss: float  # before it
-    residual: float  # of the equation before it, root mean square; NaN if the optimizer does not use it
+    loss: float  # before the step
+    residual: float  # of the equation before the step, root mean square; NaN if the optimizer does not use it
     x: Array
     moments: Moments
 
@@ -58,7 +58,7 @@ class Adam:
         return log_size * (2 * size(pde.source) + weights) + float(np.log(units.rate)) * size(pde.source)
 
     def prepare(self, component: Component, x: Array) -> Array:
-        """x before the first step."""
+        """x, ready for the next step."""
         return x
 
     def step(self, component: Component, x: Array, moments: Moments, rate: float) -> Step:
@@ -67,7 +67,7 @@ class Adam:
 
 
 class Projection(Adam):
-    """U is the solution that the hyperparameters determine; these take Adam steps of decreasing length: README (13)-(18)."""
+    """U is the solution that the hyperparameters determine; Adam's steps for them decrease in length: README (13)-(18)."""
 
     form = Spectrum
     jitter, rate, least_steps, most_steps = 1e-12, 0.1, 100, 2000

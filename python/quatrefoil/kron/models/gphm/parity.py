@@ -27,16 +27,16 @@ class Parity:
     # ---- matrices from lags, and gradients with respect to lags from those of the parts
 
     def _near(self, lags: np.ndarray, sign: float) -> np.ndarray:
-        """The lags i - j, times ``sign`` if negative: a view (E, E)."""
+        """The numbers at lags i - j, times ``sign`` if the lag is negative: a view (E, E)."""
         line = np.concatenate([sign * lags[self.even - 1 : 0 : -1], lags[: self.even]])
         return np.ndarray((self.even, self.even), float, line, 8 * (self.even - 1), (8, -8))
 
     def _far(self, lags: np.ndarray) -> np.ndarray:
-        """The lags N - 1 - i - j from i to the mirror image of j: a view (E, E)."""
+        """The numbers at lags N - 1 - i - j, from i to the mirror image of j: a view (E, E)."""
         return np.ndarray((self.even, self.even), float, np.ascontiguousarray(lags[::-1]), 0, (8, 8))
 
     def symmetric(self, lags: np.ndarray) -> Pair:
-        """(E, E) and (O, O)."""
+        """From even to even and from odd to odd vectors: (E, E) and (O, O)."""
         near, far = self._near(lags, 1.0), self._far(lags)
         even = near + far
         if self.even > self.odd:
@@ -71,7 +71,7 @@ class Parity:
         return gradient
 
     def _along(self, values: np.ndarray) -> np.ndarray:
-        """Sums over i + j, (2 E - 1,), after shifting each row by one against the row above."""
+        """Sums over i + j, (2 E - 1,), after shifting each row by one relative to the row above."""
         self.skewed[:, : self.even] = values
         flat = self.skewed.reshape(-1)[: self.even * (2 * self.even - 1)]
         return flat.reshape(self.even, -1).sum(axis=0)

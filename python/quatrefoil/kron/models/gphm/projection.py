@@ -1,10 +1,10 @@
-"""The solution that equation and edges determine in the space of the covariances, and its prior: README (13)-(17).
+"""The solution that equation and boundary determine in the space of the covariances, and its prior: README (13)-(17).
 
 U has coordinates C, U = V_1 C V_2ᵀ. In one dimension the second axis has one point. Equation numbers are those of
 csrc/kron/gphm/README.md.
 
-Arrays are on the device of the equation. The host makes decisions, solves Sylvester's equation for two axes, because array libraries lack
-Schur forms, and runs GMRES except for its products.
+Arrays are on the device of the equation. The host makes decisions, and runs GMRES except for its products. It also solves Sylvester's
+equation for two axes, because array libraries lack Schur forms.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Projected:
         return self.first.vectors.T @ self._matrix(F) @ self.second.vectors
 
     def _matrix(self, F: Array) -> Array:
-        """A grid with two axes."""
+        """A function on the grid as a matrix."""
         return self.xp.reshape(F, (self.first.vectors.shape[0], -1))
 
     def _grid(self, C: Array) -> Array:
@@ -196,7 +196,7 @@ class Projected:
         return reaction
 
     def _through(self, transposed: bool, slope: Array, F: Array) -> Array:
-        """Solves with the derivative of a reaction added, by GMRES with Sylvester's equation, or its transpose, as right preconditioner."""
+        """Solves the equation with the derivative of a reaction, by GMRES; right preconditioner: Sylvester's equation, or its transpose."""
         from scipy.sparse.linalg import LinearOperator, gmres
 
         inverse, shape = self.inverse.adjoint if transposed else self.inverse.solve, tuple(F.shape)
@@ -212,7 +212,7 @@ class Projected:
         y, _ = gmres(LinearOperator((rhs.size, rhs.size), product, dtype=np.float64), rhs, rtol=_WITHIN, restart=_KRYLOV, maxiter=1)
         return solved(y)
 
-    # ---- the prior of the solution, by the hyperparameters
+    # ---- the prior of the solution, as a function of the hyperparameters
 
     def evaluate(self, u: Array) -> tuple[float, Params, float]:
         """The negative log-prior of the solution u; its gradient with respect to the hyperparameters (16), (17), 0 for other parameters;

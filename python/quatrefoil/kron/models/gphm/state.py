@@ -27,7 +27,7 @@ class Learnt(NamedTuple):
     steps: int  # of all components
     optimizer: str  # the owner of the moments; "" before the first step
     best: Array  # the x with the smallest residual, if the optimizer uses residuals
-    residual: float  # of best; else infinite
+    residual: float  # of ``best``; infinite if the optimizer does not use residuals
 
     @classmethod
     def at(cls, x: Array, steps: int = 0) -> Learnt:
@@ -134,7 +134,7 @@ def flat(component: Component, saved: Mapping[str, Any], prefix: str, label: str
 
 
 def fitting(value: Any, now: Params, label: str, name: str) -> Array:
-    """A copy in double precision."""
+    """A copy in double precision, after checks."""
     numbers = _arguments.host_or_device_numbers(value, label, name)
     if tuple(numbers.shape) != tuple(now[name].shape):
         raise ValueError(f"{label}: {name} has shape {tuple(numbers.shape)}, expected {tuple(now[name].shape)}")
