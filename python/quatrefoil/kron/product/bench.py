@@ -70,7 +70,7 @@ def _linear_operator(factors: Sequence[np.ndarray], x: np.ndarray) -> dict[str, 
 
 
 def _fastkron(factors: Sequence[np.ndarray], x: np.ndarray) -> dict[str, Run]:
-    """Kernels for rows, x (F_1 ⊗ ... ⊗ F_d), the faster ones for batches; transposes the factors beforehand."""
+    """Uses the kernels for rows, x (F_1 ⊗ ... ⊗ F_d), which are faster for batches; transposes the factors beforehand."""
     if not installed("pyfastkron"):
         return {}
     fastkronnumpy: Any = importlib.import_module("pyfastkron.fastkronnumpy")
@@ -103,12 +103,12 @@ def _small(d: int, n: int) -> Problem:
 
 
 def _gradient(d: int, n: int) -> Problem:
-    """All gradients; compares that of the first factor. The peer shares the products on both sides, too."""
+    """All gradients; compares that of the first factor. The peer reuses products on both sides, too."""
     factors, x = _inputs(d, n, BATCH_OF_GRADIENT)
     grad = np.random.default_rng(1).standard_normal(x.shape)
 
     def by_numpy() -> Any:
-        products, R = [x], 1  # with the factors of each axis and later ones
+        products, R = [x], 1  # X^(1), ..., X^(d) of README (4)
         for f in factors[:0:-1]:
             y = products[0]
             products.insert(0, y.reshape(-1, n) @ f.T if R == 1 else np.matmul(f, y.reshape(-1, n, R)))

@@ -10,12 +10,12 @@ from ..._array_tools import double, gram, mode_product
 
 
 def _along(xp: Any, a: Any, x: Any, L: int, R: int) -> Any:
-    """README (1) along one axis: a (m, n) on x, taken as (L, n, R) -> (L, m, R)."""
+    """README (1) along one axis: a (m, n) times x, viewed as (L, n, R) -> (L, m, R)."""
     return mode_product(xp, xp.reshape(x, (L, a.shape[1], R)), a, 1)
 
 
 def product(xp: Any, factors: Sequence[Any], x: Any, transpose: bool = False) -> Any:
-    """(..., N) -> (..., M): the leading axes of factors (..., m_k, n_k) and of x broadcast. Axes that shrink go first, then the last."""
+    """(..., N) -> (..., M): the leading axes of factors (..., m_k, n_k) and of x broadcast. Axes that shrink go first; in ties, the last."""
     factors = _transposed(xp, factors) if transpose else factors
     sizes, y = [f.shape[-1] for f in factors], x
     for k in sorted(reversed(range(len(factors))), key=lambda k: factors[k].shape[-2] - factors[k].shape[-1]):

@@ -75,7 +75,7 @@ def singular_axis(values: Sequence[np.ndarray], eps: float) -> int | None:
 
 
 def require_symmetric(a: np.ndarray, eps: float, name: str, cure: str = "symmetrise it") -> None:
-    """ValueError if ``a``, a finite matrix of that precision, is not symmetric."""
+    """ValueError if ``a``, a finite matrix of precision ``eps``, is not symmetric."""
     skew = asymmetry(a)
     if skew > rounding(a, eps):
         raise ValueError(f"{name} is not symmetric (it differs from its transpose by up to {skew:.3g}); {cure}")
@@ -91,7 +91,7 @@ def rounding(a: np.ndarray, eps: float) -> float:
 
 
 def not_negative(values: np.ndarray, eps: float, name: str) -> np.ndarray:
-    """Eigenvalues of a matrix of that precision, with negative rounding errors set to 0; LinAlgError for one below that."""
+    """Eigenvalues of a matrix of precision ``eps``, with negative rounding errors set to 0; LinAlgError for a lower one."""
     lowest = values.min(initial=0.0)
     if lowest < -len(values) * eps * np.abs(values).max(initial=0.0):
         raise np.linalg.LinAlgError(f"{name} is not positive semidefinite (it has the eigenvalue {lowest:.3g}); add jitter to its diagonal")
@@ -103,7 +103,7 @@ def log_determinant(vectors: Sequence[np.ndarray], noise: float) -> float:
     lam = products(vectors)
     if noise > _SMALL and np.isfinite(lam).all():
         return float(np.log(lam + noise).sum())
-    with np.errstate(divide="ignore"):  # the logarithm stays in range if λ does not
+    with np.errstate(divide="ignore"):  # logarithms stay in range even if λ does not
         logs = functools.reduce(lambda a, b: (a[:, None] + b).reshape(-1), list(map(np.log, vectors)))
         return float(np.logaddexp(logs, np.log(noise)).sum())
 

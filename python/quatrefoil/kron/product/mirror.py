@@ -9,7 +9,7 @@ import numpy as np
 
 
 def folded(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """x_i + x_{n-i} and x_i - x_{n-i}; the middle element times sqrt 2. Keeps the memory order of x."""
+    """x_i + x_{n-1-i} and x_i - x_{n-1-i}; the middle element times sqrt 2. Keeps the memory order of x."""
     first, last, middle = _cuts(x.shape[axis], axis)
     lead, count = (slice(None),) * axis, x.shape[axis] - x.shape[axis] // 2
     even = x[(*lead, slice(0, count))] + np.flip(x, axis)[(*lead, slice(0, count))]
@@ -30,7 +30,7 @@ def unfolded(even: np.ndarray, odd: np.ndarray, axis: int, out: np.ndarray | Non
 
 
 def _cuts(n: int, axis: int) -> tuple[Any, Any, Any]:
-    """The first half of an axis, its other half read backwards, and the middle element of an odd one."""
+    """The first half of an axis, its other half read backwards, and the middle element if their number is odd."""
     lead, half = (slice(None),) * axis, n // 2
     return (*lead, slice(0, half)), (*lead, slice(None, n - half - 1, -1)), (*lead, slice(half, n - half))
 

@@ -14,7 +14,7 @@ from . import MATVEC, RMATVEC
 
 
 def memos(count: int) -> tuple[tuple[LazyMemo], tuple[LazyMemo]]:
-    """Extras for calls with ``count`` such factors, and for calls with their transposes."""
+    """Extras for calls with ``count`` factors, and for calls with their transposes."""
     forward, backward = ((LazyMemo(functools.partial(_pack, transpose), "native", count, private=True),) for transpose in (False, True))
     return forward, backward
 

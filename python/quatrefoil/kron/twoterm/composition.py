@@ -20,7 +20,7 @@ class _Pencil(NamedTuple):
 
 
 def _pencil(xp: Any, K: Any, S: Any, eps: float) -> _Pencil:
-    """Solves (2) by the Cholesky factor of S; w is NaN if K or S is not symmetric, or S singular to working precision."""
+    """Solve (2) by the Cholesky factor of S; w is NaN if K or S is not symmetric, or if S is singular to working precision."""
     n = S.shape[0]
     L = xp.linalg.cholesky(S)
     inverse = xp.linalg.inv(L)
@@ -120,8 +120,8 @@ def logdet_gradients(xp: Any, pencils: Any, grad: Any) -> tuple[Any, ...]:
 
 
 def _matrix(xp: Any, A: Any, B: Any) -> Any:
-    """A ⊗ I + I ⊗ Bᵀ (M N, M N), the matrix of X -> A X + X B in C order: 8 (M N)² bytes and a third of (M N)³ multiplications, because the
-    array API has no triangular forms."""
+    """A ⊗ I + I ⊗ Bᵀ (M N, M N), the matrix of X -> A X + X B in C order. It takes 8 (M N)² bytes, and a solve a third of (M N)³
+    multiplications, because the array API has no Schur forms."""
     M, N = A.shape[0], B.shape[0]
     A, B = double(xp, A), double(xp, B)
     one, other = (xp.eye(n, dtype=xp.float64, device=A.device) for n in (M, N))

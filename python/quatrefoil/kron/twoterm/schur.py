@@ -26,7 +26,7 @@ def sylvester(A: np.ndarray, B: np.ndarray, label: str) -> Any:
     """A function (C, transposed) that solves A X + X B = C, or A^T X + X B^T = C, with one factorisation."""
     for a, name in ((A, "A"), (B, "B")):
         _arguments.finite(a, label, name)
-    e = max(exponent(A), exponent(B)) - 1  # squares of entries would leave the range of float64
+    e = max(exponent(A), exponent(B)) - 1  # squares of entries could leave the range of float64
     solve = _factorised(np.ldexp(double(A), -e), np.ldexp(double(B), -e), 2.0**e, A, label)
     return lambda C, transposed: np.ldexp(solve(C, transposed), -e)
 
@@ -56,7 +56,7 @@ def _eigenvalues(R: np.ndarray) -> np.ndarray:
 
 
 def _require_regular(l: np.ndarray, m: np.ndarray, scale: float, unit: float, data: np.ndarray, label: str) -> None:
-    """LinAlgError if a sum of eigenvalues is 0 up to rounding, relative to a scale."""
+    """LinAlgError if a sum of eigenvalues is 0 up to rounding, relative to ``scale``."""
     sums = l[:, None] + m
     size = np.abs(sums)
     i, j = np.unravel_index(int(size.argmin()), size.shape)
