@@ -15,7 +15,7 @@ def _along(xp: Any, a: Any, x: Any, L: int, R: int) -> Any:
 
 
 def product(xp: Any, factors: Sequence[Any], x: Any, transpose: bool = False) -> Any:
-    """(..., N) -> (..., M): the leading axes of factors (..., m_k, n_k) and of x broadcast. Axes that shrink go first; in ties, the last."""
+    """(..., N) -> (..., M): leading axes of the factors (..., m_k, n_k) and x broadcast. Axes that shrink go first; in ties, the last."""
     factors = _transposed(xp, factors) if transpose else factors
     sizes, y = [f.shape[-1] for f in factors], x
     for k in sorted(reversed(range(len(factors))), key=lambda k: factors[k].shape[-2] - factors[k].shape[-1]):
