@@ -29,8 +29,7 @@ class RadialKernel {
   QF_HD V value(const Difference& difference) const {
     return of_square(square(difference)).value;
   }
-  // (3): adds 2 slope u_p^2 grad to sums[p], with slope the derivative with respect to r^2. The sum for alpha, or those for the
-  // frequencies, follow.
+  // (3): adds 2 slope u_p^2 grad to sums[p], with slope the derivative with respect to r^2. Sums for alpha or the frequencies follow.
   template <class Difference, class Slope>
   QF_HD void adjoint(const Difference& difference, V grad, V* sums, const Slope& slope) const {
     const V s = square(difference), twice = of_square(s).slope * 2.0;

@@ -57,7 +57,7 @@ class DeviceCovariance:
     def solved(self, y: Array, tol: float) -> Array:
         """C⁻¹ y in double precision; the precision of the factors decides what is treated as rounding."""
         mask = self._mask
-        if mask is not None and mask.ndim > 1:  # more rows than masks repeat the masks
+        if mask is not None and mask.ndim > 1:  # if there are more rows than masks, masks repeat
             mask = self.xp.broadcast_to(mask, y.shape)
         return gp_solve(self.xp, self._factors, y, self._noise, mask, None, tol)
 

@@ -73,8 +73,8 @@ def gp_posterior(
     Exceptions are those of ``gp_nll``; factors whose diagonals are not constant require prior_diag. The mean is differentiable in factors,
     cross_factors, y and noise; a gradient of the variance raises NotImplementedError. The mean takes ``gp_solve`` and one product. On a
     full grid, the variance takes 2 M sum n_k operations; c missing (or observed) cells take c^3 / 3 + c (2 N sum n_k + M c) more. On a
-    device nothing is read back, and results are NaN instead of errors that depend on values. If cells are missing or noises differ, the
-    exact variance there needs a matrix of all N cells, N^3 operations and 8 N^2 bytes per mask.
+    device nothing is read back, and errors that depend on values become NaN. If cells are missing or noises differ, the exact variance
+    there needs a matrix of all N cells, N^3 operations and 8 N^2 bytes per mask.
 
     Examples
     --------

@@ -71,7 +71,7 @@ class GridGP(Estimator):
     n_restarts_optimizer : int
         Further searches, from starts drawn uniformly in the bounds, or normally around the first start without bounds.
     logdet : None, "exact" or "lanczos"
-        As in ``gp_nll``. None is "exact" if that takes a Cholesky factor of at most 2000 cells.
+        As in ``gp_nll``. None is "exact" if that takes a Cholesky factor of at most 2000 cells, or if Y is on a device.
     probes, tol
         As in ``gp_nll``.
     rng : None, int, or numpy.random.Generator
@@ -274,7 +274,7 @@ class GridGP(Estimator):
         xarray ``Dataset`` of ``mean`` and, with return_std, ``std``; absent axes are those of ``fit``.
 
         ``derivative`` predicts the derivative along an axis, given by number or name, or as (axis, order) with order 1 or 2, per unit of
-        the axis; its covariance function must be one of qf.kron and smooth enough.
+        the axis. The axis must be (n,), on the host, and its covariance function one of qf.kron and smooth enough.
 
         return_std="samples" computes the standard deviation from ``samples`` posterior samples, for grids with too many missing cells,
         with a relative error of sqrt(1 / (2 samples)).

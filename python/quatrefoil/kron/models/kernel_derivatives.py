@@ -1,4 +1,4 @@
-"""First and second derivatives of covariance functions of one coordinate, for predictions of derivatives. m = 2π f, E = e^-s."""
+"""First and second derivatives of covariance functions of one coordinate, for predictions of derivatives. m = 2π f."""
 
 from __future__ import annotations
 

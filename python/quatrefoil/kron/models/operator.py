@@ -48,8 +48,8 @@ class KroneckerOperator(Functions):
 
     Notes
     -----
-    Vectors are (N,), flat in C order. Several vectors are the columns of an (N, c) matrix, as in SciPy; ``matvec`` takes a batch in rows,
-    which saves copies. If K and x differ in precision, the result is float64.
+    Vectors are (N,), flat in C order. Several vectors are the columns of an (N, c) matrix, as in SciPy; ``qf.kron.matvec`` takes a batch in
+    rows, which saves copies. If K and x differ in precision, the result is float64.
 
     With PyTorch factors, every method takes and returns tensors, and is differentiable in them and in the factors. Only SciPy's
     combinations of this operator with others require NumPy arrays. Factors on a device, including CuPy's, are used there, and nothing is

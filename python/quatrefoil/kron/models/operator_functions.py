@@ -154,7 +154,7 @@ class Functions(Products):
             y neither float32 nor float64.
         numpy.linalg.LinAlgError
             A factor is singular to working precision, and the noise is at most eps times the largest eigenvalue of K, eps that of the
-            factors' precision; or noise > 0 and a factor has a negative eigenvalue. Nothing is clamped.
+            factors' precision; or noise > 0 and a factor has a negative eigenvalue, beyond rounding errors of 0.
 
         Notes
         -----
