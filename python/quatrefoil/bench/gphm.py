@@ -115,7 +115,7 @@ CASES = (
     Case("sin100x sin100y", Profile.waves((1, 100, "sin")), 400, 20, TURN, 200, (6.87e-5, 6.46e-5), "product"),
     Case("sin6x cos20x + sin6y cos20y", _modulated(20), 200, 20, TURN, 1000, (1.02e-3, 1.06e-3), "sum"),
     Case(
-        "Allen-Cahn, three scales a side", Profile.waves((1, 1, "sin"), (0.1, 20, "sin"), (1, 100, "cos")), 400, 30, 1, 200,
+        "Allen-Cahn, three scales per axis", Profile.waves((1, 1, "sin"), (0.1, 20, "sin"), (1, 100, "cos")), 400, 30, 1, 200,
         (5.68e-3, 2.58e-3), "product", allen_cahn=True,
     ),
     Case("advection sin(x - 200t)", Profile.waves((1, 1, "sin")), 200, 40, 1, 1000, (1.43e-4, 1.35e-3), "travelling"),
