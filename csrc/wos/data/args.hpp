@@ -22,7 +22,7 @@ QF_HD constexpr std::int64_t table_begin(Kind kind, std::int64_t dimension) { re
 struct Data {
   Kind kind = Kind::none;
   const double* numbers = nullptr;
-  std::int64_t width = 0, stride = 0;     // parameters per instance, and offset between instances: 0 if all share them
+  std::int64_t width = 0, stride = 0;     // parameters per instance; offset between instances, 0 if all share one row
   const std::int64_t* offsets = nullptr;  // (instances + 1,): alternatively, the index of each instance's first parameter
   void (*callback)(void* context, std::int64_t instance, std::int64_t n, const double* x, double* out) = nullptr;
   void* context = nullptr;

@@ -7,7 +7,7 @@
 namespace quatrefoil::wos::data {
 inline namespace QF_ISA {
 
-// independent vectors of points: a multiply-add takes 4 cycles, and all vectors share one read of the parameters
+// independent vectors of points, because a multiply-add takes 4 cycles. They share one read of the parameters.
 constexpr int kTogether = 4;
 
 // One instance's data in scaled coordinates.
@@ -58,7 +58,7 @@ struct Field {
     if (called) data.callback(data.context, first_instance + instance, called, absolute, values);
     for (int64_t k = n - 1; k >= 0; --k) values[k] = counts(k) ? values[--called] : 0;
   }
-  // Handles vectors from k on. Repeats the last one if there are fewer, so that every point is computed by the same instructions.
+  // Evaluates kTogether vectors from k on. If fewer are left, repeats the last one, so that the same instructions compute every point.
   template <class Out>
   void evaluate_vectors(const T* const (&x)[D], int64_t k, int64_t n, Out* out) const {
     constexpr int U = kTogether;
@@ -85,7 +85,7 @@ struct Field {
     for (int u = 0; u < U; ++u)
       for (int l = 0; l < W; ++l) out[place(u) + l] = Out(base + double(v[u][l]));
   }
-  // Evaluates in double precision, like the values.
+  // Works in double precision, the precision of the values.
   template <class Out>
   void evaluate_grid(const T* const (&x)[D], int64_t n, Out* out) const {
     using E = Lanes<double>;
@@ -103,8 +103,8 @@ struct Field {
   }
 };
 
-// The gradient of sum_k share_k value(x_k) with respect to the parameters. Sums within a block in T, and sums of blocks in double
-// precision.
+// The gradient of sum_k share_k value(x_k) with respect to the parameters. Vectors are summed in T within a call of `add`, and in double
+// precision over calls.
 template <class V, int D>
 class FieldAdjoint {
  public:

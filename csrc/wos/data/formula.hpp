@@ -66,7 +66,7 @@ QF_HD V fourier_modes(const Number& number, int64_t width, V x, V y) {
   return sum;
 }
 
-// (2) At U vectors of points, which share one read of a Gaussian's parameters, number(k).
+// (2) at U vectors of points, which share one read of each parameter, number(k).
 template <int D, int U, class V, class Number>
 QF_HD void gaussians(const Number& number, int64_t width, const V (&x)[D][U], V (&sum)[U]) {
   for (int u = 0; u < U; ++u) sum[u] = V{};
@@ -165,7 +165,7 @@ template <class V, int D>
 struct Cells {
   Bits<V> node;       // of the cell's lowest corner, as an index into the values
   V place[D], t[D];   // position in the cell, 0 to 1; position in the grid, 0 to n - 1
-  Bits<V> inside[D];  // whether the axis was not clamped
+  Bits<V> inside[D];  // whether t was not clamped
 };
 
 // (8) x is scaled; `box` has its lowest and highest corners in absolute coordinates. Moves points outside to the closest face.
@@ -201,7 +201,7 @@ QF_HD void corners(const double* values, const int64_t (&n)[D], Bits<V> node, V 
   }
 }
 
-// Interpolates linearly along every axis. Returns equal neighbours' value exactly.
+// Interpolates linearly along every axis. Equal neighbours give exactly their value.
 template <int D, class V>
 QF_HD V interpolated(const V* v, const V* place) {
   if constexpr (D == 0) {

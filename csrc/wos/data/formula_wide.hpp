@@ -1,4 +1,4 @@
-// Gaussians in any dimension, at one point in double precision. X and To: pointers, or columns of tables.
+// Gaussians in any dimension, at one point in double precision. X and To are pointers or columns of tables.
 #pragma once
 #include "wos/data/formula.hpp"
 

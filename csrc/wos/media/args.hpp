@@ -15,7 +15,7 @@ constexpr int kBounds = 2;
 template <class T>
 struct Media {
   walk::Walk<T> walk;               // without a constant screening
-  data::Data diffusion, screening;  // none: 1 and 0. A grid of alpha has further tables after its values, README (3)
+  data::Data diffusion, screening;  // 1 and 0 if absent. A grid of alpha has further tables after its values, README (3)
   const double* bounds;             // (B, kBounds)
   const double* slopes;             // (B, N, dimension): grad alpha / (2 alpha) at the starts, in absolute units; null without pairs
   std::int64_t* beyond;             // (B, N): jumps to points where |sigma'| exceeds the bound

@@ -29,10 +29,10 @@ struct Factors {
 template <class T, int D>
 class Sink {
  public:
-  virtual Factors begin(int64_t slot) = 0;                         // starts a walk
-  virtual Factors enter(int64_t slot, const First<D>& first) = 0;  // makes the first step of a walk of a pair
+  virtual Factors begin(int64_t slot) = 0;                         // called when a walk starts
+  virtual Factors enter(int64_t slot, const First<D>& first) = 0;  // receives the first ball of a walk of a pair
   virtual bool wants(int met) const = 0;                           // whether that kind of data is needed
-  // ends a walk; mark: steps and flags; beyond: jumps beyond the bound
+  // Called when a walk ends. mark: steps and flags; beyond: jumps beyond the bound.
   virtual void mark(int64_t slot, uint32_t mark, uint32_t beyond) = 0;
   // Evaluates data at a list of points, in the order of each walk's steps, padded to n.
   virtual void take(int met, const List<T, D>& list, int64_t n) = 0;
@@ -149,7 +149,7 @@ class Team {
 
   // A point of the unit ball, walk (4a), (4b), and a uniform number for the decision to jump.
   struct Drawn {
-    V s, logarithm, decides;  // `decides` is a uniform number
+    V s, logarithm, decides;
   };
   QF_HD static U narrow(I i) { return __builtin_convertvector(i, U); }
 
