@@ -10,10 +10,10 @@ inline namespace QF_ISA {
 using polygon::kHalfSide;
 using polygon::Seen;
 
-constexpr double kFar = 4;           // half diagonals beyond which a cell is far; its bound loses at most 2/5
-constexpr double kFarUp = 8;         // the same for nodes of several cells; the bound loses at most 2/9
+constexpr double kFar = 4;           // half diagonals beyond which a cell is far; its bound is at least 3/5 of the distance
+constexpr double kFarUp = 8;         // the same for nodes of several cells; their bounds are at least 7/9 of the distance
 constexpr int kLargest = 3;          // log2 of the largest node's width in cells
-constexpr int kMostBlocks = 64;      // per list; a cell that would need more searches the tree
+constexpr int kMostBlocks = 64;      // per list; if a cell would need more, its walks search the tree
 constexpr int64_t kChunk = 1 << 16;  // list elements allocated together
 
 // Fills cells. Several threads may fill the same cell at once: all write the same contents.
@@ -84,7 +84,8 @@ class Filler {
     return word;
   }
 
-  // (6) The list of blocks that may have the triangle closest to some point of the cell, nearest first. Returns 0 if there are too many.
+  // (6) Lists the blocks that may contain the triangle closest to some point of the cell, nearest first. Returns the list's index, or 0 if
+  // there are too many blocks.
   Int list(const T (&centre)[3], T distance) const {
     T near[kMostBlocks];
     Int block[kMostBlocks];
@@ -129,7 +130,7 @@ class Filler {
   const double side_;
 };
 
-// The domain of walks inside a mesh: bounds for all lanes together, one lane after another near the surface.
+// The domain of walks inside a mesh. Computes bounds for all lanes together; near the surface, visits one lane after another.
 template <class V>
 class Mesh {
  public:
@@ -209,8 +210,8 @@ class Mesh {
     return word;
   }
   // Computes exact distances: visits the blocks of a list until the next one is farther than the result so far. Visits block k of all lists
-  // before block k + 1: the branch after a walk's last block is unpredictable, so the processor works on several walks between two such
-  // branches.
+  // before block k + 1. The branch after a walk's last block is unpredictable; in this order the processor works on several walks between
+  // two such branches.
   void ask(unsigned set, const V (&x)[3], I word, V from_centre, Seen<V>& seen) const {
     alignas(64) T at[3][kWidth<V>], away[kWidth<V>], radius[kWidth<V>];
     alignas(64) Int words[kWidth<V>], primitive[kWidth<V>];

@@ -5,8 +5,8 @@
 namespace quatrefoil::wos::mesh {
 inline namespace QF_ISA {
 
-// The distance of x, the closest triangle as a position in the tree, the weights of its corners, and the closest point. `place` is -1, or a
-// triangle to start from. Searches in T; all else is in double precision.
+// The distance of x, the closest triangle as a position in the tree, the weights of its corners, and the closest point. On entry, `place`
+// is a triangle to start from, or -1. Searches in T, then computes in double precision.
 template <class T>
 double closest(const Tree<T>& tree, const double (&x)[3], int64_t& place, double (&weight)[3], double (&at)[3]) {
   const Search<T> search(tree);
@@ -24,7 +24,7 @@ double closest(const Tree<T>& tree, const double (&x)[3], int64_t& place, double
   return square_root(d2);
 }
 
-// (4) Whether the line through x in direction z crosses the triangle. Both triangles of an edge compute the same signs for it.
+// (4) Whether the ray from x in direction z crosses the triangle. Both triangles of an edge compute the same signs for it.
 QF_HD bool goes_through(const double (&x)[3], const double (&c)[9]) {
   int crossings = 0, sides = 0;
   double along[2] = {}, height[2] = {};

@@ -7,8 +7,8 @@
 namespace quatrefoil::wos::mesh {
 inline namespace QF_ISA {
 
-constexpr double kAngleNs = 25;     // for the solid angles of W triangles
-constexpr double kWindingNs = 4e3;  // for a winding number
+constexpr double kAngleNs = 25;     // per solid angles of W triangles
+constexpr double kWindingNs = 4e3;  // per winding number
 constexpr double kFarRadii = 2.5;   // distance, in radii of a cluster, beyond which its moments are used
 constexpr double kDoubt = 0.05;     // winding numbers closer than this to 1/2 are summed exactly
 
@@ -18,7 +18,8 @@ QF_HD void corners_of(const Tree<T>& tree, int64_t place, double (&corner)[9]) {
   for (int j = 0; j < 9; ++j) corner[j] = c[j * kBlock];
 }
 
-// A group of triangles: area, centroid, sum of area vectors, sum of (centroid of one - centroid) (its area vector)^T, largest distance.
+// A group of triangles: area, centroid, sum of area vectors, sum of (a triangle's centroid - centroid) (its area vector)^T, and a bound on
+// the distance from the centroid.
 struct Cluster {
   double area = 0, at[3] = {4, 4, 4}, normal[3] = {}, spread[9] = {}, radius = 0;
 };

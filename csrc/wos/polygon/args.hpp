@@ -29,7 +29,7 @@ template <class T>
 struct Kernels {
   void (*build_grids)(const Segments* segments, const std::int64_t* levels, Grid<T>* const* grids, std::int64_t n, int threads);
   void (*free_grid)(Grid<T>&);
-  // Distances at points, as walks use them; primitive -1: `radius` is a bound.
+  // Distances at points, as walks use them. If primitive is -1, `radius` is a bound.
   void (*bounds)(const Grid<T>&, const T* points, std::int64_t n, T* radius, std::int64_t* primitive);
 };
 using Table = TableOf<Kernels>;

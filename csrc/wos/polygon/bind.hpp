@@ -28,8 +28,8 @@ struct OwnedGrid : Grid<T> {
 constexpr std::int64_t kMaxSegments = 1 << 24;  // largest count that float32 represents exactly
 constexpr std::size_t kCachedGrids = 64;        // a call that needs more rebuilds them
 
-// log2 of the grid's side: 32 to 512 cells, depending on the number of segments. Coarser for a large epsilon, because the smallest bound of
-// a leaf, 5 half diagonals or 3.5 cells, must exceed epsilon.
+// log2 of the grid's side: 32 to 512 cells, depending on the number of segments. The grid is coarser for a large epsilon, because the
+// smallest bound of a leaf, 5 half diagonals or 3.5 cells, must exceed epsilon.
 inline std::int64_t grid_level(std::int64_t M, double epsilon) {
   std::int64_t by_size = 5;
   while (by_size < 9 && (std::int64_t(1) << by_size) < M) ++by_size;
@@ -40,7 +40,8 @@ inline std::int64_t grid_level(std::int64_t M, double epsilon) {
 // The segments of polygons in scaled coordinates, with a cache of grids. Thread-safe.
 class Polygons {
  public:
-  // ends (M, 4), float64; first (count + 1,), int64. The caller has checked shapes and types. closed = false: only some of the segments.
+  // ends (M, 4), float64; first (count + 1,), int64. The caller has checked shapes and types. closed = false: `ends` has only some of the
+  // segments.
   Polygons(const ShapeChecker& fit, const View& ends, const View& first, bool closed = true)
       : ends_(ends.as<double>(), ends.as<double>() + ends.size()),
         first_(first.as<std::int64_t>(), first.as<std::int64_t>() + first.size()),

@@ -6,8 +6,8 @@
 namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
-constexpr double kFar = 6;  // half diagonals beyond which a leaf is far; its bound loses at most 2/7
-// the same for larger nodes; a bound loses at most 2/9, and finer nodes would cost more than the steps they save
+constexpr double kFar = 6;  // half diagonals beyond which a leaf is far; its bound is at least 5/7 of the distance
+// the same for larger nodes: their bounds are at least 7/9 of the distance, and finer nodes would cost more than the steps they save
 constexpr double kFarUp = 8;
 constexpr int64_t kClearUpTo = 256;  // segments; with more, they are short, and measuring takes O(M^2) time
 constexpr int kSteps = 6;            // from the root to a leaf: two levels each, except perhaps the first
@@ -22,7 +22,7 @@ class InsideBits {
   }
   void cross(const double* s) {
     const bool up = s[1] < s[3];
-    const int64_t first = next(up ? s[1] : s[3]), last = next(up ? s[3] : s[1]);  // both sides of a vertex compute the same row
+    const int64_t first = next(up ? s[1] : s[3]), last = next(up ? s[3] : s[1]);  // both segments at a vertex compute the same row
     const double slope = (s[2] - s[0]) / (s[3] - s[1]);
     for (int64_t y = first; y < last; ++y) {
       const int64_t x = next(s[0] + ((double(y) + 0.5) / per_unit_ - kHalfSide - s[1]) * slope);
@@ -155,7 +155,7 @@ class GridBuilder {
       }
     }
   }
-  // Computes the distance of every lane's centre. Calls keep(candidate, bits of the lanes that must keep it (2)).
+  // Computes the distance of each lane's centre from the candidates. Calls keep(candidate, bits of the lanes that must keep it (2)).
   template <class F>
   void measure(const Int* ids, int64_t n, T half_diagonal, Block& block, F&& keep) {
     V low = broadcast<V>(T(1e30));
@@ -173,7 +173,7 @@ class GridBuilder {
   }
   void descend(int row, int depth, int64_t cx, int64_t cy, int64_t n, int lane, T closest, T half_diagonal) {
     const int size = grid_.level - depth;
-    // only walks that rounding moved outside come here
+    // only walks that rounding has moved outside reach these cells
     if (segments_.closed && closest > half_diagonal && !inside_(cx << size, cy << size)) return fill(cx, cy, size, T(0x1p-100), 0);
     if (closest > T(size ? kFarUp : kFar) * half_diagonal) {
       const T lowered = closest * (T(1) - T(sizeof(T) == 4 ? 0x1p-18 : 0x1p-46));
@@ -198,7 +198,8 @@ class GridBuilder {
     }
     return count;
   }
-  // Drops candidates of a near cell that none of its 16 parts keeps (2), about half. Parts are 0.1 % larger, to allow for float32 rounding.
+  // Drops candidates of a near cell that none of its 16 parts keeps (2), about half of them. Parts are 0.1 % larger, to allow for float32
+  // rounding.
   int64_t thin(int64_t cx, int64_t cy, T half_diagonal, Int* list, int64_t n) {
     if (n <= 2) return n;
     const double side = 2 * kHalfSide / double(int64_t(4) << grid_.level);

@@ -20,7 +20,7 @@ QF_HD V segment_distance2(V x, V y, V ax, V ay, V ex, V ey, V inverse_length2, V
 // (4) The points of a segment where its three clearances are measured.
 QF_HD constexpr double measured_at(int i) { return (2 * i + 1) / 6.0; }
 
-// (4) A lower bound on the radius of a half disc around the point t of a segment, such that it contains no other part of the boundary.
+// (4) A lower bound on the largest radius of a half disc around the point t of a segment that contains no other part of the boundary.
 template <class V>
 QF_HD V clear_radius(V t, V length, const V (&clearance)[3]) {
   V radius{};

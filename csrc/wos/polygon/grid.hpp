@@ -130,7 +130,7 @@ class Polygon {
   }
 
  private:
-  static constexpr T kOnSegment = sizeof(T) == 4 ? T(1e-6) : T(1e-14);  // smaller heights have an uncertain sign because of rounding
+  static constexpr T kOnSegment = sizeof(T) == 4 ? T(1e-6) : T(1e-14);  // the sign of smaller heights is uncertain because of rounding
   static constexpr Int kIndex = ~(Int(1) << (8 * sizeof(Int) - 1));
   QF_HD static V real(I i) { return __builtin_convertvector(i, V); }
   QF_HD I index(V from_low, I last) const {
