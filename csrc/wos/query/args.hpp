@@ -18,7 +18,7 @@ struct Query {
   const mesh::Tree<T>* tree;          // or null; only with B = 1
   solid::Solid solid;                 // shared by all instances
   std::int64_t B, N;
-  bool shared;  // the points
+  bool shared;  // all instances share the points
   bool closed;  // the mesh is closed
   bool sign;    // distances are negative inside
   int dimension, threads;

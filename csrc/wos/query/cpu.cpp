@@ -74,7 +74,7 @@ void finish(const Query<T>& p, int64_t i, const double (&x)[3], Result& result) 
   write(p, i, result);
 }
 
-// A mesh: each search starts with the triangle of the previous point. Reads about twenty nodes and blocks of 1 kB per point.
+// Each search starts with the triangle closest to the previous point. Reads about twenty nodes and blocks of 1 kB per point.
 template <class T>
 void nearest_on_mesh(const Query<T>& p) {
   const int64_t room = min(kSorted, p.N);
@@ -110,8 +110,8 @@ void nearest_on_mesh(const Query<T>& p) {
   }
 }
 
-// Queries points of a solid, in any dimension. Calls `put` with each point's index and result, or null if it is not finite. `where`: also
-// computes the closest point.
+// Queries points of a solid, in any dimension. Calls `put` with each point's index and result, or null if the point is not finite. `where`:
+// also computes the closest point.
 template <class T, class F>
 void in_solid(const Query<T>& p, bool where, F&& put) {
   parallel_for(p.B * p.N, p.threads, 10 * double(p.dimension), [&](int64_t begin, int64_t end) {
@@ -161,7 +161,7 @@ void nearest(const Query<T>& p) {
   });
 }
 
-// Writes 1 inside, 0 outside and for points that are not finite.
+// Writes 1 for points inside, and 0 for points outside or not finite.
 template <class T>
 void inside(const Query<T>& p) {
   if (p.B * p.N == 0) return;

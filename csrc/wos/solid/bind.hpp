@@ -32,7 +32,7 @@ inline Solid solid_of(const Arguments& call, const double* row, std::int64_t wid
   return {nullptr, row};
 }
 
-// The function of a field without nodes, passed as the memo.
+// The signed distance function of a field without nodes, passed as the memo.
 class FunctionOf {
  public:
   void set(const Arguments& call, const py::object& memo, std::int64_t D, Solid& solid) {

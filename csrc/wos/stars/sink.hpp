@@ -32,10 +32,10 @@ int64_t most_points(const Stars<T>& p) {
 template <class T, int D>
 class Sink {
  public:
-  virtual double begin(int64_t slot) = 0;                                // starts a walk; returns the factor of its weights
-  virtual Entered enter(int64_t slot, const walk::First<T, D>& at) = 0;  // makes the first step of a walk of a pair
+  virtual double begin(int64_t slot) = 0;                                // called when a walk starts; returns the factor of its weights
+  virtual Entered enter(int64_t slot, const walk::First<T, D>& at) = 0;  // receives the first ball of a walk of a pair
   virtual bool wants(int met) const = 0;                                 // whether that kind of data is needed
-  // Ends a walk; mark: steps and flags; beyond: jumps beyond a medium's bounds.
+  // Called when a walk ends. mark: steps and flags; beyond: jumps beyond a medium's bounds.
   virtual void mark(int64_t slot, uint32_t mark, uint32_t beyond) = 0;
   // Evaluates data at a list of `count` points, padded to n. met is kEntered for source points in first balls.
   virtual void take(int met, const List<T, D>& list, int64_t n) = 0;

@@ -310,7 +310,7 @@ class Team {
     share()[k] = entered.after, wall()[k] = -1;
     for (int i = 0; i < D; ++i) x(i)[k] = jumps ? y[i] : from[i] + R * n[i];
     if (jumps)
-      jumps_.add(y, 0, k, 0, -1);  // which ends the step
+      jumps_.add(y, 0, k, 0, -1);  // `jump` ends the step
     else
       step()[k] = 1;
     return true;
@@ -357,7 +357,7 @@ class Team {
     for (int i = 0; i < D; ++i) r2 += (z.x[i] - from[i]) * (z.x[i] - from[i]);
     const T r = square_root(r2), s = r / R;
     if (!(r > 0) || !(r < R) || !sees(walls_, from, z.x, z.wall, own)) return drawn;
-    double green;  // times a scaled length in the plane, or a scaled area in space
+    double green;  // G times a scaled length in the plane, or a scaled area in space
     if constexpr (D == 2)
       green = double(T(-elementary::log(s))) * 0.15915494309189533577;
     else
