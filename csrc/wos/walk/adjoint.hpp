@@ -13,10 +13,11 @@ constexpr int64_t kPartNumbers = 1 << 21;  // values in all parts together, 16 M
 constexpr int64_t kLeastParts = 8;         // this many parts are always allowed
 constexpr int64_t kPieceWalks = 16384;     // walks of a part between two checks for an interrupt
 
-// Gradients of every right-hand side in a unit of its own, a power of two. Shares are summed in T, and 1e-40 is 0 in float32.
+// Scales the gradient of each right-hand side to a unit of its own, a power of two, because shares are summed in T: float32 treats 1e-40 as
+// 0.
 class Units {
  public:
-  // Copies grad (B, each) only if some values are far from ordinary size.
+  // grad (B, each) is copied only if some unit is not 1.
   Units(const double* grad, int64_t B, int64_t each) : grad_(grad), units_(B), ordinary_(find(B, each)), scaled_(ordinary_ ? 0 : B * each) {
     for (int64_t k = 0; !ordinary_ && k < B * each; ++k) scaled_[k] = grad[k] / units_[k / each];
   }
@@ -51,7 +52,7 @@ class Units {
   Scratch<double> scaled_;
 };
 
-// Partial sums of one gradient: `parts` for each of B right-hand sides, each as long as the gradient.
+// Partial sums of one gradient: `parts` for each of B right-hand sides, each with room for the longest gradient.
 class Parts {
  public:
   Parts(const data::Data& data, int64_t B, int64_t parts, double* out)

@@ -91,7 +91,7 @@ struct Trace {
   double *exit, *weight;  // (N, walks, dimension) scaled, (N, walks)
   std::int64_t* counts;   // (N, walks, 3), like the counts of Walk
   double *point, *share;  // (events, dimension) scaled, (events,) |G| of (8): walk by walk, one per step; 0 after the last
-  std::int64_t events;    // additional source points are dropped; if 0, walks run only once
+  std::int64_t events;    // room for source points; further ones are dropped. If 0, walks run only once.
 };
 
 // The means of u times the harmonics of the walks' first directions, for pairs of walks from the centres of balls: README, Harmonic
@@ -134,7 +134,7 @@ struct Place {
   bool closed;                        // the mesh is closed
   T* start;                           // (B, N, dimension); NaN outside the domain; the closest boundary point within epsilon
   std::int64_t B, N;
-  bool shared;  // the points
+  bool shared;  // all instances share the points
   int dimension, threads;
 };
 

@@ -1,4 +1,4 @@
-// Walks in more than three dimensions on a GPU: README, More dimensions. Vectors are columns of a workspace.
+// Walks in more than three dimensions on a GPU: README, More dimensions. The vectors of a walk are columns of a workspace.
 #pragma once
 #include "wos/walk/cuda.hpp"
 #include "wos/walk/formula_wide.hpp"

@@ -6,7 +6,7 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// The radii of the first balls around an instance's points [i, end), at most as many points as there are lanes.
+// The radii of the first balls around points [i, end) of an instance, for at most as many points as lanes.
 template <class V, class Domain>
 void first_radii(const Walk<Element<V>>& p, const Domain& domain, int64_t instance, int64_t i, int64_t end, double* radius) {
   using T = Element<V>;
@@ -104,7 +104,7 @@ void expand_round(const Expand<T>& q, const Round& r, const Harmonics<D>& of, co
   });
 }
 
-// Memory: the values of at most kRound walks. Each round has whole samples of a group of centres.
+// Memory: at most kRound values, or those of one sample if they are more. Each round has whole samples of a group of centres.
 template <class T>
 void expand(const Expand<T>& q) {
   const Walk<T>& p = q.forward;

@@ -9,7 +9,7 @@ namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
 constexpr int64_t kRound = 1 << 20;                      // values in memory at a time: 12 MB at most
-constexpr int64_t kLeastTask = 1024, kMostTask = 16384;  // walks: long compared with the ~40 steps in which only the last lanes are busy
+constexpr int64_t kLeastTask = 1024, kMostTask = 16384;  // walks, so many that the last ~40 steps, with few busy lanes, cost little
 
 // The slots of instances [instance, instance_end), which all finish before they are reduced.
 struct Round {
@@ -48,8 +48,8 @@ void walk_round(const Walk<T>& p, const Round& r, double* values, uint32_t* mark
   });
 }
 
-// README (5): a channel of a point of a round, with one right-hand side per lane of V; consecutive right-hand sides are `between` elements
-// apart.
+// (5) Reduces one channel of one point of a round, with one right-hand side per lane of V. Results of consecutive right-hand sides are
+// `between` elements apart.
 template <class V, class T>
 void reduce(const Walk<T>& p, int64_t walks, const double* values, int64_t between, double* mean, double* m2) {
   Nodes<V> nodes(p.first_walk, p.walks, p.group(), mean, m2, p.channels(), between);

@@ -1,5 +1,5 @@
-// A team of W walks, one per lane. After every fourth step, lanes whose walk has ended start the next one. The points where walks evaluate
-// data are stored and evaluated later, because paths never depend on values.
+// A team of W walks, one per lane. After every fourth step (every second in space), lanes whose walk has ended start the next one. The
+// points where walks evaluate data are stored and evaluated later, because paths never depend on values.
 #pragma once
 #include "core/run/interrupt.hpp"
 #include "core/run/memory.hpp"
@@ -33,7 +33,7 @@ struct Events {
   int64_t iterations, row;
 };
 
-// Walks that ended, in this order.
+// Walks that ended, in the order of their ends.
 template <class T, int D>
 struct Ends {
   const T *x[D], *place[D - 1];  // scaled, and weights of the primitive's corners after the first; padded to whole vectors
@@ -55,9 +55,9 @@ class Sink {
   const int64_t rows;                  // weights per source point: one, or one for each right-hand side
   const int64_t most_ends;             // maximum ends that a team may hold before it closes them
 
-  virtual void begin(int lane, int64_t slot, int64_t point, int64_t walk) = 0;             // starts a walk in a lane
-  virtual void enter(I lanes, const First<V, D>& at) = 0;                                  // makes the first step of pairs
-  virtual void mark(int lane, int64_t end, int64_t slot, uint32_t mark) = 0;               // ends a walk; mark: steps and flags
+  virtual void begin(int lane, int64_t slot, int64_t point, int64_t walk) = 0;             // called when a walk starts in a lane
+  virtual void enter(I lanes, const First<V, D>& at) = 0;                                  // receives the first balls of pairs
+  virtual void mark(int lane, int64_t end, int64_t slot, uint32_t mark) = 0;               // called when a walk ends; mark: steps and flags
   virtual void sources(const Events<T, D>& events, const Ends<T, D>&, int64_t first) = 0;  // called regularly; ends from `first` on are new
   virtual void close(const Ends<T, D>& ends) = 0;  // evaluates boundary values; called when at least `patience` walks have ended
   // The weight of a source point in every lane. In lanes `first` the point is in the first ball of a pair.
@@ -136,7 +136,7 @@ class Team {
 
  private:
   static constexpr bool kHalfDiscs = std::is_same<Domain, polygon::Polygon<V>>::value;
-  // Half discs save the steps smaller than themselves. These must be two thirds of all steps, because a half disc costs more.
+  // A half disc replaces all steps smaller than itself. These must be two thirds of all steps, because a half disc costs more than a step.
   bool pays(const Domain& domain) const {
     if constexpr (kHalfDiscs) return double(domain.clear()) * domain.clear() * domain.clear() >= epsilon_;
     return false;

@@ -66,7 +66,7 @@ class Wide {
   Scratch<double> end, end_weight;  // (most, D), (most,)
   Scratch<double> first;            // first ball of a walk of a pair: along, source, outward, toward
   Scratch<int64_t> slot;
-  Scratch<double> event, event_weight;  // (kWideEvents, D); negative in the first ball of a pair
+  Scratch<double> event, event_weight;  // (kWideEvents, D), (kWideEvents,): weights are negative in the first ball of a pair
   Scratch<int64_t> owner;               // the walk that the event belongs to
 
  private:
@@ -113,7 +113,7 @@ data::WideField wide_field(const Walk<T>& p, const data::Data& data, int64_t ins
   return {data, p.dimension, instance * p.nrhs + side, p.first_data, p.frame + instance * (p.dimension + 2)};
 }
 
-// The values of walks [first, last) of an instance: (channels, slots_of_all, nrhs).
+// Writes the values (channels, slots_of_all, nrhs) of walks [first, last) of an instance.
 template <class T>
 void wide_values(const Walk<T>& p, int64_t instance, const Slots& slots, int64_t first, int64_t last, double* values, int64_t slots_of_all,
                  uint32_t* marks) {
