@@ -206,7 +206,8 @@ class Reflecting3D {
   }
 
   // Draws a point p of the triangle in its plane and returns its density. The point is uniform, or on a circle around the foot of x. The
-  // circle's radius is uniform up to that of the ball or up to the farthest corner. The density is 0 if p is outside the triangle.
+  // circle's radius is uniform up to the farthest corner, or up to the circle in which the plane cuts the ball if that is smaller. The
+  // density is 0 if p is outside the triangle.
   template <class Field>
   QF_HD static double on_triangle(const Field& r, const T (&foot)[2], T chord2, const double (&u)[4], T (&p)[2]) {
     const T length = r(mesh::kLength), cx = r(mesh::kX), cy = r(mesh::kY), area = r(kArea);

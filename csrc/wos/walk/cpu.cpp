@@ -12,7 +12,7 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-constexpr int64_t kPlaced = 4096;  // points that share the rows of a polygon, whose construction costs as much as a few hundred points
+constexpr int64_t kPlaced = 4096;  // points that share the rows of a polygon; building them costs as much as placing a few hundred points
 
 // Points in the frame of their boundary, in double precision.
 template <class T>
