@@ -39,7 +39,7 @@ class TriangleMesh(Region):
         Integers, three vertices per triangle. All triangles have the same orientation seen from outside.
     watertight : bool or None
         False accepts a surface with gaps. A point is then inside if its winding number is at least 1/2. None means False for a surface with
-        gaps.
+        gaps, and True otherwise.
 
     Attributes
     ----------

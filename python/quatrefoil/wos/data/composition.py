@@ -18,8 +18,8 @@ from .functions import Compiled, Function, OneEach, Scaled, is_cfunc, is_njit
 class Places(NamedTuple):
     """Scaled points (P, d), the rows and frames of their instances, and for functions each instance's global index with its points.
 
-    On a boundary also the segments or triangles (P,), and the weights of their corners after the first. ``home``: points of the domain, for
-    walks that have ended.
+    Points on a boundary also have their segments or triangles (P,), and the weights of the corners after the first. ``home``: points of
+    the domain, for walks that have ended.
     """
 
     x: Any

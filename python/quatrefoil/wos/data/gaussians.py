@@ -22,7 +22,7 @@ class Gaussians(DataClass):
     Parameters
     ----------
     amplitude : (J,) or (B, J), or a number for J = 1
-        The first argument: amplitudes precede centres.
+        Amplitudes come before centres.
     center : (J, d) or (B, J, d), or (d,) for J = 1
     width : number, (J,) or (B, J)
         Positive.

@@ -50,7 +50,7 @@ class Cells:
 
 
 def interpolated(values: np.ndarray, corner: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Interpolate linearly along every axis, the last axis first. Returns equal neighbours' value exactly."""
+    """Interpolate linearly along every axis, the last axis first. Equal neighbours give exactly their value."""
     d = values.ndim
     at_corners = [values[tuple(corner[..., i] + bit for i, bit in enumerate(bits))] for bits in itertools.product((0, 1), repeat=d)]
     for i in reversed(range(d)):
@@ -59,7 +59,7 @@ def interpolated(values: np.ndarray, corner: np.ndarray, place: np.ndarray) -> n
 
 
 def at_instances(of: Callable[[np.ndarray, np.ndarray], np.ndarray], table: np.ndarray, X: np.ndarray, d: int) -> np.ndarray:
-    """Apply ``of`` to a table of d axes, or to every instance's table with its points, (n, d) for all instances or (B, n, d)."""
+    """Apply ``of`` to a table with d axes, or to each instance's table. Points are (n, d), for all instances, or (B, n, d)."""
     if table.ndim == d:
         return of(table, X)
     if X.ndim == 3 and len(X) != len(table):

@@ -23,8 +23,8 @@ class Polynomial(DataClass):
     Parameters
     ----------
     coefficients : (n1, n2) in the plane, (n1, n2, n3) in space, (n1, ..., nd) in d dimensions, or the same with B first
-        Finite values; no axis is empty. Three axes are (n1, n2, n3) in space and (B, n1, n2) in the plane. So B planes a + b x + c y are
-        (B, 2, 2), [[[a, c], [b, 0]], ...]; an array (B, 3) is a single polynomial of degrees B - 1 and 2.
+        Finite values; no axis is empty. Three axes are (n1, n2, n3) in space and (B, n1, n2) in the plane. So B polynomials a + b x + c y
+        are an array (B, 2, 2), [[[a, c], [b, 0]], ...]; an array (B, 3) is a single polynomial of degrees B - 1 and 2.
 
     Notes
     -----

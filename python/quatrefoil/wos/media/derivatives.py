@@ -90,7 +90,7 @@ def slopes_of_grid(row: Any, frame: np.ndarray, X: np.ndarray) -> np.ndarray:
 
 
 def _power_of_two(alpha: np.ndarray) -> np.ndarray:
-    """Factors that bring α close to 1, because its square may overflow or underflow."""
+    """Factors that bring α close to 1, because the square of α may overflow or underflow."""
     return np.asarray(np.ldexp(1.0, -np.frexp(alpha)[1]))
 
 
