@@ -22,7 +22,7 @@ Array = Any
 METHODS = {"walk": WALK, "stars": STARS, "media": MEDIA}  # ops that solve a problem
 GEOMETRY = ("ends", "first", "walls", "first_wall", "corners", "first_corner")  # inputs that describe the boundary
 _OF_POINTS = ("start", "slopes")  # inputs with an axis for points
-MAX_INSTANCES = 64  # per chunk: a boundary caches as many grids
+MAX_INSTANCES = 64  # per chunk, because a boundary caches 64 grids
 
 
 class Window(NamedTuple):

@@ -19,7 +19,7 @@ from .prepared import Prepared
 from .state import State
 
 REACH, MODES = {2: 0.7, 3: 0.55}, {2: 32, 3: 18}  # the truncation error of a ball's sum is REACH^(MODES + 1), about 1e-5
-_PILOT_PAIRS, _PILOT_WALK = 8, 2**31  # walks from 2^31 on give the references, lower ones the samples
+_PILOT_PAIRS, _PILOT_WALK = 8, 2**31  # walks from 2^31 on give the references, walks below it the samples
 _ROOM = 1 << 24  # coefficients in memory at a time
 
 
@@ -134,8 +134,8 @@ def _greedy(x: np.ndarray, radius: np.ndarray, reach: float) -> tuple[list[np.nd
 
 
 def _pairs(sizes: np.ndarray, points: int) -> np.ndarray:
-    """Powers of two near the square root of each ball's number of points. A sample costs about one walk per point, and at least two per
-    ball."""
+    """Powers of two, roughly proportional to the square root of each ball's number of points. A sample costs about one walk per point, and
+    at least two per ball."""
     share = np.sqrt(sizes) * (0.5 * points / max(np.sqrt(sizes).sum(), 1.0))
     rounded: np.ndarray = 2 ** np.maximum(np.rint(np.log2(np.maximum(share, 1.0))), 0).astype(np.int64)
     return rounded

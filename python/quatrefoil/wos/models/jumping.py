@@ -51,7 +51,7 @@ def jumping(run: Run, regions: Regions, walks: range) -> Recorded:
 
 
 class _Walks:
-    """Walks i W + k of point i, which move together from interface to interface."""
+    """W walks from each point, which move together from interface to interface. Walk k of point i has index i W + k."""
 
     def __init__(self, domain: Any, regions: Regions, settings: Settings, epsilon: float, sourced: bool) -> None:
         self.domain, self.settings, self.epsilon, self.sourced = domain, settings, epsilon, sourced

@@ -24,7 +24,7 @@ _LABEL = "NeuralOperatorLabels"
 
 
 class NeuralOperatorLabels(Generic[T]):
-    """Labels u(x) for a neural operator: a few walks per epoch, and the mean of all so far.
+    """Labels u(x) for a neural operator: a few walks per epoch, and the mean of all walks so far.
 
     For training with weak supervision: B instances of -Δu + σu = f in Ω, u = g on ∂Ω at N points each, with ``walks`` more walks per point
     and epoch. The published sampler solves Δu = f; csrc/wos/README.md, "Labels for neural operators", lists all differences.
@@ -61,7 +61,7 @@ class NeuralOperatorLabels(Generic[T]):
     After E epochs, value, error bars and gradient are bitwise equal to one ``solve`` with E times as many walks, for any number of threads.
     The mean is merged pairwise, so it does not drift as a running float32 mean does.
 
-    Can be pickled, with the labels and the position in the sequence, if the functions among the data can. A callable ``progress`` is
+    Can be pickled, with the labels and the number of epochs so far, if the functions among the data can. A callable ``progress`` is
     dropped.
 
     Cost: the grids of up to 64 instances are cached for later epochs. With more instances, each epoch rebuilds them, at 1 ms per grid of

@@ -51,14 +51,14 @@ class Operator:
     """The solution at points as a linear map of boundary values and sources.
 
     ``Problem.operator`` creates it: u = A g + B f (27) at N points. The walks are recorded: E ends on the boundary, ``walks`` per point,
-    and S source points. They solve for any number of data. The values equal those of ``Problem.solve`` for the same seed up to rounding.
-    Errors are correlated between data.
+    and S source points. They can be used for any number of data sets. The values equal those of ``Problem.solve`` for the same seed, up to
+    rounding. Errors are correlated between data sets.
 
     Attributes
     ----------
     A, B : scipy.sparse.csr_array
         (N, E) and (N, S): u = A @ g(boundary_points) + B @ f(source_points). A.T @ grad is the gradient with respect to the values of g. B
-        is None without a source. Rows of points outside are empty.
+        is None without a source. The rows of points outside are empty.
     boundary_points, source_points : (E, d) and (S, d)
         Points at which data are evaluated, in absolute coordinates and float64. ``source_points`` is None without a source.
     outside : (N,) bool
@@ -279,7 +279,7 @@ class Operator:
 
 
 def _check(s: Statement, settings: Settings, label: str) -> Settings:
-    """The settings of walks that all data share. Raises an error if the data cannot share one path."""
+    """The settings of walks that all data sets share. Raises an error if they cannot share one path."""
     if s._method != "walk":
         what = "neumann or robin" if s._method == "stars" else "a diffusion, or a screening that is not a number,"
         raise NotImplementedError(f"{label}: operators do not support {what} yet; use solve")

@@ -52,9 +52,9 @@ class Problem(Statement):
 
     Notes
     -----
-    For B instances, boundary, data and points have a leading axis B. An axis of length 1, or none, is broadcast to all instances: (B,)
-    numbers, Fourier coefficients (B, K), a list of B data, ``where`` (B, M). docs/walks.md, Data, describes what each class accepts, and
-    the limits of gradients, devices and functions.
+    For B instances, boundary, data and points have a leading axis B: (B,) numbers, Fourier coefficients (B, K), a list of B data, ``where``
+    (B, M). Arguments without this axis, or with an axis of length 1, are broadcast to all instances. docs/walks.md, Data, describes what
+    each class accepts, and the limits of gradients, devices and functions.
 
     A Problem is immutable, copies arrays, and can be pickled if its functions can. It caches the tables of reflecting walls, and its
     boundary caches the grids for distances, so that the second call of a method need not build them.
@@ -108,8 +108,8 @@ class Problem(Statement):
         max_walks : int
             With a tolerance, the largest number of walks per point. The default is 2^20.
         cache : None or "harmonic"
-            "harmonic" starts walks at the centres of a few balls and uses them for all points in these balls (17). For many points without
-            a source.
+            "harmonic" starts walks at the centres of a few balls and uses them for all points in these balls (17). This saves time if there
+            are many points. The problem must have no source.
         executor : concurrent.futures.Executor, optional
             Runs the walks. The result has the same bits as without it.
         progress : bool or callable, optional
@@ -146,8 +146,7 @@ class Problem(Statement):
         """Gradients of sum(grad * value), for the value of ``solve`` with the same walks and ``rng=result.seed``.
 
         Returns the results of ``qf.wos.solve_vjp``: (grad_points, grad_dirichlet, grad_source), and those for neumann and robin if there
-        are walls.
-        ``backend`` and ``num_threads``: As in ``help(qf.conventions)``.
+        are walls. ``backend`` and ``num_threads`` are as in ``help(qf.conventions)``.
         """
         label = self._caller or "vjp"
         settings, indices = checked(label, points, walks, seed(rng, label, "the int of result.seed"), backend, num_threads)
@@ -166,7 +165,7 @@ class Problem(Statement):
     ) -> NeuralOperatorLabels[T]:
         """Labels at these points that improve with every epoch of training, see ``qf.wos.NeuralOperatorLabels``.
 
-        ``backend`` and ``num_threads``: As in ``help(qf.conventions)``.
+        ``backend`` and ``num_threads`` are as in ``help(qf.conventions)``.
         """
         return NeuralOperatorLabels._of(self, points, checked("labels", points, walks, rng, backend, num_threads), progress, "labels")
 
@@ -182,8 +181,9 @@ class Problem(Statement):
     ) -> Operator:
         """The solution at points (N, d) as a linear map of boundary values and sources, see ``qf.wos.Operator``.
 
-        The problem's data do not matter, only whether it has a source. Requires a single boundary (inside or outside) without reflecting
-        walls and ``gradient``. ``Regions`` is the only diffusion allowed. ``backend`` and ``num_threads``: As in ``help(qf.conventions)``.
+        The problem's data do not matter, only whether it has a source. Requires a single boundary, inside or outside, without reflecting
+        walls, and a number as screening. ``Regions`` is the only diffusion allowed, and ``gradient`` is not supported. ``backend`` and
+        ``num_threads`` are as in ``help(qf.conventions)``.
         """
         settings, indices = checked("operator", points, walks, rng, backend, num_threads)
         return Operator._of(self, points, settings, indices, "operator")

@@ -48,7 +48,7 @@ class Result(Generic[T]):
     value, stderr
         Mean of the walks and its standard error; dtype of the points. NaN outside the domain. stderr is 0 within epsilon of the boundary,
         and NaN for a single walk. If all walks of a point have one value although the data vary, stderr accounts for data that no walk has
-        reached: csrc/wos/walk (26).
+        reached: csrc/wos/walk (26). This needs points on the host and no ``cache``; otherwise stderr is 0.
     grad, grad_stderr
         With ``gradient=True``, the gradient of u and the standard errors of its components, of shape ``value.shape + (d,)``; otherwise
         None. NaN outside and within epsilon of the boundary. All standard errors are then computed from the means of pairs.
@@ -162,13 +162,13 @@ class Result(Generic[T]):
     ) -> Result[T]:
         """Return a Result with ``extra_walks`` more walks per point, or as many as a tolerance needs.
 
-        The result is bitwise equal to one longer run. Points with different numbers of walks each continue after their last one.
+        The result is bitwise equal to one longer run. If points have different numbers of walks, each continues after its own last walk.
 
         Parameters
         ----------
         extra_walks, walks : int
-            Two names of one argument: more walks per point, an even number with ``gradient``. With a tolerance it is the size of a round;
-            the default is the present number of walks.
+            Two names for one argument: the number of additional walks per point, even with ``gradient``. With a tolerance it is the size of
+            a round; the default is the present number of walks.
         rtol, atol, max_walks, executor, progress
             As for ``solve``; ``max_walks`` includes the present walks.
         """

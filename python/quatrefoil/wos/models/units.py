@@ -27,10 +27,10 @@ _NOTHING = -(2**20)  # exponent of 0
 def in_units(
     data: Sequence[PackedData], boundary: Region, B: int, largest: np.ndarray | None
 ) -> tuple[tuple[PackedData, ...], np.ndarray | None]:
-    """Divide data by units that depend on the problem alone. Returns them and the exponents of the units of u, (B,), or None if all are 0.
+    """Divide data by units that depend on the problem alone.
 
-    ``largest`` (B,) is the largest diffusion α, if there is one. α, σ and f then have a second unit, because the equation may be multiplied
-    by a number.
+    Returns the divided data, and the exponents (B,) of the units of u, or None if all exponents are 0. ``largest`` (B,) is the largest
+    diffusion α, if there is one. α, σ and f then have a second unit, because the equation may be multiplied by a number.
     """
     if largest is None and _is_ordinary(data, boundary):
         return tuple(data), None
