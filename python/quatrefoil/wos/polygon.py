@@ -21,7 +21,7 @@ _MIN_AREA = 1e-12  # relative to a box of size 1
 _SLABS, _LEVEL = 64, 0.381966  # number of measured slabs of a polygon, and the relative height at which each is measured
 _MARGIN = 1.25  # for walks outside a polygon, relative to its extent
 _MAX_DIMENSION = 1024  # for balls and boxes
-_LONG_OUTLINE = 0.2  # in units of M diagonals: an outline in random order measures about 0.45, an ordered one tends to 3/M
+_LONG_OUTLINE = 0.2  # in units of M extents: M vertices of a circle measure 2/pi in random order, and pi/M in order
 
 
 class Polygon(Region):
@@ -44,8 +44,8 @@ class Polygon(Region):
     -----
     Segment k runs from vertex k to k + 1 of its ring. Numbering continues from ring to ring, starting with the outer ring. Segments of
     length 0 are ignored with one RuntimeWarning. Segments may intersect (a point is inside if the number of crossings is odd), except
-    reflecting ones. An outline as long as one with shuffled vertices causes a RuntimeWarning. Vertices on a device are copied to the host
-    once. Points may be any kind of array, as for every boundary. Can be pickled.
+    reflecting ones. If the outline is so long that its vertices may be out of order, there is a RuntimeWarning. Vertices on a device are
+    copied to the host once. Points may be any kind of array, as for every boundary. Can be pickled.
 
     Raises
     ------
@@ -254,7 +254,7 @@ class Ball(Solid):
     Examples
     --------
     >>> import numpy as np, quatrefoil as qf
-    >>> ball = qf.wos.Ball((0, 0, 0, 0), 2.0)  # of four dimensions
+    >>> ball = qf.wos.Ball((0, 0, 0, 0), 2.0)  # in four dimensions
     >>> qf.wos.signed_distance(ball, np.array([[0.0, 0.0, 0.0, 1.5]]))
     array([-0.5])
     """

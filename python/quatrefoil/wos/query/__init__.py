@@ -1,9 +1,10 @@
 """Closest points and inside tests at individual points. Equation numbers refer to csrc/wos/query/README.md.
 
 B instances of N points (N, d) or (B, N, d), in absolute coordinates. ``frame`` (B, d + 1) has the centre and extent of every instance's
-box; ``ends`` and ``first`` are as in ``wos.walk``. Among equally close primitives the first one is chosen. Options of ``nearest``:
-``where``, return the closest point and its segment, triangle or face; ``weights``, return the weights of its corners; ``sign``, distances
-are negative inside; ``closed``, the triangles have no gaps. A point that is not finite gives NaN and -1, and is not inside.
+box; ``ends`` and ``first`` are as in ``wos.walk``. If several primitives are equally close, the first one is chosen. The options of
+``nearest`` say whether to return the closest point and its segment, triangle or face (``where``), whether to return the weights of its
+corners (``weights``), whether distances are negative inside (``sign``), and whether the triangles have no gaps (``closed``). A point that
+is not finite gives NaN and -1, and is not inside.
 """
 
 from __future__ import annotations
@@ -314,9 +315,9 @@ def contains(
 
     Notes
     -----
-    Exact for a closed mesh, except within a rounding error of the surface: both triangles of an edge assign it to the same side, so
-    none is counted twice or missed (mesh README (4)). Cost per point: 0.3 us for a mesh of 20 000 triangles; 2 us for a mesh with gaps; 0.5
-    ns per segment of a polygon. Errors are as for ``closest_point``.
+    Exact for a closed mesh, except within a rounding error of the surface: both triangles of an edge place the point on the same side of
+    it, so that no triangle is counted twice or missed (mesh README (4)). Cost per point: 0.3 us for a mesh of 20 000 triangles; 2 us for a
+    mesh with gaps; 0.5 ns per segment of a polygon. Errors are as for ``closest_point``.
 
     Examples
     --------

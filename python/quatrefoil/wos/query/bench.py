@@ -43,7 +43,7 @@ def ball_points(n: int, radius: float = 1.0) -> Any:
 
 
 def fcpw_scene(V: np.ndarray, F: np.ndarray) -> Any:
-    """fcpw's vectorised tree of a mesh, built as its README recommends."""
+    """fcpw's vectorised tree of a mesh, built as fcpw's README recommends."""
     import fcpw
 
     scene = fcpw.scene_3D()

@@ -200,7 +200,7 @@ def _crosses(xp: Any, ends: Any, x: list[Any]) -> Any:
 
 
 def _goes_through(xp: Any, ends: Any, x: list[Any]) -> Any:
-    """(4) Whether the line through each point in direction z crosses a triangle."""
+    """(4) Whether the ray from each point in direction z crosses a triangle."""
     crossings, sides, x0, z0, x1, z1 = 0, 0, 0.0, 0.0, 0.0, 0.0
     for k in range(3):
         p, q = ends[:, 3 * k : 3 * k + 3], ends[:, 3 * ((k + 1) % 3) : 3 * ((k + 1) % 3) + 3]

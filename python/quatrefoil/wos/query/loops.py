@@ -107,7 +107,7 @@ def _in_polygon(ends, x):
 
 @jit
 def _goes_through(c, x):
-    """(4) Whether the line through x in direction z crosses the triangle."""
+    """(4) Whether the ray from x in direction z crosses the triangle."""
     crossings, sides = 0, 0
     x0, z0, x1, z1 = 0.0, 0.0, 0.0, 0.0
     for k in range(3):

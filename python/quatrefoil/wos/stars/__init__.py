@@ -11,8 +11,8 @@ corners, first_corner : (C, 6) or (C, 12), and like first
 neumann, robin : (1 or B, numbers)
     The flux h, with a kind as for dirichlet. Values at vertices have one pair (in space a triple) per wall.
 diffusion, screening, bounds, slopes, beyond
-    As in ``wos.media``, if ``varies``, except that a grid of α also has its derivatives along the axes, after media (3). ``rate`` is the
-    screening of other problems.
+    As in ``wos.media``, if ``varies``, except that a grid of α also has its derivatives along the axes, after media (3). Otherwise the
+    screening is the number ``rate``.
 exchange : (P, 2)
     For each wall, a bound on |ν| (12) and the constant part of ν, in absolute units, if ``varies``.
 """

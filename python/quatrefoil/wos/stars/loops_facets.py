@@ -1,4 +1,4 @@
-"""Reflecting triangles in plain loops and float64: loops_walls in space. Equation numbers refer to csrc/wos/stars/README.md."""
+"""Reflecting triangles in plain loops and float64, like loops_walls in the plane. Equation numbers refer to csrc/wos/stars/README.md."""
 
 import math
 
@@ -37,8 +37,7 @@ def _local(r, x, y, z):
 
 @jit
 def hit(frames, x, d, limit, own, end):
-    """The first triangle (8) that the ray hits from inside before ``limit``, if ``end`` is beyond its plane, and t of the hit. -1 if
-    none."""
+    """(8) The first triangle that the ray hits from inside before ``limit``, with ``end`` beyond its plane, or -1; and t of the hit."""
     wall = -1
     for k in range(len(frames)):
         r = frames[k]

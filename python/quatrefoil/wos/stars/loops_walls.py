@@ -47,7 +47,7 @@ def silhouette(corners, x, y, radius):
 
 @jit
 def hit(walls, x, y, dx, dy, limit, own, end):
-    """The first wall (7) that the ray hits from inside before ``limit``, if ``end`` lies beyond its line, and t of the hit. -1 if none."""
+    """(7) The first wall that the ray hits from inside before ``limit``, with ``end`` beyond its line, or -1; and t of the hit."""
     wall = -1
     for k in range(len(walls)):
         if k == own:

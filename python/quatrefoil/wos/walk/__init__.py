@@ -23,7 +23,7 @@ outside, closed
     outside: the domain is outside a polygon, mesh, box or ball in two or three dimensions; the box of such a polygon is 0.8 times the
     extent. closed: a mesh has no gaps.
 reach
-    Outside without screening: beyond this distance from the centre, in absolute units, sources are 0.
+    For walks outside without screening: sources are 0 beyond this distance from the centre, in absolute units.
 grids
     The memo of a Polygon or TriangleMesh; built if absent, and ignored on a device.
 mean, m2 : (B, N, K, C)
