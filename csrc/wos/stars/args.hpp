@@ -22,7 +22,7 @@ constexpr int kCornerNumbers = D * (D + 1);
 struct Reflecting {
   const double *walls, *corners;
   std::int64_t M, K;
-  // In a medium, a bound on |nu| and the constant part of nu per wall, README (12), in absolute units; otherwise null.
+  // In a medium, a bound on |nu_0| and the constant part of nu_0 per wall, README (12), in absolute units; otherwise null.
   const double* exchange;
 };
 

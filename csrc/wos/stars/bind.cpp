@@ -54,7 +54,7 @@ struct Scene : walk::Scene {
     const double* const exchange = bounds ? bounds + 2 * walls.first[walls.at(instance)] : nullptr;
     return {from(walls, of_wall()), from(corners, of_corner()), walls.rows(instance), corners.rows(instance), exchange};
   }
-  const double* bounds = nullptr;  // of |nu| and the constant part of nu, per wall of a medium
+  const double* bounds = nullptr;  // in a medium, the bound on |nu_0| and the constant part of nu_0 for each wall
 
  private:
   int of_wall() const { return D == 2 ? kWallNumbers<2> : kWallNumbers<3>; }

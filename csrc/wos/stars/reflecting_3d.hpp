@@ -52,7 +52,7 @@ class Reflecting3D {
   }
 
   bool has_mu() const { return has_mu_; }  // whether any mu is positive
-  // The largest bound on |nu|, (12), that of one wall, and the constant part of nu there; 0 without a medium.
+  // (12) The largest bound on |nu_0|, the bound on one wall, and the constant part of nu_0 there. All are 0 without a medium.
   T exchange() const { return exchange_; }
   T exchange(int64_t wall) const { return *number(triangles_, kTriangleFields, wall, kExchange); }
   T constant(int64_t wall) const { return *number(triangles_, kTriangleFields, wall, kConstant); }

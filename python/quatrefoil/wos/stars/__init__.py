@@ -14,7 +14,7 @@ diffusion, screening, bounds, slopes, beyond
     As in ``wos.media``, if ``varies``, except that a grid of α also has its derivatives along the axes, after media (3). Otherwise the
     screening is the number ``rate``.
 exchange : (P, 2)
-    For each wall, a bound on |ν| (12) and the constant part of ν, in absolute units, if ``varies``.
+    For each wall, a bound on |ν_0| (12) and the constant part of ν_0, in absolute units, if ``varies``.
 """
 
 from __future__ import annotations

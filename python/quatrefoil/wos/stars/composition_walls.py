@@ -15,7 +15,7 @@ from ..query.composition import LIVE
 from ..query.composition_solids import norm
 from ..walk.composition_balls import MAX_SCREENED, source_weight
 
-SLACK, LARGEST, NOWHERE = 1e-13, 2.0, 1e30  # as in walker.hpp
+SLACK, LARGEST, NOWHERE = 1e-13, 2.0, 1e30  # as in visibility.hpp and walker.hpp
 ROBIN, ROBIN_SCREENED, EXCHANGED = 0.02, 0.25, 0.3
 
 
@@ -33,7 +33,7 @@ class Walls:
         self.extent, self.screening = extent, screening  # one value per walk
         self.number = xp.arange(table.shape[0], dtype=xp.int64, device=table.device)
         self.mu = xp.clip(table[:, self.d**2], min=0.0)
-        self.exchange: Any = None  # bounds of |ν| (12) and constant parts of ν per wall, in a medium
+        self.exchange: Any = None  # in a medium, a bound on |ν_0| (12) and the constant part of ν_0 for each wall
         self.prepare()
 
     def prepare(self) -> None:
@@ -98,7 +98,7 @@ class Walls:
         return self.xp.where(screened, most, self.xp.full_like(most, NOWHERE))
 
     def exchanged(self, k: Any) -> Any:
-        """The bounds of |ν| (12) and the constant parts of ν of walls k, (P, 2) in scaled units."""
+        """The bounds on |ν_0| (12) and the constant parts of ν_0 of walls k, (P, 2) in scaled units."""
         return self.of(self.exchange, k) * self.extent[:, None]
 
     def inward(self, k: Any) -> Any:

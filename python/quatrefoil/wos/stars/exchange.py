@@ -14,18 +14,18 @@ from .tables import Tables
 Array = Any
 PER_WALL = 8  # points per wall, at least
 _LEAST = 0.05  # the smallest bound of a wall, as a fraction of the largest
-_WEAK = 0.25  # scaled ν above which a wall has a μ: small steps, instead of weights of both signs
+_WEAK = 0.25  # scaled μ + ν above which a wall has μ_0 > 0: small steps, instead of weights of both signs
 
 
 class Exchange(NamedTuple):
-    """(11) ``rest`` (walls, 2): bounds of |ν_0|, and the constant part μ - μ_0 of ν_0. ``tables`` have μ_0 for μ."""
+    """(11) ``rest`` (walls, 2): bounds on |ν_0|, and the constant part μ - μ_0 of ν_0. ``tables`` have μ_0 in place of μ."""
 
     rest: np.ndarray
     tables: Tables
 
 
 def exchange_of(diffusion: PackedData, tables: Tables, frame: np.ndarray, steps: np.ndarray, like: Array) -> Exchange:
-    """Split μ + ν of every wall, with points of the wall and of all instances."""
+    """Split μ + ν of every wall, by its values at points of the wall in all instances."""
     (walls, first), d, B = tables.rows[2:4], frame.shape[1] - 2, len(frame)
     (X, inward), mu = _on_walls(walls, d), walls[:, d * d]
     numbers, function = on_host(diffusion.numbers), by_host(diffusion.function, like)

@@ -21,7 +21,7 @@ class Tables(region.Tables):
     def __init__(self, *rows: np.ndarray) -> None:
         super().__init__()
         self.rows = rows
-        self._part: Any = (None, None)  # the last part and its range of instances
+        self._part: Any = (None, None)  # the range of instances of the last part, and the part
 
     def _tables(self) -> tuple[np.ndarray, ...]:
         return self.rows
