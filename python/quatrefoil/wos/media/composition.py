@@ -17,7 +17,7 @@ from ..walk.composition_walk import Problem, Run
 from . import MEDIA
 from .composition_medium import Medium
 
-BEYOND = 1 + 1e-5  # as in walker.hpp
+BEYOND = 1 + 1e-5  # as in medium.hpp
 
 __all__ = ["media", "media_vjp"]
 

@@ -41,7 +41,7 @@ class Medium:
             return alpha, self.xp.zeros_like(alpha), self.xp.zeros_like(at.x)
         if data.kind == "function":
             return self._by_differences(data, at)
-        if data.kind == "grid":  # two tables, one after the other
+        if data.kind == "grid":  # tables one after the other: α, (3), and grad α / (2 α) with slopes
             cell = Cell(data, at)
             alpha = cell.interpolated(data.table())
             nodes: Any = 1

@@ -23,7 +23,7 @@ def with_curvature(diffusion: PackedData, target: Target, slopes: bool = False) 
     rows = [_with_curvature(row, d, slopes) for row in table]
     width = max(map(len, rows), default=0)
     numbers = np.array([np.pad(row, (0, width - len(row))) for row in rows]).reshape(len(rows), width)
-    linear = slice(3 * d, 3 * d + (width - 3 * d) // (2 + d * slopes))  # the other tables have no unit
+    linear = slice(3 * d, 3 * d + (width - 3 * d) // (2 + d * slopes))  # the other tables do not depend on the unit of α
     return diffusion._replace(numbers=target.array(numbers), linear=linear)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from .composition_philox import ROULETTE, Lanes, uniform
 
-SHRUNK, MAX_SCREENED, LIGHT = 0.99, 2.0, 0.125  # as in walker.hpp
+SHRUNK, MAX_SCREENED, LIGHT = 0.99, 2.0, 0.125  # as in formula.hpp
 TERMS = 14  # terms of a series
 
 
