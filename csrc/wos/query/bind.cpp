@@ -9,7 +9,7 @@ QF_TABLE(wos, query)
 namespace quatrefoil::wos::query {
 namespace {
 
-// Reads the arguments of both ops; `outputs` reads the others, then `kernel` runs.
+// Reads the arguments that both ops share. Then `outputs` reads the remaining ones, and `kernel` runs.
 template <class Outputs, class Kernel>
 void run(Arguments& call, const py::object& memo, bool closed, int threads, Outputs&& outputs, Kernel&& kernel) {
   const bool shared = call.peek(0).rank == 2;

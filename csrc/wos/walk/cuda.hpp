@@ -1,4 +1,4 @@
-// One walk on a GPU, step by step: README (1) to (4), (9) to (15). A thread starts its next walk as soon as the current one has ended.
+// One walk on a GPU, step by step: README (1) to (4), (9) to (15). After a walk has ended, its thread starts the next one.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "wos/data/cuda.hpp"
