@@ -44,8 +44,11 @@ class Rule:
         return Rule(relative, absolute, walks, most, dtype)
 
     def met(self, state: State, units: np.ndarray | None) -> np.ndarray:
-        """(rows,): whether a point is done: its error bar is small enough, or not finite, which more walks would not change. An error bar
-        of 0 from few walks is not enough if the walks took steps."""
+        """(rows,): whether a point is done.
+
+        Its error bar is small enough, or its value is not finite, which more walks would not change. An error bar of 0 from few walks is
+        not enough if the walks took steps.
+        """
         with np.errstate(invalid="ignore", over="ignore"):
             mean, m2 = state.fold()
             bar = error_bars(state.samples, m2[:, :1], state.counts[:, 0], mean[:, :1])[:, 0]
@@ -58,8 +61,10 @@ class Rule:
 def draw_until(
     chunk: Chunk, rule: Rule, first: int, tell: Callable[[int, int], Any] | None = None, stop: Event | None = None
 ) -> list[Part]:
-    """Runs rounds of walks from ``first`` on for the points that need more. ``tell`` receives a round's number of walks and the number of
-    points that finished."""
+    """Run rounds of walks from ``first`` on for the points that need more.
+
+    ``tell`` receives a round's number of walks and the number of points that finished.
+    """
     done: list[Part] = []
     state, count = None, 0
     rows = np.arange(chunk.points)

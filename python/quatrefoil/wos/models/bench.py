@@ -1,4 +1,7 @@
-"""Labels for neural operators, compared with a user's Numba loop and, if scikit-fem is installed, with finite elements; recorded walks."""
+"""Labels for neural operators, compared with a user's Numba loop and, if scikit-fem is installed, with finite elements.
+
+Also products with recorded walks, compared with shared walks.
+"""
 
 from __future__ import annotations
 

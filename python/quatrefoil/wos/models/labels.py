@@ -24,7 +24,7 @@ _LABEL = "NeuralOperatorLabels"
 
 
 class NeuralOperatorLabels(Generic[T]):
-    """Labels u(x) for a neural operator: a few walks per epoch, and the mean of all walks so far.
+    """Labels u(x) for a neural operator, improved by a few more walks in every epoch.
 
     For training with weak supervision: B instances of -Δu + σu = f in Ω, u = g on ∂Ω at N points each, with ``walks`` more walks per point
     and epoch. The published sampler solves Δu = f; csrc/wos/README.md, "Labels for neural operators", lists all differences.
@@ -148,10 +148,11 @@ class NeuralOperatorLabels(Generic[T]):
         return result
 
     def dataset(self, *inputs: Any, shuffle: bool = False) -> Any:
-        """A ``torch.utils.data.IterableDataset`` of (*inputs, value, stderr), one item per instance, or per point without instances.
+        """A ``torch.utils.data.IterableDataset`` of (*inputs, value, stderr).
 
-        Each pass first draws an epoch of walks, so that labels improve from pass to pass. ``inputs`` are arrays with one entry per item.
-        ``shuffle`` uses a new order for each pass, from PyTorch's generator. Use a DataLoader with ``num_workers=0``.
+        It has one item per instance, or per point without instances. Each pass first draws an epoch of walks, so that labels improve from
+        pass to pass. ``inputs`` are arrays with one entry per item. ``shuffle`` uses a new order for each pass, from PyTorch's generator.
+        Use a DataLoader with ``num_workers=0``.
 
         ::
 

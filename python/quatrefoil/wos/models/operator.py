@@ -147,13 +147,18 @@ class Operator:
         return np.concatenate([[0], np.cumsum(self.steps)])
 
     def per_vertex(self) -> csr_array:
-        """(N, M): u = per_vertex() @ values, for boundary values that are linear between the M vertices of a polygon or mesh."""
+        """The matrix (N, M) for boundary values at the M vertices of a polygon or mesh.
+
+        u = per_vertex() @ values, with values that are linear between the vertices.
+        """
         if self.corners is None or self.at_corners is None:
             raise ValueError("per_vertex: the boundary has no vertices")
         return self.A @ _interpolation(self.corners, self.at_corners, self.vertices)
 
     def on_grid(self, shape: Sequence[int], box: Any, of: Literal["source", "dirichlet"] = "source") -> csr_array:
-        """(N, n1 n2 ...): u = on_grid(values.shape, box) @ values.reshape(-1), for the data ``GridField(values, box)``.
+        """The matrix (N, n1 n2 ...) for values at the nodes of a grid.
+
+        u = on_grid(values.shape, box) @ values.reshape(-1), for the data ``GridField(values, box)``.
 
         Parameters
         ----------
@@ -198,7 +203,7 @@ class Operator:
         return xp.where(outside, xp.full_like(u, np.nan), u)
 
     def solve(self, dirichlet: Data, source: Data | None = None) -> OperatorValues:
-        """Compute u and its standard error for data as in ``Problem``, or for B sets of data, evaluated by NumPy.
+        """Compute u and its standard error for one set of data, or for B sets. NumPy evaluates the data.
 
         Parameters
         ----------

@@ -163,9 +163,9 @@ class Problem(Statement):
         backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> NeuralOperatorLabels[T]:
-        """Labels at these points that improve with every epoch of training, see ``qf.wos.NeuralOperatorLabels``.
+        """Labels at these points that improve with every epoch of training.
 
-        ``backend`` and ``num_threads`` are as in ``help(qf.conventions)``.
+        See ``qf.wos.NeuralOperatorLabels``. ``backend`` and ``num_threads`` are as in ``help(qf.conventions)``.
         """
         return NeuralOperatorLabels._of(self, points, checked("labels", points, walks, rng, backend, num_threads), progress, "labels")
 
@@ -179,11 +179,11 @@ class Problem(Statement):
         backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> Operator:
-        """The solution at points (N, d) as a linear map of boundary values and sources, see ``qf.wos.Operator``.
+        """The solution at points (N, d) as a linear map of boundary values and sources.
 
-        The problem's data do not matter, only whether it has a source. Requires a single boundary, inside or outside, without reflecting
-        walls, and a number as screening. ``Regions`` is the only diffusion allowed, and ``gradient`` is not supported. ``backend`` and
-        ``num_threads`` are as in ``help(qf.conventions)``.
+        See ``qf.wos.Operator``. The problem's data do not matter, only whether it has a source. Requires a single boundary, inside or
+        outside, without reflecting walls, and a number as screening. ``Regions`` is the only diffusion allowed, and ``gradient`` is not
+        supported. ``backend`` and ``num_threads`` are as in ``help(qf.conventions)``.
         """
         settings, indices = checked("operator", points, walks, rng, backend, num_threads)
         return Operator._of(self, points, settings, indices, "operator")

@@ -92,7 +92,7 @@ class Result(Generic[T]):
         __iter__ = __getitem__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _is_no_array
 
     def __getstate__(self) -> dict[str, Any]:
-        """Omits cached properties, which another thread may be adding."""
+        """Omit cached properties, which another thread may be adding."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @cached_property

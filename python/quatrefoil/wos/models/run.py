@@ -45,7 +45,7 @@ class Run:
         return ranges_of(self.prepared)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Omits the graph of a gradient, which cannot be pickled."""
+        """Omit the graph of a gradient, which cannot be pickled."""
         state = {name: x for name, x in vars(self).items() if name not in ("prepared", "cover", "ranges")}
         return {**state, "points": detached(self.points)}
 
@@ -59,8 +59,10 @@ class Run:
         return times(detached(mean)[:, 1:], whole.units_of(np.arange(p.sizes.B * p.sizes.N) if rows is None else rows))
 
     def differs_from(self, other: Run) -> list[str]:
-        """Names of the differences between two runs; without differences, the runs may be merged. Raises ValueError if this cannot be
-        decided."""
+        """Names of the differences between two runs, which may be merged if there are none.
+
+        Raises ValueError if this cannot be decided.
+        """
         for run in (self, other):
             for name, of_functions in zip(run.statement._names, run.functions):
                 if isinstance(of_functions, NotComparable):

@@ -102,7 +102,7 @@ class State:
         return State(self.starts, self.sizes, *(taken(x, rows) for x in (self.mean, self.m2, self.counts)))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Omits the graph of a gradient, which cannot be pickled."""
+        """Omit the graph of a gradient, which cannot be pickled."""
         return {name: x.detach() if hasattr(x, "detach") else x for name, x in self.__dict__.items()}
 
 
@@ -112,8 +112,10 @@ def taken(array: Array, rows: np.ndarray) -> Array:
 
 
 def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> Array:
-    """(rows, channels) standard errors from sums of squared deviations: NaN for one sample, 0 where no walk made a step. Returns a NumPy
-    array, or an array on the device of m2."""
+    """(rows, channels) standard errors: NaN for one sample, 0 where no walk made a step.
+
+    ``m2`` has the sums of squared deviations. Returns a NumPy array, or an array on the device of m2.
+    """
     if m2.__class__ is not np.ndarray:
         if not _arrays.on_host(m2):
             return _error_bars_on_device(samples, m2, steps, mean)

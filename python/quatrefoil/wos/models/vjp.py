@@ -19,8 +19,10 @@ Array = Any
 
 
 def gradients(run: Run, grad: Any, walks: range, of_points: bool, label: str) -> tuple[Any, ...]:
-    """Gradients of sum(grad * value) with respect to the points, or None unless ``of_points``, and to the parameters of each kind of
-    data."""
+    """Gradients of sum(grad * value) with respect to the points and to the parameters of each kind of data.
+
+    That with respect to the points is None unless ``of_points``.
+    """
     p, group, first, count = run.prepared, 2 if run.settings.gradient else 1, walks.start, len(walks)
     grad = _checked(run, grad, label)
     for data in p.linear:
