@@ -112,15 +112,14 @@ class Region(Tables):
     def signed_distance(
         self, points: Array[T] | Points, *, gradient: bool = False, backend: Backend | None = None, num_threads: int | None = None
     ) -> Any:
-        """The distance of points to the boundary, negative inside, optionally with its gradient: ``qf.wos.signed_distance(self,
-        points)``."""
+        """The distance to the boundary, negative inside: ``qf.wos.signed_distance(self, points)``."""
         return self._queries["signed_distance"](self, points, gradient=gradient, backend=backend, num_threads=num_threads)
 
     @keywords("closest_point", positional=_POINTS)
     def closest_point(
         self, points: Array[T] | Points, *, backend: Backend | None = None, num_threads: int | None = None
     ) -> ClosestPoint[T]:
-        """distance, point, primitive and barycentric of the closest boundary point: ``qf.wos.closest_point(self, points)``."""
+        """The closest points of the boundary: ``qf.wos.closest_point(self, points)``."""
         closest: ClosestPoint[T] = self._queries["closest_point"](self, points, backend=backend, num_threads=num_threads)
         return closest
 

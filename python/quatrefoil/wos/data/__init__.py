@@ -17,6 +17,6 @@ from .per_vertex import PerVertex as PerVertex
 from .polynomials import Polynomial as Polynomial
 from .polynomials import polynomial as polynomial
 
-# what solve accepts for g and f: a function of points, or a list of the other types with one entry per instance
+# what solve accepts for g and f, including a function of points, and a list with one entry per instance
 Data: TypeAlias = float | AnyArray | Fourier | PerVertex | Gaussians | Polynomial | GridField | Callable[..., Any] | list[Any]
 PerRingData: TypeAlias = AnyArray | Sequence[Data]

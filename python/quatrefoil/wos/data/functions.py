@@ -15,8 +15,10 @@ from ..._arguments import is_number, refuse_masked
 
 
 class Function:
-    """A user's function, called with the points' dtype. Every call checks the shape of the result. Errors name the caller and the
-    argument."""
+    """A user's function, called with the points' dtype.
+
+    Every call checks the shape of the result. Errors name the caller and the argument.
+    """
 
     def __init__(self, function: Callable[..., Any], dtype: np.dtype, name: str, caller: str = "solve") -> None:
         self.function, self.dtype, self.name, self.caller = function, dtype, name, caller

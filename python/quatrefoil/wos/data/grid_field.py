@@ -30,8 +30,7 @@ class GridField(DataClass):
     Notes
     -----
     ``solve`` has a gradient with respect to ``values``, but not with respect to ``box``. Values and coordinates are float64. Cost: 2^d
-    values per point.
-    Equation numbers: csrc/wos/data/README.md (8), (9).
+    values per point. Equation numbers: csrc/wos/data/README.md (8), (9).
 
     Examples
     --------

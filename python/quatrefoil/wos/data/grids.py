@@ -37,8 +37,10 @@ def check_corners(lo: Sequence[float], hi: Sequence[float], label: str, name: st
 
 
 class Cells:
-    """(8) The positions of absolute points (..., d) in a grid: the lowest corners of their cells, and coordinates in the cell and in the
-    grid."""
+    """(8) The positions of absolute points (..., d) in a grid.
+
+    These are the lowest corners of their cells, and the coordinates in the cell and in the grid.
+    """
 
     def __init__(self, sizes: Sequence[int], box: np.ndarray, X: np.ndarray) -> None:
         last = np.array(sizes) - 1

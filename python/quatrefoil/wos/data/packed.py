@@ -54,8 +54,10 @@ class Target(NamedTuple):
     dtype: np.dtype
 
     def parameter(self, array: Array, name: str) -> Array:
-        """Convert a parameter to float64 in its own array type, differentiably. Raises TypeError if type, device or dtype differ from the
-        points'."""
+        """Convert a parameter to float64 in its own array type, differentiably.
+
+        Raises TypeError if its array type, device or dtype differs from that of the points.
+        """
         if isinstance(array, _arrays.Untyped):
             return self.array(np.asarray(array))
         host_or_device_numbers(array, "solve", name, differentiable=True)

@@ -15,8 +15,10 @@ _data: Any = _array_code  # untyped module
 
 
 def with_curvature(diffusion: PackedData, target: Target, slopes: bool = False) -> PackedData:
-    """Append (3) at the nodes to the rows of a grid, and optionally grad α / (2 α), one axis after the other. Returns other data
-    unchanged."""
+    """Append (3) at the nodes to the rows of a grid, and optionally grad α / (2 α), one axis after the other.
+
+    Returns other data unchanged.
+    """
     if diffusion.kind != "grid":
         return diffusion
     table, d = _arrays.to_host(diffusion.numbers), target.boundary.dimension

@@ -63,7 +63,7 @@ def enter(d, walk, point, instance, k0, k1, radius, bound, n, m, first):
 @jit
 def _advance(ends, some, x, weight, step, walk, point, instance, k0, k1, epsilon, bound, pairs, max_steps, first, y, area, jumped, done,
              facet, place, mark):  # fmt: skip
-    """(5), (6) Makes a step of walks ``some``: moves ``x`` and writes the point inside to ``y``, or marks walks as ended in ``done``."""
+    """(5), (6) Make a step of walks ``some``: move ``x`` and write the point inside to ``y``, or mark walks as ended in ``done``."""
     d = x.shape[1]
     n, m = np.empty(d), np.empty(d)
     for i in some:

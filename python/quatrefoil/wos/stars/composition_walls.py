@@ -52,7 +52,7 @@ class Walls:
         return (px - t * ex) ** 2 + (py - t * ey) ** 2
 
     def nearest(self, x: Any, radius: Any, with_mu: bool = False) -> tuple[Any, Any]:
-        """The closest wall within ``radius`` and its distance. The wall is -1 if there is no such wall."""
+        """The closest wall within ``radius``, or -1, and its distance."""
         xp, d2, limit = self.xp, self.squares(x), radius * radius
         these = self.mine & (self.mu > 0) if with_mu else self.mine
         d2 = xp.where(these, d2, xp.full_like(d2, math.inf))
@@ -113,9 +113,9 @@ class Walls:
         return self.xp.where(outward[:, None], -n, n)
 
     def hit(self, x: Any, n: Any, limit: Any, own: Any, end: Any) -> tuple[Any, Any]:
-        """The first wall (7) that the ray hits from inside before ``limit``, if ``end`` lies beyond its line, and t of the hit.
+        """(7) The first wall that the ray hits from inside before ``limit``, with ``end`` beyond its line, or -1; and t of the hit.
 
-        The wall is -1 if there is no such wall. Points and directions are (..., 2), with the walks along the first axis.
+        Points and directions are (..., 2), with the walks along the first axis.
         """
         xp = self.xp
         ex, ey, length = self.e[:, 0], self.e[:, 1], self.length

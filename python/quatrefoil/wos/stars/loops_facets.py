@@ -194,8 +194,10 @@ def _weights(r, u, v):
 
 @jit
 def point_on_walls(walls, frames, extent, x, R, own, factor, u, screening, z):
-    """(6') Triangle, weights of its corners, and an estimate of the integral of G over the walls. Writes the point to z. The triangle is -1
-    if the point does not count."""
+    """(6') Triangle, weights of its second and third corners, and an estimate of the integral of G over the walls.
+
+    Writes the point to z. The triangle is -1 if the point does not count.
+    """
     wall, p, q, density = _draw(walls, frames, x, R, u)
     if wall < 0:
         return -1, 0.0, 0.0, 0.0

@@ -154,7 +154,7 @@ def _one_walk(segments, walls, frames, corners, extent, absorbs, exchange, varie
               epsilon, screening, pairs, max_steps, sources, flux, first, place, events, fluxes):  # fmt: skip
     """Move x to the end of the walk or to its next jump, and set ``place``.
 
-    Returns how it stops, steps, weight, wall, distance, and the closest segment or triangle.
+    Returns how the walk stops, its steps, weight, wall and distance, and the closest segment or triangle.
     """
     d = x.size
     n, y, z, on_wall = np.empty(d), np.zeros(d), np.empty(d), np.empty(d - 1)
@@ -228,7 +228,7 @@ def begin(walls, start, own, first):
 @jit
 def walks(segments, walls, frames, corners, extent, absorbs, exchange, varies, some, x, step, weight, own, walk, point, instance, k0, k1,
           epsilon, screening, pairs, max_steps, sources, flux, end, segment, place, first, stops, marks):  # fmt: skip
-    """Run walks ``some`` to their ends or to their next jumps, as in ``stops``.
+    """Run walks ``some`` to their ends or to their next jumps. Write how each one stops to ``stops``.
 
     Returns source points with their weights and whether they are in the first ball of a pair, with the walk of each. Returns points on the
     walls (wall, position, weight) in the same way.

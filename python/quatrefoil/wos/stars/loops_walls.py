@@ -16,8 +16,10 @@ from .composition_walls import SLACK
 
 @jit
 def chosen(likely, u):
-    """Draw an index with probabilities proportional to ``likely``, using u, uniform in (0, 1). Returns it and its probability; -1 if all
-    are 0."""
+    """Draw an index with probabilities proportional to ``likely``, using u, uniform in (0, 1).
+
+    Returns the index, or -1 if all weights are 0, and its probability.
+    """
     total = 0.0
     for x in likely:
         total += x
@@ -84,8 +86,10 @@ def nearest(walls, x, y, radius, with_mu):
 
 @jit
 def _clip(wall, x, y, R):
-    """The part of a wall in the disc, as lengths from the wall's start; the foot of the perpendicular; the height of x; whether x faces the
-    wall."""
+    """The part of a wall in the disc, as lengths from the wall's start.
+
+    Also returns the foot of the perpendicular, the height of x, and whether x faces the wall.
+    """
     px, py = x - wall[0], y - wall[1]
     ex, ey = wall[2] - wall[0], wall[3] - wall[1]
     length = math.sqrt(ex * ex + ey * ey)

@@ -95,8 +95,10 @@ def _gradient(where: str, boundary: Any, X: np.ndarray, d: int) -> Problem:
 
 
 def _box(d: int, other: Any) -> Problem:
-    """Compares with the same boundary as segments or triangles. Standard errors are at most about 0.05, so the largest of 2048 errors stays
-    below 0.4."""
+    """Compares with the same boundary as segments or triangles.
+
+    Standard errors are at most about 0.05, so the largest of 2048 errors stays below 0.4.
+    """
     X = np.random.default_rng(5).uniform(0.05, 0.95, (POINTS, d)).astype(np.float32)
 
     def solve(boundary: Any) -> Any:

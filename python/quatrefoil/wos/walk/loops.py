@@ -87,7 +87,7 @@ def balls(start, frame, ends, first, radius, screening, grids, num_threads):
 
 
 def expand(*arguments):
-    """(17) from the walks of ``walk`` with a gradient. Their values are u times the weight of the sphere."""
+    """(17) from the walks of ``walk`` with a gradient. The values of walks are u times the weight of the sphere."""
     p = Problem(EXPAND, arguments[:6], arguments[8:], _Walked, gradient=True, first_instance=0, outside=False, source_kind="none")
     coefficients, counts = arguments[6:8]
     coefficients[...], counts[...] = 0.0, 0

@@ -35,8 +35,10 @@ def half_discs_pay(ends, d, epsilon):
 
 @jit
 def leave_half_disc(ends, at, weights, x, n, epsilon):
-    """(5) Move x, above the point weights[0] of segment ``at``, out of a half disc. Returns whether there is one, and whether x is on the
-    segment."""
+    """(5) Move x, above the point weights[0] of segment ``at``, out of a half disc.
+
+    Returns whether there is a half disc, and whether x is on the segment.
+    """
     e, t = ends[at], weights[0]
     ex, ey = e[2] - e[0], e[3] - e[1]
     length = math.hypot(ex, ey)

@@ -14,8 +14,10 @@ _BLOCK = 1 << 14  # walks at a time, limited by the memory of their source point
 
 
 class Met(NamedTuple):
-    """Points where walks evaluate one kind of data: scaled points, facets, positions on them, weights, walks; whether in a pair's first
-    ball."""
+    """Points where walks evaluate one kind of data.
+
+    Fields: scaled points, facets, positions on facets, weights, walks, and whether the points are in a pair's first ball.
+    """
 
     X: np.ndarray
     facet: np.ndarray | None

@@ -94,8 +94,10 @@ def source_radius(d, step, walk, point, instance, k0, k1):
 
 @jit
 def source_point(step, walk, point, instance, k0, k1, n):
-    """(4a) in the plane, (4b) in space, (4c): the radius in the unit ball and minus its logarithm (0 in space). Writes the direction to
-    n."""
+    """(4a) in the plane, (4b) in space, (4c) otherwise: the radius in the unit ball, and minus its logarithm (0 in space).
+
+    Writes the direction to n.
+    """
     if n.size > 3:
         unit_vector(SOURCE_DIRECTION + step, walk, point, instance, k0, k1, n)
         r = source_radius(n.size, step, walk, point, instance, k0, k1)
