@@ -26,7 +26,7 @@ struct OwnedGrid : Grid<T> {
 };
 
 constexpr std::int64_t kMaxSegments = 1 << 24;  // largest count that float32 represents exactly
-constexpr std::size_t kCachedGrids = 64;        // a call that needs more rebuilds them
+constexpr std::size_t kCachedGrids = 64;        // calls that need more grids rebuild them every time
 
 // log2 of the grid's side: 32 to 512 cells, depending on the number of segments. The grid is coarser for a large epsilon, because the
 // smallest bound of a leaf, 5 half diagonals or 3.5 cells, must exceed epsilon.

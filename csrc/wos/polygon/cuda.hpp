@@ -64,7 +64,7 @@ int64_t box_numbers(int64_t facets) {
   return 2 * D * boxes_before(facets, levels_of(facets) + 1);
 }
 
-// Facets [begin, end) out of `count`. Shape: D, and the squared distance of one facet.
+// Facets [begin, end) out of `count`. Shape provides D and the squared distance of one facet.
 template <class T, class Shape>
 class Facets {
  public:
