@@ -58,8 +58,10 @@ class Tables:
         self._memos: dict[str, Memo] = {}
 
     def _tables(self) -> tuple[np.ndarray | None, ...]:
-        """Scaled corners of segments or triangles and the first row of each instance, or a solid's row. Subclasses may append further
-        tables."""
+        """Scaled corners of segments or triangles and the first row of each instance, or a solid's row.
+
+        Subclasses may append further tables.
+        """
         raise NotImplementedError
 
     def _compiled(self, ends: np.ndarray, first: np.ndarray) -> Any:
@@ -74,8 +76,10 @@ class Tables:
         return arrays
 
     def _memo_of(self, kind: str) -> Any:
-        """The cached grids, for calls that pass the first two arrays of ``_arrays_of(kind)`` as arguments 2 and 3. None on a device and
-        without native code."""
+        """The cached grids, for calls that pass the first two arrays of ``_arrays_of(kind)`` as arguments 2 and 3.
+
+        None on a device and without native code.
+        """
         if "@" in kind or native.core() is None:
             return None
         if kind not in self._memos:

@@ -85,8 +85,10 @@ class GridField(DataClass):
 
     @classmethod
     def _pack(cls, data: Sequence[Any], target: Target, name: str) -> PackedData:
-        """The number of nodes on every axis, the corners of the box and the values, in absolute coordinates, so that boundaries may share a
-        row."""
+        """The number of nodes on every axis, the corners of the box, and the values.
+
+        The corners are in absolute coordinates, so that boundaries may share a row.
+        """
         d, batch = target.boundary.dimension, len(data) if len(data) > 1 else None
         parts = []
         for g in data:

@@ -134,8 +134,10 @@ def _greedy(x: np.ndarray, radius: np.ndarray, reach: float) -> tuple[list[np.nd
 
 
 def _pairs(sizes: np.ndarray, points: int) -> np.ndarray:
-    """Powers of two, roughly proportional to the square root of each ball's number of points. A sample costs about one walk per point, and
-    at least two per ball."""
+    """Powers of two, roughly proportional to the square root of each ball's number of points.
+
+    A sample costs about one walk per point, and at least two per ball.
+    """
     share = np.sqrt(sizes) * (0.5 * points / max(np.sqrt(sizes).sum(), 1.0))
     rounded: np.ndarray = 2 ** np.maximum(np.rint(np.log2(np.maximum(share, 1.0))), 0).astype(np.int64)
     return rounded

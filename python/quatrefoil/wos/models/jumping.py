@@ -20,7 +20,7 @@ from .recording import Recorded
 from .run import Run
 from .settings import Settings
 
-_GUESS = 16  # upper bound on the average number of steps until a walk reaches an interface
+_GUESS = 16  # room for source points, per walk and leg; a leg with more runs a second time
 _LEAST = 2.0  # smallest half disc, in units of epsilon
 
 

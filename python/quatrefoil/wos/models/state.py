@@ -16,7 +16,7 @@ from ... import _arrays
 from ..walk.nodes import Node, push
 
 Array = Any
-_MANY = 1024  # rows from which folding goes channel by channel
+_MANY = 1024  # with more rows, channels are folded one by one
 COUNTS = ("steps", "truncated", "escaped")  # columns of State.counts
 
 

@@ -52,8 +52,10 @@ def _checked(run: Run, grad: Any, label: str) -> Array:
 
 
 def _shares(p: Prepared, grad: Array, means: np.ndarray, more: int) -> Array:
-    """(B, N, K, 1 + more) gradients with respect to the means of the nodes, 0 for points outside. The value is their sum with weights
-    ``means`` (K,) (6)."""
+    """(B, N, K, 1 + more) gradients with respect to the means of the nodes, 0 for points outside.
+
+    (6) The value is the sum of the nodes' means with weights ``means`` (K,).
+    """
     B, N, _ = p.sizes
     if p.on_host:
         share = np.zeros((B, N, len(means), 1 + more))

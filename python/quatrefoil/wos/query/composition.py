@@ -13,7 +13,7 @@ from ..._array_tools import chunk_slices, double, nan_unless
 from .composition_solids import is_solid, nearest_on_solid
 
 HALF_SIDE = 0.5 * (1 + 2.0**-6)  # half of the box, with a margin
-POLYGON_HALF = 0.4  # outside a polygon, its box is in this square
+POLYGON_HALF = 0.4  # for walks outside a polygon, whose box is in the square from -0.4 to 0.4
 LIVE = 16  # approximate elements in memory per point and segment or triangle
 
 

@@ -32,7 +32,7 @@ def norm(xp: Any, x: Any) -> Any:
 
 
 def _field(xp: Any, row: Any, x: Any) -> tuple[Any, Any]:
-    """(2) The field (P,) and its slopes (P, d) in scaled coordinates. Outside its box, the field at the closest point of the box."""
+    """(2) The field (P,) and its slopes (P, d) in scaled coordinates. Outside its box, those at the closest point of the box."""
     d = x.shape[1]
     last, low, high = row[1 : 1 + d] - 1, row[1 + d : 1 + 2 * d], row[1 + 2 * d : 1 + 3 * d]
     steps = last / (high - low)

@@ -16,7 +16,7 @@ def is_solid(ends, d):
 
 @jit
 def _field(row, x, slopes):
-    """(2) The field and its slopes in scaled coordinates. Outside its box, the field at the closest point of the box."""
+    """(2) The field and its slopes in scaled coordinates. Outside its box, those at the closest point of the box."""
     d = x.size
     corner, place, steps = np.empty(d, np.int64), np.empty(d), np.empty(d)
     for i in range(d):
@@ -74,7 +74,7 @@ def is_function(ends, d):
 
 
 class Distances:
-    """A signed distance function at points (n, d) in scaled coordinates. Outside its box, the value at the closest point of the box."""
+    """A signed distance function at points (n, d) in scaled coordinates. Outside its box, it is called at the closest point of the box."""
 
     STEP = 1e-5
 

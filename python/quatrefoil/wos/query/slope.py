@@ -10,7 +10,7 @@ from ... import _arrays
 from ..region import Region
 
 Array = Any
-_ROUNDINGS = 256  # in units of eps and the extent; closer to the boundary, the direction of the closest point is noise
+_ROUNDINGS = 256  # in units of eps times the extent; closer to the boundary than this, the direction of the closest point is noise
 
 
 def slope(boundary: Any, q: Array, signed: Array, point: Array, primitive: Array) -> Array:

@@ -18,7 +18,7 @@ POINTS, WALKS = 512, 64
 
 
 def problems() -> Iterator[Problem]:
-    """Half of the 1024 segments reflect, in eight stretches. Without a flux, which the user's loop lacks; with a flux; and on a mesh."""
+    """Half of 1024 segments reflect, in eight stretches: without and with a flux, which the user's loop does not support. Also a mesh."""
     for flux in (False, True):
         yield _solve(flux)
     yield solve_mesh()

@@ -18,7 +18,7 @@ POINTS, WALKS, SUBDIVISIONS = 64, 16, 3
 
 
 def solve_mesh() -> Problem:
-    """The upper half of a bumpy ball of 1280 triangles reflects. There is no flux, which the loop lacks."""
+    """The upper half of a bumpy ball of 1280 triangles reflects. There is no flux, because the loop does not support one."""
     V, F = bumpy(SUBDIVISIONS)
     reflecting, X = V[F].mean(axis=1)[:, 2] > 0, ball_points(POINTS, 0.8).astype(np.float32)
     mesh = wos.TriangleMesh(V, F)

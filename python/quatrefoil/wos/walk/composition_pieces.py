@@ -134,8 +134,10 @@ class Walks:
         return mean, m2, xp.reshape(xp.concat(counts, axis=0), (B, N, k))
 
     def replay(self, grad: Any, compute: Callable[[Piece, Any], None]) -> None:
-        """(7) Repeat every piece with the walks' shares (P, channels) of the gradient with respect to the nodes' means (B, N, K,
-        channels)."""
+        """(7) Repeat every piece with the walks' shares (P, channels) of ``grad``.
+
+        ``grad`` (B, N, K, channels) is the gradient with respect to the nodes' means.
+        """
         xp, (B, N, K, C) = self.xp, grad.shape
         grad = xp.reshape(double(xp, grad), (B * N, K, C))
         starts, sizes = (
