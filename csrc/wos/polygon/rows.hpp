@@ -1,4 +1,4 @@
-// Exact queries of many points of one polygon in double precision. A point tests only the segments of its row.
+// Tests of many starts of walks in one polygon, in double precision. A point tests only the segments of its row.
 #pragma once
 #include "core/run/memory.hpp"
 #include "wos/polygon/args.hpp"

@@ -38,8 +38,8 @@ class TriangleMesh(Region):
     F : (M, 3)
         Integers, three vertices per triangle. All triangles have the same orientation seen from outside.
     watertight : bool or None
-        False accepts a surface with gaps. A point is then inside if its winding number is at least 1/2. None means False for a surface with
-        gaps, and True otherwise.
+        False accepts a surface with gaps. A point is then inside if its absolute winding number is at least 1/2. None means False for a
+        surface with gaps, and True otherwise.
 
     Attributes
     ----------
