@@ -7,7 +7,7 @@
 namespace quatrefoil::wos::mesh {
 inline namespace QF_ISA {
 
-constexpr double kAngleNs = 25;     // per solid angles of W triangles
+constexpr double kAngleNs = 25;     // per W solid angles of triangles
 constexpr double kWindingNs = 4e3;  // per winding number
 constexpr double kFarRadii = 2.5;   // distance, in radii of a cluster, beyond which its moments are used
 constexpr double kDoubt = 0.05;     // winding numbers closer than this to 1/2 are summed exactly
