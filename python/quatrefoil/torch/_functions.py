@@ -1,5 +1,5 @@
-"""Two autograd Functions per op. The gradient of an adjoint is the op's ``second_vjp``, or raises an error: a second derivative is never
-silently wrong."""
+"""Two autograd Functions per op. The gradient of an adjoint is the op's ``second_vjp``; without one it raises an error, because a second
+derivative must never be silently wrong."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Every op of every table as ``torch.ops.quatrefoil.<family>_<op>``: schema, kernel, fake kernel, autograd, vmap.
 
-``torch.compile`` and ``torch.export`` see registered operators. An adjoint returns the gradients of the present inputs; it is an operator
-too, and its own derivative raises: a second derivative is never silently zero.
+``torch.compile`` and ``torch.export`` see registered operators. An adjoint, which returns the gradients of the present inputs, is also an
+operator. Its own derivative raises an error, because a second derivative must never be silently zero.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def infer(op: Op, arrays: list[Any], options: tuple[Any, ...]) -> list[Any]:
 def run_kernel(
     op: Op, kernel: Any, arrays: Any, outputs: list[Any], options: tuple[Any, ...], extras: Sequence[Any], num_threads: int
 ) -> Any:
-    """Call a backend's kernel on tensors of its device; fill the outputs and return the result for the caller."""
+    """Call a backend's kernel on tensors of its device. Fills the outputs and returns the result for the caller."""
     arrays = [plain(a) for a in arrays]
     if not _backends.takes_tensors(kernel):
         arrays = [None if a is None else a.detach().numpy() for a in arrays]
@@ -84,7 +84,7 @@ def run_composed(op: Op, compose: Any, arrays: Sequence[Any], out: Any, extras: 
 
 
 def empty(shape: Any, dtype: Any, device: Any) -> Any:
-    """Allocate a result; MemoryError instead of torch's RuntimeError if the host is out of memory."""
+    """Allocate a result. Raises MemoryError instead of torch's RuntimeError if the host is out of memory."""
     if device.type != "cpu":
         return torch.empty(shape, dtype=dtype, device=device)
     try:
@@ -196,7 +196,7 @@ def constant_results(op: Op, results: Any) -> list[Any]:
 
 
 def refuse_constants(op: Op, arrays: Any, wanted: Any) -> None:
-    """NotImplementedError if an input that is not differentiable requires a gradient."""
+    """Raise NotImplementedError if an input that is not differentiable requires a gradient."""
     for (name, arg, _, _), wants in zip(op.named(arrays), wanted):
         if wants and arg.constant:
             raise NotImplementedError(f"{op.label} is not differentiable with respect to {name}, which requires grad; detach it")
@@ -217,7 +217,7 @@ def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
             raise NotImplementedError(f"{op.label} is not differentiable with respect to {arg.name}, which requires grad; detach it")
     if ctx.results is None:
         grads = [grad]
-    else:  # torch omits those of unused results
+    else:  # torch omits the gradients of unused results
         grads = [torch.zeros(s, dtype=t, device=d) if g is None else g for g, (s, t, d) in zip(grad, ctx.results)]
         arrays, options, _, _ = unpack(op, tuple(inputs))
         grads = differentiable_grads(op, arrays, options, grads)

@@ -1,4 +1,4 @@
-"""All private names of PyTorch that are used, each with a substitute for versions that lack it."""
+"""All private names of PyTorch that this package uses, each with a substitute for versions that lack it."""
 
 from __future__ import annotations
 

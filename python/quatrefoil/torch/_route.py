@@ -29,13 +29,13 @@ _empty_like = torch.empty_like
 def traced(
     op: Op, arrays: Sequence[Any], options: tuple[Any, ...], extras: Sequence[Any], backend: str | None, num_threads: int | None
 ) -> Any:
-    """Call the registered operator, which has no extras: memos are dropped, and a function raises an error."""
+    """Call the registered operator. It takes no extras: memos are dropped, and functions raise an error."""
     _bind.refuse_functions(op, extras)
     return _restore(op, arrays, options, registered[op.key](*pack(op, arrays, options, backend, num_threads or 0)))
 
 
 def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[Any]) -> Any:
-    """The plan of one signature: type, dtype, shape, device, requires_grad and pending operations of every tensor."""
+    """The plan for one signature: the type, dtype, shape, device, requires_grad and pending operations of every tensor."""
     present = [a for a in arrays if a is not None]
     device = present[0].device
     name, kernel = ("", None) if device.type == "meta" else _backends.kernel(op, backend, str(device), arrays)
@@ -58,9 +58,9 @@ def _is_transformed() -> bool:
 
 
 class _Route:
-    """A call of one signature on plain tensors. ``compute`` is the call without gradients and transforms."""
+    """Calls of one signature on plain tensors. ``compute`` is the call without gradients and transforms."""
 
-    is_single = False  # one result of a kernel that reads tensors: ``compute_single`` is the whole call
+    is_single = False  # True for a kernel that reads tensors and has one result: ``compute_single`` is then the whole call
     compute: Callable[[Sequence[Any], Sequence[Any], Any, int], Any]
     compute_single: Callable[[Sequence[Any], Sequence[Any], Any, int], Any]
 
@@ -146,7 +146,7 @@ class _Filled(_Route):
         return run
 
     def fill(self, arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
-        """Any number of results."""
+        """A call with any number of results."""
         if out is _bind.IN_PLACE:
             return self.fill_in_place(arrays, extras, num_threads)
         if out is not None:
@@ -165,7 +165,7 @@ class _Filled(_Route):
             if a is None or a.data_ptr() % a.element_size():
                 outputs.append(None if r is None else empty(r[0], r[1], self.device) if like is None else _empty_like(arrays[like]))
                 continue
-            if not a.is_inference():  # autograd counts versions, to detect changes of saved tensors
+            if not a.is_inference():  # autograd detects changes of saved tensors by their version
                 torch.autograd.graph.increment_version(a)
             outputs.append(a)
         extras = extras and _bind.for_kernel(self.op, extras, self.name, arrays)

@@ -1,7 +1,7 @@
 """Kronecker products of the package ``linear_operator``, on which GPyTorch is built, computed by this library.
 
-``import quatrefoil`` does not import it: use ``from quatrefoil.torch.linear_operator import KroneckerProductLinearOperator``. It needs
-linear_operator.
+``import quatrefoil`` does not import this module, which requires linear_operator: use ``from quatrefoil.torch.linear_operator import
+KroneckerProductLinearOperator``.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class KroneckerProductLinearOperator(upstream.KroneckerProductLinearOperator):  
     Raises
     ------
     numpy.linalg.LinAlgError
-        In solves and log-determinants, if a factor is singular to working precision. linear_operator clamps eigenvalues at 1e-7
-        instead. Add a diagonal, or compute in float64.
+        In solves and log-determinants, if a factor is singular to working precision. linear_operator clamps eigenvalues at 1e-7 instead of
+        raising an error. Add a diagonal, or compute in float64.
 
     Examples
     --------
@@ -76,7 +76,7 @@ class KroneckerProductLinearOperator(upstream.KroneckerProductLinearOperator):  
 
     @cached(name="quatrefoil")
     def _kronecker(self) -> Any:
-        """Our operator, which caches its factorisation, for one item or a batch."""
+        """Our operator for one item or a batch; it caches its factorisation."""
         factors = [_symmetric(op.to_dense()) for op in self.linear_ops]
         return kron.KroneckerOperator.batch(factors) if self.batch_shape else kron.KroneckerOperator(factors)
 
@@ -129,7 +129,7 @@ class KroneckerProductAddedDiagLinearOperator(upstream.KroneckerProductAddedDiag
 
 
 def _symmetric(factor: Tensor) -> Tensor:
-    """The same factor with a symmetric gradient: linear_operator's solves and determinants assume symmetric operators."""
+    """The factor itself, but with a symmetric gradient, because linear_operator's solves and determinants assume symmetric operators."""
     half = (factor + factor.mT) / 2
     return factor.detach() + (half - half.detach()) if factor.requires_grad else factor
 
@@ -159,7 +159,7 @@ def _solve(op: Any, right: Tensor, left: Tensor | None = None) -> Tensor:
         raise RuntimeError(f"right_tensor has shape {tuple(right.shape)}, which does not match an operator of shape {tuple(op.shape)}")
     batch, lead = op.batch_shape, torch.broadcast_shapes(op.batch_shape, columns.shape[:-2])
     columns = columns.expand(*lead, *columns.shape[-2:])
-    outer = len(lead) - len(batch)  # batch axes that only right has become columns
+    outer = len(lead) - len(batch)  # batch axes that only ``right`` has become columns
     order = (*range(outer, len(lead) + 1), *range(outer), len(lead) + 1)
     many = columns.permute(order)
     x = operator.solve(many.reshape(*batch, N, -1), noise).reshape(many.shape).permute(*[order.index(i) for i in range(len(order))])
@@ -172,7 +172,7 @@ def _logdet(op: Any) -> Tensor:
 
 
 def _inv_quad_logdet(op: Any, rhs: Tensor | None, logdet: bool | None, reduce: bool | None) -> tuple[Tensor, Tensor]:
-    """Values that are not requested are zero, as in linear_operator."""
+    """The quadratic form and the log-determinant; values that are not requested are zero, as in linear_operator."""
     nothing = torch.zeros(op.batch_shape, dtype=op.dtype, device=op.device)
     if rhs is None:
         quadratic = nothing
