@@ -1,7 +1,7 @@
 """Layers with the parameter names of their upstream implementations, so that upstream ``state_dict``s load.
 
-Not imported by ``import quatrefoil``: say ``from quatrefoil.torch import nn``. Equation numbers are those of csrc/ssm/README.md,
-of ``PolyLayer`` and ``TrigLayer`` those of csrc/cheb/layer/README.md.
+``import quatrefoil`` does not import this module: use ``from quatrefoil.torch import nn``. Equation numbers: csrc/ssm/README.md; for
+``PolyLayer`` and ``TrigLayer``, csrc/cheb/layer/README.md.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 __dir__ = public_dir(__name__)
-if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+if not TYPE_CHECKING:  # otherwise type checkers would accept any name
     __getattr__ = missing(
         __name__,
         S4="use S4D, or quatrefoil.ssm.s4_kernel, the kernel of S4, with quatrefoil.ssm.fft_conv",

@@ -1,4 +1,4 @@
-"""The common parts of Mamba's blocks: the short convolution with a state, gated norms, initial step sizes, and caches."""
+"""Common parts of the Mamba blocks: the short convolution with a state, gated norms, initial step sizes, and caches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Cache = tuple[Tensor, Tensor]  # the last inputs of the convolution, and the sta
 
 
 class GatedRMSNorm(torch.nn.Module):  # type: ignore[misc]
-    """RMS norm over groups of channels, with ``weight`` (size,), multiplied by silu of the gate before or after the norm."""
+    """RMS norm over groups of channels, with ``weight`` (size,); silu of the gate multiplies before or after the norm."""
 
     activation = "silu"  # of the gate
 
@@ -49,8 +49,8 @@ def gated_rms_norm(
     norm_before_gate: bool = True,
     activation: str = "silu",
 ) -> Tensor:
-    """mamba-ssm's ``rmsnorm_fn``: x (..., D) with groups of channels scaled to root mean square 1, times silu(z), before or after."""
-    wide, gate = widen(x), None  # half precision loses small squares and the gradient of their roots
+    """mamba-ssm's ``rmsnorm_fn``: scale groups of channels of x (..., D) to root mean square 1, and multiply by silu(z) before or after."""
+    wide, gate = widen(x), None  # in half precision, small squares and the gradients of their roots would be lost
     if z is not None:
         gate = torch.sigmoid(widen(z)) if activation == "sigmoid" else F.silu(widen(z))
     if gate is not None and not norm_before_gate:
@@ -77,7 +77,7 @@ def initial_dt_bias(
 
 
 def add_decay(layer: torch.nn.Module, heads: int, steps: int, low: float, high: float) -> None:
-    """``A_log``, rates of the heads between ``low`` and ``high``, and ``dt_bias``, step sizes between .001 and .1."""
+    """Add ``A_log``, with rates of the heads between ``low`` and ``high``, and ``dt_bias``, with step sizes between .001 and .1."""
     layer.A_log = torch.nn.Parameter(torch.empty(heads).uniform_(low, high).log())
     layer.dt_bias = torch.nn.Parameter(initial_dt_bias(type(layer).__name__, steps, 1e-3, 0.1))
     layer.A_log._no_weight_decay = layer.dt_bias._no_weight_decay = True
@@ -98,7 +98,7 @@ def convolved(
     """
     weight, last = conv.weight[:, 0], x
     if state is not None and cu_seqlens is None:
-        before = state[..., 1:].to(x.dtype, copy=True)  # a gradient needs the old state
+        before = state[..., 1:].to(x.dtype, copy=True)  # the gradient needs the old state
         tail = last[..., -state.shape[-1] :].to(state.dtype)
         last = torch.cat((state[..., tail.shape[-1] :], tail), -1)
         if seq_idx is None or not x.shape[-1]:
@@ -107,7 +107,7 @@ def convolved(
             x = torch.cat((before, x), -1)
             seq_idx = torch.cat((seq_idx[:, :1].expand(-1, before.shape[-1]), seq_idx), -1)
             y = ssm.causal_conv1d_fn(x, weight, conv.bias, seq_idx, activation=activation)[..., before.shape[-1] :]
-            number = torch.cat((seq_idx[:, :1], seq_idx), -1)[:, -last.shape[-1] :]  # the sequences of the samples in last
+            number = torch.cat((seq_idx[:, :1], seq_idx), -1)[:, -last.shape[-1] :]  # the sequence number of each sample in last
             last = last.masked_fill((number != number[:, -1:])[:, None], 0)
         return y, last
     y = ssm.causal_conv1d_fn(x, weight, conv.bias, seq_idx, activation=activation)
@@ -117,7 +117,7 @@ def convolved(
 
 
 class Block(Layer):
-    """A block with a cache, which ``inference_params`` may hold as in mamba-ssm."""
+    """A block with a cache, which may be in ``inference_params`` as in mamba-ssm."""
 
     layer_idx: int | None
     d_model: int
@@ -128,9 +128,9 @@ class Block(Layer):
     A_log: torch.nn.Parameter
 
     def allocate_inference_cache(self, batch_size: int, max_seqlen: int | None = None, dtype: torch.dtype | None = None) -> Cache:
-        """The cache before the first token, zeros: conv_state (B, channels of conv1d, W) and ssm_state (B, D, N) or (B, H, P, N).
+        """The cache before the first token: zeros for conv_state (B, channels of conv1d, W) and ssm_state (B, D, N) or (B, H, P, N).
 
-        Without ``dtype`` the latter is float32 or wider. ``max_seqlen`` is ignored: the size does not depend on the number of tokens.
+        Without ``dtype``, ssm_state is float32 or wider. ``max_seqlen`` is ignored: the size does not depend on the number of tokens.
         """
         weight = self.conv1d.weight
         batch_size = integer(batch_size, f"{type(self).__name__}.allocate_inference_cache", "batch_size", 0, MAX_NUMBERS)
@@ -142,7 +142,7 @@ class Block(Layer):
         return A
 
     def _cache_in(self, inference_params: Any, batch: int) -> Cache:
-        """This layer's part of ``inference_params.key_value_memory_dict``, allocated if absent; zeros at the beginning."""
+        """This layer's cache in ``inference_params.key_value_memory_dict``, allocated if absent and set to zero at the beginning."""
         name = type(self).__name__
         if self.layer_idx is None:
             raise ValueError(f"{name}: layer_idx is None, expected the layer's number, the key of its states in inference_params")

@@ -15,7 +15,7 @@ from ._layer import Layer
 
 
 class FusedRMSNormGated(GatedRMSNorm):
-    """flash-linear-attention's: scales each row to root mean square 1, times ``weight``, times the activation of a gate."""
+    """flash-linear-attention's layer: scales each row to root mean square 1, times ``weight``, times the activation of a gate."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class FusedRMSNormGated(GatedRMSNorm):
 
 
 class ShortConvolution(torch.nn.Conv1d):  # type: ignore[misc]
-    """flash-linear-attention's: a causal convolution of every channel over ``kernel_size`` samples, then silu."""
+    """flash-linear-attention's layer: a causal convolution of every channel over ``kernel_size`` samples, then silu."""
 
     def __init__(
         self,
@@ -65,9 +65,9 @@ class ShortConvolution(torch.nn.Conv1d):  # type: ignore[misc]
         cu_seqlens: Tensor | None = None,
         **ignored: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """x (B, T, D), cache (N, D, W), the last samples -> y (B, T, D), and the cache after x if ``output_final_state``.
+        """x (B, T, D) and ``cache`` (N, D, W), the last samples -> y (B, T, D), and the cache after x if ``output_final_state``.
 
-        With ``cu_seqlens`` the N sequences are packed in one item, and each continues from its row of the cache.
+        With ``cu_seqlens``, the N sequences are packed in one item, and each continues from its row of the cache.
         """
         if mask is not None:
             if cu_seqlens is not None:
@@ -91,7 +91,7 @@ class ShortConvolution(torch.nn.Conv1d):  # type: ignore[misc]
         return y if residual is None else y + residual, cache if output_final_state else None
 
     def _packed_after(self, x: Tensor, cache: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, Tensor]:
-        """Packed sequences x (1, T, D), each after its row of ``cache`` (N, D, W) -> the outputs, and the last samples of each sequence."""
+        """Packed sequences x (1, T, D), each continuing its row of ``cache`` (N, D, W) -> the outputs and the last samples of each."""
         N, _, W = cache.shape
         rows = torch.arange(N, device=x.device)
         order = torch.cat((rows.repeat_interleave(W), _sequence_numbers(x.shape[1], cu_seqlens))).argsort(stable=True)
@@ -104,14 +104,14 @@ class ShortConvolution(torch.nn.Conv1d):  # type: ignore[misc]
 
 
 def _sequence_numbers(length: int, cu_seqlens: Tensor) -> Tensor:
-    """The sequence of each of ``length`` packed samples."""
+    """The sequence number of each of ``length`` packed samples."""
     return torch.searchsorted(cu_seqlens[1:], torch.arange(length, device=cu_seqlens.device, dtype=cu_seqlens.dtype), right=True)
 
 
 class FlashFFTConv(Layer):
     """FlashFFTConv's long convolution: causal for inputs of up to half of ``seqlen`` samples, circular over ``seqlen`` for longer ones.
 
-    ``seqlen`` may be any length, and inputs float32 too. ``dtype`` and ``use_32_butterfly`` are accepted for compatibility and ignored.
+    ``seqlen`` may be any length, and inputs may also be float32. ``dtype`` and ``use_32_butterfly`` are ignored, for compatibility.
     """
 
     def __init__(self, seqlen: int, dtype: torch.dtype | None = None, use_32_butterfly: bool = True) -> None:
@@ -119,14 +119,14 @@ class FlashFFTConv(Layer):
         self.seqlen = integer(seqlen, "FlashFFTConv", "seqlen", 1, MAX_NUMBERS)
 
     def forward(self, u: Tensor, k: Tensor, pregate: Tensor | None = None, postgate: Tensor | None = None) -> Tensor:
-        """u (B, H, L), k (H, Lk) -> postgate * conv(pregate * u, k) (B, H, L); the gates are of u's shape."""
+        """u (B, H, L), k (H, Lk) -> postgate * conv(pregate * u, k) (B, H, L); the gates have the shape of u."""
         L, size = u.shape[-1], self.seqlen
         if max(L, k.shape[-1]) > size:
             raise ValueError(f"FlashFFTConv: u has {L} samples and k has {k.shape[-1]}, expected at most seqlen = {size}; increase seqlen")
         x = widen(u if pregate is None else u * pregate)
         if size >= 2 * L:
             y = ssm.fft_conv(x, k.to(x.dtype))
-        else:  # the second of two periods has seen all of the first
+        else:  # two periods: the second includes the contributions of all of the first
             padded = torch.nn.functional.pad(x, (0, size - L))
             y = ssm.fft_conv(torch.cat((padded, padded), -1), k.to(x.dtype))[..., size : size + L]
         y = narrow(y, u)

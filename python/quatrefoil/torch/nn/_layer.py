@@ -1,4 +1,4 @@
-"""The common base of all layers: errors for wrong keywords and inputs, initial step sizes."""
+"""The common base of all layers: errors for wrong keywords and inputs, and initial step sizes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..._arrays import describe
 
-# Names of these in other libraries.
+# Keywords of the layers -> their names in other libraries.
 _OTHER_NAMES = {
     "d_state": ("N", "n", "state_size", "state_dim", "ssm_size"),
     "d_model": ("H", "h", "hidden_size", "dim", "channels", "hidden_dim", "features"),
@@ -38,7 +38,7 @@ def initial_log_steps(name: str, dt_min: float, dt_max: float, *shape: int, devi
 
 
 class Layer(torch.nn.Module):  # type: ignore[misc]
-    """A module whose errors name it."""
+    """A module whose error messages name the layer."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -57,9 +57,9 @@ class Layer(torch.nn.Module):  # type: ignore[misc]
         swapped: tuple[int, str] | None = None,
         name: str = "input",
     ) -> None:
-        """TypeError or ValueError unless x is a tensor of the precision of ``like`` with ``size`` channels at that axis.
+        """Raise TypeError or ValueError unless x is a tensor with the precision of ``like`` and ``size`` channels at ``axis``.
 
-        ``swapped`` is an axis that may contain the channels by mistake, and the fix.
+        ``swapped``: an axis that may contain the channels by mistake, and the suggested fix.
         """
         label, wanted = type(self).__name__, f"torch.{str(like.dtype).removeprefix('torch.')}"
         if not isinstance(x, Tensor):
@@ -75,12 +75,12 @@ class Layer(torch.nn.Module):  # type: ignore[misc]
             raise ValueError(f"{label}: {name} has shape {tuple(x.shape)}, expected {shape}{hint}")
 
     def _check_sequence(self, x: Any, like: Tensor, size: int, ndims: tuple[int, ...] = (3,)) -> None:
-        """The same for (batch, length, channels)."""
+        """``_check_input`` for (batch, length, channels)."""
         swapped = (-2, f"for (batch, {size}, length) pass input.transpose(1, 2)")
         self._check_input(x, like, size, f"(batch, length, {size})", ndims=ndims, swapped=swapped)
 
     def _check_state(self, state: Any, *shape: int) -> None:
-        """The same for a complex state of that shape."""
+        """Raise ValueError unless ``state`` is a complex tensor of this shape."""
         known = isinstance(state, Tensor) and state.is_complex()
         if not known or tuple(state.shape) != shape:
             got = f"has shape {tuple(state.shape)}" if known else f"is {describe(state)}"

@@ -1,4 +1,4 @@
-"""Loops of models in PyTorch by this library's functions: methods and functions that ``install`` puts in place of the models' own."""
+"""Replacements for loops of PyTorch models: methods and functions that call this library; ``install`` puts them in place."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def lightning_attention(
     """MiniMax's lightning attention: linear attention with one constant decay per head."""
     cache = kwargs.get("past_key_values") if cache is None else cache
     qkv = self.act_fn(self.qkv_proj(hidden_states))
-    if attention_mask is not None and attention_mask.shape[-1] == qkv.shape[1]:  # 4.57 gives a token the mask of its past too
+    if attention_mask is not None and attention_mask.shape[-1] == qkv.shape[1]:  # in 4.57 the mask of a decoding step also covers the past
         qkv = (qkv * attention_mask[:, :, None]).to(qkv.dtype)
     q, k, v = qkv.unflatten(-1, (self.num_attention_heads, -1)).split(self.head_dim, dim=-1)
     before = None if cache is None else cache.get_linear_cache(self.layer_idx)
@@ -47,7 +47,7 @@ def lightning_attention(
 
 
 def flowstate_s5(self: Any, input_sequences: Tensor, scale_factor: Tensor) -> Tensor:
-    """FlowState's S5 block: input (L, B, H), one factor of the step sizes for each item (B,)."""
+    """FlowState's S5 block: input (L, B, H), with one factor for the step sizes of each item (B,)."""
     rates, frequencies, log_steps = map(widen, (self.log_Lambda_real, self.Lambda_imag, self.log_Delta))
     poles, steps = torch.complex(-rates.exp(), frequencies), log_steps.exp()
     B, C = (torch.complex(widen(re), widen(im)) for re, im in ((self.B_tilde_r, self.B_tilde_i), (self.C_tilde_r, self.C_tilde_i)))

@@ -1,4 +1,4 @@
-"""DeltaNet, Gated DeltaNet and Kimi delta attention: linear attention whose state forgets what a key held before it writes."""
+"""DeltaNet, Gated DeltaNet and Kimi delta attention: linear attention that erases a key's old value before it writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._layer import Layer
 
 
 class _DeltaLayer(Layer):
-    """Projections, short convolutions, a recurrence with states (N, HV, K, V), a norm of every head, and the last projection."""
+    """Projections, short convolutions, a recurrence, a norm of every head, and the last projection."""
 
     hidden_size: int
     head_k_dim: int
@@ -37,7 +37,7 @@ class _DeltaLayer(Layer):
         self.key_dim, self.value_dim = self.num_heads * self.head_k_dim, self.num_v_heads * self.head_v_dim
 
     def _make(self, conv: tuple[bool, int, bool, str | None]) -> None:
-        """The parts that all have: the conv's arguments are whether there is one, its width, its bias and the activation of q and k."""
+        """Create the parts of all layers. ``conv``: use short convolutions or not, their width, bias or not, activation of q and k."""
         for name, size in (("q", self.key_dim), ("k", self.key_dim), ("v", self.value_dim)):
             self.add_module(f"{name}_proj", torch.nn.Linear(self.hidden_size, size, bias=False))
         self.use_short_conv, width, bias, activation = conv
@@ -83,7 +83,7 @@ class _DeltaLayer(Layer):
         return y, None, past_key_values
 
     def _convolved(self, x: Tensor, caches: Any, keep: bool, cu_seqlens: Tensor | None) -> tuple[list[Tensor], tuple[Any, ...]]:
-        """q, k, v with their heads, and what their convolutions keep."""
+        """q, k and v, split into heads, and the caches of their convolutions."""
         parts, kept = [], []
         for name, cache, size in zip("qkv", caches, (self.head_k_dim, self.head_k_dim, self.head_v_dim)):
             part, after = getattr(self, f"{name}_proj")(x), None
@@ -130,14 +130,14 @@ class _GatedDeltaLayer(_DeltaLayer):
     allow_neg_eigval: bool
 
     def _make_gated(self, conv: tuple[bool, int, bool], allow_neg_eigval: bool, decays: int, low: float = 1e-3, high: float = 16) -> None:
-        """The parts that both have, with ``decays`` biases of step sizes."""
+        """Create the parts of both layers, with ``decays`` biases for step sizes."""
         self.allow_neg_eigval = allow_neg_eigval
         self._make((*conv, "silu"))
         self.b_proj = torch.nn.Linear(self.hidden_size, self.num_v_heads, bias=False)
         add_decay(self, self.num_v_heads, decays, low, high)
 
     def _attended(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
-        decay = {name: p.view_as(p) for name, p in (("A_log", self.A_log), ("dt_bias", self.dt_bias))}  # Dynamo traces no Parameter there
+        decay = {name: p.view_as(p) for name, p in (("A_log", self.A_log), ("dt_bias", self.dt_bias))}  # Dynamo traces no Parameter here
         inside = dict.fromkeys(("use_qk_l2norm_in_kernel", "use_gate_in_kernel", "use_beta_sigmoid_in_kernel", "state_v_first"), True)
         options |= {**decay, **inside, "allow_neg_eigval": self.allow_neg_eigval}
         return self._recurrence(q, k, v, self._raw_decays(x), self.b_proj(x), **options)
@@ -150,25 +150,23 @@ class _GatedDeltaLayer(_DeltaLayer):
 
 
 class DeltaNet(_DeltaLayer):
-    """The DeltaNet layer of arXiv 2406.06484, as in flash-linear-attention.
-
-    Arguments and parameters are those of its layer.
+    """The DeltaNet layer of arXiv 2406.06484, with the arguments and parameters of flash-linear-attention.
 
     Parameters
     ----------
     mode : str
         Ignored: selects a kernel in the original library.
     d_model, hidden_size : int
-        Channels in and out; ``d_model`` if given.
+        Channels in and out. If both are given, ``d_model`` is used.
     expand_k, expand_v : float
         Channels of keys and of values, relative to hidden_size.
     num_heads : int
     use_beta, use_gate, use_short_conv : bool
-        Learned fractions; gate of the output; short convolutions.
+        Use learned fractions; a gate on the output; short convolutions.
     conv_size, conv_bias
         Width of the short convolutions, and whether they have a bias.
     allow_neg_eigval : bool
-        Fractions reach 2 instead of 1.
+        Fractions up to 2 instead of up to 1.
     layer_idx : int, optional
         The key of the states in ``past_key_values``.
     qk_activation : "silu", "relu", "elu" or "identity"
@@ -241,7 +239,7 @@ class GatedDeltaNet(_GatedDeltaLayer):
     Parameters
     ----------
     hidden_size, expand_v, head_dim, num_heads, num_v_heads
-        Channels; size of a value's head relative to a key's; size of a key's head; heads of keys and of values.
+        Channels in and out; size of a value head relative to a key head; size of a key head; numbers of key and value heads.
     mode : str
         Ignored: selects a kernel in the original library.
     use_gate, use_short_conv, allow_neg_eigval, conv_size, conv_bias, layer_idx, norm_eps
@@ -301,9 +299,9 @@ class KimiDeltaAttention(_GatedDeltaLayer):
     use_short_conv, allow_neg_eigval, conv_size, conv_bias, layer_idx, norm_eps
         As in ``GatedDeltaNet``.
     safe_gate : bool
-        Start with equal rates, as upstream; needs lower_bound.
+        Start with equal rates, as upstream; requires lower_bound.
     lower_bound : float, optional
-        Of the logarithms of the decays.
+        Lower bound on the logarithms of the decays.
 
     Notes
     -----

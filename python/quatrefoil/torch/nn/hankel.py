@@ -1,4 +1,4 @@
-"""A linear layer with a Hankel matrix: one weight for each sum of an input's and an output's index."""
+"""A linear layer with a Hankel matrix: one weight for each sum of input index and output index."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class HankelLayer(Layer):
 
     Notes
     -----
-    state_dict: weight (n + m - 1,), bias (m,). Cost: O(L log L) per row, L = max(n, m), by ``quatrefoil.ssm.hankel_matmul``. Applied to a
-    state of the last n samples of a series, it is the delay layer of structured networks for dynamical systems.
+    state_dict: weight (n + m - 1,), bias (m,). Cost: O(L log L) per row, L = max(n, m), by ``quatrefoil.ssm.hankel_matmul``. Applied to the
+    last n samples of a series, it is the delay layer of structured networks for dynamical systems.
 
     Examples
     --------

@@ -16,7 +16,7 @@ from ._block import GatedRMSNorm, add_decay
 from ._dropin import ShortConvolution
 from ._layer import Layer
 
-State = tuple[tuple[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]  # last inputs of the three convolutions; (H, U)
+State = tuple[tuple[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]  # last inputs of the three convolutions, and (H, U)
 
 _FLOOR = 1e-6  # added to norms and gates, as upstream
 
@@ -30,26 +30,27 @@ class GatedKalmaNet(Layer):
     ----------
     hidden_size : int
     head_dim : int
-        D, size of a head of queries, keys and values alike.
+        D, the size of a head, for queries, keys and values.
     num_q_heads, num_k_heads, num_v_heads : int
-        The largest of the three is H; the others must divide it, and their heads are repeated. num_q_heads if absent.
+        The largest of the three is H; the others must divide it, and their heads are repeated. Absent ones default to num_q_heads.
     use_beta_gate, use_alpha_connection, use_v_conv, use_forgetting_gate, use_forgetting_gate_kk, use_gate : bool
-        Gate of keys and values; mixing of q with the regression's answer; short convolution of the values; decay of U; the same decay
-        of H; gate of the output.
+        Use a gate on keys and values; mixing of q with the result of the regression; a short convolution of the values; decay of U; the
+        same decay of H; a gate on the output.
     gla_rescale : bool
         Scale outputs by D^{-1/2}.
     num_iter, ridge_strength, solver_type
-        As in ``quatrefoil.ssm.gka``; "chebyshev" (the only one upstream) or "exact".
+        As in ``quatrefoil.ssm.gka``; solver_type is "chebyshev" (the only one upstream) or "exact".
     conv_size : int
         Width of the short convolutions.
     norm_eps : float
     bp_lambda, layer_idx, chunk_size
-        Ignored, for compatibility; bp_lambda=False, which leaves out a part of the gradient, raises a ValueError.
+        Accepted for compatibility and ignored, except that bp_lambda=False, which omits a part of the gradient, raises a ValueError.
 
     Notes
     -----
     state_dict: {q,k,v,a,b,alpha,g,o}_proj.weight, {b,alpha}_proj.bias, A_log, dt_bias (H,), {q,k,v}_conv1d.weight (., 1, conv_size),
-    o_norm.weight (D,), as in awslabs/hybrid-model-factory. Not here: low-rank expansion of keys (kv_proj_rank), sequence parallelism.
+    o_norm.weight (D,), as in awslabs/hybrid-model-factory. Not supported: low-rank expansion of keys (kv_proj_rank) and sequence
+    parallelism.
 
     Examples
     --------
@@ -118,7 +119,7 @@ class GatedKalmaNet(Layer):
     def forward(self, hidden_states: Tensor, state: State | None = None, use_cache: bool = False) -> tuple[Tensor, None, State | None]:
         """hidden_states (B, T, hidden_size) -> (outputs of that shape, None, the state after the last token if ``use_cache``).
 
-        Passing that state to the next call continues the sequence. Upstream has attention weights instead of the None.
+        Passing that state to the next call continues the sequence. Upstream returns attention weights in place of the None.
         """
         self._check_sequence(hidden_states, self.q_proj.weight, self.hidden_size)
         before = (None, None, None) if state is None else state[0]
@@ -155,7 +156,7 @@ class GatedKalmaNet(Layer):
 
 
 def _heads_of(q: int, k: int | None, v: int | None) -> tuple[int, ...]:
-    """The numbers of heads of queries, keys and values, by default those of the queries; all must divide the largest."""
+    """The numbers of query, key and value heads, by default as many as query heads; all must divide the largest."""
     numbers = {"q": q, "k": q if k is None else k, "v": q if v is None else v}
     heads = {name: integer(n, "GatedKalmaNet", f"num_{name}_heads", 1) for name, n in numbers.items()}
     most = max(heads.values())
@@ -166,7 +167,7 @@ def _heads_of(q: int, k: int | None, v: int | None) -> tuple[int, ...]:
 
 
 def _normed(x: Tensor) -> Tensor:
-    """Vectors of length 1."""
+    """x scaled to vectors of norm 1."""
     wide = widen(x)
     unit: Tensor = narrow(wide / (torch.linalg.vector_norm(wide, dim=-1, keepdim=True) + _FLOOR), x)
     return unit

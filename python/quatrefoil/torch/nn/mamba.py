@@ -15,7 +15,7 @@ from ._block import Block, Cache, convolved, initial_dt_bias
 
 
 class Mamba(Block):
-    """The Mamba block, with the parameters of mamba-ssm's, whose checkpoints it loads.
+    """The Mamba block, with the parameter names of mamba-ssm; it loads mamba-ssm checkpoints.
 
     Gu and Dao, arXiv 2312.00752; equations (21)-(23) of csrc/ssm/README.md.
 
@@ -34,7 +34,7 @@ class Mamba(Block):
     dt_min, dt_max, dt_init_floor : float
         The initial step sizes are log-uniform between the first two, and at least the third.
     dt_init : "random" or "constant"
-        The initial weights of ``dt_proj``: uniform within, or all equal to, dt_scale / sqrt(R).
+        Initial weights of ``dt_proj``: uniform within +-dt_scale / sqrt(R), or all equal to dt_scale / sqrt(R).
     dt_scale : float
     conv_bias, bias : bool
         Biases of the convolution, and of the first and last projection.
@@ -61,7 +61,7 @@ class Mamba(Block):
     >>> y.shape
     torch.Size([2, 10, 16])
 
-    A prompt in pieces, then token by token:
+    A prompt in pieces, then one token:
 
     >>> cache = layer.allocate_inference_cache(2)
     >>> pieces = [layer(u[:, :4], cache=cache), layer(u[:, 4:9], cache=cache)]
@@ -111,7 +111,7 @@ class Mamba(Block):
             else:
                 self.dt_proj.weight.fill_(spread)
             self.dt_proj.bias.copy_(initial_dt_bias("Mamba", self.d_inner, dt_min, dt_max, dt_init_floor, device))
-        self.dt_proj.bias._no_reinit = True  # upstream's models set other biases of projections to 0
+        self.dt_proj.bias._no_reinit = True  # upstream's models set all other biases of projections to 0
         wide = widen(torch.empty(0, dtype=dtype)).dtype
         rates = torch.arange(1, self.d_state + 1, device=device, dtype=wide)
         self.A_log = torch.nn.Parameter(rates.log().repeat(self.d_inner, 1))
@@ -152,7 +152,7 @@ class Mamba(Block):
         """
         self._check_one(hidden_states)
         x, z = self.in_proj(hidden_states[:, 0]).chunk(2, dim=-1)
-        conv_after = conv_state.clone()  # so that an error leaves both states alone
+        conv_after = conv_state.clone()  # so that an error leaves both states unchanged
         x = ssm.causal_conv1d_update(x, conv_after, self.conv1d.weight[:, 0], self.conv1d.bias, "silu")
         dt, B, C = self._mixed(x)
         A, bias = self._rates(), widen(self.dt_proj.bias)

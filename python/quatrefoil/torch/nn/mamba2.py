@@ -63,7 +63,7 @@ class Mamba2(Block):
     -----
     state_dict: in_proj.weight (2 expand d_model + 2 G N + H, d_model), conv1d.weight (d_ssm + 2 G N, 1, W), conv1d.bias, dt_bias (H,),
     A_log (H,), D (H,) or (d_ssm,), norm.weight (d_ssm,), out_proj.weight (d_model, expand d_model), as in mamba-ssm. In half precision and
-    under autocast scan and norm are computed in float32. Caches are as in ``Mamba``, whose example feeds a prompt in pieces.
+    under autocast, scan and norm are computed in float32. Caches work as in ``Mamba``; its example shows a prompt in pieces.
 
     Examples
     --------
@@ -156,13 +156,13 @@ class Mamba2(Block):
     ) -> Tensor:
         """u (B, L, d_model), or (B seqlen, d_model) with ``seqlen`` -> the same shape.
 
-        ``seq_idx`` (B, L) int numbers sequences that are packed into one; ``cu_seqlens`` (S + 1,) contains the start of each sequence in a
-        single item, then the length of the item. If both are given, a new sequence starts wherever either one changes. ``cache``, from
-        ``allocate_inference_cache``, contains the state after the previous tokens and is updated in place. With ``seq_idx``, the first
-        sequence of an item starts from the cached state, and the cache then contains the state after the last sequence. With
-        ``cu_seqlens``, it has one row for each of the S sequences. All of them start from zero, so the cache is only written.
-        ``inference_params``, as in mamba-ssm, contains a cache for each layer, which is reset if seqlen_offset is 0. If seqlen_offset is
-        positive, u has one item per sequence and ``cu_seqlens`` is ignored.
+        ``seq_idx`` (B, L) int contains the numbers of sequences packed into one item; ``cu_seqlens`` (S + 1,) contains the start of each
+        sequence in a single item, then the length of the item. If both are given, a new sequence starts wherever either one changes.
+        ``cache``, from ``allocate_inference_cache``, contains the state after the previous tokens and is updated in place. With
+        ``seq_idx``, the first sequence of an item starts from the cached state, and the cache then contains the state after the last
+        sequence. With ``cu_seqlens``, it has one row for each of the S sequences. All of them start from zero, so the cache is only
+        written. ``inference_params``, as in mamba-ssm, contains a cache for each layer, which is reset if seqlen_offset is 0. If
+        seqlen_offset is positive, u has one item per sequence and ``cu_seqlens`` is ignored.
         """
         flat = seqlen is not None
         if flat:
@@ -203,7 +203,7 @@ class Mamba2(Block):
         """
         self._check_one(hidden_states)
         side, z, xBC, dt = self._split(self.in_proj(hidden_states[:, 0]))
-        conv_after = conv_state.clone()  # so that an error leaves both states alone
+        conv_after = conv_state.clone()  # so that an error leaves both states unchanged
         xBC = ssm.causal_conv1d_update(xBC, conv_after, self.conv1d.weight[:, 0], self.conv1d.bias, "silu")
         x, B, C = self._heads(xBC)
         shape = (self.nheads, self.headdim)
@@ -220,7 +220,7 @@ class Mamba2(Block):
         return self._mixed(y.flatten(-2), z, side)[:, None], conv_state, ssm_state
 
     def _split(self, projected: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
-        """(..., all) -> the MLP's channels after their gate, or None; the gate of the scan; the convolved channels; step sizes."""
+        """(..., all) -> the MLP's channels after their gate, or None; the gate of the scan; the channels to be convolved; step sizes."""
         gate, value, z, xBC, dt = projected.split((self.d_mlp, self.d_mlp, self.d_ssm, self.conv_dim, self.nheads), dim=-1)
         return (F.silu(gate) * value if self.d_mlp else None), z, xBC, dt
 
@@ -246,21 +246,21 @@ class Mamba2(Block):
 
 
 def _numbered(cu_seqlens: Tensor, seq_idx: Tensor | None, u: Tensor) -> Tensor:
-    """The sequence number of every token, (1, L), from the beginnings of the sequences and, if present, from their numbers."""
+    """The sequence number of every token, (1, L), from the starts of the sequences and, if present, from ``seq_idx``."""
     if u.shape[0] != 1:
         raise ValueError(f"Mamba2: u has shape {tuple(u.shape)} with cu_seqlens, expected one item that contains all sequences")
     tokens = torch.arange(u.shape[1], device=u.device)
     numbers = torch.searchsorted(cu_seqlens[1:].to(tokens.dtype), tokens, right=True)[None]
     if seq_idx is None:
         return numbers
-    # a number that changes where either does; below 0 is padding
+    # a number that changes where either one does; negative for padding
     both = torch.stack((numbers, seq_idx.to(numbers.dtype)))
     changes = torch.nn.functional.pad((both[..., 1:] != both[..., :-1]).any(0), (1, 0)).cumsum(-1)
     return torch.where(seq_idx < 0, -1 - changes, changes)
 
 
 def _check_rows(cu_seqlens: Tensor, cache: Cache | None) -> None:
-    """ValueError unless the cache has one row for each sequence."""
+    """Raise ValueError unless the cache has one row for each sequence."""
     sequences = cu_seqlens.shape[0] - 1
     for state in cache or ():
         if state.shape[0] != sequences:
@@ -269,7 +269,7 @@ def _check_rows(cu_seqlens: Tensor, cache: Cache | None) -> None:
 
 
 def _items_after(cu_seqlens: Tensor, items: int) -> int:
-    """The number of items after packed prompts: one for each sequence, or a ValueError."""
+    """The number of items after packed prompts; raises ValueError unless there is one for each sequence."""
     sequences: int = cu_seqlens.shape[0] - 1
     if items != sequences:
         what = f"expected {sequences}, one for each sequence of cu_seqlens, because only prompts may be packed into one item"

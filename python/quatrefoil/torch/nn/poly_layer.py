@@ -21,7 +21,7 @@ from ._layer import Layer
 class PolyLayer(Layer):
     """A layer of polynomials of its inputs, ``poly_layer`` with learned weights.
 
-    y_o = sum over inputs i and degrees k of weight[i, k, o] p_k(x_i), as ``quatrefoil.cheb.poly_layer``.
+    y_o = sum over inputs i and degrees k of weight[i, k, o] p_k(x_i), as in ``quatrefoil.cheb.poly_layer``.
 
     Parameters
     ----------
@@ -30,17 +30,17 @@ class PolyLayer(Layer):
     degree : int
         Degree of the polynomials; K = degree + 1.
     basis : str, Basis, or a sequence of I Bases
-        A name of ``orthopoly.classical``, or a result of ``orthopoly.from_samples`` for all inputs or one for each.
+        A name that ``orthopoly.classical`` accepts, or results of ``orthopoly.from_samples``: one for all inputs, or one for each.
     squash : bool
-        Take tanh of the inputs first: for inputs outside [-1, 1], the domain of "legendre" and "chebyshev".
+        Take tanh of the inputs first, for inputs outside [-1, 1], the domain of "legendre" and "chebyshev".
     degrees : (M, I) int, optional
-        Products of polynomials of several inputs instead of those of single ones, such as ``orthopoly.multi_indices(I, degree)``:
-        y = ``quatrefoil.cheb.product_layer``.
+        Degrees of products of polynomials of several inputs, such as ``orthopoly.multi_indices(I, degree)``. They replace the polynomials
+        of individual inputs: y = ``quatrefoil.cheb.product_layer``.
 
     Notes
     -----
-    Parameter: weight (I, K, O), normal with variance 1 / (I K), or (M, O), with 1 / M: outputs have variance of about 1 for inputs from the
-    basis's measure. Buffers: a, b (K,) or (I, K).
+    Parameter: weight (I, K, O), normal with variance 1 / (I K), or (M, O), with variance 1 / M. Outputs then have a variance of about 1 for
+    inputs from the basis's measure. Buffers: a, b (K,) or (I, K).
 
     Examples
     --------
@@ -105,22 +105,22 @@ class TrigLayer(Layer):
     """A layer of sines and cosines of its inputs: Fourier series with learned coefficients.
 
     y_o = sum over products m of weight[m, o] prod_i t_k(x_i) with k = degrees[m, i]; t = 1, sqrt(2) cos x, sqrt(2) sin x, sqrt(2) cos 2x,
-    ..., as ``quatrefoil.cheb.trig_layer``.
+    ..., as in ``quatrefoil.cheb.trig_layer``.
 
     Parameters
     ----------
     in_features, out_features : int
         I and O.
     frequency : int
-        The highest one: 2 frequency + 1 functions of each single input.
+        The highest frequency; each input has 2 frequency + 1 functions.
     degrees : (M, I) int, optional
-        Products of functions of several inputs, instead of those of single ones.
+        Products of functions of several inputs, instead of functions of individual inputs.
 
     Notes
     -----
     Parameter: weight (M, O), normal with variance 1 / M, with M = 2 I frequency + 1 by default.
 
-    Wu et al., ICML 2023 (latent spectral models), have such bases.
+    Wu et al., ICML 2023 (latent spectral models), use such bases.
 
     Examples
     --------

@@ -18,7 +18,7 @@ _DISCS = ("zoh", "bilinear")
 
 
 def complex_of(x: Tensor) -> torch.dtype:
-    """The dtype of a state whose system is computed from parameters like this one."""
+    """The dtype of the state of a layer with parameters like this one."""
     return torch.complex128 if x.dtype == torch.float64 else torch.complex64
 
 
@@ -61,7 +61,7 @@ class S4DKernel(Layer):
         name = "real" if is_real else choice(init, "S4D", "init", _INITS)
         seed = int(torch.randint(2**31, ())) if name == "random" else None  # so that torch.manual_seed applies
         poles, inputs = ssm.s4d_init(name, modes, rng=seed, eps=eps)
-        A = torch.from_numpy(poles).conj().expand(H, modes)  # upstream stores the modes of positive frequency
+        A = torch.from_numpy(poles).conj().expand(H, modes)  # upstream stores the modes with positive frequency
         C = torch.randn(*([2] if bidirectional else []), H, modes, dtype=torch.cfloat)
         C = C * torch.from_numpy(inputs).conj().to(torch.cfloat)  # C stands for C B
         self.C = torch.nn.Parameter(torch.view_as_real(C.resolve_conj()).contiguous())
@@ -73,7 +73,7 @@ class S4DKernel(Layer):
             self._register("A_imag", A.imag.float().contiguous(), lr)
 
     def _register(self, name: str, value: Tensor, lr: float | None) -> None:
-        """As upstream: no weight decay, a separate learning rate in ``_optim``, a buffer if that is 0."""
+        """As upstream: no weight decay, and a separate learning rate in ``_optim``; a buffer if that rate is 0."""
         if lr == 0:
             self.register_buffer(name, value)
             return
@@ -81,7 +81,7 @@ class S4DKernel(Layer):
         getattr(self, name)._optim = {"weight_decay": 0.0} if lr is None else {"weight_decay": 0.0, "lr": lr}
 
     def system(self, rate: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-        """dt (H,), A (H, N), C (H, N) or (2, H, N), for ``quatrefoil.ssm.s4d_conv``; in float32 if in half precision."""
+        """dt (H,), A (H, N), C (H, N) or (2, H, N), for ``quatrefoil.ssm.s4d_conv``; float32 for parameters in half precision."""
         dt, log_A, A_imag, C = map(widen, (self.log_dt, self.log_A_real, self.A_imag, self.C))
         dt = torch.exp(dt)
         A = torch.complex(-torch.exp(log_A), A_imag)
@@ -98,11 +98,11 @@ class S4DKernel(Layer):
 
 
 class S4D(Layer):
-    """The S4D layer of state-spaces/s4, whose checkpoints it loads (16).
+    """The S4D layer of state-spaces/s4; it loads their checkpoints (16).
 
     Convolution with H learned systems, GELU, dropout, and a gated linear mixing of channels. A call returns (y, state); passing the state
-    to the next call, or to ``step``, continues the sequence. ``S4D(H, transposed=False, return_state=False)`` takes and returns (B, L, H)
-    alone, for ``torch.nn.Sequential``.
+    to the next call, or to ``step``, continues the sequence. ``S4D(H, transposed=False, return_state=False)`` maps (B, L, H) to
+    (B, L, H), without a state, for ``torch.nn.Sequential``.
 
     Parameters
     ----------
@@ -113,9 +113,9 @@ class S4D(Layer):
     dropout : float
         Probability of dropping a whole channel of a sequence.
     transposed : bool
-        Inputs are (B, H, L); otherwise (B, L, H). Where L = H both fit, and the wrong one is no error.
+        Inputs are (B, H, L); otherwise (B, L, H). If L = H, inputs in the wrong layout raise no error.
     dt_min, dt_max, lr
-        Range of the initial steps; learning rate of dt and A as upstream's optimisers read it (``_optim``), 0 to freeze them.
+        Range of the initial step sizes; learning rate of dt and A, stored in ``_optim`` for upstream's optimisers, or 0 to freeze dt and A.
     init : str
         A name of ``quatrefoil.ssm.s4d_init``; "ptd" makes it S4-PTD (arXiv 2310.01698).
     eps : float
@@ -124,13 +124,13 @@ class S4D(Layer):
     bidirectional : bool
         A second C reads the future, from lag 1 on. Such a layer has no state: it returns (y, None).
     bandlimit : float, optional
-        Modes at or above half this frequency, in cycles per sample at rate 1, are switched off.
+        Modes at or above half this frequency (in cycles per sample at rate 1) are switched off.
     is_real : bool
         d_state real modes instead of conjugate pairs.
     method : "auto", "fft" or "scan"
         As in ``quatrefoil.ssm.s4d_conv``.
     return_state : bool
-        False: ``forward`` returns y alone, for ``torch.nn.Sequential``, and need not compute the state.
+        If False, ``forward`` returns only y, for ``torch.nn.Sequential``, and does not compute the state.
 
     Notes
     -----
@@ -191,7 +191,7 @@ class S4D(Layer):
     def forward(self, u: Tensor, state: Tensor | None = None, rate: float = 1.0) -> Any:
         """u (B, H, L), or (B, L, H) if not ``transposed`` -> (y of u's shape, the state (B, H, N) after the last sample).
 
-        y alone with ``return_state=False``. ``state`` is the one before the first sample, 0 if absent. ``rate`` is the length of a sample
+        Only y if ``return_state=False``. ``state`` is the state before the first sample, 0 if absent. ``rate`` is the time between samples
         relative to training: .5 for a signal sampled twice as often.
         """
         axis, layouts = -2 if self.transposed else -1, (f"(batch, length, {self.h})", f"(batch, {self.h}, length)")
@@ -222,7 +222,7 @@ class S4D(Layer):
         return self.kernel.log_A_real.new_zeros(shape, dtype=complex_of(self.kernel.log_A_real))
 
     def step(self, u: Tensor, state: Tensor, rate: float = 1.0) -> tuple[Tensor, Tensor]:
-        """One sample: u (B, H), state (B, H, N) -> y (B, H), state. The same numbers as ``forward``."""
+        """One sample: u (B, H), state (B, H, N) -> y (B, H), state. The result is that of ``forward`` up to rounding."""
         if self.bidirectional:
             raise ValueError("S4D: a bidirectional layer cannot be stepped")
         self._check_input(u, self.D, self.h, f"(batch, {self.h})", ndims=(1, 2))

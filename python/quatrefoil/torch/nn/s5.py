@@ -38,14 +38,14 @@ class S5(Layer):
         sampling rate).
     discretization : "zoh" or "bilinear"
     dt_min, dt_max : float
-        Range of the initial steps.
+        Range of the initial step sizes.
     C_init : "trunc_standard_normal", "lecun_normal" or "complex_normal"
-        Normal in the basis of HiPPO (the first two), or in that of the modes.
+        The first two are normal in the basis of HiPPO, the third in that of the modes.
     init : "hippo" or "ptd"
-        The normal part of HiPPO-LegS, as upstream, or all of it, perturbed and diagonalised by ``quatrefoil.ssm.ptd_init`` (with
-        conj_sym=False, since some eigenvalues may be real).
+        "hippo" is the normal part of HiPPO-LegS, as upstream. "ptd" is all of it, perturbed and diagonalised by ``quatrefoil.ssm.ptd_init``
+        (with conj_sym=False, because some eigenvalues may be real).
     eps : float
-        Size of that perturbation.
+        Size of the perturbation for "ptd".
 
     Notes
     -----
@@ -138,7 +138,7 @@ class S5(Layer):
 
 
 def _system(size: int, blocks: int, conj_sym: bool, init: str, eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Poles and bases of ``blocks`` equal systems: Lambda (P,), V (blocks size, P), V^-1's rows (P, blocks size)."""
+    """Poles and bases of ``blocks`` equal systems: Lambda (P,), V (blocks size, P), rows of V^-1 (P, blocks size)."""
     if init == "ptd":
         ptd = ssm.ptd_init(size, eps=eps)
         Lambda, V, Vinv = ptd.Lambda, ptd.V, ptd.Vinv
@@ -161,7 +161,7 @@ def _complex_normal(kind: str, H: int, size: int) -> np.ndarray:
 
 
 def _normal(shape: tuple[int, ...], inputs: int) -> np.ndarray:
-    """LeCun's: normal, truncated at two standard deviations, of variance 1/inputs."""
+    """LeCun's distribution: normal, truncated at two standard deviations, with variance 1/inputs."""
     x = torch.nn.init.trunc_normal_(torch.empty(shape, dtype=torch.float64))
     z: np.ndarray = x.numpy() / (0.87962566 * math.sqrt(inputs))  # the standard deviation after truncation
     return z
