@@ -69,7 +69,7 @@ def _scan_truth(*arrays: np.ndarray) -> Any:
 def _scan(shape: tuple[int, int, int, int]) -> Problem:
     arrays = _scan_inputs(shape)
     B, D, L, N = shape
-    # an exponential, its argument, the input and two multiply-adds per state and step; softplus and SiLU: two exponentials per sample
+    # per state and step: an exponential, its argument, the input and two multiply-adds; per sample: two exponentials (softplus and SiLU)
     work = Work(6 * B * D * L * N, (4 * B * D * L + 2 * B * N * L) * 4, exps=B * D * L * (N + 2))
     ours = partial(_ours, *arrays)
     peers = {"torch loop": partial(by_torch, *tensors(arrays))}

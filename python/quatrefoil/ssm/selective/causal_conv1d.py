@@ -93,6 +93,7 @@ def causal_conv1d_fn(
     seq_idx : (B, L) int32 or int64, optional
         Several sequences packed into one: a tap applies only if its sample has the same seq_idx as the output. Negative values mark
         padding: the output is 0 there, and no other output uses x there. Cannot be combined with states.
+    initial_states : (B, D, W - 1), optional
         Samples before x; zeros if absent.
     return_final_states : bool
         Return (out, final_states): the last W - 1 samples of initial_states and x together, (B, D, W - 1).
@@ -101,7 +102,7 @@ def causal_conv1d_fn(
     activation : None, "silu" or "swish"
         "silu" and "swish" are the same.
     out, backend, num_threads
-        As in ``help(qf.conventions)``; ``out`` if one array is returned.
+        As in ``help(qf.conventions)``; ``out`` only if one array is returned.
 
     Returns
     -------
@@ -122,7 +123,7 @@ def causal_conv1d_fn(
     --------
     >>> import numpy as np, quatrefoil as qf
     >>> x, weight = np.array([[[1.0, 2.0, 3.0]]]), np.array([[0.5, 1.0]])
-    >>> qf.ssm.causal_conv1d_fn(x, weight)  # the last tap meets x_t
+    >>> qf.ssm.causal_conv1d_fn(x, weight)  # the last tap multiplies x_t
     array([[[1. , 2.5, 4. ]]])
     """
     name = "causal_conv1d_fn"
@@ -204,9 +205,8 @@ def causal_conv1d_update(
     Raises
     ------
     ValueError, TypeError
-        Errors of ``causal_conv1d_fn``; conv_state is read-only or has fewer than W - 1 samples; a row does not exist or is named twice. On
-        a device and under torch.compile, rows are not checked: the second of two items with the same row gets NaN, and its samples are
-        lost.
+        Errors of ``causal_conv1d_fn``; conv_state is read-only or has fewer than W - 1 samples; a row does not exist or is used twice. On a
+        device and under torch.compile, rows are not checked: the second of two items with the same row gets NaN, and its samples are lost.
 
     Notes
     -----
@@ -257,9 +257,9 @@ def causal_conv1d_update(
 
 
 def _without_padding(rows: Any) -> tuple[Any, Any, Any]:
-    """Which items are real; the rows, where padding gets the row of the first real item; and the first item with each item's row.
+    """Which items are real; their rows, with padding assigned to the row of the first real item; and the first item with each item's row.
 
-    Every item of a row writes the state of the first one, so duplicates write the same values, and no shape depends on values.
+    All items with the same row write the state of the first one, so duplicates write the same values, and no shape depends on values.
     """
     xp = _arrays.namespace(rows)
     is_real = rows >= 0
@@ -268,7 +268,7 @@ def _without_padding(rows: Any) -> tuple[Any, Any, Any]:
 
 
 def _where(items: Any, a: Any, b: Any = None) -> Any:
-    """``a`` in those items, else ``b`` or 0."""
+    """``a`` for those items; for the others ``b``, or 0 if it is None."""
     xp = _arrays.namespace(a)
     return xp.where(items[:, None, None], a, xp.zeros_like(a) if b is None else b)
 

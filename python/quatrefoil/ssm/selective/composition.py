@@ -12,7 +12,7 @@ from ..scan.composition import scan, scan_adjoint
 
 
 class _Mixing:
-    """B or C of some channels as (1 or B, channels or 1, N, 1 or L), and the total gradient, summed over the channels."""
+    """B or C for some channels as (1 or B, channels or 1, N, 1 or L), and its gradient, summed over all channels."""
 
     def __init__(self, xp: Any, matrix: Any, channels: int) -> None:
         self.xp, self.matrix, self.channels = xp, matrix, channels
@@ -142,7 +142,7 @@ class _Conv:
             self.sequences = xp.concat([zeros(xp, (x.shape[0], self.W - 1), seq_idx) - 1, seq_idx], axis=1)
 
     def seen(self, x: Any, j: int) -> Any:
-        """x (B, D, L) where tap j is in the same sequence, else 0."""
+        """x (B, D, L) at the steps whose sample for tap j is in the same sequence, else 0."""
         if self.seq_idx is None:
             return x
         same = self.sequences[:, j : j + self.L] == self.seq_idx
@@ -217,7 +217,7 @@ def causal_conv1d_varlen_states(xp: Any, x: Any, cu_seqlens: Any, state_len: int
     """(14)."""
     if 0 in x.shape:
         return _unless_wrong(xp, x, cu_seqlens, zeros(xp, (cu_seqlens.shape[0] - 1, x.shape[1], state_len), x))
-    at = cu_seqlens[1:, None] - state_len + arange(xp, state_len, cu_seqlens, xp.int64)  # the row of x of each sample
+    at = cu_seqlens[1:, None] - state_len + arange(xp, state_len, cu_seqlens, xp.int64)  # the row of x for each sample
     is_there = at >= cu_seqlens[:-1, None]
     rows = xp.reshape(xp.where(is_there & (at < x.shape[0]), at, 0 * at), (-1,))
     states = xp.reshape(xp.take(x, rows, axis=0), (*at.shape, x.shape[1]))
@@ -249,7 +249,7 @@ def _is_first(xp: Any, rows: Any) -> Any:
 
 
 class _Step:
-    """(15); every array broadcasts to (B, H, P, N). Padding is 0; so is an item whose row is missing or used by an earlier item."""
+    """(15); every array broadcasts to (B, H, P, N). Padding is 0; so is an item whose row does not exist or is used earlier."""
 
     def __init__(
         self, xp: Any, state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, rows: Any, softens: bool
@@ -277,7 +277,7 @@ class _Step:
         return v if self.has_heads else self.xp.expand_dims(v, axis=1)
 
     def of_items(self, states: Any) -> Any:
-        """The rows of the items."""
+        """The states of the items, from their rows."""
         if self.rows is None:
             return states
         if states.shape[0] == 0:
@@ -291,7 +291,7 @@ class _Step:
         return self.xp.where(self.xp.reshape(self.real, (-1, *[1] * (v.ndim - 1))), v, self.xp.zeros_like(v))
 
     def of_groups(self, terms: Any, like: Any) -> Any:
-        """Sums of (B, H, P, N) terms, with the shape of B or C."""
+        """Sums of (B, H, P, N) terms over P and over the heads of each group, in the shape of ``like``, B or C."""
         xp = self.xp
         total = xp.sum(terms, axis=2)
         per_group = xp.reshape(total, (total.shape[0], self.groups, total.shape[1] // self.groups, total.shape[2]))
@@ -312,7 +312,7 @@ class _Step:
 def selective_state_step(
     xp: Any, state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, dt_bias: Any, rows: Any, dt_softplus: bool
 ) -> tuple[Any, Any]:
-    """(15). An item whose row is missing or used by an earlier item gets NaN."""
+    """(15). An item whose row does not exist or is used by an earlier item gets NaN."""
     s = _Step(xp, state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus)
     out = xp.reshape(s.y if z is None else s.y * silu(xp, s.z), x.shape)
     if rows is not None:

@@ -23,7 +23,7 @@ def numbers_of(x: Any) -> list[int] | None:
 
 
 def check_rows(label: str, argument: str, rows: Any, states: str, shape: Any) -> None:
-    """Raise ValueError if a row does not exist or is named twice; negative values are padding."""
+    """Raise ValueError if a row does not exist or is used twice; negative values are padding."""
     numbers = numbers_of(rows)
     if not numbers:
         return
@@ -39,10 +39,10 @@ def check_rows(label: str, argument: str, rows: Any, states: str, shape: Any) ->
 
 
 def ends_of(cu_seqlens: Any, label: str, x: Any, axis: int, *, whole: bool = True) -> Any:
-    """cu_seqlens as int64, checked: the ends of sequences that cover an axis of x, or a part of it unless ``whole``."""
+    """cu_seqlens as int64, after checks: the ends of sequences that cover the whole axis of x if ``whole``, else a part of it."""
     ends = integer_array(cu_seqlens, label, "cu_seqlens")
     if ends is None or len(ends.shape) != 1 or _arrays.kind(x) is None or len(x.shape) <= axis:
-        return ends  # wrong shapes are reported by the call
+        return ends  # the call reports wrong shapes
     at, length = numbers_of(ends), x.shape[axis]
     if not at:
         return ends

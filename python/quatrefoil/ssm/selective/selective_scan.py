@@ -102,7 +102,7 @@ def selective_scan_fn(
         The states before the first step, in the dtype of A; zeros if absent. Not in mamba-ssm. A sequence can be computed in chunks, each
         starting from the last state of the previous one.
     out, backend, num_threads
-        As in ``help(qf.conventions)``; ``out`` if one array is returned.
+        As in ``help(qf.conventions)``; ``out`` only if one array is returned.
 
     Returns
     -------
@@ -118,9 +118,9 @@ def selective_scan_fn(
     -----
     Signature and meaning are those of ``mamba_ssm.ops.selective_scan_interface.selective_scan_fn`` (Gu and Dao, arXiv 2312.00752).
     Differentiable in all arrays, including the initial state, and through the last state (unlike mamba-ssm). Cost: B D L N exponentials.
-    The array of all states is never stored: a thread stores N numbers for 64 bytes of channels forwards, and N L / 32 numbers backwards.
+    The array of all states is never stored: for 64 bytes of channels, a thread stores N numbers forwards and N L / 32 numbers backwards.
     Error in float32: about 1e-7 of the largest value, more if states remember thousands of steps. A NaN in u, delta or z affects only its
-    channel, from its time step on; one in B or C its batch item and group.
+    channel, from its time step on. A NaN in B or C affects only its batch item and group.
 
     Examples
     --------
@@ -144,7 +144,7 @@ def selective_scan_fn_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``selective_scan_fn`` (4)-(9), of its inputs: ``(u, delta, A, B, C[, D[, z[, delta_bias[, initial_state]]]], grad)``.
+    """Gradients of ``selective_scan_fn`` (4)-(9): ``(u, delta, A, B, C[, D[, z[, delta_bias[, initial_state]]]], grad)`` -> (du, ...).
 
     ``grad`` (B, D, L), or with ``return_last_state`` a tuple of that and the gradient of the last state, (B, D, N).
 
@@ -187,7 +187,7 @@ def _paired(A: Any, x: Any) -> Any:
     import torch
 
     pairs = x.resolve_neg().unflatten(-1, (x.shape[-1] // 2, 2)).contiguous()
-    if is_compiling() or pairs.storage_offset() % 2 or not pairs.numel():  # torch cannot view the last two
+    if is_compiling() or pairs.storage_offset() % 2 or not pairs.numel():  # torch cannot view an odd offset or an empty tensor as complex
         pairs = pairs.clone(memory_format=torch.contiguous_format)
     return torch.view_as_complex(pairs)
 

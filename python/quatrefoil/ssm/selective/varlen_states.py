@@ -48,8 +48,9 @@ def causal_conv1d_varlen_states(
 
     Raises
     ------
-    Inconsistent shapes; a negative state_len; other dtypes; cu_seqlens that decrease or leave [0, T] (not checked on a device, where the
-    result is NaN).
+    ValueError, TypeError
+        Inconsistent shapes; a negative state_len; other dtypes; cu_seqlens that decrease or leave [0, T] (not checked on a device, where
+        the result is NaN).
 
     Notes
     -----
