@@ -67,7 +67,7 @@ def _batched(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, bias: Any) -> Any:
 
 
 def _segment_sum(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, bias: Any) -> Any:
-    """The minimal code of the Mamba-2 paper: decays between steps and between chunks by segment sums, everything by einsum."""
+    """The minimal code of the Mamba-2 paper: einsum throughout, with segment sums for the decays between steps and between chunks."""
     import torch
 
     def between(a: Any) -> Any:
@@ -122,7 +122,7 @@ def _gradient(shape: tuple[int, ...]) -> Problem:
 
 
 def _work(shape: tuple[int, ...]) -> Work:
-    """Reading and updating a state at every step, half a triangle per chunk with its exponentials, and the products of B and C."""
+    """Reading and updating a state at every step, the lower triangle of each chunk with its exponentials, and the products of B and C."""
     B, L, H, P, N = shape
     flops = 2 * B * L * (H * P * (2 * N + STEPS / 2) + N * STEPS / 2)
     return Work(flops, 4 * B * L * (2 * H * P + H + 2 * N), exps=B * L * H * STEPS / 2)

@@ -155,7 +155,7 @@ def mamba_chunk_scan_combined(
     return_final_states, return_varlen_states : bool
         Also return the states after the last step, (B, H, P, N), and at the end of every sequence of ``cu_seqlens``, (S, H, P, N).
     out, backend, num_threads
-        As in ``help(qf.conventions)``; ``out`` if one array is returned.
+        As in ``help(qf.conventions)``; ``out`` only if one array is returned.
 
     Returns
     -------
@@ -173,10 +173,10 @@ def mamba_chunk_scan_combined(
     -----
     Signature and meaning are those of ``mamba_ssm.ops.triton.ssd_combined.mamba_chunk_scan_combined`` (Dao and Gu, arXiv 2405.21060).
     Differentiable in all real arrays, through all states. Cost: 2 N P + c P / 2 multiply-adds per step and head in chunks of c <= 32 steps,
-    about 5 N P for the gradient. Additional memory: at most the size of the result, plus one state per thread. For gradients: three states
-    per chunk and thread, and partial sums over heads, at most two results and c numbers per step and part. A NaN in x affects only its
-    channel, one in dt its head, from its time step on, in its sequence. In compositions and on GPUs it reaches its whole chunk and later
-    ones.
+    about 5 N P for the gradient. Additional memory: at most the size of the result, plus one state per thread. Gradients need three states
+    per chunk and thread, and partial sums over heads: at most the size of two results, plus c numbers per step and part. A NaN in x affects
+    only its channel, and a NaN in dt only its head, from its time step on within its sequence. In compositions and on GPUs it reaches its
+    whole chunk and all later ones.
 
     Examples
     --------

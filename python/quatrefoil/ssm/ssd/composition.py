@@ -1,6 +1,6 @@
-"""Mamba-2's scan as array operations: linear attention in chunks, whose values are dt x, keys B, queries C, and logarithms of decays dt A.
+"""Mamba-2's scan as array operations: linear attention in chunks, with values dt x, keys B, queries C and logarithms of decays dt A.
 
-A NaN reaches all of its chunk and all later ones.
+A NaN reaches its whole chunk and all later ones.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Inputs(NamedTuple):
 
 
 def _turned(xp: Any, states: Any) -> Any:
-    """(..., P, N) <-> (..., N, P); None stays."""
+    """(..., P, N) <-> (..., N, P); None is unchanged."""
     return None if states is None else xp.matrix_transpose(states)
 
 
@@ -51,7 +51,7 @@ class _Sequences:
         self.closes = (arange(xp, self.count, cuts) == self.last)[:, None, None, None]
 
     def spread(self, states: Any, where: str) -> Any:
-        """States of the items (B, H, P, N) as those of the sequences that open or close them, zeros for the others."""
+        """States of the items (B, H, P, N), assigned to the sequences that open or close them; zeros for all other sequences."""
         xp, x, states = self.xp, self.inputs.x, _turned(self.xp, states)
         if states is None:
             return zeros(xp, (self.count, x.shape[2], self.inputs.B.shape[3], x.shape[3]), x)
@@ -88,7 +88,7 @@ class _Scan:
         return index // (self.inputs.x.shape[2] // self.inputs.B.shape[2])
 
     def output(self) -> Any:
-        """Before the gate."""
+        """The outputs before the gate."""
         y = self.tokens.join(self.chunks.outputs(self.before))
         return y if self.D is None else y + self.D * self.x
 
@@ -141,7 +141,7 @@ class _Adjoint:
         self.dinitial = _turned(xp, initial)
 
     def of_groups(self, grad: Any) -> Any:
-        """(B, L, heads, N) -> (B, L, G, N): sums over the heads of this piece."""
+        """(B, L, heads, N) -> (B, L, G, N): sums over this piece's heads in each group."""
         xp, groups = self.s.xp, self.s.inputs.B.shape[2]
         if groups == 1:
             return xp.sum(grad, axis=2, keepdims=True)
