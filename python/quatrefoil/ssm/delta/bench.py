@@ -12,7 +12,7 @@ from ... import ssm
 from ...bench._problem import Problem, Work, autograd, double, installed, torch_peers
 
 SHAPE = (1, 2048, 16, 128, 128)  # B, T, H, K, V
-CHUNK, OUR_CHUNK = 64, 16  # usual chunk of the peers, and chunk of our kernels, which use twice that for a gradient
+CHUNK, OUR_CHUNK = 64, 16  # usual chunk size of the peers, and that of our kernels, which use twice as much for a gradient
 
 
 def problems() -> Iterator[Problem]:
@@ -62,7 +62,7 @@ def _truth(q: np.ndarray, k: np.ndarray, v: np.ndarray, g: np.ndarray | None, be
 
 
 def by_chunks(solve: Callable[[Any, Any], Any], q: Any, k: Any, v: Any, g: Any, beta: Any) -> Any:
-    """All triangular systems at once, then a loop over the chunks with one state; T is a multiple of the chunk."""
+    """Solve all triangular systems at once, then loop over the chunks with one state; T must be a multiple of CHUNK."""
     import torch
 
     B, T, H, K = q.shape
@@ -91,7 +91,7 @@ def by_chunks(solve: Callable[[Any, Any], Any], q: Any, k: Any, v: Any, g: Any, 
 
 
 def by_factors(q: Any, k: Any, v: Any, g: Any, beta: Any) -> Any:
-    """The same with one decay per channel.
+    """``by_chunks`` with one decay per channel.
 
     Queries and keys are multiplied by exponentials of sums and of their negatives. The latter overflow if decays are strong.
     """
@@ -123,7 +123,7 @@ def triangular(matrix: Any, both: Any) -> Any:
 
 
 def _by_rows(matrix: Any, both: Any) -> Any:
-    """The inverse row by row, each computed from the rows above it, as models do if no kernel is available."""
+    """Compute the inverse row by row, each from the rows above it, as models do if no kernel is available."""
     import torch
 
     inverse = torch.eye(CHUNK, dtype=matrix.dtype).expand(matrix.shape).clone()
@@ -212,7 +212,7 @@ def _channels_gradient(shape: tuple[int, ...]) -> Problem:
 
 
 def _channel_work(shape: tuple[int, ...], states: float, pairs: float, per_pair: float) -> Work:
-    """Additional work: one exponential per channel, and operations on the channels of every pair of tokens of a chunk."""
+    """``_work``, plus one exponential per channel and ``per_pair`` operations per channel for every pair of tokens in a chunk."""
     B, T, H, K, _ = shape
     work, channels = _work(shape, states, pairs), B * T * H * K
     return Work(work.flops + per_pair * channels * (OUR_CHUNK - 1) / 2, work.bytes + 4 * channels, exps=channels)

@@ -80,7 +80,7 @@ class _Gdn2(_DeltaRule):
 
 
 class _Dplr(_DeltaRule):
-    """Diagonal plus low rank (DPLR): a token writes its value at k. At b it writes the result of reading the undecayed state with a."""
+    """Diagonal plus low rank (DPLR): a token writes its value at k. At b, it writes what a reads from the undecayed state."""
 
     log_decay = 2
 
@@ -107,7 +107,7 @@ def _turned(xp: Any, state: Any) -> Any:
 
 
 def _by_heads(xp: Any, compute: Any, inputs: tuple[Any, ...], states: tuple[Any, ...]) -> list[Any]:
-    """Call ``compute(inputs, states)`` for a few key heads, with their value heads, at a time; results have heads in axis 2."""
+    """Call ``compute(inputs, states)`` for a few key heads and their value heads at a time; results have the heads in axis 2."""
     q, _, v, *_ = inputs
     group = v.shape[2] // q.shape[2]
 

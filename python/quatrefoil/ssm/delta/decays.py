@@ -57,7 +57,7 @@ class HeadDecays:
         return [[self._masked(read, self.decay * xp.matmul(read.rows, xp.matrix_transpose(k))) for k in keys] for read in reads]
 
     def back(self, reads: Sequence[Read], keys: Sequence[Any], pairs: list[list[Any]], d: list[list[Any]]) -> tuple[Any, ...]:
-        """(15)-(17): gradients of the rows that read, of the keys, and of the logarithms of the decays between the tokens of a pair."""
+        """(15)-(17): gradients of the reading rows, the keys, and the logarithms of the decays between the tokens of a pair."""
         xp = self.xp
         d = [[self._masked(read, x) for x in row] for read, row in zip(reads, d)]
         weighed = [[self.decay * x for x in row] for row in d]
@@ -67,8 +67,7 @@ class HeadDecays:
         return of_reads, of_keys, sums_across(xp, terms)
 
     def of_logs(self, read: Sequence[tuple[Read, Any]], written: Sequence[tuple[Any, Any]], S: Any, R: Any) -> Any:
-        """(17): the terms from reads of the state before the chunk, from writes to the state after it, and from the part that passes
-        through."""
+        """(17): the terms from reads of the state before the chunk, from writes to the state after it, and from what passes through."""
         xp = self.xp
         from_start = sum(_dots(xp, by.rows, x) for by, x in read)
         to_end = sum(_dots(xp, k, x) for k, x in written)
@@ -79,9 +78,9 @@ class HeadDecays:
 class ChannelDecays:
     """(22): one decay per token and key channel.
 
-    The pairs of a chunk are computed by recursive halving. Pairs of a token in the second half with one in the first half are a product of
-    matrices, whose factors decay from the middle on and up to the middle. Each half is then treated as a chunk, so no exponential of a sum
-    is needed.
+    The pairs of a chunk are computed by recursive halving. The block of pairs with one token in each half is a product of two matrices: one
+    contains the decays from the middle on, the other those up to the middle. Each half is then treated as a chunk, so no exponential of a
+    sum is needed.
     """
 
     def __init__(self, xp: Any, tokens: Tokens, g: Any, k: Any) -> None:
@@ -164,7 +163,7 @@ class ChannelDecays:
         return xp.reshape(blocks, (*x.shape[:3], 2 * x.shape[3], h, h))
 
     def _sums_after(self, read: Read, x: Any, dx: Any) -> Any:
-        """For each token, the sum over what tokens read after this token's decay."""
+        """For each token, the sum over all reads that come after its decay."""
         xp = self.xp
         sums = _along_tokens(xp, sums_from, x, dx)
         return xp.concat([sums[..., 1:, :], xp.zeros_like(sums[..., :1, :])], axis=-2) if read.before else sums

@@ -36,7 +36,7 @@ def chunk_dplr_delta_rule(
     Parameters
     ----------
     q, k : (B, T, H, K)
-        Queries and keys; float32 or float64, half precision is computed in float32.
+        Queries and keys; float32 or float64; half precision is computed in float32.
     v : (B, T, HV, V)
         Values; HV is a multiple of H, and HV / H consecutive heads share a query and key.
     a, b : (B, T, HV, K)
@@ -128,7 +128,7 @@ def chunk_rwkv7(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, T | None]:
-    """RWKV-7: ``chunk_dplr_delta_rule`` with r for q, w for gk, in this order, and no scale.
+    """RWKV-7: ``chunk_dplr_delta_rule`` with q named r, gk named w, w as the second argument, and scale 1 by default.
 
     The layer passes a = -kappa, b = kappa a' with kappa = k / |k| and rates a' in [0, 1] (arXiv 2503.14456).
 

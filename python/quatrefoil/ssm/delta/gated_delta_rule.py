@@ -67,17 +67,17 @@ def chunk_gated_delta_rule(
     Parameters
     ----------
     q, k : (B, T, H, K)
-        Queries and keys; float32 or float64, half precision is computed in float32.
+        Queries and keys; float32 or float64; half precision is computed in float32.
     v : (B, T, HV, V)
         Values; HV is a multiple of H, and HV / H consecutive heads share a query and key.
     g : (B, T, HV), optional
-        Logarithms of the decays, 0 if absent. Below about -745 a decay is 0 and the state is cleared. With g > 0 the state grows.
+        Logarithms of the decays, 0 if absent. Below about -745 a decay is 0 and the state is cleared. If g > 0, the state grows.
     beta : (B, T, HV), optional
         The fraction of the value stored for a key that is replaced by v, 1 if absent. If beta |k|^2 exceeds 2, the recurrence grows.
     scale : float, optional
         Factor of the outputs; 1 / sqrt(K) if absent.
     initial_state : (B, HV, K, V), optional
-        S_0, zeros if absent; with cu_seqlens (N, HV, K, V), one for each sequence.
+        S_0, zeros if absent; with cu_seqlens, one for each sequence, (N, HV, K, V).
     output_final_state : bool
         Return S_T too, instead of None.
     use_qk_l2norm_in_kernel : bool
@@ -103,8 +103,8 @@ def chunk_gated_delta_rule(
     Raises
     ------
     ValueError
-        Shapes do not fit, HV is not a multiple of H, cu_seqlens comes with a batch or does not ascend from 0 to T, or a gate parameter is
-        missing or unused.
+        Shapes do not match, HV is not a multiple of H, cu_seqlens is combined with a batch or does not ascend from 0 to T, or a gate
+        parameter is missing or unused.
     TypeError
         Other dtypes, or a mix of array libraries or dtypes.
 
@@ -116,7 +116,7 @@ def chunk_gated_delta_rule(
 
     Notes
     -----
-    Names, order of arguments and meaning are those of ``fla.ops.gated_delta_rule`` (Yang, Kautz, Hatamizadeh, arXiv 2412.06464).
+    The names, order and meaning of the arguments are those of ``fla.ops.gated_delta_rule`` (Yang, Kautz, Hatamizadeh, arXiv 2412.06464).
     Differentiable in all real arrays, through the final state as well. Computed in chunks of 16 tokens (4)-(9): 3 K V + 16 (K + V)
     multiply-adds per token and head, and about 3 times as many for the gradient (10)-(18), which stores K / 32 + 1 numbers per element of v
     for the heads being computed. Sequences of up to 8 tokens are processed token by token, in two passes over the state. In float32 errors
@@ -127,7 +127,7 @@ def chunk_gated_delta_rule(
     --------
     >>> import numpy as np
     >>> import quatrefoil as qf
-    >>> k = v = np.eye(4)[None, :, None]  # four tokens whose keys and values are the axes, (1, 4, 1, 4)
+    >>> k = v = np.eye(4)[None, :, None]  # four tokens whose keys and values are unit vectors, (1, 4, 1, 4)
     >>> o, state = qf.ssm.chunk_gated_delta_rule(k, k, v, scale=1.0, output_final_state=True)
     >>> bool((o == v).all() and (state[0, 0] == np.eye(4)).all())
     True

@@ -37,7 +37,7 @@ def log_decays(label: str, g: Any, use_gate_in_kernel: bool, A_log: Any, dt_bias
 
 
 def fractions(label: str, beta: Any, use_beta_sigmoid_in_kernel: bool, allow_neg_eigval: bool) -> Any:
-    """(27): beta from raw values."""
+    """(27): beta computed from raw values."""
     if allow_neg_eigval and not use_beta_sigmoid_in_kernel:
         raise ValueError(f"{label}: allow_neg_eigval=True requires use_beta_sigmoid_in_kernel=True, because it doubles that sigmoid")
     if not use_beta_sigmoid_in_kernel or _arrays.kind(beta) is None:

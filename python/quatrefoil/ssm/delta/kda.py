@@ -45,7 +45,7 @@ def chunk_kda(
     Parameters
     ----------
     q, k : (B, T, H, K)
-        Queries and keys; float32 or float64, half precision is computed in float32.
+        Queries and keys; float32 or float64; half precision is computed in float32.
     v : (B, T, HV, V)
         Values; HV is a multiple of H, and HV / H consecutive heads share a query and key.
     g : (B, T, HV, K)
@@ -55,7 +55,7 @@ def chunk_kda(
     scale : float, optional
         Factor of the outputs; 1 / sqrt(K) if absent.
     initial_state : (B, HV, K, V), optional
-        S_0, zeros if absent; with cu_seqlens (N, HV, K, V), one for each sequence.
+        S_0, zeros if absent; with cu_seqlens, one for each sequence, (N, HV, K, V).
     output_final_state : bool
         Return S_T too, instead of None.
     use_qk_l2norm_in_kernel : bool
@@ -84,8 +84,8 @@ def chunk_kda(
     Raises
     ------
     ValueError, TypeError
-        As for ``chunk_gated_delta_rule``. Also if a gate parameter is missing or unused, or for an unsupported argument of
-        flash-linear-attention (cp_context, return_intermediate_states, use_graph).
+        As for ``chunk_gated_delta_rule``. Also for unsupported arguments of flash-linear-attention (cp_context,
+        return_intermediate_states, use_graph).
 
     Notes
     -----
@@ -96,7 +96,7 @@ def chunk_kda(
     --------
     >>> import numpy as np
     >>> import quatrefoil as qf
-    >>> k = v = np.eye(2)[None, :, None]  # two tokens whose keys and values are the axes, (1, 2, 1, 2)
+    >>> k = v = np.eye(2)[None, :, None]  # two tokens whose keys and values are unit vectors, (1, 2, 1, 2)
     >>> g, beta = np.log([[0.5, 0.25]]).reshape(1, 1, 1, 2).repeat(2, 1), np.ones((1, 2, 1))
     >>> o, state = qf.ssm.fla.chunk_kda(k, k, v, g, beta, scale=1.0, output_final_state=True)
     >>> state[0, 0]  # the first channel has decayed once

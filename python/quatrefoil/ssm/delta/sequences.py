@@ -1,4 +1,4 @@
-"""Common parts of this method's ops: their table entries, shapes of packed sequences, flash-linear-attention's keywords."""
+"""Common parts of this method's ops: table entries, shapes of packed sequences, and flash-linear-attention's keywords."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _UNSUPPORTED = {
 
 
 def attention(module: str, name: str, gates: Mapping[str, str], options: tuple[Option, ...], *, optional: bool = False) -> Op:
-    """The op with these gates and their dims, and options between scale and output_final_state."""
+    """The op with these gates and their dims; ``options`` come between scale and output_final_state."""
     inputs = (
         *[Arg(arg, "B T H K", half=True) for arg in ("q", "k")],
         Arg("v", "B T HV V", half=True),
@@ -91,7 +91,7 @@ def gradients(
 
 
 def warn_of(q: Any, g: Any, initial_state: Any, label: str) -> None:
-    """Warn of arrays that look like (B, H, T, K), and of decays in place of their logarithms, unless T < 2."""
+    """Warn about arrays that look like (B, H, T, K), and about decays passed in place of their logarithms, unless T < 2."""
     shape: tuple[int, ...] = tuple(getattr(q, "shape", ()))
     if len(shape) != 4 or shape[1] < 2 or is_compiling():
         return
@@ -113,7 +113,7 @@ def warn_of(q: Any, g: Any, initial_state: Any, label: str) -> None:
 
 
 def drop_in(op: Op) -> Callable[[Callable[Concatenate[Op, P], R]], Callable[P, R]]:
-    """Converts a function of an op to flash-linear-attention's signature; errors name the op.
+    """Convert a function that takes an op to flash-linear-attention's signature; errors name the op.
 
     Arguments that only select kernels are accepted. Unsupported arguments raise an error unless they are None or False.
     """
@@ -146,7 +146,7 @@ def attend(
     op: Op, arrays: Sequence[Any], scale: Any, initial_state: Any, output_final_state: Any, cu_seqlens: Any, options: tuple[Any, ...],
     state_v_first: bool, **how: Any,
 ) -> tuple[Any, Any]:  # fmt: skip
-    """The op on its arrays up to initial_state; ``how`` is out, backend, num_threads. With ``state_v_first`` states are (N, HV, V, K)."""
+    """Call the op on ``arrays`` and initial_state. ``how``: out, backend, num_threads. With ``state_v_first``, states are (N, HV, V, K)."""
     q, k = arrays[:2]
     state = _turned(initial_state) if state_v_first else initial_state
     inputs = (*arrays, state, ends_of(cu_seqlens, op.label, q, 1))
@@ -155,7 +155,7 @@ def attend(
 
 
 def _turned(state: Any) -> Any:
-    """A view with the last two axes exchanged. If passed back in, it has the layout of the kernels again."""
+    """A view with the last two axes exchanged. When it is passed to the next call, exchanging them again restores the kernels' layout."""
     return state.swapaxes(-1, -2) if getattr(state, "ndim", 0) == 4 else state
 
 
@@ -168,7 +168,7 @@ def factor(scale: Any, k: Any, label: str) -> float:
 
 
 def recurrent(op: Op, chunk: F) -> F:
-    """The function ``chunk`` of an op under flash-linear-attention's name for single steps, ``fused_recurrent_...``."""
+    """The function ``chunk`` of an op under the name that flash-linear-attention uses for single steps, ``fused_recurrent_...``."""
     name = chunk.__name__.replace("chunk", "fused_recurrent")
     fused = drop_in(op.titled(name))(inspect.unwrap(chunk))
     first, _, rest = (inspect.getdoc(chunk) or "").replace(chunk.__name__, name).partition("\n")

@@ -111,7 +111,7 @@ def chunk_simple_gla_vjp(
     >>> import numpy as np, quatrefoil as qf
     >>> q = k = v = np.ones((1, 3, 1, 2))
     >>> dq, dk, dv = qf.ssm.chunk_simple_gla_vjp(q, k, v, np.ones((1, 3, 1, 2)), scale=1.0)
-    >>> dq[0, :, 0, 0]  # of more and more keys
+    >>> dq[0, :, 0, 0]  # the sum of all keys so far
     array([2., 4., 6.])
     """
     return gradients(SIMPLE_GLA, inputs_and_grad, scale, (bool(output_final_state),), backend, num_threads)

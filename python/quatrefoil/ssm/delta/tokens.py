@@ -10,7 +10,7 @@ CHUNK = 64
 
 
 class Tokens:
-    """The positions of tokens in chunks of one sequence each, padded with zeros. cu_seqlens is never read on the host."""
+    """The positions of tokens in zero-padded chunks, each of one sequence. cu_seqlens is never read on the host."""
 
     def __init__(self, xp: Any, q: Any, cu_seqlens: Any, power_of_two: bool = False) -> None:
         self.xp, self.T = xp, q.shape[1]
@@ -57,14 +57,14 @@ class Tokens:
         return nan_unless(xp, self.valid, xp.take(x, self.place, axis=1)) if self.packed else x[:, : self.T, ...]
 
     def entering(self, chunk: int, first: bool, states: Any, passed: Any) -> Any:
-        """The state that enters a chunk: its sequence's in ``states`` at the first (or else the last) chunk, otherwise its neighbour's."""
+        """The state that enters a chunk: from ``states`` at its sequence's first chunk (last, unless ``first``), otherwise ``passed``."""
         if not self.packed:
             return states if chunk == (0 if first else self.M - 1) else passed
         flags = self.is_first if first else self.is_last
         return self.xp.where(flags[chunk], self.xp.take(states, self.owner[chunk : chunk + 1], axis=0), passed)
 
     def of_sequences(self, per_chunk: list[Any], first: bool, states: Any) -> Any:
-        """The entry of the first (or else the last) chunk of every sequence; for a sequence without tokens, that of ``states``."""
+        """The entry of each sequence's first chunk (last, unless ``first``); for a sequence without tokens, its entry in ``states``."""
         xp = self.xp
         if not self.packed:
             return per_chunk[0 if first else -1]
