@@ -107,9 +107,9 @@ def arma_filter(
     x : (..., L)
         Input; float32 or float64, as all arrays. float16 and bfloat16 are computed in float32 and returned in the dtype of x.
     zi : (..., Z), Z = max(P, Q) - 1, optional
-        The states before the first step, as in lfilter (2); zeros if absent.
+        The state before the first step, as in lfilter (2); zeros if absent.
     return_state : bool, optional
-        Return (y, zf). The default, as in lfilter, is to do so if zi is given.
+        Return (y, zf). By default this is done if zi is given, as in lfilter.
     out, backend, num_threads
         As in ``help(qf.conventions)``; ``out`` only if one array is returned.
 

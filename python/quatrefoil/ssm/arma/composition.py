@@ -1,4 +1,4 @@
-"""Rational filters as array operations: the states of all steps by doubling, in log2 L products with powers of one matrix."""
+"""Rational filters as array operations: the states of all steps by doubling, with log2 L powers of one matrix."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def arma_filter(xp: Any, b: Any, a: Any, x: Any, zi: Any, return_state: bool) ->
 
 
 def arma_filter_vjp(xp: Any, b: Any, a: Any, x: Any, zi: Any, grad: Any, grad_zf: Any, return_state: bool) -> tuple[Any, Any, Any, Any]:
-    """(4)-(7). mu follows the same recurrence backwards in time, starting from the gradients of the final states."""
+    """(4)-(7). mu follows the recurrence of the forward pass backwards in time, starting from the gradient of the final state."""
     over_b, over_a, first = _coefficients(xp, b, a)
     order, L, x, grad = over_a.shape[-1] - 1, x.shape[-1], double(xp, x), double(xp, grad)
     y, _ = _run(xp, over_b, over_a, x, double(xp, zi))

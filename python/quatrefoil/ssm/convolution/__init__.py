@@ -49,7 +49,7 @@ def fft_conv(
     u : (..., H, L), or (L,)
         Input; float32 or float64. float16 and bfloat16 are computed in float32 and returned in the dtype of u.
     k : (H, Lk), (Lk,) or (..., H, Lk)
-        Kernels: one per channel; one shared by all channels; or one per channel and item, with the axes of u. Taps beyond L are not used.
+        Kernels: one per channel; one shared by all channels; or, with the axes of u, one per channel and item. Taps beyond L are not used.
         Without taps (Lk = 0) the result is 0.
     D : (H,), optional
         Skip connection; () if u is (L,).

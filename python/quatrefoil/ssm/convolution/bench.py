@@ -32,7 +32,7 @@ def _inputs(shape: Shape, dtype: str = "float32") -> list[np.ndarray]:
 
 
 def convolution_work(shape: Shape, dtype: str = "float32", gradient: bool = False) -> Work:
-    """Transforms of L complex numbers: forward and inverse for each row, forward for each kernel; gradients add those of grad."""
+    """Transforms of L complex numbers: forward and inverse for each row, forward for each kernel; twice as many with ``gradient``."""
     B, H, L = shape
     rows, kernels = (4 * B * H, 2 * H) if gradient else (2 * B * H, H)
     arrays = (4 * B + 2) * H * L if gradient else (2 * B + 1) * H * L
@@ -62,7 +62,7 @@ def _by_scipy(u: np.ndarray, k: np.ndarray, D: np.ndarray) -> Any:
 
 
 def _pyfftw(u: np.ndarray, k: np.ndarray, D: np.ndarray) -> dict[str, Run]:
-    """The complete convolution by planned FFTW transforms (MEASURE, planning not timed) on their own buffers."""
+    """The complete convolution by planned FFTW transforms (MEASURE; planning is not timed) in FFTW's own buffers."""
     if not installed("pyfftw"):
         return {}
     import pyfftw

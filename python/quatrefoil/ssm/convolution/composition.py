@@ -46,7 +46,7 @@ def fft_conv(xp: Any, u: Any, k: Any, D: Any, k_reverse: Any) -> Any:
 
 
 def _common(k: Any, u: Any) -> tuple[int, ...]:
-    """The shape of the result. k has the axes of u, fewer, or one more before the channels."""
+    """The shape of the result. k has as many axes as u, fewer, or one more before the channels."""
     lead = max(k.ndim, u.ndim) - 1
     shapes = [(1,) * (lead - (x.ndim - 1)) + tuple(x.shape[:-1]) for x in (k, u)]
     return (*[b if a == 1 else a for a, b in zip(*shapes)], u.shape[-1])

@@ -67,7 +67,7 @@ class Form:
         return out.reshape(self.shape)
 
     def gradients(self, results: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The gradients of u, k, and of D and k_reverse if present."""
+        """The gradients of u and k, and those of D and k_reverse if they are present."""
         du, dk, *others = results
         dD = [self._skip_gradient(others.pop(0))] if self.D is not None else []
         return du.reshape(self.u.shape), self._taps_gradient(dk), *dD, *map(self._taps_gradient, others)

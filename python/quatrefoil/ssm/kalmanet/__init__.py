@@ -79,14 +79,14 @@ def gka(
     q, k, v : (B, T, H, D)
         Queries, keys, values; float32 or float64. Half precision is computed in float32.
     alpha, g, gk : (B, T, H), optional
-        alpha: the weight of the regression (default 1). g, gk: logarithms of the decay of U and of H (default 0, no decay). g > 0 grows and
-        is not checked.
+        alpha: the weight of the regression (default 1). g, gk: logarithms of the decays of U and of H (default 0, no decay). Positive
+        values, which make the states grow, are not checked.
     ridge_strength : float
         Regulariser in units of F_t; 0 or more.
     num_iter : int
         Steps of the Chebyshev iteration on [ridge F, (1 + ridge) F] (4)-(7). 0 means no regression (x = q): plain gated linear attention.
     solver : "chebyshev" or "exact"
-        "exact" solves every token's system by elimination and ignores num_iter.
+        "exact" solves the system of each token by elimination and ignores num_iter.
     initial_state : (H_0, U_0), each (B, H, D, D), optional
         The states before the first token, as returned by an earlier call. Only the symmetric part of H_0 is used; None means zeros.
     output_final_state : bool
@@ -116,8 +116,8 @@ def gka(
     0.754 per step at the default. x_t = 0 while all keys are zero. Cost per token and head: num_iter / 2 + 6 passes over D^2 numbers in
     cache ("exact": D^3 / 6 more multiply-adds). The gradient takes about four times as long and stores one vector per token. From 40 tokens
     on, float32 is within 2e-6 of the float64 result at the same num_iter, and so is each gradient, relative to its largest value (18). With
-    fewer tokens most directions have no key, and rounding errors are amplified up to 1 / ridge_strength times more. A NaN affects only its
-    head, from its time step on (in gradients: anywhere in its head).
+    fewer tokens most directions have no key, and rounding errors are up to 1 / ridge_strength times larger. A NaN affects only its head,
+    from its time step on (in gradients: anywhere in its head).
 
     Examples
     --------

@@ -25,7 +25,7 @@ def problems() -> Iterator[Problem]:
 
 
 def _inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Queries and keys as in the layer: of norm 1, keys times a gate; half of a query is its token's key."""
+    """Queries and keys as in the layer: of norm 1, with keys multiplied by a gate; half of each query is its token's key."""
     rng = np.random.default_rng(0)
 
     def unit(x: np.ndarray) -> Any:
@@ -38,7 +38,7 @@ def _inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
 
 
 def _work(shape: tuple[int, ...]) -> Work:
-    """Per token and head: decay and update of both states, one product with H per step, one with U. Half of the symmetric H is stored."""
+    """Per token and head: decay and update of both states, one product with H per solver step, and one with U. Half of H is stored."""
     B, T, heads, D = shape
     return Work(B * T * heads * (2 * STEPS + 2 + 3 + 1.5) * D * D, 4 * B * T * heads * D * 4)
 
@@ -58,7 +58,7 @@ def _truth(q: np.ndarray, k: np.ndarray, v: np.ndarray, alpha: np.ndarray, g: np
 
 
 def by_torch(solver: Callable[[Any, Any, Any], Any], q: Any, k: Any, v: Any, alpha: Any, g: Any, gk: Any) -> Any:
-    """The H of all tokens from a loop, one batched solve, and the readout as masked attention, which does not need U."""
+    """Compute H for all tokens in a loop, solve in one batch, and read out by masked attention, which does not need U."""
     import torch
 
     H, Q = _all_H(k, gk), q.movedim(1, 0)
@@ -71,7 +71,7 @@ def by_torch(solver: Callable[[Any, Any, Any], Any], q: Any, k: Any, v: Any, alp
 
 
 def _all_H(k: Any, gk: Any) -> Any:
-    """(T, B, H, D, D), written in place if no gradient is needed."""
+    """The matrices H of all tokens, (T, B, H, D, D), written in place if no gradient is needed."""
     import torch
 
     decay = torch.exp(gk).movedim(1, 0)[..., None, None].unbind()

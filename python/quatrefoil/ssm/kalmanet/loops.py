@@ -101,7 +101,7 @@ def _gka(q, k, v, alpha, g, gk, H, U, y, ridge, steps, exact):
 
 @jit
 def _forward_for_gradient(q, k, v, alpha, g, gk, H, U, grad, dq, dalpha, x, w, Hk, c, along_H, along_U, ridge, steps, exact):
-    """README (11), (12): the values per token that the backward pass needs, dq and dalpha."""
+    """README (11), (12): the values for each token that the backward pass needs, and dq and dalpha."""
     T, D = q.shape
     A, before, Hx, u = np.empty((D, D)), np.empty(D), np.empty(D), np.empty(D)
     for t in range(T):
@@ -135,7 +135,7 @@ def _forward_for_gradient(q, k, v, alpha, g, gk, H, U, grad, dq, dalpha, x, w, H
 
 @jit
 def _back(q, k, v, alpha, g, gk, grad, x, w, Hk, c, along_H, along_U, N, R, dk, dv, dg, dgk, start):
-    """README (13)-(16). N, R: gradients of the final states, then of the initial ones without sigma H_0. Returns sigma."""
+    """README (13)-(16). N, R: on entry gradients of the final states, on return of the initial ones without sigma H_0. Returns sigma."""
     T, D = q.shape
     sigma, e_H, e_U = 0.0, 1.0, 1.0
     total_H, total_U = start
