@@ -18,7 +18,7 @@ _V, _X = Arg("v", "M... ... N", dtype="complex"), Arg("x", "... N", dtype="compl
 
 
 def _op(name: str, inputs: tuple[Arg, ...], output: Arg) -> Op:
-    """One of the two ops of a function, for real or for complex rows."""
+    """One of the two ops behind each function, for real or for complex rows."""
     title = name.removesuffix("_complex")
     return Op(__name__, name, inputs=inputs, outputs=(output,), options=(Option("L", int),), tolerance=_TOLERANCE, title=title)
 

@@ -1,4 +1,4 @@
-"""Broadcasting of all axes except the last, for rows that several items share."""
+"""Broadcasts all axes except the last, for rows that several items share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _gather(a: np.ndarray, grad: np.ndarray, da: np.ndarray, rows: Any, num_thre
     da[...] = grad
 
 
-# An op instead of broadcast_to of NumPy or PyTorch: the sum in its gradient gives the same bits for both and for any number of threads.
+# An op, unlike broadcast_to of NumPy or PyTorch, sums its gradient to the same bits in both libraries and for any number of threads.
 BROADCAST_ROWS = Op(
     __name__, "broadcast_rows",
     inputs=(Arg("a", "... N", broadcast=True, dtype="any"),),
@@ -56,7 +56,7 @@ def broadcast_rows(*arrays: Any) -> tuple[Any, ...]:
 
 
 def per_channel(dt: Any, *arrays: Any) -> tuple[Any, ...]:
-    """Modes (N,) shared by all channels as (H, N), H from the step sizes dt (H,); other arrays unchanged."""
+    """Broadcast modes (N,) that all channels share to (H, N), with H from the step sizes dt (H,). Other arrays are unchanged."""
     H = tuple(getattr(dt, "shape", ()))
     shared = (len(H) == getattr(a, "ndim", 0) == 1 and str(getattr(a, "dtype", "")).removeprefix("torch.") in _KNOWN for a in arrays)
     return tuple(call(BROADCAST_ROWS, (a,), (H,)) if is_shared else a for a, is_shared in zip(arrays, shared))

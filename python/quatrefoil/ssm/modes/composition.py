@@ -15,7 +15,7 @@ def _steps(L: int) -> tuple[int, int]:
 
 
 class Modes:
-    """log z of every mode, (H, N): the real part, and the phase as a double-double."""
+    """log z of every mode, (H, N): the real part, and the phase in two parts of double precision."""
 
     def __init__(self, xp: Any, re: Any, phase: Any, rest: Any = None) -> None:
         self.xp, self.re = xp, re

@@ -125,7 +125,7 @@ def s4_kernel(
     dt : (H,)
         Step sizes; float32 or float64.
     Lambda, P, B, C : (H, N) complex, or (N,)
-        Diagonal, low-rank factor (rank one), input and output vectors, per channel or shared by all, as ``dplr_legs`` returns them.
+        Diagonal, low-rank factor (a vector), input and output vectors, per channel or shared by all, as ``dplr_legs`` returns them.
     L : int
         Length.
     Q : (H, N) or (N,) complex, optional

@@ -139,7 +139,7 @@ class _System(Parameters):
         return self.xp.concat([self.xp.real(x), self.xp.imag(x)], axis=-1)
 
     def _row(self, x: Any) -> Any:
-        """The row whose product with y as a column is Re sum x y."""
+        """A real row whose product with the real column of y is Re sum x y."""
         return self.xp.concat([self.xp.real(x), -self.xp.imag(x)], axis=-1)
 
     def _matrix(self) -> Any:
@@ -154,7 +154,7 @@ class _System(Parameters):
         return 2 * self.xp.reshape(K, (K.shape[0], K.shape[1] * K.shape[2]))[..., : self.L]
 
     def gradient(self, grad: Any) -> tuple[Any, Any, Any, Any, Any]:
-        """(7), (8): of E, p, q, c and b."""
+        """(7), (8): the gradients of E, p, q, c and b."""
         xp, N = self.xp, self.E.shape[-1]
         g = xp.reshape(resized(xp, 2 * grad, self.R.shape[-1] * self.X.shape[-1]), (grad.shape[0], self.R.shape[-1], self.X.shape[-1]))
         db = self.A.columns_back(self.X, xp.matmul(self.R, g), 0, self.baby)

@@ -10,7 +10,7 @@ from .composition import Parameters, input_gradients
 
 @jit
 def _reciprocal(d):
-    """1 / d, which is infinite or NaN on a pole, where Numba's complex division raises an error."""
+    """1 / d, infinite or NaN on a pole, because Numba's complex division would raise an error there."""
     size = d.real * d.real + d.imag * d.imag
     return complex(d.real / size, -d.imag / size)
 

@@ -39,7 +39,7 @@ S4D_KERNEL = Op(
     ),
     outputs=(Arg("K", "M? H L"),),
     options=(Option("L", int), Option("disc", str)),
-    tolerance=2e-6,  # 4e-15 in float64, a few eps for powers up to z^L; float32 is tested to 3e-7
+    tolerance=2e-6,  # in float64 4e-15, a few eps for powers up to z^L; float32 is tested to 3e-7
 )  # fmt: skip
 
 S4D_CONV = Op(
@@ -56,7 +56,7 @@ S4D_CONV = Op(
     outputs=(Arg("y", "... M? H L", half=True), Arg("last_state", "... H N", dtype="complex", only_if="return_state")),
     options=(Option("disc", str), Option("method", str), Option("bidirectional", bool), Option("return_state", bool)),
     check=_check_state,
-    tolerance=1e-5,  # for float64, in which states accumulate the rounding of z^32; float32 has its own test with 5e-7
+    tolerance=1e-5,  # for float64: states accumulate the rounding error of z^32; float32 has its own test, with 5e-7
 )  # fmt: skip
 OPS = (S4D_KERNEL, S4D_CONV)
 
@@ -91,7 +91,7 @@ def s4d_kernel(
     B : (H, N) or (N,) complex, optional
         Input weights; 1 if absent.
     disc : "zoh", "bilinear" or "dss"
-        Zero-order hold, bilinear, or the DSS of state-spaces/s4 (modes README (1), (2), (4)), which divides each mode by its sum over the L
+        Zero-order hold, bilinear, or the DSS of state-spaces/s4 (modes README (1), (2), (4)). DSS divides each mode by its sum over the L
         samples and has no factor 2.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
@@ -254,8 +254,8 @@ def s4d_conv_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``s4d_conv`` (8)-(11).
 
-    ``(u, dt, A, C[, D[, B[, initial_state]]], grad)`` -> one gradient for each input that is present. ``grad`` is that of y or, with
-    ``return_state``, the pair of those of y and the last state.
+    ``(u, dt, A, C[, D[, B[, initial_state]]], grad)`` -> one gradient for each input that is present. ``grad`` is the gradient of y or,
+    with ``return_state``, a pair: the gradients of y and of the last state.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Kernels and layers of diagonal models compared with PyTorch: one exponential per mode and sample as in the S4D paper, and tuned code."""
+"""Kernels and layers of diagonal models compared with PyTorch: one exponential per mode and sample, as in the S4D paper, and tuned code."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _kernel_gradient(H: int, L: int) -> Problem:
         return 2 * np.conj(np.expm1(x) / A * moments)
 
     ours, peers = run(partial(ssm.s4d_kernel, L=L)), {"torch autograd": run(partial(exponentials, L=L))}
-    work = Work(3 * FLOPS * H * L, 2 * H * L * 4)  # two moments of the gradient: its sums with z^l and with l z^l
+    work = Work(3 * FLOPS * H * L, 2 * H * L * 4)  # forward, and two moments of the gradient: its sums with z^l and with l z^l
     return Problem("ssm", "s4d_kernel fwd+bwd", f"{(H, L)} float32", ours, peers, truth, 2e-6, {"torch autograd": 80.0}, 1e-4, work)
 
 
@@ -157,7 +157,7 @@ def _gradient(shape: Shape) -> Problem:
 
 
 def _state(shape: Shape) -> Problem:
-    """With initial and final states, which no PyTorch convolution supports: compared with the layer without them."""
+    """The layer with initial and final states, compared with itself without them, because no PyTorch convolution supports states."""
     arrays = _arrays(shape)
     start = np.zeros((shape[0], shape[1], N), np.complex64)
     size = f"{shape} float32"

@@ -92,7 +92,7 @@ class _Poles:
 
     @property
     def pairs(self) -> float:
-        """1 for DSS, which counts each mode once; otherwise 2, for conjugate pairs."""
+        """1 for DSS, which counts each mode once; otherwise 2, because modes stand for conjugate pairs."""
         return 1.0 if self.disc == "dss" else 2.0
 
     def gradient(self, g_log: Any, g_b: Any) -> tuple[Any, Any]:
@@ -209,7 +209,7 @@ def s4d_conv_vjp(
 def _state_gradients(
     xp: Any, poles: _Poles, C3: Any, one: Any, u3: Any, initial_state: Any, grad4: Any, grad_last: Any
 ) -> tuple[Any, Any, Any, Any, Any, Any]:
-    """The contribution of the states to the gradients of u, the initial state, log z, b, B and C; 0.0 without states."""
+    """What the states contribute to the gradients of u, the initial state, log z, b, B and C; 0.0 without states."""
     if initial_state is None and grad_last is None:
         return (0.0,) * 6
     (rows, M, H, L), N, modes = grad4.shape, poles.A.shape[1], poles.modes

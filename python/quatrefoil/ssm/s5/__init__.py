@@ -113,7 +113,7 @@ def s5_apply(
     -----
     Differentiable in all arrays, including through the returned state. Cost: 8 L H P flops per sequence and direction, in two real matrix
     products with the scan between them. The states of about a hundred steps are stored at a time. A NaN in u affects only its sequence,
-    from its time step on; one in a row of C or in D affects only its channel; one in Lambda_bar or B_bar reaches every channel.
+    from its time step on. A NaN in a row of C or in D affects only its channel; a NaN in Lambda_bar or B_bar reaches every channel.
 
     Examples
     --------
@@ -138,7 +138,7 @@ def s5_apply_vjp(
     """Gradients of ``s5_apply`` (3)-(6).
 
     ``(u, Lambda_bar, B_bar, C[, D[, initial_state]], grad)`` -> one gradient for each input that is present. ``grad`` is the gradient of y
-    or, with ``return_state``, the pair of those of y and the last state.
+    or, with ``return_state``, a pair: the gradients of y and of the last state.
 
     Examples
     --------

@@ -80,7 +80,7 @@ TORCH = {"torch, log-step scan": _torch_complex, "torch, real products": _torch_
 
 
 def _jax_functions() -> dict[str, Callable[..., Any]]:
-    """The program of lindermanlab/S5, and the same with complex products written as real ones; empty if JAX is not installed."""
+    """The program of lindermanlab/S5, also with its complex products written as real ones; empty if JAX is not installed."""
     if not installed("jax"):
         return {}
     import jax
@@ -104,7 +104,7 @@ def _jax_functions() -> dict[str, Callable[..., Any]]:
 
 
 def _jax_peers(arrays: list[np.ndarray], gradient: bool = False) -> dict[str, Run]:
-    """Compiled programs; with ``gradient``, du of <y, u> together with the gradients of all parameters."""
+    """Compiled programs. With ``gradient``, they compute the gradients of <y, u> with respect to u and all parameters."""
 
     def compiled(function: Callable[..., Any]) -> Run:
         import jax
@@ -128,7 +128,7 @@ def _forward(shape: Shape) -> Problem:
 
 
 def _gradient(shape: Shape) -> Problem:
-    """du of <y, u>, together with the gradients of all parameters."""
+    """The gradients of <y, u> with respect to u and all parameters; that of u is compared."""
     arrays = _inputs(shape)
     u, poles, b, c, D = arrays
     peers = _jax_peers(arrays, gradient=True)

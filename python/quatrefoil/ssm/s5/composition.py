@@ -10,7 +10,7 @@ from ..scan.composition import scan, scan_adjoint
 
 
 def _real_rows(xp: Any, x: Any) -> Any:
-    """Complex (..., P) -> real (..., 2P), whose real product with ``_real_columns`` is Re sum x c."""
+    """Complex (..., P) -> real (..., 2P). Their product with ``_real_columns`` of c is Re sum x c."""
     return xp.concat([xp.real(x), xp.imag(x)], axis=-1)
 
 
@@ -118,5 +118,5 @@ def _outer(xp: Any, x: Any, rows: Any) -> Any:
 
 
 def _real_rows_of(xp: Any, b: Any) -> Any:
-    """(P, H) -> (2P, H): real rows of x times this are Re sum x conj(b)."""
+    """(P, H) -> (2P, H): the product of ``_real_rows`` of x with this is Re sum x conj(b)."""
     return xp.concat([xp.real(b), xp.imag(b)], axis=0)

@@ -12,7 +12,7 @@ from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, T
 
 
-# Checked here instead of by dims, because a broadcasts and the axis that h0 lacks is an option.
+# Checked here instead of by dims, because a broadcasts and an option selects the axis that h0 lacks.
 def _scan_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape]:
     a, b, h0 = shapes
     assert a is not None

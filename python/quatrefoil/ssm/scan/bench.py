@@ -47,7 +47,7 @@ def _scan(shape: tuple[int, ...], axis: int, dtype: str = "float32", goal: float
 
 
 def _long(length: int) -> Problem:
-    """A single scan compared with SciPy's filter, which needs the same a at all times."""
+    """A single scan compared with SciPy's filter, which requires the same a at every time step."""
     from scipy.signal import lfilter
 
     a, b = np.full((), 0.9, np.float32), _inputs((length,))[1]

@@ -36,7 +36,7 @@ def _linear_scan_vjp(a, b, h0, grad, da, db, dh0, reverse):
 
 
 def _rows(x, shape, axis):
-    """(rows, length), with the scanned axis last; a copy if necessary."""
+    """x as (rows, length), with the scanned axis last; a copy if necessary."""
     full = np.moveaxis(np.broadcast_to(x, shape), axis, -1)
     return np.ascontiguousarray(full).reshape(-1, shape[axis])
 
