@@ -1,7 +1,7 @@
 """Hugging Face models with and without ``install``: forward, a training step, decoding.
 
-Both sides have the same model and weights. The share of the model itself is timed with stubs that return arrays of the right shape at once.
-This is a lower bound for any implementation of the functions.
+Both sides run the same model with the same weights. The time of the model itself is measured with stubs that return arrays of the right
+shape at once. It is a lower bound for any implementation of the functions.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ Side = Callable[[Callable[[], Any]], Callable[[], Any]]
 def _sides(model: Any) -> tuple[Side, Side, Side]:
     """Three wrappers of a run: with the model's own loops, with our functions, and with stubs.
 
-    ``install`` searches all imported modules, which is not part of a run. The wrappers exchange the cells of closures instead.
+    ``install`` searches all imported modules, which should not be timed. The wrappers exchange the contents of closure cells instead.
     """
     module = next(m for m in {type(part).__module__ for part in model.modules()} if _transformers.concerns(m))
     wrappers = list(_transformers.wrappers(sys.modules[module]))

@@ -1,4 +1,4 @@
-"""Checks for functions composed of ops: arrays that no op receives, and ``out=``."""
+"""Checks for functions composed of ops: of arrays that no op receives, and of ``out=``."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None,
 
     Notes
     -----
-    "ptd" takes as long as ``ptd_init`` at F = 2N. If eigenvalues are real, it also needs ``ptd_init`` at 2N - 1; one real mode is then
+    "ptd" takes as long as ``ptd_init`` at F = 2N. If some eigenvalues are real, it also needs ``ptd_init`` at 2N - 1; one real mode is then
     stored with half its input. Sources: Gu, Gupta, Goel, Re, arXiv 2206.11893; "ptd" is S4-PTD, Yu, Nigmetov, Morozov, Mahoney, Erichson,
     arXiv 2310.01698.
 
@@ -84,9 +84,9 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None,
     return -re - 1j * (np.exp(rng.standard_normal(N)) if name == "random" else im[name]), np.ones(N, complex)
 
 
-@functools.lru_cache(maxsize=8)  # all layers of a model request the same one
+@functools.lru_cache(maxsize=8)  # all layers of a model request the same modes
 def _perturbed(N: int, eps: float) -> tuple[np.ndarray, np.ndarray]:
-    """N stored modes of A + E (7): one of each pair, and real ones with half their input, because each mode counts twice."""
+    """N stored modes of A + E (7): one of each conjugate pair. Real modes have half their input, because each stored mode counts twice."""
     for F in range(2 * N, 0, -1):
         ptd = ptd_init(F, eps=eps)
         Lambda, B = ptd.Lambda, ptd.Vinv @ hippo_legs(F)[1]

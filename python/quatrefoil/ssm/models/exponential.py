@@ -13,9 +13,9 @@ from ..._spec import Arg, Op
 from ..._typing import Array, T
 from ..scan import linear_scan
 
-_NEAR, _TERMS = 0.5, 16  # |z| up to which (28) is summed as a series, whose next term is below 1e-18
+_NEAR, _TERMS = 0.5, 16  # below this |z|, (28) is summed as a series; number of terms (the next one is below 1e-18)
 
-# Describes the arguments only: there is no kernel.
+# Only describes the arguments: there is no kernel.
 _ETD = Op(
     __name__, "exponential_integrator", inputs=(Arg("rates", "P", dtype="any"), Arg("start", "... P", dtype="any")),
     outputs=(Arg("u", "... P", dtype="any"),),
@@ -64,16 +64,16 @@ def exponential_integrator(
 
     Notes
     -----
-    The error is O(dt^2) if f changes in time, and 0 if it is constant. A step is implicit in f. All steps of a window are iterated
-    together: each iteration takes one call of f and one ``linear_scan``, until the states no longer change. Fewer than ten iterations
-    suffice if window times dt times the Lipschitz constant of f is below 1. Differentiable by autograd. Source: Cox and Matthews, J.
-    Comput. Phys. 176 (2002).
+    The error is O(dt^2) if f changes in time, and 0 if it is constant. A step is implicit in f. All steps of a window are iterated together
+    until the states no longer change; each iteration takes one call of f and one ``linear_scan``. Fewer than ten iterations suffice if
+    window times dt times the Lipschitz constant of f is below 1. Differentiable by autograd. Source: Cox and Matthews, J. Comput. Phys. 176
+    (2002).
 
     Examples
     --------
     >>> import numpy as np, quatrefoil as qf
     >>> u = qf.ssm.exponential_integrator(np.array([1.0]), lambda u: -(u**2), np.array([0.1]), 0.01, 500)  # u' = u (1 - u)
-    >>> u[-1].round(3), round(1 / (1 + 9 * np.exp(-5.0)), 3)  # exactly
+    >>> u[-1].round(3), round(1 / (1 + 9 * np.exp(-5.0)), 3)  # and the exact solution
     (array([0.943]), np.float64(0.943))
     """
     label = _ETD.label
@@ -83,7 +83,7 @@ def exponential_integrator(
     dt, rtol = number(dt, label, "dt"), number(rtol, label, "rtol")
     check_arrays(_ETD, (rates, start))
     _ETD.infer([tuple(rates.shape), tuple(start.shape)], ())
-    if _arrays.is_meta(start):  # the number of iterations depends on values
+    if _arrays.is_meta(start):  # the number of iterations would depend on values
         raise RuntimeError(f"{label}: start is on meta; move it to the CPU")
     xp: Any = _arrays.namespace(start)
     u: Any = start

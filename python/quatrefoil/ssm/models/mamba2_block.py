@@ -107,7 +107,7 @@ def mamba_split_conv1d_scan_combined(
     Raises
     ------
     ValueError, TypeError
-        Inconsistent sizes, D without P and no ``headdim``, outproj_bias without its weight, and the errors of the functions it calls.
+        Inconsistent sizes, D of shape (H,) without ``headdim``, outproj_bias without its weight, and the errors of the functions it calls.
 
     Notes
     -----
@@ -206,7 +206,7 @@ class _Block:
         self.label, self.options, self.inputs = f"ssm.{name}", options, dict(zip(_INPUTS, arrays))
         self.zxbcdt, self.weight, self.bias, self.dt_bias, self.A, self.D, self.initial, self.seq_idx, *rest = arrays
         self.norm, self.out, self.out_bias = rest
-        if not is_compiling():  # the tracer cannot inspect the type of a parameter; the ops check their inputs
+        if not is_compiling():  # the tracer cannot inspect a parameter's type, and the ops check their inputs
             self._check_kinds()
         limits(name, options.dt_limit)
         self.eps = _arguments.number(options.eps, self.label, "rmsnorm_eps")
@@ -353,7 +353,7 @@ class _Block:
         ]  # fmt: skip
 
     def _checked(self, grad: Any, y: Any, states: Any) -> tuple[Any, Any]:
-        """The gradients of the result and of the states."""
+        """The gradients of the result and of the states, after checks."""
         wide = self.M + self.inner if self.out is None else self.out.shape[0]
         grads, shapes = {"grad": grad}, {"grad": (*y.shape[:2], wide)}
         if self.options.final:

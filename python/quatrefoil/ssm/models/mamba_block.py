@@ -126,7 +126,7 @@ def mamba_inner_fn(
 
 
 def _normed(name: str, x: Any, weight: Any, A: Any, eps: float) -> Any:
-    """(19): x (..., rows, L) divided by the root mean square over rows, times ``weight`` (rows,); x itself without a weight."""
+    """(19): x (..., rows, L) divided by its root mean square over rows, times ``weight`` (rows,); x unchanged without a weight."""
     if weight is None:
         return x
     if _arrays.is_complex(A) or _arrays.is_complex(x):

@@ -56,7 +56,7 @@ def ptd_init(
         Maximum relative size of the perturbation. Small values stay close to LegS, large ones make V well conditioned.
     method : "optimize" or "random"
         "optimize" minimises the condition number of V under that bound (8), (9). "random" draws a Gaussian E of exactly that size. This is
-        fast but less accurate; it warns if the transfer function changes more than by dropping the low-rank part of LegS (S4D-LegS).
+        fast but less accurate; it warns if the transfer function changes by more than in S4D-LegS, which drops the low-rank part.
     rng : None, int or numpy.random.Generator
         Seed of the Gaussian E; None draws different numbers each time. "optimize" uses no random numbers.
     stabilize : bool
@@ -70,7 +70,7 @@ def ptd_init(
     Notes
     -----
     Constant inputs are handled exactly: the first column of E is 0, so (A + E)^-1 B = A^-1 B. "optimize" uses at least 98 % of eps, or less
-    if that makes A + E normal. Cost: O(N^3) per step; about a second at N = 32, three at 64, twenty-five at 128. With a different LAPACK
+    if less makes A + E normal. Cost: O(N^3) per step; about a second at N = 32, three at 64, twenty-five at 128. With a different LAPACK
     the result may be a different, equally good minimum.
 
     Source: Yu et al., arXiv 2310.01698.

@@ -1,4 +1,4 @@
-"""Toeplitz and Hankel matrices as operators, by the causal convolution in both directions.
+"""Toeplitz and Hankel matrices as operators, by convolution in both directions.
 
 m rows, n columns, K right-hand sides. Equation numbers: csrc/ssm/README.md.
 """
@@ -17,7 +17,7 @@ from ..._typing import Array, Backend, T
 from ..convolution import fft_conv, fft_conv_vjp
 from .checks import put
 
-# Describe the arguments only: there are no kernels.
+# These only describe the arguments: there are no kernels.
 _TOEPLITZ, _HANKEL = (
     Op(__name__, name, inputs=(Arg("c", "m"), Arg("r", "n"), Arg("x", "... n K?")), outputs=(Arg("y", "... m K?"),))
     for name in ("toeplitz_matmul", "hankel_matmul")
@@ -186,7 +186,7 @@ def _row(op: Op, c: Any, r: Any) -> Any:
 
 
 class _Batch:
-    """The batch axes of a product: ``lead``, which only x has, then ``trail``, those of the matrices."""
+    """The batch axes of a product: ``lead``, the axes that only x has, then ``trail``, those of the matrices."""
 
     def __init__(self, op: Op, c: Any, r: Any, x: Any) -> None:
         self.vector = len(x.shape) == 1
@@ -239,7 +239,7 @@ def _padded(xp: Any, rows: Any, length: int, left: bool = False) -> Any:
 
 
 def _mirrored(xp: Any, c: Any, r: Any, rows: Any) -> tuple[Any, Any, Any]:
-    """Convert Hankel matrices to Toeplitz matrices by reversing their columns: first columns, first rows, and x, also reversed (14)."""
+    """Convert Hankel to Toeplitz matrices by reversing the order of columns: first columns, first rows, and the reversed x (14)."""
     m, n = c.shape[-1], r.shape[-1]
     entries = xp.concatenate([c, r[:, 1:]], -1)  # H_ij = entries_{i+j}
     return entries[:, max(n - 1, 0) :][:, :m], xp.flip(entries[:, :n], (-1,)), xp.flip(rows, (-1,))

@@ -166,7 +166,7 @@ def _put_in(target: str) -> Callable[[], None]:
     if target in PATCHES:
         return _patch_imported(target)
     if target == "fla":
-        with contextlib.suppress(ImportError):  # without it the package cannot run
+        with contextlib.suppress(ImportError):  # raised if the package cannot run
             if _fla.has_registry():
                 return _fla.register()
     return _stand_in(target)
@@ -238,7 +238,7 @@ def _stand_in(package: str) -> Callable[[], None]:
     return undo
 
 
-_patched: list[tuple[str, Any, dict[str, Any]]] = []  # target, module or class, its own attributes
+_patched: list[tuple[str, Any, dict[str, Any]]] = []  # target, module or class, its original attributes
 
 
 def _patch_imported(target: str) -> Callable[[], None]:

@@ -61,7 +61,7 @@ def _registered(name: str, own: Any, ours: Any) -> bool:
 
 
 def _verify(*args: Any, **kwargs: Any) -> tuple[bool, str | None]:
-    """Whether a call has CPU tensors; if not, also the reason for fla's log."""
+    """Whether a call has CPU tensors, and if not, the reason, for fla's log."""
     first = args[0] if args else next(iter(kwargs.values()))
     return (True, None) if first.device.type == "cpu" else (False, f"a tensor on {first.device}; quatrefoil accepts only CPU tensors")
 

@@ -1,8 +1,8 @@
 """Updates the functions of CUDA packages in modules of transformers when stand-ins are installed or removed.
 
-In recent releases each function of a model is a wrapper that looked up the package's function when it was defined; the lookup is repeated.
-In earlier releases a module stores the functions, or None, under their names, and checks their availability with
-``is_mamba_ssm_available`` and similar functions. Its layers have a separate method for CUDA, which is now also called on a CPU.
+In recent releases each function of a model is a wrapper that looked up the package's function when it was defined. The lookup is repeated
+here. In earlier releases a module stores the functions, or None, under their names, and checks their availability with
+``is_mamba_ssm_available`` and similar functions. Its layers have a separate method for CUDA, which is then also called on a CPU.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _ASKED = {  # availability check -> package
 # These two ignore padding after the convolution, as in mamba-ssm. Without them a model calls their parts, which are also our kernels, and
 # gives the same results as without stand-ins.
 _FUSED = ("mamba_inner_fn", "mamba_split_conv1d_scan_combined")
-# Functions that recognise packed sequences only by their bounds, which not every model passes to them.
+# Functions that recognise packed sequences only by cu_seqlens, which not every model passes to them.
 _PACKED_BY_BOUNDS = {"selective_scan_fn", "chunk_kda", "chunk_gated_delta_rule"}
-# The variables of a wrapper.
+# The free variables of a wrapper.
 _VARIABLES = {"func_name", "package", "torch_function", "implementation", "applicable_params", "is_new_implementation"}
 
 _active: set[str] = set()  # packages with stand-ins
@@ -112,7 +112,7 @@ def wrappers(module: ModuleType) -> Iterator[FunctionType]:
 
 
 def _function_of(value: Any) -> Any:
-    """The function called by a layer of Hugging Face's kernels package; if that is installed, each wrapper is inside such a layer."""
+    """The function called by a layer of Hugging Face's kernels package, which puts each wrapper inside such a layer if it is installed."""
     forward = getattr(type(value), "forward", None)
     if not isinstance(forward, FunctionType) or "func" not in forward.__code__.co_freevars:
         return value
@@ -144,7 +144,7 @@ def _repeat_lookup(wrapper: FunctionType) -> tuple[str, str, bool]:
 
 
 def _refuse_packed(module: ModuleType, found: Iterable[FunctionType]) -> None:
-    """Make a model raise an error for packed sequences, as without stand-ins, if it passes them to its convolution but not to its scan."""
+    """Make a model raise an error for packed sequences, as without stand-ins: its convolution receives seq_idx, but its scan does not."""
     for wrapper in found:
         cells = dict(zip(wrapper.__code__.co_freevars, wrapper.__closure__ or ()))
         if cells["func_name"].cell_contents == "causal_conv1d_fn":
@@ -163,7 +163,7 @@ def _unpacked(convolution: Any, model: str) -> Any:
 
 
 def _nothing(*arrays: Any) -> None:
-    """Stands for a fused function that is not available; the model then calls its parts."""
+    """Stands in for a fused function, so that the model calls its parts instead."""
 
 
 def _set_functions(module: ModuleType) -> set[str]:
@@ -180,7 +180,7 @@ def _set_functions(module: ModuleType) -> set[str]:
     for name, place in names.items():  # not its classes, which create parameters on a GPU
         names_of[name] = _current(place, name) if name.islower() else None
     if "_causal_conv1d_cache" in names_of:
-        names_of["_causal_conv1d_cache"] = None  # so that it is looked up again
+        names_of["_causal_conv1d_cache"] = None  # so that the model looks it up again
     if "is_fast_path_available" in names_of:
         names_of["is_fast_path_available"] = all(names_of[name] is not None for name in names if name.islower())
     needed = [*names.items(), ("causal_conv1d_fn", "causal_conv1d")]  # a few modules look up the latter inside a function
@@ -205,7 +205,7 @@ def _root(place: str) -> str:
 
 
 def _current(place: str, name: str) -> Any:
-    """The current function of a name: ours, the package's own, or None if it is not available."""
+    """The current function under a name: ours, the package's own, or None if neither is available."""
     if not any(ask() for asked, (_, ask) in _answers.items() if _ASKED[asked] == _root(place)):
         return None
     with contextlib.suppress(ModuleNotFoundError):  # a layer needs PyTorch
@@ -219,8 +219,8 @@ def _is_own(module: ModuleType, value: Any) -> bool:
 
 
 def _trains(layer: Any) -> bool:
-    """Whether a layer's fused training function equals its loops. FalconMamba's fused function normalises its step sizes after their
-    projection, its loops before it.
+    """Whether a layer's fused training function equals its loops. In FalconMamba it does not: the fused function normalises step sizes
+    after their projection, the loops before it.
     """
     words = [c for c in layer.cuda_kernels_forward.__code__.co_consts if isinstance(c, tuple)]
     return not any("b_rms_weight" in names for names in words)
@@ -235,10 +235,10 @@ def _either_way(slow: Any, trains: bool, module: dict[str, Any], names: dict[str
 
         mask = kwargs.get("attention_mask", args[-1] if args else None)
         padded = isinstance(mask, torch.Tensor) and not bool(mask.all())
-        differs = padded or not trains or getattr(self, "n_groups", 1) > 1  # fused functions ignore padding and have one norm per group
+        differs = padded or not trains or getattr(self, "n_groups", 1) > 1  # fused functions ignore padding and normalise each group
         if (self.training and differs) or torch.compiler.is_compiling() or hidden_states.device.type != "cpu":
             return slow(self, hidden_states, *args, **kwargs)
-        for name, place in names.items():  # a layer created in the meantime may have looked elsewhere and set it to None
+        for name, place in names.items():  # the constructor of a layer may have set it to None since
             if module[name] is None and name.islower():
                 module[name] = _current(place, name)
         return self.cuda_kernels_forward(hidden_states, *args, **kwargs)
@@ -248,7 +248,7 @@ def _either_way(slow: Any, trains: bool, module: dict[str, Any], names: dict[str
 
 
 def _warn_of_layer(layer: Any, slow: Any) -> bool:
-    """Warn once about a layer whose method for CUDA cannot replace its loops; returns whether it is such a layer."""
+    """Whether a layer's method for CUDA cannot replace its loops; if so, warn once."""
     fast, loops = layer.cuda_kernels_forward.__code__.co_names, inspect.unwrap(slow).__code__.co_names
     if "cuda" in fast:
         reason = "enters torch.cuda"  # FalconH1 of 4.57
@@ -264,7 +264,7 @@ def _warn_of_layer(layer: Any, slow: Any) -> bool:
 
 
 def _warn_of(module: ModuleType, names: Iterable[str]) -> None:
-    """Warn about the module and its missing names, with the tested releases, once per module and names."""
+    """Warn about a module's missing names, once for each combination; the warning lists the tested releases."""
     wanted = tuple(sorted(names))
     if not wanted or (module.__name__, wanted) in _said:
         return

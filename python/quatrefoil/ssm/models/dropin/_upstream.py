@@ -5,7 +5,7 @@ from __future__ import annotations
 import pkgutil
 from typing import Any
 
-# Package -> the release whose signatures are used.
+# Package -> the release whose signatures are followed.
 VERSIONS = {"mamba_ssm": "2.2.4", "causal_conv1d": "1.5.0", "fla": "0.6.0", "flashfftconv": "0.0.0"}
 # Package -> the module without which it cannot run.
 EXTENSIONS = {"mamba_ssm": "selective_scan_cuda", "causal_conv1d": "causal_conv1d_cuda", "flashfftconv": "monarch_cuda"}
@@ -24,7 +24,7 @@ _DELTA_RULES = {  # module of fla.ops -> its functions
 _NN = "quatrefoil.torch.nn"
 _BLOCKS = {name: f"{_NN}:{name}" for name in ("Mamba", "Mamba2")}
 _LAYERS = {name: f"{_NN}:{name}" for name in ("DeltaNet", "GatedDeltaNet", "KimiDeltaAttention")}
-# Module -> its names, each with its source in quatrefoil.ssm or elsewhere.
+# Module -> its names, each with the source of its replacement, by default in quatrefoil.ssm.
 MODULES: dict[str, dict[str, str]] = {
     "mamba_ssm": {**{name: name for name in _SCANS}, **_BLOCKS},
     "mamba_ssm.modules": {},
