@@ -4,7 +4,7 @@ from case import Case
 
 
 def _case(name, N, I, K, O, rows=False, deep=False):
-    """deep: polynomials that stay bounded for any degree; with arbitrary a and b they may grow, and cancel in float32."""
+    """deep: polynomials that stay bounded for any degree. With arbitrary a and b they may grow, and then cancel in float32."""
 
     def make(rng):
         shape = (I, K) if rows else (K,)

@@ -37,7 +37,7 @@ def test_classical_polynomials(rng):
 
 
 def test_moments(rng):
-    """Moments of the uniform measure on [-1, 1], of the normal one, and of samples, compared with the samples themselves."""
+    """Moments of the uniform measure on [-1, 1], of the normal distribution, and of samples, compared with the samples themselves."""
     for name, mu in (("legendre", [1 / (j + 1) if j % 2 == 0 else 0 for j in range(15)]), ("hermite", [1, 0, 1, 0, 3, 0, 15, 0, 105])):
         known, result = orthopoly.classical(name, len(mu) // 2), orthopoly.from_moments(np.array(mu, float))
         np.testing.assert_allclose(result.b, known.b, rtol=1e-9)
@@ -51,7 +51,7 @@ def test_moments(rng):
 
 @pytest.mark.parametrize(("method", "m"), [("christoffel", 9), ("dpp", 4), ("volume", 6)])
 def test_optimal_samples(rng, method, m):
-    """Over 1000 draws, weighted means of a cubic and of a function outside the basis are unbiased; with volume sampling even its fit is."""
+    """Over 1000 draws, weighted means of a cubic and of a function outside the basis are unbiased; so is a fit, with volume sampling."""
     x = rng.exponential(size=40)
     basis = orthopoly.from_samples(x, 3)
     g, order, estimates = np.stack([x**3, np.exp(-((x - 1) ** 2)) * 10], axis=1), np.argsort(x), []
@@ -71,7 +71,7 @@ def test_optimal_samples(rng, method, m):
 
 @pytest.mark.parametrize("method", ["christoffel", "dpp", "volume"])
 def test_optimal_samples_of_products(rng, method):
-    """The same for three inputs: every point is in the product, and weighted means of a product and of a different function are right."""
+    """For three inputs, every point combines samples, and weighted means of a product and of a different function are unbiased."""
     inputs = [rng.exponential(size=30), rng.standard_normal(25), rng.uniform(size=20)]
     bases = [orthopoly.from_samples(x, n) for x, n in zip(inputs, (2, 2, 1))]
     degrees = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [2, 1, 0], [1, 1, 1]])

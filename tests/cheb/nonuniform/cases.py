@@ -8,7 +8,7 @@ def points(rng, P, d):
 
 
 def _eval(n, P, decay=0.8, positive=False):
-    """Coefficients that decay: otherwise a difference quotient of slopes of size n^2 would have no digits. positive: nothing cancels."""
+    """Coefficients that decay; otherwise difference quotients of slopes of size n^2 would have no digits. positive: nothing cancels."""
 
     def make(rng):
         C = np.asarray(rng.standard_normal(n))

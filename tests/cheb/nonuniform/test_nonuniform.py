@@ -25,7 +25,7 @@ def points(rng, P, d):
 
 
 def test_error_is_what_eps_allows(backend, rng):
-    """Coefficients that do not decay, sizes with the coarsest allowed grid and others, points anywhere."""
+    """For coefficients that do not decay, sizes with the coarsest allowed grid and with finer ones, and points anywhere."""
     for eps in [1e-1, 1e-2, 1e-5, 1e-8, 1e-11, 1e-13]:
         print(eps)
         for n in ((400,), (33, 52), (17, 18, 9), (33, 2, 1)):
@@ -44,7 +44,7 @@ def test_a_grid_in_single_precision(best_backend, rng):
 
 
 def test_moments_are_the_transpose(backend, rng):
-    """To rounding at any eps: y . (E C) = (E' y) . C. Both are sums of P products of numbers that are sums of prod(n) terms."""
+    """y . (E C) = (E' y) . C up to rounding, for any eps: a sum of P products whose factors are sums of prod(n) terms."""
     for eps, (n, P) in itertools.product(
         [None, 1e-3, 1e-8], [((50,), 300), ((40, 41), 3000), ((20, 17, 23), 5000), ((3, 2, 4, 3), 100), ((5, 6, 7), 20)]
     ):
@@ -53,7 +53,7 @@ def test_moments_are_the_transpose(backend, rng):
         C, X, y = rng.standard_normal(n), points(rng, P, len(n)), rng.standard_normal(P)
         f, M = qf.cheb.cheb_eval(C, X, eps=eps), qf.cheb.cheb_moments(X, y, n, eps=eps)
         assert abs((f * y).sum() - (M * C).sum()) <= 1e-12 * np.linalg.norm(f) * np.linalg.norm(y)
-        # the same for gradients: those of one are bitwise equal to values and moments of the other
+        # the gradients of each function are bitwise equal to the values and moments of the other
         dC, dX = qf.cheb.cheb_eval_vjp(C, X, y, eps=eps)
         np.testing.assert_array_equal(dC, M)
         dX_too, dq = qf.cheb.cheb_moments_vjp(X, y, C, n=n, eps=eps)

@@ -5,7 +5,7 @@ import numpy as np
 
 @functools.lru_cache(maxsize=2)
 def cosines(n):
-    """T_k at point j of n, [j, k], in extended precision: the angle is reduced to a quarter turn in integers."""
+    """T_k at point j of n, [j, k], in extended precision. The angle is reduced to a quarter turn in integer arithmetic."""
     if n == 1:
         return np.ones((1, 1), np.longdouble)
     N = n - 1
@@ -17,7 +17,7 @@ def cosines(n):
 
 
 def along(A, axes, matrix):
-    """One matrix per axis."""
+    """Multiply A by one matrix along each axis."""
     A = np.asarray(A, np.longdouble)
     axes = range(A.ndim) if axes is None else axes if isinstance(axes, (list, tuple)) else [axes]
     for axis in axes:

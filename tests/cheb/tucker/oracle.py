@@ -12,17 +12,17 @@ def full(core, factors):
 
 
 def tails(C, ranks):
-    """The sum over axes of the squared error of the best approximation of each unfolding separately, with that rank.
+    """The sum over axes of the squared error of the best approximation of that axis's unfolding with its rank.
 
-    The error of a truncated (sequential) HOSVD with these ranks is at most the square root of this; the best error is at least that of the
-    axis with the largest one.
+    The error of a truncated (sequential) HOSVD with these ranks is at most the square root of this sum. The best possible error is at least
+    the largest error of an axis.
     """
     squares = [np.linalg.svd(np.moveaxis(C, k, 0).reshape(C.shape[k], -1), compute_uv=False) ** 2 for k in range(C.ndim)]
     return sum(float(s[r:].sum()) for s, r in zip(squares, ranks))
 
 
 def ranks_of(sigma, tol, d):
-    """The smallest rank whose tail is within tol / sqrt(d) of the norm."""
+    """The smallest rank whose tail is at most tol / sqrt(d) times the norm."""
     left = np.sqrt(np.cumsum(sigma[::-1] ** 2)[::-1])
     return int(np.argmax(np.append(left, 0) <= tol / d**0.5 * np.linalg.norm(sigma)))
 

@@ -78,7 +78,7 @@ def test_exact_ranks_of_large_tensors(rng, method):
 
 
 def test_sketches_of_given_ranks_are_nearly_as_good(rng):
-    """Singular values that decay fast, and slowly (which needs the power step). The worst of 20 draws was 6 % off."""
+    """Singular values that decay fast, and others that decay slowly and need the power step. The worst of 20 draws was 6 % off."""
     for ratio in [0.5, 0.9, 0.97]:
         print(ratio)
         C = tensor_of_spectrum(rng, (90, 70, 80), ratio ** np.arange(60))

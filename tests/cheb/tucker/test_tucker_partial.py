@@ -39,7 +39,7 @@ def test_some_axes(rng, method, backend):
 
 
 def test_given_factors(rng):
-    """Factors of the tensor itself, mixed, reproduce it; others give its projection."""
+    """The tensor's own factor times a matrix reproduces it; other factors give its projection."""
     C = tensor_of_spectrum(rng, (14, 15, 16), 0.3 ** np.arange(6))
     U = tucker(C, tol=1e-13).factors[1] @ (np.eye(6) + 0.1 * rng.standard_normal((6, 6)))
     result = tucker(C, tol=1e-10, fixed={1: U})
