@@ -22,7 +22,7 @@ def _short(P, N, box, split, eps=1e-13):
 
 
 def _close(arguments):
-    """A charge close to each target, because the short-range part of distant charges is a difference of larger numbers."""
+    """Place a charge close to each target, because the short-range part of distant charges is a difference of larger numbers."""
     X, q, targets = arguments
     count = min(len(X), len(targets))
     X = X.copy()
@@ -66,7 +66,7 @@ CLOUDS = {
 
 
 def attack_cells(rng, backend):
-    """Compare a cloud of any kind and size, split anywhere, with the oracle.
+    """Compare a cloud of any kind and size, with any split, with the oracle.
 
     Errors are relative to the terms of the sum, because 1/r and the long part cancel. A pair at the cutoff may be on either side.
     """

@@ -96,7 +96,7 @@ def test_bandwidth_is_enough_and_little_more(rng):
 def test_the_long_part(rng):
     for (n, domain), tol in itertools.product([(33, CUBE), ((33, 65, 16), LONG_BOX), (9, CUBE), ((4, 20, 1), CUBE)], [1e-4, 1e-8, 1e-12]):
         print(n, tol)
-        X, q = charges(rng, 300, domain, neutral=n != (4, 20, 1))  # n = (4, 20, 1) resolves little but the total charge
+        X, q = charges(rng, 300, domain, neutral=n != (4, 20, 1))  # n = (4, 20, 1) resolves little more than the total charge
         V = qf.cheb.potential(X, q, n=n, domain=domain, tol=tol)
         assert V.n == ((n,) * 3 if isinstance(n, int) else n)
         assert V.domain == tuple((float(a), float(b)) for a, b in domain)
@@ -109,7 +109,7 @@ def test_the_long_part(rng):
 
 
 def test_few_and_many_charges_agree(backend, rng):
-    """Moments by contraction and by the grid."""
+    """Moments by contraction agree with moments by the grid."""
     X, q = charges(rng, 3000 if backend == "native" else 300, CUBE)
     C = qf.cheb.potential(X, q, n=24, domain=CUBE, tol=1e-9).to_full()
     parts = [qf.cheb.potential(X[s], q[s], n=24, domain=CUBE, tol=1e-9).to_full() for s in (slice(5), slice(5, None))]
@@ -162,7 +162,7 @@ def test_targets_beyond_all_charges(backend, rng):
 
 
 def test_on_a_charge(backend):
-    """The 1/r of the charge is left out and its long part subtracted; the same for the other charge at that position."""
+    """The 1/r of the charge is left out and its long part subtracted, and likewise for another charge at the same position."""
     sog = qf.cheb.coulomb_sog(1e-9, 0.1, 5.0, split=1.0)
     X, q = np.array([[0.0, 0, 0], [0, 0, 0], [0.5, 0, 0]]), np.array([1.0, 2.0, 3.0])
     got = qf.cheb.short_range(X, q, X, sog=sog)
@@ -261,7 +261,7 @@ POINTS = 257  # Chebyshev points of the splines: they resolve the narrowest colu
 
 
 def columns(n, h, terms):
-    """Averages of w_k^(1/3) exp(-t_k^2 x^2) over n equal cells of [-1, 1], of the wide Gaussians, and the cells' centres."""
+    """Centres of n equal cells of [-1, 1], and averages of the wide Gaussians over them, w_k^(1/3) exp(-t_k^2 x^2)."""
     u = h * np.arange(math.ceil(terms / 2) - 3)
     t, w = np.sinh(u[1:]), 2 / math.sqrt(math.pi) * h * np.cosh(u)
     w[0] /= 2
@@ -281,7 +281,7 @@ def columns(n, h, terms):
     ],
 )
 def test_ranks(n, h, terms, published):
-    """Ranks with columns of any scale, to tol times the sum of splines, in the plane of cells below the middle."""
+    """Ranks for columns of any scale. The error is at most tol times the sum of splines, in the plane of cells below the middle."""
     x, U = columns(n, h, terms)
     scale = 10.0 ** np.linspace(-3, 3, U.shape[1])
     splines = qf.cheb.vals2coeffs(CubicSpline(x, U)(qf.cheb.chebpts(POINTS)), axes=0)

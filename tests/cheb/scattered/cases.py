@@ -6,8 +6,8 @@ BOX = (-2.0, 3.0, -0.5, 0.25, -10.0, 30.0)  # contains 2x/3 for every x in it
 
 
 def _tucker(n, r, P, *, decay=0.8, domain=None, positive=False):
-    """A tensor whose coefficients decay, because a difference quotient of slopes of size n^2 would have no digits; points away from the
-    ends.
+    """A tensor whose coefficients decay, because a difference quotient of slopes of size n^2 would have no correct digits; points away from
+    the ends.
 
     positive: nothing cancels, so that even with few points the largest value measures the terms of the sum.
     """
@@ -27,7 +27,7 @@ def _tucker(n, r, P, *, decay=0.8, domain=None, positive=False):
 
 
 def _derivatives(*arguments, order, extrapolate=False, **keywords):
-    """The same with derivatives; points outside the domain if they are accepted."""
+    """``_tucker`` with derivatives, and with points outside the domain if ``extrapolate``."""
 
     def make(rng):
         (core, factors, X), options = _tucker(*arguments, **keywords)(rng)
@@ -39,7 +39,7 @@ def _derivatives(*arguments, order, extrapolate=False, **keywords):
 
 
 def _slopes(name, make):
-    """Coefficients of a resized case do not decay: on long axes the gradient of a Hessian in float32 has no digits (README, Limits)."""
+    """Short axes: resized coefficients do not decay, and in float32 the gradient of a Hessian would have no digits (README, Limits)."""
     return Case("tucker_derivatives", name, make, longest=33)
 
 

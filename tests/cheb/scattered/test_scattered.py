@@ -92,7 +92,7 @@ def test_slopes_in_float32_keep_their_digits(best_backend, rng):
         factors, grad = [np.ones((n, 1), np.float32)] * 3, rng.standard_normal(50).astype(np.float32)
         *_, slopes = qf.cheb.tucker_eval_vjp(core, factors, X, grad)
         *_, exact = qf.cheb.tucker_eval_vjp(np.ones((1, 1, 1)), [np.ones((n, 1))] * 3, X.astype(float), grad.astype(float))
-        each = np.abs(exact).max(axis=1, keepdims=True)  # largest derivative of a point: a small one does not have smaller errors
+        each = np.abs(exact).max(axis=1, keepdims=True)  # largest derivative at a point: small ones do not have smaller errors
         assert np.median(np.abs(slopes - exact) / each) < 2e-8 * n
 
 
@@ -153,7 +153,7 @@ def test_a_point_does_not_depend_on_its_place(rng):
 
 
 def test_threads_that_all_make_the_cells(rng):
-    """One tensor, first read with many points by four threads at once."""
+    """Four threads evaluate the same new tensor at many points at once."""
     core, factors = random_tensor(rng, (129, 70), (16, 20))
     X = points(rng, 2)
     expected = qf.cheb.tucker_eval(core, factors, X)
@@ -165,7 +165,7 @@ def test_threads_that_all_make_the_cells(rng):
 
 
 def test_points_beyond_the_domain(rng):
-    """Errors have the index among many points. With extrapolate, values are computed from the coefficients."""
+    """The error message names the point among many. With extrapolate, values outside are computed from the coefficients."""
     core, factors = random_tensor(rng, (129, 5), (16, 4), decay=0.8)
     X = points(rng, 2)
     X[MANY - 7] = 1.0001, -0.5
