@@ -1,7 +1,7 @@
 """Random programs on Chebyshev-Tucker tensors, compared with dense coefficients and numpy.polynomial.chebyshev.
 
-A program builds a polynomial that is known, in any unit of values and axes, by any constructor, and computes with it. The caller's arrays
-are overwritten afterwards. Constructions and operations are interrupted somewhere: the next ones must have the same bits.
+A program builds a known polynomial by a random constructor, in random units of values and axes, and computes with it. The caller's arrays
+are overwritten afterwards. Constructions and operations are interrupted at random places; the next ones must give the same bits.
 """
 
 import contextlib
@@ -78,7 +78,7 @@ class Model:
         return total
 
     def near(self, got, expected, what, more=0.0):
-        """Coordinates lose digits in proportion to the distance of the box from 0; slopes are at most n^2 times the size."""
+        """Check values. Coordinates lose digits in proportion to the distance of the box from 0; slopes are at most n^2 times the size."""
         digits = max(1 + max(abs(lo), abs(hi)) / (hi - lo) for lo, hi in self.domain)
         allowed = self.error + more + 100 * self.eps * digits * self.size * max(self.C.shape) ** 2
         off = np.abs(np.asarray(got, float) - expected).max(initial=0)
@@ -92,7 +92,7 @@ def points(rng, domain, count, dtype):
 
 
 def polynomial(weights, columns, domain, spoils):
-    """A function with these series; with ``spoils``, it overwrites its arguments and earlier results."""
+    """A sum of products of these series, as a function. With ``spoils``, it overwrites its arguments and earlier results."""
     returned = []
 
     def f(*x):
@@ -128,7 +128,7 @@ def built(rng, domain, dtype, scale):
     spoils = rng.random() < 0.5
     X = points(rng, domain, 8 * min(C.size, 60) + 20, dtype)
     y, w = Model(C, domain, 0, eps).values(X), rng.uniform(0.5, 2, len(X))
-    ways = {  # and the factors by which rounding and tolerances matter more
+    ways = {  # constructors, and the factors by which they amplify rounding and tolerances
         "parts": (lambda: ChebTucker(own(diagonal), [own(U) for U in columns], domain=domain), 1),
         "coeffs": (lambda: ChebTucker.from_coeffs(own(C), domain=domain, tol=tol), 1),
         "values": (lambda: ChebTucker.from_values(own(V), domain=domain, tol=tol), max(n)),
@@ -151,7 +151,7 @@ def built(rng, domain, dtype, scale):
     return ct, model, how
 
 
-# ---------------------------------------------------------------- operations: (rng, tensor, model, how to build another) -> (tensor, model)
+# ---------------------------------------------------------------- operations: (rng, tensor, model, builder of another) -> (tensor, model)
 
 
 def slope(ct, model, axis, m):
@@ -321,7 +321,7 @@ def attack_tucker(rng, backend):
 
 
 def attack_orthopoly(rng, backend):
-    """Check that bases are orthonormal over any samples, and that a power-of-two unit changes no bit."""
+    """Check that bases are orthonormal over any samples, and that a unit that is a power of two changes no bit."""
     N, degree = int(rng.choice([1, 2, 5, 30, 300])), int(rng.integers(0, 7))
     x = [rng.standard_normal(N), rng.exponential(size=N), rng.integers(0, 12, N) / 4, np.full(N, 3.0) + 1e-6 * rng.random(N)][
         rng.integers(4)
@@ -331,7 +331,7 @@ def attack_orthopoly(rng, backend):
     plain, basis = qf.cheb.orthopoly.from_samples(x, degree), qf.cheb.orthopoly.from_samples(x * unit, degree)
     P = basis(x * unit)
     assert np.array_equal(P, plain(x)), "units"
-    nudged = plain(np.nextafter(x, np.inf))  # samples that nearly coincide: the effect of rounding each of them
+    nudged = plain(np.nextafter(x, np.inf))  # for samples that nearly coincide: the effect of rounding each one
     limit = 1e-6 + 100 * np.abs(nudged.T @ nudged - P.T @ P).max() / N
     assert np.abs(P.T @ P / N - np.eye(degree + 1)).max() <= limit, "orthonormal"
     again = pickle.loads(pickle.dumps(basis))

@@ -20,7 +20,7 @@ def stacked(*coordinates):
     return np.stack(np.broadcast_arrays(*coordinates), axis=-1).reshape(-1, len(coordinates))
 
 
-CALLS = {  # a call, the points that it denotes, the shape of its values
+CALLS = {  # call, the points that it denotes, the shape of its values
     "a point": (lambda f: f([0, 0.5]), [[0, 0.5]], ()),
     "an array (d,)": (lambda f: f(X[0]), X[:1], ()),
     "numbers": (lambda f: f(0, 0.5), [[0, 0.5]], ()),

@@ -75,7 +75,7 @@ def test_noise_is_not_fitted(rng):
 
 @pytest.mark.slow
 def test_a_ridge_needs_many_terms(rng):
-    """No small basis fits better than a constant; the search continues while it is cheap."""
+    """No small basis fits better than a constant; the search continues as long as it is cheap."""
     X = rng.uniform(-1, 1, (300, 2))
     chaos = PolynomialChaos.fit(X, np.exp(-3 * (X[:, 0] - X[:, 1]) ** 2), [(-1, 1)] * 2)
     T = rng.uniform(-1, 1, (500, 2))

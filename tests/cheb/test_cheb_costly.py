@@ -42,7 +42,7 @@ def test_a_failed_call_goes_on_where_it_ended(tmp_path, outputs):
     with pytest.raises(RuntimeError, match="license"):
         ChebTucker.from_function(model, BOX, tol=1e-5, checkpoint=file)
     assert len(file.read_text().splitlines()) == 151
-    with open(file, "a") as lines:  # the last line of a killed program
+    with open(file, "a") as lines:  # as if the program had been killed while it wrote the last line
         lines.write("0.25,0.5,0.")
     result = ChebTucker.from_function(model, BOX, tol=1e-5, checkpoint=file)
     plain = ChebTucker.from_function(f, BOX, tol=1e-5)
@@ -85,7 +85,7 @@ def test_parallel_calls():
 @pytest.mark.slow
 def test_what_other_workers_computed_is_kept(tmp_path):
     class Pool:
-        """Runs every call that is not cancelled before the first result is read."""
+        """Runs every call when it is submitted, so that all calls end before the first result is read."""
 
         def submit(self, f, *arguments):
             future = Future()

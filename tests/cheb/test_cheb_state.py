@@ -57,7 +57,7 @@ def test_packed_once_and_no_bit_changes(rng):
 
 
 def test_arrays_are_read_only_for_good(backend, rng, tmp_path):
-    """If an owner unlocks an array, changes it and locks it again, it looks unchanged, and its packed copy would be outdated."""
+    """If an owner could unlock an array, change it and lock it again, the array would look unchanged and its packed copy be outdated."""
     C = rng.standard_normal((5, 4))
     tensors = [
         qf.cheb.ChebTucker.from_coeffs(C),

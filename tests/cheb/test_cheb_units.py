@@ -34,7 +34,7 @@ def test_columns_and_weights_of_many_sizes():
 
 
 def test_values_at_the_end_of_the_range():
-    """The sums that give the coefficients exceed the range."""
+    """The sums from which coefficients are computed exceed the range of float64."""
     X = inputs()["X"][:, :2]
     for s, dtype in ((1.7e308, np.float64), (3e38, np.float32)):
         V = np.full((9, 8), s, dtype)
@@ -90,7 +90,7 @@ TOO_SMALL = [
 
 
 def test_one_warning_of_a_tolerance_that_is_too_small():
-    """It names the function and the argument, at the line of the call."""
+    """The warning names the function and the argument, and points to the line of the call."""
     for call, label in TOO_SMALL:
         print(label)
         with warnings.catch_warnings(record=True) as caught:
