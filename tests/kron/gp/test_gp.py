@@ -52,7 +52,7 @@ def test_small_eigenvalues_are_not_clamped(rng, least):
     factors = [(small + small.T) / 2, factor(rng, 3)]
     y = np.linalg.cholesky(np.kron(*factors)) @ rng.standard_normal(12)  # in its range, so that no large numbers cancel
     got, expected = qf.kron.gp_nll(factors, y, 0.0), oracle.gp_nll(factors, y, [0.0])
-    assert abs(got - expected) <= 30 * EPS / least * 12  # how far an entry's rounding moves the least eigenvalue, 3 cells each
+    assert abs(got - expected) <= 30 * EPS / least * 12  # by rounding an entry; the least eigenvalue counts for 3 cells
     assert abs(qf.kron.gp_nll(factors, 0 * y, 1e-9) - oracle.gp_nll(factors, 0 * y, [1e-9])) <= 30 * EPS / (least + 1e-9)
 
 

@@ -41,7 +41,7 @@ def test_mean_and_variance(backend, rng, share, shape, points):
         for prior in (None, [q.diagonal() for q in p.prior], functools.reduce(np.kron, [q.diagonal() for q in p.prior]), 1.0):
             got, var = posterior(prior_diag=prior)
             np.testing.assert_allclose(got, mean, rtol=0, atol=1e-9)  # condition numbers to about 100, and jitter
-            # without prior_diag it is the diagonal of the factors, jitter included
+            # without prior_diag, the prior is the diagonal of the factors, with jitter
             np.testing.assert_allclose(var, covariance.diagonal(), rtol=0, atol=1e-9 if prior is not None else 5e-6)
         np.testing.assert_array_equal(posterior(variance=False), got)
 

@@ -30,7 +30,7 @@ def inverse_of(grid, values):
 
 
 def before(shape, k):
-    """The previous cell of each along axis k; -1 for the first cell."""
+    """The cell before each cell along axis k, or -1 if there is none."""
     cells = np.arange(np.prod(shape)).reshape(shape)
     result = np.full(shape, -1)
     np.moveaxis(result, k, 0)[1:] = np.moveaxis(cells, k, 0)[:-1]

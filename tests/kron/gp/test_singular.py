@@ -66,8 +66,8 @@ def test_models_and_samples_of_zeros(backend):
 
 # ---------------------------------------------------------------- noise below the rounding of the largest eigenvalue
 
-LARGEST = 8.0  # for MIXED and ONES together
-SEEN = np.arange(12) % 5 > 0  # the last row of MIXED alone, which ONES repeats
+LARGEST = 8.0  # largest eigenvalue of MIXED x ONES
+SEEN = np.arange(12) % 5 > 0  # without one cell of each row of MIXED: the covariance stays singular
 REFUSED = {
     "gp_nll": lambda f, y, s, **o: gp_nll(f, y, s, **o),
     "gp_nll with gradients": lambda f, y, s, **o: gp_nll(f, y, s, grad=True, **o)[1][0],
@@ -132,7 +132,7 @@ def test_regular_cells_of_a_singular_covariance_need_no_noise(backend):
 
 
 def test_regular_factors_of_a_product_that_is_not():
-    """Each factor's least eigenvalue exceeds its rounding; their product is far below the rounding of the covariance."""
+    """The least eigenvalue of each factor exceeds its rounding; the product of both is far below the rounding of the covariance."""
     axes = [np.linspace(0, 1, n) for n in (30, 40)]
     factors = [1e3 * qf.kron.matern52(axes[0], scale=1.4), qf.kron.matern52(axes[1], scale=1.6)]
     mask, y = np.random.default_rng(5).random(1200) < 0.8, (np.sin(6 * axes[0])[:, None] * np.cos(5 * axes[1])).reshape(-1)

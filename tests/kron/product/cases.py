@@ -21,7 +21,7 @@ def _case(name, shapes, batch=(), **options):
     return Case("matvec", name, _product(shapes, batch, **options))
 
 
-# If one sum makes many numbers of the result, the batch is long: the largest of 40 sums does not come from cancellation.
+# If one sum determines many entries of the result, the batch is long, so that the largest of 40 sums does not come from cancellation.
 CASES = [
     *[_case(f"one-{n}", [n], (3,)) for n in (1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 64, 67)],
     *[

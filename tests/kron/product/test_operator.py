@@ -30,7 +30,7 @@ def square_factors(rng, *sizes):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("precision", [np.float32, np.float64])
 def test_operator_products(backend, rng, shapes, dtype, precision):
-    """The result has the wider of the precisions of factors and argument."""
+    """The result has the precision of the factors or of the argument, whichever is higher."""
     factors = [f.astype(dtype) for f in normal(rng, *shapes)]
     K = KroneckerOperator(factors)
     dense = functools.reduce(np.kron, [f.astype(np.float64) for f in factors])

@@ -49,7 +49,7 @@ def test_known_functions(backend, rng):
     y.flags.writeable = False
     lam, Q = K.eigh()
     Q = Q.to_dense()
-    keep = lam > np.median(lam)  # a projector, by its bools
+    keep = lam > np.median(lam)  # a projector, given by bools
     close(K.apply(lambda x: x > np.median(lam), y), Q * keep @ Q.T @ y, 1e4)
     weights = rng.standard_normal(30)  # one number per cell of the grid
     close(K.apply(lambda x: weights, y), Q * weights @ Q.T @ y, 1e4)

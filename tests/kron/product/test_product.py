@@ -41,7 +41,7 @@ def test_many_factors_of_one(backend, rng):
 
 
 def test_a_thin_axis_between_does_not_blow_up(backend, rng):
-    """Simply from right to left, the intermediate array would have 3,000^2 times 1,000 numbers."""
+    """Multiplying from right to left, the intermediate array would have 3,000^2 times 1,000 elements."""
     A, B = (np.abs(a) for a in normal(rng, (1, 3000), (3000, 1)))  # positive, so that the sum does not cancel
     x = rng.uniform(0, 1, (1000, 3000))
     y = matvec([A, B], x)

@@ -40,7 +40,7 @@ def _sum(name, M, N, batch=(), kind="positive"):
         return _matrices(rng, M, N, kind), {}
 
     def symmetric(arguments):
-        """Moved matrices are asymmetric."""
+        """Make changed matrices symmetric again."""
         return [*((a + a.mT) / 2 for a in arguments[:4]), *arguments[4:]]
 
     cases = [Case("sum_solve", name, solve, valid=symmetric)]
