@@ -1,5 +1,5 @@
-"""Random programs over ``GPHM``: units, refits, components, states, interrupts and changed arrays. The references are dense matrices, and
-the same problem in other units."""
+"""Random programs over ``GPHM``: units, refits, components, states, interrupts and changed arrays. They are compared with dense matrices
+and with the same problem in other units."""
 
 import copy
 import pickle
@@ -47,7 +47,7 @@ class Problem:
         return qf.kron.GPHM(EQUATIONS[self.equation](**inputs), [x if length == 1 else x * length for x in self.axes], **options)
 
     def dense_options(self, gp):
-        """For ``dense.loss``: the jitter is relative to the size of u, which the initial weights determine."""
+        """Options for ``dense.loss``. The jitter is relative to the size of u, which the initial weights determine."""
         start = qf.kron.GPHM(gp.pde, gp.axes, **{k: v for k, v in gp.get_params().items() if k not in ("pde", "axes")}).params
         relative = float(np.exp(start["log_weights_0"]).sum())
         inputs = {"speed": self.speed} if self.equation == "advection" else {}
@@ -121,7 +121,7 @@ def attack_programs(rng, backend):
     """Run a program in two units that differ by powers of two: the bits agree, despite interrupts and changed arrays."""
     p = Problem(rng, backend)
     length, size = (float(2.0**k) for k in rng.integers(-20, 20, 2))
-    if p.equation == "allencahn":  # its reaction has units
+    if p.equation == "allencahn":  # its reaction term depends on the units
         length = size = 1.0
     selected = []
 
@@ -156,7 +156,7 @@ def attack_programs(rng, backend):
         return
     new = [np.sort(rng.uniform(min(x), max(x), 5)) for x in axes]
     predictions = [other.predict([x * length for x in new]) / size, one.predict(new)]
-    # terms below the least normal number are rounded by their units
+    # the rounding of terms below the least normal number depends on the units
     same(*([np.where(np.abs(p) < 1e-290, 0, p)] for p in predictions), "predictions in other units")
 
 

@@ -42,7 +42,7 @@ def pair(xp, params, k, x, kind, terms, jitter):
 
 
 def loss(xp, params, axes, *, equation, source, boundary, kind, weight, jitter, speed=1.0, base=None):
-    """``equation`` is a key of TERMS. ``base`` is a fixed solution to which U is added, and its derivatives."""
+    """``equation`` is a key of TERMS. ``base`` is None, or a fixed solution to which U is added, with its derivatives."""
     U, log_tau, log_v = params["U"], params["log_tau"], params["log_v"]
     covariances, derivatives = zip(*(pair(xp, params, k, x, kind, terms_of(equation, k, speed), jitter) for k, x in enumerate(axes)))
     value = sum(0.5 * math.prod(U.shape) / len(K) * xp.linalg.slogdet(K)[1] for K in covariances)
@@ -87,7 +87,7 @@ def collocated(params, axes, *, equation, source, boundary, kind, jitter, speed=
     free, inner = np.zeros(shape, bool), []
     for x, of_axis in zip(axes, terms):
         order, c = of_axis[-1]
-        inner.append(slice(1, -1) if order == 2 else slice(1, None) if c * (x[-1] - x[0]) > 0 else slice(None, -1))  # characteristics
+        inner.append(slice(1, -1) if order == 2 else slice(1, None) if c * (x[-1] - x[0]) > 0 else slice(None, -1))  # no inflow side
     free[tuple(inner)] = True
     free = free.ravel()
     base, below = (np.zeros(source.size), 0.0) if base is None else (base[0].ravel(), base[1].ravel())

@@ -43,7 +43,7 @@ EQUATIONS = {
 
 @pytest.mark.parametrize("name", EQUATIONS)
 def test_errors_are_estimated(name):
-    """Also between the points, for an unfinished solution and a better one."""
+    """Errors at and between the points are estimated, for an unfinished solution and a better one."""
     x, y = np.linspace(0, 1, 83), np.linspace(0, 1, 71)
     truth, errors = wave(x[:, None], y), []
     for steps in (10, 50):

@@ -111,7 +111,7 @@ def ill_conditioned(rng, dims, kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dims", [1, 2])
 def test_ill_conditioned(rng, dims, kind):
-    """Tolerance: 50 rounding errors times the condition number, for two solves and their adjoints. log det has about 10 per point."""
+    """Allow 50 rounding errors times the condition number, for two solves and their adjoints. log det is of size 10 per point."""
     p = ill_conditioned(rng, dims, kind)
     value, gradients = p.gp.value_and_grad(p.params)
     expected, slopes = autograd(p)
@@ -123,7 +123,7 @@ def test_ill_conditioned(rng, dims, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ill_conditioned_gradient_of_the_solution(rng, kind):
-    """In extended precision."""
+    """Compared with the gradient in extended precision."""
     p = ill_conditioned(rng, 2, kind)
     inverses, slopes = [], []
     for k, x in enumerate(p.axes):
@@ -155,7 +155,7 @@ def test_the_first_losses_are_those_of_plain_adam(rng, equation, dims):
         loss.backward()
         losses.append(loss.item())
         adam.step()
-    np.testing.assert_allclose(p.gp.fit(40).history_["loss"], losses, rtol=1e-5, atol=1e-7 * losses[0])  # they pass through 0
+    np.testing.assert_allclose(p.gp.fit(40).history_["loss"], losses, rtol=1e-5, atol=1e-7 * losses[0])  # losses pass through 0
 
 
 def wave(x):
@@ -201,7 +201,7 @@ def test_smooth_component(rng, equation, dims):
     first = p.gp.params
     before = p.gp.predict(p.axes)
     p.gp.add_smooth_component()
-    np.testing.assert_array_equal(p.gp.predict(p.axes), before)  # it starts at 0
+    np.testing.assert_array_equal(p.gp.predict(p.axes), before)  # the new component starts at 0
     np.testing.assert_array_equal(p.gp.held_params["U"], first["U"])
     pairs = (dense.pair(np, first, k, x, "student_t", dense.terms_of(equation, k, 1.0), 0.05) for k, x in enumerate(p.axes))
     slopes = [D @ np.linalg.inv(K) for K, D in pairs]
@@ -250,7 +250,7 @@ def test_fields_and_axes(rng):
     y = np.linspace(1, 0, 4, dtype=np.float32)
     a, b = (qf.kron.GPHM(pde, [x, y], components=2).fit(3) for pde in (by_arrays, by_functions))
     np.testing.assert_array_equal(a.params["U"], b.params["U"])
-    a.params["U"][:] = 7  # copies
+    a.params["U"][:] = 7  # params contains copies
     np.testing.assert_array_equal(a.params["U"], b.params["U"])
 
 

@@ -58,7 +58,7 @@ def test_training(optimizer, equation, dims, cupy, rng):
     for name, v in p.gp.params.items():
         near(gp.params[name], v, 1e-5)
     if optimizer == "adam":
-        assert len(cupy.reads) == 3 + 3  # one per step, and the size of the true solution and two errors
+        assert len(cupy.reads) == 3 + 3  # one per step, the size of the true solution, and two errors
         return
     assert gp.report()["residual"] == pytest.approx(p.gp.report()["residual"], rel=1e-5)
     new = [np.linspace(-0.5, 0.5, 4), np.linspace(0.2, 1, 5)][:dims]

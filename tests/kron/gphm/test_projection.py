@@ -17,7 +17,7 @@ def rough(rng, equation, dims, kind, uniform=True, speed=None, **options):
         p.pde = qf.kron.Advection(speed=speed, source=p.source, boundary=p.boundary)
         p.gp = plain(qf.kron.GPHM(p.pde, p.axes, kind=kind, components=3, jitter=1e-9))
         p.options["speed"] = speed
-    if equation == "allencahn":  # of one solution
+    if equation == "allencahn":  # so that there is one solution
         p.boundary *= 0.3
         p.gp = plain(qf.kron.GPHM(qf.kron.AllenCahn(source=p.source, boundary=p.boundary), p.axes, kind=kind, components=3, jitter=1e-9))
     for _ in range(30):  # until no eigenvalue of one axis nearly cancels one of the other
@@ -38,7 +38,7 @@ def collocated(p, params, **base):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("equation", "dims"), SETUPS)
 def test_collocation(backend, rng, equation, dims, kind, uniform):
-    """1e-7 for condition numbers of 1e6, of the collocated equation and of K."""
+    """The tolerance is 1e-7, for condition numbers of 1e6 of the collocated equation and of K."""
     p = rough(rng, equation, dims, kind, uniform)
     loss = p.gp._state.components[0].loss
     projected = Projected(loss, p.params)
@@ -83,7 +83,7 @@ def test_a_base_solution(rng, dims):
 
 
 def test_a_spectrum(rng):
-    """Eigenvalues have an error of eps times the largest, 4, and inverses that over the square of the least. Allow four times this."""
+    """Eigenvalues have errors of 4 eps (the largest is 4), and inverses this over the square of the least. Allow 4 times that."""
     vectors = np.linalg.qr(rng.standard_normal((9, 9)))[0]
     values = np.array([-1e-17, 1e-14, 3e-6, 2e-5, 0.1, 0.2, 0.5, 1.0, 4.0])
     result = Spectrum((vectors * values) @ vectors.T, 1e-6, "axes[0]")

@@ -35,7 +35,7 @@ def test_failures_change_nothing():
             call()
         assert gp.jitter is None
         same(states(gp), before, "after an error")
-    assert gp.learning_rate == 1e4  # of the call before the failed one
+    assert gp.learning_rate == 1e4  # from the call before the failed one
 
 
 @pytest.mark.parametrize("change", [{"components": 5}, {"jitter": 1e-3}])

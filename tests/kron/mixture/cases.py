@@ -18,7 +18,7 @@ def uniform(rng, n):
 
 
 def one_step(rng, n, m):
-    """Two axes with the same step, exact in float32 too. Their starts are close, possibly apart by a fraction of the step."""
+    """Two axes with the same step, exact in float32 too. Their starts are close, and may differ by a fraction of the step."""
     h, start = rng.choice([-3, -1, 1, 5]), rng.integers(-64, 64)
     return [(start + rng.integers(-3, 4) + rng.choice([0, 0.25]) + h * np.arange(k)) / 64 for k in (n, m)]
 
@@ -61,7 +61,7 @@ def _lags(n, Q, **options):
 
 
 def _product(n, m, A, shape=(), means=None, std=()):
-    """``means`` and ``std`` are shapes. The values of std are small, as those of a grid."""
+    """``means`` and ``std`` are shapes. The values of std are small, as in a grid of components."""
 
     def make(rng):
         at = (A, *shape) if means is None and not isinstance(shape, str) else (A,) if means is None else means

@@ -1,5 +1,5 @@
-"""Random programs over ``SlimKL``: units, refits, agents, rounding, interrupts and changed arrays. The references are dense matrices, and
-the same problem in other units."""
+"""Random programs over ``SlimKL``: units, refits, agents, rounding, interrupts and changed arrays. They are compared with dense matrices
+and with the same problem in other units."""
 
 import copy
 import pickle
@@ -49,7 +49,7 @@ class Problem:
         self.new = self.x[:1] + length * rng.uniform(-30, 30, (7, *self.x.shape[1:]))
 
     def fitted(self, model, length=1.0, size=1.0):
-        """A model fitted in units smaller by ``length`` and ``size``. Its arguments change afterwards."""
+        """A model fitted in units smaller by ``length`` and ``size``. The arrays passed to it are overwritten afterwards."""
         options = {name: copy.copy(value) for name, value in self.arguments.items()}
         for name, scale in (("means", 1 / length), ("std", 1 / length), ("noise", size * size)):
             options[name] = None if options[name] is None else options[name] * scale
@@ -122,7 +122,7 @@ def attack_fits(rng, backend):
         assert np.abs(multiples - np.rint(multiples)).max() <= 1e-9 / precision
     expected = p.objective(weights)
     scale = len(p.x) * (1 + abs(np.log(p.noise))) + abs(expected)  # rounding errors of C affect the data term in proportion to its size
-    roundings = 1e-7 + 1e-15 * len(p.x) * weights.sum() / p.noise  # of the condition number
+    roundings = 1e-7 + 1e-15 * len(p.x) * weights.sum() / p.noise  # amplified by the condition number
     assert abs(model.objective_[-1] - expected) <= roundings * scale, (model.objective_[-1], expected)
     if p.arguments["agents"] == 1:
         assert (np.diff(model.objective_) <= roundings * scale).all(), model.objective_

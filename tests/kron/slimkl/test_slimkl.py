@@ -52,7 +52,7 @@ def test_objective_and_gradient(rng, points, means, std):
     rows, wide, widths = two_dimensional(x, mu, std)
     at = Worker(rows, y, wide, widths, 0.1).weigh(weights)
     value, gradient, t = objective(weights, [(x, y)], mu, std, 0.1)
-    assert at.objective == pytest.approx(value, rel=1e-10)  # of condition numbers up to 1e3
+    assert at.objective == pytest.approx(value, rel=1e-10)  # for condition numbers up to 1e3
     np.testing.assert_allclose(at.t, t, rtol=1e-10)
     np.testing.assert_allclose(at.t - at.q, gradient, atol=1e-9 * np.abs(t).max() * max(1, y @ y))
 
@@ -326,7 +326,7 @@ def test_series_frames_and_dates():
     series = pandas.Series(15 + np.sin(t) + 0.1 * np.cos(9 * t), index=days, name="warmth")
     options = {"means": GRID, "noise": 0.01, "tol": 1e-2}
     plain, model = SlimKL(**options).fit(t, series.to_numpy()), SlimKL(**options).fit(series)
-    np.testing.assert_allclose(model.weights_, plain.weights_, rtol=1e-6)  # days since 1970 round more
+    np.testing.assert_allclose(model.weights_, plain.weights_, rtol=1e-6)  # days since 1970 have larger rounding errors
     mean, deviation = model.predict(return_std=True)
     assert mean.index is series.index
     np.testing.assert_allclose(mean.to_numpy(), plain.predict(t), rtol=1e-6)

@@ -23,7 +23,7 @@ def data(rng, P, n=24):
 
 def fitted(model, x, y):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # few iterations warn
+        warnings.simplefilter("ignore", RuntimeWarning)  # warnings about the small number of iterations
         return model.fit(x, y)
 
 

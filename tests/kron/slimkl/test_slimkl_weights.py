@@ -131,7 +131,7 @@ def test_the_objective_of_one(precision, agents):
 
 
 def test_agents_alike(rng):
-    """All agents have the same data and agree with the mean, so that the steps are (3)."""
+    """All agents have the same data and agree with the mean, so consensus takes the steps (3)."""
     x, y = wave(30, 2.0, 0)
     with pytest.warns(RuntimeWarning, match="before reaching tol"):
         model = slim(means=MEANS, tol=0.0, max_iter=100, agents=3, consensus="primal").fit(np.tile(x, 3), np.tile(y, 3))
