@@ -1,6 +1,6 @@
-"""Random programs over ``GridGP`` in any units, against dense regression; functions of grids are attacked in the folders' cases.py.
+"""Random programs over ``GridGP`` in any units, compared with dense regression. For functions of grids, see the cases.py of each folder.
 
-``ATTACKS`` are functions of a generator and a backend; each draws one program and raises AssertionError where an answer is wrong."""
+``ATTACKS`` are functions of a generator and a backend. Each draws one program and raises AssertionError if an answer is wrong."""
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ from kron.dense import EPS, Dense, fixed, near, partial, unit_of, written_out
 
 
 def drawn_kernel(rng, length, columns):
-    """For an axis of about that length."""
+    """A random kernel for an axis of about this length."""
     scale = length * rng.uniform(0.2, 1)
     kind = rng.integers(3 if columns else 6)
     if kind < 2:
@@ -34,7 +34,7 @@ def drawn_kernel(rng, length, columns):
 
 
 def drawn_noise_kernel(rng, length, columns):
-    """Rough and short, so that it stays positive definite."""
+    """A rough kernel with a short scale, or white noise, so that the covariance stays positive definite."""
     function = ("white", qf.kron.matern12, qf.kron.matern32)[rng.integers(2 if columns else 3)]
     return function if function == "white" else partial(function, scale=np.array(length * rng.uniform(0.02, 0.3)))
 
@@ -65,7 +65,7 @@ class Program:
         self.draw()
 
     def draw(self):
-        """Draw data."""
+        """Draw the axes, data and missing cells."""
         rng = self.rng
         self.axes = [l * rng.uniform(0, 1, (n, c) if c else n) for l, n, c in zip(self.lengths, self.shape, self.columns)]
         self.axes = [np.linspace(-l, l, n) if not c and rng.random() < 0.3 else x for x, l, n, c in
@@ -83,13 +83,13 @@ class Program:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "GridGP.fit: the (optimiser did not converge|search ended with)", RuntimeWarning)
             seen = np.ones(self.shape, bool) if self.mask is None else self.mask
-            if seen.any() and not any(self.columns) and np.ndim(self.noise) == 0 and self.rng.random() < 0.2:  # the cells one by one
+            if seen.any() and not any(self.columns) and np.ndim(self.noise) == 0 and self.rng.random() < 0.2:  # pass the cells as points
                 grid = np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1)
                 return gp.fit(grid[seen], self.Y[seen])
             return gp.fit(self.axes, self.Y, self.mask)
 
     def design(self, seen):
-        """A function of points that returns orthonormal columns spanning the mean, without directions the cells do not determine."""
+        """A function of points that returns orthonormal columns spanning the mean, without directions that the cells do not determine."""
         observed = [x[i] for x, i in zip(self.axes, np.nonzero(seen))]
         if self.mean == "zero" or not seen.any():
             return None
@@ -124,8 +124,8 @@ class Program:
         largest = np.linalg.norm(dense.C, 2) if len(dense.y) else 0
         least = np.min(gp.noise_, initial=np.inf) * math.prod(np.linalg.eigvalsh(f).min(initial=1) for f in dense.noise_factors)
         condition = max(1.0, largest / least)
-        condition *= np.linalg.cond(dense.A) if dense.A.size else 1.0  # the mean's coefficients, which C may barely determine
-        if condition > 1e8:  # where a search can end
+        condition *= np.linalg.cond(dense.A) if dense.A.size else 1.0  # for the coefficients of the mean, which may be barely determined
+        if condition > 1e8:  # a search may end there
             return
         tolerance, deviation = 1e3 * EPS * condition, math.sqrt(gp.variance_)
         terms = dense.rest @ np.linalg.solve(dense.C, dense.rest) + len(dense.y) * (1 + abs(math.log(gp.variance_)))
@@ -225,7 +225,7 @@ def attack_gridgp(rng, backend, structured=False):
 
 
 def attack_structured_noise(rng, backend):
-    """The same with noise that is correlated along axes."""
+    """``attack_gridgp`` with noise that is correlated along axes."""
     attack_gridgp(rng, backend, structured=True)
 
 

@@ -13,7 +13,7 @@ EPS = 2.0**-52
 
 
 def near(got, expected, tolerance, what, size=0.0):
-    """Agree to a tolerance relative to the largest value, or to ``size`` if that is larger."""
+    """Check that values agree to a tolerance relative to the largest one, or to ``size`` if that is larger."""
     got, expected = np.asarray(got, float), np.asarray(expected, float)
     assert got.shape == expected.shape, f"{what}: shape {got.shape}, expected {expected.shape}"
     size = max(np.abs(expected).max(initial=0), size)
@@ -22,7 +22,7 @@ def near(got, expected, tolerance, what, size=0.0):
 
 
 def close(got, expected, k=64, dtype=np.float64):
-    """Agree to k rounding errors of the largest value. Sums of a few dozen terms round a few times each, and factors multiply."""
+    """Check that values agree to k rounding errors of the largest one. Each factor contributes those of a sum of a few dozen terms."""
     got, expected = np.asarray(got), np.asarray(expected)
     assert got.shape == expected.shape
     assert np.abs(got - expected).max(initial=0) <= k * np.finfo(dtype).eps * np.abs(expected).max(initial=1e-300)

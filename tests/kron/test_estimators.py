@@ -38,8 +38,8 @@ MODELS = {
     "SlimKL": SlimKL(means=np.linspace(0, 0.2, 3), std=0.05, noise=0.1, max_iter=3),
     "GridGP": OneAxis([functools.partial(rbf, scale=1.0)], noise=0.1, optimizer=None),
 }
-# These checks expect other errors. Points may be (n,) here, and messages name the argument, its value and what is
-# expected in the words of all functions here.
+# These checks expect other errors. Points may be (n,) here, and messages have the form that all functions of this library use: argument,
+# its value, and what is expected.
 NOT_APPLICABLE = {
     "check_n_features_in_after_fitting", "check_complex_data", "check_dtype_object", "check_estimators_empty_data_messages",
     "check_estimators_nan_inf", "check_estimator_sparse_tag", "check_estimator_sparse_array", "check_estimator_sparse_matrix",

@@ -96,7 +96,7 @@ def test_units_of_a_search(rng, length, height):
 
 
 def test_a_search_recovers_without_a_likelihood(rng):
-    """The covariance is not finite or singular there."""
+    """The covariance there is singular or not finite."""
     x = np.linspace(0, 1, 9)
     spectral = {"log_weights": np.zeros(1), "log_scales": np.zeros(1), "freqs": np.ones(1)}
     kernels = [partial(qf.kron.spectral_mixture, **spectral), partial(qf.kron.rbf, scale=20.0)]
@@ -136,7 +136,7 @@ def test_grids_of_one_and_no_cells(rng):
 
 
 def test_no_slope_along_an_axis_of_one_value(rng):
-    """Not even from rounding, which distances of 1e10 would reveal."""
+    """There is no slope even from rounding, which distances of 1e10 would reveal."""
     x, pairs = np.linspace(-1, 1, 7), rng.random((4, 2))
     Y = np.where(rng.random((1, 7, 4)) < 0.4, rng.standard_normal((1, 7, 4)), np.nan)
     gp = qf.kron.GridGP([partial(qf.kron.rbf, scale=1.0)] * 3, noise=8.0, variance=0.01, mean="linear", optimizer=None)

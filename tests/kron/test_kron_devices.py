@@ -30,7 +30,7 @@ def problem(rng, kind):
 
 @pytest.mark.parametrize("kind", ["full", "noises", "missing", "missing in rows"])
 def test_posterior_and_samples(kind, cupy, rng):
-    """Samples from the same normal random numbers."""
+    """Posteriors agree, and samples drawn from the same normal random numbers."""
     factors, cross, y, noise, mask = problem(rng, kind)
     own = [c @ np.linalg.solve(f, c.T) + np.eye(len(c)) for f, c in zip(factors, cross)]  # a covariance in addition to factors
     priors = [1.1, [np.full(3, 1.1), np.full(2, 1.2)], rng.uniform(1, 2, 6)]
@@ -108,7 +108,7 @@ def test_grid_gp(kind, cupy, rng):
     def fitted(t):
         gp = qf.kron.GridGP(kernels, noise=t(noise))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # the optimiser's, which is at the limit of its precision
+            warnings.simplefilter("ignore", RuntimeWarning)  # from the optimiser, which is at the limit of its precision
             return gp.fit(t(axes), t(Y), mask=t(mask))
 
     host, there = fitted(lambda x: x), fitted(cupy)

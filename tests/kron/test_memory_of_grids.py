@@ -44,7 +44,7 @@ def setup(shape, sizes, symmetric=False):
     ids=str,
 )
 def test_products(peak_memory, shape, sizes):
-    """The result and one more array."""
+    """Products take the memory of the result and one more array."""
     out, inputs = 8 * math.prod(shape), 8 * math.prod(sizes)
     output = setup(shape, sizes)
     assert peak_memory(output, "y = qf.kron.matvec(factors, x)") <= out + max(out, inputs) + SLACK
@@ -55,7 +55,7 @@ def test_products(peak_memory, shape, sizes):
     ("sizes", "code", "arrays"),
     [
         pytest.param((128, 127, 130), "", 6, marks=pytest.mark.slow),
-        ((64, 63, 65), "mask=seen, ", 14),  # the correction has such columns too
+        ((64, 63, 65), "mask=seen, ", 14),  # the correction for missing cells also has columns of this size
         pytest.param((128, 127, 130), "mask=seen, ", 14, marks=pytest.mark.slow),
         # eight arrays per factor: copies, eigenvectors, their parity blocks and gradients
         pytest.param((1000, 1000), "", 6 + 2 * 8, marks=pytest.mark.slow),
