@@ -36,7 +36,7 @@ def gla(*shape, options=(), gates="g", **drawn):
 
 
 def channels(op):
-    """Arguments of the attentions with a decay per channel: one value in 37 is -inf, and some decays are strong."""
+    """Arguments of attentions with one decay per channel: one log-decay in 37 is -inf, and some decays are strong."""
 
     def of(*shape, options=(), **drawn):
         def make(rng):

@@ -1,4 +1,4 @@
-"""Tests specific to decays per channel: their strength, gates in the kernel, layouts of states, and relations between attentions."""
+"""Tests specific to decays per channel: their strength, gates in the kernel, layouts of states, and relations between variants."""
 
 import functools
 import itertools
@@ -78,7 +78,7 @@ def test_packed_sequences_have_the_bits_of_those_apart(backend, rng, op):
 
 @pytest.mark.parametrize("op", OPS)
 def test_decays_of_any_strength(backend, rng, op):
-    """Including -inf, which clears the state, and growth; float32 results agree with float64."""
+    """Decays of any size, including -inf, which clears the state, and growth. Float32 results agree with float64."""
     for dtype, strength in itertools.product(precisions(backend), ("weak", "strong", "forget", "growth")):
         print(dtype, strength)
         named = problem(op, rng, 1, 130, 1, 6, 5)
@@ -100,7 +100,7 @@ def test_decays_of_any_strength(backend, rng, op):
 
 
 def decay_gradients(q, k, u, e, g, grad, scale):
-    """dg of one head, token by token in extended precision, and for each the sum of the magnitudes of its terms."""
+    """dg of one head, token by token in extended precision, and for each element the sum of the magnitudes of its terms."""
     q, k, u, e, g, grad = (x.astype(np.longdouble) for x in (q, k, u, e, g, grad))
     before = [np.zeros((k.shape[1], u.shape[1]), np.longdouble)]
     for k_t, u_t, e_t, g_t in zip(k, u, e, g):
@@ -135,7 +135,7 @@ def test_the_gradient_of_a_decay_has_its_own_digits(backend, dtype):
 
 
 def test_which_attention_is_which(best_backend, rng):
-    """The gated rule is KDA with one decay for all channels; KDA is GDN-2 with one gate, and a diagonal plus a product of vectors."""
+    """The gated rule is KDA with one decay for all channels. KDA is GDN-2 with one gate, and also DPLR with suitable vectors."""
     named = problem("chunk_kda", rng, 1, 70, 1, 9, 7, HV=2)
     g, beta, v, k = named["g"], named.pop("beta"), named["v"], named["k"]
     g[:] = np.maximum(g, -5.0)

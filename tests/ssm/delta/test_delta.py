@@ -40,7 +40,7 @@ def gradients(named, *grads, scale=None, **options):
 
 
 def test_other_names_are_the_same_functions(best_backend, rng):
-    """Without decays it is DeltaNet; the fused_recurrent names use chunks too; g_gamma is one decay for all tokens of a head."""
+    """Without decays, the gated rule is DeltaNet. fused_recurrent names use chunks too. g_gamma is one decay for all tokens of a head."""
     named = problem(rng, 1, 20, 2, 9, 7, 4, gates="g beta", state=True) | {"scale": 0.3, "cu_seqlens": np.array([0, 20])}
     ungated, simple = ({n: x for n, x in named.items() if n != left_out} for left_out in ("g", "beta"))
     gamma = {n: x for n, x in simple.items() if n != "g"} | {"g_gamma": named["g"][0, 0]}
@@ -84,7 +84,7 @@ def test_a_decay_to_zero_forgets(backend, rng, zero):
 
 
 def decay_gradients(q, k, v, g, beta, grad, scale, corrects):
-    """dg of one head, token by token in extended precision, and for each the sum of the magnitudes of its terms."""
+    """dg of one head, token by token in extended precision, and for each element the sum of the magnitudes of its terms."""
     q, k, v, g, beta, grad = (x.astype(np.longdouble) for x in (q, k, v, g, beta, grad))
     before = [np.zeros((k.shape[1], v.shape[1]), np.longdouble)]
     for k_t, v_t, g_t, beta_t in zip(k, v, g, beta):
@@ -154,7 +154,7 @@ def test_strong_decays_and_growth(backend, rng):
 @pytest.mark.parametrize("corrects", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_gradient_of_a_decay_has_its_own_digits(backend, dtype, corrects):
-    """A gradient much smaller than those of other tokens is accurate too: only terms that pass over this decay contribute to it."""
+    """A gradient much smaller than those of other tokens is accurate too, because only terms that pass over its decay contribute."""
     rng = np.random.default_rng(14)
     named = problem(rng, 1, 150, 1, 16, 24, dtype=dtype)
     named["g"] = rng.choice([-40.0, -5.0, 0.0], named["g"].shape, p=[0.1, 0.2, 0.7]).astype(dtype)

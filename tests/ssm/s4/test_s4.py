@@ -9,7 +9,7 @@ from ssm.s4.cases import s4
 
 
 def test_a_zero_system(backend):
-    """Lambda = P = 0 is an integrator; also a single mode at rest."""
+    """Lambda = P = 0 is an integrator."""
     zero = np.zeros((1, 2), complex)
     K = qf.ssm.s4_kernel(np.array([0.5]), zero, zero, zero + 1, zero + 1, 9)
     np.testing.assert_allclose(K, np.full((1, 9), 2.0), rtol=1e-14)
@@ -25,7 +25,7 @@ def test_float32_is_rounded_once(best_backend, rng):
 
 
 def test_points_next_to_a_pole(backend):
-    """The difference to the pole is exact in float32; a product computed first would lose it."""
+    """The difference from the pole is exact in float32; computing a product first would lose it."""
     for distance in [1e-2, 1e-5]:
         print(distance)
         v, w = np.array([[1 - 2j, 0.5 + 0j]], np.complex64), np.array([[-0.75 + 3j, -0.5 + 1j]], np.complex64)

@@ -69,7 +69,7 @@ def test_float32_keeps_its_digits(rng):
         got = qf.ssm.s4d_conv_vjp(u, *parameters, grad, method=method)
         exact = qf.ssm.s4d_conv_vjp(u.astype(float), *wide, grad.astype(float))
         sizes = [np.linalg.norm(e) for e in exact]
-        # one number per channel, which may cancel: use the size of its terms
+        # one sum per channel, which may cancel: use the size of its terms
         sizes[1] = np.linalg.norm((np.abs(A * exact[2])).sum(1) / dt)
         sizes[4] = np.linalg.norm(np.abs(u * grad).sum((0, 2)))
         for g, e, size in zip(got, exact, sizes):
@@ -86,7 +86,7 @@ def test_poles_at_zero_and_growing_poles(backend, rng):
 
 
 def test_a_long_scan_keeps_the_phase_of_its_state(backend, rng):
-    """Without input the last state is z^L s: the rounding of a power of z would appear a thousand times larger after a thousand chunks."""
+    """Without input, the last state is z^L s. A rounding error in a power of z would be a thousand times larger after a thousand chunks."""
     L, dt, A = 32_000, np.array([0.013]), -0.001 + 1j * rng.uniform(1, 20, (1, 24))
     start = np.ones((1, 1, 24), complex)
     _, last = qf.ssm.s4d_conv(np.zeros((1, 1, L)), dt, A, np.ones_like(A), initial_state=start, return_state=True, method="scan")
@@ -141,7 +141,7 @@ def test_growth_is_exact_while_it_is_finite(backend, rng):
 
 
 def test_dss_of_growing_modes(backend, rng):
-    """exp(x (l - L + 1)) never overflows, for any steps of the product."""
+    """exp(x (l - L + 1)) never overflows, for any split of L into baby and giant steps."""
     for growth, L, dtype in itertools.product([0.01, 1.0, 30.0], [5, 96, 97, 1000, 5000], precisions(backend)):
         print(growth, L, dtype)
         dt, A, C = np.array([0.1, 0.3]), -rng.uniform(0.5, 2, (2, 6)) + 2j * rng.standard_normal((2, 6)), complex_normal(rng, (2, 6))
@@ -185,7 +185,7 @@ def test_late_values_keep_their_phase(backend, rng):
 
 
 def test_a_tail_of_zeros(backend, rng):
-    """After all modes have faded nothing is computed, but a NaN or infinity in the weights still reaches that part."""
+    """After all modes have faded, nothing is computed, but a NaN or infinity in the weights still reaches that part."""
     for dtype in precisions(backend):
         print(dtype)
         ctype = np.result_type(dtype, np.complex64)

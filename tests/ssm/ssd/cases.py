@@ -69,7 +69,7 @@ CASES = [
 NAN_STAYS = {NAME: ("B H", "L", "group-per-head", "initial_states")}
 CUTS = {NAME: ("L", "initial_states", "small long131 groups", False)}
 RESULT = 8000 * 24 * 64 * 4
-MEMORY = {  # products of B and C, at most as large as the results, and one state per thread; never one state per step or chunk
+MEMORY = {  # limits: products of B and C, at most as large as the results, and one state per thread; not one state per step or chunk
     NAME: (
         "f = lambda L: (np.ones((1, L, 24, 64), 'f'), np.ones((1, L, 24), 'f'), -np.ones(24, 'f'), *np.ones((2, 1, L, 1, 128), 'f'))\n"
         f"qf.ssm.{NAME}(*f(100), 64, num_threads=2)\ngiven = f(8000)",

@@ -17,7 +17,7 @@ scan, scan_vjp = qf.ssm.mamba_chunk_scan_combined, qf.ssm.mamba_chunk_scan_combi
 
 
 def draw(rng, items=2, L=150, H=4, G=2, precision="float64"):
-    """x, dt, A, B, C"""
+    """Random x, dt, A, B, C."""
     return build("ssm", Case(CASES[0].op, "drawn", scan_case((items, L, H), 6, 5, groups=G)), rng, precision)[0]
 
 

@@ -95,7 +95,7 @@ def test_mamba2_in_pieces_and_steps(options, cuts):
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("given", ["cu_seqlens", "both", "int32"])
 def test_mamba2_fills_a_cache_of_packed_sequences(options, given):
-    """One item with several sequences, one empty and one shorter than the convolution; then one token of each at a time."""
+    """One item with several sequences, one empty and one shorter than the convolution; then one token for each at a time."""
     layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, layer_idx=0, **options).double()
     cuts, later = [0, 5, 5, 7, 16], torch.randn(4, 3, 10, dtype=torch.float64)
     u = torch.randn(1, 16, 10, dtype=torch.float64)
@@ -128,7 +128,7 @@ def test_mamba2_goes_on_from_the_last_of_packed_sequences(options, cuts):
     with torch.no_grad():
         pieces = []
         for a, b in itertools.pairwise(cuts):
-            if a and b > a and numbers[a] != numbers[a - 1]:  # the previous chunk has no part of the sequence that begins here
+            if a and b > a and numbers[a] != numbers[a - 1]:  # the previous chunk contains no part of the sequence that begins here
                 cache = layer.allocate_inference_cache(2)
             pieces.append(layer(u[:, a:b], seq_idx=numbers[None, a:b].expand(2, -1), cache=cache))
         pieces += [layer.step(u[:, t : t + 1], *cache)[0] for t in (12, 13)]
