@@ -35,7 +35,7 @@ def same(x, y, tolerance=1e-10):
 
 
 def check_pieces_and_steps(layer, u, cuts):
-    """Chunks of u up to the last of ``cuts``, then single steps, with one cache, give the same as the whole. Steps update the cache."""
+    """With one cache, chunks of u up to the last of ``cuts``, then single steps, give the same as one call. Steps update the cache."""
     whole = layer(u)
     cache = layer.allocate_inference_cache(*u.shape[:2])
     with torch.no_grad():

@@ -6,7 +6,7 @@ def arma_filter(b, a, x, zi=None, return_state=None):
     order, lead = max(b.shape[-1], a.shape[-1]) - 1, x.shape[:-1]
     pad = lambda c: np.concatenate([c, np.zeros((*c.shape[:-1], order + 1 - c.shape[-1]))], axis=-1).astype(np.longdouble)  # noqa: E731
     b, a = pad(b) / a[..., :1], pad(a) / a[..., :1]
-    z = np.zeros((*lead, order + 1), np.longdouble)  # the last one is always 0
+    z = np.zeros((*lead, order + 1), np.longdouble)  # the last state is always 0
     if zi is not None:
         z[..., :order] = zi
     y = np.zeros(x.shape, np.longdouble)

@@ -24,7 +24,7 @@ def test_long_rows_whose_spectrum_lies_in_the_result(best_backend, rng):
         assert np.abs(aligned - expected).max() <= (5e-7 if dtype == np.float32 else 1e-14) * np.abs(expected).max()
 
 
-FORMS = {  # u, k: in the op's form, where the result and its gradients are those of the first pair
+FORMS = {  # shapes of u and k that the op itself does not accept
     "row": ((70,), (50,)),
     "shared": ((2, 3, 70), (50,)),
     "shared-by-channels": ((3, 70), (90,)),

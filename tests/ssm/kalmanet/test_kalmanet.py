@@ -38,7 +38,7 @@ def test_every_number_of_steps_is_that_many_steps(backend, rng):
         print(ridge, steps)
         arrays = problem(rng, 1, 12, 2, 9)
         expected = oracle(*arrays, ridge_strength=ridge, num_iter=steps)
-        # the condition number is (1 + ridge) / ridge, or as much of it as this number of steps can reach
+        # errors grow with the condition number, (1 + ridge) / ridge, or with the part of it that these steps reach, about steps^2
         close(qf.ssm.gka(*arrays, ridge_strength=ridge, num_iter=steps), expected, 1e-14 * (10 + steps**2))
 
 
@@ -106,7 +106,7 @@ def test_gradients_of_the_solves_are_exact_while_keys_are_few(best_backend, rng)
 
 
 def test_long_sequences_in_segments(rng):
-    """More tokens than between two checks for an interrupt, compared with shorter runs joined by their states; gradients too."""
+    """More tokens than between two checks for an interrupt, compared with shorter runs joined by their states; also their gradients."""
     for T, D, dtype in [(3500, 64, np.float32), (6000, 30, np.float64)]:
         print(T, D)
         arrays = problem(rng, 1, T, 1, D, dtype)

@@ -29,7 +29,7 @@ def tensors(items=2, H=4, P=6, N=8, G=2, rows=None, dtype=torch.float64):
 
 
 def per_head(given):
-    """As called by Mamba2 of mamba-ssm: one step size, A, D and bias per head, expanded without copying."""
+    """Arguments as passed by mamba-ssm's Mamba2: one step size, A, D and bias per head, expanded without copying."""
     given[2] = given[2][:, :, :1].expand_as(given[2])
     given[3] = given[3][:, :1, :1].expand_as(given[3])
     given[6], given[8] = (given[i][:, :1].expand_as(given[i]) for i in (6, 8))
@@ -50,7 +50,7 @@ def test_the_memory_of_the_state_is_kept(backend, mode):
 
 
 def test_nothing_else_is_allocated(monkeypatch, best_backend):
-    """Except for the result, which has the shape of x."""
+    """Only the result is allocated, which has the shape of x."""
     from quatrefoil.torch import _route
 
     allocated = []
@@ -298,7 +298,7 @@ def test_mamba_initial_values():
     step = F.softplus(layer.dt_proj.bias)
     assert step.min() >= 0.001
     assert step.max() <= 0.1001
-    assert abs(step.log().mean() - math.log(0.01)) < 0.4  # the deviation of a mean of 128 is .12
+    assert abs(step.log().mean() - math.log(0.01)) < 0.4  # the standard deviation of a mean of 128 values is .12
     assert layer.dt_proj.weight.abs().max() <= 0.5 / math.sqrt(4)
     assert layer.A_log._no_weight_decay
     assert layer.D._no_weight_decay
