@@ -47,7 +47,7 @@ def test_a_tiny_model(task, monkeypatch, tmp_path, capsys):
 
 
 def test_a_side_that_fails_has_no_times(monkeypatch):
-    """Wrong values are not timed, and models that cannot be compiled are named."""
+    """A side with wrong values is not timed, and models that cannot be compiled are named."""
     asked = []
 
     class Side:

@@ -16,10 +16,10 @@ transformers = pytest.importorskip("transformers")
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")]
 STATIC = hasattr(transformers, "StaticCache") and int(transformers.__version__.partition(".")[0]) >= 5
-FEW = ("Mamba", "Mamba2", "Qwen3_5", "KimiLinear", "Lfm2")  # one of each engine; the others are slow tests
+FEW = ("Mamba", "Mamba2", "Qwen3_5", "KimiLinear", "Lfm2")  # one per kernel; the others are slow tests
 
 
-# What is known of the models that do not pass with transformers 5.24.
+# Models that do not pass with transformers 5.24, and why.
 OTHERWISE = {
     "Bamba": "its logits with a static cache are not those without one; the cause is not known",
     "Inkling": "its logits with a static cache are not those without one; the cause is not known",
@@ -76,7 +76,7 @@ def test_a_token_of_a_layer_with_a_dict_of_states_is_one_graph(name):
     layer.layer_idx = 0
     expected = layer(u)[0]
     first, _, states = layer(u[:, :5], past_key_values=states, use_cache=True)
-    for state in states[0]["conv_state"]:  # of its own size, not a view of the prompt, for which there would be another graph
+    for state in states[0]["conv_state"]:  # with memory of its own: a view of the prompt would need another graph
         assert state.untyped_storage().nbytes() == state.nbytes
     token = torch.compile(layer, backend=compiler, fullgraph=True)
     tokens = [token(u[:, t : t + 1], past_key_values=states, use_cache=True)[0] for t in range(5, 9)]

@@ -122,7 +122,7 @@ def test_a_package_that_is_installed_is_left_alone(tmp_path, monkeypatch):
 
 
 def test_a_package_that_cannot_run_is_taken_over(tmp_path, monkeypatch):
-    """The pure Python wheel of mamba-ssm, whose functions call an extension that is missing."""
+    """The pure Python wheel of mamba-ssm, whose functions call a missing extension."""
     (tmp_path / "mamba_ssm").mkdir()
     (tmp_path / "mamba_ssm" / "__init__.py").write_text("def selective_scan_fn():\n    import selective_scan_cuda\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -12,7 +12,7 @@ from quatrefoil.ssm.models.dropin._upstream import VERSIONS
 
 pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the packages themselves are here")
 
-# The registry of fla 0.6: for named operations, and for single functions.
+# The registry of fla 0.6, for named operations and for individual functions.
 BACKENDS = """
 import functools
 

@@ -100,7 +100,7 @@ OTHERWISE = {
 
 @pytest.fixture
 def release(tmp_path, monkeypatch):
-    """Make a mock transformers 9.9 the only one that can be imported; return the test's names of its modules."""
+    """Make a mock transformers 9.9 the only one that can be imported; return a function from model names to module names."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(_transformers, "_answers", {})
@@ -123,7 +123,7 @@ def release(tmp_path, monkeypatch):
 
 
 def said(modules, *targets):
-    """The warnings of modules that are imported while stand-ins are installed."""
+    """The warnings issued while modules are imported with stand-ins installed."""
     with warnings.catch_warnings(record=True) as result:
         warnings.simplefilter("always")
         with qf.ssm.install(*targets):
@@ -150,7 +150,7 @@ def test_functions_in_layers_of_hugging_faces_kernels(release):
 
 @pytest.mark.parametrize("name", OTHERWISE)
 def test_layers_whose_method_for_gpus_is_another_keep_their_loops(release, name):
-    """FalconH1 and Zamba2 of 4.57: the first raised an error on a CPU, the second gave different values."""
+    """As FalconH1 and Zamba2 in 4.57: the first raised an error on a CPU, the second gave different values."""
     module = importlib.import_module(release(name))
     slow = module.Mixer.slow_forward
     with (

@@ -61,7 +61,7 @@ def test_s4d_example_learns(tmp_path):
 
 
 def test_the_spectral_update_is_a_kalman_filter_and_smoother(rng, example):
-    """Compare with means and variances of all lines jointly, conditioned on the measurements up to a line or up to the last line."""
+    """Compare with the joint means and variances of all lines, conditioned on the measurements up to each line or up to the last one."""
     module = example("spectral_update")
     T, H, noise = 6, 4, 0.7
     a, q = rng.uniform(0.3, 0.95, H), rng.uniform(0.5, 2.0, H)
@@ -69,7 +69,7 @@ def test_the_spectral_update_is_a_kalman_filter_and_smoother(rng, example):
     Y[~seen] = np.nan
     estimates = module.assimilate(Y, seen, noise, a, q)
     D = module.dct(np.eye(H), axis=0, norm="ortho")
-    before = q / (1 - a * a)  # stationary variance: that of the line before the first, and of all lines
+    before = q / (1 - a * a)  # stationary variance, of the line before the first and of all lines
     lag = np.abs(np.subtract.outer(np.arange(T), np.arange(T)))
     prior = np.einsum("tsh,hi,hj->tisj", before * a ** lag[..., None], D, D).reshape(T * H, T * H)
     for t in range(T):
@@ -114,7 +114,7 @@ def test_waves_are_assimilated(tmp_path):
 
 @pytest.mark.torch
 def test_hankel_networks_step_dynamical_systems(tmp_path):
-    """Nearly as well as networks with a full matrix, which has more than seven times as many weights."""
+    """They do so nearly as well as networks with a full matrix, which has more than seven times as many weights."""
     pytest.importorskip("torch")
     text = output_of(tmp_path / "steps.png", "hankel_network.py", "100")
     rows = re.findall(r"(\S+), (\w+) matrix with (\d+) weights: error after one step ([\d.]+), after \d+ steps ([\d.]+)", text)

@@ -114,7 +114,7 @@ def test_a_program_refuses(make, name):
 @pytest.mark.torch
 @pytest.mark.parametrize("name", OPS)
 def test_a_gradient_refuses(name):
-    """The operator alone, because in a program the result is computed first and raises the error."""
+    """Call the operator alone: in a program, the result is computed first and raises the error."""
     torch = pytest.importorskip("torch")
     from quatrefoil.torch import _library
 
@@ -143,7 +143,7 @@ def refuses(run, error, name, numbers, backend):
             run()
     elif OPS[name][1] == "cu_seqlens":
         assert all(np.isnan(x).all() for x in run())
-    else:  # NaN for the item that has no row, or the row of a different item
+    else:  # NaN for an item without a row, or with the row of a different item
         out, states = run()
         assert np.isnan(out).all(axis=1).tolist() == [False, True]
         assert np.isfinite(states).all()

@@ -21,7 +21,7 @@ FUSED = ("mamba_inner_fn", "mamba_split_conv1d_scan_combined")
 
 @pytest.fixture
 def kernel(tmp_path):
-    """The package as loaded by Hugging Face's kernels, or in the same way without that package."""
+    """The package as Hugging Face's kernels package loads it, or loaded in the same way if that package is not installed."""
     variant = runpy.run_path(str(BUILD))["build"](tmp_path)
     metadata = json.loads((variant / "metadata.json").read_text())
     try:

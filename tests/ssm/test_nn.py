@@ -122,7 +122,7 @@ def test_a_step_that_fails_changes_no_state(name, spoil):
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 def test_a_step_in_half_precision_has_the_step_sizes_of_the_whole(half):
-    """The bias, around -7, leaves few digits in a sum in half precision, and none of them belongs to the step size."""
+    """The bias is around -7. A sum with it in half precision would have no digits left for the step size."""
     torch.manual_seed(3)
     layer, u = nn.Mamba2(16, d_state=8, headdim=8).to(half), torch.randn(2, 1, 16, dtype=half)
     whole, step = layer.allocate_inference_cache(2), layer.allocate_inference_cache(2)
@@ -149,7 +149,7 @@ def test_states_are_kept_as_upstream_does(name):
     u = torch.randn(3, 9, 6, dtype=torch.float64)
     whole, kept = layers[1](layers[0](u)), inference()
     with torch.no_grad():
-        for _ in range(2):  # the second round starts again
+        for _ in range(2):  # the second round starts from the beginning
             kept.seqlen_offset, pieces = 0, []
             for piece in (u[:, :4], u[:, 4:5], u[:, 5:]):
                 pieces.append(layers[1](layers[0](piece, inference_params=kept), inference_params=kept))

@@ -23,7 +23,7 @@ def test_same_as_scipy(rng, name):
         print(m, n, dtype)
         product, _, matrix = PRODUCTS[name]
         c, r = rng.standard_normal(m).astype(dtype), rng.standard_normal(n).astype(dtype)
-        r[0] = c[0 if name == "toeplitz" else -1]  # SciPy warns where they differ
+        r[0] = c[0 if name == "toeplitz" else -1]  # SciPy warns if they differ
         A = matrix(c, r).astype(np.longdouble)
         r[0] = np.nan  # ignored
         for shape in ((n,), (n, 1), (n, 4), (2, 3, n, 2)):
@@ -48,7 +48,7 @@ BATCHES = [
 
 @both
 def test_batches_of_matrices(rng, name):
-    """The same as numpy.matmul of the dense matrices; gradients by linearity, summed over broadcast axes."""
+    """Results equal numpy.matmul with dense matrices; gradients are tested by linearity, and summed over broadcast axes."""
     product, vjp, matrix = PRODUCTS[name]
     for (m, n), (of_c, of_r, of_x) in itertools.product([(5, 7), (7, 5), (1, 4)], BATCHES):
         print(m, n, of_c, of_r, of_x)
@@ -133,7 +133,7 @@ def test_torch(name):
 @pytest.mark.torch
 @pytest.mark.parametrize(("n", "m"), [(6, 4), (3, 7), (1, 1)])
 def test_a_layer_with_a_hankel_matrix(n, m):
-    """The same as torch.nn.Linear with that matrix; the gradient of a weight is the sum along its antidiagonal."""
+    """The layer equals torch.nn.Linear with that matrix; the gradient of a weight is the sum along its antidiagonal."""
     torch = pytest.importorskip("torch")
     from quatrefoil.torch import nn
 

@@ -40,7 +40,7 @@ def made(name, seed=None, **changes):
     if model := getattr(transformers, f"{name}ForCausalLM", None):
         kind = getattr(transformers, f"{name}TextConfig", None) or getattr(transformers, f"{name}Config")
         model = model(kind(**options)).eval()
-    else:  # it is only available with vision
+    else:  # it is available only with vision
         config = getattr(transformers, f"{name}Config")(text_config=options, vision_config=VISION)
         model = getattr(transformers, f"{name}ForConditionalGeneration")(config).eval()
     with torch.no_grad():  # the initial weights are so small that logits would show little
@@ -110,7 +110,7 @@ def test_logits(name, taken):
         assert torch.equal(again, expected)
 
 
-# RecurrentGemma of 4.57 retains the states of the last call, with their graph.
+# RecurrentGemma in 4.57 keeps the states of the last call with their graph.
 @pytest.mark.parametrize("name", [name for name in MODELS if NEW or name != "RecurrentGemma"])
 def test_gradients_in_training(name, taken):
     model = made(name).train()
@@ -165,7 +165,7 @@ def packed(lengths):
 
 @pytest.mark.parametrize("name", [name for name in APART if name in MODELS and "KimiLinear" in MODELS])
 def test_packed_sequences_are_kept_apart(name):
-    changes = {"layer_types": ["linear_attention"] * 2} if name == "GraniteMoeHybrid" else {}  # its attention does not separate them
+    changes = {"layer_types": ["linear_attention"] * 2} if name == "GraniteMoeHybrid" else {}  # its attention mixes them
     model = made(name, **changes)
     ids, options = packed([9, 1, 12])
     with torch.no_grad():
@@ -191,7 +191,7 @@ def test_sequences_that_the_scan_would_mix_are_refused(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_bfloat16(name):
-    """As close to float32 as the model's own loops are. Every token uses all experts, so that rounding cannot choose others."""
+    """As close to float32 as the model's own loops are. Every token uses all experts, so rounding cannot change the choice."""
     experts = {"num_experts_per_tok": 2} if "num_experts_per_tok" in MODELS[name][0] else {}
     model, inputs = made(name, **experts), batch("left")
     real = inputs["attention_mask"].bool()

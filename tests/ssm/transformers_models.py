@@ -1,4 +1,4 @@
-"""Tiny models of transformers whose recurrences and convolutions are this library's under ``install``."""
+"""Tiny models of transformers. Under ``install``, their recurrences and convolutions are computed by this library."""
 
 COMMON = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 ATTENTION = {"num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 24, "max_position_embeddings": 64}
@@ -99,8 +99,8 @@ MODELS = {
         ("chunk_simple_gla",),
     ),
 }  # fmt: skip
-# How transformers 5.24 treats packed sequences if it has the packages: it keeps them separate, or informs only the convolution about them.
-# The other models ignore them.
+# How transformers 5.24 treats packed sequences if the packages are available: these models keep them separate, or separate them only in the
+# convolution. The other models ignore them.
 APART = (
     "Bamba", "FalconH1", "GraniteMoeHybrid", "NemotronH", "Zamba2", "Qwen3Next", "Qwen3_5", "Qwen3_5Moe", "Qwen4Exp", "OlmoHybrid",
     "LaraMini", "Lfm2", "Lfm2Moe", "Lfm3", "Inkling2", "Inkling2Loop",
