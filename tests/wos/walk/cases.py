@@ -42,9 +42,9 @@ def _numbers(kind, rng, rows, d, frame, pairs=0):
 
 
 def clear_points(rng, shape, draw, margins):
-    """Points (B, N, d) from which no walk comes close to a decision, each drawn until it is clear. None if that fails.
+    """Points (B, N, d) from which no walk comes close to a decision, each drawn until it is clear, or None if that fails.
 
-    ``margins``: the margins of the walks of every instance, for points that are NaN once they are clear.
+    ``margins``: a function from points to the margins of the walks of every instance. Points that are clear are NaN.
     """
     start, pending = np.zeros(shape), np.ones(shape[:2], bool)
     for _ in range(60):

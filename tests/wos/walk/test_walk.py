@@ -112,7 +112,7 @@ def test_harmonic_caching(d, screening, rng):
 
 @many_walks
 def test_harmonic_caching_is_worth_it(rng):
-    """In the plane, the error is less than half for the same number of walks per point."""
+    """In the plane, the error is less than half of that without a cache, for the same number of walks per point."""
     X, run = star_points(rng, 1000), dict(dirichlet=oracle.harmonic, walks=64, rng=seed(rng))
     star = wos.Polygon(oracle.star(100))
     plain, cached = (wos.solve(star, X, cache=cache, **run).value - oracle.harmonic(X) for cache in (None, "harmonic"))
@@ -255,7 +255,7 @@ def test_gradients_are_those_of_the_walks_that_were_made(backend, rng):
 @many_walks
 @pytest.mark.parametrize("which", ["atol", "rtol"])
 def test_the_bias_of_stopping_is_the_known_one(which, rng):
-    """README (20), for exp(2x) at the centre of a disc: its moments are Bessel functions."""
+    """README (20), for exp(2x) at the centre of a disc, whose moments are Bessel functions."""
     u, variance = i0(2), i0(4) - i0(2) ** 2
     skewness = (i0(6) - 3 * i0(4) * u + 2 * u**3) / variance**1.5
     stderr, points = np.sqrt(variance / 400), 40_000

@@ -46,7 +46,7 @@ def test_the_grid_against_every_segment(precision, rng):
             assert exact[d < eps / 4].all()  # points within epsilon outside start here
             chosen = segs[primitive[exact]]
             dk = np.sqrt(on_segment(X[exact].astype(np.float64), chosen[:, :2], chosen[:, 2:])[0])
-            np.testing.assert_allclose(dk, d[exact], rtol=0, atol=8 * eps)  # the primitive is one of the closest
+            np.testing.assert_allclose(dk, d[exact], rtol=0, atol=8 * eps)  # the segment is one of the closest
         assert exact.any()
 
 
@@ -92,8 +92,8 @@ def test_nan_stays_where_it_was_met(backend, rng):
 
 
 def test_half_discs(best_backend, rng):
-    """With half discs, the number of steps does not grow for a smaller epsilon, and a large epsilon causes no bias. With a source both
-    happen."""
+    """With half discs, a smaller epsilon does not increase the number of steps, and a large one causes no bias. A source disables half
+    discs, so both happen."""
     polygon, run = BOUNDARIES["corner"](), {"dirichlet": 1.0, "walks": 64, "rng": seed(rng)}
     X = points_in(polygon, rng, 200, 0.01)
     few, steps = (wos.solve(polygon, X, epsilon=e, **run).mean_steps.mean() for e in (1e-3, 1e-9))

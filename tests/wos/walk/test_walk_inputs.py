@@ -172,11 +172,11 @@ def test_errors_of_equal_walks_by_kinds_of_data(any_backend):
 
 
 def test_ordinary_results_are_not_doubted(backend):
-    """No warning for ordinary results, nor for a single point in many with u close to 0."""
+    """There is no warning for ordinary results, nor for one point among many with u close to 0."""
     square, X, run = wos.Polygon(SQUARE), np.array([[0.5, 0.5], [0.2, 0.3]]), {"walks": 256, "rng": 0}
     for g in (0.0, 1.0, wos.Fourier(np.array([0.0, 1.0, 0.0])), wos.PerVertex(np.array([0.0, 1.0, 0.0, 0.0])), lambda Y: Y[:, 0] - 0.5):
         assert said(lambda: wos.solve(square, X, dirichlet=g, **run)) == []  # noqa: B023
-    both = wos.solve(square, X, dirichlet=np.array([0.0, 1.0]), **run)  # for data that are 0, the error is 0
+    both = wos.solve(square, X, dirichlet=np.array([0.0, 1.0]), **run)  # if all data are 0, the error is 0
     np.testing.assert_array_equal(both.value, [[0, 0], [1, 1]])
     ball, many = wos.Ball((0.0, 0.0), 1.0), np.concatenate([np.zeros((1, 2)), np.tile([[0.9, 0.0]], (30, 1))])
     for X, data in ((many, {"dirichlet": 1.0}), (many[:1], {"dirichlet": 0.0, "source": 1.0})):

@@ -85,7 +85,7 @@ def test_z_scores(best_backend, rng):
 
 
 def test_matrices(best_backend, rng):
-    """A and B, and their products with interpolations, agree with ``solve``. Their transposes agree with its gradients."""
+    """A and B, and their products with interpolations, agree with ``solve``. Their transposes agree with the gradients of ``solve``."""
     X, V, F = star_points(rng, 8), rng.standard_normal(60), rng.standard_normal((5, 7))
     data = {"dirichlet": wos.PerVertex(V), "source": wos.GridField(F, BOX)}
     of, truth = (wos.Problem(STAR, **data).operator(X, 9, rng=5), wos.solve(STAR, X, **data, walks=9, rng=5).value)

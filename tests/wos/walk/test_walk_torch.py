@@ -37,8 +37,8 @@ def test_what_has_no_gradient_raises(rng):
 
 
 def test_gradient_in_points(backend, rng):
-    """The gradient with respect to points equals ``grad`` if computed, otherwise that of the same walks in pairs, with one more for an odd
-    number."""
+    """The gradient with respect to points equals ``grad`` if that is computed. Otherwise it is that of the same walks in pairs, with one
+    more walk if their number is odd."""
     X, weight = points(rng, 7), torch.from_numpy(rng.standard_normal((2, 7)))
     run = {"dirichlet": qf.wos.Fourier(torch.from_numpy(rng.standard_normal((2, 5)))), "source": 1.0, "rng": 5}
     square = qf.wos.Polygon(SQUARE)

@@ -64,7 +64,7 @@ def test_the_smallest_and_the_largest_domains(shape, backend):
 @pytest.mark.filterwarnings("ignore:solve. .* jumps:RuntimeWarning")
 @pytest.mark.parametrize("kind", ["number", "polynomial", "gaussians", "grid", "function"])
 def test_media(kind, alpha, backend):
-    """α, σ and f times a number give the same equation."""
+    """Multiplying α, σ and f by a number gives an equivalent equation."""
 
     def run(s):
         powers = wos.Polynomial(np.array([[1.0, 0.2], [0.1, 0.3]]) * s)
@@ -93,7 +93,7 @@ def test_functions_with_large_and_small_values(backend):
 
 @pytest.mark.parametrize("s", SIZES)
 def test_how_walks_are_drawn(s, best_backend):
-    """Resumed, merged, in tasks, with tolerances and with caching, one unit is used, which depends on the problem alone."""
+    """Resumed, merged, in tasks, with tolerances or with caching, walks use one unit, which depends only on the problem."""
     polygon, c = wos.Polygon(SQUARE), np.array([0.1, 1.0, 0.0, 0.5, 0.2])
 
     def run(s, walks=64, **more):
