@@ -1,4 +1,4 @@
-"""Random problems with known solutions: draws domains, data, options and units, and checks the z-scores of the results.
+"""Random problems with known solutions: domains, data, options and units are drawn, and the z-scores of results are checked.
 
 An exact solution u on a domain of size L defines the problem: u = g on the boundary, f = -Δu + σu inside, h = ∂u/∂n on walls. The checks
 allow the documented bias of the shell: half of epsilon times the steepest slope of u.

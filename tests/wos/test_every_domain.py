@@ -95,7 +95,7 @@ def test_tensors(name, backend, rng):
             leaves.append(leaf_tensor.requires_grad_())
         return leaf_tensor
 
-    rest = {k: options.pop(k) for k in list(options) if k not in DATA}  # includes a medium, which has no gradient
+    rest = {k: options.pop(k) for k in list(options) if k not in DATA}  # may include a medium, which has no gradient
     there = {**moved(leaf, {k: options[k] for k in DATA if k in options}), **moved(torch.tensor, rest)}
     points = torch.tensor(X, requires_grad=True)
     r, expected = wos.solve(of_any_kind(boundary), points, **there), wos.solve(boundary, X, **options, **rest)
@@ -111,7 +111,7 @@ def test_tensors(name, backend, rng):
             np.testing.assert_allclose(g.numpy(), e, rtol=1e-12, atol=1e-13 * np.abs(by_hand[0]).max())
     more, whole = r.resume(4), wos.solve(boundary, points, **{**there, "walks": 8})
     for one, other in zip(*(torch.autograd.grad(x.value.sum(), [points, *leaves], allow_unused=True) for x in (more, whole))):
-        if one is not None:  # the data are in single precision, and summed walk by walk
+        if one is not None:  # data are in single precision, and their gradient is summed walk by walk
             torch.testing.assert_close(one, other, rtol=2 * EPS["float32"], atol=2 * EPS["float32"] * float(other.abs().max()))
 
 

@@ -15,8 +15,7 @@ CENTRE = np.array([[0.5, 0.5]])
 
 
 def kinds(rng, d, lead=(), dtype=np.float64):
-    """(name, data, the function that it represents for an instance, the size of its terms) for every class in d dimensions, instances
-    first."""
+    """For every class in d dimensions: name, data with instances first, the function it represents for an instance, size of its terms."""
 
     def draw(*shape, low=None):
         x = (rng.normal(size=(*lead, *shape)) if low is None else rng.uniform(low, 2, (*lead, *shape))).astype(dtype)
@@ -79,7 +78,7 @@ def test_every_class_is_the_function_by_hand(d, dtype, backend, rng):
 
 @pytest.mark.parametrize("shift", [1e3, 1e6])
 def test_a_polynomial_far_from_the_origin(shift, backend, rng):
-    """Errors are eps times the sizes of the terms. Float32 walks add an error relative to the variation of the value, not to the value."""
+    """Errors are eps times the sizes of the terms. Float32 walks add an error relative to the variation of u, not to u itself."""
     at = np.array([shift, -2 * shift])
     polygon, X, c, s = wos.Polygon(oracle.star(60) + at), star_points(rng, 10) + at, rng.normal(size=(3, 3)), seed(rng)
     terms, varies = oracle.polynomial(np.abs(at) + 2, np.abs(c)), np.ptp(oracle.polynomial(oracle.star(60) + at, c))
@@ -162,7 +161,7 @@ def test_threads_and_cuts_of_walks(backend, rng):
     for table in (rng.normal(size=(3, 3)), rng.normal(size=(700, 800))):
         run = dict(dirichlet=wos.GridField(table, ((-1.1, -0.8), (0.9, 1.2))), walks=2000, rng=seed(rng))
         first, *others = [wos.solve_vjp(boundary, X, np.ones(9), num_threads=n, **run)[1]["values"] for n in (1, 2, 5)]
-        assert abs(first.sum() - 9) < 9 * 2.0**-23  # shares of the nodes add up to one per point, within the precision of a walk
+        assert abs(first.sum() - 9) < 9 * 2.0**-23  # the shares of all nodes add up to 1 per point, within the precision of a walk
         for other in others:
             np.testing.assert_array_equal(other, first)
 

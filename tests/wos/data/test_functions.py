@@ -44,7 +44,7 @@ IN_SPACE = pytest.param(3, marks=pytest.mark.slow)  # compilation is slow, and d
 @pytest.mark.parametrize("name", KINDS)
 @first_backend_or_slow
 def test_every_kind_of_function_is_the_class_by_hand(name, d, backend, rng):
-    """As dirichlet, as source, as both, and as a list with one function per instance. Float64 walks, so only the order of sums differs."""
+    """As dirichlet, as source, as both, and as a list with one function per instance. In float64, only the order of sums differs."""
     boundary, X = (
         (wos.Polygon(oracle.star(40)), star_points(rng, 5)) if d == 2 else (wos.Ball([0.1, 0, 0.2], 1.3), disc_points(rng, 5, d=3))
     )
@@ -119,7 +119,7 @@ SHAPES = {
 @pytest.mark.parametrize("what", ["plain", "gradient", "screening", "walls", "medium", "exterior"])
 @pytest.mark.filterwarnings("ignore:solve. .* points? lies?:RuntimeWarning")
 def test_functions_are_asked_in_the_domain(what, array, backend):
-    """Functions are evaluated in the domain only, even for ended walks and points outside: interpolators raise errors elsewhere."""
+    """Functions are evaluated only in the domain, even for ended walks and points outside, because interpolators raise errors elsewhere."""
     shapes = {"walls": ["ell", "ring", "tetrahedron"], "medium": ["ell", "ring", "ball", "tetrahedron"], "exterior": ["tetrahedron", "ell"]}
     for shape in shapes.get(what, SHAPES):
         boundary, asked = SHAPES[shape], set()

@@ -63,7 +63,7 @@ def cross(a, b):
 
 
 def on_triangle(x, a, b, c):
-    """on_segment for triangles: the minimum over the point of the plane, if it is inside, and the three sides."""
+    """``on_segment`` for triangles: the minimum over the three sides and, if it is inside, the foot in the plane."""
     best = np.full(np.broadcast_shapes(x.shape, a.shape)[:-1], np.inf)
     weights = np.zeros((*best.shape, 3))
     for i, j, p, q in ((0, 1, a, b), (1, 2, b, c), (2, 0, c, a)):
@@ -89,7 +89,7 @@ def all_distances(ends, x):
 
 
 def is_box(ends, x):
-    """Whether ``ends`` has half the sides of a box instead of facets."""
+    """Whether ``ends`` contains half the side lengths of a box instead of facets."""
     return ends is not None and ends.shape == (1, x.shape[-1])
 
 

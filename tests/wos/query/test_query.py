@@ -174,14 +174,14 @@ def test_slivers(best_backend, thickness, dtype, rng):
     k, w = rng.integers(len(F), size=200), rng.dirichlet([1, 1, 1], 200)
     near = (w[..., None] * V[F[k]]).sum(axis=1) + 10.0 ** rng.uniform(-9, -1, (200, 1)) * rng.standard_normal((200, 3))
     q = np.concatenate([near, rng.uniform(-1.5, 1.5, (200, 3))]).astype(dtype)
-    # the oracle's faces lose digits without height; its sides do not
+    # the oracle's faces lose digits if they have no height; its sides do not
     d2, _ = oracle.all_distances(V[F].reshape(-1, 9).astype(np.longdouble), q.astype(np.longdouble))
     distance = wos.closest_point(mesh, q)[0]
     assert np.abs(distance - np.sqrt(d2.min(axis=1))).max() < 16 * np.finfo(dtype).eps
 
 
 def test_many_points_are_those_of_few(rng):
-    """The distances are the same if points are sorted or not, if they are more than are sorted at once, and for any initial guess."""
+    """Distances do not depend on sorting, on the initial guess, or on whether there are more points than are sorted at once."""
     mesh, q = wos.TriangleMesh(*oracle.icosphere(2, 0.1)), rng.uniform(-1.2, 1.2, (70_000, 3)).astype(np.float32)
     distance, inside = wos.closest_point(mesh, q)[0], wos.contains(mesh, q)
     for part in (slice(40), slice(40, 41), slice(65_000, None)):

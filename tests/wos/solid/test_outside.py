@@ -57,7 +57,7 @@ def test_bounded_in_the_plane(name, pairs, best_backend, rng):
 
 
 def test_far_away_in_the_plane(best_backend, rng):
-    """Every walk returns, so a constant is exact at any distance."""
+    """Every walk returns, so constant boundary values are exact at any distance."""
     for name in PLANE:
         boundary = PLANE[name]()
         X = boundary._centre[0] + boundary._diagonal[0] * 10 ** rng.uniform(0.5, 6, (50, 1)) * directions(rng, 50, 2)

@@ -111,7 +111,7 @@ class Walk:
         self.x, self.steps = self.x + R * n, 1
 
     def leave_in_medium(self, R, n, m, s, choice, decides, value, slope):
-        """Half of the points inside follow Laplace's equation, half have a uniform radius."""
+        """The first step in a medium. Half of the source points follow Laplace's equation, half have a uniform radius."""
         self.near(choice - 0.5)
         s = 2 * choice if choice < 0.5 else s
         (g, of_slope), plain = greens(self.d, R * s, R, self.screening), greens(self.d, R * s, R, 0)[0]
@@ -213,7 +213,7 @@ class Walk:
         self.beyond += abs(ratio) > 1
 
     def jumps(self, R, s, y, on_wall):
-        """Whether the walk jumps in a medium, to a point on the walls or to the source point, if there are any."""
+        """Whether the walk jumps in a medium, either to a point on the walls or to the source point, if they exist."""
         _, to_source, to_wall, _ = map(_uniform, self.words(3, self.steps))
         odds = on_wall[3] * self.medium.exchange[on_wall[1], 0] if on_wall else 0.0
         self.weight *= 1 + odds
@@ -255,7 +255,7 @@ class Walk:
         return (R * R - away**2) * min(twice / 2, np.pi * (R * R - up * up)) if away < R and up > -1e-13 else 0.0
 
     def drawn(self, R, held):
-        """A point drawn on the walls, its wall and position, and the estimate of the integral of G; None if it contributes nothing."""
+        """A random point on the walls, its wall and position, and the estimate of the integral of G; None if it contributes nothing."""
         u = [_uniform(w) for w in self.words(2, self.steps)]
         likely = np.array([self.likely(wall, R) for wall in self.walls])
         if likely.sum() == 0:

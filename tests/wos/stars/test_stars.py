@@ -153,7 +153,7 @@ def test_where_as_a_function():
 @pytest.mark.parametrize("name", ["corner", "ring", "screened-source", "robin-source"])
 @pytest.mark.slow
 def test_close_to_the_absorbing_part(name, rng):
-    """Most walks end at once; the difference from the boundary value is due to the few others."""
+    """Most walks end at once; only the few others cause the difference from the boundary value."""
     boundary, options, u = PROBLEMS[name]
     X = points_in(boundary, rng, 2000, 2e-3)
     X = X[from_absorbing(name, X) < 0.05][:8]
@@ -163,7 +163,7 @@ def test_close_to_the_absorbing_part(name, rng):
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
 def test_close_to_walls(rng):
-    """At ten and a hundred epsilon from a reflecting wall, where the first ball is small and the error of the gradient large."""
+    """Points at ten and a hundred epsilon from a reflecting wall, where the first ball is small and the error of the gradient large."""
     boundary, options, u = PROBLEMS["rectangle"]
     for away in (1e-3, 1e-2):
         X = np.stack([rng.uniform(0.2, 0.8, 40), np.full(40, away)], axis=1)

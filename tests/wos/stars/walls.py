@@ -74,7 +74,7 @@ def sees(walls, x, k, z, own):
 
 
 def chord(wall, x, R):
-    """For a wall's line: the height of x above it, and its foot. Also the part in the disc, or None if x faces the back of the wall."""
+    """The height of x above a wall's line, the foot of x, and the part of the wall in the disc, or None if x faces its back."""
     n, length = normal(wall, 2)
     p, foot = (wall[:2] - x) @ n, (x - wall[:2]) @ (wall[2:4] - wall[:2]) / length
     half = np.sqrt(max(R * R - p * p, 0))
