@@ -167,7 +167,7 @@ def test_gated_norms_under_their_names():
 
 
 def test_a_short_convolution_continues_packed_sequences():
-    """Sequences give the same as alone: an empty one, one shorter than the kernel, and one of one sample. So do gradients of the cache."""
+    """Sequences give the same results as alone: one empty, one shorter than the kernel, one of one sample; also gradients of the cache."""
     with qf.ssm.install("fla"):
         from fla.modules import ShortConvolution
     conv = ShortConvolution(5, 4, bias=True).double()

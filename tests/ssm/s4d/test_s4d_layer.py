@@ -97,7 +97,7 @@ def test_s4d_sees_the_future_where_asked_to():
 
 
 def test_s4d_rate_and_bandlimit():
-    """At twice the sampling rate of a smooth input, rate=.5 gives nearly the same output; half of the band leaves half of the modes."""
+    """At twice the sampling rate of a smooth input, rate=.5 gives nearly the same output; bandlimit=1 leaves half of the modes."""
     layer = nn.S4D(2, 4).double()
     fine = torch.sin(torch.arange(400, dtype=torch.float64) / 60).expand(1, 2, 400)
     halved, _ = layer(fine, rate=0.5)

@@ -63,7 +63,7 @@ def cross(a, b):
 
 
 def on_triangle(x, a, b, c):
-    """``on_segment`` for triangles: the minimum over the three sides and, if it is inside, the foot in the plane."""
+    """``on_segment`` for triangles: the minimum over the three sides, and over the foot of x in the plane if it is inside."""
     best = np.full(np.broadcast_shapes(x.shape, a.shape)[:-1], np.inf)
     weights = np.zeros((*best.shape, 3))
     for i, j, p, q in ((0, 1, a, b), (1, 2, b, c), (2, 0, c, a)):
