@@ -37,7 +37,7 @@ class FusedRMSNormGated(GatedRMSNorm):
 
 
 class ShortConvolution(torch.nn.Conv1d):  # type: ignore[misc]
-    """flash-linear-attention's layer: a causal convolution of every channel over ``kernel_size`` samples, then silu."""
+    """flash-linear-attention's layer: a causal convolution of every channel over ``kernel_size`` samples, then ``activation``."""
 
     def __init__(
         self,

@@ -157,7 +157,7 @@ class DeltaNet(_DeltaLayer):
     mode : str
         Ignored: selects a kernel in the original library.
     d_model, hidden_size : int
-        Channels in and out. If both are given, ``d_model`` is used.
+        Channels in and out; ``d_model`` overrides hidden_size.
     expand_k, expand_v : float
         Channels of keys and of values, relative to hidden_size.
     num_heads : int

@@ -23,11 +23,11 @@ def complex_of(x: Tensor) -> torch.dtype:
 
 
 class S4DKernel(Layer):
-    """The parameters of H diagonal systems of N stored modes, and their convolution kernels (16).
+    """The parameters of H diagonal systems of n stored modes, and their convolution kernels (16).
 
-    ``C`` (H, N, 2), or (2, H, N, 2) if bidirectional; ``log_dt`` (H,); ``log_A_real``, ``A_imag`` (H, N): A = -exp(log_A_real) +
-    i A_imag, dt = exp(log_dt). As in state-spaces/s4. If ``is_real``, N = d_state real modes, and A_imag is a buffer of zeros outside
-    of the state_dict.
+    ``C`` (H, n, 2), or (2, H, n, 2) if bidirectional; ``log_dt`` (H,); ``log_A_real``, ``A_imag`` (H, n): A = -exp(log_A_real) + i A_imag,
+    dt = exp(log_dt), as in state-spaces/s4. The argument N is the size of a state, so n = N / 2. If ``is_real``, there are n = N real
+    modes, and A_imag is a buffer of zeros outside of the state_dict.
 
     Examples
     --------
@@ -81,7 +81,7 @@ class S4DKernel(Layer):
         getattr(self, name)._optim = {"weight_decay": 0.0} if lr is None else {"weight_decay": 0.0, "lr": lr}
 
     def system(self, rate: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-        """dt (H,), A (H, N), C (H, N) or (2, H, N), for ``quatrefoil.ssm.s4d_conv``; float32 for parameters in half precision."""
+        """dt (H,), A (H, n), C (H, n) or (2, H, n), for ``quatrefoil.ssm.s4d_conv``; float32 for parameters in half precision."""
         dt, log_A, A_imag, C = map(widen, (self.log_dt, self.log_A_real, self.A_imag, self.C))
         dt = torch.exp(dt)
         A = torch.complex(-torch.exp(log_A), A_imag)
