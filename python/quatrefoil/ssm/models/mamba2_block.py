@@ -87,8 +87,10 @@ def mamba_split_conv1d_scan_combined(
     activation : "silu", "swish" or None
         Activation after the convolution.
     rmsnorm_weight : (H P,), optional
-        If present, each group's H P / G channels are divided by their root mean square (with ``rmsnorm_eps``) and multiplied by this. If
-        absent, there is no norm, and the gate is applied last.
+        If present, each group's H P / G channels are divided by their root mean square and multiplied by this. If absent, there is no
+        norm, and the gate is applied last.
+    rmsnorm_eps : float
+        Added to the mean squares.
     outproj_weight, outproj_bias : (O, M + H P), (O,), optional
         The last projection.
     headdim : int
