@@ -30,6 +30,7 @@ BEFORE_PICTURE: dict[str, list[str]] = {
     "multiscale": ["300", "60"],
     "neural_operator": ["10", "256"],  # half a minute; the default takes minutes
     "option_greeks": ["200000"],
+    "pipe_friction": [],
     "polynomial_chaos": ["5"],
     "ptd": ["32"],
     "rate_of_change": [],
@@ -41,6 +42,7 @@ BEFORE_PICTURE: dict[str, list[str]] = {
     "stripes": [],
     "ten_dimensions": ["10"],
     "train_s4d": ["60"],
+    "trajectory": [],
     "tucker_snapshots": ["6"],
     "uncertainty_compared": [],
     "under_mountains": ["16384"],

@@ -5,6 +5,8 @@ import re
 
 import numpy as np
 import pytest
+from scipy.integrate import quad
+from scipy.optimize import minimize_scalar
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +59,7 @@ def test_groups_of_snapshots(rng, example):
 def test_option_prices(example, printed, tmp_path):
     pytest.importorskip("pychebyshev")
     module = example("option_greeks")
-    module.TOL, module.BOX = 1e-4, [(95, 105), (98, 102), (0.5, 1), (0.2, 0.3), (0.02, 0.05)]
+    module.TOL, module.SLOW, module.BOX = 1e-4, 200, [(95, 105), (98, 102), (0.5, 1), (0.2, 0.3), (0.02, 0.05)]
     result = module.main(2000)
     step = 1e-5
     X = np.array([101.0, 100.0, 0.7, 0.25, 0.03])
@@ -77,6 +79,44 @@ def test_uncertainties_compared(example, monkeypatch):
     table = module.main()
     best = table["Ishigami", 100, "PolynomialChaos"]
     assert all(all(ours <= theirs for ours, theirs in zip(best, errors)) for errors in table.values())
+
+
+def test_pipes(example, tmp_path, rng):
+    pytest.importorskip("matplotlib")
+    module = example("pipe_friction")
+    result = module.main(str(tmp_path / "pipe.png"))
+    reynolds, roughness = rng.uniform(500, 20000, 500), 0.05 * rng.random(500) ** 3
+    np.testing.assert_allclose(result["chart"](reynolds, roughness), module.factor(reynolds, roughness), rtol=1e-6)
+    d, k = module.DIAMETER, module.ROUGHNESS
+    speed = result["speed"]
+    np.testing.assert_allclose(module.loss(speed, d, k), module.LIMIT, rtol=1e-6)
+    np.testing.assert_allclose(result["start"], quad(module.loss, 0.5, speed, (d, k))[0] / (speed - 0.5), rtol=1e-6)
+    np.testing.assert_allclose(result["shear"](speed, d, k), np.sqrt(9.81 * d * module.LIMIT / 400), rtol=1e-6)
+    slope = np.log(module.loss(1.001 * speed, d, k) / module.loss(speed / 1.001, d, k)) / np.log(1.001**2)
+    np.testing.assert_allclose(speed * result["exponent"](speed, d, k), slope, rtol=1e-4)
+    best = minimize_scalar(module.costs, bounds=(0.07, 0.15), method="bounded", options={"xatol": 1e-8})
+    np.testing.assert_allclose([result["cheapest"].point[0], result["cheapest"].value], [best.x, best.fun], rtol=1e-5)
+    np.testing.assert_allclose([result["mean"], result["deviation"]], [result["values"].mean(), result["values"].std()], rtol=0.01)
+    assert abs(result["sections"].sum() - 1) < 1e-6
+    D = rng.uniform(0.08, 0.12, module.SECTIONS)
+    np.testing.assert_allclose(result["swapped"](*D[::-1]), module.series(*D), rtol=1e-4)
+    assert (tmp_path / "pipe.png").stat().st_size > 10_000
+
+
+def test_throws(example, tmp_path):
+    pytest.importorskip("matplotlib")
+    module = example("trajectory")
+    np.testing.assert_allclose(module.throw(30.0, 20.0, 0.0), np.array([400 * np.sin(np.pi / 3), 20]) / module.GRAVITY, rtol=1e-7)
+    result = module.main(str(tmp_path / "throws.png"))
+    distance, duration = result["tensors"]
+    assert result["calls"] == distance.n_evaluations + 1 == duration.n_evaluations + 1  # only the failed one is repeated
+    np.testing.assert_allclose(result["best"].value, 50**2 / module.GRAVITY, rtol=1e-4)
+    np.testing.assert_allclose(result["best"].point, [45, 50, 0], atol=0.05)
+    low, high = result["hits"]
+    assert low < result["farthest"].point[0] < high
+    np.testing.assert_allclose([module.throw(a, 40.0, 0.005)[0] for a in (low, high)], module.TARGET, rtol=1e-4)
+    np.testing.assert_allclose(result["chaos"].mean(), distance.mean(), rtol=3 * result["chaos"].error_estimate)
+    assert (tmp_path / "throws.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow
