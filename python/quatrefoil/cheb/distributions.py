@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,10 @@ class Distribution:
         _arguments.finite(host, label, "a distribution")
         self.samples = np.sort(host)
 
+    @property
+    def is_uniform(self) -> bool:
+        return self.frozen is None and self.samples is None
+
     def quantiles(self, u: np.ndarray) -> np.ndarray:
         """The points below which the distribution has probability u."""
         if self.frozen is not None:
@@ -73,3 +78,11 @@ def distributions_of(values: Any, d: int | None, label: str) -> list[Distributio
     if d is not None and len(entries) != d:
         raise ValueError(f"{label}: distributions has {len(entries)} entries, expected {d}, one per input")
     return [entry if isinstance(entry, Distribution) else Distribution(entry, label) for entry in entries]
+
+
+def points_of(inputs: Sequence[Distribution], count: int) -> np.ndarray:
+    """Points (count, d) of a fixed Latin hypercube of low discrepancy in the quantiles of the inputs."""
+    from scipy.stats import qmc
+
+    u = qmc.LatinHypercube(len(inputs), seed=0, optimization="random-cd").random(count)
+    return np.stack([distribution.quantiles(column) for distribution, column in zip(inputs, u.T)], axis=-1)

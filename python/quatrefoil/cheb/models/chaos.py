@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -12,10 +13,12 @@ from ... import _arguments
 from ..._memo import frozen
 from ..._typing import ArrayLike
 from .. import orthopoly
-from ..distributions import Distribution, distributions_of
+from ..distributions import Distribution, distributions_of, points_of
 from ..domain import box_of, shaped
-from . import regression, trainfit
-from .function import Function
+from ..transform import chebpts, coeffs2vals
+from . import budget, regression, trainfit
+from .function import MAX_VALUES, Function
+from .sampling import ROUNDING
 from .statistics import Order, draws_of, sobol_indices, sums_of, sums_of_terms
 from .train import TensorTrain
 
@@ -26,17 +29,12 @@ _HINTS = {
 }
 
 
-PREFERRED = 0.5  # a train is used if its error is below this factor times that of the sparse fit
-CERTAIN = 1e-8  # error of a train below which the sparse regression is not continued
-
-
 class PolynomialChaos:
     """A polynomial chaos: a surrogate of a costly function, with its statistics.
 
     A sum of few products of polynomials that are orthonormal for the inputs, f(x) = sum_j coefficients[j] prod_k p_(degrees[j, k])(x_k), or
-    a tensor train of coefficients, whichever has the smaller cross-validation error. ``fit`` builds one from samples, ``from_function``
-    from a fixed number of calls. For a smooth function that can be called thousands of times use ``ChebTucker.from_function``, which meets
-    a tolerance.
+    a tensor train of coefficients, whichever predicts unused values better. ``fit`` builds one from samples, ``from_function`` from a
+    limited number of calls. To meet a tolerance with thousands of calls use ``ChebTucker.from_function``.
 
     Attributes
     ----------
@@ -45,9 +43,10 @@ class PolynomialChaos:
     bases : tuple of orthopoly.Basis, one per input
     inputs : tuple of the distributions
     error_estimate : float
-        Root mean square of the cross-validation errors, relative to the standard deviation of the samples.
+        Root mean square of the cross-validation errors, relative to the standard deviation of the samples; for an adaptive train the
+        largest error at its test points, relative to the standard deviation.
     n_evaluations : int
-        Number of samples of the fit.
+        Number of samples of the fit, or of calls.
 
     Examples
     --------
@@ -101,7 +100,7 @@ class PolynomialChaos:
         cross-validation, in which the choice is part of the fit. The basis with the smallest error is used. A fit takes a few seconds: 1e10
         flops, 4e10 from 1000 samples on.
 
-        For three or more inputs, tensor trains of ranks 1, 2, ... start from the sparse fit and are improved by regularised Gauss-Newton
+        For three or more inputs, tensor trains of growing ranks start from the sparse fit and are improved by regularised Gauss-Newton
         steps while their leave-one-out error decreases. The best train is used if its error is less than half that of the sparse fit:
         products of many inputs are a train of low rank, but have very many terms.
 
@@ -135,7 +134,13 @@ class PolynomialChaos:
         checkpoint: str | os.PathLike[str] | None = None,
         progress: bool | Callable[[int, float], Any] | None = None,
     ) -> Self:
-        """Evaluate f at ``max_evaluations`` points of ``points``, and ``fit``.
+        """Build an approximation from at most ``max_evaluations`` calls of f.
+
+        Up to 60 calls per input, for one or two inputs, or if an input is not uniform: ``fit`` to the values at ``points``. With more calls
+        a line along each axis is sampled first. If one of them is smooth but needs a polynomial of degree above 25, which random points do
+        not determine, the calls are along such lines, and the result is an adaptive tensor train, as from
+        ``ChebTucker.from_function(f, domain, method="tt")``. So it is with more than 30 times as many calls as the lines take, a few
+        thousand. Otherwise the remaining calls are at ``points``.
 
         f takes d arrays (P,) of coordinates and returns real numbers (P,), or a tuple or list of such arrays, one per output; then the
         result is a list. ``executor``, ``checkpoint`` and ``progress`` as for ``ChebTucker.from_function``. With one of the first two f is
@@ -144,9 +149,18 @@ class PolynomialChaos:
         label = "cheb.PolynomialChaos.from_function"
         inputs = distributions_of(distributions, None, label)
         count = _arguments.integer(max_evaluations, label, "max_evaluations", 2)
-        x = points_of(inputs, count)
-        function = Function(f, [0.0, 1.0] * len(inputs), label, executor=executor, checkpoint=checkpoint, progress=progress)
-        results: Any = [cls._fitted(x, y, inputs, label) for y in function(*x.T)]
+        uniform = all(distribution.is_uniform for distribution in inputs)
+        box = [end for distribution in inputs for end in (distribution.ends if uniform else (0.0, 1.0))]
+        function = Function(f, box, label, cache_size=MAX_VALUES, executor=executor, checkpoint=checkpoint, progress=progress)
+        trains = budget.trains(function, count, ROUNDING) if uniform else None
+        results: Any
+        if trains is None:
+            x = budget.samples(function, inputs, count)
+            results = [cls._fitted(x, y, inputs, label) for y in function(*x.T)]
+        else:
+            results = [cls._of_tensor(*parts, inputs, float(error)) for parts, error in zip(trains[0], trains[1] * function.scale)]
+        for chaos in results:
+            chaos.n_evaluations = function.count
         return results if function.outputs is not None else results[0]  # type: ignore[no-any-return]
 
     @staticmethod
@@ -171,14 +185,21 @@ class PolynomialChaos:
     def _fitted(cls, x: np.ndarray, y: np.ndarray, inputs: Sequence[Distribution], label: str) -> Self:
         bases = [_basis(distribution, label) for distribution in inputs]
         tables = [basis(column) for basis, column in zip(bases, x.T)]
-        for share in (trainfit.QUICK, 1.0):
-            degrees, coefficients, error = regression.sparse(tables, y, share)
-            if len(inputs) < 3 or error <= regression.EQUAL:
-                continue
-            train, missed = trainfit.fitted(tables, y, degrees, coefficients)
-            if missed < (PREFERRED * error if share == 1 else CERTAIN):
-                return cls(None, train, bases, inputs, missed, y.size)
+        degrees, coefficients, error = trainfit.best(tables, y)
         return cls(degrees, coefficients, bases, inputs, error, y.size)
+
+    @classmethod
+    def _of_tensor(cls, core: TensorTrain, factors: Sequence[np.ndarray], inputs: Sequence[Distribution], error: float) -> Self:
+        """From a train in Chebyshev polynomials on the ranges of uniform inputs; ``error``: largest error of f."""
+        bases = [orthopoly.from_distribution(distribution, len(U) - 1) for distribution, U in zip(inputs, factors)]
+        for k, (basis, distribution, U) in enumerate(zip(bases, inputs, factors)):
+            t = chebpts(len(U))
+            values = basis(distribution.quantiles((1 + t) / 2))
+            core = core.mode_product(np.linalg.solve(values, coeffs2vals(U, 0)), k)
+        chaos = cls(None, core, bases, inputs, error, 0)
+        spread = math.sqrt(chaos.var())
+        chaos.error_estimate = error / spread if spread else 0.0
+        return chaos
 
     def __call__(self, *X: Any) -> Any:
         """Evaluate at points X (P, d) -> (P,), at one point (d,), or at d coordinates: numbers or arrays that broadcast."""
@@ -269,14 +290,6 @@ def _samples(X: Any, y: Any, label: str) -> tuple[np.ndarray, np.ndarray]:
     for array, name in ((x, "X"), (values, "y")):
         _arguments.finite(array, label, name)
     return x, values
-
-
-def points_of(inputs: Sequence[Distribution], count: int) -> np.ndarray:
-    """Points (count, d) of a fixed Latin hypercube of low discrepancy in the quantiles of the inputs."""
-    from scipy.stats import qmc
-
-    u = qmc.LatinHypercube(len(inputs), seed=0, optimization="random-cd").random(count)
-    return np.stack([distribution.quantiles(column) for distribution, column in zip(inputs, u.T)], axis=-1)
 
 
 def _basis(distribution: Distribution, label: str) -> orthopoly.Basis:

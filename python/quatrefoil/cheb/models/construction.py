@@ -21,14 +21,11 @@ from ..distributions import distributions_of
 from ..domain import UNIT, Domain, axes_of, flat_domain, to_reference
 from ..transform import chebpts, vals2coeffs
 from ..tucker import raised, tucker
-from . import algebra, canonical, sampling, trainfit
-from .chaos import points_of
+from . import algebra, budget, canonical, sampling, trainfit
 from .function import MAX_CACHED, MAX_VALUES, Function, NotResolved, arguments_of
 from .parts import TensorParts
 
 DEFAULT_TOL = 1e-10
-FEW = 60  # values per variable, up to which a tensor train is fitted to samples
-CHAINED_LEVELS = [1e-2, *0.1 ** np.arange(4.0, 17.0)]  # successive tolerances of trains with ``max_evaluations``
 
 # describes the arguments, to check them like those of ops; never called
 _WEIGHTS = Arg("weights", "R")
@@ -88,10 +85,10 @@ class Construction(TensorParts):
             With "tt" the core is a tensor train, with a few thousand values where an array of seven to twenty axes would have millions. The
             order of the axes matters: put those that interact next to each other.
         max_evaluations : int, optional
-            Maximum number of evaluations of f, without n. Tolerances 0.1, 0.01, ..., ``tol`` (with "tt" 1e-2, 1e-4, 1e-5, ..., ``tol``) are
-            met one after another, each with all earlier values, until the evaluations are used up. The last result is returned; its
-            ``error_estimate`` is the accuracy reached. For very few calls use ``PolynomialChaos``, or ``method="tt"``: with at most 60
-            evaluations per variable, f is evaluated at the points of a Latin hypercube, and a train is fitted to them as in ``fit``.
+            Maximum number of evaluations of f, without n. Tolerances 0.1, 0.01, ..., ``tol`` are met one after another, each with all
+            earlier values, until the evaluations are used up. The last result is returned; its ``error_estimate`` is the accuracy reached.
+            For few evaluations use ``PolynomialChaos``, or ``method="tt"``, which chooses between a train with tolerances 1e-2, 1e-4, 1e-5,
+            ... and a fit to random points in the same way.
         executor : concurrent.futures.Executor, optional
             Runs f; any object with ``submit(f, *arguments)``. f is called with one point at a time, d numbers, and returns a number or a
             tuple of numbers. Processes need a function that can be pickled, defined at the top level of a module.
@@ -311,18 +308,14 @@ class Construction(TensorParts):
 
 def _adaptive(f: Function, tol: float, most: int | None, chained: bool) -> tuple[sampling.Tensors, np.ndarray]:
     """Tensors to ``tol``, or to the smallest tolerance that ``most`` values allow, and their errors."""
-    if chained and most is not None and most <= FEW * f.d:
-        return _sampled_train(f, points_of(distributions_of(list(zip(f.domain[::2], f.domain[1::2])), f.d, f.label), most), tol)
-    levels = [tol]
-    if most is not None:
-        levels = [t for t in (CHAINED_LEVELS if chained else 0.1 ** np.arange(1.0, 17.0)) if t > tol] + levels
+    if chained and most is not None:
+        return budget.trains(f, most, tol) or _sampled_train(f, most, tol)
+    levels = [tol] if most is None else [t for t in 0.1 ** np.arange(1.0, 17.0) if t > tol] + [tol]
     result: Any = None
     try:
         for level in levels:
             result = sampling.sampled(f, float(level), chained)
     except NotResolved as reason:
-        if result is None and chained and most is not None and f.cache:
-            return _sampled_train(f, np.array([np.frombuffer(key) for key in f.cache]), tol)
         if result is None or most is None:
             what = f"{f.label}: f is not resolved to tol = {levels[0]:g}: {reason} ({f.count} values)"
             cure = f", a larger tol, {reason.cure}" if reason.cure else ", or a larger tol"
@@ -330,8 +323,9 @@ def _adaptive(f: Function, tol: float, most: int | None, chained: bool) -> tuple
     return result  # type: ignore[no-any-return]
 
 
-def _sampled_train(f: Function, X: np.ndarray, tol: float) -> tuple[sampling.Tensors, np.ndarray]:
-    """Trains fitted to values at points X (P, d), to ``tol``, and their leave-one-out errors relative to the largest |f|."""
+def _sampled_train(f: Function, most: int, tol: float) -> tuple[sampling.Tensors, np.ndarray]:
+    """Trains fitted to values at random points, to ``tol``, and their held-out errors relative to the largest |f|."""
+    X = budget.samples(f, distributions_of(list(zip(f.domain[::2], f.domain[1::2])), f.d, f.label), most)
     points = [np.clip(to_reference(x, *f.domain[2 * k : 2 * k + 2]), -1, 1) for k, x in enumerate(X.T)]
     values = f(*X.T)
     fits = [trainfit.of_samples(points, y / s) for y, s in zip(values, f.scale)]

@@ -65,8 +65,8 @@ class Fitting(Construction):
         tol
             As for ``from_coeffs``.
         method : "tucker" or "tt"
-            "tt" fits a tensor train instead of a total degree, for three or more variables, without n and weights (25). Ranks and degrees
-            are those with the smallest leave-one-out error, which is also ``error_estimate``. Takes a few seconds.
+            "tt" fits the sparse polynomial or tensor train of ``PolynomialChaos.fit`` instead of a total degree, for three or more
+            variables, without n and weights (25). ``error_estimate`` is its error at held-out samples. Takes a few seconds.
 
         Raises
         ------

@@ -158,8 +158,8 @@ def _padded(coefficients: np.ndarray, n: int) -> np.ndarray:
 class Axis:
     """Fibres along an axis, with as many points as the tolerance requires."""
 
-    def __init__(self, f: Function, axis: int) -> None:
-        self.f, self.axis, self.n, self.least = f, axis, START, 1
+    def __init__(self, f: Function, axis: int, most: int = MAX_POINTS) -> None:
+        self.f, self.axis, self.n, self.least, self.most = f, axis, START, 1, most
         self.others = np.zeros((0, f.d))  # (m, d): coordinates of the other axes
         self.coefficients = np.zeros((1, START, 0))  # (outputs, n, m)
         self.rough = np.zeros((0, f.d))  # points where the first fibres are least smooth
@@ -179,7 +179,7 @@ class Axis:
                 unresolved[:] = unresolved.any() or not self._is_smooth(relative, others, tol)
             if not unresolved.any():
                 break
-            if n >= MAX_POINTS:
+            if n >= self.most:
                 raise _too_rough(f, k, values[:, :, unresolved])
             refined = refined[unresolved]
             finer = np.empty((len(values), 2 * n - 1, refined.size))

@@ -15,7 +15,8 @@ from .train import TensorTrain, centres, leading, left_orthogonal, right_orthogo
 QUICK = 0.05  # fraction of the sparse regression's work for the start
 RANKS = 8  # largest rank that is tried
 MORE = 4  # additional degrees per axis for the first fit, and half as many for each later fit
-ROUGH = 0.3  # an axis gets more degrees if its last coefficients exceed this fraction of the largest ones
+ROUGH = 0.3  # an axis gets more degrees if its last coefficients exceed this fraction of the largest ones; so for ranks, by singular values
+PATIENCE = 2  # larger ranks without a smaller error after which the search ends
 BACK = 2  # a fit with more degrees starts this number of penalties before the best one
 PRIORS = (2.0, 1.5)
 RIDGES = 10.0 ** -np.arange(3.0, 15.0)  # successive penalties relative to the mean square of the columns
@@ -26,6 +27,8 @@ WORSE = 2  # successive penalties without a smaller error after which the search
 DENSE = 0.9  # ratio of unknowns to samples at which the search also ends
 MAX_UNKNOWNS = 1500
 BETTER = 0.97  # factor by which a larger rank must reduce the error
+PREFERRED = 0.5  # a train is used if its error is below this factor times that of the sparse fit
+CERTAIN = 1e-8  # error of a train below which the sparse regression is not continued
 
 
 class Fit(NamedTuple):
@@ -34,6 +37,19 @@ class Fit(NamedTuple):
     cores: list[np.ndarray]
     error: float
     at: int
+
+
+def best(tables: Sequence[np.ndarray], y: np.ndarray) -> tuple[np.ndarray | None, Any, float]:
+    """Return the sparse sum or the train that predicts held-out samples better, and its error relative to std(y): degrees (K, d) and
+    coefficients (K,), or None and a train."""
+    for share in (QUICK, 1.0):
+        degrees, coefficients, error = regression.sparse(tables, y, share)
+        if len(tables) < 3 or error <= regression.EQUAL:
+            continue
+        train, missed = fitted(tables, y, degrees, coefficients)
+        if missed < (PREFERRED * error if share == 1 else CERTAIN):
+            return None, train, missed
+    return degrees, coefficients, error
 
 
 def fitted(tables: Sequence[np.ndarray], y: np.ndarray, degrees: np.ndarray, coefficients: np.ndarray) -> tuple[TensorTrain, float]:
@@ -47,13 +63,12 @@ def fitted(tables: Sequence[np.ndarray], y: np.ndarray, degrees: np.ndarray, coe
     start = _sparse_train(degrees, coefficients / scale, sizes)
     chosen = Fit(_cut(start, 1), math.inf, 0)
     for prior in PRIORS:
-        best = Fit([], math.inf, 0)
-        for rank in range(1, RANKS + 1):
-            result = _weighted(_cut(start, rank), tables, y / scale, prior, 0)
-            if result.error < BETTER * best.error:
-                best = result
-            elif rank > 2:
-                break
+        best, ranks, worse = Fit([], math.inf, 0), [1] * (len(tables) - 1), 0
+        while worse < PATIENCE and max(ranks) <= RANKS:
+            result = _weighted(_cut(start, ranks), tables, y / scale, prior, 0)
+            best, worse = (result, 0) if result.error < BETTER * best.error else (best, worse + 1)
+            smallest = [float(np.linalg.svd(G.reshape(-1, G.shape[2]), compute_uv=False)[-1]) for G in [*centres(result.cores)][:-1]]
+            ranks = [rank + (sigma >= ROUGH * max(smallest)) for rank, sigma in zip(ranks, smallest)]
         while best.cores:
             tails = [float(np.linalg.norm(G[:, -2:])) for G in centres(best.cores)]
             rough = [tail >= ROUGH * max(tails) for tail in tails]
@@ -68,7 +83,7 @@ def fitted(tables: Sequence[np.ndarray], y: np.ndarray, degrees: np.ndarray, coe
 
 
 def of_samples(points: Sequence[np.ndarray], y: np.ndarray) -> tuple[TensorTrain, list[np.ndarray], float]:
-    """Core, Chebyshev factors and leave-one-out error relative to std(y), from samples; points: d arrays (P,) on [-1, 1]."""
+    """Return ``best`` as a train: core, Chebyshev factors and error relative to std(y), from samples; points: d arrays (P,) on [-1, 1]."""
     n = regression.MAX_DEGREE + 1
 
     def legendre(t: np.ndarray) -> np.ndarray:
@@ -76,7 +91,8 @@ def of_samples(points: Sequence[np.ndarray], y: np.ndarray) -> tuple[TensorTrain
         return values
 
     tables = [legendre(t) for t in points]
-    train, error = fitted(tables, y, *regression.sparse(tables, y, QUICK)[:2])
+    degrees, found, error = best(tables, y)
+    train = found if degrees is None else TensorTrain(_sparse_train(degrees, found, (degrees.max(axis=0) + 1).tolist()))
     to_chebyshev = vals2coeffs(legendre(chebpts(n)), 0)
     return train, [np.ascontiguousarray(to_chebyshev[:r, :r]) for r in train.shape], error
 
