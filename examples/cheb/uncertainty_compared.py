@@ -7,13 +7,13 @@ Four common test functions of uncertainty quantification, called 100, 300 and 10
 
     python examples/cheb/uncertainty_compared.py [PICTURE]
 
-``PolynomialChaos`` chooses between a sparse polynomial and a tensor train by cross-validation. ``ChebTucker`` with ``method="tt"`` fits a
-tensor train to few calls, or chooses its points adaptively for more than 60 calls per variable. chaospy fits all terms of a total degree
-by least squares to Sobol points. It is given the degree with the smallest true error among those with at most half as many terms as calls,
-which users cannot know. SALib estimates indices from Saltelli's sequences without a surrogate. PyChebyshev builds a tensor train. It is
-given the largest grid and rank that its calls allow. Its moments are computed from that surrogate for uniform inputs, because its own
-indices are for an arcsine distribution. The reference values come from tensor trains to 1e-12. Needs chaospy, SALib and PyChebyshev (pip
-install chaospy SALib pychebyshev).
+``PolynomialChaos`` is given only the number of calls. It chooses between a sparse polynomial, a tensor train fitted to random points, and a
+tensor train with adaptive points. ``ChebTucker.from_function(max_evaluations=, method="tt")`` makes the same choice. chaospy fits all terms
+of a total degree by least squares to Sobol points. It is given the degree with the smallest true error among those with at most half as
+many terms as calls, which users cannot know. SALib estimates indices from Saltelli's sequences without a surrogate. PyChebyshev builds a
+tensor train. It is given the largest grid and rank that its calls allow. Its moments are computed from that surrogate for uniform inputs,
+because its own indices are for an arcsine distribution. The reference values come from tensor trains to 1e-12. Needs chaospy, SALib and
+PyChebyshev (pip install chaospy SALib pychebyshev).
 """
 
 from __future__ import annotations
@@ -87,10 +87,6 @@ def by_quatrefoil(f: Callable[..., Any], box: list[tuple[float, float]], calls: 
     return moments(qf.cheb.PolynomialChaos.from_function(f, box, max_evaluations=calls))
 
 
-def by_train(f: Callable[..., Any], box: list[tuple[float, float]], calls: int, exact: Moments) -> Moments:
-    return moments(qf.cheb.ChebTucker.from_function(f, box, max_evaluations=calls, tol=1e-12, method="tt"))
-
-
 def by_chaospy(f: Callable[..., Any], box: list[tuple[float, float]], calls: int, exact: Moments) -> Moments:
     import chaospy
 
@@ -153,7 +149,6 @@ def by_pychebyshev(f: Callable[..., Any], box: list[tuple[float, float]], calls:
 
 LIBRARIES = {
     "PolynomialChaos": by_quatrefoil,
-    "ChebTucker, tt": by_train,
     "chaospy": by_chaospy,
     "SALib": by_salib,
     "PyChebyshev": by_pychebyshev,
@@ -173,7 +168,7 @@ def draw(table: dict[tuple[str, int, str], tuple[float, ...]], path: str) -> Non
             ax.set(title=f"{name}: {label}")
             ax.set_xticks(CALLS, map(str, CALLS))
             ax.minorticks_off()
-    axes[0, 0].legend()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(LIBRARIES))
     axes[0, 0].set_ylabel("relative error")
     axes[1, 0].set_ylabel("largest error")
     figure.supxlabel("calls of the function")
@@ -193,6 +188,10 @@ def main(path: str | None = None) -> dict[tuple[str, int, str], tuple[float, ...
                 continue
             table[name, calls, library] = errors(estimate, exact)
             print(f"{name:12} {calls:5} {library:15} {' '.join(f'{e:8.1e}' for e in table[name, calls, library])}", flush=True)
+    for library in list(LIBRARIES)[1:]:
+        entries = [(table[*key[:2], "PolynomialChaos"], row) for key, row in table.items() if key[2] == library]
+        better = [ours <= theirs for pair in entries for ours, theirs in zip(*pair)]
+        print(f"PolynomialChaos is at least as accurate as {library} in {sum(better)} of {len(better)} entries")
     if path is not None:
         draw(table, path)
     return table
