@@ -51,7 +51,7 @@ def shape(name: str, tested: dict[str, Any]) -> models.Shape:
 
 def gain(request: models.Request) -> dict[str, Any]:
     """Ratio, its quartiles over the rounds, and both times in seconds."""
-    own, ours = (models.Model(request, installed=False, compiled=False) for _ in range(2))
+    own, ours = (models.Model(request, compiled=False) for _ in range(2))
     with qf.ssm.install():
         value = ours.value()
     if not (off := error(value, own.value())) <= models.TOLERANCE["float32"]:

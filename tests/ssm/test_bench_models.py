@@ -46,32 +46,64 @@ def test_a_tiny_model(task, monkeypatch, tmp_path, capsys):
     assert "including the rest of the model" in text
 
 
+class FakeSide:
+    """A side whose compiled forms are never ready."""
+
+    started, sent = 0, []
+
+    def __init__(self, installed, compiled):
+        self.compiled = compiled
+        FakeSide.started += 1
+
+    def send(self, request, method):
+        self.sent.append((self.compiled, method))
+        self.method = method
+
+    def answer(self, limit=None):
+        if self.compiled:
+            raise TimeoutError
+        return [1.0, 2.0] if self.method == "value" else 0.5
+
+    def ask(self, request, method):
+        self.send(request, method)
+        return self.answer()
+
+    def close(self):
+        pass
+
+
 def test_a_side_that_fails_has_no_times(monkeypatch):
-    """A side with wrong values is not timed, and models that cannot be compiled are named."""
-    asked = []
-
-    class Side:
-        def __init__(self, request, installed, compiled):
-            self.compiled = compiled
-
-        def ask(self, method, limit=None):
-            asked.append((self.compiled, method))
-            if self.compiled and limit:
-                raise RuntimeError("not ready")
-            return [1.0, 2.0] if method == "value" else 0.5
-
-        def close(self):
-            pass
-
-    monkeypatch.setattr(models, "_Side", Side)
+    """Models that cannot be compiled are named, and not compiled again with other types and threads. Wrong values are not timed."""
+    FakeSide.started, FakeSide.sent = 0, []
+    monkeypatch.setattr(models, "_Side", FakeSide)
     monkeypatch.setattr(models, "error", lambda value, truth: 0.0)
-    row = models.measured(models.Request(TINY, "token", "float32", 1), True, 3, 9.0)
-    assert row["peers"][models.COMPILED] == {"fails": "not ready"}
-    assert row["peers"]["transformers"]["ratio"] == 1
-    assert (True, "inside") not in asked
+    sides, request = models.Sides(models.SIDES, 9.0), models.Request(TINY, "token", "float32", 1)
+    for row in (models.measured(request._replace(dtype=dtype), sides, 3, 9.0) for dtype in models.DTYPES):
+        assert row["peers"][models.COMPILED] == {"fails": "not ready after 9 s, most of which was compilation (float32, threads: 1)"}
+        assert row["peers"]["transformers"]["ratio"] == 1
+        assert row["runs"] == 3
+    assert FakeSide.started == len(models.SIDES)
+    assert FakeSide.sent.count((True, "value")) == 2
+    assert (True, "inside") not in FakeSide.sent
     monkeypatch.setattr(models, "error", lambda value, truth: 1.0)
-    with pytest.raises(ArithmeticError, match=r"tiny token .*: quatrefoil has an error of 1.0e\+00; nothing was timed"):
-        models.measured(models.Request(TINY, "token", "float32", 1), True, 3, 9.0)
+    with pytest.raises(ArithmeticError, match=r"^quatrefoil has an error of 1.0e\+00; nothing was timed$"):
+        models.measured(request, sides, 3, 9.0)
+
+
+def test_a_row_that_fails_is_printed_and_others_are_written(monkeypatch, tmp_path, capsys):
+    def measured(request, *rest, original=models.measured):
+        if request.task == "prompt":
+            raise ArithmeticError("off")
+        return original(request, *rest)
+
+    for name, value in {"SHAPES": (TINY,), "_Side": FakeSide, "error": lambda value, truth: 0.0, "measured": measured}.items():
+        monkeypatch.setattr(models, name, value)
+    file = tmp_path / "rows.json"
+    options = ["--dtypes", "float32", "--threads", "1", "--force", "--json", str(file)]
+    assert models.main(["--tasks", "prompt", "token", *options]) == 1
+    assert [row["task"] for row in json.loads(file.read_text())["rows"]] == ["token"]
+    assert "tiny prompt, 512 tokens, 1 of 24 layers, float32, threads: 1: off\n" in capsys.readouterr().out
+    assert models.main(["--tasks", "token", *options]) == 0
 
 
 @pytest.mark.parametrize("installed", [False, True], ids=["own", "ours"])
@@ -83,7 +115,7 @@ def test_a_token_comes_after_its_prompt(config, installed, monkeypatch):
     shape = models.Shape(
         "tiny", config, (2, 2), {name: x for name, x in (COMMON | MODELS[config][0]).items() if name != "num_hidden_layers"}
     )
-    side = models.Model(models.Request(shape, "token", "float32", 1, models.BEFORE + 1), False, False)
+    side = models.Model(models.Request(shape, "token", "float32", 1, models.BEFORE + 1), False)
     side.model.eval()
     with torch.no_grad():
         expected = side.model(side.ids, use_cache=False).logits[0, -1]

@@ -2,19 +2,22 @@
 
     quatrefoil bench models [--models Mamba-130M ...] [--tasks token ...] [--dtypes float32] [--threads 1] [--json FILE] [--plot FILE]
 
-Weights are random, and layers are cut to fit a small machine. Each side is a process of its own. Values are compared with those of
-transformers in float32 before anything is timed.
+Weights are random. Layers are cut to fit a small machine, and vocabularies with them. Each side is a process of its own, which serves all
+rows of a model; the sides prepare a row at the same time, and are timed in turn. Values are compared with those of transformers in float32
+before anything is timed.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import inspect
 import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing, suppress
+from itertools import product
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,7 +41,7 @@ ABSENT = {
 
 
 class Shape(NamedTuple):
-    """A model of transformers: its configuration, at published sizes but for the number of layers."""
+    """A model of transformers: its configuration, at published sizes, but with fewer layers and a vocabulary smaller in proportion."""
 
     name: str
     config: str
@@ -59,19 +62,19 @@ class Shape(NamedTuple):
 
 
 SHAPES = (
-    Shape("Mamba-130M", "Mamba", (4, 24), {"hidden_size": 768, "state_size": 16}),
+    Shape("Mamba-130M", "Mamba", (2, 24), {"hidden_size": 768, "state_size": 16, "vocab_size": 4190}),
     Shape(
-        "Mamba-2-130M", "Mamba2", (4, 24),
-        {"hidden_size": 768, "num_heads": 24, "head_dim": 64, "state_size": 128, "n_groups": 1, "chunk_size": 256, "vocab_size": 50288},
+        "Mamba-2-130M", "Mamba2", (2, 24),
+        {"hidden_size": 768, "num_heads": 24, "head_dim": 64, "state_size": 128, "n_groups": 1, "chunk_size": 256, "vocab_size": 4191},
     ),
     Shape(
         "Qwen3.5-0.8B", "Qwen3_5", (4, 24),
         {
             "hidden_size": 1024, "intermediate_size": 3584, "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 256,
-            "linear_num_key_heads": 16, "linear_num_value_heads": 16, "tie_word_embeddings": True,
+            "linear_num_key_heads": 16, "linear_num_value_heads": 16, "tie_word_embeddings": True, "vocab_size": 41387,
         },
     ),
-    # 48 billion parameters would not fit: two layers, 8 of 256 experts, a 20th of the vocabulary
+    # 48 billion parameters would not fit: also 8 of 256 experts, and a 20th of the vocabulary
     Shape(
         "Kimi-Linear", "KimiLinear", (2, 27),
         {
@@ -100,10 +103,10 @@ class Request(NamedTuple):
 class Model:
     """One side of a row, in its own process."""
 
-    def __init__(self, request: Request, installed: bool, compiled: bool) -> None:
+    def __init__(self, request: Request, compiled: bool) -> None:
         import torch
 
-        from .. import set_num_threads, ssm
+        from .. import set_num_threads
 
         set_num_threads(request.threads)
         torch.set_num_threads(request.threads)
@@ -111,8 +114,6 @@ class Model:
         self.request, self.compiled = request, compiled
         self.model = request.shape.build().to(getattr(torch, request.dtype))
         self.model.train(request.task == "training")
-        if installed:
-            ssm.install()
         self.call = torch.compile(self.model) if compiled else self.model
         self.config = self.model.config.get_text_config()
         self.ids = torch.randint(3, self.config.vocab_size, (1, request.prompt))
@@ -121,6 +122,7 @@ class Model:
 
     def value(self) -> np.ndarray:
         """The compared values: logits of the last token, or the gradients of one parameter per layer."""
+        self.cache = {}  # each step of a decoder changes its states
         result: np.ndarray = self._step().detach().float().numpy()
         return result
 
@@ -176,82 +178,131 @@ def _cache_name(model: Any) -> str:
     return next(name for name in ("cache", "past_key_values", "cache_params") if name in parameters)
 
 
-def _serve(connection: Connection, request: Request, installed: bool, compiled: bool) -> None:
-    """The process of a side: answers names of the methods above."""
+def _serve(connection: Connection, installed: bool, compiled: bool) -> None:
+    """The process of a side: answers names of the methods above, each with its row."""
+    from .. import ssm
+
+    if installed:
+        ssm.install()
     model: Any = None
     with suppress(EOFError):
         while True:
-            method = connection.recv()
+            request, method = connection.recv()
             try:
-                model = model or Model(request, installed, compiled)
+                if model is None or model.request != request:
+                    model = None  # frees its memory
+                    model = _fresh(request, compiled)
                 connection.send((True, getattr(model, method)()))
             except Exception as failure:
                 connection.send((False, f"{type(failure).__name__}: {failure}".split("\n")[0]))
 
 
+def _fresh(request: Request, compiled: bool) -> Model:
+    """A model without the compiled code of other rows, which counts towards torch's limit for one function."""
+    if compiled:
+        import torch
+
+        torch.compiler.reset()
+    return Model(request, compiled)
+
+
 class _Side:
     """A process of ``_serve``."""
 
-    def __init__(self, request: Request, installed: bool, compiled: bool) -> None:
-        here, there = get_context("spawn").Pipe()
-        before, os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS"), str(request.threads)
-        self.process = get_context("spawn").Process(target=_serve, args=(there, request, installed, compiled), daemon=True)
+    def __init__(self, installed: bool, compiled: bool) -> None:
+        self.connection, there = get_context("spawn").Pipe()
+        self.process = get_context("spawn").Process(target=_serve, args=(there, installed, compiled), daemon=True)
         self.process.start()
-        del os.environ["OMP_NUM_THREADS"]
-        if before is not None:
-            os.environ["OMP_NUM_THREADS"] = before
         there.close()
-        self.connection = here
 
-    def ask(self, method: str, limit: float | None = None) -> Any:
-        """The answer; RuntimeError for a failure, or for none within the limit."""
-        self.connection.send(method)
+    def send(self, request: Request, method: str) -> None:
+        self.connection.send((request, method))
+
+    def answer(self, limit: float | None = None) -> Any:
+        """The answer to what was sent; RuntimeError for a failure, or for none within the limit."""
         if not self.connection.poll(limit):
-            raise RuntimeError(f"not ready after {limit:g} s, most of which was compilation")
-        success, answer = self.connection.recv()
+            raise TimeoutError
+        try:
+            success, answer = self.connection.recv()
+        except EOFError:
+            raise RuntimeError("the process was ended, perhaps because memory is short") from None
         if not success:
             raise RuntimeError(answer)
         return answer
+
+    def ask(self, request: Request, method: str) -> Any:
+        self.send(request, method)
+        return self.answer()
 
     def close(self) -> None:
         self.process.kill()
         self.process.join()
 
 
-def measured(request: Request, peers: bool, rounds: int, limit: float) -> dict[str, Any]:
-    """One row: values of all sides compared, then rounds of one run each."""
-    row: dict[str, Any] = {"family": "models", "problem": f"{request.shape.name} {request.task}", "size": request.size(), "peers": {}}
-    row |= {"model": request.shape.config, "task": request.task}
-    names = [name for name, (installed, _) in SIDES.items() if peers or installed]
-    with ExitStack() as stack:
+class Sides:
+    """The processes of one model: started for its first row, and again after a failure."""
 
-        def side(of: Request, name: str) -> _Side:
-            return stack.enter_context(closing(_Side(of, *SIDES[name])))
+    def __init__(self, names: Sequence[str], limit: float) -> None:
+        self.names, self.limit = names, limit
+        self.failures: dict[tuple[str, str], str] = {}  # task, side -> the reason; it is not tried again with other types and threads
+        self._truths: dict[str, Any] = {}  # task -> values of transformers in float32
+        self._running: dict[str, _Side] = {}
 
-        reference = side(request._replace(dtype="float32"), "transformers")
-        truth, sides, errors = reference.ask("value"), {}, {}
-        if request.dtype != "float32":
-            reference.close()
+    def __getitem__(self, name: str) -> _Side:
+        if name not in self._running:
+            self._running[name] = _Side(*SIDES[name])
+        return self._running[name]
+
+    def truth(self, request: Request) -> Any:
+        if request.task not in self._truths:
+            self._truths[request.task] = self["transformers"].ask(request._replace(dtype="float32"), "value")
+        return self._truths[request.task]
+
+    def together(self, request: Request, method: str) -> dict[str, Any]:
+        """Answers of all sides without a failure, which work at the same time."""
+        names = [name for name in self.names if (request.task, name) not in self.failures]
         for name in names:
-            sides[name] = reference if name == "transformers" and request.dtype == "float32" else side(request, name)
+            self[name].send(request, method)
+        answers: dict[str, Any] = {}
+        end = time.monotonic() + self.limit
+        for name in names:
             try:
-                errors[name] = 0.0 if sides[name] is reference else error(sides[name].ask("value", limit), truth)
-                sides[name].ask("seconds", limit)  # the first call may compile again
-            except RuntimeError as failure:
+                answers[name] = self[name].answer(max(end - time.monotonic(), 0) if name != OURS else None)
+            except (TimeoutError, RuntimeError) as failure:
                 if name == OURS:
                     raise
-                row["peers"][name] = {"fails": str(failure)}
-                sides.pop(name).close()
-                continue
-            if not errors[name] <= TOLERANCE[request.dtype]:
-                raise ArithmeticError(f"{row['problem']} {row['size']}: {name} has an error of {errors[name]:.1e}; nothing was timed")
-        times: dict[str, list[float]] = {name: [] for name in sides}
-        for turn in range(rounds):
-            order = [*sides][turn % len(sides) :] + [*sides][: turn % len(sides)]
-            for name in order:
-                times[name].append(sides[name].ask("seconds"))
-        inside = min(sides[OURS].ask("inside") for _ in range(3))
-    return row | _compared(times, errors, inside, row["peers"])
+                late = f"not ready after {self.limit:g} s, most of which was compilation"
+                reason = late if isinstance(failure, TimeoutError) else str(failure)
+                self.failures[request.task, name] = f"{reason} ({request.dtype}, threads: {request.threads})"
+                self._running.pop(name).close()
+        return answers
+
+    def close(self) -> None:
+        for side in self._running.values():
+            side.close()
+        self._running.clear()
+
+
+def measured(request: Request, sides: Sides, rounds: int, budget: float) -> dict[str, Any]:
+    """One row: values of all sides compared, then rounds of one run each, at least three, for about ``budget`` seconds."""
+    row: dict[str, Any] = {"family": "models", "problem": f"{request.shape.name} {request.task}", "size": request.size()}
+    row |= {"model": request.shape.config, "task": request.task}
+    truth = sides.truth(request)
+    errors = {name: error(value, truth) for name, value in sides.together(request, "value").items()}
+    for name, off in errors.items():
+        if not off <= TOLERANCE[request.dtype]:
+            raise ArithmeticError(f"{name} has an error of {off:.1e}; nothing was timed")
+    names = [*sides.together(request, "seconds")]  # the first call may compile again
+    times: dict[str, list[float]] = {name: [] for name in names}
+    begin = time.monotonic()
+    for turn in range(rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            times[name].append(sides[name].ask(request, "seconds"))
+        if turn >= 2 and time.monotonic() - begin > budget:
+            break
+    inside = min(sides[OURS].ask(request, "inside") for _ in range(3))
+    failed = {name: {"fails": sides.failures[request.task, name]} for name in sides.names if name not in names}
+    return row | _compared(times, errors, inside, failed)
 
 
 def _compared(times: dict[str, list[float]], errors: dict[str, float], inside: float, failed: dict[str, Any]) -> dict[str, Any]:
@@ -276,9 +327,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--threads", nargs="+", type=int, default=sorted({1, os.cpu_count() or 1}), help="numbers of threads; default: 1 and all processors"
     )
-    parser.add_argument("--rounds", type=int, default=7, help="runs of each side (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=21, help="most runs of each side (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="time for the runs of a row, which has at least three (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="two narrow layers and prompts of 64 tokens, to see whether everything runs")
-    parser.add_argument("--limit", type=float, default=300.0, metavar="SECONDS", help="time limit for compiling one side (%(default)s)")
+    parser.add_argument("--limit", type=float, default=120.0, metavar="SECONDS", help="time limit for compiling a row (%(default)s)")
     parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="also time transformers alone (the default)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="plot the ratios")
@@ -287,26 +339,43 @@ def main(arguments: Sequence[str]) -> int:
     machine = about()
     if options.json and not check_quiet(machine, options.force):
         return 2
-    try:
-        import transformers
-    except ImportError:
+    if not importlib.util.find_spec("transformers"):
         parser.error("transformers is not installed; pip install transformers")
     for name, reason in ABSENT.items():
         print(f"not timed: {name}: {reason}")
-    rows = []
-    for request in _requests(options):
-        if not hasattr(transformers, f"{request.shape.config}ForCausalLM"):
-            print(f"transformers {transformers.__version__} has no {request.shape.config}, so its rows are skipped")
+    rows: list[dict[str, Any]] = []
+    failures: list[str] = []
+    with suppress(KeyboardInterrupt):  # the files then have the rows so far
+        for row in _rows(options, failures):
+            rows.append(row)
+            show(row)
+    return finish(rows, machine, ["models"], options.json, options.plot) or int(bool(failures))
+
+
+def _rows(options: argparse.Namespace, failures: list[str]) -> Iterator[dict[str, Any]]:
+    """All rows; those that fail are printed, and added to ``failures``."""
+    import transformers
+
+    names = [name for name, (installed, _) in SIDES.items() if options.peers or installed]
+    for shape in (shape for shape in SHAPES if shape.name in options.models):
+        if not hasattr(transformers, f"{shape.config}ForCausalLM"):
+            print(f"transformers {transformers.__version__} has no {shape.config}, so its rows are skipped")
             continue
-        rows.append(measured(request, options.peers, options.rounds, options.limit))
-        show(rows[-1])
-    return finish(rows, machine, ["models"], options.json, options.plot)
+        with closing(Sides(names, options.limit)) as sides:
+            for request in _requests(shape, options):
+                try:
+                    yield measured(request, sides, options.rounds, options.seconds)
+                except (ArithmeticError, RuntimeError) as failure:
+                    failures.append(f"{shape.name} {request.task}, {request.size()}: {failure}")
+                    print(failures[-1], flush=True)
+                    sides.close()  # some may still be at work
 
 
-def _requests(options: argparse.Namespace) -> Iterator[Request]:
-    for shape in (s for s in SHAPES if s.name in options.models):
-        shape, prompt = (_narrow(shape), 64) if options.quick else (shape, PROMPT)
-        yield from (Request(shape, task, dtype, n, prompt) for task in options.tasks for dtype in options.dtypes for n in options.threads)
+def _requests(shape: Shape, options: argparse.Namespace) -> Iterator[Request]:
+    """The rows of a model; first those with one thread, which have no idle threads of others."""
+    shape, prompt = (_narrow(shape), 64) if options.quick else (shape, PROMPT)
+    for threads, task, dtype in product(options.threads, options.tasks, options.dtypes):
+        yield Request(shape, task, dtype, threads, prompt)
 
 
 def _narrow(shape: Shape) -> Shape:
