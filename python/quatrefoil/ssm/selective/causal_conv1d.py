@@ -29,7 +29,6 @@ def _check_taps(label: str, shapes: Sequence[Shape | None], options: tuple[Any, 
 
 
 CAUSAL_CONV = Op(
-
     __name__, "causal_conv1d_fn",
     inputs=(
         Arg("x", "B D L", half=True),
