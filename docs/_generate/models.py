@@ -19,14 +19,28 @@ with the model's own loops: float32 with float32, and bfloat16 with float32. Pac
 - *error*: the model passes the sequence boundaries only to its convolution, so its scan would mix the sequences; the call raises an error.
 - *ignored*: the model ignores the boundaries, with or without this library.
 
+*Graphs* counts the graphs that `torch.compile(fullgraph=True)` traces for five decoding steps with a static cache. If there are two,
+a counter of the cache is a constant in the first graph and a variable in the second one.
+
 The last columns are how many times as long transformers' own loops take, in CPU time on one thread: for a prompt of 256 tokens, a training
 step with as many, and a token after a prompt. The models have two or three layers of 256 channels in float32, and heads of published sizes,
 so that projections, which are the same on both sides, take less of the time than in larger models. Ratios between 0.9 and 1.1 are within
 the spread of the measurements. {machine}
 `docs/_generate/gains.py` measures them again. Larger models, other precisions and compiled models are in [performance](performance.md).
 
-| model | functions | packed sequences | prompt | training | token |
-|---|---|---|--:|--:|--:|
+| model | functions | packed sequences | graphs | prompt | training | token |
+|---|---|---|--:|--:|--:|--:|
+"""
+_NOTES = """
+These models cannot be compiled for decoding, with or without this library:
+
+{not_compiled}
+
+These models of transformers {transformers} have other logits with a cache than without one, with or without this library:
+
+{faults}
+
+Pass `position_ids` to Bamba, as `generate` does, and do not use a static cache for Inkling.
 """
 
 
@@ -40,7 +54,9 @@ def pages() -> dict[str, str]:
     )
     for name, (_, functions) in tested["MODELS"].items():
         packed = "separate" if name in tested["APART"] else "error" if name in tested["HALF_APART"] else "ignored"
-        text += f"| {name} | {', '.join(f'`{f}`' for f in functions)} | {packed} | "
+        graphs = "" if name in tested["NOT_COMPILED"] else 2 if name in tested["TWO_GRAPHS"] else 1
+        text += f"| {name} | {', '.join(f'`{f}`' for f in functions)} | {packed} | {graphs} | "
         row = gains["rows"].get(name, {})
         text += " | ".join(f"{row[task]['ratio']:.2g}" if task in row else "" for task in ("prompt", "training", "token")) + " |\n"
-    return {"models.md": text}
+    not_compiled, faults = ("\n".join(f"- {name}: {reason}." for name, reason in tested[key].items()) for key in ("NOT_COMPILED", "FAULTS"))
+    return {"models.md": text + _NOTES.format(not_compiled=not_compiled, faults=faults, transformers=packages["transformers"])}

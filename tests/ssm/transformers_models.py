@@ -108,3 +108,18 @@ APART = (
 # Before release 5 these choose their functions when they are created, or keep their own loops with a warning.
 FROM_5 = ("Jamba", "Zamba", "FalconH1", "Zamba2", "Qwen3Next")
 HALF_APART = ("Zamba", "KimiLinear", "BailingHybrid", "Glm5Next")
+
+# Decoding with transformers 5.24 and a static cache: models that torch.compile cannot trace to one graph, with this library or without,
+# and models with a second graph, because a counter in Python, StaticSlidingWindowLayer.cumulative_length_int in cache_utils.py, is
+# a constant of the first graph and a variable of the second one.
+NOT_COMPILED = {
+    "Qwen4Exp": "modeling_qwen4_exp.py calls torch.nonzero for each token of its indexer, so sizes depend on values",
+    "MiniMax": "modeling_minimax.py refuses caches other than its MiniMaxCache, which grows",
+}
+TWO_GRAPHS = ("Inkling", "Inkling2", "Inkling2Loop", "RecurrentGemma")
+# Models of transformers 5.24 whose logits depend on the cache, without this library and a compiler too.
+FAULTS = {
+    "Bamba": "BambaModel.forward in modeling_bamba.py starts positions at 0 in every call without position_ids, whatever the cache holds",
+    "Inkling": "InklingAttention.forward in modeling_inkling.py reads the length of a static cache, a tensor that the following update "
+    "changes in place, so the positions of its queries are too large by the number of new tokens",
+}
