@@ -40,7 +40,7 @@ class Values final : public Sink<Element<V>, D> {
         firsts_(pairs_ ? kFirst * (last - first) : 0) {
     for (int64_t i = 0; i < kLists * (last - first); ++i) sums_[i] = 0;
   }
-  double begin(int64_t slot) override {  // without a first ball: the value of an unpaired walk, and an unknown gradient
+  double begin(int64_t slot) override {  // without a first ball: the value of an unpaired walk, an unknown gradient
     for (int j = 0; pairs_ && j < kFirst; ++j) first_ball(slot, j) = j == 0 ? 1 : j == 1 ? 0 : __builtin_nan("");
     return 1;
   }
@@ -149,12 +149,11 @@ void run_team(const Stars<T>& p, int64_t instance, const walk::Slots& slots, con
     using Domain = typename std::remove_const<typename std::remove_reference<decltype(domain)>::type>::type;
     using Walls = typename std::remove_const<typename std::remove_reference<decltype(walls)>::type>::type;
     Own<V, Domain::D> sink(arguments...);
-    using Crew = Team<V, Domain, Walls>;
     if (p.medium) {
       media::Medium<V, Domain::D> medium(*p.medium, instance, most_points<V>(p), true);
-      Crew(p, instance, slots, domain, walls, sink, &medium, roots).run(first, last);
+      Team<V, Domain, Walls, true>(p, instance, slots, domain, walls, sink, &medium, roots).run(first, last);
     } else {
-      Crew(p, instance, slots, domain, walls, sink, nullptr, nullptr).run(first, last);
+      Team<V, Domain, Walls, false>(p, instance, slots, domain, walls, sink, nullptr, nullptr).run(first, last);
     }
     sink.finish();
   };

@@ -18,10 +18,11 @@ constexpr double kUsualSteps = 20;
 constexpr double kRobinRadius = 0.02;    // largest ball that reaches a wall with mu, relative to the box, README (4)
 constexpr double kRobinScreened = 0.25;  // largest R sqrt(screening) of such a ball
 constexpr double kLargestRadius = 2;     // from any point of the box, such a ball contains the box
-constexpr double kMostExchanged = 0.3;   // largest R times the largest bound on |nu_0|, README (12)
+constexpr double kMostExchanged = 0.3;   // largest R times the bound on |nu|, README (12)
 
-// Runs walks and passes the points where they evaluate data to a Sink. Walls: Reflecting2D or Reflecting3D.
-template <class V, class Domain, class Walls>
+// Runs walks and passes the points where they evaluate data to a Sink. Walls: Reflecting2D or Reflecting3D. A medium is a template
+// parameter because its branches would slow down walks without one by 3 to 8 %.
+template <class V, class Domain, class Walls, bool kInMedium>
 class Team {
  public:
   static constexpr int D = Domain::D, W = kWidth<V>;
@@ -45,33 +46,26 @@ class Team {
         most_(most_points<V>(p)),
         extent_(p.walk.frame[(D + 2) * instance + D]),
         epsilon_(T(p.walk.frame[(D + 2) * instance + D + 1])),
-        screening_(T((medium ? p.medium->bounds[media::kBounds * instance] : p.walk.screening) * extent_ * extent_)),
+        screening_(T((kInMedium ? p.medium->bounds[media::kBounds * instance] : p.walk.screening) * extent_ * extent_)),
         global_instance_(uint32_t(p.walk.first_instance + instance)),
         endless_(p.endless),
         lists_{List<T, D>(most_), List<T, D>(most_), List<T, D>(most_), List<T, D>(most_), List<T, D>(p.walk.gradient ? most_ : 1)},
-        jumps_(medium ? side_by_side_ : 1),
-        evaluated_(medium ? most_ : 1),
-        coordinates_(D * side_by_side_),
-        integers_(2 * side_by_side_),
-        words_(4 * side_by_side_),
-        reals_(2 * side_by_side_),
-        indices_(2 * side_by_side_) {
+        jumps_(kInMedium ? side_by_side_ : 1),
+        evaluated_(kInMedium ? most_ : 1),
+        groups_(groups()) {
     for (int met = 0; met < kMet; ++met) wanted_[met] = sink.wants(met);
     flux_ = wanted_[on_neumann] || wanted_[on_robin];
   }
 
   void run(int64_t first, int64_t last) {
     queue_.begin(first, last);
-    for (int64_t k = 0; k < side_by_side_; ++k) {
-      busy()[k] = 0, step()[k] = 0, of_point()[k] = of_walk()[k] = 0;
-      for (int i = 0; i < D; ++i) x(i)[k] = 0;
-    }
+    __builtin_memset(groups_, 0, std::size_t(groups()) * sizeof(Group));
     InterruptCheck check;
     while (refill()) {
-      check(double(side_by_side_) * kStepNs);
-      for (int64_t at = 0; at < side_by_side_; at += W)
-        if (bits(load<I>(busy() + at))) advance(at);
-      jump();
+      check(double(groups() * W) * kStepNs);
+      for (int64_t k = 0; k < groups(); ++k)
+        if (bits(load<I>(groups_[k].busy))) advance(groups_[k]);
+      if constexpr (kInMedium) jump();
       for (int met = 0; met < kLists; ++met)
         if (lists_[met].count >= walk::kCallPoints) flush(met);
     }
@@ -79,34 +73,34 @@ class Team {
   }
 
  private:
-  // The state of the walks that make their steps together.
-  T* x(int i) const { return coordinates_ + i * side_by_side_; }
-  Int* busy() const { return integers_; }
-  Int* step() const { return integers_ + side_by_side_; }
-  uint32_t* of_point() const { return words_; }
-  uint32_t* of_walk() const { return words_ + side_by_side_; }
-  uint32_t* last_word() const { return words_ + 2 * side_by_side_; }
-  uint32_t* beyond() const { return words_ + 3 * side_by_side_; }
-  double* weight() const { return reals_; }
-  double* share() const { return reals_ + side_by_side_; }
-  int64_t* slot() const { return indices_; }
-  int64_t* wall() const { return indices_ + side_by_side_; }
+  // The state of W walks, one per lane.
+  struct Group {
+    alignas(64) T x[D][W];
+    Int busy[W], step[W];
+    uint32_t point[W], walk[W], last_word[W], beyond[W];
+    double weight[W], share[W];
+    int64_t slot[W], wall[W];
+  };
+  int64_t groups() const { return kInMedium ? side_by_side_ / W : 1; }
+  int64_t number(const Group& g, int l) const { return (&g - groups_) * W + l; }
 
   // Starts the next walk in every idle lane. Returns false when all walks are done.
   bool refill() {
     bool any = false;
-    for (int64_t k = 0; k < side_by_side_; ++k) {
+    for (int64_t k = 0; k < groups() * W; ++k) {
+      Group& g = groups_[k / W];
+      const int l = int(k % W);
       const T* at;
-      const int64_t of = busy()[k] ? -1 : queue_.next(at);
+      const int64_t of = g.busy[l] ? -1 : queue_.next(at);
       if (of >= 0) {
-        busy()[k] = -1, step()[k] = 0, weight()[k] = 1, slot()[k] = of, beyond()[k] = 0;
-        of_point()[k] = uint32_t(p_.first_point + slots_.point(of)), of_walk()[k] = uint32_t(slots_.walk(of));
-        share()[k] = sink_.begin(of);
+        g.busy[l] = -1, g.step[l] = 0, g.weight[l] = 1, g.slot[l] = of, g.beyond[l] = 0;
+        g.point[l] = uint32_t(p_.first_point + slots_.point(of)), g.walk[l] = uint32_t(slots_.walk(of));
+        g.share[l] = sink_.begin(of);
         T near = 4 * kSlack<T>, here[D];
-        for (int i = 0; i < D; ++i) x(i)[k] = here[i] = at[i];
-        wall()[k] = walls_.closest(here, near);
+        for (int i = 0; i < D; ++i) g.x[i][l] = here[i] = at[i];
+        g.wall[l] = walls_.closest(here, near);
       }
-      any = any || busy()[k];
+      any = any || g.busy[l];
     }
     return any;
   }
@@ -114,12 +108,12 @@ class Team {
   // Makes a step in every busy lane. Block `step` of stream 0 supplies its direction, the word of the roulette and, in the plane, the two
   // words of its source's radius; in space these are in stream 1. Stream 2 supplies the words of the wall point (6). In a medium, words 1
   // and 2 of stream 3 decide about jumps.
-  void advance(int64_t first) {
+  void advance(Group& g) {
     V here[D];
-    for (int i = 0; i < D; ++i) here[i] = load<V>(x(i) + first);
-    const I active = load<I>(busy() + first), steps = load<I>(step() + first);
+    for (int i = 0; i < D; ++i) here[i] = load<V>(g.x[i]);
+    const I active = load<I>(g.busy), steps = load<I>(g.step);
     const U block = __builtin_convertvector(steps, U);
-    const walk::Random<U> random = words_of(first, load<U>(of_walk() + first));
+    const walk::Random<U> random = words_of(g, load<U>(g.walk));
     U words[4];
     random.words(block, words);
     const polygon::Seen<V> seen = domain_.look(here, active);
@@ -128,47 +122,45 @@ class Team {
     for (int i = 0; i < D; ++i) store(n_[i], n[i]);
     if constexpr (D == 2) {
       store(source_, walk::source_radius_disc(walk::uniform<V>(words[1]), walk::uniform<V>(words[2])));
-    } else if (wanted_[in_domain] || medium_) {
+    } else if (wanted_[in_domain] || kInMedium) {
       U more[4];
       random.words(block | walk::kSourceStream, more);
       store(source_, walk::source_radius_ball(walk::uniform<V>(more[0]), walk::uniform<V>(more[1]), walk::uniform<V>(more[2])));
     }
-    store(last_word() + first, words[3]);
-    if (flux_ || walls_.exchange() > 0) {
+    store(g.last_word, words[3]);
+    if (draws()) {
       U more[4];
       random.words(block | kBoundaryStream, more);
       for (int i = 0; i < 4; ++i) store(draw_[i], more[i]);
     }
-    if (medium_) {
+    if constexpr (kInMedium) {
       U more[4];
       random.words(block | walk::kRouletteStream, more);
       store(to_source_, more[1]), store(to_wall_, more[2]);
     }
-    if (p_.gradient && bits(active & (steps == 0))) leave(first);
+    if (p_.gradient && bits(active & (steps == 0))) leave(g);
     store(radius_, seen.radius);
     store(place_, seen.place);
     store(primitive_, seen.primitive);
     for (int l = 0; l < W; ++l)
-      if (busy()[first + l]) lane(first + l, l);
+      if (g.busy[l]) lane(g, l);
   }
-  walk::Random<U> words_of(int64_t first, U walk) const {
-    return {walk, load<U>(of_point() + first), U{} + global_instance_, p_.key0, p_.key1};
-  }
+  walk::Random<U> words_of(const Group& g, U walk) const { return {walk, load<U>(g.point), U{} + global_instance_, p_.key0, p_.key1}; }
 
   // Draws the directions of a pair's first step and of its source point, from the same words as walk (13), or in a medium as media (8).
-  void leave(int64_t first) {
+  void leave(const Group& g) {
     using S = Lanes<std::int32_t, W>;
-    const U number = load<U>(of_walk() + first);
-    const walk::Random<U> pair = words_of(first, number >> 1);
+    const U number = load<U>(g.walk);
+    const walk::Random<U> pair = words_of(g, number >> 1);
     const V sign = T(1) - T(2) * walk::real<V>((S)(number & 1));
     U words[4], more[4];
     V n[D], logarithm;
     pair.words(U{} + walk::kFirstStream, words);
     walk::direction<V>(words[0], words[1], n);
     for (int i = 0; i < D; ++i) store(first_n_[i], sign * n[i]);
-    if (!wanted_[in_domain] && !medium_) return;
+    if (!wanted_[in_domain] && !kInMedium) return;
     store(first_s_, walk::source_point<false>(pair, U{}, n, logarithm));
-    if (medium_) {
+    if constexpr (kInMedium) {
       pair.words(U{} + (walk::kSourceStream + walk::kTrial), more);
       walk::direction<V>(more[0], more[1], n);
       store(decides_, walk::uniform<V>(words[2])), store(choice_, walk::uniform<V>(words[3]));
@@ -176,18 +168,18 @@ class Team {
     for (int i = 0; i < D; ++i) store(first_m_[i], sign * n[i]);
   }
 
-  // Makes a step of walk k, in lane l of its vector: README (1) to (8).
-  void lane(int64_t k, int l) {
+  // Makes a step of the walk in lane l: README (1) to (8).
+  void lane(Group& g, int l) {
     T at[D], n[D];
-    for (int i = 0; i < D; ++i) at[i] = x(i)[k], n[i] = n_[i][l];
+    for (int i = 0; i < D; ++i) at[i] = g.x[i][l], n[i] = n_[i][l];
     const bool out = domain_.escaped(at);
-    if (radius_[l] <= epsilon_ || step()[k] >= Int(p_.max_steps) || weight()[k] == 0 || out) return finish(k, l, at, out);
-    if (p_.gradient && step()[k] == 0 && enter(k, l, at)) return;
-    const int64_t own = wall()[k];
+    if (radius_[l] <= epsilon_ || g.step[l] >= Int(p_.max_steps) || g.weight[l] == 0 || out) return finish(g, l, at, out);
+    if (p_.gradient && g.step[l] == 0 && enter(g, l, at)) return;
+    const int64_t own = g.wall[l];
     T mass = 0;
     const T R = radius(l, at, own, mass), z2 = R * R * screening_;
     const double factor = own >= 0 ? 2 : 1;
-    weight()[k] /= 1 + factor * double(mass);
+    if (mass > 0) g.weight[l] /= 1 + factor * double(mass);
     if (own >= 0) {
       T inward[D], up = 0;
       walls_.inward(own, inward);
@@ -197,36 +189,37 @@ class Team {
     T t = R;
     const int64_t met = walls_.hit(at, n, t, own);
     Inside inside{source_[l] * R < t, {}, 1};
-    if (inside.counts && (wanted_[in_domain] || medium_)) {
+    if (inside.counts && (wanted_[in_domain] || kInMedium)) {
       for (int i = 0; i < D; ++i) inside.x[i] = at[i] + R * source_[l] * n[i];
       if (screening_ > 0) inside.share = double(source_weight(source_[l], z2).value);
-      if (wanted_[in_domain]) add_source(k, inside, R);
+      if (wanted_[in_domain]) add_source(g, l, inside, R);
     }
     OnWall on_wall;
-    if (flux_ || walls_.exchange() > 0) on_wall = draw(l, at, R, own, factor);
-    if (flux_ && on_wall.green > 0) add_flux(k, on_wall);
-    if (medium_ && jumps(k, l, inside, z2, on_wall)) return;
+    if (draws()) on_wall = draw(l, at, R, own, factor);
+    if (flux_ && on_wall.green > 0) add_flux(g, l, on_wall);
+    if constexpr (kInMedium)
+      if (jumps(g, l, inside, z2, on_wall)) return;
     if (met >= 0)
       walls_.land(met, n, t, at);
     else
       for (int i = 0; i < D; ++i) at[i] += R * n[i];
-    if (screening_ > 0 && !medium_)
-      weight()[k] = met >= 0 ? weight()[k] * double(passed(higher(t / R, T(1e-10)), z2))
-                             : weight()[k] / double(walk::bessel_series<D - 2>(z2 * T(0.25)));
-    move(k, at, met);
-    settle(k);
+    if (screening_ > 0 && !kInMedium)
+      g.weight[l] = met >= 0 ? g.weight[l] * double(passed(higher(t / R, T(1e-10)), z2))
+                             : g.weight[l] / double(walk::bessel_series<D - 2>(z2 * T(0.25)));
+    move(g, l, at, met);
+    settle(g, l);
   }
-  void move(int64_t k, const T (&to)[D], int64_t wall_) {
-    for (int i = 0; i < D; ++i) x(i)[k] = to[i];
-    wall()[k] = wall_;
+  void move(Group& g, int l, const T (&to)[D], int64_t wall) {
+    for (int i = 0; i < D; ++i) g.x[i][l] = to[i];
+    g.wall[l] = wall;
   }
   // Ends a step with the roulette of light walks.
-  void settle(int64_t k) {
-    double& w = weight()[k];
+  void settle(Group& g, int l) {
+    double& w = g.weight[l];
     const double size = w < 0 ? -w : w;
     if (size < walk::kLightWeight)
-      w = (double(last_word()[k]) + 0.5) * 0x1p-32 * walk::kLightWeight < size ? (w < 0 ? -walk::kLightWeight : walk::kLightWeight) : 0;
-    ++step()[k];
+      w = (double(g.last_word[l]) + 0.5) * 0x1p-32 * walk::kLightWeight < size ? (w < 0 ? -walk::kLightWeight : walk::kLightWeight) : 0;
+    ++g.step[l];
   }
 
   // The source point of a step, whether it is closer than the wall, and its weight with screening.
@@ -242,19 +235,19 @@ class Team {
   };
 
   // (12) Decides whether a walk jumps, to a point on the walls or to the source point. `jump` will evaluate the medium there.
-  bool jumps(int64_t k, int l, const Inside& inside, T z2, const OnWall& on_wall) {
+  bool jumps(Group& g, int l, const Inside& inside, T z2, const OnWall& on_wall) {
     const double odds = on_wall.green > 0 ? on_wall.green * double(walls_.exchange(on_wall.z.wall)) : 0;
-    weight()[k] *= 1 + odds;
+    g.weight[l] *= 1 + odds;
     const auto uniform = [l](const uint32_t* word) { return (double(word[l]) + 0.5) * 0x1p-32; };
     if (uniform(to_wall_) * (1 + odds) < odds)
-      move(k, on_wall.z.x, on_wall.z.wall);
+      move(g, l, on_wall.z.x, on_wall.z.wall);
     else if (inside.counts && uniform(to_source_) < double(z2) * walk::green_mass(D) * inside.share)
-      move(k, inside.x, -1);
+      move(g, l, inside.x, -1);
     else
       return false;
     T to[D];
-    for (int i = 0; i < D; ++i) to[i] = x(i)[k];
-    jumps_.add(to, 0, k, 0, wall()[k]);
+    for (int i = 0; i < D; ++i) to[i] = g.x[i][l];
+    jumps_.add(to, 0, number(g, l), 0, g.wall[l]);
     return true;
   }
 
@@ -265,26 +258,28 @@ class Team {
     medium_->rates(at.of, jumps_.pad(W), evaluated_);
     for (int64_t e = 0; e < jumps_.count; ++e) {
       const int64_t k = jumps_.slot()[e], wall = jumps_.primitive()[e];
+      Group& g = groups_[k / W];
+      const int l = int(k % W);
       double ratio;
       if (wall < 0) {
         ratio = evaluated_[e] / double(screening_);
-        weight()[k] *= 1 - ratio;
+        g.weight[l] *= 1 - ratio;
       } else {
         T inward[D];
         walls_.inward(wall, inward);
         double nu = double(walls_.constant(wall));
         for (int i = 0; i < D; ++i) nu += double(inward[i]) * medium_->slope(i, e);
         ratio = nu / double(walls_.exchange(wall));
-        weight()[k] *= -ratio;
+        g.weight[l] *= -ratio;
       }
-      if (ratio > 1 + media::kBoundRounding || ratio < -1 - media::kBoundRounding) ++beyond()[k];
-      settle(k);
+      if (ratio > 1 + media::kBoundRounding || ratio < -1 - media::kBoundRounding) ++g.beyond[l];
+      settle(g, l);
     }
     jumps_.count = 0;
   }
 
   // (9) Makes the first step of a walk of a pair, in a ball inside the domain. Returns false if a wall is within epsilon.
-  bool enter(int64_t k, int l, const T (&from)[D]) {
+  bool enter(Group& g, int l, const T (&from)[D]) {
     T R = lower(radius_[l], T(kLargestRadius));
     walls_.closest(from, R);
     if (!(R > epsilon_)) return false;
@@ -292,11 +287,11 @@ class Team {
     R *= T(walk::kShrunk);
     const T z2 = R * R * screening_;
     T n[D], m[D] = {}, y[D] = {}, s = first_s_[l];
-    const bool inner = wanted_[in_domain] || medium_;
+    const bool inner = wanted_[in_domain] || kInMedium;
     for (int i = 0; i < D; ++i) n[i] = first_n_[i][l], m[i] = inner ? first_m_[i][l] : T(0);
     walk::First<T, D> at;
     bool jumps = false;
-    if (medium_) {
+    if constexpr (kInMedium) {
       const auto ball = media::first_ball<D>(s, choice_[l], decides_[l], R, screening_);
       s = ball.s, jumps = ball.inside, at.along = ball.along, at.source = ball.source;
       for (int i = 0; i < D; ++i) at.outward[i] = ball.outward * (jumps ? m[i] : n[i]), at.toward[i] = ball.toward * m[i];
@@ -304,15 +299,15 @@ class Team {
       at = walk::first_ball(R, z2, wanted_[in_domain] ? source_weight(s, z2) : walk::SourceWeight<T>{T(1), T(0)}, n, m);
     }
     for (int i = 0; inner && i < D; ++i) y[i] = from[i] + R * s * m[i];
-    const Entered entered = sink_.enter(slot()[k], at);
+    const Entered entered = sink_.enter(g.slot[l], at);
     const double area = double(R) * double(R) * walk::green_mass(D) * extent_ * extent_;
-    if (wanted_[in_domain]) lists_[kEntered].add(y, T(entered.here * area), slot()[k]);
-    share()[k] = entered.after, wall()[k] = -1;
-    for (int i = 0; i < D; ++i) x(i)[k] = jumps ? y[i] : from[i] + R * n[i];
+    if (wanted_[in_domain]) lists_[kEntered].add(y, T(entered.here * area), g.slot[l]);
+    g.share[l] = entered.after, g.wall[l] = -1;
+    for (int i = 0; i < D; ++i) g.x[i][l] = jumps ? y[i] : from[i] + R * n[i];
     if (jumps)
-      jumps_.add(y, 0, k, 0, -1);  // `jump` ends the step
+      jumps_.add(y, 0, number(g, l), 0, -1);  // `jump` ends the step
     else
-      step()[k] = 1;
+      g.step[l] = 1;
     return true;
   }
 
@@ -321,9 +316,13 @@ class Team {
     T R = lower(radius_[l], T(kLargestRadius));
     R = higher(epsilon_, walls_.silhouette(x, R));
     if (screening_ > 0) R = lower(R, T(walk::kMostScreened) / square_root(screening_));
-    if (walls_.exchange() > 0) R = lower(R, T(kMostExchanged) / walls_.exchange());
+    if (kInMedium && walls_.exchange() > 0) R = lower(R, T(kMostExchanged) / walls_.exchange());
+    return walls_.has_mu() ? near_robin(x, R, own, mass) : R;
+  }
+  // Inlined, this and `draw` would make every step spill registers.
+  [[gnu::noinline]] T near_robin(const T (&x)[D], T R, int64_t own, T& mass) const {
     T distance = R;
-    if (!walls_.has_mu() || walls_.closest(x, distance, true) < 0) return R;
+    if (walls_.closest(x, distance, true) < 0) return R;
     T reach = T(kRobinRadius);
     if (screening_ > 0) reach = lower(reach, T(kRobinScreened) / square_root(screening_));
     R = lower(R, higher(distance, reach));
@@ -340,19 +339,22 @@ class Team {
   }
   static walk::SourceWeight<T> source_weight(T s, T z2) { return walk::source_weight<D>(s, D == 2 ? T(-elementary::log(s)) : T(0), z2); }
 
-  void add_source(int64_t k, const Inside& inside, T R) {
-    double w = weight()[k] * share()[k] * double(R) * double(R) * walk::green_mass(D) * extent_ * extent_;
+  void add_source(Group& g, int l, const Inside& inside, T R) {
+    double w = g.weight[l] * g.share[l] * double(R) * double(R) * walk::green_mass(D) * extent_ * extent_;
     if (screening_ > 0) w *= inside.share;
-    lists_[in_domain].add(inside.x, T(w), slot()[k]);
+    lists_[in_domain].add(inside.x, T(w), g.slot[l]);
   }
 
+  bool draws() const { return flux_ || (kInMedium && walls_.exchange() > 0); }
+  int kind(int64_t wall) const { return walls_.is_robin(wall) ? on_robin : on_neumann; }
+
   // (6) Draws a point on the walls.
-  OnWall draw(int l, const T (&from)[D], T R, int64_t own, double factor) const {
+  [[gnu::noinline]] OnWall draw(int l, const T (&from)[D], T R, int64_t own, double factor) const {
     double u[4];
     for (int i = 0; i < 4; ++i) u[i] = (double(draw_[i][l]) + 0.5) * 0x1p-32;
     OnWall drawn{walls_.draw(from, R, u)};
     const Drawn<T, D>& z = drawn.z;
-    if (z.wall < 0) return drawn;
+    if (z.wall < 0 || (!kInMedium && !wanted_[kind(z.wall)])) return drawn;
     T r2 = 0;
     for (int i = 0; i < D; ++i) r2 += (z.x[i] - from[i]) * (z.x[i] - from[i]);
     const T r = square_root(r2), s = r / R;
@@ -367,32 +369,32 @@ class Team {
     drawn.green = green / (1 + double(z.height) * double(walls_.mu(z.wall)));
     return drawn;
   }
-  void add_flux(int64_t k, const OnWall& drawn) {
+  void add_flux(Group& g, int l, const OnWall& drawn) {
     const Drawn<T, D>& z = drawn.z;
-    const int met = walls_.is_robin(z.wall) ? on_robin : on_neumann;
-    if (wanted_[met]) lists_[met].add(z.x, T(weight()[k] * share()[k] * extent_ * drawn.green), slot()[k], 0, z.wall, z.place);
+    const int met = kind(z.wall);
+    if (wanted_[met]) lists_[met].add(z.x, T(g.weight[l] * g.share[l] * extent_ * drawn.green), g.slot[l], 0, z.wall, z.place);
   }
 
-  void finish(int64_t k, int l, T (&at)[D], bool out) {
-    const int64_t steps = step()[k];
+  void finish(Group& g, int l, T (&at)[D], bool out) {
+    const int64_t steps = g.step[l];
     uint32_t mark = uint32_t(steps);
-    if (weight()[k] != 0) {
+    if (g.weight[l] != 0) {
       if (!(radius_[l] <= epsilon_)) mark |= walk::kCutOff;
       if (out) mark |= walk::kEscaped;
       T place[D - 1] = {place_[l]};
       domain_.project(at, primitive_[l], place);
-      const double w = weight()[k] * share()[k];
-      if (!endless_ && wanted_[on_boundary]) lists_[on_boundary].add(at, T(w), slot()[k], steps, primitive_[l], place);
+      const double w = g.weight[l] * g.share[l];
+      if (!endless_ && wanted_[on_boundary]) lists_[on_boundary].add(at, T(w), g.slot[l], steps, primitive_[l], place);
     }
-    sink_.mark(slot()[k], mark, beyond()[k]);
-    busy()[k] = 0;
+    sink_.mark(g.slot[l], mark, g.beyond[l]);
+    g.busy[l] = 0;
   }
 
   void flush(int met) {
     List<T, D>& list = lists_[met];
     if (!list.count) return;
     const int64_t n = list.pad(W);
-    if (medium_ && medium_->varies()) convert(met, list, n);
+    if (kInMedium && medium_->varies()) convert(met, list, n);
     sink_.take(met, list, n);
     list.count = 0;
   }
@@ -424,11 +426,7 @@ class Team {
   bool wanted_[kMet], flux_;
   List<T, D> lists_[kLists], jumps_;
   const Scratch<double> evaluated_;
-  const Scratch<T> coordinates_;
-  const Scratch<Int> integers_;
-  const Scratch<uint32_t> words_;
-  const Scratch<double> reals_;
-  const Scratch<int64_t> indices_;
+  const Scratch<Group> groups_;
   // The current vector of walks.
   alignas(64) T n_[D][W], source_[W], radius_[W], place_[W];
   alignas(64) T first_n_[D][W], first_m_[D][W], first_s_[W], decides_[W], choice_[W];  // first steps of pairs
