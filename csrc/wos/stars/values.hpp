@@ -40,7 +40,7 @@ class Values final : public Sink<Element<V>, D> {
         firsts_(pairs_ ? kFirst * (last - first) : 0) {
     for (int64_t i = 0; i < kLists * (last - first); ++i) sums_[i] = 0;
   }
-  double begin(int64_t slot) override {  // without a first ball: the value of an unpaired walk, an unknown gradient
+  double begin(int64_t slot) override {  // without a first ball: the value of an unpaired walk, and an unknown gradient
     for (int j = 0; pairs_ && j < kFirst; ++j) first_ball(slot, j) = j == 0 ? 1 : j == 1 ? 0 : __builtin_nan("");
     return 1;
   }

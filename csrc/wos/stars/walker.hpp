@@ -18,7 +18,7 @@ constexpr double kUsualSteps = 20;
 constexpr double kRobinRadius = 0.02;    // largest ball that reaches a wall with mu, relative to the box, README (4)
 constexpr double kRobinScreened = 0.25;  // largest R sqrt(screening) of such a ball
 constexpr double kLargestRadius = 2;     // from any point of the box, such a ball contains the box
-constexpr double kMostExchanged = 0.3;   // largest R times the bound on |nu|, README (12)
+constexpr double kMostExchanged = 0.3;   // largest R times the largest bound on |nu_0|, README (12)
 
 // Runs walks and passes the points where they evaluate data to a Sink. Walls: Reflecting2D or Reflecting3D. A medium is a template
 // parameter because its branches would slow down walks without one by 3 to 8 %.

@@ -1,5 +1,8 @@
 """Reflecting walls together with a diffusion or a varying screening: closed forms, finite elements, kinds of media, both signs of μ."""
 
+import re
+import warnings
+
 import numpy as np
 import pytest
 
@@ -115,6 +118,26 @@ def test_finite_elements(rng):
     )  # fmt: skip
     expected = basis.probes(X.T) @ u
     assert gates(r.value, r.stderr, expected) == []
+
+
+@pytest.mark.parametrize("space", [False, True])
+def test_infinite_variance(space, best_backend):
+    """A warning, once per problem, if α rises by more than a factor of three towards a wall that does not exchange heat."""
+    boundary, walls = (wos.TriangleMesh(*CUBE[:2]), CUBE[2] == 1) if space else (wos.Polygon(RECTANGLE), which(RECTANGLE, 1))
+
+    def problem(rate, **walls):
+        return wos.Problem(boundary, dirichlet=1.0, diffusion=lambda X: np.exp(rate * X[:, 0]), **walls)
+
+    X = boundary._centre
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for rate, conditions in ((2.0, {"neumann": (walls, 0.0)}), (0.8, {"neumann": (walls, 0.0)}), (2.0, {"robin": (walls, 1.5, 0.0)})):
+            stated = problem(rate, **conditions)
+            for _ in range(2):
+                stated.solve(X, 8, rng=1, backend=best_backend)
+        problem(-2.0, neumann=(walls, 0.0)).solve(X, 8, rng=1, backend=best_backend)
+    assert len(caught) == 1
+    assert re.search(r"increases by a factor of [67]\.\d+ towards a reflecting wall; beyond about 3 the", str(caught[0].message))
 
 
 def test_linear_in_the_data(backend, rng):

@@ -20,7 +20,7 @@ from ..polygon import Polygon
 from ..region import Frame
 from ..rings import crossings
 from ..solid import SDF
-from ..stars.exchange import Exchange, exchange_of
+from ..stars.exchange import MAX_RISE, Exchange, exchange_of, rise
 from ..stars.tables import Tables
 from ..walk import PLACE
 from .chunk import GEOMETRY, METHODS, Chunk, Window
@@ -262,7 +262,15 @@ def _bounds(
     bound = bound_of(packed[-2], packed[-1], s._shared_boundary, frame, points, of_host, settings.num_threads)
     if s._reflecting is None:
         return bound, None
-    return bound, exchange_of(packed[-2], s._reflecting.tables, frame, bound.rows[:, 1], points)
+    walls = packed[-2], s._reflecting.tables, frame, bound.rows[:, 1], points
+    if not s._warned:
+        s._warned.append(True)
+        if (most := rise(s._shared_boundary, *walls)) > MAX_RISE:
+            warn(
+                f"diffusion increases by a factor of {most:.3g} towards a reflecting wall; beyond about {MAX_RISE:.0f} the variance of the "
+                "walks may be infinite and stderr too small: compare the values of several seeds"
+            )
+    return bound, exchange_of(*walls)
 
 
 def _precision(s: Statement, frame: Frame, bound: Bound | None) -> np.dtype:

@@ -40,6 +40,7 @@ class Statement:
     exterior: bool
     _caller: str | None  # the function named in errors; None for methods of this object
     _batches: dict[str, int | None]  # the leading B of each kind of data, or None
+    _warned: list[bool]  # not empty after the first solve has checked the variance
 
     @keywords("Problem", **HINTS)
     def __init__(
@@ -82,7 +83,7 @@ class Statement:
             if data[name] is not value and not np.any(np.concatenate(data[name][0]) if isinstance(data[name][0], list) else data[name][0]):
                 warn(f"{name}'s where(X) is nowhere True on the boundary; add a tolerance, because coordinates are rounded")
         copies = {name: with_arrays(value, copied) for name, value in data.items()}
-        vars(self).update(boundary=boundary, **copies, exterior=exterior, _caller=caller)
+        vars(self).update(boundary=boundary, **copies, exterior=exterior, _caller=caller, _warned=[])
         vars(self)["_batches"] = self._check(label)
 
     def _check(self, label: str) -> dict[str, int | None]:

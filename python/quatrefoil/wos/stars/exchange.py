@@ -9,12 +9,16 @@ import numpy as np
 from ..data.packed import PackedData
 from ..media.bound import ON_BOUNDARY, SLACK, SPREAD, by_host, on_host
 from ..media.derivatives import derived
+from ..mesh import Boundary
+from ..query import contains
 from .tables import Tables
 
 Array = Any
 PER_WALL = 8  # points per wall, at least
 _LEAST = 0.05  # the smallest bound of a wall, as a fraction of the largest
 _WEAK = 0.25  # scaled μ + ν above which a wall has μ_0 > 0: small steps, instead of weights of both signs
+MAX_RISE = 3.0  # the increase of α towards a wall beyond which the variance may be infinite (13)
+_NORMALS, _ALONG = 256, 16  # walls of an instance, and points on each normal, that ``rise`` looks at
 
 
 class Exchange(NamedTuple):
@@ -26,11 +30,11 @@ class Exchange(NamedTuple):
 
 def exchange_of(diffusion: PackedData, tables: Tables, frame: np.ndarray, steps: np.ndarray, like: Array) -> Exchange:
     """Split μ + ν of every wall, by its values at points of the wall in all instances."""
-    (walls, first), d, B = tables.rows[2:4], frame.shape[1] - 2, len(frame)
+    (walls, first), d = tables.rows[2:4], frame.shape[1] - 2
     (X, inward), mu = _on_walls(walls, d), walls[:, d * d]
     numbers, function = on_host(diffusion.numbers), by_host(diffusion.function, like)
     low, high = np.full(len(walls), np.inf), np.full(len(walls), -np.inf)
-    for b in range(B if diffusion.batch not in (None, 1) or len(first) > 2 else min(B, 1)):
+    for b in _instances(diffusion, first, len(frame)):
         rows = slice(None) if len(first) == 2 else slice(first[b], first[b + 1])
         alpha, slope, _ = derived(diffusion.kind, numbers, function, 0, b, frame[b], steps[b], X[rows].reshape(-1, d))
         nu = ((slope / (2 * alpha[:, None])).reshape(X[rows].shape) * inward[rows, None]).sum(axis=-1)
@@ -40,6 +44,30 @@ def exchange_of(diffusion: PackedData, tables: Tables, frame: np.ndarray, steps:
     bounds = SLACK * np.maximum(abs(mu + low - constant), abs(mu + high - constant)) + SPREAD * (high - low)
     rest = np.stack([np.maximum(bounds, _LEAST * bounds.max(initial=0.0)), mu - constant], axis=1)
     return Exchange(rest, tables.with_mu(constant))
+
+
+def rise(boundary: Boundary, diffusion: PackedData, tables: Tables, frame: np.ndarray, steps: np.ndarray, like: Array) -> float:
+    """The largest ratio of α on a wall with μ + ν < 0 to α on the wall's inward normal, from samples; 0 without such walls."""
+    (walls, first), d, largest = tables.rows[2:4], frame.shape[1] - 2, 0.0
+    numbers, function = on_host(diffusion.numbers), by_host(diffusion.function, like)
+    for b in _instances(diffusion, first, len(frame)):
+        own = walls if len(first) == 2 else walls[first[b] : first[b + 1]]
+        own = own[:: max(1, len(own) // _NORMALS)]
+        at, inward = own[:, : d * d].reshape(-1, d, d).mean(axis=1), _on_walls(own, d)[1]
+        alpha, slope, _ = derived(diffusion.kind, numbers, function, 0, b, frame[b], steps[b], at)
+        grows = own[:, d * d] + (slope * inward).sum(axis=1) / (2 * alpha) < 0
+        away = at[grows, None] + np.arange(1, _ALONG + 1)[:, None] / _ALONG * inward[grows, None]
+        part = boundary if boundary._batch is None else boundary._part_of(b, b + 1)
+        within = np.asarray(contains(part, frame[b, :d] + frame[b, d] * away.reshape(-1, d))).reshape(away.shape[:2])
+        if within.any():
+            inner = derived(diffusion.kind, numbers, function, 0, b, frame[b], steps[b], away[within])[0]
+            largest = max(largest, float((alpha[grows][np.nonzero(within)[0]] / inner).max()))
+    return largest
+
+
+def _instances(diffusion: PackedData, first: np.ndarray, B: int) -> range:
+    """The instances whose walls or media differ."""
+    return range(B if diffusion.batch not in (None, 1) or len(first) > 2 else min(B, 1))
 
 
 def _on_walls(walls: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:
