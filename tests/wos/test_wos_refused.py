@@ -300,7 +300,6 @@ def test_walls():
 
 def test_media():
     knows = "a diffusion, or a screening that is not a number"
-    field = wos.SDF(np.array([[1.0, 1, 1], [1, -1, 1], [1, 1, 1]]), ([-1.0, -1], [1.0, 1]))
     check_solve(
         (dict(diffusion=wos.Fourier(np.array([1.0]))), ValueError, "diffusion is Fourier data"),
         (dict(diffusion=wos.PerVertex(np.ones(4))), ValueError, "diffusion is PerVertex data"),
@@ -309,7 +308,6 @@ def test_media():
         (dict(diffusion=2.0, gradient=True, walks=3), ValueError, "must be even|even number"),
         (dict(diffusion="iron"), TypeError, "diffusion is str"),
         (dict(diffusion=np.ones(3), screening=np.ones(2)), ValueError, "different numbers of instances"),
-        (dict(boundary=field, diffusion=2.0), ValueError, knows),
         (dict(boundary=wos.Ball([0.0] * 4, 1.0), points=X4, diffusion=2.0), ValueError, knows),
         (dict(boundary=wos.Ball([0.0] * 3, 1.0), points=X3, diffusion=2.0, exterior=True), ValueError, knows),
         later=(

@@ -62,6 +62,8 @@ def problems():
         options = {"dirichlet": u, "source": source(u, alpha, rate), "diffusion": alpha if of is None else of}
         return boundary, radius, options | ({} if sigma is None else {"screening": sigma}), u
 
+    t = np.linspace(-1.1, 1.1, 201)
+    field = wos.SDF(np.hypot(t[:, None], t) - 1, ([-1.1] * 2, [1.1] * 2))
     screened = made(disc, 0.75, wave, lambda X: 1.0, SIGMA)
     del screened[2]["diffusion"]
     rising = lambda X: np.exp(2 * X[..., 0])  # noqa: E731
@@ -73,6 +75,8 @@ def problems():
         "grid": made(disc, 0.75, BOWL.__call__, HILL, of=nodes(HILL, 65)),
         "screening": screened,
         "numbers": made(disc, 0.75, wave, lambda X: 2.5, SIGMA, of=2.5),
+        "field": made(field, 0.75, wave, BELLS, SIGMA),
+        "function": made(wos.SDF(lambda X: np.hypot(*X.T) - 1, ([-1.1] * 2, [1.1] * 2)), 0.75, wave, HILL),
         "space": made(ball, 0.75, wave, BELLS_IN_SPACE),
         "rippled-mesh": made(mesh, 0.35, wave, rippled),
     }

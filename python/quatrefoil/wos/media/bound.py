@@ -13,13 +13,15 @@ from ..data.functions import Function, OneEach
 from ..data.packed import PackedData
 from ..mesh import Boundary, TriangleMesh
 from ..polygon import Ball
-from ..solid import Box
+from ..query import closest_point
+from ..solid import SDF, Box
 from ..walk import PLACE
 from .derivatives import derived, rates
 
 Array = Any
 STEP = 1e-3  # finite difference step of a function, in units of the diagonal
 SAMPLES, ON_BOUNDARY = 4096, 1024  # points in the bounding box, of which those inside are used, and on the boundary
+_ALMOST = 0.95  # part of the way from a point of a field's domain to its boundary
 SPREAD, SLACK = 0.25, 1.01  # margins of the bound: a fraction of the range of values, and a factor
 
 
@@ -72,20 +74,31 @@ def _samples(whole: Boundary, b: int, frame: np.ndarray, backend: Backend | None
     golden = 1.32471795724474602596 if d == 2 else 1.22074408460575947536  # x^(d + 1) = x + 1
     u = (0.5 + np.arange(1, SAMPLES + 1)[:, None] * golden ** -np.arange(1.0, d + 1)) % 1
     ends, first = part._arrays_of("numpy")
+    outer: np.ndarray | None
     if isinstance(part, Ball):
         low, high, outer = np.full(d, -1.0), np.full(d, 1.0), 2 * u[:ON_BOUNDARY] - 1
         outer = outer / np.sqrt((outer**2).sum(axis=1, keepdims=True))
     elif isinstance(part, Box):
         high, outer = part._row(), 2 * u[:ON_BOUNDARY] - 1
         low, outer = -high, outer / np.abs(outer).max(axis=1, keepdims=True) * high
+    elif isinstance(part, SDF):
+        low, high, outer = (part.lo - frame[:-2]) / frame[-2], (part.hi - frame[:-2]) / frame[-2], None
     else:
         corners = np.asarray(ends).reshape(-1, d)
         low, high, outer = corners.min(axis=0), corners.max(axis=0), corners[:: max(1, len(corners) // ON_BOUNDARY)]
-    X = (low + u * (high - low)) * frame[-2] + frame[:-2]
     closed = part.watertight if isinstance(part, TriangleMesh) else True
     memo = part._memo_of("numpy")
-    inner = call(PLACE, (X[None], frame[None], ends, first), (closed, False), (memo,), None, backend, num_threads)[0]
-    return np.concatenate([inner[~np.isnan(inner[:, 0])], outer])
+
+    def inside(X: np.ndarray) -> np.ndarray:
+        start = call(PLACE, (X[None], frame[None], ends, first), (closed, False), (memo,), None, backend, num_threads)[0]
+        return np.asarray(start[~np.isnan(start[:, 0])])
+
+    X = (low + u * (high - low)) * frame[-2] + frame[:-2]
+    inner = inside(X)
+    if outer is None:  # points of the field's domain close to its boundary; its zeros are known only approximately
+        some = (inner if len(inner) else (X - frame[:-2]) / frame[-2])[:ON_BOUNDARY] * frame[-2] + frame[:-2]
+        outer = inside(some + _ALMOST * (closest_point(part, some).point - some))
+    return np.concatenate([inner, outer])
 
 
 def slopes(kind: str, numbers: Array, function: Any, first_instance: int, start: Array, frame: Array, bounds: Array) -> Array:

@@ -10,10 +10,11 @@ import numpy as np
 from ..._backends.numba import jit
 from ..data.loops import row_of
 from ..query.loops import pieces
+from ..query.loops_solids import Distances, is_function
 from ..walk.composition_balls import LIGHT, MAX_SCREENED, SHRUNK
 from ..walk.composition_philox import FIRST, ROULETTE, SOURCE, TRIAL
 from ..walk.loops_nodes import Met, counters, factors, first_balls, forward, replay
-from ..walk.loops_paths import CUT_OFF, end_all, see
+from ..walk.loops_paths import CUT_OFF, ESCAPED, end_all, see
 from ..walk.loops_philox import bessel_series, direction, philox, source_weight, uniform
 from . import MEDIA
 from .composition import BEYOND
@@ -61,18 +62,22 @@ def enter(d, walk, point, instance, k0, k1, radius, bound, n, m, first):
 
 
 @jit
-def _advance(ends, some, x, weight, step, walk, point, instance, k0, k1, epsilon, bound, pairs, max_steps, first, y, area, jumped, done,
-             facet, place, mark):  # fmt: skip
-    """(5), (6) Make a step of walks ``some``: move ``x`` and write the point inside to ``y``, or mark walks as ended in ``done``."""
+def _advance(ends, sees, some, x, radius, weight, step, walk, point, instance, k0, k1, epsilon, bound, pairs, max_steps, first, y, area,
+             jumped, done, facet, place, mark):  # fmt: skip
+    """(5), (6) Make a step of walks ``some``: move ``x`` and write the point inside to ``y``, or mark walks as ended in ``done``.
+
+    ``radius`` has the distances, unless ``sees`` requests computing them.
+    """
     d = x.shape[1]
     n, m = np.empty(d), np.empty(d)
     for i in some:
-        radius, facet[i] = see(ends, False, x[i], place[i])
-        if radius <= epsilon or step[i] >= max_steps or weight[i] == 0.0:
+        if sees:
+            radius[i], facet[i] = see(ends, False, x[i], place[i])
+        if radius[i] <= epsilon or step[i] >= max_steps or weight[i] == 0.0:
             done[i] = True
-            mark[i] = step[i] + (CUT_OFF if weight[i] != 0.0 and radius > epsilon else 0)
+            mark[i] = step[i] + (CUT_OFF if weight[i] != 0.0 and radius[i] > epsilon else 0)
             continue
-        R = min(radius, MAX_SCREENED / math.sqrt(bound)) if bound > 0.0 else radius
+        R = min(radius[i], MAX_SCREENED / math.sqrt(bound)) if bound > 0.0 else radius[i]
         if pairs and step[i] == 0:
             R *= SHRUNK
             s, jumped[i] = enter(d, walk[i], point[i], instance, k0, k1, R, bound, n, m, first[i])
@@ -143,15 +148,17 @@ class _Walked:
 
     def __init__(self, p, b, point, walk, wanted):
         ends, frame, (n, d) = pieces(p.ends, p.first, b, p.start.shape[2]), p.frame[b], (len(point), p.start.shape[2])
-        medium = Medium(p, b)
-        x, weight, step = np.ascontiguousarray(p.start[b, point], np.float64), np.ones(n), np.zeros(n, np.int64)
+        medium, distances = Medium(p, b), Distances(ends[0], p.grids) if is_function(ends, d) else None
+        x, radius, weight, step = np.ascontiguousarray(p.start[b, point], np.float64), np.zeros(n), np.ones(n), np.zeros(n, np.int64)
         root, first, y, area = medium.roots(x), first_balls(n, d), np.zeros((n, d)), np.zeros(n)
         jumped, done = np.zeros(n, bool), np.zeros(n, bool)
         facet, place, self.mark, self.beyond = np.zeros(n, np.int64), np.zeros((n, d - 1)), np.zeros(n, np.int64), np.zeros(n, np.int64)
         ids, events, some = counters(p, b, point, walk), [], np.arange(n)
         while len(some):
-            _advance(ends, some, x, weight, step, *ids, frame[-1], medium.bound, p.gradient, p.max_steps, first, y, area, jumped, done,
-                     facet, place, self.mark)  # fmt: skip
+            if distances is not None:
+                radius[some] = distances.radius(x[some])
+            _advance(ends, distances is None, some, x, radius, weight, step, *ids, frame[-1], medium.bound, p.gradient, p.max_steps, first,
+                     y, area, jumped, done, facet, place, self.mark)  # fmt: skip
             some = some[~done[some]]
             if wanted[1] and len(some):
                 counted = weight[some] * area[some] * frame[-2] ** 2 / (medium.roots(y[some]) * root[some])
@@ -163,7 +170,11 @@ class _Walked:
                 weight[jumps] *= 1 - share
                 _survive(jumps, weight, step, *ids)
         end, moved, here = x.copy(), (step > 0) & (weight != 0), np.flatnonzero(weight)
-        end_all(ends, False, x, weight, facet, place, self.mark, end)
+        if distances is None:
+            end_all(ends, False, x, weight, facet, place, self.mark, end)
+        else:
+            self.mark[distances.beyond(x) & (weight != 0)] += ESCAPED
+            end = distances.project(x)[1]
         weight[moved] *= medium.roots(end[moved]) / root[moved]
         none = (np.zeros((0, d)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, bool))
         event, counts, owner, entering = (np.concatenate(parts) for parts in zip(none, *events))

@@ -215,10 +215,10 @@ def _check_regions(s: Statement, regions: Regions, label: str) -> None:
 
 
 def _check_medium(s: Statement, label: str) -> None:
-    if s.exterior or s.boundary.dimension > 3 or isinstance(s.boundary, SDF):
+    if s.exterior or s.boundary.dimension > 3:
         raise ValueError(
             f"{label}: a diffusion, or a screening that is not a number, is not supported {'outside' if s.exterior else 'in'} "
-            f"{s.boundary!r}; it needs the inside of a Polygon, a TriangleMesh, or a Ball or Box in two or three dimensions"
+            f"{s.boundary!r}; it needs the inside of a boundary in two or three dimensions"
         )
     if any(isinstance(x, Fourier) for x in (s.diffusion if isinstance(s.diffusion, (list, tuple)) else [s.diffusion])):
         raise ValueError(f"{label}: diffusion is Fourier data, which has no derivatives at its centre; pass a function")
