@@ -20,6 +20,19 @@ void project_on_solid(const Solid& solid, T (&x)[D]) {
   for (int i = 0; i < D; ++i) x[i] = T(at[i]);
 }
 
+// Evaluates a field at W points. Writes their coordinates to `from` and the values to `to`; those outside the box are of its closest point.
+template <class V, int D, class T, int W>
+void field_at(const Solid& solid, const V (&x)[D], T (&from)[D][W], T (&to)[W]) {
+  using E = Lanes<double>;
+  const Distances<D> distances(solid);
+  for (int i = 0; i < D; ++i) store(from[i], x[i]);
+  for (int k = 0; k < W; k += kWidth<E>) {
+    E at[D];
+    for (int i = 0; i < D; ++i) at[i] = load_as<E>(from[i] + k);
+    store_as<T>(to + k, distances.at(at));
+  }
+}
+
 template <class V, int dimension>
 class UnitBall {
  public:
@@ -70,16 +83,10 @@ class Inside {
   QF_HD static V absolute(V x) { return x < 0 ? -x : x; }
   // Returns 0 beyond the box, so that walks end there. Not inlined, so that a box's steps keep their registers.
   [[gnu::noinline]] V field(const V (&x)[D]) const {
-    using E = Lanes<double>;
-    constexpr int W = kWidth<V>, L = kWidth<E>;
+    constexpr int W = kWidth<V>;
     const Distances<D> distances(solid_);
     alignas(64) T from[D][W], to[W];
-    for (int i = 0; i < D; ++i) store(from[i], x[i]);
-    for (int k = 0; k < W; k += L) {
-      E at[D];
-      for (int i = 0; i < D; ++i) at[i] = load_as<E>(from[i] + k);
-      store_as<T>(to + k, distances.at(at));
-    }
+    field_at(solid_, x, from, to);
     for (int i = 0; i < D; ++i)
       for (int l = 0; l < W; ++l) to[l] = distances.beyond(i, double(from[i][l])) ? T(0) : to[l];
     return load<V>(to);

@@ -1,4 +1,4 @@
-// Distances of W walks outside a ball, a box, a polygon or a mesh, and the return of distant walks. README (4) to (7).
+// Distances of W walks outside a ball, a box, a field, a polygon or a mesh, and the return of distant walks. README (4) to (8).
 #pragma once
 #include "wos/mesh/grid.hpp"
 #include "wos/solid/domain.hpp"
@@ -20,7 +20,7 @@ class Outside {
   Outside(const Solid& solid, Grid* grid, double epsilon, double reach) : solid_(solid), grid_(grid), near_(near_of(epsilon)) {
     double r2 = 0;
     for (int i = 0; i < D; ++i) {
-      half_[i] = grid ? T(D == 2 ? kPolygonHalf : 0.5) : solid.half ? T(solid.half[i]) : T(0);
+      half_[i] = grid ? T(D == 2 ? kPolygonHalf : 0.5) : solid.half ? T(solid.half[i]) : solid.field ? T(solid.field[1 + 2 * D + i]) : T(0);
       r2 += double(half_[i]) * double(half_[i]);
     }
     const bool is_ball = !grid && solid.ball() && !(reach > 1);
@@ -30,6 +30,7 @@ class Outside {
 
   QF_HD Seen<V> look(const V (&x)[D], I active) const {
     if (!grid_ && solid_.ball()) return {length(x) - T(1), V{}, I{}};
+    if (!grid_ && solid_.field) return {from_field(x), V{}, I{}};
     const V box = distance_from_box(x, half_);
     return grid_ ? look_at_facets(x, active, box) : Seen<V>{box, V{}, I{}};
   }
@@ -59,6 +60,13 @@ class Outside {
   }
 
  private:
+  // (8) Not inlined, so that the steps of other walks keep their registers.
+  [[gnu::noinline]] V from_field(const V (&x)[D]) const {
+    alignas(64) T from[D][kWidth<V>], to[kWidth<V>];
+    field_at(solid_, x, from, to);
+    const V zero{}, box = higher(distance_from_box(x, half_), zero), value = higher(V(load<V>(to) * T(1 / solid_.field[0])), zero);
+    return square_root(V(box * box + value * value));
+  }
   static T near_of(double epsilon) { return D == 2 ? T(0.5 - kPolygonHalf) : near_cube<T>(epsilon); }
   QF_HD static V length(const V (&x)[D]) {
     V r2{};

@@ -29,7 +29,7 @@ struct Scene {
     call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame must have d + 2 columns");
   }
   void set_outside(const Arguments& call, bool is, double = 0) {
-    call.require(!is || (D <= 3 && !boundaries.solid.field), "outside is not supported for fields, nor in more than three dimensions");
+    call.require(!is || D <= 3, "outside is not supported in more than three dimensions");
     outside = is;
   }
   data::Pieces pieces() const { return boundaries.pieces(); }

@@ -12,6 +12,13 @@ from wos.test_closed_forms import RINGS
 from wos.walk.oracle import check, directions, seed, star
 
 every_backend = pytest.mark.parametrize("backend", [*BACKENDS, "array"], indirect=True)
+
+
+def round_field(d, n):
+    axes = np.meshgrid(*[np.linspace(-1.0, 1.0, n)] * d, indexing="ij")
+    return wos.SDF(np.sqrt(sum(x * x for x in axes)) - 0.6, ([-1.0] * d, [1.0] * d))
+
+
 PLANE = {
     "star": lambda: wos.Polygon(3.0 + star(300)),
     "square": lambda: wos.Polygon(SQUARE),
@@ -20,11 +27,14 @@ PLANE = {
     "comb": lambda: wos.Polygon(np.array(RINGS["comb"])),
     "disc": lambda: wos.Ball([1.0, -2.0], 0.5),
     "box": lambda: wos.Box([-1.0, 0.0], [1.0, 0.5]),
+    "field": lambda: round_field(2, 61),
+    "function": lambda: wos.SDF(lambda X: np.hypot(*(X - 3.0).T) - 0.6, ([2.0, 2.3], [4.0, 4.0])),
 }
 SPACE = {
     "ball": lambda: wos.Ball([0.1, 0.0, -0.1], 1.0),
     "box in space": lambda: wos.Box([0.2, -0.5, 0], [1.2, 1.0, 0.7]),
     "mesh": lambda: wos.TriangleMesh(*icosphere(2, 0.1)),
+    "field in space": lambda: round_field(3, 31),
 }
 POLE = {"comb": np.array([2.25, 0.25]), "star": np.array([3.1, 2.9])}  # a point inside, if the centre is not inside
 
@@ -134,6 +144,8 @@ SCENES = {
     "disc": lambda rng: (wos.Ball([0.3, 0.2], 0.5), {"dirichlet": fourier(rng), "source": bells(rng, lead=(2,))}),
     "screened": lambda rng: (wos.Polygon(SQUARE), {"dirichlet": fourier(rng), "source": fourier(rng), "screening": 3.0}),
     "box in space": lambda rng: (wos.Box([0.0] * 3, [1.0, 1.0, 0.5]), {"dirichlet": 1.0, "source": bells(rng, 3), "gradient": True}),
+    "field": lambda rng: (round_field(2, 21), {"dirichlet": fourier(rng), "source": bells(rng)}),
+    "field in space": lambda rng: (round_field(3, 21), {"dirichlet": bells(rng, 3), "screening": 2.0, "gradient": True}),
 }
 
 

@@ -247,7 +247,8 @@ def _backends_of(s: Statement, settings: Settings, target: Target, packed: tuple
     wanted, device = settings.backend, target.kind.partition("@")[2]
     if not device:
         return wanted, wanted
-    composed = any(data.function is not None for data in packed) or (s.exterior and (s.boundary.dimension == 2 or s._reach > 0))
+    without_kernel = s.exterior and (s.boundary.dimension == 2 or s._reach > 0 or isinstance(s.boundary, SDF))
+    composed = any(data.function is not None for data in packed) or without_kernel
     walks = _backends.kernel(METHODS[s._method], wanted or ("array" if composed else None), device)[0]
     return walks, _backends.kernel(PLACE, None if wanted == "cuda" else wanted, device)[0]
 
@@ -306,7 +307,7 @@ def _warn_of_outside(s: Statement, count: int, of: int) -> None:
     segments = b._scaled_ends() if isinstance(b, Polygon) and b._count == 1 else np.empty((0, 4))
     pairs = crossings(segments)[:1] if len(segments) <= _MAX_SEARCHED else ()
     crossed = "".join(f"; segments {i} and {j} of the polygon cross" for i, j in pairs)
-    could = b.dimension <= 3 and not isinstance(b, SDF) and not s.exterior and count == of
+    could = b.dimension <= 3 and not s.exterior and count == of
     cure = f"{crossed}; for the exterior domain pass exterior=True" if could else crossed
     what = "1 point lies" if count == 1 else f"{count} points lie"
     warn(f"{what} {side} the boundary; their values are NaN{cure}")

@@ -15,7 +15,6 @@ from ..mesh import Boundary
 from ..polygon import Polygon
 from ..region import check_boundary
 from ..regions import Regions
-from ..solid import SDF
 from ..stars.conditions import by_facet, instances_of, reflecting
 from ..stars.tables import Reflecting
 from .per_ring import expected_for
@@ -195,10 +194,8 @@ def common_batch(sizes: dict[str, int | None], label: str) -> int | None:
 def _check_exterior(s: Statement, label: str) -> None:
     """Check the limitations of exterior=True."""
     b = s.boundary
-    if b.dimension > 3 or isinstance(b, SDF):
-        raise ValueError(
-            f"{label}: exterior=True does not support {b!r}; it needs a Polygon, a TriangleMesh, or a Ball or Box in 2 or 3 dimensions"
-        )
+    if b.dimension > 3:
+        raise ValueError(f"{label}: exterior=True does not support {b!r}; it needs a boundary in two or three dimensions")
     if is_varying(s.screening):
         raise ValueError(f"{label}: exterior=True requires a screening that is a number")
     if s.neumann is not None or s.robin is not None:

@@ -106,10 +106,15 @@ def nearest_on_solid(xp: Any, label: str, ends: Any, x: Any) -> tuple[Any, Any, 
     return *_project(xp, field_of(label, ends, d), x), none
 
 
-def radius_in_solid(xp: Any, label: str, ends: Any, x: Any) -> Any:
+def radius_in_solid(xp: Any, label: str, ends: Any, x: Any, outside: bool = False) -> Any:
     """The radius of a walk's ball around x."""
     d = x.shape[1]
-    if ends is not None and not is_box(ends, d):
-        row = field_of(label, ends, d)
-        return -_field(xp, row, x)[0] / row[0]
-    return -nearest_on_solid(xp, label, ends, x)[0]
+    if ends is None or is_box(ends, d):
+        distance = nearest_on_solid(xp, label, ends, x)[0]
+        return distance if outside else -distance
+    row = field_of(label, ends, d)
+    value = _field(xp, row, x)[0] / row[0]
+    if not outside:
+        return -value
+    away = xp.clip(xp.abs(x) - row[1 + 2 * d : 1 + 3 * d], min=0.0)
+    return xp.sqrt(xp.sum(away * away, axis=1) + xp.clip(value, min=0.0) ** 2)  # (8)

@@ -86,9 +86,12 @@ class Distances:
     def __call__(self, x, step=0.0):
         return self.function(0, np.ascontiguousarray(self.centre + self.extent * (np.clip(x, self.low, self.high) + step))) / self.extent
 
-    def radius(self, x):
-        """The radii of walks' balls, 0 outside the box."""
-        return np.where(self.beyond(x), 0.0, -self(x) / self.divisor)
+    def radius(self, x, outside=False):
+        """The radii of walks' balls: inside the boundary, 0 outside the box; ``outside`` by (8)."""
+        if not outside:
+            return np.where(self.beyond(x), 0.0, -self(x) / self.divisor)
+        away = np.maximum(np.maximum(self.low - x, x - self.high), 0.0)
+        return np.sqrt((away**2).sum(axis=1) + np.maximum(self(x) / self.divisor, 0.0) ** 2)
 
     def beyond(self, x):
         return ((x < self.low) | (x > self.high)).any(axis=1)
@@ -144,7 +147,13 @@ def radius_in_solid(ends, x, outside):
     """The radius of a walk's ball around x."""
     at = np.empty(x.size)
     if len(ends) and ends.shape[1] != x.size:
-        return -_field(ends[0], x, at) / ends[0, 0]
+        value = _field(ends[0], x, at) / ends[0, 0]
+        if not outside:
+            return -value
+        total = max(value, 0.0) ** 2
+        for j in range(x.size):
+            total += max(abs(x[j]) - ends[0, 1 + 2 * x.size + j], 0.0) ** 2
+        return math.sqrt(total)
     distance, _ = nearest_on_solid(ends, x, at)
     return distance if outside else -distance
 
@@ -177,6 +186,8 @@ def sphere_around(ends, d, reach):
             return 1.0, 1.0
     elif ends.shape[1] == d:
         radius = length(ends[0])
+    elif ends.shape[1] != d * d:
+        radius = length(ends[0, 1 + 2 * d : 1 + 3 * d])
     else:
         radius = math.sqrt(0.75) if d == 3 else POLYGON_HALF * math.sqrt(2.0)
     radius = max(radius, reach)

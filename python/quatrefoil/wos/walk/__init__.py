@@ -20,8 +20,8 @@ screening
 first_instance, first_point
     Global indices of a part of a problem, used for random words. Functions are called as g(instance, X (n, d)) -> (n,).
 outside, closed
-    outside: the domain is outside a polygon, mesh, box or ball in two or three dimensions; the box of such a polygon is 0.8 times the
-    extent. closed: a mesh has no gaps.
+    outside: the domain is outside a boundary in two or three dimensions; the box of such a polygon is 0.8 times the extent. closed: a mesh
+    has no gaps.
 reach
     For walks outside without screening: sources are 0 beyond this distance from the centre, in absolute units.
 grids

@@ -43,8 +43,8 @@ class Domain:
         """
         xp = self.xp
         if self.is_solid(x):
-            distance = radius_in_solid(xp, self.label, self.ends, x)
-            return -distance if self.outside else distance, xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), []
+            distance = radius_in_solid(xp, self.label, self.ends, x, self.outside)
+            return distance, xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), []
         d2, k, weights = closest(xp, self.ends, self.rows(x), self.shapes)
         distance = xp.sqrt(d2)
         return distance if self.outside else xp.where(beyond_box(xp, x), xp.zeros_like(distance), distance), k, weights
@@ -105,8 +105,10 @@ class Domain:
         if self.ends is None:
             radius = xp.maximum(one, reach)
             return radius, xp.where(radius > 1.0, 1.0625 * radius, radius)
-        half = 0.5 if d == 3 else POLYGON_HALF
-        least = norm(xp, self.ends[:1, :]) if is_box(self.ends, d) else half * math.sqrt(d) * one
+        if self.is_solid(x):
+            least = norm(xp, self.ends[:1, :] if is_box(self.ends, d) else self.ends[:1, 1 + 2 * d : 1 + 3 * d])
+        else:
+            least = (0.5 if d == 3 else POLYGON_HALF) * math.sqrt(d) * one
         radius = xp.maximum(least, reach)
         return radius, 1.0625 * radius
 

@@ -34,7 +34,7 @@ class _Walked:
         events, owners, alive, step = [np.empty((0, d + 2))], [np.empty(0, np.int64)], np.arange(n), 0
         while len(alive):
             if distances is not None:
-                radius[alive] = distances.radius(x[alive])
+                radius[alive] = distances.radius(x[alive], p.outside)
             alive, event, owner = step_all(
                 ends, distances is None, around, half_discs, alive, x, radius, step, left, *about, words, first, facet, place, self.mark
             )
@@ -45,7 +45,7 @@ class _Walked:
         if distances is None:
             end_all(ends, p.outside, x, left, facet, place, self.mark, end)
         else:
-            self.mark[distances.beyond(x) & (left > 0)] += ESCAPED
+            self.mark[distances.beyond(x) & (left > 0) & (not p.outside)] += ESCAPED
             end = distances.project(x)[1]
         self.end, self.left = end, left
         here, event, owner = np.flatnonzero(left > 0), np.concatenate(events), np.concatenate(owners)
