@@ -52,6 +52,8 @@ def one_point() -> None:
     at = wos.solve(wos.Ball([0, 0], 1), [0.5, 0], dirichlet=wos.Fourier([0, 1, 0]), gradient=True, walks=100, rng=0)
     assert_type(at, wos.Result[Real])
     print(float(at.value), at.grad)
+    core = wos.Regions(1.0, [(wos.Polygon([[0.5, 0.5], [0.9, 0.5], [0.9, 0.9]]), 10.0)])
+    assert_type(wos.solve(wos.Polygon(OUTLINE), [0.3, 0.3], dirichlet=along_x, diffusion=core, walks=8, rng=0), wos.Result[Real])
     distance, nearest, segment, weights = wos.closest_point(wos.Polygon(OUTLINE), [0.5, 0.25])
     assert_type(distance, Real)
     print(distance, nearest, segment, weights)

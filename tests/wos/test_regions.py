@@ -1,6 +1,7 @@
-"""Problems whose diffusion jumps between polygons, solved by operators."""
+"""Problems whose diffusion jumps between polygons or meshes."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ from case import first_backend_or_slow
 from checks import check_refused
 from quatrefoil import wos
 from wos.domains import SQUARE
-from wos.walk.oracle import gates, seed
+from wos.query.oracle import cube
+from wos.walk.oracle import check, same, seed
 
 OUTER, CORE = (wos.Polygon(r * (2 * SQUARE - 1)) for r in (1.0, 0.5))
+CUBE, INNER = (wos.TriangleMesh(r * (2 * cube()[0] - 1), cube()[1]) for r in (1.0, 0.5))
 FEW = wos.Polygon(0.8 * np.array([[-1, -0.9], [0.9, -1], [1, 1], [-0.8, 0.9]]))
 
 
@@ -22,25 +25,33 @@ def polygon(r, M):
 
 def level(X):
     """A function that is 0 on the sides of the core."""
-    x, y = X.T
-    return (x**2 - 0.25) * (y**2 - 0.25) * (1 + x + 0.5 * y)
+    return (X**2 - 0.25).prod(axis=-1) * (1 + X[..., 0] + 0.5 * X[..., 1])
 
 
 def laplacian(X, h=1e-3):
-    return sum(level(X + e) + level(X - e) - 2 * level(X) for e in h * np.eye(2)) / h**2
+    return sum(level(X + e) + level(X - e) - 2 * level(X) for e in h * np.eye(X.shape[1])) / h**2
 
 
-def check_core(alphas, rng, n, walks, domain=OUTER):
-    """u = level / α + 1: continuous, with the flux of ``level`` on both sides, and -Δ level as the source."""
-    X = domain.vertices.mean(axis=0) + rng.uniform(-0.95, 0.95, (3 * n, 2))
-    X = X[wos.signed_distance(domain, X) < -0.02][:n]
+def core_problem(alphas, domain=OUTER, core=CORE, screening=0.0):
+    """u = level / α + 1: continuous, with the flux of ``level`` on both sides, and -Δ level + σu as the source."""
     outside, inside = alphas
-    problem = wos.Problem(domain, dirichlet=0.0, source=0.0, diffusion=wos.Regions(outside, [(CORE, inside)]))
-    of = problem.operator(X, wos.Walks(walks, epsilon=1e-5, max_steps=20_000), rng=seed(rng))
-    u = 1 + level(X) / np.where(wos.contains(CORE, X), inside, outside)
-    value, stderr = of.solve(lambda Y: 1 + level(Y) / outside, lambda Y: -laplacian(Y))
-    assert gates(value, stderr, u) == []
-    assert of.n_truncated.sum() == of.n_escaped.sum() == 0
+
+    def u(X):
+        return 1 + level(X) / np.where(wos.contains(core, X), inside, outside)
+
+    given = {"dirichlet": lambda Y: 1 + level(Y) / outside, "source": lambda Y: screening * u(Y) - laplacian(Y)}
+    return wos.Problem(domain, **given, screening=screening, diffusion=wos.Regions(outside, [(core, inside)])), u
+
+
+def clear_points(rng, n, domain=OUTER, core=CORE):
+    X = domain._centre + rng.uniform(-0.95, 0.95, (4 * n, domain.dimension))
+    return X[(wos.signed_distance(domain, X) < -0.02) & (abs(wos.signed_distance(core, X)) > 0.02)][:n]
+
+
+def check_core(alphas, rng, n, walks, domain=OUTER, core=CORE, pairs=True, screening=0.0):
+    (problem, u), X = core_problem(alphas, domain, core, screening), clear_points(rng, n, domain, core)
+    r = problem.solve(X, wos.Walks(walks, epsilon=1e-5, max_steps=20_000, gradient=pairs), rng=seed(rng))
+    check(r, X, u)
 
 
 @first_backend_or_slow
@@ -49,10 +60,146 @@ def test_a_core(alphas, backend, rng):
     check_core(alphas, rng, *((60, 128) if backend == "native" else (10, 64)))
 
 
+@first_backend_or_slow
+def test_a_cube(backend, rng):
+    check_core((1.0, 4.0), rng, *((40, 128) if backend == "native" else (6, 64)), CUBE, INNER)
+
+
+@pytest.mark.parametrize("alphas", [(1.0, 5.0), (2.0, 0.5)])
+def test_screened(alphas, best_backend, rng):
+    check_core(alphas, rng, *((60, 128) if best_backend == "native" else (6, 64)), screening=6.0)
+
+
+def layers(d):
+    """Three layers that touch each other and all sides of a unit square or cube, and u with the flux 1 through them."""
+    ends, alphas = np.array([0.0, 0.4, 0.7, 1.0]), np.array([1.0, 5.0, 0.5])
+
+    def box(low, high):
+        at, size = np.zeros(d), np.ones(d)
+        at[0], size[0] = low, high - low
+        return wos.Polygon(at + size * SQUARE) if d == 2 else wos.TriangleMesh(at + size * cube()[0], cube()[1])
+
+    def u(X):
+        return sum(np.clip(X[..., 0] - low, 0, high - low) / alpha for low, high, alpha in zip(ends, ends[1:], alphas))
+
+    parts = [(box(*ends[k : k + 2]), alphas[k]) for k in (1, 2)]
+    return wos.Problem(box(0.0, 1.0), dirichlet=u, diffusion=wos.Regions(alphas[0], parts)), u
+
+
+@first_backend_or_slow
+@pytest.mark.parametrize("d", [2, 3])
+def test_layers(d, backend, rng):
+    (problem, u), (n, walks) = layers(d), (60, 256) if backend == "native" else (8, 64)
+    X = rng.uniform(0.05, 0.95, (2 * n, d))
+    X = X[(np.abs(X[:, :1] - [0.4, 0.7]) > 0.02).all(axis=1)][:n]
+    check(problem.solve(X, wos.Walks(walks, epsilon=1e-5, max_steps=20_000, gradient=True), rng=seed(rng)), X, u)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pairs", [False, True])
+def test_screened_in_space_with_many_walks(pairs, best_backend, rng):
+    check_core((1.0, 4.0), rng, 400, 256, CUBE, INNER, pairs, 20.0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("alphas", [(1.0, 20.0), (3.0, 1.0), (10.0, 1.0)])
 def test_a_core_with_many_walks(alphas, best_backend, rng):
-    check_core(alphas, rng, 400, 256, FEW if alphas[0] == 3 else OUTER)
+    check_core(alphas, rng, 400, 256, FEW if alphas[0] == 3 else OUTER, pairs=alphas[0] == 1)
+
+
+@pytest.mark.slow
+def test_a_cube_with_many_walks(best_backend, rng):
+    check_core((2.0, 0.5), rng, 400, 256, CUBE, INNER, pairs=False)
+
+
+@pytest.mark.parametrize("space", [False, True])
+def test_an_operator_records_the_same_walks(space, best_backend, rng):
+    domain, core = (CUBE, INNER) if space else (OUTER, CORE)
+    X, walks, M = clear_points(rng, 4, domain, core), wos.Walks(20, max_steps=20_000), len(domain.vertices)
+    regions = wos.Regions(1.0, [(core, 3.0)])
+    of = wos.Problem(domain, dirichlet=0.0, source=0.0, diffusion=regions).operator(X, walks, rng=3)
+    bells = wos.Gaussians([1.0, 2.0], 0.3 * np.ones((2, domain.dimension)), [0.5, 0.8])
+    for g, f in ((wos.PerVertex(rng.standard_normal(M)), 2.0), (bells, bells), (1.5, wos.Polynomial(np.ones((2,) * domain.dimension)))):
+        r = wos.Problem(domain, dirichlet=g, source=f, diffusion=regions).solve(X, walks, rng=3)
+        value, stderr = of.solve(g, f)
+        np.testing.assert_allclose(r.value, value, rtol=1e-10)
+        np.testing.assert_allclose(r.stderr, stderr, rtol=1e-8)
+
+
+def test_runs_can_be_split(best_backend, rng):
+    """Resumed, merged, on threads, for some of the points, and with a tolerance: the same bits as one run."""
+    (problem, _), X = core_problem((1.0, 3.0)), clear_points(rng, 4)
+    how = {"epsilon": 1e-3, "gradient": True}
+    whole = problem.solve(X, wos.Walks(300, **how), rng=5)
+    begun = problem.solve(X, wos.Walks(120, **how), rng=5)
+    same(begun.resume(180), whole)
+    same(begun.merge(problem.solve(X, wos.Walks(180, **how, walk_offset=120), rng=5)), whole)
+    with ThreadPoolExecutor(1) as pool:
+        same(problem.solve(X, wos.Walks(300, **how), rng=5, executor=pool), whole)
+    same(problem.solve(X[:2], wos.Walks(300, **how), rng=5), whole, slice(2))
+    some = problem.solve(X, wos.Walks(60, **how), rng=5, atol=float(np.median(whole.stderr)), max_walks=300)
+    assert set(some.n_walks.tolist()) <= set(range(60, 301, 60))
+    same(some, whole, some.n_walks == 300)
+
+
+def test_instances(best_backend, rng):
+    """Right-hand sides with a leading B have walks of their own; constants are exact."""
+    problem = wos.Problem(OUTER, dirichlet=np.array([1.0, -2.0]), source=np.zeros(2), diffusion=wos.Regions(1.0, [(CORE, 3.0)]))
+    r = problem.solve(clear_points(rng, 3), wos.Walks(20, gradient=True), rng=1)
+    np.testing.assert_array_equal(r.value, [[1.0] * 3, [-2.0] * 3])
+    np.testing.assert_array_equal(r.grad, np.zeros((2, 3, 2)))
+    with pytest.warns(RuntimeWarning, match="2 points lie outside"):
+        outer = problem.solve(np.array([[3.0, 0.0], [1.0, 0.3], [0.5, 0.2]]), wos.Walks(20, gradient=True), rng=1)
+    np.testing.assert_array_equal(outer.value[0], [np.nan, 1.0, 1.0])
+    assert np.isnan(outer.grad).all()  # outside, on the boundary, on an interface
+    assert problem.solve(np.zeros((0, 2)), 20, rng=1).value.shape == (2, 0)
+
+
+def test_shared_walks(best_backend, rng):
+    """The same bits as a call for each right-hand side."""
+    X, g, f = clear_points(rng, 3), np.array([1.0, -2.0]), wos.Polynomial(rng.standard_normal((2, 2, 2)))
+    regions, how = wos.Regions(1.0, [(CORE, 3.0)]), {"epsilon": 1e-2, "gradient": True}
+    both = wos.Problem(OUTER, dirichlet=g, source=f, diffusion=regions).solve(X, wos.Walks(20, shared_walks=True, **how), rng=1)
+    for b in range(2):
+        one = wos.Problem(OUTER, dirichlet=g[b], source=wos.Polynomial(f.coefficients[b]), diffusion=regions)
+        alone = one.solve(X, wos.Walks(20, **how), rng=1)
+        np.testing.assert_array_equal(both.value[b], alone.value)
+        np.testing.assert_array_equal(both.grad_stderr[b], alone.grad_stderr)
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("space", [False, True])
+def test_gradients_with_respect_to_data(space, pairs, best_backend, rng):
+    """u is linear in the data, and its gradients times the data are u, for the same walks."""
+    domain, core = (CUBE, INNER) if space else (OUTER, CORE)
+    d, (low, high) = domain.dimension, ([-1.0] * domain.dimension, [1.0] * domain.dimension)
+    X, grad = clear_points(rng, 3, domain, core), rng.standard_normal(3)
+    of_vertices, of_grid = wos.PerVertex(rng.standard_normal(2**d)), wos.GridField(rng.standard_normal((4,) * d), (low, high))
+    powers = wos.Polynomial(rng.standard_normal((2,) * d))
+    for g, f in ((of_vertices, powers), (powers, of_grid)):
+        problem = wos.Problem(domain, dirichlet=g, source=f, screening=2.0, diffusion=wos.Regions(1.0, [(core, 3.0)]))
+        how = wos.Walks(8, epsilon=1e-2, gradient=pairs)
+        value = problem.solve(X, how, rng=1).value
+        of_points, of_g, of_f = problem.vjp(X, grad, how, rng=1)
+        name = {wos.PerVertex: "values", wos.Polynomial: "coefficients", wos.GridField: "values"}
+        total = sum((of[name[type(x)]] * getattr(x, name[type(x)])).sum() for x, of in ((g, of_g), (f, of_f)))
+        np.testing.assert_allclose(total, (grad * value).sum(), rtol=1e-9)
+        assert of_points.shape == X.shape
+
+
+def test_gradients_with_respect_to_points(best_backend):
+    torch = pytest.importorskip("torch")
+    problem, _ = core_problem((1.0, 3.0))
+    points = torch.tensor([[0.2, 0.1], [0.8, 0.3]], dtype=torch.float64, requires_grad=True)
+    r = problem.solve(points, 64, rng=1)
+    r.value.sum().backward()
+    expected = problem.solve(points.detach().numpy(), wos.Walks(64, gradient=True), rng=1).grad
+    np.testing.assert_array_equal(points.grad.numpy(), expected)
+    g = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    check_refused([
+        (lambda: wos.Problem(OUTER, dirichlet=g, diffusion=wos.Regions(1.0, [(CORE, 2.0)])).solve(points), NotImplementedError,
+         "dirichlet requires grad, but a diffusion of Regions is not supported with PyTorch's gradients with respect to data"),
+    ])  # fmt: skip
 
 
 def test_a_jump_of_0_is_none(best_backend, rng):
@@ -101,7 +248,7 @@ def test_two_parts_and_a_hole(best_backend, rng):
 
 def test_cut_off(best_backend):
     of = wos.Problem(OUTER, dirichlet=0.0, diffusion=wos.Regions(1.0, [(CORE, 50.0)])).operator(
-        [0.0, 0.0], wos.Walks(50, max_steps=3), rng=1
+        [0.0, 0.0], wos.Walks(50, max_steps=1), rng=1
     )
     assert of.n_truncated.tolist() == [50]
     np.testing.assert_allclose(wos.signed_distance(OUTER, of.boundary_points), 0, atol=1e-6)
@@ -112,20 +259,32 @@ def test_refused(rng):
         return wos.Problem(boundary, dirichlet=0.0, diffusion=wos.Regions(outside, parts), **more)
 
     core, small = (CORE, 2.0), (wos.Polygon(0.3 * SQUARE), 2.0)
+    V, F = cube()
+    big, tips = wos.TriangleMesh(8 * V - 4, F), np.array([[0.0, 0, 3], [0.1, 0, -3], [-0.1, 0.1, -3], [-0.1, -0.1, -3]])
+    spike = wos.TriangleMesh(tips, [[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])  # goes through INNER, with all corners outside
+    shifted, opened = wos.TriangleMesh(0.6 * V, F), wos.TriangleMesh(0.5 * V, F[1:], watertight=False)
     check_refused([
-        (lambda: stated([core]).solve([0.0, 0.0]), NotImplementedError, r"supported only by operators; use operator\(points, walks\)"),
-        (lambda: stated([core]).labels([[0.0, 0.0]]).epoch(), NotImplementedError, "supported only by operators"),
-        (lambda: stated([core, small]), ValueError, r"parts\[1\] of diffusion touches or crosses parts\[0\]; it must be outside it"),
-        (lambda: stated([small, core]), ValueError, r"parts\[0\] of diffusion touches or crosses parts\[1\]"),
-        (lambda: stated([(OUTER, 2.0)]), ValueError, "touches or crosses the boundary; it must be inside it"),
-        (lambda: stated([core], wos.Ball([0, 0], 1.0)), ValueError, "requires the inside of a single Polygon"),
-        (lambda: stated([core], exterior=True), ValueError, "requires the inside of a single Polygon"),
-        (lambda: stated([core], screening=1.0), ValueError, "cannot be combined with neumann, robin or screening yet"),
+        (lambda: stated([core]).solve([[0.0, 0.0]], cache="harmonic"), ValueError, "cache cannot be combined with a diffusion"),
+        (lambda: stated([(INNER, 2.0)]), ValueError, r"parts\[0\] of diffusion is TriangleMesh\(12 triangles\), but boundary is Polygon"),
+        (lambda: stated([core], CUBE), ValueError, r"parts\[0\] of diffusion is Polygon\(4 segments\), but boundary is TriangleMesh"),
+        (lambda: stated([(spike, 2.0)], CUBE), ValueError, r"parts\[0\] of diffusion crosses the boundary; it must be inside"),
+        (lambda: stated([(INNER, 2.0), (spike, 2.0)], big), ValueError, r"parts\[0\] of diffusion crosses parts\[1\]"),
+        (lambda: stated([(INNER, 2.0), (shifted, 2.0)], CUBE), ValueError, r"crosses parts\[1\]; it must be outside it"),
+        (lambda: stated([(opened, 2.0)], CUBE), ValueError, "with gaps, expected a closed mesh"),
+        (lambda: stated([core, small]), ValueError, r"parts\[0\] of diffusion crosses parts\[1\]; it must be outside it"),
+        (lambda: stated([small, core]), ValueError, r"parts\[0\] of diffusion crosses parts\[1\]"),
+        (lambda: stated([core, core]), ValueError, r"parts\[0\] of diffusion crosses parts\[1\]"),
+        (lambda: stated([core], wos.Polygon(SQUARE)), ValueError, "crosses the boundary; it must be inside it"),
+        (lambda: stated([core], wos.Polygon(OUTER.vertices, [0.2 * SQUARE])), ValueError, "crosses the boundary; it must be inside it"),
+        (lambda: stated([(OUTER, 2.0)]), ValueError, "the parts of diffusion fill the domain; use outside for one of them"),
+        (lambda: stated([core], wos.Ball([0, 0], 1.0)), ValueError, "requires the inside of a single Polygon or a closed"),
+        (lambda: stated([core], exterior=True), ValueError, "requires the inside of a single Polygon or a closed"),
+        (lambda: stated([core], screening=level), ValueError, "cannot be combined with neumann, robin or a screening that is not a"),
         (lambda: stated([core], neumann=(np.arange(4) == 0, 0.0)), ValueError, "cannot be combined with neumann"),
         (lambda: stated([(wos.Polygon([SQUARE]), 1.0)]), ValueError, "expected one polygon without holes"),
         (lambda: stated([(CORE, 0.0)]), ValueError, r"parts\[0\] is 0.0, expected"),
         (lambda: stated([core], outside=-1.0), ValueError, "outside is -1.0, expected"),
-        (lambda: stated([CORE]), TypeError, r"parts\[0\] is Polygon\(4 segments\), expected \(Polygon, value\)"),
+        (lambda: stated([CORE]), TypeError, r"parts\[0\] is Polygon\(4 segments\), expected \(Polygon or TriangleMesh, value\)"),
         (lambda: stated([]), TypeError, "expected a list of"),
     ])  # fmt: skip
     assert repr(wos.Regions(1.0, [core])) == "Regions(1.0, [(Polygon(4 segments), 2.0)])"

@@ -1,4 +1,4 @@
-"""A diffusion that is constant in parts of a polygon and jumps between them."""
+"""A diffusion that is constant in parts of a domain and jumps between them."""
 
 from __future__ import annotations
 
@@ -7,74 +7,143 @@ from collections.abc import Sequence
 import numpy as np
 
 from .._arguments import number
+from .mesh import TriangleMesh
 from .polygon import Polygon
+from .rings import crossings
+
+_NEAR = 1e-9  # relative distance up to which shapes touch
+_TOGETHER = 1 << 18  # pairs of an edge and a triangle that are tested together
+_WEIGHTS = {  # of the corners of a segment or triangle, at points on it
+    2: np.array([(8 - i, i) for i in range(9)]) / 8,
+    3: np.array([(i, j, 4 - i - j) for i in range(5) for j in range(5 - i)]) / 4,
+}
 
 
 class Regions:
-    """A diffusion that is constant in polygons and around them, and jumps at their sides.
+    """A diffusion that is constant in polygons or meshes and around them, and jumps at their sides.
 
-    Use ``Problem(..., diffusion=Regions(...))`` in the plane, with operators (``Problem.operator``). u and α ∂u/∂n are continuous.
+    Use ``Problem(..., diffusion=Regions(...))`` in a Polygon or a TriangleMesh. u and α ∂u/∂n are continuous.
 
     Parameters
     ----------
     outside : float
         α in the rest of the domain; positive.
-    parts : list of (Polygon, α)
-        Polygons without holes inside the domain, with their values of α. They touch neither its boundary nor each other.
+    parts : list of (Polygon or TriangleMesh, α)
+        Polygons without holes in a Polygon, or closed meshes in a TriangleMesh, with their values of α. They are inside the domain and do
+        not overlap, but may touch its boundary and each other, like layers.
 
     Raises
     ------
     ValueError, TypeError
-        For values that are not positive, no polygons, polygons with holes, or batches of polygons. ``Problem`` checks their positions.
+        For values that are not positive, no parts, polygons with holes, batches of polygons, or meshes with gaps. ``Problem`` checks their
+        positions.
 
     Examples
     --------
     >>> import numpy as np, quatrefoil as qf
     >>> square, core = (qf.wos.Polygon(r * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])) for r in (1.0, 0.5))
     >>> plate = qf.wos.Problem(square, dirichlet=0.0, source=1.0, diffusion=qf.wos.Regions(1.0, [(core, 100.0)]))
-    >>> of = plate.operator([[0.0, 0.0], [0.75, 0.0]], walks=1000, rng=0)
-    >>> u = of.solve(0.0, 1.0)  # almost constant in the core
+    >>> u = plate.solve([[0.0, 0.0], [0.75, 0.0]], walks=1000, rng=0)  # almost constant in the core
     >>> bool(0.09 < u.value[1] < u.value[0] < 0.3)
     True
     """
 
-    def __init__(self, outside: float, parts: Sequence[tuple[Polygon, float]]) -> None:
+    def __init__(self, outside: float, parts: Sequence[tuple[Polygon | TriangleMesh, float]]) -> None:
         self.outside = number(outside, "Regions", "outside", positive=True)
         if not isinstance(parts, Sequence) or not len(parts):
-            raise TypeError(f"Regions: parts is {parts!r}, expected a list of (Polygon, value)")
+            raise TypeError(f"Regions: parts is {parts!r}, expected a list of (Polygon or TriangleMesh, value)")
         checked = []
         for k, part in enumerate(parts):
-            if not isinstance(part, (tuple, list)) or len(part) != 2 or not isinstance(part[0], Polygon):
-                raise TypeError(f"Regions: parts[{k}] is {part!r}, expected (Polygon, value)")
-            polygon, value = part
-            if polygon._batch is not None or polygon.holes:
-                raise ValueError(f"Regions: parts[{k}] is {polygon!r}, expected one polygon without holes")
-            checked.append((polygon, number(value, "Regions", f"parts[{k}]", positive=True)))
+            if not isinstance(part, (tuple, list)) or len(part) != 2 or not isinstance(part[0], (Polygon, TriangleMesh)):
+                raise TypeError(f"Regions: parts[{k}] is {part!r}, expected (Polygon or TriangleMesh, value)")
+            shape, value = part
+            if isinstance(shape, Polygon) and (shape._batch is not None or shape.holes):
+                raise ValueError(f"Regions: parts[{k}] is {shape!r}, expected one polygon without holes")
+            if isinstance(shape, TriangleMesh) and not shape.watertight:
+                raise ValueError(f"Regions: parts[{k}] is {shape!r} with gaps, expected a closed mesh")
+            checked.append((shape, number(value, "Regions", f"parts[{k}]", positive=True)))
         self.parts = tuple(checked)
 
-    def _check(self, domain: Polygon, label: str) -> None:
-        """Raise ValueError unless the parts are separate from each other and from the boundary of the domain."""
-        for k, (polygon, _) in enumerate(self.parts):
+    def _check(self, domain: Polygon | TriangleMesh, label: str) -> None:
+        """Raise ValueError unless the parts are inside the domain, do not overlap, and leave some of it."""
+        for k, (shape, _) in enumerate(self.parts):
+            if shape.dimension != domain.dimension:
+                raise ValueError(f"{label}: parts[{k}] of diffusion is {shape!r}, but boundary is {domain!r}")
             others = [(domain, True, "the boundary")]
             others += [(other, False, f"parts[{j}]") for j, (other, _) in enumerate(self.parts) if j != k]
             for other, within, name in others:
-                if (other.contains(polygon.vertices) != within).any() or _meet(polygon, other):
-                    where = "inside" if within else "outside"
-                    raise ValueError(f"{label}: parts[{k}] of diffusion touches or crosses {name}; it must be {where} it")
+                if _crosses(shape, other, within):
+                    raise ValueError(f"{label}: parts[{k}] of diffusion crosses {name}; it must be {'inside' if within else 'outside'} it")
+        if sum(_size(shape) for shape, _ in self.parts) > (1 - _NEAR) * _size(domain):
+            raise ValueError(f"{label}: the parts of diffusion fill the domain; use outside for one of them")
+
+    def _touching(self, domain: Polygon | TriangleMesh) -> bool:
+        """Whether a part has a common point with another one or with the boundary, up to rounding."""
+        shapes = [domain, *(shape for shape, _ in self.parts)]
+        pairs = [(a, b) for a in shapes for b in shapes if a is not b]
+        return any(b.closest_point(_corners(a)).distance.min() < _NEAR * float(domain._extent[0]) for a, b in pairs)
 
     def __repr__(self) -> str:
         return f"Regions({self.outside}, {list(self.parts)})"
 
 
-def _meet(a: Polygon, b: Polygon) -> bool:
-    """Whether sides of two polygons have a common point, up to rounding."""
-    p, q = a._ends[:, None], b._ends[None]
+def signed_size(shape: Polygon | TriangleMesh) -> float:
+    """Twice the area of a polygon's outline, or six times the volume of a mesh; negative if its facets are in reverse order."""
+    if isinstance(shape, TriangleMesh):
+        a, b, c = np.moveaxis(shape._ends.reshape(-1, 3, 3) - shape._centre[0], 1, 0)
+        return float((np.cross(a, b) * c).sum())
+    x, y = (shape.vertices - shape._centre[0]).T
+    return float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum())
 
-    def side(of: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return np.asarray((of[..., 2] - of[..., 0]) * (x[..., 1] - of[..., 1]) - (of[..., 3] - of[..., 1]) * (x[..., 0] - of[..., 0]))
 
-    crossing = (side(p, q[..., :2]) * side(p, q[..., 2:]) < 0) & (side(q, p[..., :2]) * side(q, p[..., 2:]) < 0)
-    near = 1e-9 * float(b._extent[0])
-    return bool(
-        crossing.any() or b.closest_point(a.vertices).distance.min() < near or a.closest_point(b._ends[:, :2]).distance.min() < near
-    )
+def anchors_of(shape: Polygon | TriangleMesh) -> np.ndarray:
+    """(M, n, d): points on every segment or triangle, including its corners."""
+    d = shape.dimension
+    return np.asarray(np.einsum("ac,mcd->mad", _WEIGHTS[d], shape._ends.reshape(-1, d, d)))
+
+
+def _size(shape: Polygon | TriangleMesh) -> float:
+    """Twice the area of a polygon, or six times the volume of a mesh."""
+    holes = [Polygon(hole) for hole in shape.holes] if isinstance(shape, Polygon) else []
+    return abs(signed_size(shape)) - sum(abs(signed_size(hole)) for hole in holes)
+
+
+def _corners(shape: Polygon | TriangleMesh) -> np.ndarray:
+    """(n, d): the ends of all segments, or the corners of all triangles."""
+    return shape._ends.reshape(-1, shape.dimension)
+
+
+def _crosses(a: Polygon | TriangleMesh, b: Polygon | TriangleMesh, within: bool) -> bool:
+    """Whether a has points outside b, or with ``within=False`` inside b, farther from its boundary than rounding."""
+    near, d = _NEAR * float(b._extent[0]), a.dimension
+    of_b = np.asarray(b.signed_distance(anchors_of(a).reshape(-1, d)))
+    of_a = np.asarray(a.signed_distance(anchors_of(b).reshape(-1, d)))
+    if (of_b > near).any() if within else (of_b < -near).any() or bool((abs(of_b) <= near).all() and (abs(of_a) <= near).all()):
+        return True
+    if (of_a < -near).any():
+        return True
+    return bool(len(_crossings(a, b))) if isinstance(a, Polygon) else _pierces(a, b) or _pierces(b, a)
+
+
+def _crossings(a: Polygon | TriangleMesh, b: Polygon | TriangleMesh) -> np.ndarray:
+    """(n, 2): pairs of segments of two polygons that cross."""
+    pairs = crossings((np.concatenate([a._ends, b._ends]) - np.tile(b._centre[0], 2)) / b._extent[0])
+    return pairs[(pairs[:, 0] < len(a._ends)) & (pairs[:, 1] >= len(a._ends))]
+
+
+def _pierces(a: Polygon | TriangleMesh, b: Polygon | TriangleMesh) -> bool:
+    """Whether an edge of mesh a crosses the inside of a triangle of mesh b."""
+    corners, (origin, one, two) = a._ends.reshape(-1, 3, 3), np.moveaxis(b._ends.reshape(-1, 3, 3), 1, 0)
+    one, two = one - origin, two - origin
+    starts, sides = corners.reshape(-1, 3), (np.roll(corners, -1, axis=1) - corners).reshape(-1, 3)
+    each = max(1, _TOGETHER // len(origin))
+    for k in range(0, len(starts), each):
+        p, side = starts[k : k + each, None], sides[k : k + each, None]
+        normal, away = np.cross(side, two), p - origin
+        det = (normal * one).sum(axis=-1)
+        with np.errstate(divide="ignore", invalid="ignore"):  # edges parallel to a triangle do not cross it
+            u, turned = (away * normal).sum(axis=-1) / det, np.cross(away, one)
+            v, t = (side * turned).sum(axis=-1) / det, (two * turned).sum(axis=-1) / det
+            if (np.minimum.reduce([u, v, 1 - u - v, t, 1 - t]) > _NEAR).any():
+                return True
+    return False

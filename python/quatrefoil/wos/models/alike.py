@@ -55,6 +55,8 @@ def ranges_of(p: Prepared) -> np.ndarray:
         low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
     for k, data in enumerate(p.linear[1:]):
         size = diagonal if k else diagonal**2 / (8 * p.boundary.dimension)  # largest u with -Δu = 1 in the ball around the box
+        if s._interfaces is not None:
+            size = size / s._interfaces.alphas.min()
         if p.bound is not None and k == 0:
             size = size * 2.0 ** alpha_unit(p.bound.largest, p.data[-2]) / p.bound.largest
         least, largest = _range(p, data, of_domain=k == 0)

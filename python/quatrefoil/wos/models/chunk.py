@@ -11,15 +11,19 @@ import numpy as np
 from ... import _arrays
 from ..._call import call
 from ..._typing import Backend
-from ..data.packed import copied
+from ..data import loops as _array_code
+from ..data.packed import copied, detached
 from ..media import MEDIA
 from ..stars import STARS
 from ..walk import WALK
-from ..walk.nodes import schedule
+from ..walk.nodes import nodes_of, schedule
+from .interfaces import Interfaces
+from .jumping import How, Walked, blocks
 from .state import State
 
 Array = Any
-METHODS = {"walk": WALK, "stars": STARS, "media": MEDIA}  # ops that solve a problem
+_data: Any = _array_code  # untyped module
+METHODS = {"walk": WALK, "stars": STARS, "media": MEDIA, "jumps": WALK}  # ops that solve a problem, or whose arguments describe it
 GEOMETRY = ("ends", "first", "walls", "first_wall", "corners", "first_corner")  # inputs that describe the boundary
 _OF_POINTS = ("start", "slopes")  # inputs with an axis for points
 MAX_INSTANCES = 64  # per chunk, because a boundary caches 64 grids
@@ -76,6 +80,7 @@ class Chunk:
     backend: Backend | None
     num_threads: int | None
     units: np.ndarray | None = None  # exponents of the units of u
+    interfaces: Interfaces | None = None  # those of a diffusion with jumps
 
     @property
     def points(self) -> int:
@@ -101,6 +106,8 @@ class Chunk:
         if rows is not None and len(rows) < self.points:
             part, places = self._only(rows)
             return part.run(first, walks).take(places)
+        if self.interfaces is not None:
+            return self._run_jumps(self.interfaces, first, walks)
         mean, m2, *counts = call(
             METHODS[self.method], self.inputs, self.options_of(first, walks), self.extras, None, self.backend, self.num_threads
         )
@@ -109,6 +116,63 @@ class Chunk:
         group = 2 if self.options["gradient"] else 1
         starts, sizes = schedule(first // group, walks // group)
         return State(starts, sizes, *(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]) for x in (mean, m2, counts[0])))
+
+    def _run_jumps(self, interfaces: Interfaces, first: int, walks: int) -> State:
+        """Run walks through a diffusion with jumps, which NumPy moves from region to region."""
+        pairs, d = self.options["gradient"], self.arrays["start"].shape[2]
+        starts, sizes = schedule(*((first // 2, walks // 2) if pairs else (first, walks)))
+        none, found = np.zeros((0, len(sizes), 1 + d * pairs)), dict[tuple[int, int], State]()
+        for b, row, part in self.jumps(interfaces, first, walks):
+            key, state = (b, part.first_point), self._state(part, b, row)
+            found[key] = found[key].join(state) if key in found else state
+        states = [State(starts, sizes, none, none, np.zeros((0, 3), np.int64)), *(found[key] for key in sorted(found))]
+        parts = (np.concatenate([getattr(state, name) for state in states]) for name in ("mean", "m2", "counts"))
+        return State(starts, sizes, *(_arrays.of_kind(_arrays.location(self.arrays["start"]), x) for x in parts))
+
+    def jumps(self, interfaces: Interfaces, first: int, walks: int) -> Iterator[tuple[int, np.ndarray, Walked]]:
+        """Walks through a diffusion with jumps: an instance, its frame, and some of its walks. Instances may share walks."""
+        start, frame = (np.asarray(_arrays.to_host(self.arrays[name]), np.float64) for name in ("start", "frame"))
+        options, d = self.options, start.shape[2]
+        for b, row in enumerate(frame):
+            limits = row[d] * row[d + 1], options["screening"], options["max_steps"]
+            sourced = options["source_kind"] != "none"
+            how = How(options["seed"], *limits, sourced, options["gradient"], self.backend, self.num_threads)
+            ranges = range(first, first + walks), options["first_point"], options["first_instance"] + b
+            for part in blocks(interfaces, how, row[:d] + row[d] * start[b], *ranges):
+                for side in range(options["nrhs"]):
+                    yield b + side, row, part
+
+    def _state(self, part: Walked, b: int, frame: np.ndarray) -> State:
+        """The nodes of walks of instance b, from the data at their ends and source points."""
+        W, d, group = len(part.walks), len(frame) - 2, 2 if part.first is not None else 1
+
+        def data(name: str, X: np.ndarray, *on_boundary: np.ndarray) -> np.ndarray:
+            if not len(X):
+                return np.zeros(0)
+            kind, table, row = self.options[f"{name}_kind"], self.arrays[name], None
+            if table is not None:
+                row = _data.row_of(kind, np.asarray(_arrays.to_host(detached(table)), np.float64), b, self.arrays["first"])
+            function = self.extras[1 if name == "dirichlet" else 2]
+            scaled = (X - frame[:d]) / frame[d]
+            return np.asarray(_data.data_values(kind, row, function, self.options["first_instance"] + b, frame, scaled, *on_boundary))
+
+        inside, sourced = ~np.isnan(part.end[:, 0]), self.options["source_kind"] != "none"
+        values = np.full(len(inside), np.nan)
+        values[inside] = part.left[inside] * data("dirichlet", part.end[inside], part.facet[inside], part.weights[inside, 1:])
+        if sourced:
+            values += np.bincount(part.owner, part.share * data("source", part.point), minlength=len(values))
+        channels = values[:, None]
+        if part.first is not None and part.entered is not None and part.area is not None:
+            along, toward = part.first.channels(np, np.ones(len(values)))
+            channels = channels * along
+            if sourced:
+                met, own = np.zeros(len(values)), part.area > 0
+                met[own] = part.area[own] * data("source", part.entered[own])
+                channels = channels + met[:, None] * toward
+        samples = channels.reshape(-1, W // group, group, channels.shape[1]).mean(axis=2)
+        starts, sizes, mean, m2 = zip(*nodes_of(np, samples, part.walks.start // group))
+        counts = part.counts.reshape(-1, W, 3).sum(axis=1)
+        return State(list(starts), list(sizes), np.stack(mean, axis=1), np.stack(m2, axis=1), counts)
 
     def _only(self, rows: np.ndarray) -> tuple[Chunk, np.ndarray]:
         """A chunk of the window around points ``rows`` in which no other points start, and their indices in it."""

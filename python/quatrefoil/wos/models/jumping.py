@@ -1,38 +1,78 @@
-"""Walks through a diffusion that jumps between polygons. Equation numbers refer to csrc/wos/walk/README.md.
+"""Walks through a diffusion that jumps between regions. Equation numbers refer to csrc/wos/walk/README.md.
 
-A walk is one of ``trace`` until it reaches the boundary of its region. At an interface it continues from a half disc on one of the sides.
+A walk is one of ``trace`` until it reaches the boundary of its region, which is a leg. At an interface it continues from a half ball on one
+of the sides.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..._call import call
-from ..polygon import Polygon
+from ..._typing import Backend
 from ..query import closest_point
-from ..regions import Regions
 from ..walk import PLACE
-from ..walk.composition_philox import Lanes, direction, uniform
+from ..walk.composition_balls import MAX_SCREENED, SHRUNK, First, bessel_series, roulette, source_weight
+from ..walk.composition_philox import FIRST, SOURCE, SOURCE_DIRECTION, Lanes, direction, median, source_point, uniform
 from ..walk.traces import TRACE
-from .recording import Recorded
-from .run import Run
-from .settings import Settings
+from .interfaces import Interfaces
 
 _GUESS = 16  # room for source points, per walk and leg; a leg with more runs a second time
-_LEAST = 2.0  # smallest half disc, in units of epsilon
+_LEAST = 2.0  # smallest half ball, in units of epsilon
+BLOCK = 256  # walks of a point whose starts are rows of one call, [k BLOCK, (k + 1) BLOCK): random words must not depend on the range
+_ROWS = 1 << 17  # rows per call
 
 
-class _Part(NamedTuple):
-    """A region: its polygon, its diffusion, and the index of its first segment among those of the region around all parts."""
+class How(NamedTuple):
+    """How walks run. ``epsilon`` and ``screening`` (σ) are absolute; ``sourced``: whether source points are needed; ``pairs``: as with
+    ``gradient``."""
 
-    polygon: Polygon
-    alpha: float
-    first: int
+    seed: int
+    epsilon: float
+    screening: float
+    max_steps: int
+    sourced: bool
+    pairs: bool
+    backend: Backend | None
+    num_threads: int | None
 
 
-class _Met(NamedTuple):
+class Walked(NamedTuple):
+    """Walks ``walks`` of the n points from ``first_point`` on, point by point; absolute coordinates.
+
+    ``end``, ``facet``, ``weights``: the end, its facet, and the weights of the facet's corners. ``left`` (n W,): the walk's weight there.
+    ``counts`` (n W, 3): steps, cut off, escaped. ``owner``, ``point``, ``share``: the walk of every source point, the point and its weight;
+    those of a walk are in the order of its steps. ``first``, ``entered``, ``area``: the factors of pairs' first balls, and the source point
+    in each with its weight.
+    """
+
+    first_point: int
+    walks: range
+    end: np.ndarray
+    facet: np.ndarray
+    weights: np.ndarray
+    left: np.ndarray
+    counts: np.ndarray
+    owner: np.ndarray
+    point: np.ndarray
+    share: np.ndarray
+    first: First | None = None
+    entered: np.ndarray | None = None
+    area: np.ndarray | None = None
+
+
+def blocks(interfaces: Interfaces, how: How, start: np.ndarray, walks: range, first_point: int = 0, instance: int = 0) -> Iterator[Walked]:
+    """The walks of points (N, d), none from NaN: one group of points after another, with at most ``BLOCK`` walks per point at a time."""
+    for n in range(0, len(start), _ROWS // BLOCK):
+        for block in range(walks.start // BLOCK, -(-walks.stop // BLOCK)):
+            some = range(max(walks.start, block * BLOCK), min(walks.stop, (block + 1) * BLOCK))
+            yield _Legs(interfaces, how, instance).run(start[n : n + _ROWS // BLOCK], first_point + n, some)
+
+
+class _Sources(NamedTuple):
     """Source points of a group of walks."""
 
     owner: np.ndarray
@@ -40,170 +80,157 @@ class _Met(NamedTuple):
     share: np.ndarray
 
 
-def jumping(run: Run, regions: Regions, walks: range) -> Recorded:
-    """The walks of a problem in a polygon."""
-    p, s = run.prepared, run.settings
-    frame = np.asarray(p.frame)[0]
-    scaled = np.asarray(p.start)[0].astype(np.float64)
-    outside = np.isnan(scaled[:, 0])
-    at = _Walks(run.statement.boundary, regions, s, frame[3] * frame[2], run.statement.source is not None)
-    return at.run(frame[:2] + frame[2] * scaled, outside, walks)
+class _Legs:
+    """Walks that move together from interface to interface."""
 
+    def __init__(self, interfaces: Interfaces, how: How, instance: int) -> None:
+        self.at, self.how, self.instance, self.d = interfaces, how, instance, interfaces.domain.dimension
 
-class _Walks:
-    """W walks from each point, which move together from interface to interface. Walk k of point i has index i W + k."""
-
-    def __init__(self, domain: Any, regions: Regions, settings: Settings, epsilon: float, sourced: bool) -> None:
-        self.domain, self.settings, self.epsilon, self.sourced = domain, settings, epsilon, sourced
-        rings = [polygon.vertices for polygon, _ in regions.parts]
-        around = Polygon(domain.vertices, [*domain.holes, *rings])
-        sizes = np.cumsum([0, *map(len, around._rings[0])])
-        first = np.searchsorted(around._pairs[:, 0], sizes[1 + len(domain.holes) : -1])
-        self.parts = [_Part(around, regions.outside, 0), *(_Part(q, a, int(k)) for (q, a), k in zip(regions.parts, first))]
-        self.part_of = np.searchsorted(first, np.arange(len(around._ends)), side="right")  # part of each segment; 0 for the boundary
-        self.turned = np.array([_signed_area(ring) for ring in rings]) < 0
-        self.clear = _clearances(around)
-
-    def run(self, start: np.ndarray, outside: np.ndarray, walks: range) -> Recorded:
-        N, W = len(start), len(walks)
-        self.x, self.alive = np.repeat(start, W, axis=0), np.repeat(~outside, W)
-        self.lanes = np.tile(np.arange(walks.start, walks.stop), N), np.repeat(np.arange(N), W)
-        self.part, self.counts = np.zeros(N * W, np.int64), np.zeros((N * W, 3), np.int64)
+    def run(self, start: np.ndarray, first_point: int, walks: range) -> Walked:
+        n, W = len(start), len(walks)
+        self.x, self.alive = np.repeat(start, W, axis=0), np.repeat(~np.isnan(start[:, 0]), W)
+        self.walk, self.point = np.tile(np.arange(walks.start, walks.stop), n), np.repeat(np.arange(first_point, first_point + n), W)
+        self.row = self.point * BLOCK + self.walk % BLOCK
+        self.part, self.counts, self.weight = np.zeros(n * W, np.int64), np.zeros((n * W, 3), np.int64), np.ones(n * W)
         self.part[self.alive] = self._part_at(self.x[self.alive])
-        self.met: list[_Met] = []
-        for leg in range(self.settings.max_steps):
+        self.met = [_Sources(np.zeros(0, np.int64), np.zeros((0, self.d)), np.zeros(0))]
+        first, entered, area = self._enter() if self.how.pairs else (None, None, None)
+        for leg in range(self.how.max_steps):
             if not self.alive.any():
                 break
-            of_each = [np.flatnonzero(self.alive & (self.part == k)) for k in range(len(self.parts))]  # before any walk changes its part
+            of_each = [np.flatnonzero(self.alive & (self.part == k)) for k in range(len(self.at.parts))]  # before any walk changes its part
             for k, own in enumerate(of_each):
                 if len(own):
                     self._leg(k, leg, own)
-        left = np.flatnonzero(self.alive)
-        if len(left):
-            self.x[left] = closest_point(self.domain, self.x[left]).point
-        cut = self.counts[:, 1] > 0
-        cut[left] = True
-        inside = np.repeat(~outside, W)
-        met = self._sources(inside) if self.sourced else (None, None, None)
-        of_points = [x.reshape(N, W).sum(axis=1) for x in (cut, self.counts[:, 2])]
-        return Recorded(outside, self.x[inside], np.ones(inside.sum()), *of_points, *met)
+        self.counts[self.alive, 1] += 1
+        inside = ~np.isnan(self.x[:, 0])
+        nearest = closest_point(self.at.domain, self.x[inside], num_threads=self.how.num_threads)
+        end, facet, weights = np.full(self.x.shape, np.nan), np.zeros(n * W, np.int64), np.zeros(self.x.shape)
+        end[inside], facet[inside], weights[inside] = nearest.point, nearest.primitive, nearest.barycentric
+        self.counts[:, 1:] = np.minimum(self.counts[:, 1:], 1)
+        owner, point, share = (np.concatenate(x) for x in zip(*self.met))
+        return Walked(first_point, walks, end, facet, weights, self.weight, self.counts, owner, point, share, first, entered, area)
+
+    def _lanes(self, own: np.ndarray, seed: int) -> Lanes:
+        return Lanes(self.walk[own], self.point[own], np.full(len(own), self.instance), seed)
 
     def _part_at(self, x: np.ndarray) -> np.ndarray:
         part = np.zeros(len(x), np.int64)
-        for k, (polygon, _, _) in enumerate(self.parts[1:], 1):
-            part[polygon.contains(x)] = k
+        for k, (shape, _, _) in enumerate(self.at.parts[1:], 1):
+            part[shape.contains(x)] = k
         return part
+
+    def _enter(self) -> tuple[First, np.ndarray, np.ndarray]:
+        """(13) Move pairs to opposite points of balls in the regions of their starts."""
+        radius, alpha, d = np.zeros(len(self.x)), self.at.alphas[self.part], self.d
+        for k, (shape, _, _) in enumerate(self.at.parts):
+            own = np.flatnonzero(self.alive & (self.part == k))
+            radius[own] = closest_point(shape, self.x[own], num_threads=self.how.num_threads).distance
+        enters, rate = self.alive & (radius > self.how.epsilon), self.how.screening / alpha
+        if self.how.screening > 0:
+            radius = np.minimum(radius, MAX_SCREENED / np.sqrt(rate))
+        own, radius = np.flatnonzero(enters), np.where(enters, SHRUNK * radius, 1.0)
+        z2 = np.where(enters, radius * radius * rate, 0.0)
+        lanes, sign = self._lanes(np.arange(len(self.x)), self.how.seed).pairs()
+        ((w0, w1, _, _),) = lanes.words(np, FIRST)
+        s, m = source_point(np, lanes, 0, d)
+        n, m = sign[:, None] * direction(np, w0, w1, d), sign[:, None] * m
+        of_value, of_gradient = source_weight(d, s, -np.log(s), z2)
+        entered = First.entered(np, n, m, radius, z2, of_value, of_gradient)
+        first = entered.where(np, enters, First.none(np, np.where(enters[:, None], self.x, 0.0)))
+        inner, area = self.x + (radius * s)[:, None] * m, np.where(enters, radius * radius / (2 * d * alpha), 0.0)
+        self.x[own] += radius[own, None] * n[own]
+        self.counts[own, 0] += 1
+        return first, inner, area
 
     def _leg(self, k: int, leg: int, own: np.ndarray) -> None:
         """Run the walks in a region until they reach its boundary."""
-        polygon, alpha, first = self.parts[k]
-        frame = polygon._frame(self.epsilon, False).rows
-        geometry, memo = polygon._arrays_of("numpy"), (polygon._memo_of("numpy"),)
-        backend, threads = self.settings.backend, self.settings.num_threads
+        shape, alpha, first = self.at.parts[k]
+        frame = shape._frame(self.how.epsilon, False).rows
+        geometry, memo = shape._arrays_of("numpy"), (shape._memo_of("numpy"),)
+        backend, threads = self.how.backend, self.how.num_threads
         placed = call(PLACE, (self.x[own], frame, *geometry), (True, False), memo, None, backend, threads)[0]
         lost = np.isnan(placed[:, 0])  # outside at a corner, by rounding
-        self.part[own[lost]] = self._part_at(self.x[own[lost]])
-        own = own[~lost]
-        start = np.full((1, len(self.x), 2), np.nan)
-        start[0, own] = placed[~lost]
-
-        def trace(events: int) -> Any:
-            options = (_mixed(self.settings.seed, 2 * leg, k), 0, 1, self.settings.max_steps, 0.0, 0, False, 0.0, self.sourced, events)
-            return call(TRACE, (start, frame, *geometry), options, memo, None, backend, threads)
-
-        end, _, counts, point, share = trace(_GUESS * len(own) if self.sourced else 0)
-        counts = counts[:, 0]
-        if self.sourced:
-            total = int(counts[:, 0].sum())
-            point, share = (point[:total], share[:total]) if total <= len(share) else trace(total)[3:]
-            self.met.append(_Met(np.repeat(np.arange(len(self.x)), counts[:, 0]), frame[0, :2] + frame[0, 2] * point, share / alpha))
-        self.counts += counts
-        self.x[own] = frame[0, :2] + frame[0, 2] * end[own, 0]
-        nearest = closest_point(polygon, self.x[own])
-        self.x[own] = nearest.point
-        segment = nearest.primitive + first
-        self.alive[own[self.part_of[segment] == 0]] = False
-        at_interface = self.part_of[segment] > 0
-        self._cross(own[at_interface], segment[at_interface], leg)
-
-    def _cross(self, own: np.ndarray, segment: np.ndarray, leg: int) -> None:
-        """(28) Move walks from interfaces to half circles on one of the two sides."""
+        if lost.any():
+            self.part[own[lost]] = self._part_at(self.x[own[lost]])
+            self.alive[own[lost]] = self.at.domain.contains(self.x[own[lost]])
+        own, placed = own[~lost], placed[~lost]
         if not len(own):
             return
-        around, k = self.parts[0].polygon, self.part_of[segment]
-        ends = around._ends[segment]
-        along = ends[:, 2:] - ends[:, :2]
-        along /= np.linalg.norm(along, axis=1, keepdims=True)
-        inward = np.where(self.turned[k - 1], -1.0, 1.0)[:, None] * np.stack([-along[:, 1], along[:, 0]], axis=1)
-        y, R = self.x[own], np.maximum(self._clear(self.x[own], segment), _LEAST * self.epsilon)
-        walk, point = (lane[own] for lane in self.lanes)
-        a, b = Lanes(walk, point, 0 * walk, _mixed(self.settings.seed, 2 * leg + 1, 0)).words(np, 0, 1)
-        alphas = np.array([alpha for _, alpha, _ in self.parts])
-        enters = uniform(np, a[0]) * (alphas[0] + alphas[k]) < alphas[k]
-        angle = np.pi * uniform(np, a[1])
-        normal = np.where(enters[:, None], inward, -inward)
-        self.x[own] = y + R[:, None] * (np.cos(angle)[:, None] * along + np.sin(angle)[:, None] * normal)
-        self.part[own] = np.where(enters, k, 0)
+        rows = self.row[own]
+        start = np.full((1, rows[-1] + 1 - rows[0], self.d), np.nan)
+        start[0, rows - rows[0]] = placed
+        seed, block = _mixed(self.how.seed, 2 * leg, k, self.instance), int(self.walk[0]) // BLOCK
+
+        def trace(events: int) -> Any:
+            rate = self.how.screening / alpha
+            options = (seed, block, 1, self.how.max_steps, rate, int(rows[0]), False, 0.0, self.how.sourced, events)
+            return call(TRACE, (start, frame, *geometry), options, memo, None, backend, threads)
+
+        end, left, counts, point, share = trace(_GUESS * len(own) if self.how.sourced else 0)
+        end, left, counts = (x[rows - rows[0], 0] for x in (end, left, counts))
+        centre, extent = frame[0, : self.d], frame[0, self.d]
+        if self.how.sourced:
+            total = int(counts[:, 0].sum())
+            point, share = (point[:total], share[:total]) if total <= len(share) else trace(total)[3:]
+            owner = np.repeat(own, counts[:, 0])
+            self.met.append(_Sources(owner, centre + extent * point, self.weight[owner] * share / alpha))
+        self.counts[own] += counts
+        self.weight[own] *= left
+        self.alive[own[left == 0]] = False
+        own, end = own[left != 0], end[left != 0]
+        if not len(own):
+            return
+        nearest = closest_point(shape, centre + extent * end, num_threads=threads)
+        self.x[own] = nearest.point
+        facet = nearest.primitive + first
+        at_interface = self.at.part_of[facet] > 0
+        if self.at.touching:
+            at_interface &= closest_point(self.at.domain, nearest.point, num_threads=threads).distance > self.how.epsilon
+        self.alive[own[~at_interface]] = False
+        self._cross(own[at_interface], facet[at_interface], leg)
+
+    def _cross(self, own: np.ndarray, facet: np.ndarray, leg: int) -> None:
+        """(28), (29) Move walks from interfaces to half spheres on one of the two sides, or with a screening to points in the ball."""
+        if not len(own):
+            return
+        k, inward, alphas, sigma = self.at.part_of[facet], self.at.inward[facet], self.at.alphas, self.how.screening
+        y, R = self.x[own], np.maximum(self.at.clear(self.x[own], facet), _LEAST * self.how.epsilon)
+        beyond = self._part_at(y - 0.5 * R[:, None] * inward) if self.at.touching else np.zeros_like(k)
+        both, rate = alphas[beyond] + alphas[k], sigma / np.minimum(alphas[beyond], alphas[k])
+        if sigma > 0:
+            R = np.minimum(R, 1 / np.sqrt(rate))
+        a, b, c = self._lanes(own, _mixed(self.how.seed, 2 * leg + 1, 0, self.instance)).words(np, 0, SOURCE, SOURCE_DIRECTION)
+        enters = uniform(np, a[0]) * both < alphas[k]
+        n = direction(np, a[1], a[2], self.d)
+        turned = ((n * inward).sum(axis=1) > 0) != enters
+        x = y + R[:, None] * np.where(turned[:, None], -n, n)
         self.counts[own, 0] += 1
-        if self.sourced:
-            s = R * np.sqrt(uniform(np, a[2]) * uniform(np, a[3]))
-            self.met.append(_Met(own, y + s[:, None] * direction(np, b[0], b[0], 2), R * R / (2 * (alphas[0] + alphas[k]))))
-
-    def _clear(self, x: np.ndarray, segment: np.ndarray) -> np.ndarray:
-        """Lower bounds of the distances of points on segments from all other segments."""
-        ends, (apart, opening) = self.parts[0].polygon._ends[segment], self.clear
-        from_ends = np.stack([np.hypot(*(x - ends[:, i : i + 2]).T) for i in (0, 2)])
-        return np.asarray(np.minimum(apart[segment], (from_ends * opening[:, segment]).min(axis=0)))
-
-    def _sources(self, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All source points, walk by walk."""
-        owner, point, share = (
-            np.concatenate(parts) for parts in zip(_Met(np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros(0)), *self.met)
-        )
-        order = np.argsort(owner, kind="stable")
-        return point[order], share[order], np.bincount(owner, minlength=len(inside))[inside]
-
-
-def _clearances(polygon: Polygon) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds for ``_Walks._clear``.
-
-    (M,): distances of segments from those that share no end with them. (2, M): distances of their points from the segments that share
-    their first or last end, relative to the distance from this end.
-    """
-    ends, pairs = polygon._ends.reshape(-1, 2, 2), polygon._pairs
-    apart, opening = np.empty(len(ends)), np.ones((2, len(ends)))
-    directions = ends[:, 1] - ends[:, 0]
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    for k in range(len(ends)):
-        shares = (pairs[:, :, None] == pairs[k]).any(axis=1)  # (M, 2): shares the first end of k, shares its last end
-        others = ends[~shares.any(axis=1)]
-        apart[k] = min(_distances(*pair).min(initial=np.inf) for pair in ((ends[k], others), (others.reshape(-1, 2), ends[k][None])))
-        for at, sign in ((0, 1.0), (1, -1.0)):
-            for j in np.flatnonzero(shares[:, at]):
-                if j != k:
-                    away = directions[j] if pairs[j, 0] == pairs[k, at] else -directions[j]
-                    cosine = sign * float(directions[k] @ away)
-                    opening[at, k] = np.sqrt(max(1 - cosine * cosine, 0.0)) if cosine > 0 else 1.0
-    return apart, opening
+        if self.how.sourced or sigma > 0:
+            u, m = [uniform(np, word) for word in b], direction(np, c[0], c[1], self.d)
+            s, area = np.sqrt(u[0] * u[1]) if self.d == 2 else median(np, *u[:3]), R * R / (self.d * both)
+            point = y + (R * s)[:, None] * m
+            if sigma > 0:
+                area = area * source_weight(self.d, s, -np.log(s), R * R * rate)[0]
+            if self.how.sourced:
+                self.met.append(_Sources(own, point, self.weight[own] * area))
+            if sigma > 0:
+                inner = (m * inward).sum(axis=1) > 0
+                jumps = u[3] < area * (rate * np.where(inner, alphas[k], alphas[beyond]) - sigma)
+                left = 1 / bessel_series(self.d - 2, 0.25 * R * R * rate)
+                weight = np.where(jumps, 1.0, left / (1 - (1 - left) * (1 - 2 * sigma / (rate * both)))) * self.weight[own]
+                self.weight[own] = roulette(np, weight, uniform(np, a[3]))
+                x, enters = np.where(jumps[:, None], point, x), np.where(jumps, inner, enters)
+                self.alive[own[self.weight[own] == 0]] = False
+        self.x[own], self.part[own] = x, np.where(enters, k, beyond)
 
 
-def _distances(x: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """(n, m): distances of points (n, 2) from segments (m, 2, 2)."""
-    a, e = ends[:, 0], ends[:, 1] - ends[:, 0]
-    away = x[:, None] - a
-    t = np.clip((away * e).sum(axis=-1) / (e * e).sum(axis=-1), 0, 1)
-    return np.asarray(np.linalg.norm(away - t[..., None] * e, axis=-1))
-
-
-def _signed_area(ring: np.ndarray) -> float:
-    x, y = (ring - ring[0]).T
-    return float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum())
-
-
-def _mixed(seed: int, leg: int, part: int) -> int:
+def _mixed(seed: int, leg: int, part: int, instance: int) -> int:
     """A signed 64-bit seed for the walks of a leg in a region, by splitmix64."""
-    z = (seed + 0x9E3779B97F4A7C15 * (1 + leg * 1024 + part)) % 2**64
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        z = (z ^ z >> shift) * factor % 2**64
-    z ^= z >> 31
+    z = seed
+    for number in (1 + leg * 1024 + part, 1 + instance):
+        z = (z + 0x9E3779B97F4A7C15 * number) % 2**64
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            z = (z ^ z >> shift) * factor % 2**64
+        z ^= z >> 31
     return z - (z >> 63 << 64)

@@ -16,10 +16,8 @@ from ..data import Cells, Data, GridField, PerVertex
 from ..mesh import TriangleMesh
 from ..polygon import Polygon
 from ..query import closest_point
-from ..regions import Regions
 from .evaluation import at_points, sets_of
-from .jumping import jumping
-from .recording import recorded
+from .recording import recorded, recorded_jumping
 from .run import Run
 from .scaleout import check_on_host
 from .settings import Settings
@@ -101,18 +99,12 @@ class Operator:
     @classmethod
     def _of(cls, statement: Statement, points: Any, settings: Settings, walks: range, label: str) -> Self:
         """Record the walks of a problem."""
-        plain, regions = statement, statement.diffusion if isinstance(statement.diffusion, Regions) else None
-        if regions is not None:
-            plain = Statement._of(
-                label, statement.boundary, False, dirichlet=0.0, source=None if statement.source is None else 0.0, screening=0.0,
-                diffusion=None, neumann=None, robin=None,
-            )  # fmt: skip
-        run = Run(plain, points, _check(plain, settings, label))
+        run = Run(statement, points, _check(statement, settings, label))
         if run.points.ndim > 2:
             shape, d = tuple(run.points.shape), statement.boundary.dimension
             raise ValueError(f"{label}: points has shape {shape}, expected (N, {d}), or ({d},) for one point")
         check_on_host(run, label, label)
-        record = recorded(run, walks) if regions is None else jumping(run, regions, walks)
+        record = recorded(run, walks) if statement._interfaces is None else recorded_jumping(run, walks)
         boundary, operator = run.prepared.boundary, cls.__new__(cls)
         operator.walks, operator.seed, operator.outside = len(walks), settings.seed, record.outside
         operator.n_truncated, operator.n_escaped = record.truncated, record.escaped
@@ -285,7 +277,7 @@ class Operator:
 
 def _check(s: Statement, settings: Settings, label: str) -> Settings:
     """The settings of walks that all data sets share. Raises an error if they cannot share one path."""
-    if s._method != "walk":
+    if s._method not in ("walk", "jumps"):
         what = "neumann or robin" if s._method == "stars" else "a diffusion, or a screening that is not a number,"
         raise NotImplementedError(f"{label}: operators do not support {what} yet; use solve")
     if s._shared_boundary._batch is not None:

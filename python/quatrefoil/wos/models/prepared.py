@@ -25,7 +25,7 @@ from ..stars.tables import Tables
 from ..walk import PLACE
 from .chunk import GEOMETRY, METHODS, Chunk, Window
 from .settings import Settings
-from .statement import Statement, common_batch
+from .statement import Statement, any_requires_grad, common_batch
 from .units import in_units
 from .warn import warn
 
@@ -141,17 +141,15 @@ class Prepared(NamedTuple):
                 arrays["slopes"] = slopes(
                     alpha.kind, arrays["diffusion"], alpha.function, b, arrays["start"], arrays["frame"], arrays["bounds"]
                 )
-        return Chunk(s._method, arrays, options, extras, self.backend, settings.num_threads, units)
+        return Chunk(s._method, arrays, options, extras, self.backend, settings.num_threads, units, s._interfaces)
 
 
 def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared:
     """Prepare the problem at points (N, d) or (B, N, d), or (d,) for a single point."""
-    if statement._method == "regions":
-        raise NotImplementedError(
-            "solve: a diffusion of Regions is supported only by operators; use operator(points, walks).solve(dirichlet, source)"
-        )
     at = points if points.ndim > 1 else points[None]
     target = _target(statement, at)
+    if statement._method == "jumps":
+        _check_jumps(statement, target)
     packed = _pack(statement, target)
     sizes = _sizes(statement, points)
     if settings.shared_walks:
@@ -170,12 +168,24 @@ def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared
     return Prepared(statement, settings, target, sizes, data, units, bound, exchange, start, rows, outside, backend, place_backend)
 
 
+def _check_jumps(s: Statement, target: Target) -> None:
+    """Raise an error for arrays that walks through a diffusion with jumps do not support."""
+    what = "a diffusion of Regions is not supported"
+    if "@" in target.kind:
+        raise NotImplementedError(f"solve: {what} for points on a device; move them to the host")
+    for name in ("dirichlet", "source"):
+        if any_requires_grad(getattr(s, name)):
+            raise NotImplementedError(
+                f"solve: {name} requires grad, but {what} with PyTorch's gradients with respect to data; use solve_vjp"
+            )
+
+
 def _check_shared(s: Statement, points: Array, settings: Settings) -> None:
     """Raise an error if the instances cannot share one path."""
     own = "omit shared_walks, so that each instance has its own walks"
     if s._shared_boundary._batch is not None or (points.ndim == 3 and len(points) != 1):
         raise ValueError(f"solve: shared_walks requires a single boundary and a single set of points (N, d); {own}")
-    if s._method != "walk":
+    if s._method not in ("walk", "jumps"):
         what = "neumann or robin" if s._method == "stars" else "a diffusion, or a screening that is not a number,"
         raise NotImplementedError(f"solve: with {what} walks cannot be shared yet; {own}")
     if settings.cache is not None:

@@ -233,7 +233,7 @@ def _check_cache(run: Run) -> None:
     s, p = run.statement, run.prepared
     if s._method == "stars":
         raise ValueError("solve: cache cannot be combined with neumann or robin; omit it")
-    if s._method == "media":
+    if s._method in ("media", "jumps"):
         raise ValueError("solve: cache cannot be combined with a diffusion, or a screening that is not a number; omit it")
     if s.exterior or s.boundary.dimension > 3:
         raise ValueError("solve: cache requires the inside of a boundary in two or three dimensions; omit it")

@@ -84,6 +84,8 @@ class Run:
         }  # fmt: skip
         if (r := s._reflecting) is not None:
             parts["neumann and robin"] = [fingerprint(x) for x in (r.tables.rows[2], r.absorbing, r.reflecting)]
+        if s._interfaces is not None:
+            parts["diffusion"] = [(alpha, fingerprint(shape._ends)) for shape, alpha, _ in s._interfaces.parts]
         for name, data, of_functions in zip(s._names, p.data, self.functions):
             if data.kind == "none":
                 continue

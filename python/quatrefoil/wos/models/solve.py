@@ -12,6 +12,7 @@ from ..._arguments import keywords
 from ..._typing import Array, ArrayLike, Backend, Points, T
 from ..data import Data, PerRingData
 from ..mesh import Boundary
+from ..regions import Regions
 from .per_ring import NAME, PerRing
 from .problem import Problem
 from .result import Result
@@ -27,7 +28,7 @@ def solve(
     dirichlet_per_ring: PerRingData | None = None,
     source: Data | None = None,
     screening: float | Data = 0.0,
-    diffusion: Data | None = None,
+    diffusion: Data | Regions | None = None,
     neumann: tuple[Any, Data] | None = None,
     robin: tuple[Any, Any, Data] | None = None,
     walks: int = 64,
@@ -122,7 +123,7 @@ def solve_vjp(
     rng: int,
     walk_offset: int = 0,
     screening: float | Data = 0.0,
-    diffusion: Data | None = None,
+    diffusion: Data | Regions | None = None,
     neumann: tuple[Any, Data] | None = None,
     robin: tuple[Any, Any, Data] | None = None,
     gradient: bool = False,

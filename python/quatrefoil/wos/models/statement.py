@@ -11,12 +11,13 @@ from ..._arguments import is_number, keywords, number, refuse_tracing
 from ..data import Data, Fourier
 from ..data.pack import check, is_varying
 from ..data.packed import DataClass, copied, detached, said, with_arrays
-from ..mesh import Boundary
+from ..mesh import Boundary, TriangleMesh
 from ..polygon import Polygon
 from ..region import check_boundary
 from ..regions import Regions
 from ..stars.conditions import by_facet, instances_of, reflecting
 from ..stars.tables import Reflecting
+from .interfaces import Interfaces
 from .per_ring import expected_for
 from .settings import HINTS
 from .support import support
@@ -33,7 +34,7 @@ class Statement:
     dirichlet: Data
     source: Data | None
     screening: float | Data
-    diffusion: Data | None
+    diffusion: Data | Regions | None
     neumann: tuple[Any, Data] | None
     robin: tuple[Any, Any, Data] | None
     exterior: bool
@@ -49,7 +50,7 @@ class Statement:
         dirichlet: Data,
         source: Data | None = None,
         screening: float | Data = 0.0,
-        diffusion: Data | None = None,
+        diffusion: Data | Regions | None = None,
         neumann: tuple[Any, Data] | None = None,
         robin: tuple[Any, Any, Data] | None = None,
         exterior: bool = False,
@@ -121,12 +122,18 @@ class Statement:
 
     @cached_property
     def _method(self) -> str:
-        """The name of the op that solves the problem; "regions" if only operators do."""
+        """The name of the op that solves the problem; "jumps" if NumPy moves its walks from region to region."""
         if isinstance(self.diffusion, Regions):
-            return "regions"
+            return "jumps"
         if self._reflecting is not None:
             return "stars"
         return "media" if self._varies else "walk"
+
+    @cached_property
+    def _interfaces(self) -> Interfaces | None:
+        """The regions of a diffusion with jumps."""
+        b, regions = self._shared_boundary, self.diffusion
+        return Interfaces(b, regions) if isinstance(regions, Regions) and isinstance(b, (Polygon, TriangleMesh)) else None
 
     @property
     def _varies(self) -> bool:
@@ -148,8 +155,9 @@ class Statement:
 
     @property
     def _rate(self) -> float:
-        """The screening if the medium is constant, otherwise 0."""
-        return self.screening if isinstance(self.screening, float) and self.diffusion is None else 0.0
+        """The screening if the medium is constant or jumps, otherwise 0."""
+        constant = self.diffusion is None or isinstance(self.diffusion, Regions)
+        return self.screening if isinstance(self.screening, float) and constant else 0.0
 
     def _given(self, name: str) -> Any:
         """The data with this name; for walls, the flux h. None if it is 0 everywhere."""
@@ -167,7 +175,7 @@ class Statement:
 
     def __getstate__(self) -> dict[str, Any]:
         """Omits derived attributes, and autograd graphs, which cannot be pickled."""
-        derived = ("_shared_boundary", "_reflecting", "_method", "_reach")
+        derived = ("_shared_boundary", "_reflecting", "_method", "_interfaces", "_reach")
         return {name: with_arrays(x, detached) for name, x in vars(self).items() if name not in derived}
 
     def __repr__(self) -> str:
@@ -204,11 +212,16 @@ def _check_exterior(s: Statement, label: str) -> None:
 
 def _check_regions(s: Statement, regions: Regions, label: str) -> None:
     """Check the limitations of a diffusion with jumps."""
-    if not isinstance(s.boundary, Polygon) or s.boundary._batch is not None or s.exterior:
-        raise ValueError(f"{label}: a diffusion of Regions requires the inside of a single Polygon; boundary is {s.boundary!r}")
-    if s.neumann is not None or s.robin is not None or is_varying(s.screening) or s.screening != 0:
-        raise ValueError(f"{label}: a diffusion of Regions cannot be combined with neumann, robin or screening yet; omit them")
-    regions._check(s.boundary, label)
+    b = s.boundary
+    if not isinstance(b, (Polygon, TriangleMesh)) or b._batch is not None or not getattr(b, "watertight", True) or s.exterior:
+        raise ValueError(
+            f"{label}: a diffusion of Regions requires the inside of a single Polygon or a closed TriangleMesh; boundary is {b!r}"
+        )
+    if s.neumann is not None or s.robin is not None or is_varying(s.screening):
+        raise ValueError(
+            f"{label}: a diffusion of Regions cannot be combined with neumann, robin or a screening that is not a number yet; omit them"
+        )
+    regions._check(b, label)
 
 
 def _check_medium(s: Statement, label: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ from ... import _arrays
 from ..._arguments import arrays_like, host_or_device_numbers
 from ..._bind import check_device
 from ..._call import call_vjp
+from ..data.composition import Data, Places
+from ..data.packed import PackedData
 from ..walk.nodes import schedule
 from .chunk import METHODS
+from .jumping import Walked
 from .prepared import Prepared
 from .run import Run
 
@@ -31,11 +35,39 @@ def gradients(run: Run, grad: Any, walks: range, of_points: bool, label: str) ->
                 f"{label}: gradients of a list of data are not supported; stack the parameters, or use PyTorch autograd"
             )
     _, sizes = schedule(first // group, count // group)
-    whole = p.as_chunk()
-    inputs = *whole.inputs, _shares(p, grad, np.array(sizes) * group / count, p.boundary.dimension if group == 2 else 0)
-    pulled = iter(call_vjp(METHODS[whole.method], inputs, whole.options_of(first, count), whole.extras, p.backend, whole.num_threads))
+    whole, share = p.as_chunk(), _shares(p, grad, np.array(sizes) * group / count, p.boundary.dimension if group == 2 else 0)
+    if whole.interfaces is not None:
+        pulled = iter(_of_jumps(p, whole.jumps(whole.interfaces, first, count), _arrays.to_host(share)[..., 0].sum(axis=2) / count))
+    else:
+        options = whole.options_of(first, count)
+        pulled = iter(call_vjp(METHODS[whole.method], (*whole.inputs, share), options, whole.extras, p.backend, whole.num_threads))
     of_data = [{} if data.pull is None else data.pull(_arrays.to_host(next(pulled))) for data in p.linear]
     return _of_points(run, grad, first, count) if of_points else None, *of_data
+
+
+def _of_jumps(p: Prepared, jumps: Iterator[tuple[int, np.ndarray, Walked]], share: np.ndarray) -> list[np.ndarray]:
+    """Gradients with respect to the parameters, from walks through a diffusion with jumps. ``share`` (B, N): those of each walk's value."""
+    data = [d for d in p.linear if d.pull is not None]
+    fields = [Data(np, "solve", d.kind, _arrays.to_host(d.numbers), None) for d in data]
+    totals = [np.zeros(field.numbers.shape) for field in fields]
+
+    def add(of: PackedData, b: int, frame: np.ndarray, X: np.ndarray, weight: np.ndarray, facet: Any = None, corners: Any = None) -> None:
+        n, d = X.shape
+        if n and (k := next((k for k, each in enumerate(data) if each is of), None)) is not None:
+            at = (X - frame[:d]) / frame[d], np.full(n, b), np.tile(frame[:d], (n, 1)), np.full(n, frame[d])
+            weights = () if corners is None else [corners[:, j] for j in range(1, d)]
+            totals[k] += fields[k].gradient(Places(*at, [], facet, weights), weight)
+
+    for b, frame, part in jumps:
+        W = len(part.walks)
+        each = np.repeat(share[b, part.first_point : part.first_point + len(part.end) // W], W)
+        inside, later = ~np.isnan(part.end[:, 0]), each if part.first is None else each * part.first.along
+        add(p.linear[0], b, frame, part.end[inside], (later * part.left)[inside], part.facet[inside], part.weights[inside])
+        add(p.linear[1], b, frame, part.point, later[part.owner] * part.share)
+        if part.first is not None and part.entered is not None and part.area is not None:
+            entered = part.area > 0
+            add(p.linear[1], b, frame, part.entered[entered], (each * part.area * part.first.source)[entered])
+    return totals
 
 
 def _checked(run: Run, grad: Any, label: str) -> Array:

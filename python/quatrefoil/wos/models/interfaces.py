@@ -1,0 +1,109 @@
+"""The regions of a diffusion with jumps, and how far points on their interfaces are from all other facets."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..mesh import TriangleMesh
+from ..polygon import Polygon
+from ..regions import Regions, anchors_of, signed_size
+
+_NEIGHBOURS = 2.0  # facets this many times the spacing of a facet's anchors away are looked at point by point
+_FLAT = 1e-9  # sine of the angle, and relative height, below which two facets are in one line or plane
+_CLOSEST = 64  # facets whose distances from a facet's anchors are exact; those of others are bounds
+_TOGETHER = 1 << 16  # pairs of a point and a facet whose distances are computed together
+
+
+class Part(NamedTuple):
+    """A region: its boundary, its diffusion, and the index of its first facet among those of the region around all parts."""
+
+    shape: Polygon | TriangleMesh
+    alpha: float
+    first: int
+
+
+class Interfaces:
+    """The facets of a domain and its parts together: to which part they belong, and their normals into it.
+
+    ``parts[0]`` is the region around all parts. ``part_of`` (M,) is 0 for facets of the domain's boundary. ``touching``: whether parts
+    touch each other or the boundary.
+    """
+
+    def __init__(self, domain: Polygon | TriangleMesh, regions: Regions) -> None:
+        self.domain, shapes = domain, [shape for shape, _ in regions.parts]
+        around = _around(domain, shapes)
+        first = np.cumsum([len(domain._ends), *(len(shape._ends) for shape in shapes)])[:-1]
+        self.parts = [Part(around, regions.outside, 0), *(Part(q, a, int(k)) for (q, a), k in zip(regions.parts, first))]
+        self.alphas = np.array([part.alpha for part in self.parts])
+        self.part_of = np.searchsorted(first, np.arange(len(around._ends)), side="right")
+        self.inward = _normals(around._ends)
+        for part, following in zip(self.parts[1:], [*first[1:], len(around._ends)]):
+            self.inward[part.first : following] *= np.sign(signed_size(part.shape))
+        self.touching = regions._touching(domain)
+        self._find_neighbours(around)
+
+    def _find_neighbours(self, around: Polygon | TriangleMesh) -> None:
+        """Find the facets close to each facet of a part, and the distances of its anchors from all others, except those in its plane."""
+        d = around.dimension
+        self.corners, self.anchors = around._ends.reshape(-1, d, d), anchors_of(around)
+        M, centre = len(self.corners), self.corners.mean(axis=1)
+        radius = np.linalg.norm(self.corners - centre[:, None], axis=2).max(axis=1)
+        self.apart, close = np.full(self.anchors.shape[:2], np.inf), [np.zeros(0, np.int64)] * M
+        for k in np.flatnonzero(self.part_of > 0):
+            height = np.abs((self.corners - self.corners[k, 0]) @ self.inward[k]).max(axis=1)
+            others = np.flatnonzero(height > _FLAT * around._extent[0])
+            order = others[np.argsort(np.linalg.norm(centre[others] - centre[k], axis=1) - radius[others])]
+            closest, rest = order[:_CLOSEST], order[_CLOSEST:]
+            distance = distances(self.anchors[k][:, None], self.corners[closest][None])
+            bounds = np.linalg.norm(self.anchors[k][:, None] - centre[rest], axis=2) - radius[rest]
+            near = distance.min(axis=0) < _NEIGHBOURS * 2 * radius[k] / (self.anchors.shape[1] ** (1 / (d - 1)) - 1)
+            close[k] = closest[near]
+            self.apart[k] = np.minimum(distance[:, ~near].min(axis=1, initial=np.inf), bounds.min(axis=1, initial=np.inf))
+        self.close = np.full((M, max(map(len, close))), -1)
+        for row, own in zip(self.close, close):
+            row[: len(own)] = own
+
+    def clear(self, x: np.ndarray, facet: np.ndarray) -> np.ndarray:
+        """Lower bounds of the distances of points on interfaces from all facets that are not in the line or plane of theirs."""
+        radius = (self.apart[facet] - np.linalg.norm(x[:, None] - self.anchors[facet], axis=2)).max(axis=1)
+        each = max(1, _TOGETHER // max(1, self.close.shape[1]))
+        for at in range(0, len(x), each):
+            some = slice(at, at + each)
+            close = self.close[facet[some]]
+            away = np.where(close >= 0, distances(x[some, None], self.corners[close]), np.inf)
+            radius[some] = np.minimum(radius[some], away.min(axis=1, initial=np.inf))
+        return np.asarray(radius)
+
+
+def _around(domain: Polygon | TriangleMesh, shapes: list[Polygon | TriangleMesh]) -> Polygon | TriangleMesh:
+    if isinstance(domain, Polygon):
+        return Polygon(domain.vertices, [*domain.holes, *(shape.vertices for shape in shapes)])
+    meshes = [domain, *shapes]
+    first = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
+    triangles = np.concatenate([mesh.triangles + k for mesh, k in zip(meshes, first)])  # type: ignore[union-attr]
+    return TriangleMesh(np.concatenate([mesh.vertices for mesh in meshes]), triangles)
+
+
+def _normals(ends: np.ndarray) -> np.ndarray:
+    """(M, d) unit normals: to the left of segments; against those of triangles that are counter-clockwise as seen from outside."""
+    d = 2 if ends.shape[1] == 4 else 3
+    corners = ends.reshape(len(ends), d, d)
+    sides = corners[:, 1:] - corners[:, :1]
+    n = np.stack([-sides[:, 0, 1], sides[:, 0, 0]], axis=1) if d == 2 else np.cross(sides[:, 1], sides[:, 0])
+    return np.asarray(n / np.linalg.norm(n, axis=1, keepdims=True))
+
+
+def distances(x: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """(n, m): distances of points (n, 1, d) from segments or triangles (n or 1, m, d, d)."""
+    edges = np.roll(corners, -1, axis=-2) - corners if corners.shape[-1] == 3 else corners[..., 1:, :] - corners[..., :1, :]
+    away = x[..., None, :] - corners[..., : edges.shape[-2], :]
+    t = np.clip((away * edges).sum(axis=-1) / (edges * edges).sum(axis=-1), 0, 1)
+    from_edges = np.linalg.norm(away - t[..., None] * edges, axis=-1).min(axis=-1)
+    if corners.shape[-1] == 2:
+        return np.asarray(from_edges)
+    normal = np.cross(edges[..., 0, :], edges[..., 1, :])
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    over = ((np.cross(edges, away) * normal[..., None, :]).sum(axis=-1) >= 0).all(axis=-1)
+    return np.asarray(np.where(over, np.abs((away[..., 0, :] * normal).sum(axis=-1)), from_edges))
