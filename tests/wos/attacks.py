@@ -111,7 +111,7 @@ def _problem(rng):
     options = {"dirichlet": g, "epsilon": epsilon, "gradient": bool(rng.random() < 0.4), "screening": sigma}
     if f.any() or rng.random() < 0.3:
         options["source"] = as_data(rng, f, L, rng.random() < 0.4)
-    if hasattr(boundary, "ends") and rng.random() < 0.3:
+    if isinstance(boundary, (wos.Polygon, wos.TriangleMesh)) and rng.random() < 0.3:
         options["neumann"] = _walls(rng, boundary, c, L, d)
     return boundary, X, c, L, options
 
@@ -212,15 +212,17 @@ def interrupts(rng, backend):
 
 
 def media(rng, backend):
-    """-∇·(α∇u) + σu = f with α = a (1 + b·x / L)^2, in random units."""
+    """-∇·(α∇u) + σu = f with α = a (1 + b·x / L)^2, in random units. With walls, α varies by less than a factor of three."""
     L, s, a = unit(rng), unit(rng, 120), unit(rng, 120)
     boundary = domain(rng, L)
     d = boundary.dimension
     if d > 3:
         return
     X, c = points(rng, boundary)[: 2 if backend == "numba" else 10], solution(rng, d, L, s)
+    kind = rng.choice(["neumann", "robin", "none", "none"]) if isinstance(boundary, (wos.Polygon, wos.TriangleMesh)) else "none"
     b = (
-        rng.uniform(-0.3, 0.3, d)
+        (0.3 if kind == "none" else 0.08)
+        * rng.uniform(-1, 1, d)
         / np.abs(np.stack([boundary._centre[0] + boundary._extent[0], boundary._centre[0] - boundary._extent[0]]) / L).max()
     )
     sigma, epsilon = float(rng.choice([0.0, 1.0])), 1e-4
@@ -241,9 +243,46 @@ def media(rng, backend):
         table[tuple(at[:d])] += a * np.append(b, 1.0)[[i, j]].prod()
     diffusion = alpha if rng.random() < 0.5 else wos.Polynomial(table * float(L) ** -np.indices(table.shape).sum(axis=0))
     options = {"dirichlet": as_data(rng, c, L, rng.random() < 0.5), "source": source, "screening": sigma * a / L**2, "diffusion": diffusion}
+    if kind == "neumann":
+        options["neumann"] = _walls(rng, boundary, c, L, d)
+    elif kind == "robin":
+        where, mu = _walls(rng, boundary, c, L, d)[0], rng.uniform(0, 2) / L
+        options["robin"] = where, mu, flux(boundary, lambda Y: slope(c, Y / L) / L, mu, lambda Y: evaluate(Y / L, c))
     run = {"walks": 200 if backend == "native" else 40, "epsilon": epsilon, "backend": backend, "rng": int(rng.integers(2**63))}
     with expected_warnings():
         _checked(wos.solve(boundary, X, **options, **run), X, c, boundary, L, epsilon)
 
 
-ATTACKS = [solutions, stopping, interrupts, media]
+def regions(rng, backend):
+    """α jumps at a rectangle or a box with the half sides h: u = s (1 + v / α) with a v that is 0 there, in random units."""
+    d, L, s, a = int(rng.integers(2, 4)), unit(rng), unit(rng, 120), unit(rng)
+    h, ratio, epsilon = rng.uniform(0.25, 0.7, d), float(rng.choice([0.2, 0.5, 3.0])), 1e-4
+    c = np.ones((2,) * d) * (np.indices((2,) * d).sum(axis=0) < 2)  # 1 + x + y ...
+    for axis, half in enumerate(h):
+        c = np.apply_along_axis(lambda row, half=half: np.polynomial.polynomial.polymul(row, [-(half**2), 0, 1]), axis, c)
+    V, F = cube() if d == 3 else (SQUARE, None)
+    domain, core = (wos.Polygon(side * (2 * V - 1) * L) if d == 2 else wos.TriangleMesh(side * (2 * V - 1) * L, F) for side in (1.0, h))
+    X = L * rng.uniform(-0.9, 0.9, (int(rng.integers(0, 4)), d))
+
+    def u(Y):
+        return s * (1 + evaluate(Y / L, c) / np.where(wos.contains(core, Y), ratio, 1.0))
+
+    given = {
+        "dirichlet": lambda Y: (s * (1 + evaluate(Y / L, c))).astype(Y.dtype),
+        "source": lambda Y: (-s * a / L**2 * evaluate(Y / L, laplacian(c))).astype(Y.dtype),
+        "diffusion": wos.Regions(a, [(core, a * ratio)]),
+    }
+    with expected_warnings():
+        r = wos.Problem(domain, **given).solve(
+            X, wos.Walks(100, epsilon=epsilon, max_steps=20000), rng=int(rng.integers(2**63)), backend=backend
+        )
+        size = np.abs(c).sum() * s
+        for _ in range(2):
+            z = (np.abs(r.value - u(X)) - 10 * epsilon * size / ratio) / np.maximum(r.stderr, 1e-9 * size)
+            if z.max(initial=0.0) < 6:
+                return
+            r = r.resume(3000)
+    assert z.max() < 6, f"z {z}: {r.value}, stderr {r.stderr}, exact {u(X)}"
+
+
+ATTACKS = [solutions, stopping, interrupts, media, regions]

@@ -18,13 +18,15 @@ from wos.solid.test_outside import PLANE, POLE, SPACE, around, of_bell
 from wos.stars.test_stars import PROBLEMS as WALLS
 from wos.stars.test_stars import from_absorbing
 from wos.stars.test_walls_in_media import PROBLEMS as IN_BOTH
+from wos.test_regions import CORE, CUBE, INNER, OUTER, clear_points, core_problem
 from wos.walk.oracle import check, disc_points, harmonic, star_points
 
-FEWER = ("walls in media: robin", "walls in media: cube-robin")  # a quarter of the points: their walks take hundreds of steps
+FEWER = ("walls in media: robin", "walls in media: cube-robin", "jumps")  # a quarter of the points: their walks take hundreds of steps
 Z, EPSILON = 10_000, 1e-6  # in media and with walls 1e-4
 SHAPES = ["star", "hole", "mesh", "disc", "ball", "box", "box in space", "ball in five", "field", "field in space"]
 IN_WALLS = ["source", "robin-source", "screened-source", "cube-source", "cube-robin-source", "cube-screened-source"]
-IN_MEDIA = ["gaussians", "rippled-mesh", "polynomial", "space"]
+IN_MEDIA = ["gaussians", "rippled-mesh", "polynomial", "space", "field"]
+OUTSIDE = ["star", "box", "mesh", "ball", "box in space", "field", "field in space"]
 BOTH = ["polynomial", "gaussians", "grid", "screening", "corner", "hole", "robin", "cube-rippled", "cube-robin"]
 
 
@@ -65,6 +67,13 @@ def of_both(name):
     return boundary, lambda rng, n: points_in(boundary, rng, n, 0.08), options, u, 1024
 
 
+def of_jumps(space):
+    domain, core = (CUBE, INNER) if space else (OUTER, CORE)
+    problem, u = core_problem((1.0, 3.0), domain, core)
+    options = {name: getattr(problem, name) for name in ("dirichlet", "source", "diffusion")}
+    return domain, lambda rng, n: clear_points(rng, n, domain, core), {**options, "epsilon": 1e-5, "max_steps": 20000}, u, 256
+
+
 def outside(name, what):
     boundary = (PLANE | SPACE)[name]()
     d, size = boundary.dimension, boundary._diagonal[0]
@@ -88,8 +97,9 @@ KINDS = {
     **{f"walls: {name}": lambda name=name: of_walls(name) for name in IN_WALLS},
     **{f"media: {name}": lambda name=name: of_media(name) for name in IN_MEDIA},
     **{f"walls in media: {name}": lambda name=name: of_both(name) for name in BOTH},
-    **{f"outside of {name}": lambda name=name: outside(name, "pole") for name in ["star", "box", "mesh", "ball", "box in space"]},
-    **{f"outside of {name}, source": lambda name=name: outside(name, "source") for name in ["star", "box", "mesh", "ball", "box in space"]},
+    **{f"jumps in {name}": lambda space=space: of_jumps(space) for space, name in enumerate(["the plane", "space"])},
+    **{f"outside of {name}": lambda name=name: outside(name, "pole") for name in OUTSIDE},
+    **{f"outside of {name}, source": lambda name=name: outside(name, "source") for name in OUTSIDE},
 }
 
 
@@ -97,7 +107,7 @@ def scores(name, rng):
     """The result, its points and u."""
     boundary, points, options, u, walks = KINDS[name]()
     pairs = options.pop("gradient", True) and boundary.dimension < 4
-    wanted = Z // 4 if name in FEWER else Z
+    wanted = Z // 4 if name.startswith(FEWER) else Z
     n = -(-wanted // (1 + pairs * boundary.dimension))
     found = [points(rng, n)]
     while sum(map(len, found)) < n:
