@@ -82,6 +82,20 @@ def by_open3d(data: Data) -> Any:
     return scene.compute_signed_distance(o3c.Tensor(data.X.astype(np.float32))).numpy()
 
 
+def by_fcpw(data: Data) -> Any:
+    """Distances from one call, and the sides from another; both take lists of its own types."""
+    import fcpw
+
+    from ...wos.query.bench import fcpw_distances, fcpw_scene
+
+    scene, X = fcpw_scene(data.V, data.F), data.X.astype(np.float32)
+    points, inside = fcpw.float_3D_list(), fcpw.uint32_list()
+    for x in X:
+        points.append(x)
+    scene.contains(points, inside)
+    return np.where(list(inside), -1, 1) * fcpw_distances(scene, X)
+
+
 def by_trimesh(data: Data, share: float) -> Any:
     import trimesh
 
@@ -93,5 +107,6 @@ SIDES = {
     "quatrefoil": Side(by_quatrefoil),
     "libigl": Side(by_igl, "igl"),
     "Open3D": Side(by_open3d, "open3d"),
+    "fcpw": Side(by_fcpw, "fcpw"),
     "trimesh": Side(by_trimesh, "trimesh", (0.001, 0.002)),
 }
