@@ -115,6 +115,7 @@ def main(
     machine = about()
     if json_file and not check_quiet(machine, force):
         return 2
+    json_file = json_file and named(json_file, machine, "jobs")
     threads = sorted({1, _config.get_num_threads()})
     jobs: list[dict[str, Any]] = []
     for name in names or JOBS:
@@ -127,8 +128,8 @@ def main(
             show(row, ours if "seconds" in ours else row)
         if plots:
             plot(jobs[-1], plots / f"{name}.svg", f"{machine['processor']}, {machine['date']}")
+        if json_file:  # after each job, because all of them take an hour
+            json_file.write_text(json.dumps({"machine": machine, "config": _config.config(), "jobs": jobs}, indent=1) + "\n")
     if json_file:
-        json_file = named(json_file, machine, "jobs")
-        json_file.write_text(json.dumps({"machine": machine, "config": _config.config(), "jobs": jobs}, indent=1) + "\n")
         print(f"wrote {json_file}")
     return int(any("fails" in row for j in jobs for row in j["rows"] if row["side"] == "quatrefoil"))
