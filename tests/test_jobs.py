@@ -80,5 +80,5 @@ def test_times_are_extrapolated_along_a_line(quick, monkeypatch, capsys):
     monkeypatch.setitem(module.SIDES, "slow", jobs.Side(lambda data, share: np.zeros((1, 6)), "scipy", (0.01, 0.02)))
     times = iter([(None, np.array([1.0, 1.0])), (np.zeros((1, 6)), np.array([1.5, 1.5]))])
     monkeypatch.setattr(side, "timed", lambda *_: next(times))
-    side.main("price", "slow", 1, quick=True)
+    side.main("price", "slow", 1, "quick")
     assert json.loads(capsys.readouterr().out)["seconds"] == pytest.approx(50.5)

@@ -55,10 +55,11 @@ def version(package: str) -> str:
     return importlib.metadata.version(names[0])
 
 
-def measured(name: str, side: str, threads: int, quick: bool) -> dict[str, Any]:
-    """One run of one side in a new process, with all libraries limited to ``threads`` threads."""
+def measured(name: str, side: str, threads: int, *options: str) -> dict[str, Any]:
+    """One run of one side in a new process, with all libraries limited to ``threads`` threads. Options: "quick"; "errors", which can take
+    longer than the run."""
     limits = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "QUATREFOIL_NUM_THREADS")
-    command = [sys.executable, "-m", "quatrefoil.bench.jobs.side", name, side, str(threads), *["quick"] * quick]
+    command = [sys.executable, "-m", "quatrefoil.bench.jobs.side", name, side, str(threads), *options]
     environment = os.environ | dict.fromkeys(limits, str(threads))
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -72,12 +73,13 @@ def rows(name: str, threads: Sequence[int], rounds: int, quick: bool) -> list[di
     sides, results = job(name).SIDES, []
     for count in threads:
         runs: dict[str, list[dict[str, Any]]] = {}
-        for _ in range(rounds):
+        for turn in range(rounds):
+            options = ["quick"] * quick + ["errors"] * (turn == rounds - 1)
             for side, how in sides.items():
                 if importlib.util.find_spec(how.package) is None:
                     print(f"      {side}: {how.package} is not installed", file=sys.stderr)
                 elif "fails" not in runs.get(side, [{}])[-1]:
-                    runs.setdefault(side, []).append(measured(name, side, count, quick))
+                    runs.setdefault(side, []).append(measured(name, side, count, *options))
         for side, each in runs.items():
             row = {"side": side, "threads": count, "package": sides[side].package, "version": version(sides[side].package)}
             row |= {"share": max(sides[side].shares or (1.0,)), "runs": len(each)}

@@ -1,4 +1,4 @@
-"""``python -m quatrefoil.bench.jobs.side JOB SIDE THREADS [quick]``: one run in this process; prints a line of JSON."""
+"""``python -m quatrefoil.bench.jobs.side JOB SIDE THREADS [quick] [errors]``: one run in this process; prints a line of JSON."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def timed(run: Callable[..., Any], *arguments: Any) -> tuple[Any, np.ndarray]:
     return answer, np.array([clock() for clock in clocks]) - begin
 
 
-def main(name: str, side: str, threads: int, quick: bool) -> None:
+def main(name: str, side: str, threads: int, *options: str) -> None:
     module = job(name)
     how, full = module.SIDES[side], {constant: getattr(module, constant) for constant in module.QUICK}
     importlib.import_module(how.package)
@@ -39,7 +39,7 @@ def main(name: str, side: str, threads: int, quick: bool) -> None:
         sys.modules["torch"].set_num_threads(threads)
     vars(module).update(module.QUICK)
     how.run(module.data(), *(how.shares or ())[:1])
-    vars(module).update({} if quick else full)
+    vars(module).update({} if "quick" in options else full)
     data = module.data()
     before = peak()
     if how.shares:
@@ -49,8 +49,10 @@ def main(name: str, side: str, threads: int, quick: bool) -> None:
     else:
         answer, (seconds, cpu) = timed(how.run, data)
     result = {"seconds": seconds, "cpu": cpu, "peak": peak() - before}
-    print(json.dumps(result | {"errors": {what: float(value) for what, value in module.errors(data, answer).items()}}))
+    if "errors" in options:
+        result["errors"] = {what: float(value) for what, value in module.errors(data, answer).items()}
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), "quick" in sys.argv[4:])
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:])
