@@ -1,8 +1,9 @@
 """Gaussian processes on grids in array-API terms, in double precision: equations of csrc/kron/gp/README.md.
 
-On the host the number of missing cells selects the solver. To read it from a device would mean waiting, so here only sizes decide. All
-cells with one noise have a closed form. Otherwise the likelihood takes a Cholesky factor of the covariance of all cells, with an identity
-for missing ones, even if logdet="lanczos" allows an estimate. Solves of up to DENSE_UP_TO cells do the same, and larger ones iterate.
+On the host the number of missing cells selects the solver. To read it from a device would mean waiting, so here only sizes decide. A full
+grid with a single noise has a closed form. Otherwise the likelihood takes a Cholesky factor of the covariance of all cells, with an
+identity for missing ones, even if logdet="lanczos" allows an estimate. Solves of up to DENSE_UP_TO cells do the same, and larger ones
+iterate.
 """
 
 from __future__ import annotations

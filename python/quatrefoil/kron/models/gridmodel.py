@@ -20,9 +20,9 @@ from .tables import columns, coordinate, kind, plain, stacked
 Array = Any
 Kernels: TypeAlias = Sequence[AxisKernel | Unscaled]
 _SHARES = (0.3, 1.0, 0.1, 0.03)
-_NOISE_SHARE = 0.1  # times those, because noise is correlated over shorter lengths than the signal
+_NOISE_SHARE = 0.1  # factor of the shares for noise kernels, because noise is correlated over shorter lengths than the signal
 _NOISE = 0.1  # start of the noise, relative to the variance of the data
-_MIN_NOISE, _MAX_NOISE = 1e-6, 1e5  # relative to the initial noise, which carries the unit; the minimum also to the data
+_MIN_NOISE, _MAX_NOISE = 1e-6, 1e5  # times the initial noise, or for the minimum the variance of the data if that is smaller
 _MAX_CELLS = 100  # per point; more is not a grid, and its matrices would not fit into memory
 _VARIANCE_BOUNDS = (np.log(1e-5), np.log(1e5))
 
@@ -118,7 +118,7 @@ class Model(NamedTuple):
     def starts(
         cls, kernels: Kernels, noise_kernels: Kernels, noise: Any, variance: Any, data: Data, label: str
     ) -> list[Model]:  # fmt: skip
-        """Starts of a search, one per share of the axes' lengths if a kernel has no scale."""
+        """Initial models of a search; if a kernel has no scale, one for each of several fractions of the axes' lengths."""
         shares = _SHARES if any(isinstance(k, Unscaled) for k in (*kernels, *noise_kernels)) else _SHARES[:1]
 
         def scaled(kernels: Kernels, share: float) -> list[AxisKernel]:
@@ -293,7 +293,7 @@ def cells_of(X: Any, y: Any, label: str) -> tuple[list[Array], Array, Array | No
 
 
 def columns_of(X: Any, axes: Sequence[Array], names: Sequence[str], label: str, kinds: Sequence[str]) -> list[Array]:
-    """Points (P, columns of all axes) -> those of every axis."""
+    """Points (P, columns of all axes) -> the columns of each axis."""
     parts, widths = columns(X, label), [math.prod(a.shape[1:]) for a in axes]
     if len(parts) != sum(widths) or parts[0].ndim != 1:
         shape = tuple(getattr(X, "shape", np.shape(X)))

@@ -132,7 +132,7 @@ class Products(Base):  # type: ignore[misc]
         if self._is_for_scipy(x):
             above: Any = super()
             return above.rdot(x) if hasattr(above, "rdot") else above._rdot(x)
-        return self._rows(RMATVEC, x)  # rows are multiplied from the left
+        return self._rows(RMATVEC, x)  # (x K)^T = K^T x^T, for each row of x
 
     _rdot = rdot  # its name before SciPy 1.18
 
@@ -158,7 +158,7 @@ class Products(Base):  # type: ignore[misc]
     _adjoint = _transpose  # the factors are real
 
     def _is_for_scipy(self, x: Any) -> bool:
-        """Whether SciPy handles x: numbers, operators and lists; arrays, too, if the factors are NumPy's, as are SciPy's results."""
+        """Whether SciPy handles x: numbers, operators and lists; and NumPy arrays, which SciPy returns, if the factors are."""
         _arguments.refuse_masked(x, "KroneckerOperator", "x")
         kind = _arrays.kind(x)
         return kind in (None, "numpy") if self._kind == "numpy" else kind is None and (np.isscalar(x) or hasattr(x, "matvec"))

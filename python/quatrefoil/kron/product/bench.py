@@ -103,7 +103,7 @@ def _small(d: int, n: int) -> Problem:
 
 
 def _gradient(d: int, n: int) -> Problem:
-    """All gradients; compares that of the first factor. The peer reuses products on both sides, too."""
+    """All gradients; compares that of the first factor. The peer, too, reuses partial products of x and of the gradient."""
     factors, x = _inputs(d, n, BATCH_OF_GRADIENT)
     grad = np.random.default_rng(1).standard_normal(x.shape)
 

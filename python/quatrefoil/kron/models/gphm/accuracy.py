@@ -20,7 +20,8 @@ from .units import HIGHEST
 Array = Any
 RESOLVED = 0.9  # highest initial frequency, relative to the highest that the grid resolves
 _LOST = 0.5  # share of a source's energy
-_NEAR_THE_END, _PILED = 0.9, 0.05  # of the highest initial frequency; share of the weights above it, below 0.001 if none is needed
+# Relative to the highest initial frequency; share of the weights above that, which is below 0.001 if no higher frequencies are needed.
+_NEAR_THE_END, _PILED = 0.9, 0.05
 _BAD = 1.0  # residual in inner units, where second derivatives reach 10^4
 
 

@@ -16,7 +16,7 @@ from .inverse import Inverse
 from .loss import BaseSolution, Loss, Params
 
 Array = Any
-_BY_PARITY = 400  # points; up to this many, and for as many rows, products by parity are faster
+_BY_PARITY = 400  # points; up to this many, products by parity are faster on a square grid
 
 
 class Component(NamedTuple):
@@ -53,7 +53,7 @@ class Component(NamedTuple):
         return self._through(params, [a.predictor(x) for a, x in zip(self.loss.axes, new)])
 
     def with_derivatives(self, params: Mapping[str, Array], new: Sequence[Array], form: type[Inverse]) -> tuple[Array, Array]:
-        """The solution and the derivatives of the equation at points of every axis."""
+        """The solution, and the sum of the equation's derivative terms, at points of every axis."""
         self.loss.set_axes(params, form)
         plain, slopes = ([getattr(a, name)(x) for a, x in zip(self.loss.axes, new)] for name in ("predictor", "slope_predictor"))
         parts = [[*plain[:k], slope, *plain[k + 1 :]] for k, slope in enumerate(slopes)]
@@ -76,7 +76,7 @@ def mixture(pde: PDE, axes: Sequence[Points], covariance: Covariance, count: int
 
 
 def smooth(below: Component, params: Mapping[str, Array], form: type[Inverse]) -> Component:
-    """A Matern-5/2 process on top of a solution: a student_t component with frequency 0 and the initial length-scale of the axis."""
+    """A Matern-5/2 process on top of a solution: student_t with frequency 0 and, at first, the length of the axis as its length-scale."""
     pde, old = below.loss.pde, below.loss.axes
     initial: Params = {"U": np.zeros(tuple(pde.source.shape)), "log_tau": np.zeros(()), "log_v": np.zeros(())}
     fixed: Params = {}

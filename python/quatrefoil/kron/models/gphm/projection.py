@@ -29,7 +29,7 @@ _KRYLOV, _WITHIN = 60, 1e-8  # vectors of GMRES, and its relative residual
 
 
 class Space(NamedTuple):
-    """The r of an axis's N eigenvectors whose eigenvalues are well above the jitter."""
+    """The eigenvectors of an axis whose eigenvalues are well above the jitter: r of N."""
 
     values: Array  # (r,), ascending
     vectors: Array  # (N, r)
@@ -196,7 +196,10 @@ class Projected:
         return reaction
 
     def _through(self, transposed: bool, slope: Array, F: Array) -> Array:
-        """Solves the equation with the derivative of a reaction, by GMRES; right preconditioner: Sylvester's equation, or its transpose."""
+        """Solves the linearised equation, or its transpose, by GMRES with Sylvester's equation as right preconditioner.
+
+        ``slope`` is the derivative of the reaction.
+        """
         from scipy.sparse.linalg import LinearOperator, gmres
 
         inverse, shape = self.inverse.adjoint if transposed else self.inverse.solve, tuple(F.shape)

@@ -77,7 +77,7 @@ class State(NamedTuple):
         return self.units.size * sum(parts[1:], parts[0])
 
     def with_derivatives(self, axes: Sequence[Array], form: type[Inverse]) -> tuple[Array, Array]:
-        """The solution and the derivatives of the equation, in inner units."""
+        """The solution, and the sum of the equation's derivative terms, in inner units."""
         parts = [c.with_derivatives(p, axes, form) for c, p in zip(self.components, (*self.earlier, self.now))]
         u, derivatives = map(sum, zip(*parts))
         return u, derivatives
