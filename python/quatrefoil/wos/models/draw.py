@@ -41,7 +41,7 @@ class Job(NamedTuple):
 
 @dataclass
 class Tally:
-    """Reports the number of walks so far, and the remaining fraction of the walks, or of the points if their walks are not known."""
+    """Reports the number of walks so far and the fraction left: of the walks if their number is known, otherwise of the points."""
 
     tell: Report | None
     total: int
@@ -56,7 +56,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Draw:
-    """Runs walks of a run's points."""
+    """Runs walks for the points of a ``Run``."""
 
     run: Run
     executor: Executor | None
@@ -71,7 +71,7 @@ class Draw:
         return Draw(run, executor, tell, label)
 
     def some(self, requests: Sequence[Request], rule: Rule | None = None) -> State | Groups:
-        """Run the requested walks, in which every point occurs once. With a rule, run only as many as each point needs, in order."""
+        """Run the requested walks. Every point occurs in one request. With a rule, run only as many walks as each point needs, in order."""
         return gather(self._parts(requests, rule))
 
     def further(self, state: State | Groups, rule: Rule) -> State | Groups:
@@ -162,7 +162,7 @@ def _drawn(chunk: Chunk, job: Job, rule: Rule | None, tell: Callable[[int, int],
 
 
 def _in_order(p: Prepared, jobs: list[Job], of_jobs: list[list[Part]]) -> Iterator[Part]:
-    """The parts of all jobs with indices among all points. Joins ranges of walks of the same points."""
+    """The parts of all jobs, with indices into all points. Joins ranges of walks of the same points."""
     for (window, _), same in groupby(zip(jobs, of_jobs), key=lambda pair: pair[0][:2]):
         ranges = [parts for _, parts in same]
         numbers = window.rows(p.sizes.N)

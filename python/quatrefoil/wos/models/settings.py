@@ -132,7 +132,7 @@ def check_range(label: str, first: int, walks: int) -> None:
 
 
 def _resolve(backend: Backend | None, points: Any) -> Backend | None:
-    """The backend of the walks, also when they are resumed. None on a device, which selects the best one available."""
+    """The backend of the walks, including when they are resumed. None on a device, which selects the best one available."""
     name = backend or _backends.chosen()
     on_host = points.__class__ is np.ndarray or _arrays.kind(points) is None or _arrays.on_host(points)
     name = name or (_backends.default() if on_host else None)

@@ -66,7 +66,7 @@ class Facets(Walls):
         return tuple(self.xp.sum(x * axis, axis=-1) for axis in (self.shapes.e, self.shapes.f, self.shapes.n))
 
     def hit(self, x: Any, n: Any, limit: Any, own: Any, end: Any) -> tuple[Any, Any]:
-        """(8) The first triangle that the ray hits from inside before ``limit``, with ``end`` beyond its plane, or -1; and t of the hit."""
+        """(8) The first triangle that the ray hits from inside before ``limit``, or -1, and t of the hit. ``end`` lies beyond its plane."""
         xp, r = self.xp, self.shapes
         du, dv, dw = self.local(n[..., None, :])
         u, v, w = self.local(x[..., None, :] - r.a)

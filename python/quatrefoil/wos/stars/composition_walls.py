@@ -113,7 +113,7 @@ class Walls:
         return self.xp.where(outward[:, None], -n, n)
 
     def hit(self, x: Any, n: Any, limit: Any, own: Any, end: Any) -> tuple[Any, Any]:
-        """(7) The first wall that the ray hits from inside before ``limit``, with ``end`` beyond its line, or -1; and t of the hit.
+        """(7) The first wall that the ray hits from inside before ``limit``, or -1, and t of the hit. ``end`` lies beyond its line.
 
         Points and directions are (..., 2), with the walks along the first axis.
         """
@@ -144,7 +144,7 @@ class Walls:
         return xp.where(hit, k, xp.full_like(k, -1)), xp.clip(xp.where(hit, best, limit), min=0.0)
 
     def sees(self, x: Any, z: Any, wall: Any, own: Any) -> Any:
-        """Whether x sees points z on walls. Walls that z is behind only by rounding do not hide it."""
+        """Whether x sees points z on walls. A wall does not hide z if z is behind it only by rounding."""
         xp = self.xp
         r = norm(xp, z - x)
         at_hand = r - 4 * SLACK <= 0
@@ -185,7 +185,7 @@ class Walls:
         return total
 
     def drawn(self, likely: Any, u: Any) -> tuple[Any, Any]:
-        """A wall drawn with probabilities proportional to (P, W), and its probability. The wall is -1 if all weights are 0."""
+        """A wall drawn with probabilities proportional to ``likely`` (P, W), and its probability. The wall is -1 if all weights are 0."""
         xp = self.xp
         upto = xp.cumulative_sum(likely, axis=1)
         total = upto[:, -1]

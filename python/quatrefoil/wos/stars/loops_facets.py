@@ -37,7 +37,7 @@ def _local(r, x, y, z):
 
 @jit
 def hit(frames, x, d, limit, own, end):
-    """(8) The first triangle that the ray hits from inside before ``limit``, with ``end`` beyond its plane, or -1; and t of the hit."""
+    """(8) The first triangle that the ray hits from inside before ``limit``, or -1, and t of the hit. ``end`` lies beyond its plane."""
     wall = -1
     for k in range(len(frames)):
         r = frames[k]
@@ -59,7 +59,7 @@ def hit(frames, x, d, limit, own, end):
 
 @jit
 def _sees(frames, x, z, wall, own):
-    """Whether x sees a point z on a triangle. Triangles that z is behind only by rounding do not hide it."""
+    """Whether x sees a point z on a triangle. A triangle does not hide z if z is behind it only by rounding."""
     d = z - x
     r = math.sqrt((d * d).sum())
     if wall == own or r - 4 * SLACK <= 0.0:

@@ -49,7 +49,7 @@ def silhouette(corners, x, y, radius):
 
 @jit
 def hit(walls, x, y, dx, dy, limit, own, end):
-    """(7) The first wall that the ray hits from inside before ``limit``, with ``end`` beyond its line, or -1; and t of the hit."""
+    """(7) The first wall that the ray hits from inside before ``limit``, or -1, and t of the hit. ``end`` lies beyond its line."""
     wall = -1
     for k in range(len(walls)):
         if k == own:

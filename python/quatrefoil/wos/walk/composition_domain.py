@@ -50,7 +50,7 @@ class Domain:
         return distance if self.outside else xp.where(beyond_box(xp, x), xp.zeros_like(distance), distance), k, weights
 
     def see_far(self, x: Any) -> tuple[Any, Any, list[Any]]:
-        """``see`` for segments or triangles, also outside the box."""
+        """``see`` for segments or triangles, including outside the box."""
         d2, k, weights = closest(self.xp, self.ends, self.rows(x), self.shapes)
         return self.xp.sqrt(d2), k, weights
 
