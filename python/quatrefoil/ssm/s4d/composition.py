@@ -1,6 +1,6 @@
 """Kernel and layer of a diagonal model as array operations, in double precision except for the FFT.
 
-Kernels and states are sums over modes and moments of the rows. Equation numbers: csrc/ssm/modes/README.md.
+Kernels are sums over modes; states are moments of the rows. Equation numbers: csrc/ssm/modes/README.md.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class _Poles:
             near = xp.abs(ratio) < 0.5  # |1 + half|^2 = |1 - half|^2 (1 + ratio)
             apart = (1 + 2 * ahead + size) / (1 - 2 * ahead + size)
             re = xp.where(near, xp.log1p(xp.where(near, ratio, 0 * ratio)), xp.log(xp.where(near, 1 + 0 * apart, apart))) / 2
-            re = xp.where(re < -69, 0 * ahead - 69, re)  # keeps the derivatives of a pole at 0
+            re = xp.where(re < -69, 0 * ahead - 69, re)  # in place of a pole at 0: keeps its derivatives finite
             phase = xp.atan2(2 * xp.imag(half), (1 - xp.sqrt(size)) * (1 + xp.sqrt(size)))
             self.modes, self.z = Modes(xp, re, phase), complex_of(xp, xp.exp(re) * xp.cos(phase), xp.exp(re) * xp.sin(phase))
             self.b = self.step / (1 - half)

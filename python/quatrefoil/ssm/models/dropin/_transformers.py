@@ -214,7 +214,7 @@ def _current(place: str, name: str) -> Any:
 
 
 def _is_own(module: ModuleType, value: Any) -> bool:
-    """Whether a model defines a function itself; no known release does so under a package's name without a wrapper."""
+    """Whether a model defines a function itself. No known release does so for a function of a package, except in a wrapper."""
     return isinstance(value, FunctionType) and value.__module__ == module.__name__
 
 
