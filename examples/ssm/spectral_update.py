@@ -15,9 +15,9 @@ diagonal in that basis, so the Kalman update is a scalar equation per mode, ::
     x_t = a x_{t-1} + k_t (z_t - a x_{t-1}) = (1 - k_t) a x_{t-1} + k_t z_t
 
 This is a linear recurrence with varying coefficients: the whole filter is one ``linear_scan``, and the smoother, which runs backwards from
-the end (Rauch, Tung and Striebel 1965), is another one. The full filter, with matrices of 403 rows, gives the same results. The method
-needs lines in which either all heights are measured with the same error or none; a line with gaps couples the modes. The landscape is part
-of matplotlib (pip install 'quatrefoil[demo]').
+the end (Rauch, Tung and Striebel 1965), is another one. The full filter, with matrices of 403 rows, gives the same results. In every
+line, either all heights must be measured, with the same error, or none; a line with gaps couples the modes. The landscape is part of
+matplotlib (pip install 'quatrefoil[demo]').
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def made(name, seed=None, **changes):
     else:  # it is available only with vision
         config = getattr(transformers, f"{name}Config")(text_config=options, vision_config=VISION)
         model = getattr(transformers, f"{name}ForConditionalGeneration")(config).eval()
-    with torch.no_grad():  # the initial weights are so small that logits would show little
+    with torch.no_grad():  # the initial weights are so small that errors would hardly change the logits
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return model

@@ -18,7 +18,7 @@ def kernels(*sizes, dtype=np.float64):
 
 
 def symmetric(rng, n):
-    """Symmetric positive definite matrices with eigenvalues between 0.5 and 2."""
+    """A symmetric positive definite matrix with eigenvalues between 0.5 and 2."""
     q = np.linalg.qr(rng.standard_normal((n, n)))[0]
     return (q * rng.uniform(0.5, 2, n)) @ q.T
 

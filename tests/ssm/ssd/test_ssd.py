@@ -1,4 +1,4 @@
-"""Tests specific to Mamba-2's scan: accuracy of decays and rates, extreme steps, memory, bad input."""
+"""Tests specific to Mamba-2's scan: accuracy of decays and of the gradients of rates, extreme steps, limits of dt, bad input."""
 
 import itertools
 from itertools import pairwise
@@ -65,7 +65,7 @@ def test_decays_are_right_to_a_rounding_of_their_exponents(backend, rng):
                 for t in range(L):
                     exponent += mpmath.mpf(dt[0, t, h]) if t else 0
                     expected = mpmath.exp(sign * exponent) * mpmath.mpf(dt[0, 0, h])
-                    # half an eps each: products with the rate, a difference of sums, its second part; then errors outside the exponent
+                    # half an eps each: products with the rate, the difference of sums, adding its low part; then errors elsewhere
                     assert abs(mpmath.mpf(got[t, h]) / expected - 1) <= (2 * float(exponent) + 8) * np.finfo(float).eps
 
 
