@@ -1,4 +1,4 @@
-"""Distributions of inputs: uniform, from ``scipy.stats``, or given by samples; their quadrature and their points."""
+"""Distributions of inputs: uniform, from ``scipy.stats``, or given by samples; their quantiles and quadrature."""
 
 from __future__ import annotations
 

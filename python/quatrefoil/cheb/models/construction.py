@@ -75,8 +75,8 @@ class Construction(TensorParts):
             output. It may overwrite its arguments and results. For a function of scalars pass ``np.vectorize(f)``, for a function of points
             (P, d) ``lambda x, y, z: f(np.stack([x, y, z], -1))``.
         domain : one pair (lo, hi) per axis
-            [(0, 1), (2, 3)] is 0 to 1 in x and 2 to 3 in y, not two corners. A single pair applies to all axes; their number is that of the
-            entries of n, or of the arguments of f without a default.
+            [(0, 1), (2, 3)] is 0 to 1 in x and 2 to 3 in y, not two corners. A single pair applies to all axes; there are as many axes as
+            entries of n or, if n is a number or omitted, as arguments of f without a default.
         n : int, or one per axis, optional
             Points per axis. By default chosen adaptively, up to 65537; negligible trailing coefficients are dropped.
         tol : float
@@ -119,7 +119,7 @@ class Construction(TensorParts):
         by the others. This takes n_k (r_k + 2) values per axis, and prod(r) for the core, or prod(n) on the full grid if that is less. The
         largest error at the test points (up to 132 at first, including corners) must be at most tol times the largest |f|; otherwise fibres
         through the worst points are added. So a kink takes many points, or is not resolved. The random points are always the same. A narrow
-        peak between all points is missed. Computed in float64. Memory is a few times the values evaluated together.
+        peak between all points is missed. Computed in float64. Memory use is a few times that of the values evaluated together.
 
         Dolgov, Kressner and Strossner, SIAM J. Sci. Comput. 43 (2021) A2190.
 

@@ -16,7 +16,7 @@ MIN_EPS = 1e-14  # a few rounding errors of a sum of size 1/r
 MIN_RATIO = 1e-15  # smallest ratio of rmin to rmax
 PER_STEP = 24  # distances per period h of log r at which the error is measured
 DEGREE = 72  # degree of the interpolant of the long part, whose error is below 1e-16 for t r <= 8
-FAR = 8.0  # t r at the cutoff: e^-64
+FAR = 8.0  # t r at the cutoff, where the Gaussian is e^-64
 TAIL = 1e-3  # fraction of eps: the allowed truncation of the long part's polynomial, so that its slope is as accurate as the sum
 
 
