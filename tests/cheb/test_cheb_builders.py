@@ -79,7 +79,7 @@ def test_nothing(rng):
 
 
 def test_samples_on_a_grid(rng):
-    """Splines are evaluated at Chebyshev points, also beyond the first and last sample."""
+    """Splines are evaluated at Chebyshev points, including those beyond the first and last sample."""
     x = [np.linspace(-0.95, 0.93, m) + rng.uniform(-0.3, 0.3, m) / m for m in (30, 25)]
     values = [np.stack([np.sin(3 * p), np.exp(p)], axis=1) for p in x]
     weights = np.array([1.0, 0.5])

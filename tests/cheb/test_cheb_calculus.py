@@ -1,4 +1,4 @@
-"""Arguments and results of derivatives, integrals, norms, sums and products, in addition to the values that random programs check."""
+"""Arguments and results of derivatives, integrals, norms, sums and products. The random programs of attacks.py check the values."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_means_and_variances():
 
 
 def test_arithmetic(rng):
-    """Operations that random programs leave out: powers, signs, quotients, ``sum``, NumPy scalars."""
+    """Operations that the random programs of attacks.py leave out: powers, signs, quotients, ``sum``, NumPy scalars."""
     X, a = points(rng), tensor(rng)
     y = a(X)
     for result, expected in (

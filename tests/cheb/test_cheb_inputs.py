@@ -42,7 +42,7 @@ def test_the_first_bad_point_is_named_whatever_the_threads(rng):
 
 
 def test_rounding_at_the_ends_is_forgiven(backend):
-    """A coordinate beyond the end by rounding raises no error, and gives the value at the end."""
+    """A coordinate that is beyond an end only by a rounding error is accepted, and gives the value at the end."""
     for lo, hi in [(-1.0, 1.0), (0.1, 0.7), (100.0, 100.5), (-3e8, 1e-3)]:
         print(lo, hi)
         core, U = np.ones(2), np.array([[1.0, 0.5], [2.0, -1.0]])

@@ -15,8 +15,8 @@ EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 @pytest.mark.parametrize(("dtype", "pairs"), [("float32", False), ("float64", True)])
 @pytest.mark.parametrize("name", DOMAINS)
 def test_bits(name, dtype, pairs, backend, rng):
-    """The bits do not depend on the number of threads, the split of the walks or later points. A result has its own copy of points and
-    data."""
+    """The bits of a point do not depend on the number of threads, on how walks are split, or on the points after it. A result has its own
+    copy of points and data."""
     boundary, X, options = problem(name, rng, dtype)
 
     def solve(walks=30, first=0, X=X, boundary=boundary, **more):
@@ -84,7 +84,7 @@ def test_gradients(name, pairs, dtype, backend, rng):
 @pytest.mark.torch
 @pytest.mark.parametrize("name", DOMAINS)
 def test_tensors(name, backend, rng):
-    """Tensors give the same bits, and autograd gives the gradients of solve_vjp, also after resume."""
+    """Tensors give the same bits, and autograd gives the gradients of solve_vjp, including after resume."""
     torch = pytest.importorskip("torch")
     boundary, X, options = problem(name, rng)
     leaves = []

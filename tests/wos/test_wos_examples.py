@@ -1,4 +1,4 @@
-"""The examples of walks run, and their results are correct."""
+"""The Walk on Spheres examples run and give correct results."""
 
 import re
 

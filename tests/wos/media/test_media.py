@@ -148,7 +148,7 @@ def test_far_from_the_origin_and_small(rng):
 
 
 def test_a_function_per_domain(backend, monkeypatch):
-    """Each domain uses its own medium, also when domains are solved one at a time."""
+    """Each domain uses its own medium, even when domains are solved one at a time."""
     run = {"dirichlet": FOURIER, "diffusion": [lambda X, a=a: a + X[:, 0] ** 2 for a in (1, 3)], "walks": 4, "rng": 3}
     domains, X = wos.Polygon([POLYGON.vertices] * 2), np.array([[0.1, 0.2], [0.3, -0.1]])
     whole = wos.solve(domains, X, **run)

@@ -285,7 +285,7 @@ def near(got, expected, limit=1e-12):
 
 @pytest.mark.parametrize("d", [2, 3])
 def test_fields(d, rng):
-    """Values whose interpolation is not a distance, also outside the box."""
+    """Values whose interpolation is not a distance, including outside the box."""
     lo = rng.standard_normal(d)
     sdf = wos.SDF(np.pad(rng.uniform(-1, -0.5, rng.integers(2, 5, d)), 1, constant_values=1.0), (lo, lo + rng.uniform(1, 2, d)))
     q = lo + rng.uniform(-0.2, 2.2, (200, d))

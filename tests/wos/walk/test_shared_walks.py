@@ -1,4 +1,4 @@
-"""Right-hand sides that share walks: each has the same values as alone. Splits of walks and autograd: ``test_every_domain.py``."""
+"""Right-hand sides that share walks: each has the same values as when solved alone. Splits and autograd: ``test_every_domain.py``."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -40,7 +40,7 @@ SCENES = {
     "double precision": lambda rng: _star(rng, fourier(rng, B), bells(rng), epsilon=1e-6, gradient=True),
     "numbers": lambda rng: _star(rng, rng.standard_normal(B), rng.standard_normal(B), max_steps=5),
     "one source for all": lambda rng: _star(rng, wos.PerVertex(rng.standard_normal((B, 60))), domains.bells(rng)),
-    # more than 64 right-hand sides: walks are repeated for each 64
+    # more than 64 right-hand sides: the walks are repeated for every 64 of them
     "one boundary value for all": lambda rng: _star(rng, fourier(rng), bells(rng, 70)),
     "functions": lambda rng: _star(rng, functions(rng), functions(rng), gradient=True),
     "far functions": lambda rng: _star(rng, 1.0, far_functions(rng), gradient=True),
@@ -74,7 +74,7 @@ def scene(name, rng):
 
 
 def check_alone(name, rng, backend):
-    """Every right-hand side has the same values and gradient as alone, up to rounding of sums."""
+    """Every right-hand side has the same values and gradient as when solved alone, up to rounding of sums."""
     boundary, X, count, all_of_them, one = scene(name, rng)
     result = wos.solve(boundary, X, **all_of_them, shared_walks=True, backend=backend)
     grad = rng.standard_normal(result.value.shape)
