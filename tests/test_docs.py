@@ -153,6 +153,14 @@ def test_how_to_pages_run(tmp_path, monkeypatch):
     assert (walks["merged"].value == walks["alone"].value).all()
 
 
+@pytest.mark.slow
+def test_jobs_on_a_cluster():
+    """The program of the page, in a process of its own, because Dask's workers import it."""
+    pytest.importorskip("distributed")
+    run = subprocess.run([sys.executable, DOCS / "programs/on_a_cluster.py", "0.02"], capture_output=True, text=True, check=True)
+    assert "all results are bitwise those of this process" in run.stdout
+
+
 def test_the_how_to_page_on_tables_runs():
     pytest.importorskip("pandas")
     pytest.importorskip("xarray")
@@ -266,6 +274,11 @@ def test_every_public_name_is_in_the_reference(pages):
         kinds = {("class" if inspect.isclass(member) else "function", n) for n, member in members.items() if not inspect.ismodule(member)}
         assert kinds <= documented
     assert {f"reference/general/{name}.rst" for name in set(qf.__all__) - {*qf.FAMILIES, "conventions"}} <= set(pages)
+
+
+def test_the_readme_shows_the_newest_results(pages):
+    """``python docs/_generate/performance.py`` writes its table."""
+    assert sys.modules["_generate.performance"].with_table(README, ROOT / "bench" / "results") == README
 
 
 def test_roles_name_what_exists(pages):
