@@ -92,9 +92,10 @@ def of_samples(points: Sequence[np.ndarray], y: np.ndarray) -> tuple[TensorTrain
 
     tables = [legendre(t) for t in points]
     degrees, found, error = best(tables, y)
-    train = found if degrees is None else TensorTrain(_sparse_train(degrees, found, (degrees.max(axis=0) + 1).tolist()))
+    if degrees is not None:  # with zeros at the end, because estimates of errors use the decay
+        found = TensorTrain(_sparse_train(degrees, found, np.minimum(degrees.max(axis=0) + 1 + MORE, n).tolist()))
     to_chebyshev = vals2coeffs(legendre(chebpts(n)), 0)
-    return train, [np.ascontiguousarray(to_chebyshev[:r, :r]) for r in train.shape], error
+    return found, [np.ascontiguousarray(to_chebyshev[:r, :r]) for r in found.shape], error
 
 
 def _padded(G: np.ndarray, n: int) -> np.ndarray:
