@@ -36,7 +36,7 @@ def call(
         extras = _bind.all_extras(op, extras)
     if arrays[0].__class__ is not _ndarray and PLANNERS["torch"].is_tracing():
         wide = list(map(_arrays.widen, arrays)) if _bind.takes_half(op, arrays) else arrays
-        result = PLANNERS["torch"].traced(op, wide, options, extras, backend, num_threads)
+        result = PLANNERS["torch"].traced(op, wide, options, extras, backend, num_threads, out)
         return result if wide is arrays else _bind.narrowed(op, arrays, result)
     threads = 0 if num_threads is None else _arguments.threads(num_threads, op.label)
     return run_planned(op.plans, _plan, op, options, backend or _chosen.get(), arrays, extras, out, threads)
@@ -117,7 +117,7 @@ class Planner(NamedTuple):
     """How arrays of one kind reach a kernel."""
 
     plan: Callable[..., Plan]  # (op, arrays, options, backend, layout of the results)
-    traced: Any = None  # torch's call while a compiler traces: (op, arrays, options, extras, backend, num_threads)
+    traced: Any = None  # torch's call while a compiler traces: (op, arrays, options, extras, backend, num_threads, out)
     is_tracing: Callable[[], bool] = bool  # whether a compiler is tracing now
 
 

@@ -27,9 +27,16 @@ _empty_like = torch.empty_like
 
 
 def traced(
-    op: Op, arrays: Sequence[Any], options: tuple[Any, ...], extras: Sequence[Any], backend: str | None, num_threads: int | None
+    op: Op,
+    arrays: Sequence[Any],
+    options: tuple[Any, ...],
+    extras: Sequence[Any],
+    backend: str | None,
+    num_threads: int | None,
+    out: Any = None,
 ) -> Any:
     """Call the registered operator. It takes no extras: memos are dropped, and functions raise an error."""
+    _refuse_out(op, out)
     _bind.refuse_functions(op, extras)
     return _restore(op, arrays, options, registered[op.key](*pack(op, arrays, options, backend, num_threads or 0)))
 
@@ -40,16 +47,9 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
     device = present[0].device
     name, kernel = ("", None) if device.type == "meta" else _backends.kernel(op, backend, str(device), arrays)
     if any(type(a) not in _PLAIN for a in present) or kernel is None:
-        return lambda arrays, extras, out, threads: _traced_without_out(op, arrays, options, extras, out, backend, threads)
+        return lambda arrays, extras, out, threads: traced(op, arrays, options, extras, backend, threads, out)
     route = (_Composed if name == "array" else _Filled)(op, arrays, options, backend, results, name, kernel)
     return route.compute_single if route.is_single and not route.wants_gradient else route.run
-
-
-def _traced_without_out(
-    op: Op, arrays: Sequence[Any], options: tuple[Any, ...], extras: Sequence[Any], out: Any, backend: str | None, threads: int
-) -> Any:
-    _refuse_out(op, out)
-    return traced(op, arrays, options, extras, backend, threads)
 
 
 def _is_transformed() -> bool:
@@ -88,7 +88,7 @@ class _Route:
 
     def transform(self, arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         if _modes():
-            return _traced_without_out(self.op, arrays, self.options, extras, out, self.backend, num_threads)
+            return traced(self.op, arrays, self.options, extras, self.backend, num_threads, out)
         _refuse_out(self.op, out)
         _bind.refuse_functions(self.op, extras)
         result = self.function.transformed.apply((self.options, self.backend, num_threads), *arrays)
