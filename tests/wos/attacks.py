@@ -259,7 +259,7 @@ def regions(rng, backend):
     h, ratio, epsilon = rng.uniform(0.25, 0.7, d), float(rng.choice([0.2, 0.5, 3.0])), 1e-4
     c = np.ones((2,) * d) * (np.indices((2,) * d).sum(axis=0) < 2)  # 1 + x + y ...
     for axis, half in enumerate(h):
-        c = np.apply_along_axis(lambda row, half=half: np.polynomial.polynomial.polymul(row, [-(half**2), 0, 1]), axis, c)
+        c = np.apply_along_axis(lambda row, half=half: np.convolve(row, [-(half**2), 0, 1]), axis, c)
     V, F = cube() if d == 3 else (SQUARE, None)
     domain, core = (wos.Polygon(side * (2 * V - 1) * L) if d == 2 else wos.TriangleMesh(side * (2 * V - 1) * L, F) for side in (1.0, h))
     X = L * rng.uniform(-0.9, 0.9, (int(rng.integers(0, 4)), d))
