@@ -33,7 +33,7 @@ _SETTLING = 50  # a residual that falls by less than a fifth in this many steps 
 
 
 class GPHM(Estimator):
-    """Solves equations whose solutions have many scales, by Gaussian processes that learn the scales (GP-HM).
+    """Solves equations with many scales by Gaussian processes that learn the scales (GP-HM).
 
     The solution on the grid, U, has a spectral mixture covariance K_k along every axis. U, the mixtures and two precisions are learnt
     together from a loss of the equation, the boundary values and the prior (5).
