@@ -18,24 +18,22 @@ POINTS, WALKS = 512, 64
 
 
 def problems() -> Iterator[Problem]:
-    """Half of 1024 segments reflect, in eight stretches: without a flux; with one, or in a medium, which the user's loop does not support.
-    Also a mesh."""
+    """Half of 1024 segments reflect, in eight stretches: without a flux; with one, which the user's loop does not support. Also a
+    mesh."""
     yield _solve("half Neumann")
     yield _solve("half Neumann, flux", flux=True)
-    yield _solve("half Neumann, diffusion", medium=True)
     yield solve_mesh()
 
 
-def _solve(name: str, flux: bool = False, medium: bool = False) -> Problem:
+def _solve(name: str, flux: bool = False) -> Problem:
     ring, X = star(SEGMENTS), star_points(POINTS)
     reflecting = np.arange(SEGMENTS) // (SEGMENTS // 16) % 2 == 1
     g = wos.Fourier(np.array([0.3, 0.1, -0.2, 0.05, 0.15], np.float32))
     h = wos.Fourier(np.array([0.2, 0.5, 0.1], np.float32)) if flux else 0.0
     polygon = wos.Polygon(ring)
-    alpha = wos.Gaussians(np.array([0.5, 1.0]), np.zeros((2, 2)), np.array([0.8, 1e5])) if medium else None
-    solve = partial(wos.solve, polygon, X, dirichlet=g, neumann=(reflecting, h), diffusion=alpha, epsilon=EPSILON, walks=WALKS, rng=1)
+    solve = partial(wos.solve, polygon, X, dirichlet=g, neumann=(reflecting, h), epsilon=EPSILON, walks=WALKS, rng=1)
     peers: dict[str, Run] = {"quatrefoil numba": lambda: solve(backend="numba").value}
-    if not flux and not medium:
+    if not flux:
         shell, numbers = EPSILON * float(polygon._diagonal[0]), np.asarray(g.coefficients, np.float32)
         peers["numba brute force"] = lambda: brute_force(ring, reflecting, X, numbers, WALKS, shell)
     return monte_carlo(name, f"{SEGMENTS} segments, {POINTS} x {WALKS} walks", solve, peers, {"numba brute force": 5})
