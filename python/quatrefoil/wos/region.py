@@ -35,6 +35,13 @@ class ClosestPoint(NamedTuple, Generic[T]):
     barycentric: T | None
 
 
+def inward_normals(corners: np.ndarray) -> np.ndarray:
+    """(M, d): unit normals of segments or triangles (M, d, d): to the left of a segment; to the side from which a triangle is clockwise."""
+    sides = corners[:, 1:] - corners[:, :1]
+    n = np.stack([-sides[:, 0, 1], sides[:, 0, 0]], axis=1) if corners.shape[2] == 2 else np.cross(sides[:, 1], sides[:, 0])
+    return np.asarray(n / np.sqrt((n**2).sum(axis=1, keepdims=True)))
+
+
 @dataclass(frozen=True)
 class Frame:
     """Boxes of the instances, and the distance from the boundary at which a walk ends."""

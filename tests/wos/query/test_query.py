@@ -135,6 +135,15 @@ def test_gradients_of_tensors_and_their_errors(rng):
         wos.signed_distance(mesh, q.detach(), gradient=1)
 
 
+def test_gradients_of_tensors_on_the_boundary():
+    torch = pytest.importorskip("torch")
+    for name in ("mesh", "inside out", "polygons"):
+        boundary = SHAPES[name]
+        middle = boundary._ends[: boundary._first[1]].reshape(-1, boundary.dimension, boundary.dimension).mean(axis=1)
+        expected = wos.signed_distance(boundary, middle, gradient=True)[1]
+        np.testing.assert_array_equal(wos.signed_distance(boundary, torch.from_numpy(middle), gradient=True)[1], expected)
+
+
 def test_results_in_the_callers_memory(backend, rng):
     mesh, q = wos.TriangleMesh(*oracle.tetrahedron()), rng.uniform(-1, 1, (4, 5, 3))
     for function, dtype in ((wos.signed_distance, float), (wos.contains, bool)):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..region import Region
+from ..region import Region, inward_normals
 
 Array = Any
 _ROUNDINGS = 256  # in units of eps times the extent; closer to the boundary than this, the direction of the closest point is noise
@@ -43,10 +43,7 @@ def _normals(boundary: Any, point: Array, primitive: Array, lead: tuple[int, ...
     place, dtype, d = _arrays.location(point), _arrays.dtype_name(point), boundary.dimension
     xp = _arrays.namespace(point)
     if hasattr(boundary, "_ends"):
-        corners = boundary._ends.reshape(-1, d, d)
-        e = corners[:, 1:] - corners[:, :1]
-        normals = np.stack([e[:, 0, 1], -e[:, 0, 0]], axis=1) if d == 2 else np.cross(e[:, 0], e[:, 1])
-        normals = normals / np.sqrt((normals**2).sum(axis=1, keepdims=True))
+        normals = -inward_normals(boundary._ends.reshape(-1, d, d))
         primitive = primitive + _of_each(boundary._first[:-1], boundary, lead, primitive)
     elif boundary._row() is None:  # a ball
         centre = _arrays.of_kind(place, boundary._centre[0].astype(dtype))
@@ -56,4 +53,4 @@ def _normals(boundary: Any, point: Array, primitive: Array, lead: tuple[int, ...
         normals = np.repeat(np.eye(d) if is_box else np.full((d, d), np.nan), 2, axis=0)
     rows = _arrays.of_kind(place, normals.astype(dtype))
     at = xp.clip(primitive.reshape(-1), min=0)  # -1 for device points that are not finite
-    return xp.take(rows, at, axis=0).reshape((*lead, d))
+    return rows[at].reshape((*lead, d))

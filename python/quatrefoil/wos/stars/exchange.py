@@ -11,6 +11,7 @@ from ..media.bound import ON_BOUNDARY, SLACK, SPREAD, by_host, on_host
 from ..media.derivatives import derived
 from ..mesh import Boundary
 from ..query import contains
+from ..region import inward_normals
 from .tables import Tables
 
 Array = Any
@@ -53,7 +54,8 @@ def rise(boundary: Boundary, diffusion: PackedData, tables: Tables, frame: np.nd
     for b in _instances(diffusion, first, len(frame)):
         own = walls if len(first) == 2 else walls[first[b] : first[b + 1]]
         own = own[:: max(1, len(own) // _NORMALS)]
-        at, inward = own[:, : d * d].reshape(-1, d, d).mean(axis=1), _on_walls(own, d)[1]
+        corners = own[:, : d * d].reshape(-1, d, d)
+        at, inward = corners.mean(axis=1), inward_normals(corners)
         alpha, slope, _ = derived(diffusion.kind, numbers, function, 0, b, frame[b], steps[b], at)
         grows = own[:, d * d] + (slope * inward).sum(axis=1) / (2 * alpha) < 0
         away = at[grows, None] + np.arange(1, _ALONG + 1)[:, None] / _ALONG * inward[grows, None]
@@ -76,8 +78,8 @@ def _on_walls(walls: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:
     corner = walls[:, : d * d].reshape(-1, d, d)
     sides = corner[:, 1:] - corner[:, :1]
     if d == 2:
-        inward, u = np.stack([-sides[:, 0, 1], sides[:, 0, 0]], axis=1), np.linspace(0.0, 1.0, each)[:, None]
+        u = np.linspace(0.0, 1.0, each)[:, None]
     else:
-        inward, u = np.cross(sides[:, 1], sides[:, 0]), np.arange(each)[:, None] * [0.7548776662466927, 0.5698402909980532] % 1
+        u = np.arange(each)[:, None] * [0.7548776662466927, 0.5698402909980532] % 1
         u = np.concatenate([np.where(u.sum(axis=1, keepdims=True) > 1, 1 - u, u), [[0, 0], [1, 0], [0, 1]]])  # folds a square
-    return corner[:, :1] + np.einsum("kc,mcd->mkd", u, sides), inward / np.sqrt((inward**2).sum(axis=1, keepdims=True))
+    return corner[:, :1] + np.einsum("kc,mcd->mkd", u, sides), inward_normals(corner)

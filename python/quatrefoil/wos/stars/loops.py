@@ -5,6 +5,7 @@ import numpy as np
 from ..media.composition import BEYOND
 from ..media.loops import Medium
 from ..query.loops import pieces
+from ..region import inward_normals
 from ..walk.loops_nodes import Met, counters, factors, forward, replay
 from . import STARS, loops_facets, loops_paths
 
@@ -67,10 +68,7 @@ class _Walked:
         inside, at = some[~on_wall], some[on_wall]
         ratio[~on_wall] = medium.share(x[inside]) if len(inside) else 0.0
         if len(at):
-            wall = walls[own[at]]
-            sides = wall[:, d : d * d].reshape(len(at), d - 1, d) - wall[:, None, :d]
-            inward = np.stack([-sides[:, 0, 1], sides[:, 0, 0]], axis=1) if d == 2 else np.cross(sides[:, 1], sides[:, 0])
-            inward /= np.sqrt((inward**2).sum(axis=1, keepdims=True))
+            inward = inward_normals(walls[own[at], : d * d].reshape(-1, d, d))
             nu = (inward * medium.slopes(x[at])).sum(axis=1) + exchange[own[at], 1]
             ratio[on_wall] = nu / exchange[own[at], 0]
         self.beyond[some] += abs(ratio) > BEYOND

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..mesh import TriangleMesh, merged
 from ..query import contains
+from ..region import inward_normals
 from .tables import Reflecting, Tables
 
 _OFF = 1e-6  # distance from a triangle, relative to the box, at which its side is tested
@@ -87,8 +88,7 @@ def _turned(mesh: TriangleMesh, edges: _Edges) -> np.ndarray:
 def _silhouettes(scaled: np.ndarray, outward: np.ndarray, edges: _Edges, reflects: np.ndarray) -> np.ndarray:
     """(2) The re-entrant edges between reflecting triangles, and edges that do not join two triangles, which may hide any triangle."""
     corner = outward.reshape(-1, 3, 3)
-    inner = -np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-    inner /= np.sqrt((inner**2).sum(axis=1, keepdims=True))
+    inner = inward_normals(corner)
     pairs = edges.pairs[reflects[edges.pairs // 3].all(axis=1)]
     one, two = pairs.T // 3
     a, b = _side(scaled, pairs[:, 0])
