@@ -8,6 +8,8 @@ import numpy as np
 
 from ..mesh import TriangleMesh
 from ..polygon import Polygon
+from ..query.composition import columns, shapes_of
+from ..region import inward_normals
 from ..regions import Regions, anchors_of, signed_size
 
 _NEIGHBOURS = 2.0  # facets this many times the spacing of a facet's anchors away are looked at point by point
@@ -38,7 +40,7 @@ class Interfaces:
         self.parts = [Part(around, regions.outside, 0), *(Part(q, a, int(k)) for (q, a), k in zip(regions.parts, first))]
         self.alphas = np.array([part.alpha for part in self.parts])
         self.part_of = np.searchsorted(first, np.arange(len(around._ends)), side="right")
-        self.inward = _normals(around._ends)
+        self.inward = inward_normals(around._ends.reshape(-1, around.dimension, around.dimension))
         for part, following in zip(self.parts[1:], [*first[1:], len(around._ends)]):
             self.inward[part.first : following] *= np.sign(signed_size(part.shape))
         self.touching = regions._touching(domain)
@@ -47,16 +49,16 @@ class Interfaces:
     def _find_neighbours(self, around: Polygon | TriangleMesh) -> None:
         """Find the facets close to each facet of a part, and the distances of its anchors from all others, except those in its plane."""
         d = around.dimension
-        self.corners, self.anchors = around._ends.reshape(-1, d, d), anchors_of(around)
-        M, centre = len(self.corners), self.corners.mean(axis=1)
-        radius = np.linalg.norm(self.corners - centre[:, None], axis=2).max(axis=1)
+        corners, self.anchors, self.shapes = around._ends.reshape(-1, d, d), anchors_of(around), shapes_of(np, around._ends)
+        M, centre = len(corners), corners.mean(axis=1)
+        radius = np.linalg.norm(corners - centre[:, None], axis=2).max(axis=1)
         self.apart, close = np.full(self.anchors.shape[:2], np.inf), [np.zeros(0, np.int64)] * M
         for k in np.flatnonzero(self.part_of > 0):
-            height = np.abs((self.corners - self.corners[k, 0]) @ self.inward[k]).max(axis=1)
+            height = np.abs((corners - corners[k, 0]) @ self.inward[k]).max(axis=1)
             others = np.flatnonzero(height > _FLAT * around._extent[0])
             order = others[np.argsort(np.linalg.norm(centre[others] - centre[k], axis=1) - radius[others])]
             closest, rest = order[:_CLOSEST], order[_CLOSEST:]
-            distance = distances(self.anchors[k][:, None], self.corners[closest][None])
+            distance = self._distances(self.anchors[k], closest)
             bounds = np.linalg.norm(self.anchors[k][:, None] - centre[rest], axis=2) - radius[rest]
             near = distance.min(axis=0) < _NEIGHBOURS * 2 * radius[k] / (self.anchors.shape[1] ** (1 / (d - 1)) - 1)
             close[k] = closest[near]
@@ -72,9 +74,14 @@ class Interfaces:
         for at in range(0, len(x), each):
             some = slice(at, at + each)
             close = self.close[facet[some]]
-            away = np.where(close >= 0, distances(x[some, None], self.corners[close]), np.inf)
+            away = np.where(close >= 0, self._distances(x[some], close), np.inf)
             radius[some] = np.minimum(radius[some], away.min(axis=1, initial=np.inf))
         return np.asarray(radius)
+
+    def _distances(self, x: np.ndarray, facets: np.ndarray) -> np.ndarray:
+        """(n, m): distances of points (n, d) from facets (m,), or from those of each point (n, m)."""
+        shapes = type(self.shapes)(*(part[facets] for part in self.shapes))
+        return np.asarray(np.sqrt(shapes.foot(np, columns(x[:, None]))[0]))
 
 
 def _around(domain: Polygon | TriangleMesh, shapes: list[Polygon | TriangleMesh]) -> Polygon | TriangleMesh:
@@ -84,26 +91,3 @@ def _around(domain: Polygon | TriangleMesh, shapes: list[Polygon | TriangleMesh]
     first = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
     triangles = np.concatenate([mesh.triangles + k for mesh, k in zip(meshes, first)])  # type: ignore[union-attr]
     return TriangleMesh(np.concatenate([mesh.vertices for mesh in meshes]), triangles)
-
-
-def _normals(ends: np.ndarray) -> np.ndarray:
-    """(M, d) unit normals: to the left of segments; against those of triangles that are counter-clockwise as seen from outside."""
-    d = 2 if ends.shape[1] == 4 else 3
-    corners = ends.reshape(len(ends), d, d)
-    sides = corners[:, 1:] - corners[:, :1]
-    n = np.stack([-sides[:, 0, 1], sides[:, 0, 0]], axis=1) if d == 2 else np.cross(sides[:, 1], sides[:, 0])
-    return np.asarray(n / np.linalg.norm(n, axis=1, keepdims=True))
-
-
-def distances(x: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """(n, m): distances of points (n, 1, d) from segments or triangles (n or 1, m, d, d)."""
-    edges = np.roll(corners, -1, axis=-2) - corners if corners.shape[-1] == 3 else corners[..., 1:, :] - corners[..., :1, :]
-    away = x[..., None, :] - corners[..., : edges.shape[-2], :]
-    t = np.clip((away * edges).sum(axis=-1) / (edges * edges).sum(axis=-1), 0, 1)
-    from_edges = np.linalg.norm(away - t[..., None] * edges, axis=-1).min(axis=-1)
-    if corners.shape[-1] == 2:
-        return np.asarray(from_edges)
-    normal = np.cross(edges[..., 0, :], edges[..., 1, :])
-    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    over = ((np.cross(edges, away) * normal[..., None, :]).sum(axis=-1) >= 0).all(axis=-1)
-    return np.asarray(np.where(over, np.abs((away[..., 0, :] * normal).sum(axis=-1)), from_edges))
