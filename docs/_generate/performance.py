@@ -62,7 +62,7 @@ def readme_table(folder: Path) -> str:
 
 
 def _line(title: str, peer: str, theirs: float, ours: float) -> str:
-    return f"| {title} | {peer} | {number(theirs)} | {number(ours)} | {theirs / ours:.{0 if theirs > 10 * ours else 1}f} |\n"
+    return f"| {title} | {peer} | {number(theirs)} | {number(ours)} | {multiple(theirs / ours)} |\n"
 
 
 def with_table(readme: str, folder: Path) -> str:
@@ -78,6 +78,10 @@ def number(seconds: float) -> str:
     """A time with its unit, joined by a non-breaking space."""
     factor, unit = (1e6, "µs") if seconds < 1e-3 else (1e3, "ms") if seconds < 1 else (1.0, "s")
     return f"{float(f'{seconds * factor:.3g}'):g}\u00a0{unit}"
+
+
+def multiple(ratio: float) -> str:
+    return f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}"
 
 
 def error(value: float) -> str:
@@ -107,7 +111,7 @@ def jobs_page(result: dict[str, Any], name: str) -> str:
                 continue
             share = f", extrapolated from {row['share']:.1%}" if row["share"] < 1 else ""
             errors = ", ".join(f"{what} {value:.2g}" for what, value in row["errors"].items())
-            ratio = f"{row['seconds'] / ours[row['threads']]:.2g}" if row["threads"] in ours else ""
+            ratio = multiple(row["seconds"] / ours[row["threads"]]) if row["threads"] in ours else ""
             text += (
                 f"| {side} | {row['threads']} | {number(row['seconds'])}{share} | {row['peak'] / 1e6:.0f}\u00a0MB | {errors} | {ratio} |\n"
             )
@@ -148,7 +152,7 @@ def _rows(row: dict[str, Any]) -> str:
                 name,
                 number(peer["seconds"]),
                 error(peer["error"]),
-                f"{peer['ratio']:.2g}" if peer["ratio"] < 10 else f"{peer['ratio']:.0f}",
+                multiple(peer["ratio"]),
             ]
         text += f"| {' | '.join([*first, *cells])} |\n"
         first = [""] * 4

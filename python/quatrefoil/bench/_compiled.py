@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from ._problem import Run
 
@@ -23,32 +23,27 @@ def peers(of: Mapping[str, Run]) -> dict[str, Run]:
     import torch
 
     torch.compiler.reset()  # otherwise later peers would run uncompiled: recompilations are limited, and counted over all problems
-    return {f"{name}, compiled": with_limit(torch.compile(_function(of[name]))) for name in names}
+    return {f"{name}, compiled": torch.compile(_function(of[name])) for name in names}
 
 
 def _function(run: Run) -> Run:
     return lambda: run()  # torch.compile takes functions, not partial objects
 
 
-def with_limit(run: Run) -> Run:
-    """Raise ``TooLong`` if the first call takes longer than the limit, on systems with timers: a loop over time becomes a graph that takes
-    minutes to compile."""
-    first = hasattr(signal, "setitimer")
+@contextmanager
+def limited() -> Iterator[None]:
+    """Raise ``TooLong`` after the limit, on systems with timers: a loop over time becomes a graph that takes minutes to compile."""
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
 
     def stop(*_: object) -> None:
         raise TooLong(f"not compiled within {LIMIT} s")
 
-    def call() -> Any:
-        nonlocal first
-        if not first:
-            return run()
-        before = signal.signal(signal.SIGALRM, stop)
-        signal.setitimer(signal.ITIMER_REAL, LIMIT)
-        try:
-            return run()
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-            first = False
-
-    return call
+    handler, timer = signal.signal(signal.SIGALRM, stop), signal.setitimer(signal.ITIMER_REAL, LIMIT)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *timer)  # that of a caller, such as a test's timeout

@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,8 @@ def run(problem: Problem, peers: bool = True, compiled: bool = False) -> dict[st
     errors: dict[str, float] = {}
     for name, side in list(sides.items()):
         try:
-            errors[name] = error(side(), truth)
+            with _compiled.limited() if name in by_compiler else nullcontext():
+                errors[name] = error(side(), truth)
         except (MemoryError, RuntimeError) as failure:  # such as a peer that needs more memory than is available
             if name == "quatrefoil":
                 raise
@@ -125,14 +126,13 @@ def run(problem: Problem, peers: bool = True, compiled: bool = False) -> dict[st
             del sides[name]
             continue
         allowed = problem.tolerance if name == "quatrefoil" else problem.peer_tolerance or problem.tolerance
-        if not errors[name] <= allowed and name in by_compiler:
-            row["peers"][name] = {"fails": f"error {errors[name]:.1e}, more than the allowed {allowed:.1e}"}
-            del sides[name]
-        elif not errors[name] <= allowed:
-            raise ArithmeticError(
-                f"{problem.family} {problem.name} {problem.size}: {name} has an error of {errors[name]:.1e}, "
-                f"more than the allowed {allowed:.1e}; nothing was timed"
-            )
+        if errors[name] <= allowed:
+            continue
+        wrong = f"error of {errors[name]:.1e}, more than the allowed {allowed:.1e}"
+        if name not in by_compiler:
+            raise ArithmeticError(f"{problem.family} {problem.name} {problem.size}: {name} has an {wrong}; nothing was timed")
+        row["peers"][name] = {"fails": wrong}
+        del sides[name]
     work = problem.work
     times = interleave([*sides.values(), *problem.parts.values(), *([traffic(work)] if work else [])])
     medians = [statistics.median(t) for t in times]
