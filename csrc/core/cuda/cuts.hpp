@@ -28,7 +28,7 @@ inline void check_cuts(const int64_t* cuts, int64_t sequences, int64_t length, i
   launch(count_wrong, 1, kCutThreads, kCutThreads / kWarp * sizeof(int), cuts, sequences, length, wrong);
 }
 
-// The index of the last of n sequences that begins at or before `place`, or 0 if there is none. first(i) must not decrease.
+// Index of the last of n sequences that begin at or before `place`; 0 if all begin later. first(i) must not decrease.
 template <class F>
 __device__ __forceinline__ int64_t sequence_at(int64_t place, int64_t n, F first) {
   int64_t low = 0;

@@ -91,11 +91,11 @@ def of_samples(points: Sequence[np.ndarray], y: np.ndarray) -> tuple[TensorTrain
         return values
 
     tables = [legendre(t) for t in points]
-    degrees, found, error = best(tables, y)
+    degrees, train, error = best(tables, y)
     if degrees is not None:  # with zeros at the end, because estimates of errors use the decay
-        found = TensorTrain(_sparse_train(degrees, found, np.minimum(degrees.max(axis=0) + 1 + MORE, n).tolist()))
+        train = TensorTrain(_sparse_train(degrees, train, np.minimum(degrees.max(axis=0) + 1 + MORE, n).tolist()))
     to_chebyshev = vals2coeffs(legendre(chebpts(n)), 0)
-    return found, [np.ascontiguousarray(to_chebyshev[:r, :r]) for r in found.shape], error
+    return train, [np.ascontiguousarray(to_chebyshev[:r, :r]) for r in train.shape], error
 
 
 def _padded(G: np.ndarray, n: int) -> np.ndarray:

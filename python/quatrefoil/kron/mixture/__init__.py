@@ -121,8 +121,9 @@ def spectral_mixture_vjp(
 ) -> tuple[Any, ...]:
     """Gradients of ``spectral_mixture``.
 
-    ``(x, y, log_weights, log_scales, freqs, grad)``, grad (N, M), y an array or None -> (dx, dy, dlog_weights, dlog_scales, dfreqs),
-    without dy if y is None (8), (10). Twice the cost of the values; on a uniform axis 2 N^2 additions and N lags. Memory as in ``rbf_vjp``.
+    ``(x, y, log_weights, log_scales, freqs, grad)``, grad (N, M), y an array or None -> (dx, dy, dlog_weights, dlog_scales, dfreqs).
+    If y is None, dy is omitted (8), (10). Twice the cost of the values; on a uniform axis 2 N^2 additions and N lags. Memory as in
+    ``rbf_vjp``.
 
     Examples
     --------

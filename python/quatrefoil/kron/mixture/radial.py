@@ -78,8 +78,8 @@ def rbf(
 def rbf_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
     """Gradients of ``rbf``.
 
-    ``(x, y, scale, grad)``, grad (N, M), y an array or None -> (dx, dy, dscale), without dy if y is None (3). Two to three times the cost
-    of the values. Memory: at most 64 sums of the size of y, 16 MB in all, and two float64 arrays of the size of x.
+    ``(x, y, scale, grad)``, grad (N, M), y an array or None -> (dx, dy, dscale). If y is None, dy is omitted (3). Two to three times the
+    cost of the values. Memory: at most 64 sums of the size of y, 16 MB in all, and two float64 arrays of the size of x.
 
     Examples
     --------
