@@ -26,7 +26,7 @@ auto released(Kernel&& kernel, const Args& args) {
 
 class Arguments : public ShapeChecker {
  public:
-  Arguments(const char* function, py::tuple given, std::size_t arrays) : ShapeChecker(function), given_(std::move(given)), count_(arrays) {
+  Arguments(const char* function, py::tuple args, std::size_t arrays) : ShapeChecker(function), args_(std::move(args)), count_(arrays) {
     views_.reserve(arrays);
   }
 
@@ -34,14 +34,14 @@ class Arguments : public ShapeChecker {
   // `optional`.
   CheckedArray input(const char* name, const char* dims) { return array(next<Input>(name), name, dims); }
   CheckedArray input_if(bool requested, const char* name, const char* dims) { return array_if(requested, next<Input>(name), name, dims); }
-  CheckedArray input_like(const char* name, const char* of) { return like(next<Input>(name), name, of); }
+  CheckedArray input_like(const char* name, const char* other) { return like(next<Input>(name), name, other); }
   CheckedArray optional_input(const char* name, const char* dims) { return optional(next<Input>(name), name, dims); }
   CheckedArray strided(const char* name, const char* dims) { return array(next<Strided>(name), name, dims); }
-  CheckedArray strided_like(const char* name, const char* of) { return like(next<Strided>(name), name, of); }
+  CheckedArray strided_like(const char* name, const char* other) { return like(next<Strided>(name), name, other); }
   CheckedArray optional_strided(const char* name, const char* dims) { return optional(next<Strided>(name), name, dims); }
   CheckedArray output(const char* name, const char* dims) { return array(next<Output>(name), name, dims); }
   CheckedArray output_if(bool requested, const char* name, const char* dims) { return array_if(requested, next<Output>(name), name, dims); }
-  CheckedArray output_like(const char* name, const char* of) { return like(next<Output>(name), name, of); }
+  CheckedArray output_like(const char* name, const char* other) { return like(next<Output>(name), name, other); }
   CheckedArray gradient_of(const char* name) { return gradient(next<Output>(name), name); }
   void no_output(const char* name) { static_cast<void>(output_if(false, name, "")); }
   // A list of arrays, numbered from 1, and the list of their gradients.
@@ -58,15 +58,15 @@ class Arguments : public ShapeChecker {
 
   // Casts an argument to a memo class of this extension. Callers keep memos between calls.
   template <class M>
-  const M& memo(const char* name, py::handle given) const {
-    if (!py::isinstance<M>(given))
-      refuse_type(name + std::string(" is ") + Py_TYPE(given.ptr())->tp_name + ", expected the memo of this operation");
-    return given.cast<const M&>();
+  const M& memo(const char* name, py::handle value) const {
+    if (!py::isinstance<M>(value))
+      reject_type(name + std::string(" is ") + Py_TYPE(value.ptr())->tp_name + ", expected the memo of this operation");
+    return value.cast<const M&>();
   }
 
   // The view of an argument before it is taken.
   View peek(std::size_t index) const {
-    const py::handle array = index < count_ ? py::handle(given_[index]) : py::none();
+    const py::handle array = index < count_ ? py::handle(args_[index]) : py::none();
     return array.is_none() ? View{} : named([&] { return strided_view(array, "the array"); });
   }
 
@@ -81,7 +81,7 @@ class Arguments : public ShapeChecker {
   }
 
   void all_taken() const {
-    if (taken_ < count_) refuse_type("expected " + std::to_string(count_ - taken_) + " fewer arguments");
+    if (taken_ < count_) reject_type("expected " + std::to_string(count_ - taken_) + " fewer arguments");
   }
   // Runs a kernel after all arrays have been taken.
   template <class Kernel, class Args>
@@ -97,14 +97,14 @@ class Arguments : public ShapeChecker {
     try {
       return f();
     } catch (const ValueError& e) {
-      refuse(e.what());
+      reject(e.what());
     } catch (const TypeError& e) {
-      refuse_type(e.what());
+      reject_type(e.what());
     }
   }
   py::handle take() {
-    if (taken_ == count_) refuse_type("expected more arguments");
-    return given_[taken_++];
+    if (taken_ == count_) reject_type("expected more arguments");
+    return args_[taken_++];
   }
   template <class A>
   const View& next(const char* name) {
@@ -113,23 +113,23 @@ class Arguments : public ShapeChecker {
     return views_.back();
   }
   template <class A, class F>
-  std::vector<CheckedArray> list(const char* name, F&& fit, const std::size_t* expected = nullptr) {
-    const py::handle given = take();
-    if (!py::isinstance<py::list>(given) && !py::isinstance<py::tuple>(given))
-      refuse_type(name + std::string(": expected a list or tuple of arrays"));
-    if (expected && py::len(given) != *expected) refuse(name + std::string(": expected one gradient per array"));
+  std::vector<CheckedArray> list(const char* name, F&& check, const std::size_t* expected = nullptr) {
+    const py::handle sequence = take();
+    if (!py::isinstance<py::list>(sequence) && !py::isinstance<py::tuple>(sequence))
+      reject_type(name + std::string(": expected a list or tuple of arrays"));
+    if (expected && py::len(sequence) != *expected) reject(name + std::string(": expected one gradient per array"));
     lists_.emplace_back();
     std::vector<OwnedView>& views = lists_.back();
-    views.reserve(py::len(given));
-    std::vector<CheckedArray> fitted;
-    for (py::handle item : given) {
+    views.reserve(py::len(sequence));
+    std::vector<CheckedArray> arrays;
+    for (py::handle item : sequence) {
       views.push_back(named([&] { return A(item, name); }));
-      fitted.push_back(fit(views.back(), int(views.size())));
+      arrays.push_back(check(views.back(), int(views.size())));
     }
-    return fitted;
+    return arrays;
   }
 
-  py::tuple given_;
+  py::tuple args_;
   std::size_t count_, taken_ = 0;
   std::vector<OwnedView> views_;
   std::vector<std::vector<OwnedView>> lists_;
@@ -137,24 +137,24 @@ class Arguments : public ShapeChecker {
 
 namespace arguments {
 template <class Option>
-std::decay_t<Option> option(const std::string& function, py::handle given) {
+std::decay_t<Option> option(const std::string& function, py::handle value) {
   try {
-    return given.cast<std::decay_t<Option>>();
+    return value.cast<std::decay_t<Option>>();
   } catch (const py::cast_error&) {
-    throw TypeError(function + ": option " + std::string(py::repr(given)) + " has the wrong type");
+    throw TypeError(function + ": option " + std::string(py::repr(value)) + " has the wrong type");
   }
 }
 template <class... Options, std::size_t... at>
-void call(void (*f32)(Arguments&, Options...), void (*f64)(Arguments&, Options...), const std::string& function, const py::args& given,
+void call(void (*f32)(Arguments&, Options...), void (*f64)(Arguments&, Options...), const std::string& function, const py::args& args,
           std::index_sequence<at...>) {
-  if (given.size() < sizeof...(Options)) throw TypeError(function + ": expected more arguments");
-  const std::size_t arrays = given.size() - sizeof...(Options);
+  if (args.size() < sizeof...(Options)) throw TypeError(function + ": expected more arguments");
+  const std::size_t arrays = args.size() - sizeof...(Options);
 #if defined(QF_DEVICE)
-  const CallDevice device(function, given, arrays);
+  const CallDevice device(function, args, arrays);
 #endif
-  Arguments arguments(function.c_str(), given, arrays);
+  Arguments arguments(function.c_str(), args, arrays);
   const bool single = !f64 || arguments.precision(arguments.peek(0)) == Dtype::f32;
-  (single ? f32 : f64)(arguments, option<Options>(function, given[arrays + at])...);
+  (single ? f32 : f64)(arguments, option<Options>(function, args[arrays + at])...);
 }
 }  // namespace arguments
 
@@ -164,7 +164,7 @@ template <class... Options>
 void define(py::module_& m, const char* name, void (*f32)(Arguments&, Options...), void (*f64)(Arguments&, Options...) = nullptr) {
   const std::string module = py::str(m.attr("__name__")), function = module.substr(module.rfind('.') + 1) + "." + name;
   m.def(name,
-        [function, f32, f64](const py::args& given) { arguments::call(f32, f64, function, given, std::index_sequence_for<Options...>{}); });
+        [function, f32, f64](const py::args& args) { arguments::call(f32, f64, function, args, std::index_sequence_for<Options...>{}); });
 }
 
 }  // namespace quatrefoil

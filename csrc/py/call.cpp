@@ -115,9 +115,9 @@ py::object value_of(PyObject* dict, PyObject* key) {
 }
 
 // call(plans, planner, op, options, backend, arrays, extras, out, threads), without pybind11's dispatch, which would double the cost.
-PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
+PyObject* call(PyObject*, PyObject* const* args, Py_ssize_t count) {
   enum { kPlans, kPlanner, kOp, kOptions, kBackend, kArrays, kExtras, kOut, kThreads, kCount };
-  if (count != kCount || !PyDict_Check(given[kPlans]) || !(PyTuple_Check(given[kArrays]) || PyList_Check(given[kArrays]))) {
+  if (count != kCount || !PyDict_Check(args[kPlans]) || !(PyTuple_Check(args[kArrays]) || PyList_Check(args[kArrays]))) {
     PyErr_SetString(PyExc_TypeError,
                     "call(plans, planner, op, options, backend, arrays, extras, out, threads): plans is a dict, arrays a tuple");
     return nullptr;
@@ -125,26 +125,26 @@ PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
   dlpack::CallTensors tensors;
   py::object key;
   try {
-    const py::bytes text = signature(given[kArrays], tensors);
-    key = py::reinterpret_steal<py::object>(PyTuple_Pack(3, given[kOptions], given[kBackend], text.ptr()));
+    const py::bytes text = signature(args[kArrays], tensors);
+    key = py::reinterpret_steal<py::object>(PyTuple_Pack(3, args[kOptions], args[kBackend], text.ptr()));
   } catch (py::error_already_set& e) {
-    const bool is_no_array = e.matches(PyExc_AttributeError) || e.matches(PyExc_TypeError) || e.matches(PyExc_RuntimeError);
-    if (!is_no_array) return e.restore(), nullptr;  // otherwise there is no key, and the planner raises a better error
-  } catch (const py::cast_error&) {                 // a shape whose entries are not integers
+    const bool not_an_array = e.matches(PyExc_AttributeError) || e.matches(PyExc_TypeError) || e.matches(PyExc_RuntimeError);
+    if (!not_an_array) return e.restore(), nullptr;  // otherwise there is no key, and the planner raises a better error
+  } catch (const py::cast_error&) {                  // a shape whose entries are not integers
   } catch (const py::value_error& e) {
     PyErr_SetString(PyExc_ValueError, e.what());
     return nullptr;
   }
   py::object plan;
-  if (key) plan = value_of(given[kPlans], key.ptr());
+  if (key) plan = value_of(args[kPlans], key.ptr());
   if (!plan) {
     if (PyErr_Occurred()) return nullptr;
-    PyObject* const request[] = {given[kOp], key ? key.ptr() : Py_None, given[kArrays], given[kOptions], given[kBackend]};
-    plan = py::reinterpret_steal<py::object>(wait_at_exit([&] { return PyObject_Vectorcall(given[kPlanner], request, 5, nullptr); }));
+    PyObject* const request[] = {args[kOp], key ? key.ptr() : Py_None, args[kArrays], args[kOptions], args[kBackend]};
+    plan = py::reinterpret_steal<py::object>(wait_at_exit([&] { return PyObject_Vectorcall(args[kPlanner], request, 5, nullptr); }));
     if (!plan) return nullptr;
   }
-  // arrays, extras, out, threads are adjacent in `given`
-  return wait_at_exit([&] { return PyObject_Vectorcall(plan.ptr(), given + kArrays, kCount - kArrays, nullptr); });
+  // arrays, extras, out, threads are adjacent in `args`
+  return wait_at_exit([&] { return PyObject_Vectorcall(plan.ptr(), args + kArrays, kCount - kArrays, nullptr); });
 }
 
 PyMethodDef definition = {"call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call)), METH_FASTCALL,

@@ -9,19 +9,19 @@
 namespace quatrefoil {
 namespace {
 
-[[noreturn]] void refuse(const char* name, const char* why) { throw TypeError(std::string(name) + ": " + why); }
+[[noreturn]] void reject(const char* name, const char* why) { throw TypeError(std::string(name) + ": " + why); }
 
 View numpy_view(const py::array& a, const char* name) {
   const py::dtype dtype = a.dtype();
   const char order = dtype.byteorder();
-  if (order != '=' && order != '|') refuse(name, "expected an array in native byte order");
+  if (order != '=' && order != '|') reject(name, "expected an array in native byte order");
   int code;
   switch (dtype.kind()) {
     case 'f': code = dlpack::kFloat; break;
     case 'c': code = dlpack::kComplex; break;
     case 'i': code = dlpack::kInt; break;
     case 'b': code = dlpack::kBool; break;
-    default: refuse(name, "unsupported dtype");
+    default: reject(name, "unsupported dtype");
   }
   const auto item = std::int64_t(dtype.itemsize());
   View v;
@@ -39,7 +39,7 @@ View numpy_view(const py::array& a, const char* name) {
 }
 
 View tensor_view(const dlpack::Tensor& t, const char* name) {
-  if (t.device.kind != dlpack::kCpu) refuse(name, "expected an array in CPU memory");
+  if (t.device.kind != dlpack::kCpu) reject(name, "expected an array in CPU memory");
   return dlpack::view(t, name);
 }
 
@@ -47,7 +47,7 @@ View tensor_view(py::handle h, const char* name) {
   if (const dlpack::Tensor* known = dlpack::CallTensors::find(h.ptr())) return tensor_view(*known, name);
   const dlpack::ExchangeApi* api = dlpack::exchange_api(Py_TYPE(h.ptr()));
   if (!api) {  // older torch: a NumPy view of the same memory
-    if (!py::hasattr(h, "detach")) refuse(name, "expected a NumPy array or a torch tensor");
+    if (!py::hasattr(h, "detach")) reject(name, "expected a NumPy array or a torch tensor");
     return numpy_view(h.attr("detach")().attr("numpy")().cast<py::array>(), name);
   }
   dlpack::Tensor t;

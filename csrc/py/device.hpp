@@ -14,7 +14,7 @@ namespace py = pybind11;
 class CallDevice {
  public:
   // The first `arrays` arguments are arrays, lists of arrays or None. TypeError if the first array is not on a GPU.
-  CallDevice(const std::string& function, const py::tuple& given, std::size_t arrays);
+  CallDevice(const std::string& function, const py::tuple& args, std::size_t arrays);
   ~CallDevice();
   static py::handle first_array();  // of the call in progress on this thread
 

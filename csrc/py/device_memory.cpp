@@ -7,12 +7,12 @@ namespace {
 
 thread_local py::handle call_first;
 
-py::object first_of(const py::tuple& given, std::size_t count) {
-  for (std::size_t i = 0; i < std::min(count, given.size()); ++i) {
-    const py::object item = given[i];
+py::object first_of(const py::tuple& args, std::size_t count) {
+  for (std::size_t i = 0; i < std::min(count, args.size()); ++i) {
+    const py::object item = args[i];
     const bool is_list = py::isinstance<py::list>(item) || py::isinstance<py::tuple>(item);
-    const py::object found = is_list ? first_of(py::tuple(item), py::len(item)) : item;
-    if (!found.is_none()) return found;
+    const py::object first = is_list ? first_of(py::tuple(item), py::len(item)) : item;
+    if (!first.is_none()) return first;
   }
   return py::none();
 }
@@ -37,8 +37,8 @@ bool has_tensor(py::handle array, dlpack::Tensor& to) {
   return true;
 }
 
-CallDevice::CallDevice(const std::string& function, const py::tuple& given, std::size_t arrays)
-    : first_(first_of(given, arrays)), first_before_(call_first), on_(enter_device(function, first_)) {
+CallDevice::CallDevice(const std::string& function, const py::tuple& args, std::size_t arrays)
+    : first_(first_of(args, arrays)), first_before_(call_first), on_(enter_device(function, first_)) {
   call_first = first_;
 }
 CallDevice::~CallDevice() { call_first = first_before_; }

@@ -7,13 +7,13 @@ namespace quatrefoil::cheb::layer {
 inline namespace QF_ISA {
 
 constexpr int64_t kChunkRows = 32 * kRows;     // minimum rows of one partial sum of dW
-constexpr int64_t kMostParts = 16;             // maximum number of partial sums
-constexpr int64_t kMostPartNumbers = 4 << 20;  // maximum elements in all partial sums together
+constexpr int64_t kMaxParts = 16;              // maximum number of partial sums
+constexpr int64_t kMaxPartElements = 4 << 20;  // maximum elements in all partial sums together
 
 template <class T>
 int64_t parts_of(const PolyLayer<T>& p) {
   const int64_t size = max<int64_t>(1, p.I * p.K * p.O);
-  return max<int64_t>(1, min(min(kMostParts, kMostPartNumbers / size), p.N / kChunkRows));
+  return max<int64_t>(1, min(min(kMaxParts, kMaxPartElements / size), p.N / kChunkRows));
 }
 
 // The buffers of a task, for kRows rows: polynomials and slopes by degree, sums over o in (5), and grad in panels and transposed.
@@ -48,7 +48,7 @@ void fill_degrees(const PolyLayer<T>& p, const Step<T>* steps, int64_t first, in
 // Adds dW of inputs [begin, end) to `to` (O numbers per degree).
 template <class T>
 void add_weights(int64_t depth, int64_t rows, int64_t O, const T* grad, const AdjointWork<T>& w, T* to) {
-  for_columns<T, Rest::apart>(O, [&](auto columns, int64_t j) {
+  for_columns<T, Rest::narrower>(O, [&](auto columns, int64_t j) {
     using C = decltype(columns);
     check_interrupt(double(rows * depth * C::count) * kMultiplyAddNs<T>);
     pack_panel<typename C::Vector, C::vectors>(grad + j, O, rows, w.packed);
@@ -65,7 +65,7 @@ void put_points(const PolyLayer<T>& p, int64_t first, int64_t rows, int64_t begi
   for (int64_t o = 0; o < p.O; ++o)
     for (int64_t r = 0; r < kRows; ++r) w.transposed[o * kRows + r] = r < rows ? grad[r * p.O + o] : T(0);
   const int64_t depth = (end - begin) * p.K, block = max<int64_t>(1, block_depth<T>(p.O));
-  for_columns<T, Rest::apart>((rows + W - 1) / W * W, [&](auto columns, int64_t j) {
+  for_columns<T, Rest::narrower>((rows + W - 1) / W * W, [&](auto columns, int64_t j) {
     using C = decltype(columns);
     for (int64_t o = 0; o < p.O; o += block) {
       const int64_t n = min(block, p.O - o);

@@ -25,7 +25,7 @@ PolyLayer<T> inputs(Arguments& call, int threads) {
 template <class T, class Kernel, class Args>
 void run(const Arguments& call, Kernel* kernel, const Args& args, const PolyLayer<T>& p) {
   const std::int64_t at = call.run(kernel, args);
-  if (at >= 0) call.refuse_entry("b", at, double(p.b[at]), "a positive finite number");
+  if (at >= 0) call.reject_entry("b", at, double(p.b[at]), "a positive finite number");
 }
 
 void poly_layer(Arguments& call, int threads) {

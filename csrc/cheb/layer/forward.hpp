@@ -8,7 +8,7 @@ inline namespace QF_ISA {
 // Packs W (I K x O) in columns of tiles.
 template <class T>
 void pack_weights(const PolyLayer<T>& p, T* to) {
-  for_columns<T, Rest::apart>(p.O, [&](auto columns, int64_t j) {
+  for_columns<T, Rest::narrower>(p.O, [&](auto columns, int64_t j) {
     check_interrupt(double(p.I * p.K));
     pack_panel<typename decltype(columns)::Vector, columns.vectors>(p.W + j, p.O, p.I * p.K, to);
     to += p.I * p.K * columns.count;
@@ -38,7 +38,7 @@ void multiply_rows(const PolyLayer<T>& p, const Step<T>* steps, const T* packed,
   for (int64_t begin = 0; begin < p.I; begin += together) {
     const int64_t end = min(begin + together, p.I), n = (end - begin) * p.K;
     fill_panels(p, steps, first, rows, begin, end, panels);
-    for_columns<T, Rest::apart>(p.O, [&](auto columns, int64_t j) {
+    for_columns<T, Rest::narrower>(p.O, [&](auto columns, int64_t j) {
       using C = decltype(columns);
       check_interrupt(double(rows * n * C::count) * kMultiplyAddNs<T>);
       const T* const weights = packed + all * j + begin * p.K * C::count;

@@ -72,7 +72,7 @@ class Grid {
   template <class T>
   const void* values(const Arguments& call, const Setting<T>& at) const {
     const auto* values = std::get_if<GridValues<T>>(&values_);
-    if (!values) call.refuse_type("grid was built for coefficients of a different dtype");
+    if (!values) call.reject_type("grid was built for coefficients of a different dtype");
     bool same = values->sizes.d == at.d && values->sizes.eps == at.eps;
     for (int k = 0; same && k < at.d; ++k) same = values->sizes.n[k] == at.n[k];
     call.require(same, "grid was built for a different shape or eps");

@@ -7,15 +7,15 @@
 namespace quatrefoil::cheb::nonuniform {
 inline namespace QF_ISA {
 
-constexpr int kMostTaps = 16;
+constexpr int kMaxTaps = 16;
 // The relative l2 error by the number of taps, for flat random coefficients on three axes (README, Measured).
-constexpr double kTapError[kMostTaps + 1] = {1,      1,      1.2e-1,  1.5e-2,  1.8e-3,  1.8e-4,  1.7e-5,  1.6e-6, 2.0e-7,
-                                             2.5e-8, 3.5e-9, 4.5e-10, 4.2e-11, 3.7e-12, 4.0e-13, 5.5e-14, 1.5e-14};
+constexpr double kTapError[kMaxTaps + 1] = {1,      1,      1.2e-1,  1.5e-2,  1.8e-3,  1.8e-4,  1.7e-5,  1.6e-6, 2.0e-7,
+                                            2.5e-8, 3.5e-9, 4.5e-10, 4.2e-11, 3.7e-12, 4.0e-13, 5.5e-14, 1.5e-14};
 constexpr double kPi = 3.14159265358979323846;
 
 inline int taps_for(double eps) {
   int taps = 2;
-  while (taps < kMostTaps && kTapError[taps] > eps) ++taps;
+  while (taps < kMaxTaps && kTapError[taps] > eps) ++taps;
   return taps;
 }
 

@@ -7,10 +7,10 @@
 namespace quatrefoil::cheb::nonuniform {
 inline namespace QF_ISA {
 
-constexpr int64_t kGhosts = kMostTaps / 2;  // points beyond each end of an axis that taps may touch
-constexpr int64_t kLeastGrid = 16;          // minimum grid size, so that every ghost is the reflection of a point
-constexpr int64_t kTile = 16;               // cells per tile and axis; at least the number of taps, so taps reach at most the next tile
-constexpr double kNumberNs = 1;             // per element that is read, scaled and written
+constexpr int64_t kGhosts = kMaxTaps / 2;  // points beyond each end of an axis that taps may touch
+constexpr int64_t kMinGrid = 16;           // minimum grid size, so that every ghost is the reflection of a point
+constexpr int64_t kTile = 16;              // cells per tile and axis; at least the number of taps, so taps reach at most the next tile
+constexpr double kNumberNs = 1;            // per element that is read, scaled and written
 
 // Three axes; missing ones come first and have one point. Values are at psi = pi j / H with cos psi = -t (2), surrounded by ghosts, their
 // reflections. Rows are padded because taps are read in full vectors.
@@ -25,9 +25,9 @@ struct GridShape {
       if (axis < 0) {
         n[k] = size[k] = tiles[k] = reach[k] = 1, H[k] = ghosts[k] = 0;
       } else {
-        n[k] = sizes[axis], H[k] = friendly(max(kLeastGrid, 2 * (n[k] - 1))), ghosts[k] = kGhosts, reach[k] = taps;
+        n[k] = sizes[axis], H[k] = friendly(max(kMinGrid, 2 * (n[k] - 1))), ghosts[k] = kGhosts, reach[k] = taps;
         tiles[k] = (H[k] + kGhosts) / kTile + 1;
-        size[k] = H[k] + 1 + 2 * kGhosts + (k == kGridAxes - 1 ? kMostTaps : 0);
+        size[k] = H[k] + 1 + 2 * kGhosts + (k == kGridAxes - 1 ? kMaxTaps : 0);
       }
     }
   }

@@ -7,7 +7,7 @@ inline namespace QF_ISA {
 
 template <class T>
 double point_ns(const GridShape& g) {
-  return 60 + double(g.reach[0] * g.reach[1]) * (g.taps > kMostTaps / 2 ? 2 : 1) * max(1.0, 8.0 / kLanes<T>) * 0.7;
+  return 60 + double(g.reach[0] * g.reach[1]) * (g.taps > kMaxTaps / 2 ? 2 : 1) * max(1.0, 8.0 / kLanes<T>) * 0.7;
 }
 
 // README (5): one value from the grid. Reads a few vectors of each of taps^2 rows.

@@ -114,11 +114,11 @@ struct Taps {
 // Calls f(number of vectors for the taps of an axis) with a compile-time constant.
 template <class T, class F>
 void with_vectors(int taps, F&& f) {
-  constexpr int W = kLanes<T>, half = kMostTaps / 2;
+  constexpr int W = kLanes<T>, half = kMaxTaps / 2;
   if (taps <= half)
     f(std::integral_constant<int, max(1, half / W)>{});
   else
-    f(std::integral_constant<int, max(1, kMostTaps / W)>{});
+    f(std::integral_constant<int, max(1, kMaxTaps / W)>{});
 }
 
 }  // namespace QF_ISA

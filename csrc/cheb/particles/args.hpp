@@ -6,13 +6,13 @@
 
 namespace quatrefoil::cheb::particles {
 
-constexpr int kMostTerms = 96;
+constexpr int kMaxTerms = 96;
 
 // 1/r - L(r^2) for pairs closer than the cutoff, 0 beyond; L = sum_k c[k] x^k, x = 2 r^2 / cutoff^2 - 1.
 struct Bracket {
   double cutoff;
   const double* c;
-  int terms;  // 1, ..., kMostTerms
+  int terms;  // 1, ..., kMaxTerms
 };
 
 template <class T>

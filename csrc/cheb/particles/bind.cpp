@@ -17,7 +17,7 @@ using Numbers = std::vector<double>;  // the cutoff, then the coefficients
 // Reads X, q and targets from the arguments.
 template <class T>
 ShortRange<T> particles(Arguments& call, const Numbers& bracket, int threads) {
-  call.require(bracket.size() > 1 && bracket.size() <= kMostTerms + 1, "bracket must be a cutoff and between 1 and 96 coefficients");
+  call.require(bracket.size() > 1 && bracket.size() <= kMaxTerms + 1, "bracket must be a cutoff and between 1 and 96 coefficients");
   call.require(bracket[0] > 0 && bracket[0] < 1e150, "the cutoff must be positive and finite");
   ShortRange<T> p{};
   p.X = call.input("X", "P 3");
@@ -32,8 +32,8 @@ ShortRange<T> particles(Arguments& call, const Numbers& bracket, int threads) {
 template <class T, class Kernel, class Args>
 void run(const Arguments& call, Kernel* kernel, const Args& args, const ShortRange<T>& p) {
   const std::int64_t at = call.run(kernel, args), target = at - 3 * p.P;
-  if (target >= 0) call.refuse_entry("targets", target, double(p.targets[target]), "a finite number");
-  if (at >= 0) call.refuse_entry("X", at, double(p.X[at]), "a finite number");
+  if (target >= 0) call.reject_entry("targets", target, double(p.targets[target]), "a finite number");
+  if (at >= 0) call.reject_entry("X", at, double(p.X[at]), "a finite number");
 }
 
 void short_range(Arguments& call, const Numbers& bracket, int threads) {

@@ -97,7 +97,7 @@ class Neighbours {
   }
 
   alignas(64) T packed_[kRows][kRoom + 2 * W] = {};  // r^2, the weight, the three differences
-  T c_[kMostTerms];
+  T c_[kMaxTerms];
   int terms_;
   T scale_, square_;
   V at_[3], value_{}, slope_[3] = {};

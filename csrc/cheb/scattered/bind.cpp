@@ -57,7 +57,7 @@ class Packed {
   template <class T>
   const TuckerEval<T>& sizes(const Arguments& call) const {
     const auto* tensor = std::get_if<PackedTensor<T>>(&tensor_);
-    if (!tensor) call.refuse_type("packed was built from a core of a different dtype");
+    if (!tensor) call.reject_type("packed was built from a core of a different dtype");
     return tensor->sizes;
   }
 

@@ -20,7 +20,7 @@ void run_at_points(const Arguments& call, Kernel* kernel, const Args& args, cons
   if (at < 0) return;
   const int k = int(at % p.d);
   const std::string domain = "[" + number_text(p.lo[k]) + ", " + number_text(p.hi[k]) + "] of axis " + std::to_string(k);
-  call.refuse_entry("X", at, double(p.X[at]), extrapolate ? "a finite number" : "a number within the domain " + domain);
+  call.reject_entry("X", at, double(p.X[at]), extrapolate ? "a finite number" : "a number within the domain " + domain);
 }
 
 }  // namespace quatrefoil::cheb::scattered

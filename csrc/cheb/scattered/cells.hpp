@@ -8,9 +8,9 @@ inline namespace QF_ISA {
 
 template <class T>
 constexpr int kTerms = sizeof(T) == 4 ? 13 : 20;  // coefficients per cell: the error of second derivatives is below eps
-constexpr int64_t kMostRows = 4097;  // maximum rows of an axis with cells; in float32, squares of larger integers are not exact
-constexpr int kCellBlocks = 32;      // blocks of points that read the cells of one axis before those of the next
-constexpr int kCellPoints = 4;       // points per sweep of their cells, to hide the latency of a multiply-add
+constexpr int64_t kMaxRows = 4097;  // maximum rows of an axis with cells; in float32, squares of larger integers are not exact
+constexpr int kCellBlocks = 32;     // blocks of points that read the cells of one axis before those of the next
+constexpr int kCellPoints = 4;      // points per sweep of their cells, to hide the latency of a multiply-add
 
 // README (12): the number of cells on either side of t = 0, a power of two, so that their ends are exact.
 inline int64_t cells_a_side(int64_t n) {
@@ -69,7 +69,7 @@ struct Cells {
     for (int k = 0; k < l.d; ++k) {
       width[k] = round_up(l.columns[k], kLanes<T>);
       const bool pays = 3 * kTerms<T> * width[k] <= l.rows[k] * l.columns[k];
-      half[k] = pays && l.rows[k] <= kMostRows ? cells_a_side(l.rows[k]) : 0;
+      half[k] = pays && l.rows[k] <= kMaxRows ? cells_a_side(l.rows[k]) : 0;
       at[k] = numbers;
       numbers += 2 * half[k] * kTerms<T> * width[k];
       widest = max(widest, width[k]);

@@ -12,7 +12,7 @@ inline namespace QF_ISA {
 
 constexpr int kFoldTable = 16, kChirpTable = 17;  // TableKey::kind
 constexpr int64_t kFoldsFrom = 32;                // below this size, products of half the size would leave tiles half empty
-constexpr int kMostFolds = 60;
+constexpr int kMaxFolds = 60;
 
 // A matrix cos(pi (k + 2m) (j + j_step i) / N), m, i < size.
 struct Part {
@@ -24,7 +24,7 @@ struct Parts {
   int folds = 0;  // number of folds from N to `last`
   int64_t last;
   int count = 0;
-  Part part[kMostFolds + 4];
+  Part part[kMaxFolds + 4];
   double multiply_adds = 0;  // per pencil
 
   explicit Parts(int64_t N) : last(N) {
@@ -217,7 +217,7 @@ class Folds {
   Ends<T> ends_;
   int64_t N_;
   Parts parts_;
-  const T* matrix_[kMostFolds + 4];
+  const T* matrix_[kMaxFolds + 4];
 };
 
 }  // namespace QF_ISA

@@ -10,7 +10,7 @@ struct TableOf {
   Kernels<double> f64;
 
   template <class T>
-  const Kernels<T>& of() const {
+  const Kernels<T>& kernels() const {
     if constexpr (std::is_same_v<T, float>)
       return f32;
     else

@@ -28,14 +28,14 @@ inline void check_cuts(const int64_t* cuts, int64_t sequences, int64_t length, i
   launch(count_wrong, 1, kCutThreads, kCutThreads / kWarp * sizeof(int), cuts, sequences, length, wrong);
 }
 
-// Index of the last of n sequences that begin at or before `place`; 0 if all begin later. first(i) must not decrease.
+// Index of the last of n sequences that begin at or before `position`; 0 if all begin later. first(i) must not decrease.
 template <class F>
-__device__ __forceinline__ int64_t sequence_at(int64_t place, int64_t n, F first) {
+__device__ __forceinline__ int64_t sequence_at(int64_t position, int64_t n, F first) {
   int64_t low = 0;
   QF_ROLLED
   for (int64_t high = n; high - low > 1;) {
     const int64_t middle = (low + high) / 2;
-    (first(middle) <= place ? low : high) = middle;
+    (first(middle) <= position ? low : high) = middle;
   }
   return low;
 }

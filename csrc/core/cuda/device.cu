@@ -18,7 +18,7 @@ constexpr std::size_t kAlignment = 256;
 constexpr std::size_t kGap = kEmulated ? kAlignment : 0;  // between workspaces, so that a sanitizer detects accesses past the end
 constexpr unsigned long long kKeptBytes = 512ull << 20;   // the pool retains these; by default it frees all memory at each synchronisation
 
-std::size_t room(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment + kGap; }
+std::size_t padded_size(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment + kGap; }
 
 // Tells a sanitizer which bytes may be used, and fills them with NaN.
 void open([[maybe_unused]] void* data, [[maybe_unused]] std::size_t bytes) {
@@ -41,12 +41,12 @@ std::string text_of(cudaError_t error) { return std::string(cudaGetErrorName(err
 bool has_context(int device) {
   using GetState = int (*)(int device, unsigned* flags, int* active);
   static const GetState get_state = [] {
-    void* found = nullptr;
+    void* function = nullptr;
     cudaDriverEntryPointQueryResult result;
     constexpr unsigned since = 7000;  // the first version of CUDA with this function
-    if (cudaGetDriverEntryPointByVersion("cuDevicePrimaryCtxGetState", &found, since, cudaEnableDefault, &result) != cudaSuccess)
-      found = nullptr;
-    return reinterpret_cast<GetState>(found);
+    if (cudaGetDriverEntryPointByVersion("cuDevicePrimaryCtxGetState", &function, since, cudaEnableDefault, &result) != cudaSuccess)
+      function = nullptr;
+    return reinterpret_cast<GetState>(function);
   }();
   unsigned flags = 0;
   int active = 0;
@@ -105,29 +105,29 @@ OnDevice::~OnDevice() {
 
 void CallMemory::measure(bool on) {
   is_measuring_ = on;
-  if (on) most_ = 0;
+  if (on) peak_ = 0;
 }
 
 void CallMemory::use(void* block) {
-  if (block_ && !block) open(block_, most_);  // because the allocator that owns the block may reuse it
+  if (block_ && !block) open(block_, peak_);  // because the allocator that owns the block may reuse it
   block_ = static_cast<unsigned char*>(block);
-  if (block_) close(block_, most_);
+  if (block_) close(block_, peak_);
 }
 
 void* CallMemory::push(std::size_t bytes) {
   const std::size_t at = used_;
-  used_ += room(bytes);
+  used_ += padded_size(bytes);
   if (is_measuring_) {
-    if (used_ > most_) most_ = used_;
+    if (used_ > peak_) peak_ = used_;
     return reinterpret_cast<void*>(kAlignment + at);  // not null, never dereferenced
   }
-  if (used_ > most_) throw DeviceError("a call needs more temporary memory than was measured for it");
+  if (used_ > peak_) throw DeviceError("a call needs more temporary memory than was measured for it");
   open(block_ + at, bytes);
   return block_ + at;
 }
 
 void CallMemory::pop(std::size_t bytes) {
-  used_ -= room(bytes);
+  used_ -= padded_size(bytes);
   if (!is_measuring_) close(block_ + used_, bytes);
 }
 
@@ -135,12 +135,12 @@ void* allocate_in_stream(std::size_t bytes) {
   int device = 0;
   check(cudaGetDevice(&device));
   cudaMemPool_t pool;
-  unsigned long long kept = 0;
+  unsigned long long threshold = 0;
   check(cudaDeviceGetDefaultMemPool(&pool, device));
-  check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept));
-  if (kept == 0) {
-    kept = kKeptBytes;
-    check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept));
+  check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &threshold));
+  if (threshold == 0) {
+    threshold = kKeptBytes;
+    check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &threshold));
   }
   void* data = nullptr;
   check(cudaMallocAsync(&data, bytes, call_stream));

@@ -41,13 +41,13 @@ class CallMemory {
   bool is_measuring() const { return is_measuring_; }
 
   void measure(bool on);
-  std::size_t bytes() const { return most_; }
+  std::size_t bytes() const { return peak_; }
   void use(void* block);
 
  private:
   bool is_measuring_ = false;
   unsigned char* block_ = nullptr;
-  std::size_t used_ = 0, most_ = 0;
+  std::size_t used_ = 0, peak_ = 0;
 };
 extern thread_local CallMemory call_memory;
 

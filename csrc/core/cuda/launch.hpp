@@ -20,11 +20,11 @@ constexpr bool kEmulated = true;
 constexpr bool kEmulated = false;
 #endif
 // The maximum number of blocks in a grid, along x only; kernels loop over the rest with a grid stride.
-constexpr int64_t kMostBlocks = kEmulated ? 3 : 0x7fffffff;
+constexpr int64_t kMaxBlocks = kEmulated ? 3 : 0x7fffffff;
 constexpr int64_t kBusyBlocks = 4 * 132;          // enough for an H100 (estimated); a constant, so that bits do not depend on the card
 constexpr int64_t kTooMany = int64_t(1) << 31;    // launches must have fewer blocks
 constexpr std::size_t kDefaultShared = 48 << 10;  // bytes of shared memory that a kernel may use without setting an attribute
-constexpr std::size_t kMostShared = 99 << 10;     // bytes per block that every supported GPU has; 8.6, 8.9 and 12.0 have no more
+constexpr std::size_t kMaxShared = 99 << 10;      // bytes per block that every supported GPU has; 8.6, 8.9 and 12.0 have no more
 
 // kernel<<<blocks, threads>>>(arguments...), with `shared` bytes of shared memory. Does nothing for 0 blocks; while a call is being
 // measured, only checks the sizes.
@@ -32,13 +32,13 @@ template <class... P, class... A>
 void launch(void (*kernel)(P...), int64_t blocks, int threads, std::size_t shared, const A&... arguments) {
   if (blocks == 0) return;
   if (blocks >= kTooMany) throw DeviceError("arrays are too large: a kernel launch must have fewer than 2^31 blocks");
-  if (shared > kMostShared)
+  if (shared > kMaxShared)
     throw DeviceError("these sizes need " + std::to_string(shared >> 10) +
                       " KB of shared memory, but a block has at most 99 KB; use backend 'array'");
   if (call_memory.is_measuring()) return;
   if (shared > kDefaultShared)
     check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)));
-  const dim3 grid(unsigned(min(blocks, kMostBlocks)));
+  const dim3 grid(unsigned(min(blocks, kMaxBlocks)));
 #if defined(QF_EMULATOR)
   emulator::launch(grid, dim3(unsigned(threads)), shared, [&] { kernel(arguments...); });
 #else

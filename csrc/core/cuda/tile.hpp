@@ -72,8 +72,8 @@ __device__ __forceinline__ T running_sums(T (&x)[kRowParts], Plus plus) {
 }
 
 // total += a b for one tile. Calls a(i, k) and b(k, j) for i < rows, k < depth and j < columns; they may read memory that the block wrote
-// earlier. deep_a and deep_b: whether a and b are contiguous in k.
-template <bool deep_a, bool deep_b, int across, class T, class A, class B>
+// earlier. k_contiguous_a and k_contiguous_b: whether a and b are contiguous in k.
+template <bool k_contiguous_a, bool k_contiguous_b, int across, class T, class A, class B>
 __device__ __forceinline__ void add_product(int rows, int depth, int columns, A a, B b, Tile<T>& shared, T (&total)[kPatch][across]) {
   constexpr int wide = across * kRows;
   const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;
@@ -82,12 +82,12 @@ __device__ __forceinline__ void add_product(int rows, int depth, int columns, A 
     __syncthreads();
     QF_ROLLED
     for (int n = threadIdx.x; n < kSide * kDepth; n += kTileThreads) {
-      const int i = deep_a ? n / kDepth : n % kSide, l = deep_a ? n % kDepth : n / kSide;
+      const int i = k_contiguous_a ? n / kDepth : n % kSide, l = k_contiguous_a ? n % kDepth : n / kSide;
       shared.a[l][i] = i < rows && k + l < depth ? a(i, k + l) : T(0);
     }
     QF_ROLLED
     for (int n = threadIdx.x; n < wide * kDepth; n += kTileThreads) {
-      const int j = deep_b ? n / kDepth : n % wide, l = deep_b ? n % kDepth : n / wide;
+      const int j = k_contiguous_b ? n / kDepth : n % wide, l = k_contiguous_b ? n % kDepth : n / wide;
       shared.b[l][j] = j < columns && k + l < depth ? b(k + l, j) : T(0);
     }
     __syncthreads();

@@ -78,11 +78,11 @@ struct Roots {
 
 // z w / cos(w) and z / (w cos(w)).
 template <class V>
-QF_HD cplx<V> turned(cplx<V> z, V tangent) {
+QF_HD cplx<V> rotated(cplx<V> z, V tangent) {
   return {z.re - tangent * z.im, z.im + tangent * z.re};
 }
 template <class V>
-QF_HD cplx<V> turned_back(cplx<V> z, V tangent) {
+QF_HD cplx<V> rotated_back(cplx<V> z, V tangent) {
   return {z.re + tangent * z.im, z.im - tangent * z.re};
 }
 // a + s x, a - s x.
@@ -99,13 +99,13 @@ QF_HD cplx<V> less(cplx<V> a, V s, cplx<V> x) {
 template <int layers, class V, bool same>
 QF_HD void split(cplx<V>* z, int stride, Roots<V, same> roots) {
   if constexpr (layers == 1) {
-    const cplx<V> half = roots[0], x = turned(z[stride], half.im);
+    const cplx<V> half = roots[0], x = rotated(z[stride], half.im);
     z[stride] = less(z[0], half.re, x);
     z[0] = plus(z[0], half.re, x);
   } else if constexpr (layers == 2) {
     const cplx<V> half = roots[0], quarter = roots[1], third = roots[2];
-    const cplx<V> x = turned(z[2 * stride], half.im), a = plus(z[0], half.re, x), b = less(z[0], half.re, x);
-    const cplx<V> y = turned(z[stride], quarter.im), t = turned(z[3 * stride], third.im);
+    const cplx<V> x = rotated(z[2 * stride], half.im), a = plus(z[0], half.re, x), b = less(z[0], half.re, x);
+    const cplx<V> y = rotated(z[stride], quarter.im), t = rotated(z[3 * stride], third.im);
     const cplx<V> c = plus(y, third.re, t), d = times_i(less(y, third.re, t));
     z[0] = plus(a, quarter.re, c);
     z[stride] = less(a, quarter.re, c);
@@ -119,15 +119,15 @@ QF_HD void merge(cplx<V>* z, int stride, Roots<V, same> roots) {
   if constexpr (layers == 1) {
     const cplx<V> half = roots[0], a = z[0], b = z[stride];
     z[0] = a + b;
-    z[stride] = scaled(turned_back(a - b, half.im), half.re);
+    z[stride] = scaled(rotated_back(a - b, half.im), half.re);
   } else if constexpr (layers == 2) {
     const cplx<V> half = roots[0], quarter = roots[1], third = roots[2];
     const cplx<V> s = z[0] + z[stride], t = z[2 * stride] + z[3 * stride];
     const cplx<V> e = z[0] - z[stride], f = over_i(z[2 * stride] - z[3 * stride]);
     z[0] = s + t;
-    z[stride] = scaled(turned_back(e + f, quarter.im), quarter.re);
-    z[2 * stride] = scaled(turned_back(s - t, half.im), half.re);
-    z[3 * stride] = scaled(turned_back(e - f, third.im), V(quarter.re * third.re));
+    z[stride] = scaled(rotated_back(e + f, quarter.im), quarter.re);
+    z[2 * stride] = scaled(rotated_back(s - t, half.im), half.re);
+    z[3 * stride] = scaled(rotated_back(e - f, third.im), V(quarter.re * third.re));
   }
 }
 

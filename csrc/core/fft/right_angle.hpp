@@ -170,7 +170,7 @@ class RightAngle {
   template <int R, class F>
   void with_layers(F&& f) const {
     constexpr auto radix = std::integral_constant<int, R>{};
-    if constexpr (fft::kMostFirst == 2 && R < 5)
+    if constexpr (fft::kMaxFirstLayers == 2 && R < 5)
       if (tree_.first.layers == 2) return f(radix, std::integral_constant<int, 2>{});
     tree_.first.layers == 1 ? f(radix, std::integral_constant<int, 1>{}) : f(radix, std::integral_constant<int, 0>{});
   }

@@ -13,7 +13,7 @@ struct Length {
   int R;
 };
 
-constexpr int kMostFirst = kVectorBytes == 64 ? 2 : 1;
+constexpr int kMaxFirstLayers = kVectorBytes == 64 ? 2 : 1;
 
 // The number of layers of the next pass over a block with `left` remaining layers; 0 if the leaf does all of them.
 template <class T>
@@ -32,22 +32,22 @@ int passes(int left) {
 // The number of additional layers in the first pass: those that save a later pass and fit in registers.
 template <class T>
 int first_layers(Length length) {
-  const int left = log2_of(length.N / length.R / kLanes<T>), most = length.R == 5 ? kMostFirst - 1 : kMostFirst;
+  const int left = log2_of(length.N / length.R / kLanes<T>), max_layers = length.R == 5 ? kMaxFirstLayers - 1 : kMaxFirstLayers;
   int best = 0;
-  for (int layers = 1; layers <= most; ++layers)
+  for (int layers = 1; layers <= max_layers; ++layers)
     if (passes<T>(left - layers) < passes<T>(left - best)) best = layers;
   return best;
 }
 
-// The angle of a block's c = exp(2 pi i turns / of), as a fraction of a turn.
+// The angle of a block's c = exp(2 pi i numerator / denominator).
 struct Angle {
-  int64_t turns, of;
+  int64_t numerator, denominator;
 };
 // The angle of block b among count = R 2^k blocks of one level. R = 4 is two ordinary layers.
 inline Angle angle_of(Length length, int64_t b, int64_t count) {
   const int64_t R = length.R == 4 ? 1 : length.R, each = count / R;
   Angle a{1 - 4 * (b / each), 4 * R};  // the R-th roots of i
-  for (int64_t bit = each / 2; bit; bit /= 2) a = {b & bit ? a.turns + a.of : a.turns, 2 * a.of};
+  for (int64_t bit = each / 2; bit; bit /= 2) a = {b & bit ? a.numerator + a.denominator : a.numerator, 2 * a.denominator};
   return a;
 }
 
@@ -74,21 +74,21 @@ void fill_roots(int layers, Angle a, bool ends, T* to, int64_t step, int64_t im)
     to += (roots_of(below) + (ends ? 1 << below : 0)) * step;
   };
   if (layers == 0) {
-    unit_root(a.turns, a.of, c, s);
+    unit_root(a.numerator, a.denominator, c, s);
     if (ends) put(c, s);
     return;
   }
-  unit_root(a.turns, 2 * a.of, c, s);
+  unit_root(a.numerator, 2 * a.denominator, c, s);
   put(c, s / double(T(c)));
   if (layers % 2) {
-    for (int r = 0; r < 2; ++r) rest(layers - 1, {a.turns + r * a.of, 2 * a.of});
+    for (int r = 0; r < 2; ++r) rest(layers - 1, {a.numerator + r * a.denominator, 2 * a.denominator});
   } else {
-    unit_root(a.turns, 4 * a.of, c, s);
+    unit_root(a.numerator, 4 * a.denominator, c, s);
     const double quarter = double(T(c));
     put(c, s / quarter);
-    unit_root(3 * a.turns, 4 * a.of, c, s);
+    unit_root(3 * a.numerator, 4 * a.denominator, c, s);
     put(c / quarter, s / (quarter * double(T(c / quarter))));
-    for (const int r : {0, 2, 1, 3}) rest(layers - 2, {a.turns + r * a.of, 4 * a.of});
+    for (const int r : {0, 2, 1, 3}) rest(layers - 2, {a.numerator + r * a.denominator, 4 * a.denominator});
   }
 }
 

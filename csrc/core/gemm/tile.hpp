@@ -93,7 +93,7 @@ struct Columns {
 
 // How to treat the remaining columns: with a full vector that overlaps the previous one; apart, with narrower vectors, for arrays that are
 // updated in place; or not at all.
-enum class Rest { overlaps, apart, none };
+enum class Rest { overlapping, narrower, skipped };
 
 template <class T, int W, Rest rest, class F>
 QF_HD void for_few_columns(int64_t j, int64_t cols, F&& f) {
@@ -101,7 +101,7 @@ QF_HD void for_few_columns(int64_t j, int64_t cols, F&& f) {
     if (cols > 0) f(Columns<1, T>{}, j);
   } else if (cols >= W) {
     f(Columns<1, Lanes<T, W>>{}, j);
-    if (rest == Rest::apart)
+    if (rest == Rest::narrower)
       for_few_columns<T, W / 2, rest>(j + W, cols - W, f);
     else if (cols > W)
       f(Columns<1, Lanes<T, W>>{}, j + cols - W);
@@ -111,7 +111,7 @@ QF_HD void for_few_columns(int64_t j, int64_t cols, F&& f) {
 }
 
 // Calls f(Columns, first column) until `cols` columns are covered.
-template <class T, Rest rest = Rest::overlaps, class F>
+template <class T, Rest rest = Rest::overlapping, class F>
 QF_HD void for_columns(int64_t cols, F&& f) {
   using V = Lanes<T>;
   constexpr int W = kLanes<T>;
@@ -119,9 +119,9 @@ QF_HD void for_columns(int64_t cols, F&& f) {
   for (; cols - j >= 3 * W && cols - j != 4 * W; j += 3 * W) f(Columns<3, V>{}, j);
   for (; cols - j >= 2 * W; j += 2 * W) f(Columns<2, V>{}, j);
   if (cols - j >= W) f(Columns<1, V>{}, j), j += W;
-  if constexpr (rest != Rest::none) {
+  if constexpr (rest != Rest::skipped) {
     if (j == cols) return;
-    if (rest == Rest::overlaps && cols > W)
+    if (rest == Rest::overlapping && cols > W)
       f(Columns<1, V>{}, cols - W);
     else
       for_few_columns<T, W / 2, rest>(j, cols - j, f);
@@ -132,7 +132,7 @@ QF_HD void for_columns(int64_t cols, F&& f) {
 template <Left left = Left::rows, class T>
 void multiply(int64_t m, int64_t n, const T* a, int64_t a_stride, const T* b, int64_t b_stride, int64_t cols, T* c, int64_t c_stride,
               bool add = false) {
-  for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
+  for_columns<T, Rest::narrower>(cols, [&](auto columns, int64_t j) {
     using C = decltype(columns);
     tile_column<left, C::vectors, typename C::Vector>(m, n, a, a_stride, b + j, b_stride, c + j, c_stride, add);
   });

@@ -35,15 +35,15 @@ void choose_isa(const std::string&);  // "": the best; throws ValueError if the 
   const Table* table = nullptr; \
   QF_EACH_ISA(QF_TABLE_IN_USE)
 #endif
-#define QF_TABLE(family, method)         \
-  namespace quatrefoil::family::method { \
-  QF_TABLE_DECLARED                      \
-  inline const Table& table() {          \
-    QF_TABLE_CHOSEN                      \
-    return *table;                       \
-  }                                      \
-  template <class T>                     \
-  const Kernels<T>& kernels() {          \
-    return table().template of<T>();     \
-  }                                      \
+#define QF_TABLE(family, method)          \
+  namespace quatrefoil::family::method {  \
+  QF_TABLE_DECLARED                       \
+  inline const Table& table() {           \
+    QF_TABLE_CHOSEN                       \
+    return *table;                        \
+  }                                       \
+  template <class T>                      \
+  const Kernels<T>& kernels() {           \
+    return table().template kernels<T>(); \
+  }                                       \
   }

@@ -103,10 +103,10 @@ ShapeChecker::CheckedArray ShapeChecker::fitted(const Known& known, bool require
     const std::size_t before = sizes_.size();
     if (!matches(view, known.dims, known.number)) {
       sizes_.resize(before);
-      refuse_shape(known);
+      reject_shape(known);
     }
   } else if (required) {
-    refuse_type(known.text() + " is None, expected an array");
+    reject_type(known.text() + " is None, expected an array");
   }
   return {this, &view};
 }
@@ -119,24 +119,24 @@ ShapeChecker::CheckedArray ShapeChecker::optional(const View& view, const char* 
 }
 
 ShapeChecker::CheckedArray ShapeChecker::array_if(bool requested, const View& view, const char* name, const char* dims) {
-  if (!requested && view.present) refuse(std::string(name) + " is an array, expected None: this result was not requested");
+  if (!requested && view.present) reject(std::string(name) + " is an array, expected None: this result was not requested");
   return fitted({&view, "", name, 0, dims}, requested);
 }
 
-ShapeChecker::CheckedArray ShapeChecker::like(const View& view, const char* name, const char* of) {
-  const Known& model = find(of, 0);
+ShapeChecker::CheckedArray ShapeChecker::like(const View& view, const char* name, const char* other) {
+  const Known& model = find(other, 0);
   return array_if(model.view->present, view, name, model.dims);
 }
-ShapeChecker::CheckedArray ShapeChecker::gradient(const View& view, const char* of, int number) {
-  const Known& model = find(of, number);
+ShapeChecker::CheckedArray ShapeChecker::gradient(const View& view, const char* name, int number) {
+  const Known& model = find(name, number);
   const bool requested = model.view->present;
-  const Known known{&view, "d", of, number, model.dims};
-  if (!requested && view.present) refuse(known.text() + " is an array, expected None, because " + of + " is None");
+  const Known known{&view, "d", name, number, model.dims};
+  if (!requested && view.present) reject(known.text() + " is an array, expected None, because " + name + " is None");
   return fitted(known, requested);
 }
 
 void ShapeChecker::size(const char* letter, std::int64_t value, int number) {
-  if (value < 0) refuse(std::string(letter) + " is " + std::to_string(value) + ", expected at least 0");
+  if (value < 0) reject(std::string(letter) + " is " + std::to_string(value) + ", expected at least 0");
   sizes_.push_back({{letter, int(std::strlen(letter)) - (number ? 1 : 0), number}, false, value, nullptr, 0});
 }
 
@@ -164,7 +164,7 @@ std::int64_t ShapeChecker::product(const char* letter) const {
     if (!run || !run->run) throw std::logic_error(std::string(function_) + ": " + letter + " is not a known size");
     for (int i = 0; i < run->count; ++i) times(run->axes[i]);
   }
-  if (!fits) refuse("the product of the sizes " + std::string(letter) + " is 2^63 or more");
+  if (!fits) reject("the product of the sizes " + std::string(letter) + " is 2^63 or more");
   return product;
 }
 
@@ -175,29 +175,29 @@ std::size_t ShapeChecker::count(const char* name) const {
 
 Dtype ShapeChecker::precision(const View& view) const {
   const Dtype real = real_of(view.dtype);
-  if (!view.present) refuse_type("the first argument is None, expected an array");
+  if (!view.present) reject_type("the first argument is None, expected an array");
   if (real != Dtype::f32 && real != Dtype::f64)
-    refuse_type("the first argument has dtype " + std::string(dtype_name(view.dtype)) +
+    reject_type("the first argument has dtype " + std::string(dtype_name(view.dtype)) +
                 ", expected float32, float64, complex64 or complex128");
   return real;
 }
 
-int ShapeChecker::choice(const char* option, const std::string& given, std::initializer_list<const char*> names) const {
+int ShapeChecker::choice(const char* option, const std::string& value, std::initializer_list<const char*> names) const {
   int at = 0;
   std::string known;
   for (const char* name : names) {
-    if (given == name) return at;
+    if (value == name) return at;
     known += (at++ ? ", '" : "'") + std::string(name) + "'";
   }
-  refuse(std::string(option) + " is '" + given + "', expected one of " + known);
+  reject(std::string(option) + " is '" + value + "', expected one of " + known);
 }
 
-void ShapeChecker::refuse_entry(const char* name, std::int64_t at, double value, const std::string& expected) const {
+void ShapeChecker::reject_entry(const char* name, std::int64_t at, double value, const std::string& expected) const {
   const View& view = *find(name, 0).view;
-  std::string place;
+  std::string index;
   for (int axis = view.rank - 1; axis >= 0; at /= view.shape[axis--])
-    place = std::to_string(at % view.shape[axis]) + (place.empty() ? "" : ", ") + place;
-  refuse(name + (view.rank ? "[" + place + "]" : "") + " is " + number_text(value) + ", expected " + expected);
+    index = std::to_string(at % view.shape[axis]) + (index.empty() ? "" : ", ") + index;
+  reject(name + (view.rank ? "[" + index + "]" : "") + " is " + number_text(value) + ", expected " + expected);
 }
 
 void ShapeChecker::expect(const View& view, Dtype dtype) const {
@@ -205,10 +205,10 @@ void ShapeChecker::expect(const View& view, Dtype dtype) const {
   std::string name;
   for (const Known& known : arrays_)
     if (known.view == &view) name = known.text();
-  refuse_type(name + " has dtype " + dtype_name(view.dtype) + ", expected " + dtype_name(dtype));
+  reject_type(name + " has dtype " + dtype_name(view.dtype) + ", expected " + dtype_name(dtype));
 }
 
-void ShapeChecker::refuse_shape(const Known& argument) const {
+void ShapeChecker::reject_shape(const Known& argument) const {
   std::string expected, known;
   int count = 0;
   Word word;
@@ -219,7 +219,7 @@ void ShapeChecker::refuse_shape(const Known& argument) const {
       known += (known.empty() ? " with " : ", ") + word.name() + " = " +
                (size->run ? text(size->axes, size->count) : std::to_string(size->value));
   }
-  refuse(argument.text() + " has shape " + text(argument.view->shape, argument.view->rank) + ", expected (" + expected +
+  reject(argument.text() + " has shape " + text(argument.view->shape, argument.view->rank) + ", expected (" + expected +
          (count == 1 ? ",)" : ")") + known);
 }
 

@@ -26,15 +26,15 @@ class ShapeChecker {
    public:
     template <class E>
     operator E*() const {
-      if (view_->present) fit_->expect(*view_, dtype_of<E>());
+      if (view_->present) checker_->expect(*view_, dtype_of<E>());
       return static_cast<E*>(view_->data);
     }
     const View& view() const { return *view_; }
 
    private:
     friend class ShapeChecker;
-    CheckedArray(const ShapeChecker* fit, const View* view) : fit_(fit), view_(view) {}
-    const ShapeChecker* fit_;
+    CheckedArray(const ShapeChecker* checker, const View* view) : checker_(checker), view_(view) {}
+    const ShapeChecker* checker_;
     const View* view_;
   };
 
@@ -44,8 +44,8 @@ class ShapeChecker {
   CheckedArray optional(const View& view, const char* name, const char* dims);
   CheckedArray array_if(bool requested, const View& view, const char* name, const char* dims);
   // `like`: an argument with the shape of an earlier one, absent if that one is. `gradient`: named dx, the gradient of an earlier x.
-  CheckedArray like(const View& view, const char* name, const char* of);
-  CheckedArray gradient(const View& view, const char* of, int number = 0);
+  CheckedArray like(const View& view, const char* name, const char* other);
+  CheckedArray gradient(const View& view, const char* name, int number = 0);
 
   // Binds sizes that are not taken from an array. `size`: a nonnegative option, or a numbered letter. `axes`: all axes of a run.
   void size(const char* letter, std::int64_t value, int number = 0);
@@ -58,14 +58,14 @@ class ShapeChecker {
   // The real dtype of an argument, float32 or float64.
   Dtype precision(const View& view) const;
   // The index of an option's value among the allowed names.
-  int choice(const char* option, const std::string& given, std::initializer_list<const char*> names) const;
+  int choice(const char* option, const std::string& value, std::initializer_list<const char*> names) const;
   void require(bool holds, const char* what) const {
-    if (!holds) refuse(what);
+    if (!holds) reject(what);
   }
-  [[noreturn]] void refuse(const std::string& what) const { throw ValueError(std::string(function_) + ": " + what); }
-  [[noreturn]] void refuse_type(const std::string& what) const { throw TypeError(std::string(function_) + ": " + what); }
+  [[noreturn]] void reject(const std::string& what) const { throw ValueError(std::string(function_) + ": " + what); }
+  [[noreturn]] void reject_type(const std::string& what) const { throw TypeError(std::string(function_) + ": " + what); }
   // Raises an error about the entry with flat index `at`: "X[3, 1] is 1.5, expected ...".
-  [[noreturn]] void refuse_entry(const char* name, std::int64_t at, double value, const std::string& expected) const;
+  [[noreturn]] void reject_entry(const char* name, std::int64_t at, double value, const std::string& expected) const;
 
  private:
   struct Letter {
@@ -93,7 +93,7 @@ class ShapeChecker {
   bool matches(const View& view, const char* dims, int number);
   CheckedArray fitted(const Known& known, bool required);
   void expect(const View& view, Dtype dtype) const;
-  [[noreturn]] void refuse_shape(const Known& known) const;
+  [[noreturn]] void reject_shape(const Known& known) const;
 
   const char* function_;
   std::vector<Size> sizes_;

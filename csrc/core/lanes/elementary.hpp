@@ -36,9 +36,9 @@ template <class V>
 QF_HD Reduced<V> reduce(V x) {
   using T = Element<V>;
   constexpr bool dbl = sizeof(T) == 8;
-  constexpr T least = dbl ? T(-746) : T(-105), most = dbl ? T(710) : T(89);  // beyond: 0 and infinity
-  x = x < least ? broadcast<V>(least) : x;
-  x = x > most ? broadcast<V>(most) : x;
+  constexpr T lowest = dbl ? T(-746) : T(-105), highest = dbl ? T(710) : T(89);  // beyond: 0 and infinity
+  x = x < lowest ? broadcast<V>(lowest) : x;
+  x = x > highest ? broadcast<V>(highest) : x;
   const V n = (x * T(1.4426950408889634074) + kRound<T>)-kRound<T>;
   constexpr T hi = dbl ? T(0x1.62e42fefap-1) : T(0x1.62ep-1);  // ln 2 in two parts: n * hi is exact
   constexpr T lo = dbl ? T(0x1.cf79abc9e3b39p-40) : T(0x1.0bfbe8p-15);
@@ -105,11 +105,11 @@ QF_HD V exp2(V x) {
     return (V)_mm512_scalef_ps((__m512)power(f), (__m512)V(x - f));
   }
 #endif
-  constexpr T least = dbl ? T(-1021) : T(-125), most = dbl ? T(1024) : T(128);  // below least: 0
-  const V inside = x < least ? broadcast<V>(least) : x > most ? broadcast<V>(most) : x;
+  constexpr T lowest = dbl ? T(-1021) : T(-125), highest = dbl ? T(1024) : T(128);  // below lowest: 0
+  const V inside = x < lowest ? broadcast<V>(lowest) : x > highest ? broadcast<V>(highest) : x;
   const V n = (inside + kRound<T>)-kRound<T>;
   const V half = power(V(inside - n)) * power_of_two(V(n - T(1)));  // 2^1024 is out of range where half of it is not
-  return x < least ? V{} : V(half + half);
+  return x < lowest ? V{} : V(half + half);
 }
 
 // sine and cosine of r + q pi / 2 for |r| <= pi / 4; only the low two bits of the integer q are used.
@@ -198,8 +198,8 @@ QF_HD V log(V x) {
   using I = Bits<V>;
   constexpr bool dbl = sizeof(T) == 8;
   constexpr int mantissa = dbl ? 52 : 23;
-  const I bits = as_bits<I>(x), least = as_bits<I>(broadcast<V>(T(0.70710678118654752440)));  // mantissa in [sqrt(1/2), sqrt(2))
-  const I e = (bits - least) >> mantissa;
+  const I bits = as_bits<I>(x), lowest = as_bits<I>(broadcast<V>(T(0.70710678118654752440)));  // mantissa in [sqrt(1/2), sqrt(2))
+  const I e = (bits - lowest) >> mantissa;
   const V m = as_bits<V>(bits - shift_left(e, mantissa));
   const V n = as_bits<V>(as_bits<I>(broadcast<V>(kRound<T>)) + e) - kRound<T>;
   constexpr T hi = dbl ? T(0x1.62e42fefap-1) : T(0x1.62ep-1);  // ln 2 in two parts, as in reduce

@@ -30,14 +30,14 @@ std::size_t round_up_to(std::size_t n, std::size_t unit) { return (n + unit - 1)
 
 // Maps whole pages. A block of at least one huge page is aligned to a huge page.
 Block* map(std::size_t bytes) {
-  const std::size_t room = bytes >= kHugePage ? bytes + kHugePage : bytes;
-  void* const mapping = mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const std::size_t length = bytes >= kHugePage ? bytes + kHugePage : bytes;
+  void* const mapping = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapping == MAP_FAILED) throw std::bad_alloc();
   auto begin = reinterpret_cast<std::uintptr_t>(mapping);
-  if (room != bytes) {
+  if (length != bytes) {
     const std::uintptr_t start = round_up_to(begin, kHugePage), end = start + bytes;
     if (start > begin) munmap(mapping, start - begin);
-    munmap(reinterpret_cast<void*>(end), begin + room - end);
+    munmap(reinterpret_cast<void*>(end), begin + length - end);
     begin = start;
   }
   auto* const block = reinterpret_cast<Block*>(begin);
@@ -48,8 +48,8 @@ Block* map(std::size_t bytes) {
 
 class Pool {
  public:
-  Pool() { blocks_.reserve(kMostCached / kSmallestCached + 2); }  // so that `keep` never allocates
-  Block* take(std::size_t bytes) {                                // the smallest block that is at most a quarter too large, or null
+  Pool() { blocks_.reserve(kMaxCached / kSmallestCached + 2); }  // so that `keep` never allocates
+  Block* take(std::size_t bytes) {                               // the smallest block that is at most a quarter too large, or null
     std::lock_guard<std::mutex> lock(mutex_);
     auto best = blocks_.end();
     for (auto b = blocks_.begin(); b != blocks_.end(); ++b)
@@ -62,11 +62,11 @@ class Pool {
   }
   void keep(Block* block) noexcept {
     std::lock_guard<std::mutex> lock(mutex_);
-    if (block->bytes > kMostCached / 2) return drop(block);
+    if (block->bytes > kMaxCached / 2) return drop(block);
     offer(block);
     blocks_.push_back(block);
     bytes_ += block->bytes;
-    while (bytes_ > kMostCached) {  // the oldest first
+    while (bytes_ > kMaxCached) {  // the oldest first
       bytes_ -= blocks_.front()->bytes;
       drop(blocks_.front());
       blocks_.erase(blocks_.begin());

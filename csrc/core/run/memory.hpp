@@ -6,7 +6,7 @@
 namespace quatrefoil {
 
 constexpr std::size_t kSmallestCached = 256 << 10;  // bytes: malloc reuses smaller blocks itself
-constexpr std::size_t kMostCached = 128u << 20;     // bytes of all cached blocks; the system may reclaim those of 4 MiB or more
+constexpr std::size_t kMaxCached = 128u << 20;      // bytes of all cached blocks; the system may reclaim those of 4 MiB or more
 
 // Returns 64-byte aligned, uninitialised memory. Throws std::bad_alloc.
 void* allocate(std::size_t bytes);

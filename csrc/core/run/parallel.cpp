@@ -96,7 +96,7 @@ struct Work {
 
   // Subnormal numbers (below 1.2e-38 in float32, 2.2e-308 in float64) are treated as 0 in every body and on every thread, so no bit depends
   // on the thread. An Intel processor takes about 150 cycles for each, and decaying sequences contain thousands of them.
-  void share() {
+  void run_blocks() {
     const Work* const before = std::exchange(thread_state.work, this);
     while (!stop.load(std::memory_order_relaxed)) {
       const int64_t i = next.fetch_add(block, std::memory_order_relaxed);
@@ -159,7 +159,7 @@ class Pool {
     }
     for (int t = 0; t < threads - 1; ++t) helpers_[std::size_t(t)]->wake.notify_one();  // waking all of them would take 45 us
     thread_state.inside = true;
-    work.share();
+    work.run_blocks();
     thread_state.inside = false;
     {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -216,7 +216,7 @@ class Pool {
       if (!work || t >= threads_) continue;
       ++active_;
       lock.unlock();
-      work->share();
+      work->run_blocks();
       lock.lock();
       if (--active_ == 0) done_.notify_one();
     }
@@ -276,7 +276,7 @@ void run_ranges(int64_t n, int threads, double item_ns, RangeBody body, void* co
     work.block = std::min(work.block, (n + blocks - 1) / blocks);
     shared->run(work, threads);
   } else {  // a second concurrent caller works alone, so that two teams never share the cores
-    work.share();
+    work.run_blocks();
   }
   work.finish();
 }

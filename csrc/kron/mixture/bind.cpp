@@ -28,7 +28,7 @@ const T* numbers(const Arguments& call, const ShapeChecker::CheckedArray& array,
   const Range<T> range{x, array.view().size(), bounds.least, bounds.or_equal};
   const auto check = kernels<T>().first_outside;
   const std::int64_t at = range.n < kFew ? check(range) : released(check, range);
-  if (at >= 0) call.refuse_entry(name, at, double(x[at]), bounds.expected);
+  if (at >= 0) call.reject_entry(name, at, double(x[at]), bounds.expected);
   return x;
 }
 

@@ -64,12 +64,12 @@ class KernelSums {
   PartialSums<double> parts_;
 };
 
-constexpr int64_t kMostParts = 64;
-constexpr double kMostBytes = 16 << 20;  // of all parts together
+constexpr int64_t kMaxParts = 64;
+constexpr double kMaxBytes = 16 << 20;  // of all parts together
 // The number of parts with `numbers` numbers each, at most one per item; depends only on sizes.
 inline int64_t parts_of(int64_t items, int64_t numbers) {
-  const int64_t most = int64_t(kMostBytes / (8 * double(numbers + 1)));
-  return max<int64_t>(1, min(items, min(kMostParts, most)));
+  const int64_t most = int64_t(kMaxBytes / (8 * double(numbers + 1)));
+  return max<int64_t>(1, min(items, min(kMaxParts, most)));
 }
 
 constexpr int64_t kLagsPerPart = 64;  // the sums over n lags have at most ceil(n / kLagsPerPart) parts

@@ -10,10 +10,10 @@
 namespace quatrefoil::kron::product {
 inline namespace QF_ISA {
 
-constexpr int kThreads = 256;     // per block
-constexpr int kSmall = 16;        // largest number of rows and columns of a small factor
-constexpr int kMostTogether = 8;  // small factors in a group
-constexpr int kMostFactors = 64;
+constexpr int kThreads = 256;  // per block
+constexpr int kSmall = 16;     // largest number of rows and columns of a small factor
+constexpr int kMaxGroup = 8;   // small factors in a group
+constexpr int kMaxFactors = 64;
 constexpr int kColumns = 32;           // largest number of columns per slab
 constexpr int64_t kSlab = 36 << 10;    // largest number of bytes per slab; a block stores two slabs and the factors
 constexpr int64_t kSlabWanted = 2048;  // numbers per slab; if R is small, a slab has several lines
@@ -38,7 +38,7 @@ struct Stage {
 // Small factors of neighbouring axes: (lines, in, R) -> (lines, out, R); most: the largest intermediate size; rows: of all factors.
 template <class T>
 struct Group {
-  Stage<T> stage[kMostTogether];
+  Stage<T> stage[kMaxGroup];
   int count;
   int64_t in, out, most, rows;
 };
@@ -221,11 +221,11 @@ void multiply(const Stage<T>* stages, int count, int64_t L, int64_t R, const T* 
 // The factors as stages.
 template <class T>
 struct Stages {
-  Stage<T> list[kMostFactors];
+  Stage<T> list[kMaxFactors];
   int count;
 
   explicit Stages(const Factors<T>& f, bool flip = false) : count(f.count) {
-    if (count > kMostFactors) throw DeviceError("kron.matvec: a GPU kernel takes at most 64 factors; use backend 'array' for more");
+    if (count > kMaxFactors) throw DeviceError("kron.matvec: a GPU kernel takes at most 64 factors; use backend 'array' for more");
     const bool transposed = f.transpose != flip;
     for (int k = 0; k < count; ++k) {
       const Matrix<T>& a = f.list[k];
@@ -247,7 +247,7 @@ int runs_of(const Stages<T>& s, Run* runs) {
   int count = 0;
   for (int k = 0; k < s.count;) {
     int n = 1;
-    while (k + n < s.count && n < kMostTogether && is_small(s.list[k]) && is_small(s.list[k + n])) {
+    while (k + n < s.count && n < kMaxGroup && is_small(s.list[k]) && is_small(s.list[k + n])) {
       if (group_of(s.list + k, n + 1).most * (k + n + 1 == s.count ? 1 : kSmall) > room) break;
       ++n;
     }
@@ -263,9 +263,9 @@ int runs_of(const Stages<T>& s, Run* runs) {
 template <class T>
 void apply_once(const Factors<T>& factors, const Product<T>& p) {
   const Stages<T> s(factors);
-  Run runs[kMostFactors];
+  Run runs[kMaxFactors];
   const int count = runs_of(s, runs);
-  int64_t size[kMostFactors], largest = 0;
+  int64_t size[kMaxFactors], largest = 0;
   for (int k = 0; k < s.count; ++k) size[k] = s.list[k].n;
   const auto product = [&](int from, int to) {
     int64_t n = 1;
@@ -385,7 +385,7 @@ void adjoint(const Adjoint<T>& q) {
   const int64_t rows = max(min(q.B, int64_t(double(kStoredBytes) / double(sizeof(T)) / each)), int64_t(1));
   const Workspace<T> room(int64_t(each) * rows);
   const Workspace<double> sums(int64_t(size.entries));
-  const T* inputs[kMostFactors];
+  const T* inputs[kMaxFactors];
   const auto apply = [&](bool transposed, int k, int64_t L, int64_t R, const T* from, T* to) {
     multiply((transposed ? backward : forward).list + k, 1, L, R, from, to);
   };

@@ -9,7 +9,7 @@ inline namespace QF_ISA {
 
 constexpr int64_t kPairs = 128;        // summed in the type of the data before they are added in double
 constexpr int64_t kGradientRows = 64;  // of a factor's gradient per task
-constexpr int64_t kMostParts = 16;     // of a long sum: enough for threads, few enough to add up
+constexpr int64_t kMaxParts = 16;      // of a long sum: enough for threads, few enough to add up
 constexpr double kPartWork = 4e6;      // minimum multiply-adds per part
 constexpr double kGramCost = 3;        // relative to multiply-adds: pairs are transposed and sums widened; estimated
 
@@ -40,7 +40,7 @@ template <class T>
 void gram(const Pairs<T>& g, const Pairs<T>& x, int64_t pairs, double* sum, int threads) {
   const int64_t m = g.n, n = x.n;
   const double work = double(m) * double(n) * double(pairs);
-  const int64_t most = max(min(kMostParts, pairs / m), int64_t(1));  // sums take at most the memory of x
+  const int64_t most = max(min(kMaxParts, pairs / m), int64_t(1));  // sums take at most the memory of x
   const int64_t parts = max(min(most, int64_t(work / kPartWork)), int64_t(1)), cuts = (m + kGradientRows - 1) / kGradientRows;
   Scratch<double> partial(parts * m * n);
   parallel_for(parts * cuts, threads, work / double(parts * cuts) * kGramCost * kMultiplyAddNs<T>, [&](int64_t begin, int64_t end) {

@@ -27,7 +27,7 @@ QF_HD int64_t panel_numbers(int64_t n) {
 template <Rest rest, class T>
 void multiply(const Stage<T>& s, const T* b, T* c, const Blocks& q, T* panel) {
   const int64_t depth = block_depth<T>(s.n);
-  const bool pack = rest == Rest::apart || (s.m > kTileRows && s.n * q.b_stride * int64_t(sizeof(T)) > kNearBytes);
+  const bool pack = rest == Rest::narrower || (s.m > kTileRows && s.n * q.b_stride * int64_t(sizeof(T)) > kNearBytes);
   const bool large = s.m * s.n > kLargeLeft;
   for (int64_t l = 0; l < q.count; ++l)
     for_columns<T, rest>(q.cols, [&](auto columns, int64_t j) {
@@ -181,9 +181,9 @@ class Pass {
           fetch(x + w, L * stage.n, w);
           const Blocks blocks{L, stage.n * p.R_, p.R_, stage.m * stride, stride, w};
           if (in_place && s == k)
-            multiply<Rest::apart>(stage, x, to, blocks, panel);
+            multiply<Rest::narrower>(stage, x, to, blocks, panel);
           else
-            multiply<Rest::overlaps>(stage, x, to, blocks, panel);
+            multiply<Rest::overlapping>(stage, x, to, blocks, panel);
         }
         x = to;
       }
@@ -199,9 +199,9 @@ class Pass {
       const Stage<T>& s = p.stage_[k];
       const int64_t rest = p.product_m(k + 1, p.last_ + 1);
       if (y_stride == w)
-        multiply<Rest::overlaps>(s, x, y, {L, s.n * rest * w, rest * w, s.m * rest * w, rest * w, rest * w}, panel);
+        multiply<Rest::overlapping>(s, x, y, {L, s.n * rest * w, rest * w, s.m * rest * w, rest * w, rest * w}, panel);
       else
-        multiply<Rest::overlaps>(s, x, y, {rest, w, rest * w, y_stride, rest * y_stride, w}, panel);
+        multiply<Rest::overlapping>(s, x, y, {rest, w, rest * w, y_stride, rest * y_stride, w}, panel);
     }
   };
 

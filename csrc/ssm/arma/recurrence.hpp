@@ -7,10 +7,10 @@
 namespace quatrefoil::ssm::arma {
 inline namespace QF_ISA {
 
-constexpr int64_t kSteps = 256;      // per tile
-constexpr int kMostInRegisters = 8;  // states; if there are more, they are in memory
-constexpr int64_t kAhead = 512;      // bytes prefetched ahead of a load
-constexpr double kTermNs = 0.3;      // per multiply-add of a step (estimate)
+constexpr int64_t kSteps = 256;        // per tile
+constexpr int kMaxRegisterStates = 8;  // states; if there are more, they are in memory
+constexpr int64_t kAhead = 512;        // bytes prefetched ahead of a load
+constexpr double kTermNs = 0.3;        // per multiply-add of a step (estimate)
 
 // Loads W steps of W rows, one vector per step; unused lanes are 0.
 template <class V, class T>
@@ -167,7 +167,7 @@ void run_any_order(const Coefficients<V>& of, int64_t order, int64_t steps, V* s
 // Calls f(order as a constant) if that many states (at least one) fit in registers; returns whether they do.
 template <int candidate = 1, class F>
 bool in_registers(int64_t order, F&& f) {
-  if constexpr (candidate > kMostInRegisters)
+  if constexpr (candidate > kMaxRegisterStates)
     return false;
   else if (order == candidate)
     return f(std::integral_constant<int, candidate>{}), true;

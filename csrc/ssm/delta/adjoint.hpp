@@ -89,7 +89,7 @@ class HeadAdjoint {
     if (s.p.a) state_products(chunk, a.dstate, known_turned, a.dkt_known);
     NextRows<T> next = rows_before(at, c);
     double both = 0;
-    for_columns<T, Rest::none>(columns, [&](auto some, int64_t j) {
+    for_columns<T, Rest::skipped>(columns, [&](auto some, int64_t j) {
       using C = decltype(some);
       solve_back_columns<C::vectors, typename C::Vector>(chunk, a, j);
       if (s.p.a) known_columns<C::vectors, typename C::Vector>(chunk, a, j);
@@ -246,7 +246,7 @@ class HeadAdjoint {
   // to (rows x rows) = left (rows x V) times turned (V x rows), on and below the diagonal.
   void row_products(Matrix<T> left, Matrix<T> turned, Matrix<T> to) const {
     for (int64_t i = 0; i < chunk.rows; i += kTileRows)
-      for_columns<T, Rest::none>(round_up(i + kTileRows, kLanes<T>), [&](auto columns, int64_t j) {
+      for_columns<T, Rest::skipped>(round_up(i + kTileRows, kLanes<T>), [&](auto columns, int64_t j) {
         using V = typename decltype(columns)::Vector;
         V sum[kTileRows][columns.vectors];
         clear(sum);

@@ -245,7 +245,7 @@ class Chunk {
   // to = sign decays * (a k^T) below the diagonal, starting at diagonal `off`; 0 above it, up to the end of the vector.
   void weigh(Matrix<T> a, Matrix<T> to, T sign, int off) const {
     for (int64_t i = 0; i < rows; i += kTileRows)
-      for_columns<T, Rest::none>(round_up(i + kTileRows, kLanes<T>), [&](auto columns, int64_t j) {
+      for_columns<T, Rest::skipped>(round_up(i + kTileRows, kLanes<T>), [&](auto columns, int64_t j) {
         using V = typename decltype(columns)::Vector;
         V sum[kTileRows][columns.vectors];
         clear(sum);

@@ -158,7 +158,7 @@ QF_HD void store_rows(const V (&sum)[rows][NV], T* to, int64_t stride) {
 // (16) The terms written to the state after the chunk: dk^T <- d_i (R x_i), and written[i] = d_i k_i.(R x_i).
 template <class T>
 void keys_behind(const Chunk<T>& chunk, const PassageBack<T>& a, T* written) {
-  for_columns<T, Rest::none>(chunk.rows, [&](auto columns, int64_t j) {
+  for_columns<T, Rest::skipped>(chunk.rows, [&](auto columns, int64_t j) {
     using V = typename decltype(columns)::Vector;
     constexpr int NV = columns.vectors;
     V dots[NV] = {};
@@ -178,7 +178,7 @@ template <class T>
 void queries_and_keys(const Chunk<T>& chunk, const PassageBack<T>& a, T* read) {
   const int64_t K = chunk.s.key_columns(), columns_of_state = chunk.s.value_columns();
   const Matrix<T> kt = chunk.transposed;
-  for_columns<T, Rest::none>(chunk.rows, [&](auto columns, int64_t j) {
+  for_columns<T, Rest::skipped>(chunk.rows, [&](auto columns, int64_t j) {
     using V = typename decltype(columns)::Vector;
     constexpr int NV = columns.vectors;
     const int64_t end = j + columns.count;

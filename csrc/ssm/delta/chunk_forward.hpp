@@ -155,7 +155,7 @@ void advance_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j, Next
 
 template <class T>
 void pass(const Chunk<T>& chunk, const Passage<T>& a, NextRows<T> next) {
-  for_columns<T, Rest::none>(chunk.s.value_columns(), [&](auto columns, int64_t j) {
+  for_columns<T, Rest::skipped>(chunk.s.value_columns(), [&](auto columns, int64_t j) {
     using C = decltype(columns);
     using V = typename C::Vector;
     if (chunk.s.p.corrects)

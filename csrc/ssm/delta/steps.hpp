@@ -20,7 +20,7 @@ class Steps {
   // Processes a column of tiles of the state at a time, which stays in L1. Reads the first state twice; writes the last one once.
   static void run(const Problem<T>& s, const Place& at, T* room) {
     Steps steps(s, at, room);
-    for_columns<T, Rest::apart>(s.p.V, [&](auto columns, int64_t j) { steps.template run<decltype(columns)>(j); });
+    for_columns<T, Rest::narrower>(s.p.V, [&](auto columns, int64_t j) { steps.template run<decltype(columns)>(j); });
   }
 
  private:

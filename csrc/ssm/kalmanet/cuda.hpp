@@ -12,10 +12,10 @@
 namespace quatrefoil::ssm::kalmanet {
 inline namespace QF_ISA {
 
-constexpr int kThreads = 256;                  // maximum per thread block; a small head has fewer
-constexpr int kParts = 4;                      // threads per column
-constexpr std::size_t kMostShared = 96 << 10;  // bytes; available on every GPU since sm_80, and twice as much on an H100
-constexpr int64_t kMostHeads = kBusyBlocks;    // heads whose matrices are in the workspace; an H100 cannot run more thread blocks at once
+constexpr int kThreads = 256;                 // maximum per thread block; a small head has fewer
+constexpr int kParts = 4;                     // threads per column
+constexpr std::size_t kMaxShared = 96 << 10;  // bytes; available on every GPU since sm_80, and twice as much on an H100
+constexpr int64_t kMaxHeads = kBusyBlocks;    // heads whose matrices are in the workspace; an H100 cannot run more thread blocks at once
 
 // ---------------------------------------------------------------- memory layout
 
@@ -29,7 +29,7 @@ struct Room {
   int in_shared = 0;               // how many are in shared memory, counting all vectors as one
   Room(int64_t D, int64_t count)
       : vectors(round_up(count * D, 4)), pitch(round_up(D, 128 / sizeof(A)) + 32 / sizeof(A)), square(D * pitch) {
-    while (in_shared <= kSquares && std::size_t(offset(in_shared + 1)) * sizeof(A) <= kMostShared) ++in_shared;
+    while (in_shared <= kSquares && std::size_t(offset(in_shared + 1)) * sizeof(A) <= kMaxShared) ++in_shared;
   }
   QF_HD int64_t offset(int piece) const { return piece ? vectors + (piece - 1) * square : 0; }
   std::size_t shared() const { return std::size_t(offset(in_shared)) * sizeof(A); }
@@ -106,7 +106,7 @@ struct Problem {
       : p(args), solver(solver_of(args)), keeps_H(needs_H || solver != Solver::none), heads(args.B * args.heads), room(args.D, vectors) {
     if (heads >= kTooMany) throw DeviceError("gka: 2^31 or more heads are too many for a GPU kernel");
   }
-  int64_t blocks() const { return min(heads, kMostHeads); }
+  int64_t blocks() const { return min(heads, kMaxHeads); }
   int threads() const { return int(min(int64_t(kThreads), round_up(kParts * p.D, kWarp))); }
   int64_t workspace() const { return blocks() * room.rest(); }
 
@@ -206,7 +206,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_M(const int64_t heads, const 
     const T* const H = H0 + head * size;
     const A F = A(norms[head]);
     A product(0);
-    if (norms[head] >= kLeastNormal<T>) {
+    if (norms[head] >= kMinNormal<T>) {
       for (int l = 0; l < D; ++l) product = multiply_add(A(symmetric<A>(D, H, j, l) / F), symmetric<A>(D, H, l, i), product);
       product = 16 * (product - symmetric<A>(D, H, j, i)) / F;
     }
@@ -252,7 +252,7 @@ struct Regression {
   }
   __device__ A* after() const { return odd + R * D; }  // the remaining vectors
 
-  __device__ bool zero() const { return norm < kLeastNormal<T>; }
+  __device__ bool zero() const { return norm < kMinNormal<T>; }
 
   __device__ void begin(int64_t head) {
     norm = s.norms ? s.norms[head] : 0;

@@ -32,7 +32,7 @@ QF_HD double negligible_degree(double ridge_strength) {
 
 // The smallest normal number: an H with a smaller norm is treated as 0 (3).
 template <class T>
-constexpr double kLeastNormal = sizeof(T) == 8 ? 2.2250738585072014e-308 : 1.1754943508222875e-38;
+constexpr double kMinNormal = sizeof(T) == 8 ? 2.2250738585072014e-308 : 1.1754943508222875e-38;
 
 // The update of the state by one token: H <- e H + k k^T (1), and for M (9) M <- a M + b H + k m^T + m k^T with m = from_h h + from_k k.
 template <class T>
@@ -46,7 +46,7 @@ struct KeyUpdate {
 template <class T, class A>
 QF_HD KeyUpdate<A> key_update(A e, double F, double kh, double kk) {
   const double decayed = e * F, after = square_root(decayed * decayed + 2 * double(e) * kh + kk * kk);
-  if (after < kLeastNormal<T>) return {e, 0, 0, 0, 0, after};
+  if (after < kMinNormal<T>) return {e, 0, 0, 0, 0, after};
   const double inverse = 1 / after, a = decayed * inverse, h = 16 * e * inverse;
   return {e, A(a * a), A(h * (a - 1)), A(h * inverse), A((8 * kk * inverse - 8) * inverse), after};
 }

@@ -169,7 +169,7 @@ class State {
   }
 
   double norm() const { return norm_; }
-  bool zero() const { return norm() < kLeastNormal<T>; }
+  bool zero() const { return norm() < kMinNormal<T>; }
 
   A *const H, *const M, *const U;
 

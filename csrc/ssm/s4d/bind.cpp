@@ -8,7 +8,9 @@ QF_TABLE(ssm, s4d)
 namespace quatrefoil::ssm::s4d {
 namespace {
 
-Disc disc_of(const ShapeChecker& fit, const std::string& name) { return Disc(fit.choice("disc", name, {"zoh", "bilinear", "dss"})); }
+Disc disc_of(const ShapeChecker& checker, const std::string& name) {
+  return Disc(checker.choice("disc", name, {"zoh", "bilinear", "dss"}));
+}
 
 template <class T>
 Model<T> kernel_inputs(Arguments& call, std::int64_t L, const std::string& disc, int threads) {

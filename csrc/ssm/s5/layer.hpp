@@ -90,8 +90,8 @@ void for_states(int64_t P, int threads, double row_count, F&& f) {
   constexpr int64_t block = kScanVectors * kLanes<T>;
   parallel_for((P + block - 1) / block, threads, row_count * 3, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      for_columns<T, Rest::apart>(min(block, P - i * block),
-                                  [&](auto columns, int64_t j) __attribute__((always_inline)) { f(columns, i * block + j); });
+      for_columns<T, Rest::narrower>(min(block, P - i * block),
+                                     [&](auto columns, int64_t j) __attribute__((always_inline)) { f(columns, i * block + j); });
   });
 }
 

@@ -141,7 +141,7 @@ void run_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E*
       check(double(n) * kStepNs);
       const E* const before = i == begin ? state : l.h + (i - 1) * l.h_step;
       const int64_t next = min(i + 1, end - 1);  // prefetched, because hardware prefetching stops at page boundaries
-      for_columns<T, Rest::apart>(n, [&](auto columns, int64_t j) __attribute__((always_inline)) {
+      for_columns<T, Rest::narrower>(n, [&](auto columns, int64_t j) __attribute__((always_inline)) {
         using V = typename decltype(columns)::Vector;
         if (!fixed) fetch(l.a + next * l.a_step + j, columns.count);
         fetch(l.b + next * l.b_step + j, columns.count);
@@ -152,7 +152,7 @@ void run_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E*
       });
     }
   } else {
-    for_columns<T, Rest::apart>(n, [&](auto columns, int64_t j) __attribute__((always_inline)) {
+    for_columns<T, Rest::narrower>(n, [&](auto columns, int64_t j) __attribute__((always_inline)) {
       using V = typename decltype(columns)::Vector;
       constexpr int NV = columns.vectors;
       Pack<E, V> s[NV];

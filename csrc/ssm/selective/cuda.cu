@@ -9,7 +9,7 @@ constexpr int kWarps = kThreads / kWarp;
 constexpr int64_t kTile = 4 * kThreads;  // steps per thread block; neighbours in a warp are neighbours in time
 // Gradients of this many taps fit in shared memory together with those of a tile: 2701 in single precision, 1293 in double.
 template <class T>
-constexpr int64_t kMostTaps = (int64_t(kMostShared / sizeof(T)) - kTile + 1 - kWarps) / (kWarps + 1);
+constexpr int64_t kMaxTaps = (int64_t(kMaxShared / sizeof(T)) - kTile + 1 - kWarps) / (kWarps + 1);
 
 // One channel of one item.
 template <class T>
@@ -158,8 +158,8 @@ __global__ void __launch_bounds__(kThreads, 1) add_parts(const CausalConvAdjoint
 template <class T>
 void causal_conv_adjoint(const CausalConvAdjoint<T>& p) {
   const auto& f = p.forward;
-  if (f.taps > kMostTaps<T>)
-    throw DeviceError("causal_conv1d_fn: on a GPU its gradient supports at most " + std::to_string(kMostTaps<T>) + " taps in float" +
+  if (f.taps > kMaxTaps<T>)
+    throw DeviceError("causal_conv1d_fn: on a GPU its gradient supports at most " + std::to_string(kMaxTaps<T>) + " taps in float" +
                       std::to_string(8 * sizeof(T)) + "; use backend 'array' for more");
   const int64_t tiles = max((f.length + kTile - 1) / kTile, int64_t(1)), blocks = f.items * f.channels * tiles;
   const Workspace<T> parts(blocks * (f.taps + 1));

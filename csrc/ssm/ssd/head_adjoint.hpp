@@ -345,7 +345,7 @@ class HeadAdjoint {
   T *dB_ = nullptr, *dC_ = nullptr, *inner_gradient_ = nullptr;
   bool first_ = true;
   OfHead of_{}, heads_[kHeadsTogether];
-  delta::DecayGradient<kMostSteps> of_decays_;
+  delta::DecayGradient<kMaxSteps> of_decays_;
 };
 
 }  // namespace QF_ISA

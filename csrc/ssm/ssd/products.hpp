@@ -120,7 +120,7 @@ void sum_lanes(int64_t rows, const T* lanes, T* to) {
 // are processed one by one, because f is compiled for each height and few chunks have such rows.
 template <class T, class F>
 void for_tiles(int64_t m, int64_t cols, F&& f) {
-  for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
+  for_columns<T, Rest::narrower>(cols, [&](auto columns, int64_t j) {
     using C = decltype(columns);
     const auto tile = [&](auto rows, int64_t i) __attribute__((always_inline)) {
       Sums<rows.value, C::vectors, typename C::Vector> sums;
@@ -136,7 +136,7 @@ void for_tiles(int64_t m, int64_t cols, F&& f) {
 // c (m x cols) = a (m x b.rows) b, or c += a b with `add`. a is stored by rows, or with Left::columns by columns.
 template <Left left, class T, class B>
 void multiply(int64_t m, const T* a, int64_t a_stride, Matrix<B> b, int64_t cols, Matrix<T> c, bool add) {
-  for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
+  for_columns<T, Rest::narrower>(cols, [&](auto columns, int64_t j) {
     using C = decltype(columns);
     tile_column<left, C::vectors, typename C::Vector>(m, b.rows, a, a_stride, b.column(columns, j), b.step(columns), c.column(columns, j),
                                                       c.step(columns), add);
@@ -170,7 +170,7 @@ void add_lower(int64_t n, const T* m, int64_t m_stride, Matrix<B> b, int64_t col
 template <class T, class B>
 void multiply_lower(int64_t n, const T* a, int64_t a_stride, Matrix<B> b, T* c, int64_t c_stride) {
   for_panels(n, [&](auto rows, int64_t i) __attribute__((always_inline)) {
-    for_columns<T, Rest::none>(round_up(i + rows.value, kLanes<T>), [&](auto columns, int64_t j) {
+    for_columns<T, Rest::skipped>(round_up(i + rows.value, kLanes<T>), [&](auto columns, int64_t j) {
       using C = decltype(columns);
       tile<Left::rows, rows.value, C::vectors, typename C::Vector>(b.rows, a + i * a_stride, a_stride, b.at + j, b.stride,
                                                                    c + i * c_stride + j, c_stride, false);
@@ -181,9 +181,9 @@ void multiply_lower(int64_t n, const T* a, int64_t a_stride, Matrix<B> b, T* c, 
 // Transposes; either matrix may be stored in tiles.
 template <class T, class From>
 void transpose_into(int64_t rows, int64_t cols, Matrix<From> from, Matrix<T> to) {
-  for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
+  for_columns<T, Rest::narrower>(cols, [&](auto columns, int64_t j) {
     using C = decltype(columns);
-    for_columns<T, Rest::apart>(rows, [&](auto across, int64_t i) {
+    for_columns<T, Rest::narrower>(rows, [&](auto across, int64_t i) {
       using A = decltype(across);
       transpose_rows<T>(A::count, C::count, from.column(columns, j) + i * from.step(columns), from.step(columns),
                         to.column(across, i) + j * to.step(across), to.step(across));
@@ -193,7 +193,7 @@ void transpose_into(int64_t rows, int64_t cols, Matrix<From> from, Matrix<T> to)
 // Copies; either matrix may be stored in rows or in tiles.
 template <class T, class From>
 void copy_matrix(int64_t rows, int64_t cols, Matrix<From> from, Matrix<T> to) {
-  for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
+  for_columns<T, Rest::narrower>(cols, [&](auto columns, int64_t j) {
     using C = decltype(columns);
     for (int64_t i = 0; i < rows; ++i)
       for (int k = 0; k < C::count; ++k)

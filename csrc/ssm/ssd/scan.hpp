@@ -6,7 +6,7 @@
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
-constexpr int64_t kMostStepsForward = 32;  // per chunk; halves the triangle, but the state passes through L2 twice as often
+constexpr int64_t kMaxStepsForward = 32;  // per chunk; halves the triangle, but the state passes through L2 twice as often
 
 // The forward pass of one head of one item.
 template <class T>
@@ -134,7 +134,7 @@ double head_ns(const ChunkScan<T>& p) {
 template <class T>
 void chunk_scan(const ChunkScan<T>& args) {
   ChunkScan<T> p = args;
-  p.steps = min(chunk_steps(p), kMostStepsForward);
+  p.steps = min(chunk_steps(p), kMaxStepsForward);
   if (p.varlen) set_zero(p.varlen, p.sequences * p.heads * p.channels * p.states);  // for sequences without steps
   if (p.items * p.heads == 0) return;
   const Chunks<T> chunks(p);

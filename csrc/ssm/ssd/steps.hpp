@@ -8,12 +8,12 @@
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
-constexpr int64_t kMostSteps = 64;  // per chunk; its triangles, 16 KB each in float32, stay in L1 together with their operands
+constexpr int64_t kMaxSteps = 64;  // per chunk; its triangles, 16 KB each in float32, stay in L1 together with their operands
 
 // The number of steps per chunk, at most the requested number; and the row length of a triangle, rounded up to whole vectors.
 template <class T>
 int64_t chunk_steps(const ChunkScan<T>& p) {
-  return max<int64_t>(1, min(min(p.steps, kMostSteps), p.length));
+  return max<int64_t>(1, min(min(p.steps, kMaxSteps), p.length));
 }
 template <class T>
 int64_t chunk_room(const ChunkScan<T>& p) {
@@ -69,7 +69,7 @@ struct Steps {
     const T* const from = row_of(p.dt, item, chunk.begin, head);
     const T bias = p.dt_bias ? p.dt_bias[head] : T(0);
     const int64_t n = chunk.steps;
-    double logs[kMostSteps];
+    double logs[kMaxSteps];
     for (int64_t i = 0; i < n; ++i) raw[i] = from[i * p.dt.time] + bias;
     for (int64_t i = n; i < room; ++i) raw[i] = T(0);
     for (int64_t i = 0; i < room; i += W) {
@@ -78,7 +78,7 @@ struct Steps {
       store(dt + i, clipped(v, broadcast<V>(p.least), broadcast<V>(p.most)));
     }
     for (int64_t i = 0; i < room; ++i) logs[i] = i < n ? double(dt[i]) * double(p.A[head]) : 0;
-    delta::head_decays<kMostSteps>(n, room, logs, decays, room, from_start, to_end);
+    delta::head_decays<kMaxSteps>(n, room, logs, decays, room, from_start, to_end);
     all = from_start[n - 1];
   }
 
@@ -103,7 +103,7 @@ void fetch_rows(const Signal<T>& s, int64_t item, int64_t head, const Chunk& chu
 // to (steps x cols) = the rows of a signal in one chunk, row i times scale[i] unless `scale` is null.
 template <class T>
 void scaled_rows(const Signal<T>& s, int64_t item, int64_t head, const Chunk& chunk, const T* scale, int64_t cols, Matrix<T> to) {
-  for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
+  for_columns<T, Rest::narrower>(cols, [&](auto columns, int64_t j) {
     using C = decltype(columns);
     using V = typename C::Vector;
     T* const column = to.column(columns, j);
@@ -122,7 +122,7 @@ void scaled_rows(const Signal<T>& s, int64_t item, int64_t head, const Chunk& ch
 // Multiplies row i of n rows by scale[i], in place or into another matrix with the same layout.
 template <class T>
 void scale_rows(int64_t n, const T* scale, int64_t cols, Matrix<const T> from, Matrix<T> to) {
-  for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
+  for_columns<T, Rest::narrower>(cols, [&](auto columns, int64_t j) {
     using C = decltype(columns);
     using V = typename C::Vector;
     const T* const a = from.column(columns, j);

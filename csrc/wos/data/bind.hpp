@@ -89,7 +89,7 @@ struct DataOf {
   void set_function(const Arguments& call, std::int64_t last) {
 #if defined(QF_DEVICE)
     static_cast<void>(last);
-    call.refuse_type(
+    call.reject_type(
         "a host function cannot be called on a device; describe boundary values and sources by numbers (Fourier, Gaussians, "
         "Polynomial, PerVertex, GridField), or move the arrays to the host");
 #else

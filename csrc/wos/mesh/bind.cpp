@@ -7,11 +7,11 @@ namespace quatrefoil::wos::mesh {
 namespace {
 
 std::unique_ptr<Mesh> mesh(py::handle corners_) {
-  ShapeChecker fit("wos.Mesh");
+  ShapeChecker checker("wos.Mesh");
   const Input corners(corners_, "corners");
-  const double* const numbers = fit.array(corners, "corners", "M 9");
-  fit.require(numbers, "corners is empty, expected at least one triangle");
-  return std::make_unique<Mesh>(fit, corners);
+  const double* const numbers = checker.array(corners, "corners", "M 9");
+  checker.require(numbers, "corners is empty, expected at least one triangle");
+  return std::make_unique<Mesh>(checker, corners);
 }
 
 // The distances that walks use at points, for tests of the grid.

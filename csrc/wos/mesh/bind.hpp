@@ -48,9 +48,9 @@ constexpr std::int64_t kMaxTriangles = 1LL << 27;  // positions in the tree are 
 class Mesh {
  public:
   // corners (M, 9), float64. The caller has checked shape and type.
-  Mesh(const ShapeChecker& fit, const View& corners) : corners_(corners.as<double>(), corners.as<double>() + corners.size()) {
-    fit.require(count() >= 1 && count() < kMaxTriangles, "expected between 1 and 2^27 - 1 triangles");
-    for (double x : corners_) fit.require(x >= -2 && x <= 2, "corners must be scaled to [-2, 2]");
+  Mesh(const ShapeChecker& checker, const View& corners) : corners_(corners.as<double>(), corners.as<double>() + corners.size()) {
+    checker.require(count() >= 1 && count() < kMaxTriangles, "expected between 1 and 2^27 - 1 triangles");
+    for (double x : corners_) checker.require(x >= -2 && x <= 2, "corners must be scaled to [-2, 2]");
   }
   std::int64_t count() const { return std::int64_t(corners_.size()) / 9; }
 

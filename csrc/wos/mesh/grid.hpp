@@ -13,7 +13,7 @@ using polygon::Seen;
 constexpr double kFar = 4;           // half diagonals beyond which a cell is far; its bound is at least 3/5 of the distance
 constexpr double kFarUp = 8;         // the same for nodes of several cells; their bounds are at least 7/9 of the distance
 constexpr int kLargest = 3;          // log2 of the largest node's width in cells
-constexpr int kMostBlocks = 64;      // per list; if a cell would need more, its walks search the tree
+constexpr int kMaxBlocks = 64;       // per list; if a cell would need more, its walks search the tree
 constexpr int64_t kChunk = 1 << 16;  // list elements allocated together
 
 // Fills cells. Several threads may fill the same cell at once: all write the same contents.
@@ -87,13 +87,13 @@ class Filler {
   // (6) Lists the blocks that may contain the triangle closest to some point of the cell, nearest first. Returns the list's index, or 0 if
   // there are too many blocks.
   Int list(const T (&centre)[3], T distance) const {
-    T near[kMostBlocks];
-    Int block[kMostBlocks];
+    T near[kMaxBlocks];
+    Int block[kMaxBlocks];
     int n = 0;
     bool fits = true;
     const T limit = T((double(distance) + 2 * half_diagonal(0)) * (1 + 1e-6));
     search_.within(limit * limit, centre, [&](int64_t b, T d2) {
-      fits = fits && n < kMostBlocks;
+      fits = fits && n < kMaxBlocks;
       if (!fits) return;
       const T d = lowered(square_root(d2));
       int k = n++;
@@ -265,7 +265,7 @@ void make_grid(const Tree<T>& tree, int level, Grid<T>& grid) {
   grid.cells = static_cast<Int*>(allocate(std::size_t(cells) * sizeof(Int)));
   set_zero(grid.cells, cells);
   // each thread that fills a list needs memory for it, even for the same list
-  const int64_t most = cells * (3 + 2 * kMostBlocks) / kChunk + 64;
+  const int64_t most = cells * (3 + 2 * kMaxBlocks) / kChunk + 64;
   grid.chunks = static_cast<Int**>(allocate(std::size_t(most) * sizeof(Int*)));
   for (int64_t k = 0; k < most; ++k) grid.chunks[k] = nullptr;
   grid.chunk_count = most;

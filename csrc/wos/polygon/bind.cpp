@@ -9,12 +9,12 @@ namespace {
 constexpr std::int64_t kMaxLevel = 10;  // 2^20 cells
 
 std::unique_ptr<Polygons> polygons(py::handle ends_, py::handle first_, bool closed) {
-  ShapeChecker fit("wos.Polygons");
+  ShapeChecker checker("wos.Polygons");
   const Input ends(ends_, "ends"), first(first_, "first");
-  const double* const numbers = fit.array(ends, "ends", "M 4");
-  const std::int64_t* const begins = fit.array(first, "first", "F");
-  fit.require(numbers && begins && fit["F"] >= 1, "first must not be empty");
-  return std::make_unique<Polygons>(fit, ends, first, closed);
+  const double* const numbers = checker.array(ends, "ends", "M 4");
+  const std::int64_t* const begins = checker.array(first, "first", "F");
+  checker.require(numbers && begins && checker["F"] >= 1, "first must not be empty");
+  return std::make_unique<Polygons>(checker, ends, first, closed);
 }
 
 // Distances at points of one polygon, as walks use them. For tests of the grid.

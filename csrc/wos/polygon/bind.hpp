@@ -42,14 +42,14 @@ class Polygons {
  public:
   // ends (M, 4), float64; first (count + 1,), int64. The caller has checked shapes and types. closed = false: `ends` has only some of the
   // segments.
-  Polygons(const ShapeChecker& fit, const View& ends, const View& first, bool closed = true)
+  Polygons(const ShapeChecker& checker, const View& ends, const View& first, bool closed = true)
       : ends_(ends.as<double>(), ends.as<double>() + ends.size()),
         first_(first.as<std::int64_t>(), first.as<std::int64_t>() + first.size()),
         closed_(closed) {
-    fit.require(first_.front() == 0 && first_.back() == ends.shape[0], "first must start with 0 and end with the number of segments");
+    checker.require(first_.front() == 0 && first_.back() == ends.shape[0], "first must start with 0 and end with the number of segments");
     for (std::int64_t b = 0; b < count(); ++b) {
       const std::int64_t M = first_[std::size_t(b + 1)] - first_[std::size_t(b)];
-      fit.require(M > 0 && M < kMaxSegments, "expected between 1 and 2^24 - 1 segments per polygon");
+      checker.require(M > 0 && M < kMaxSegments, "expected between 1 and 2^24 - 1 segments per polygon");
     }
   }
 

@@ -19,7 +19,7 @@ void run(Arguments& call, const py::object& memo, bool closed, int threads, Outp
     p.points = call.input("points", shared ? "N D" : "B N D");
     p.frame = call.input("frame", "B E");
     p.B = call["B"], p.N = call["N"], p.shared = shared, p.closed = closed, p.dimension = int(call["D"]), p.threads = threads;
-    call.require(call["E"] == p.dimension + 1 && p.dimension >= 2 && call["D"] <= solid::kMostDimension, "frame must have d + 1 columns");
+    call.require(call["E"] == p.dimension + 1 && p.dimension >= 2 && call["D"] <= solid::kMaxDimension, "frame must have d + 1 columns");
     const Boundaries boundaries(call, memo, p.B, p.dimension);
     call.require(!boundaries.mesh || p.B == 1, "a mesh must have a single instance");
     p.solid = boundaries.solid;

@@ -59,7 +59,7 @@ struct Boundaries {
       own = make();
       used = own.get();
     } else {
-      if (!py::isinstance<M>(memo)) call.refuse_type("grids: expected the memo of this kind of boundary");
+      if (!py::isinstance<M>(memo)) call.reject_type("grids: expected the memo of this kind of boundary");
       used = memo.cast<M*>();
     }
   }

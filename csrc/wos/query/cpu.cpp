@@ -115,7 +115,7 @@ void nearest_on_mesh(const Query<T>& p) {
 template <class T, class F>
 void in_solid(const Query<T>& p, bool where, F&& put) {
   parallel_for(p.B * p.N, p.threads, 10 * double(p.dimension), [&](int64_t begin, int64_t end) {
-    double x[solid::kMostDimension], at[solid::kMostDimension];
+    double x[solid::kMaxDimension], at[solid::kMaxDimension];
     for (int64_t i = begin; i < end; ++i) {
       const bool finite = scaled(p, i, x);
       solid::Nearest result{};

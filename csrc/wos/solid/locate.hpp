@@ -33,7 +33,7 @@ inline double distance(const Solid& solid, int64_t D, const double* x, double* r
 
 // Whether a walk may start at x. Moves x onto the boundary if it is beyond it by at most epsilon. `outside`: the domain is the exterior.
 inline bool keep(const Solid& solid, int64_t D, bool outside, double epsilon, double* x) {
-  double at[kMostDimension];
+  double at[kMaxDimension];
   const double signed_distance = distance(solid, D, x, at), beyond = outside ? -signed_distance : signed_distance;
   if (!(beyond > 0 && beyond <= epsilon)) return beyond <= 0;
   nearest(solid, D, x, at);

@@ -10,7 +10,7 @@ inline namespace QF_ISA {
 constexpr int64_t kParts = 64;        // maximum partial sums of a gradient; depends on sizes alone, so that bits do not depend on threads
 constexpr int64_t kPartWalks = 1024;  // minimum walks per part
 constexpr int64_t kPartNumbers = 1 << 21;  // values in all parts together, 16 MB, because a grid has many values
-constexpr int64_t kLeastParts = 8;         // this many parts are always allowed
+constexpr int64_t kMinParts = 8;           // this many parts are always allowed
 constexpr int64_t kPieceWalks = 16384;     // walks of a part between two checks for an interrupt
 
 // Scales the gradient of each right-hand side to a unit of its own, a power of two. Otherwise small shares would be lost: they are summed
@@ -198,7 +198,7 @@ int64_t parts_of(const WalkAdjoint<T>& q) {
   const Walk<T>& p = q.forward;
   const int64_t length =
       max<int64_t>(1, (q.ddirichlet ? Parts::longest(p.dirichlet, p.B) : 0) + (q.dsource ? Parts::longest(p.source, p.B) : 0)) * p.nrhs;
-  const int64_t parts = min(kParts, max(kLeastParts, kPartNumbers / length));
+  const int64_t parts = min(kParts, max(kMinParts, kPartNumbers / length));
   return max<int64_t>(1, min(parts / p.B, p.N * p.walks / kPartWalks));
 }
 

@@ -234,7 +234,7 @@ void balls(Arguments& call, double screening, py::object grids, int threads) {
 }
 
 template <class T>
-[[noreturn]] void refuse_point(const T* points, std::int64_t bad, std::int64_t N, std::int64_t D, bool shared) {
+[[noreturn]] void reject_point(const T* points, std::int64_t bad, std::int64_t N, std::int64_t D, bool shared) {
   const std::int64_t row = bad / D;
   const std::string where = (shared ? "" : std::to_string(row / N) + ", ") + std::to_string(row % N) + ", " + std::to_string(bad % D);
   const T value = points[bad];
@@ -265,7 +265,7 @@ void place(Arguments& call, bool closed, bool outside, py::object grids, int thr
     }
     p.mesh = tree.get(), p.closed = closed;
     const std::int64_t bad = call.run(kernels<T>().place, p);
-    if (bad >= 0) refuse_point(p.points, bad, p.N, scene.D, shared);
+    if (bad >= 0) reject_point(p.points, bad, p.N, scene.D, shared);
   });
 }
 #endif

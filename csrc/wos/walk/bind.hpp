@@ -26,7 +26,7 @@ struct Scene {
   // Reads frame, ends and first. B and D are sizes of earlier arguments, or of the frame. closed: `ends` has all segments of the polygons.
   Scene(Arguments& call, const py::object& memo, bool closed = true)
       : frame(call.input("frame", "B E")), B(call["B"]), D(call["D"]), boundaries(call, memo, B, D, closed) {
-    call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame must have d + 2 columns");
+    call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMaxDimension, "frame must have d + 2 columns");
   }
   void set_outside(const Arguments& call, bool is, double = 0) {
     call.require(!is || D <= 3, "outside is not supported in more than three dimensions");
@@ -69,7 +69,7 @@ struct Scene {
   bool outside = false;
 
   Scene(Arguments& call, const py::object&, bool = true) : frame(call.input("frame", "B E")), B(call["B"]), D(call["D"]) {
-    call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame must have d + 2 columns");
+    call.require(call["E"] == D + 2 && D >= 2 && D <= solid::kMaxDimension, "frame must have d + 2 columns");
     const auto ends = call.optional_input("ends", "M C");
     const auto first = call.optional_input("first", "F");
     call.require(ends.view().present == first.view().present, "pass both ends and first, or neither");
@@ -80,7 +80,7 @@ struct Scene {
     if (of.solid) {
       call.require(of.polygons == 1, "a solid must be described by a single row");
       if (of.width == solid::field_head(D) + D + 1)
-        call.refuse_type(
+        call.reject_type(
             "a device cannot call a host function of signed distances; pass their values on a grid, or move the arrays to the host");
       return;
     }

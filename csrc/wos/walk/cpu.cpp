@@ -23,7 +23,7 @@ int64_t place(const Place<T>& p) {
   const auto put = [&](int64_t i, auto&& keep) {
     const double* const frame = p.frame + i / p.N * (D + 2);
     const T* const from = p.points + (p.shared ? i % p.N : i) * D;
-    double x[solid::kMostDimension];
+    double x[solid::kMaxDimension];
     bool finite = true;
     for (int j = 0; j < D; ++j) {
       if (finite && !(from[j] - from[j] == T(0))) note_first(bad, (from - p.points) + j), finite = false;

@@ -8,8 +8,8 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-constexpr int64_t kRound = 1 << 20;                      // values in memory at a time: 12 MB at most
-constexpr int64_t kLeastTask = 1024, kMostTask = 16384;  // walks, so many that the last ~40 steps, with few busy lanes, cost little
+constexpr int64_t kRound = 1 << 20;                   // values in memory at a time: 12 MB at most
+constexpr int64_t kMinTask = 1024, kMaxTask = 16384;  // walks, so many that the last ~40 steps, with few busy lanes, cost little
 
 // The slots of instances [instance, instance_end), which all finish before they are reduced.
 struct Round {
@@ -22,8 +22,8 @@ struct Round {
 // user's function is evaluated, so tasks have thousands of points.
 template <class F>
 void in_tasks(const Round& r, int threads, bool calls, double walk_ns, F&& run) {
-  const int64_t total = r.total(), B = r.instance_end - r.instance, least = calls ? kMostTask : kLeastTask;
-  const int64_t size = max(least, min(kMostTask, B * total / (8 * threads_used(threads))));
+  const int64_t total = r.total(), B = r.instance_end - r.instance, least = calls ? kMaxTask : kMinTask;
+  const int64_t size = max(least, min(kMaxTask, B * total / (8 * threads_used(threads))));
   const int64_t tasks = (total + size - 1) / size;
   parallel_for(B * tasks, threads, double(min(size, total)) * walk_ns, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
