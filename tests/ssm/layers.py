@@ -34,17 +34,17 @@ def same(x, y, tolerance=1e-10):
     torch.testing.assert_close(x, y, atol=tolerance, rtol=tolerance)
 
 
-def check_pieces_and_steps(layer, u, cuts):
+def check_chunks_and_steps(layer, u, cuts):
     """With one cache, chunks of u up to the last of ``cuts``, then single steps, give the same as one call. Steps update the cache."""
     whole = layer(u)
     cache = layer.allocate_inference_cache(*u.shape[:2])
     with torch.no_grad():
-        pieces = [layer(u[:, a:b], cache=cache) for a, b in itertools.pairwise(cuts)]
+        outputs = [layer(u[:, a:b], cache=cache) for a, b in itertools.pairwise(cuts)]
         for t in range(cuts[-1], u.shape[1]):
             y, *after = layer.step(u[:, t : t + 1], *cache)
             assert all(a is b for a, b in zip(after, cache))
-            pieces.append(y)
-    same(torch.cat(pieces, 1), whole, 1e-11)
+            outputs.append(y)
+    same(torch.cat(outputs, 1), whole, 1e-11)
 
 
 def check_steps_and_splits(layer, u, axis, cut):

@@ -3,18 +3,18 @@
 import torch
 
 
-def check_every_mode(f, given, atol=1e-6):
+def check_every_mode(f, inputs, atol=1e-6):
     """Compare autograd with finite differences, and torch.func and a compiled function with autograd."""
-    assert torch.autograd.gradcheck(f, given, eps=1e-6, atol=atol)
+    assert torch.autograd.gradcheck(f, inputs, eps=1e-6, atol=atol)
 
     def energy(*arrays):
         return sum((x * x).sum() for x in f(*arrays))
 
-    expected = torch.autograd.grad(energy(*given), given)
-    plain = [x.detach() for x in given]
-    for got, e in zip(torch.func.grad(energy, argnums=tuple(range(len(given))))(*plain), expected):
+    expected = torch.autograd.grad(energy(*inputs), inputs)
+    plain = [x.detach() for x in inputs]
+    for got, e in zip(torch.func.grad(energy, argnums=tuple(range(len(inputs))))(*plain), expected):
         torch.testing.assert_close(got, e, rtol=0, atol=0)
     torch._dynamo.reset()
     compiled = torch.compile(energy, backend="aot_eager", fullgraph=True)
-    for got, e in zip(torch.autograd.grad(compiled(*given), given), expected):
+    for got, e in zip(torch.autograd.grad(compiled(*inputs), inputs), expected):
         torch.testing.assert_close(got, e, rtol=1e-14, atol=1e-14)

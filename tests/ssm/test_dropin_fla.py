@@ -84,16 +84,16 @@ def test_cpu_tensors_come_here(fla, monkeypatch):
     for name in names:
         monkeypatch.setattr(qf.ssm, name, lambda q, *args, **kwargs: "quatrefoil")
     before = [getattr(ops, name) for name in names]
-    here, there = (SimpleNamespace(device=SimpleNamespace(type=kind)) for kind in ("cpu", "cuda"))
+    on_host, on_device = (SimpleNamespace(device=SimpleNamespace(type=kind)) for kind in ("cpu", "cuda"))
     for _ in range(2):
-        assert [f(here) for f in before] == ["Triton"] * 3
+        assert [f(on_host) for f in before] == ["Triton"] * 3
         with qf.ssm.install("fla"):
             assert sys.modules["fla.ops"] is ops
             for module, name in [*((ops, name) for name in names), (layers, "chunk_simple_gla")]:
-                assert getattr(module, name)(here) == getattr(module, name)(q=here) == "quatrefoil"
-                assert getattr(module, name)(there) == "Triton"
+                assert getattr(module, name)(on_host) == getattr(module, name)(q=on_host) == "quatrefoil"
+                assert getattr(module, name)(on_device) == "Triton"
         assert [getattr(ops, name) for name in names] == before
-        assert layers.chunk_simple_gla(here) == "Triton"
+        assert layers.chunk_simple_gla(on_host) == "Triton"
 
 
 def test_without_triton_it_is_taken_over(fla, tmp_path):

@@ -98,13 +98,13 @@ def test_flowstate(last):
         torch.tensor([1.0, 0.25, 1.0, 2.0, 0.25]).double(),
     )
 
-    def found():
+    def result_and_gradients():
         y = block(u, scales)
         return y, *torch.autograd.grad(y.square().sum(), tuple(block.parameters()))
 
-    expected = found()
+    expected = result_and_gradients()
     with qf.ssm.install("tsfm_public"):
-        got = found()
+        got = result_and_gradients()
     for a, b in zip(got, expected):
         same(a, b, 1e-9)
     assert torch.equal(block(u, scales), expected[0])

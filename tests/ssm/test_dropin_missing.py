@@ -13,7 +13,7 @@ from quatrefoil.ssm.models.dropin._upstream import TRIED, VERSIONS
 
 pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the packages themselves are here")
 
-QUESTIONS = "".join(f"def {name}():\n    return False\n" for name in _transformers._ASKED)
+CHECKS = "".join(f"def {name}():\n    return False\n" for name in _transformers._PACKAGE_OF_CHECK)
 HUB = """
 import importlib
 
@@ -103,10 +103,10 @@ def release(tmp_path, monkeypatch):
     """Make a mock transformers 9.9 the only one that can be imported; return a function from model names to module names."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(_transformers, "_answers", {})
-    monkeypatch.setattr(_transformers, "_said", set())
+    monkeypatch.setattr(_transformers, "_checks", {})
+    monkeypatch.setattr(_transformers, "_warned", set())
     root = tmp_path / "transformers"
-    files = {"__init__": "__version__ = '9.9.0'", "utils/__init__": "", "utils/import_utils": QUESTIONS, "models/__init__": ""}
+    files = {"__init__": "__version__ = '9.9.0'", "utils/__init__": "", "utils/import_utils": CHECKS, "models/__init__": ""}
     files |= {"integrations/__init__": "", "integrations/hub_kernels": HUB, "models/hub": "from ..integrations.hub_kernels import *"}
     for name, (source, _) in {**MODELS, **OTHERWISE}.items():
         files |= {f"models/{name}/__init__": "", f"models/{name}/modeling_{name}": source}
@@ -122,7 +122,7 @@ def release(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def said(modules, *targets):
+def warnings_of(modules, *targets):
     """The warnings issued while modules are imported with stand-ins installed."""
     with warnings.catch_warnings(record=True) as result:
         warnings.simplefilter("always")
@@ -158,7 +158,7 @@ def test_layers_whose_method_for_gpus_is_another_keep_their_loops(release, name)
         qf.ssm.install(),
     ):
         assert module.Mixer.slow_forward is slow
-    assert said([release(name)]) == []
+    assert warnings_of([release(name)]) == []
 
 
 @pytest.mark.parametrize("when", ["before", "within"])
@@ -168,18 +168,18 @@ def test_what_is_not_taken_is_said_once(release, when):
         module = release(name)
         if when == "before":
             importlib.import_module(module)
-        assert said([module]) == ([text(module, expected)] if expected else [])
-        assert said([module]) == []
+        assert warnings_of([module]) == ([text(module, expected)] if expected else [])
+        assert warnings_of([module]) == []
 
 
 def test_only_of_packages_that_are_stood_in_for(release):
-    assert said(map(release, ("its_own", "no_such_place", "in_a_method")), "causal_conv1d") == []
+    assert warnings_of(map(release, ("its_own", "no_such_place", "in_a_method")), "causal_conv1d") == []
 
 
 def test_a_release_that_asks_other_questions(release, monkeypatch):
     """Without these checks it is unknown whether a model may receive the functions."""
     questions = sys.modules["transformers.utils.import_utils"]
-    for name in _transformers._ASKED:
+    for name in _transformers._PACKAGE_OF_CHECK:
         monkeypatch.delattr(questions, name)
     module = release("as_before")
-    assert said([module]) == [text(module, ["selective_scan_fn"])]
+    assert warnings_of([module]) == [text(module, ["selective_scan_fn"])]

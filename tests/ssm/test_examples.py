@@ -74,11 +74,11 @@ def test_the_spectral_update_is_a_kalman_filter_and_smoother(rng, example):
     prior = np.einsum("tsh,hi,hj->tisj", before * a ** lag[..., None], D, D).reshape(T * H, T * H)
     for t in range(T):
         for name, known in (("filter", seen & (np.arange(T) <= t)), ("smoother", seen)):
-            at, here = np.repeat(known, H), slice(t * H, (t + 1) * H)
-            gain = prior[here, at] @ np.linalg.inv(prior[np.ix_(at, at)] + noise**2 * np.eye(at.sum()))
+            at, current = np.repeat(known, H), slice(t * H, (t + 1) * H)
+            gain = prior[current, at] @ np.linalg.inv(prior[np.ix_(at, at)] + noise**2 * np.eye(at.sum()))
             lines, spread = estimates[name]
             np.testing.assert_allclose(lines[t], gain @ Y.ravel()[at], atol=1e-9)
-            covariance = D @ (prior[here, here] - gain @ prior[at, here]) @ D.T
+            covariance = D @ (prior[current, current] - gain @ prior[at, current]) @ D.T
             np.testing.assert_allclose(spread[t], np.diag(covariance), atol=1e-9)
     np.testing.assert_allclose(estimates["filter"][0], module.full(Y, seen, noise, a, q), atol=1e-9)
 

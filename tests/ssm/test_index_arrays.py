@@ -108,7 +108,7 @@ def test_a_program_refuses(make, name):
         for got, expected in zip(program(right), call(np.asarray, backend)(right)):
             np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-13)
         for numbers in wrong:
-            refuses(functools.partial(program, numbers), error, name, numbers, backend)
+            check_rejects(functools.partial(program, numbers), error, name, numbers, backend)
 
 
 @pytest.mark.torch
@@ -133,10 +133,10 @@ def test_a_gradient_refuses(name):
     for backend in BACKENDS:
         assert all(np.isfinite(x).all() for x in run(right, backend))
         for numbers in wrong if backend != "array" or argument == "cu_seqlens" else ():
-            refuses(functools.partial(run, numbers, backend), ValueError, name, numbers, backend)
+            check_rejects(functools.partial(run, numbers, backend), ValueError, name, numbers, backend)
 
 
-def refuses(run, error, name, numbers, backend):
+def check_rejects(run, error, name, numbers, backend):
     """Kernels raise an error; a composition does not read values, and returns NaN for invalid indices."""
     if backend != "array":
         with pytest.raises(error, match=rf"ssm\.{name}(_vjp)?: {OPS[name][1]}"):
@@ -160,12 +160,12 @@ def test_compiled_torch_reports_duplicate_rows_as_nan(backend):
     call = lambda state, rows: qf.ssm.causal_conv1d_update(x, state, weight, None, "silu", None, rows, backend=backend)  # noqa: E731
     program = torch.compile(call, backend="aot_eager", fullgraph=True)
     for rows, lost in (([2, 0, 3], []), ([2, -1, 3], []), ([1, 1, 3], [1]), ([0, -1, 0], [2]), ([-1, -1, -1], []), ([3, 3, 3], [1, 2])):
-        kept, expected = state.clone(), state.clone()
-        y = program(kept, torch.tensor(rows))
+        updated, expected = state.clone(), state.clone()
+        y = program(updated, torch.tensor(rows))
         single = [-1 if i in lost else row for i, row in enumerate(rows)]
         reference = call(expected, torch.tensor(single))
         reference[lost] = torch.nan
         torch.testing.assert_close(y, reference, equal_nan=True)
-        torch.testing.assert_close(kept, expected)
+        torch.testing.assert_close(updated, expected)
     with pytest.raises((IndexError, RuntimeError), match=r"out of (bounds|range)"):
         program(state.clone(), torch.tensor([0, 1, 4]))

@@ -96,14 +96,14 @@ def test_ptd_is_no_worse_than_what_its_authors_ship(N, eps, cond):
     assert_diagonalises(ptd, A)
 
 
-def assert_diagonalises(found, A):
-    scale = np.linalg.norm(A, 2) * found.cond
-    np.testing.assert_allclose(found.V @ np.diag(found.Lambda) @ found.Vinv, A + found.E, atol=1e-13 * scale)
-    np.testing.assert_allclose(found.V @ found.Vinv, np.eye(len(A)), atol=1e-13 * found.cond)
-    np.testing.assert_allclose(np.linalg.norm(found.V, axis=0), 1)
-    np.testing.assert_array_equal(np.sort_complex(found.Lambda), np.sort_complex(found.Lambda.conj()))
-    assert found.E.dtype == float
-    assert (np.diff(found.Lambda.imag) >= 0).all()
+def assert_diagonalises(system, A):
+    scale = np.linalg.norm(A, 2) * system.cond
+    np.testing.assert_allclose(system.V @ np.diag(system.Lambda) @ system.Vinv, A + system.E, atol=1e-13 * scale)
+    np.testing.assert_allclose(system.V @ system.Vinv, np.eye(len(A)), atol=1e-13 * system.cond)
+    np.testing.assert_allclose(np.linalg.norm(system.V, axis=0), 1)
+    np.testing.assert_array_equal(np.sort_complex(system.Lambda), np.sort_complex(system.Lambda.conj()))
+    assert system.E.dtype == float
+    assert (np.diff(system.Lambda.imag) >= 0).all()
 
 
 def test_ptd_of_small_systems():

@@ -113,11 +113,11 @@ def test_a_step_that_fails_changes_no_state(name, spoil):
         if wrong.dtype == u.dtype or name == "Mamba2":
             calls.append(lambda: layer(u[:, 3:], cache=(conv_state, wrong)))
         for call in calls:
-            kept = wrong.clone()
+            before_calls = wrong.clone()
             with pytest.raises((ValueError, TypeError)):
                 call()
             torch.testing.assert_close(conv_state, before, rtol=0, atol=0)
-            torch.testing.assert_close(wrong, kept, rtol=0, atol=0)
+            torch.testing.assert_close(wrong, before_calls, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
@@ -147,19 +147,19 @@ def test_no_sequences_and_no_samples(name):
 def test_states_are_kept_as_upstream_does(name):
     layers = [STATEFUL[name](i).double() for i in range(2)]
     u = torch.randn(3, 9, 6, dtype=torch.float64)
-    whole, kept = layers[1](layers[0](u)), inference()
+    whole, params = layers[1](layers[0](u)), inference()
     with torch.no_grad():
         for _ in range(2):  # the second round starts from the beginning
-            kept.seqlen_offset, pieces = 0, []
-            for piece in (u[:, :4], u[:, 4:5], u[:, 5:]):
-                pieces.append(layers[1](layers[0](piece, inference_params=kept), inference_params=kept))
-                kept.seqlen_offset += piece.shape[1]
-            same(torch.cat(pieces, 1), whole, 1e-11)
-    assert {*kept.key_value_memory_dict} == {0, 1}
+            params.seqlen_offset, outputs = 0, []
+            for chunk in (u[:, :4], u[:, 4:5], u[:, 5:]):
+                outputs.append(layers[1](layers[0](chunk, inference_params=params), inference_params=params))
+                params.seqlen_offset += chunk.shape[1]
+            same(torch.cat(outputs, 1), whole, 1e-11)
+    assert {*params.key_value_memory_dict} == {0, 1}
     with pytest.raises(ValueError, match=f"{name}: inference_params has states of 3 sequences, but the input has 2"):
-        layers[0](u[:2], inference_params=kept)
+        layers[0](u[:2], inference_params=params)
     with pytest.raises(ValueError, match=f"{name}: inference_params has no states for layer 3, but its seqlen_offset is 9"):
-        STATEFUL[name](3).double()(u, inference_params=kept)
+        STATEFUL[name](3).double()(u, inference_params=params)
 
 
 @pytest.mark.parametrize("name", STATEFUL)
@@ -181,9 +181,9 @@ def test_caches_of_half_precision(name, half):
     assert (conv_state.dtype, ssm_state.dtype) == (half, torch.float32)
     assert {state.dtype for state in layer.allocate_inference_cache(2, dtype=half)} == {half}
     with torch.no_grad():
-        whole, pieces = layer(u), [layer(u[:, :4], cache=(conv_state, ssm_state))]
-        pieces += [layer.step(u[:, t : t + 1], conv_state, ssm_state)[0] for t in range(4, 9)]
-    got = torch.cat(pieces, 1)
+        whole, outputs = layer(u), [layer(u[:, :4], cache=(conv_state, ssm_state))]
+        outputs += [layer.step(u[:, t : t + 1], conv_state, ssm_state)[0] for t in range(4, 9)]
+    got = torch.cat(outputs, 1)
     assert got.dtype == half
     assert (got.float() - whole.float()).abs().max() <= 16 * torch.finfo(half).eps * whole.float().abs().max()
 

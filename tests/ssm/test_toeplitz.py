@@ -121,13 +121,13 @@ def test_torch(name):
     plain, out = [t.detach() for t in inputs], torch.zeros(4, dtype=torch.float64)
     assert product(*plain, out=out) is out
     torch.testing.assert_close(out, product(*plain))
-    for arrays, room, error, text in (
+    for arrays, result, error, text in (
         (inputs, out, RuntimeError, "out= does not work"),
         (plain, out[:1], ValueError, "out has shape"),
         (plain, out.float(), TypeError, "out has dtype"),
     ):
         with pytest.raises(error, match=text):
-            product(*arrays, out=room)
+            product(*arrays, out=result)
 
 
 @pytest.mark.torch
@@ -139,15 +139,15 @@ def test_a_layer_with_a_hankel_matrix(n, m):
 
     layer, x = nn.HankelLayer(n, m).double(), torch.randn(2, 5, n, dtype=torch.float64, requires_grad=True)
     assert {name: tuple(p.shape) for name, p in layer.named_parameters()} == {"weight": (n + m - 1,), "bias": (m,)}
-    places = torch.arange(m)[:, None] + torch.arange(n)
-    matrix = layer.weight.detach()[places].requires_grad_()
+    indices = torch.arange(m)[:, None] + torch.arange(n)
+    matrix = layer.weight.detach()[indices].requires_grad_()
     y, expected = layer(x), torch.nn.functional.linear(x, matrix, layer.bias)
     torch.testing.assert_close(y, expected)
     g = torch.randn_like(y)
     dx, dw = torch.autograd.grad(y, (x, layer.weight), g)
     expected_dx, dm = torch.autograd.grad(expected, (x, matrix), g)
     torch.testing.assert_close(dx, expected_dx)
-    torch.testing.assert_close(dw, torch.zeros_like(dw).index_add(0, places.flatten(), dm.flatten()))
+    torch.testing.assert_close(dw, torch.zeros_like(dw).index_add(0, indices.flatten(), dm.flatten()))
     with pytest.raises(ValueError, match=rf"HankelLayer: input has shape \(2, {n + 1}\), expected \(\.\.\., {n}\)"):
         layer(torch.ones(2, n + 1).double())
 

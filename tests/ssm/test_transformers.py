@@ -32,7 +32,7 @@ WHOLE = {
 }  # fmt: skip
 
 
-def made(name, seed=None, **changes):
+def make_model(name, seed=None, **changes):
     options = {**MODELS[name][0], **changes}
     if seed is not None:
         torch.manual_seed(seed)
@@ -70,7 +70,7 @@ def _one_thread():
 
 
 @pytest.fixture
-def taken(monkeypatch):
+def calls(monkeypatch):
     """The names of the functions of this library that were called."""
     names = set()
     for function in {f for _, functions in MODELS.values() for f in functions}:
@@ -94,16 +94,16 @@ def same(got, expected):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_logits(name, taken):
-    model = made(name)
+def test_logits(name, calls):
+    model = make_model(name)
     for side in (None, "left", "right"):
         inputs = batch(side)
         with torch.no_grad():
             expected = model(**inputs).logits
-            taken.clear()
+            calls.clear()
             with qf.ssm.install():
                 got = model(**inputs).logits
-            assert taken >= {f for f in MODELS[name][1] if f in WHOLE - {"mamba_chunk_scan_combined"}}
+            assert calls >= {f for f in MODELS[name][1] if f in WHOLE - {"mamba_chunk_scan_combined"}}
             again = model(**inputs).logits
         real = inputs["attention_mask"].bool()
         same(got[real], expected[real])
@@ -112,8 +112,8 @@ def test_logits(name, taken):
 
 # RecurrentGemma in 4.57 keeps the states of the last call with their graph.
 @pytest.mark.parametrize("name", [name for name in MODELS if NEW or name != "RecurrentGemma"])
-def test_gradients_in_training(name, taken):
-    model = made(name).train()
+def test_gradients_in_training(name, calls):
+    model = make_model(name).train()
 
     def gradients():
         model.zero_grad()
@@ -124,10 +124,10 @@ def test_gradients_in_training(name, taken):
         inputs = batch(side)
         weight = torch.randn(*inputs["input_ids"].shape, COMMON["vocab_size"]) * inputs["attention_mask"][..., None]
         expected = gradients()
-        taken.clear()
+        calls.clear()
         with qf.ssm.install():
             got = gradients()
-        assert taken & set(MODELS[name][1]) & WHOLE or not NEW  # older releases fuse them, or keep their loops if there is padding
+        assert calls & set(MODELS[name][1]) & WHOLE or not NEW  # older releases fuse them, or keep their loops if there is padding
         assert got.keys() == expected.keys()
         scale = max(g.abs().max() for g in expected.values())
         for key, gradient in expected.items():
@@ -136,16 +136,16 @@ def test_gradients_in_training(name, taken):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_greedy_generation(name, taken):
-    model = made(name)
+def test_greedy_generation(name, calls):
+    model = make_model(name)
     for side in (None, "left"):
         inputs = batch(side, 9)
         options = {"max_new_tokens": 12, "do_sample": False, "output_scores": True, "return_dict_in_generate": True}
         expected = model.generate(**inputs, **options)
-        taken.clear()
+        calls.clear()
         with qf.ssm.install():
             got = model.generate(**inputs, **options)
-        assert taken == {*MODELS[name][1]}
+        assert calls == {*MODELS[name][1]}
         assert torch.equal(got.sequences, expected.sequences)
         for a, b in zip(got.scores, expected.scores, strict=True):
             same(a, b)
@@ -166,7 +166,7 @@ def packed(lengths):
 @pytest.mark.parametrize("name", [name for name in APART if name in MODELS and "KimiLinear" in MODELS])
 def test_packed_sequences_are_kept_apart(name):
     changes = {"layer_types": ["linear_attention"] * 2} if name == "GraniteMoeHybrid" else {}  # its attention mixes them
-    model = made(name, **changes)
+    model = make_model(name, **changes)
     ids, options = packed([9, 1, 12])
     with torch.no_grad():
         expected = torch.cat([model(part, use_cache=False).logits for part in ids.split([9, 1, 12], 1)], 1)
@@ -180,7 +180,7 @@ def test_packed_sequences_are_kept_apart(name):
 @pytest.mark.parametrize("name", [name for name in HALF_APART if name in MODELS])
 def test_sequences_that_the_scan_would_mix_are_refused(name):
     """The error is the same as without stand-ins."""
-    model = made(name)
+    model = make_model(name)
     ids, options = packed([9, 12])
     text = r"ssm\.install: transformers\.models\.\w+\.modeling_\w+ separates packed sequences \(seq_idx\) in its convolution but not"
     with torch.no_grad(), pytest.raises(ValueError, match=text), qf.ssm.install():
@@ -193,7 +193,7 @@ def test_sequences_that_the_scan_would_mix_are_refused(name):
 def test_bfloat16(name):
     """As close to float32 as the model's own loops are. Every token uses all experts, so rounding cannot change the choice."""
     experts = {"num_experts_per_tok": 2} if "num_experts_per_tok" in MODELS[name][0] else {}
-    model, inputs = made(name, **experts), batch("left")
+    model, inputs = make_model(name, **experts), batch("left")
     real = inputs["attention_mask"].bool()
     with torch.no_grad():
         exact = model(**inputs).logits[real]
@@ -211,7 +211,7 @@ def test_bfloat16(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_module_imported_meanwhile_is_put_back(name, monkeypatch):
-    model = made(name, seed=3)
+    model = make_model(name, seed=3)
     module = next(m for m in {type(part).__module__ for part in model.modules()} if ".models." in m)
     monkeypatch.delitem(sys.modules, module)  # restored at the end: the models of other tests use it
     with qf.ssm.install():

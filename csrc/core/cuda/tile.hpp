@@ -34,12 +34,12 @@ struct Tile {
   T a[kDepth][kPitch], b[kDepth][kPitch], tile[kSide][kPitch];
 };
 
-// Calls f(place) for each nonempty work item of this block, out of `count` items such as the chunks of all heads.
-template <class Place, class Call, class F>
-__device__ __forceinline__ void each_place(const Call& call, int64_t count, F f) {
+// Calls f(item) for each nonempty work item of this block, out of `count` items such as the chunks of all heads.
+template <class Item, class Call, class F>
+__device__ __forceinline__ void each_item(const Call& call, int64_t count, F f) {
   for (int64_t at = blockIdx.x; at < count; at += gridDim.x) {
-    const Place me(call, at);
-    if (!me.empty()) f(me);
+    const Item item(call, at);
+    if (!item.empty()) f(item);
   }
 }
 

@@ -150,18 +150,18 @@ QF_HD Pack<E, V> gather(F&& f) {
 }
 // One row of a transposed square: one register, or two for the real and the imaginary parts.
 template <class E, class V>
-QF_HD Pack<E, V> column(const V* square) {
+QF_HD Pack<E, V> column(const V* tile) {
   if constexpr (kParts<E> == 1)
-    return square[0];
+    return tile[0];
   else
-    return {square[0], square[1]};
+    return {tile[0], tile[1]};
 }
 template <class E, class V>
-QF_HD void set_column(V* square, Pack<E, V> x) {
+QF_HD void set_column(V* tile, Pack<E, V> x) {
   if constexpr (kParts<E> == 1)
-    square[0] = x;
+    tile[0] = x;
   else
-    square[0] = x.re, square[1] = x.im;
+    tile[0] = x.re, tile[1] = x.im;
 }
 
 }  // namespace QF_ISA

@@ -13,7 +13,7 @@ QF_HD void exchange(V& a, V& b, std::integer_sequence<int, j...>) {
   a = low;
   b = high;
 }
-// Transposes the W x W square whose row i is r[i]: W log2 W shuffles, all in registers.
+// Transposes the W x W tile whose row i is r[i]: W log2 W shuffles, all in registers.
 template <int m = 1, class V>
 QF_HD void transpose(V* r) {
   constexpr int W = kWidth<V>;

@@ -1,4 +1,4 @@
-// Transposes of matrices in memory, W x W squares at a time in registers.
+// Transposes of matrices in memory, W x W tiles at a time in registers.
 #pragma once
 #include "core/lanes/shuffles.hpp"
 
@@ -13,12 +13,12 @@ void transpose_rows(int64_t rows, int64_t cols, const T* from, int64_t from_stri
   const int64_t whole_rows = rows - rows % W, whole_cols = cols - cols % W;
   for (int64_t i = 0; i < whole_rows; i += W)
     for (int64_t j = 0; j < whole_cols; j += W) {
-      V square[W];
+      V tile[W];
 #pragma GCC unroll 16
-      for (int k = 0; k < W; ++k) square[k] = load<V>(from + (i + k) * from_stride + j);
-      transpose(square);
+      for (int k = 0; k < W; ++k) tile[k] = load<V>(from + (i + k) * from_stride + j);
+      transpose(tile);
 #pragma GCC unroll 16
-      for (int k = 0; k < W; ++k) store(to + (j + k) * to_stride + i, square[k]);
+      for (int k = 0; k < W; ++k) store(to + (j + k) * to_stride + i, tile[k]);
     }
   if (whole_cols < cols)
     for (int64_t i = 0; i < whole_rows; ++i)

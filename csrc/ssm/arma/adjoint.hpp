@@ -12,7 +12,7 @@ void filter_rows_back(const FilterAdjoint<T>& p, int64_t row, double* sums) {
   const Scratch<V> memory(3 * kSteps + 4 * Z + 2 + Coefficients<V>::size(Z) + (tiles + 1) * Z);
   V *const x = memory, *const y = x + kSteps, *const mu = y + kSteps, *const later = mu + kSteps + Z, *const db = later + Z,
            *const da = db + Z + 1, *const states = da + Z + 1 + Coefficients<V>::size(Z);
-  const Coefficients<V> of(p, row, rows, da + Z + 1);
+  const Coefficients<V> coefficients(p, row, rows, da + Z + 1);
   for (int64_t i = 0; i <= Z; ++i) db[i] = da[i] = V{};
   for (int64_t i = 0; i < Z; ++i) {
     states[i] = p.start ? load_rows<V>(p.start + row * Z + i, Z, rows) : V{};
@@ -23,19 +23,19 @@ void filter_rows_back(const FilterAdjoint<T>& p, int64_t row, double* sums) {
     check_interrupt(steps_ns(Z, kSteps));
     load_tile(from + k * kSteps, p.length, rows, kSteps, y);
     for (int64_t i = 0; i < Z; ++i) states[(k + 1) * Z + i] = states[k * Z + i];
-    run_steps(of, Z, kSteps, states + (k + 1) * Z, y);
+    run_steps(coefficients, Z, kSteps, states + (k + 1) * Z, y);
   }
   for (int64_t k = tiles - 1; k >= 0; --k) {
     const int64_t t = k * kSteps, steps = min(kSteps, p.length - t);
     check_interrupt(4 * steps_ns(Z, steps));
     load_tile(from + t, p.length, rows, steps, x);
     load_tile(from + t, p.length, rows, steps, y);
-    run_steps(of, Z, steps, states + k * Z, y);
+    run_steps(coefficients, Z, steps, states + k * Z, y);
     load_tile(p.grad + row * p.length + t, p.length, rows, steps, mu);
     for (int64_t i = 0; i < Z; ++i) mu[steps + i] = later[i];
     for (int64_t s = steps - 1; s >= 0; --s) {  // (4); adds the most recent mu last, because it is the last to be ready
       V sum = mu[s];
-      for (int64_t i = Z; i > 0; --i) sum = multiply_add(V(-of.a[i]), mu[s + i], sum);
+      for (int64_t i = Z; i > 0; --i) sum = multiply_add(V(-coefficients.a[i]), mu[s + i], sum);
       mu[s] = sum;
     }
     for (int64_t i = 0; i <= Z; ++i) {  // (6)
@@ -46,18 +46,18 @@ void filter_rows_back(const FilterAdjoint<T>& p, int64_t row, double* sums) {
     for (int64_t i = 0; i < Z; ++i) later[i] = mu[i];
     for (int64_t s = 0; s < steps; ++s) {  // (5)
       V sum{};
-      for (int64_t i = 0; i <= Z; ++i) sum = multiply_add(of.b[i], mu[s + i], sum);
+      for (int64_t i = 0; i <= Z; ++i) sum = multiply_add(coefficients.b[i], mu[s + i], sum);
       x[s] = sum;
     }
     store_tile(p.dx + row * p.length + t, p.length, rows, steps, x);
   }
   for (int64_t i = 0; p.dstart && i < Z; ++i) store_rows(p.dstart + row * Z + i, Z, rows, later[i]);
   da[0] = V{};  // (7)
-  for (int64_t i = 0; i <= Z; ++i) da[0] = da[0] - of.b[i] * db[i] - (i ? V(of.a[i] * da[i]) : V{});
+  for (int64_t i = 0; i <= Z; ++i) da[0] = da[0] - coefficients.b[i] * db[i] - (i ? V(coefficients.a[i] * da[i]) : V{});
   const int64_t stride = p.b_taps + p.a_taps;
   double* const to = sums + row * stride;
-  for (int64_t i = 0; i < p.b_taps; ++i) store_rows(to + i, stride, rows, V(db[i] / of.first));
-  for (int64_t i = 0; i < p.a_taps; ++i) store_rows(to + p.b_taps + i, stride, rows, V(da[i] / of.first));
+  for (int64_t i = 0; i < p.b_taps; ++i) store_rows(to + i, stride, rows, V(db[i] / coefficients.first));
+  for (int64_t i = 0; i < p.a_taps; ++i) store_rows(to + p.b_taps + i, stride, rows, V(da[i] / coefficients.first));
 }
 
 // Copies the gradients of each row to `to` (rows, taps), or, without `each`, sums them over the rows in order.

@@ -101,9 +101,9 @@ struct Coefficients {
 template <int kOrder, class V>
 struct Recurrence {
   V b0, a[kOrder], c[kOrder], s[kOrder + 1];
-  QF_HD Recurrence(const Coefficients<V>& of, const V* z) : b0(of.b[0]) {
+  QF_HD Recurrence(const Coefficients<V>& coefficients, const V* z) : b0(coefficients.b[0]) {
     QF_UNROLL(8)
-    for (int i = 0; i < kOrder; ++i) a[i] = of.a[i + 1], c[i] = of.c[i + 1], s[i] = z[i];
+    for (int i = 0; i < kOrder; ++i) a[i] = coefficients.a[i + 1], c[i] = coefficients.c[i + 1], s[i] = z[i];
     s[kOrder] = V{};
   }
   QF_HD V step(V x) {
@@ -120,17 +120,17 @@ struct Recurrence {
 
 // Filters a tile in place.
 template <int kOrder, class V>
-void run_tile(const Coefficients<V>& of, int64_t steps, V* z, V* x) {
-  Recurrence<kOrder, V> rows(of, z);
+void run_tile(const Coefficients<V>& coefficients, int64_t steps, V* z, V* x) {
+  Recurrence<kOrder, V> rows(coefficients, z);
   for (int64_t t = 0; t < steps; ++t) x[t] = rows.step(x[t]);
   rows.put(z);
 }
 // Filters from x to y, square by square. A square stays in registers between its two transposes, and the latency of one square overlaps
 // with the loads of the next.
 template <int kOrder, class V, class T>
-void run_squares(const Coefficients<V>& of, const T* x, T* y, int64_t stride, int64_t rows, int64_t steps, V* z) {
+void run_squares(const Coefficients<V>& coefficients, const T* x, T* y, int64_t stride, int64_t rows, int64_t steps, V* z) {
   constexpr int W = kWidth<V>;
-  Recurrence<kOrder, V> states(of, z);
+  Recurrence<kOrder, V> states(coefficients, z);
   V square[W];
   int64_t t = 0;
   for (; rows >= W && t + W <= steps; t += W) {
@@ -151,12 +151,12 @@ void run_squares(const Coefficients<V>& of, const T* x, T* y, int64_t stride, in
 
 // Filters with any number of states, which are in memory.
 template <class V>
-void run_any_order(const Coefficients<V>& of, int64_t order, int64_t steps, V* s, V* x) {
-  const V *const a = of.a, *const c = of.c;
+void run_any_order(const Coefficients<V>& coefficients, int64_t order, int64_t steps, V* s, V* x) {
+  const V *const a = coefficients.a, *const c = coefficients.c;
   V next = order ? s[0] : V{};
   for (int64_t t = 0; t < steps; ++t) {
     const V u = x[t], z0 = next;
-    x[t] = multiply_add(of.b[0], u, z0);
+    x[t] = multiply_add(coefficients.b[0], u, z0);
     if (!order) continue;
     next = multiply_add(V(-a[1]), z0, multiply_add(c[1], u, order > 1 ? s[1] : V{}));
     for (int64_t i = 1; i < order; ++i) s[i] = multiply_add(V(-a[i + 1]), z0, multiply_add(c[i + 1], u, i + 1 < order ? s[i + 1] : V{}));
@@ -175,8 +175,9 @@ bool in_registers(int64_t order, F&& f) {
     return in_registers<candidate + 1>(order, f);
 }
 template <class V>
-void run_steps(const Coefficients<V>& of, int64_t order, int64_t steps, V* z, V* x) {
-  if (!in_registers(order, [&](auto states) { run_tile<states.value>(of, steps, z, x); })) run_any_order(of, order, steps, z, x);
+void run_steps(const Coefficients<V>& coefficients, int64_t order, int64_t steps, V* z, V* x) {
+  if (!in_registers(order, [&](auto states) { run_tile<states.value>(coefficients, steps, z, x); }))
+    run_any_order(coefficients, order, steps, z, x);
 }
 
 inline double steps_ns(int64_t order, int64_t steps) { return double(steps * (2 * order + 4)) * kTermNs; }
@@ -188,17 +189,17 @@ void filter_rows(const Filter<T>& p, int64_t row) {
   const int64_t Z = p.order, rows = min<int64_t>(W, p.rows - row);
   const Scratch<V> memory(kSteps + Coefficients<V>::size(Z) + Z);
   V *const tile = memory, *const z = tile + kSteps;
-  const Coefficients<V> of(p, row, rows, z + Z);
+  const Coefficients<V> coefficients(p, row, rows, z + Z);
   for (int64_t i = 0; i < Z; ++i) z[i] = p.start ? load_rows<V>(p.start + row * Z + i, Z, rows) : V{};
   for (int64_t t = 0; t < p.length; t += kSteps) {
     const int64_t steps = min(kSteps, p.length - t);
     const T* const x = p.x + row * p.length + t;
     T* const y = p.y + row * p.length + t;
     check_interrupt(steps_ns(Z, steps));
-    const auto squares = [&](auto states) { run_squares<states.value>(of, x, y, p.length, rows, steps, z); };
+    const auto squares = [&](auto states) { run_squares<states.value>(coefficients, x, y, p.length, rows, steps, z); };
     if (W > 1 && in_registers(Z, squares)) continue;
     load_tile(x, p.length, rows, steps, tile);
-    run_steps(of, Z, steps, z, tile);
+    run_steps(coefficients, Z, steps, z, tile);
     store_tile(y, p.length, rows, steps, tile);
   }
   for (int64_t i = 0; p.final && i < Z; ++i) store_rows(p.final + row * Z + i, Z, rows, z[i]);

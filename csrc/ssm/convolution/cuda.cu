@@ -58,7 +58,7 @@ struct Roots {
   const cplx<T>* table;
   int level;
   int64_t block;
-  __device__ cplx<T> of(int s, int64_t j) const { return table[(int64_t(1) << (level + s)) + (block << s) + j]; }
+  __device__ cplx<T> at(int s, int64_t j) const { return table[(int64_t(1) << (level + s)) + (block << s) + j]; }
 };
 
 template <class T>
@@ -91,7 +91,7 @@ __device__ __forceinline__ void some_layers(cplx<T> (&x)[1 << layers], const Roo
   constexpr int half = 1 << (layers - 1);
   cplx<T> w[3];
   QF_UNROLL(3)
-  for (int k = 0; k < layers; ++k) w[k] = roots.of(s + k, j << k);
+  for (int k = 0; k < layers; ++k) w[k] = roots.at(s + k, j << k);
   QF_UNROLL(3)
   for (int step = 0; step < layers; ++step) {
     const int k = back ? layers - 1 - step : step;
@@ -282,21 +282,21 @@ __global__ void __launch_bounds__(kThreads, 1) convolve(const Plan p, const int6
   }
 }
 
-// README (4). du: grad times the conjugate spectrum of the taps. sums (shares, H, N): accumulates grad times the conjugate spectrum of u,
+// README (4). du: grad times the conjugate spectrum of the taps. sums (groups, H, N): accumulates grad times the conjugate spectrum of u,
 // over the batch in order. Reads the spectrum of u, grad and the spectrum of the taps once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
-    correlate(const Plan p, const int64_t items, const int64_t H, const int64_t shares, const cplx<T>* roots, const Source<T> source,
+    correlate(const Plan p, const int64_t items, const int64_t H, const int64_t groups, const cplx<T>* roots, const Source<T> source,
               const cplx<T>* taps, const cplx<T>* of_u, cplx<T>* z, const Sink<T> sink, cplx<T>* sums, const bool begins) {
   QF_SHARED(cplx<T>, near);
-  for (int64_t at = blockIdx.x; at < (shares * H) << p.top; at += gridDim.x) {
-    const int64_t channel = remainder(at >> p.top, H), share = quotient(at >> p.top, H);
-    for (int64_t item = share; item < items; item += shares) {
+  for (int64_t at = blockIdx.x; at < (groups * H) << p.top; at += gridDim.x) {
+    const int64_t channel = remainder(at >> p.top, H), group = quotient(at >> p.top, H);
+    for (int64_t item = group; item < items; item += groups) {
       const Part<T> part(p, roots, item * H + channel, at & ((int64_t(1) << p.top) - 1));
       const cplx<T>* const c = taps + channel * p.N + part.first;
       const cplx<T>* const u = of_u + part.row * p.N + part.first;
-      cplx<T>* const sum = sums + (share * H + channel) * p.N + part.first;
-      const bool is_first = begins && item == share;
+      cplx<T>* const sum = sums + (group * H + channel) * p.N + part.first;
+      const bool is_first = begins && item == group;
       part.take(source, z, near);
       transform<true, true>(near, p.near(), part.roots, [&](int64_t n, cplx<T>(&x)[8]) {
         QF_UNROLL(8)
@@ -314,15 +314,15 @@ __global__ void __launch_bounds__(kThreads, 1)
 // Transforms a channel's summed spectra back.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
-    gather(const Plan p, const int64_t H, const int64_t shares, const cplx<T>* roots, const cplx<T>* sums, cplx<T>* z, const Sink<T> sink) {
+    gather(const Plan p, const int64_t H, const int64_t groups, const cplx<T>* roots, const cplx<T>* sums, cplx<T>* z, const Sink<T> sink) {
   QF_SHARED(cplx<T>, near);
   for (int64_t at = blockIdx.x; at < H << p.top; at += gridDim.x) {
     const Part<T> part(p, roots, at >> p.top, at & ((int64_t(1) << p.top) - 1));
     transform<false, true>(near, p.near(), part.roots, [&](int64_t n, cplx<T>(&x)[8]) {
       QF_ROLLED
-      for (int64_t share = 0; share < shares; ++share) {
+      for (int64_t group = 0; group < groups; ++group) {
         QF_UNROLL(8)
-        for (int m = 0; m < 8; ++m) x[m] = x[m] + sums[(share * H + part.row) * p.N + part.first + n + m];
+        for (int m = 0; m < 8; ++m) x[m] = x[m] + sums[(group * H + part.row) * p.N + part.first + n + m];
       }
     });
     part.give(near, z, sink);
@@ -405,20 +405,20 @@ void fft_conv_adjoint(const FftConvAdjoint<T>& q) {
   if (q.B * q.H * q.L == 0) return set_zero(q.dD, q.H);
   const Transforms<T> t(q);
   const Plan& p = t.p;
-  const int64_t items = t.items(q, p.top ? 2 : 1), shares = min(items, max(kBlocksWanted / (q.H << p.top), int64_t(1)));
-  const Workspace<cplx<T>> of_u(items * q.H * p.N), z((p.top ? max(items, int64_t(1)) : 0) * q.H * p.N), sums(shares * q.H * p.N);
+  const int64_t items = t.items(q, p.top ? 2 : 1), groups = min(items, max(kBlocksWanted / (q.H << p.top), int64_t(1)));
+  const Workspace<cplx<T>> of_u(items * q.H * p.N), z((p.top ? max(items, int64_t(1)) : 0) * q.H * p.N), sums(groups * q.H * p.N);
   for (int64_t b = 0; b < q.B; b += items) {
     const int64_t count = min(items, q.B - b), at = b * q.H * q.L;
     t.spectra(count * q.H, {q.u + at, nullptr, q.L, 0, q.L, 0}, of_u);
     const Source<T> grad{q.grad + at, nullptr, q.L, 0, q.L, 0};
     const Sink<T> du{q.du + at, nullptr, q.L, 0, q.L, 0, q.D, q.grad + at, q.H};
     t.template far<false>(count * q.H, z, grad, du);
-    launch(correlate<T>, (shares * q.H) << p.top, p.threads(), t.shared, p, count, q.H, shares, t.roots, grad, t.taps, of_u, z, du, sums,
+    launch(correlate<T>, (groups * q.H) << p.top, p.threads(), t.shared, p, count, q.H, groups, t.roots, grad, t.taps, of_u, z, du, sums,
            b == 0);
     t.template far<true>(count * q.H, z, grad, du);
   }
   const Sink<T> dk{q.dk, q.dk_reverse, q.Lk, q.Lr, min(q.Lk, q.L), q.dk_reverse ? min(q.Lr, q.L - 1) : 0, nullptr, nullptr, q.H};
-  launch(gather<T>, q.H << p.top, p.threads(), t.shared, p, q.H, shares, t.roots, sums, z, dk);
+  launch(gather<T>, q.H << p.top, p.threads(), t.shared, p, q.H, groups, t.roots, sums, z, dk);
   t.template far<true>(q.H, z, {}, dk);
   if (!q.dD) return;
   const Workspace<double> dots(q.B * q.H);

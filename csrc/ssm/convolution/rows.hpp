@@ -78,10 +78,10 @@ template <class T>
 Cut row_cut(int64_t L, bool reverse) {
   // Relative cost per number of the last part: three transforms and two products instead of two transforms and one product.
   constexpr double kRest = 2.2;
-  const fft::Length whole = fft::padded_length<T>(L), most = fft::filled_length<T>(L);
-  if (reverse || !most.N || double(most.N) + kRest * double(fft::padded_length<T>(L - most.N).N) > 0.95 * double(whole.N))
+  const fft::Length whole = fft::padded_length<T>(L), filled = fft::filled_length<T>(L);
+  if (reverse || !filled.N || double(filled.N) + kRest * double(fft::padded_length<T>(L - filled.N).N) > 0.95 * double(whole.N))
     return {whole, 0};
-  return {most, L - most.N};
+  return {filled, L - filled.N};
 }
 
 // The rows of one channel, by FFT. Per row: reads u twice, writes y once, and prefetches both (which saves a fifth of the time for rows of

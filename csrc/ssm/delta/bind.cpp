@@ -13,9 +13,9 @@ namespace {
 void check_sequences(const Arguments& call, [[maybe_unused]] const std::int64_t* begins, [[maybe_unused]] std::int64_t sequences) {
   call.require(call["B"] == 1, "with cu_seqlens the batch size must be 1");
 #if !defined(QF_DEVICE)
-  bool good = begins[0] == 0 && begins[sequences] == call["T"];
-  for (std::int64_t i = 0; i < sequences; ++i) good = good && begins[i] <= begins[i + 1];
-  call.require(good, "cu_seqlens must start with 0, never decrease, and end with the number of tokens");
+  bool valid = begins[0] == 0 && begins[sequences] == call["T"];
+  for (std::int64_t i = 0; i < sequences; ++i) valid = valid && begins[i] <= begins[i + 1];
+  call.require(valid, "cu_seqlens must start with 0, never decrease, and end with the number of tokens");
 #endif
 }
 

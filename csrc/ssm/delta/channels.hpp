@@ -36,14 +36,14 @@ template <class T>
 void decay_from_start(const ChannelRows<T>& a, T scale, Matrix<T> read, Matrix<T> missed, T* total) {
   using V = Lanes<T>;
   for (int64_t c = 0; c < a.columns; c += kLanes<T>) {
-    V since = broadcast<V>(T(1));
+    V from_start = broadcast<V>(T(1));
     for (int64_t i = 0; i < a.count; ++i) {
-      const V before = since;
-      since *= load<V>(a.decay[i] + c);
-      store(read[i] + c, V(since * load<V>(a.q[i] + c)));
-      store(missed[i] + c, V(scale * (a.before ? before : since) * load<V>(a.e[i] + c)));
+      const V before = from_start;
+      from_start *= load<V>(a.decay[i] + c);
+      store(read[i] + c, V(from_start * load<V>(a.q[i] + c)));
+      store(missed[i] + c, V(scale * (a.before ? before : from_start) * load<V>(a.e[i] + c)));
     }
-    store(total + c, since);
+    store(total + c, from_start);
   }
 }
 
@@ -52,10 +52,10 @@ template <class T>
 void decay_to_end(const ChannelRows<T>& a, int64_t rows, Matrix<T> k, Matrix<T> written) {
   using V = Lanes<T>;
   for (int64_t c = 0; c < a.columns; c += kLanes<T>) {
-    V until = broadcast<V>(T(1));
+    V to_end = broadcast<V>(T(1));
     for (int64_t i = a.count - 1; i >= 0; --i) {
-      store(written[i] + c, V(until * load<V>(k[i] + c)));
-      until *= load<V>(a.decay[i] + c);
+      store(written[i] + c, V(to_end * load<V>(k[i] + c)));
+      to_end *= load<V>(a.decay[i] + c);
     }
   }
   for (int64_t i = a.count; i < rows; ++i) set_zero(written[i], a.columns);
@@ -156,13 +156,13 @@ class ChannelBack {
   // (24): on entry dq and de are products with the state before the block; `through` is the term that passes from it to the state after the
   // block.
   void from_start(Matrix<T> dq, Matrix<T> de, V through) {
-    V since[kBlock + 1];
-    since[0] = broadcast<V>(T(1));
-    for (int64_t i = 0; i < a.count; ++i) since[i + 1] = since[i] * decay[i];
-    V later = through * since[a.count];
+    V from_start[kBlock + 1];
+    from_start[0] = broadcast<V>(T(1));
+    for (int64_t i = 0; i < a.count; ++i) from_start[i + 1] = from_start[i] * decay[i];
+    V later = through * from_start[a.count];
     for (int64_t i = a.count - 1; i >= 0; --i) {
-      dq_[i] = since[i + 1] * load<V>(dq[i] + c);
-      de_[i] = a.sign * since[a.before ? i : i + 1] * load<V>(de[i] + c);
+      dq_[i] = from_start[i + 1] * load<V>(dq[i] + c);
+      de_[i] = a.sign * from_start[a.before ? i : i + 1] * load<V>(de[i] + c);
       const V missed = load<V>(a.e[i] + c) * de_[i];
       later = multiply_add(load<V>(a.q[i] + c), dq_[i], later);
       if (!a.before) later += missed;
@@ -173,10 +173,10 @@ class ChannelBack {
 
   // (23), (24) for one key.
   void add(const ChannelKey<T>& at) {
-    V until = broadcast<V>(T(1)), earlier{}, dk[kBlock];
+    V to_end = broadcast<V>(T(1)), earlier{}, dk[kBlock];
     for (int64_t j = a.count - 1; j >= 0; --j) {
-      dk[j] = until * load<V>(at.d[j] + c);
-      until *= decay[j];
+      dk[j] = to_end * load<V>(at.d[j] + c);
+      to_end *= decay[j];
     }
     for (int64_t j = 0; j < a.count; ++j) {
       logs[j] += earlier;

@@ -12,7 +12,7 @@ namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
 // The position of a sequence of one head in the arrays.
-struct Place {
+struct HeadSequence {
   int64_t sequence, head, first, length;  // first: its first token, counted over all items
 };
 
@@ -20,15 +20,15 @@ template <class T>
 struct Problem {
   Problem(const DeltaRule<T>& args, int64_t tokens) : p(args), group(args.heads ? args.value_heads / args.heads : 0), chunk(tokens) {}
 
-  Place place(int64_t sequence, int64_t head) const {
+  HeadSequence head_sequence(int64_t sequence, int64_t head) const {
     if (!p.begins) return {sequence, head, sequence * p.length, p.length};
     return {sequence, head, p.begins[sequence], p.begins[sequence + 1] - p.begins[sequence]};
   }
-  int64_t key_at(const Place& at, int64_t t) const { return ((at.first + t) * p.heads + at.head / group) * p.K; }
-  int64_t gate_at(const Place& at, int64_t t) const { return (at.first + t) * p.value_heads + at.head; }
-  int64_t channel_at(const Place& at, int64_t t) const { return gate_at(at, t) * p.K; }
-  int64_t value_at(const Place& at, int64_t t) const { return gate_at(at, t) * p.V; }
-  int64_t state_at(const Place& at) const { return (at.sequence * p.value_heads + at.head) * p.K * p.V; }
+  int64_t key_at(const HeadSequence& at, int64_t t) const { return ((at.first + t) * p.heads + at.head / group) * p.K; }
+  int64_t gate_at(const HeadSequence& at, int64_t t) const { return (at.first + t) * p.value_heads + at.head; }
+  int64_t channel_at(const HeadSequence& at, int64_t t) const { return gate_at(at, t) * p.K; }
+  int64_t value_at(const HeadSequence& at, int64_t t) const { return gate_at(at, t) * p.V; }
+  int64_t state_at(const HeadSequence& at) const { return (at.sequence * p.value_heads + at.head) * p.K * p.V; }
 
   int64_t chunks(int64_t length) const { return (length + chunk - 1) / chunk; }
   int64_t key_columns() const { return padded<T>(p.K); }
@@ -38,18 +38,18 @@ struct Problem {
   int64_t key_size(int64_t rows) const { return rows * spaced<T>(p.K); }
   int64_t value_size(int64_t rows) const { return rows * spaced<T>(p.V); }
   static int64_t pair_size(int64_t rows) { return rows * spaced<T>(kChunk); }
-  Matrix<T> keys(T*& room, int64_t rows) const { return take(room, rows, spaced<T>(p.K)); }
-  Matrix<T> values(T*& room, int64_t rows) const { return take(room, rows, spaced<T>(p.V)); }
-  static Matrix<T> pairs(T*& room, int64_t rows) { return take(room, rows, spaced<T>(kChunk)); }
+  Matrix<T> keys(T*& workspace, int64_t rows) const { return take(workspace, rows, spaced<T>(p.K)); }
+  Matrix<T> values(T*& workspace, int64_t rows) const { return take(workspace, rows, spaced<T>(p.V)); }
+  static Matrix<T> pairs(T*& workspace, int64_t rows) { return take(workspace, rows, spaced<T>(kChunk)); }
 
   const DeltaRule<T>& p;
   const int64_t group;  // value heads that share a query and key
   const int64_t chunk;  // tokens
 
  private:
-  static Matrix<T> take(T*& room, int64_t rows, int64_t stride) {
-    const Matrix<T> m{room, stride};
-    room += rows * stride;
+  static Matrix<T> take(T*& workspace, int64_t rows, int64_t stride) {
+    const Matrix<T> m{workspace, stride};
+    workspace += rows * stride;
     return m;
   }
 };
@@ -95,7 +95,7 @@ T load_key(const Problem<T>& s, const T* from, T* to) {
 
 // Copies the state of a head, K rows of V elements, between the caller's array and padded memory.
 template <class T>
-void load_state(const Problem<T>& s, const Place& at, const T* from, Matrix<T> to) {
+void load_state(const Problem<T>& s, const HeadSequence& at, const T* from, Matrix<T> to) {
   const int64_t K = s.p.K, V = s.p.V;
   for (int64_t i = 0; i < s.key_columns(); ++i)
     if (from && i < K)
@@ -104,7 +104,7 @@ void load_state(const Problem<T>& s, const Place& at, const T* from, Matrix<T> t
       set_zero(to[i], s.value_columns());
 }
 template <class T>
-void store_state(const Problem<T>& s, const Place& at, Matrix<T> from, T* to) {
+void store_state(const Problem<T>& s, const HeadSequence& at, Matrix<T> from, T* to) {
   for (int64_t i = 0; i < s.p.K; ++i) store_row(s.p.V, from[i], T(1), to + s.state_at(at) + i * s.p.V);
 }
 
@@ -115,42 +115,44 @@ class Chunk {
     const int64_t channels = s.p.channels ? 7 * s.key_size(kChunk) + 2 * s.key_size(kBlock) + 2 * s.key_columns() : 0;
     return 3 * s.key_size(kChunk) + s.pair_size(s.key_columns()) + 5 * s.pair_size(kChunk) + 9 * kChunk + s.key_columns() + channels;
   }
-  Chunk(const Problem<T>& problem, T* room) : s(problem) {
-    for (Matrix<T>* m : {&q, &k, &scaled}) *m = s.keys(room, kChunk);
-    transposed = s.pairs(room, s.key_columns());
-    for (Matrix<T>* m : {&decays, &reads, &corrects, &known_reads, &known_corrects}) *m = s.pairs(room, kChunk);
-    for (T** vector : {&since, &until, &minus_since, &beta, &factor, &of_q, &of_k, &one, &minus_one}) *vector = room, room += kChunk;
-    total = room, room += s.key_columns();
+  Chunk(const Problem<T>& problem, T* workspace) : s(problem) {
+    for (Matrix<T>* m : {&q, &k, &scaled}) *m = s.keys(workspace, kChunk);
+    transposed = s.pairs(workspace, s.key_columns());
+    for (Matrix<T>* m : {&decays, &reads, &corrects, &known_reads, &known_corrects}) *m = s.pairs(workspace, kChunk);
+    for (T** vector : {&from_start, &to_end, &minus_from_start, &beta, &factor, &q_factor, &k_factor, &one, &minus_one})
+      *vector = workspace, workspace += kChunk;
+    total = workspace, workspace += s.key_columns();
     reading = q, erasing = k, writing = k;
-    read_weight = since, erase_weight = minus_since, write_weight = until;
+    read_weight = from_start, erase_weight = minus_from_start, write_weight = to_end;
     if (!s.p.channels) return;
-    for (Matrix<T>* m : {&reading, &erasing, &writing, &known_written, &channel_decay, &own_erase, &own_key}) *m = s.keys(room, kChunk);
-    late_q = s.keys(room, kBlock), late_e = s.keys(room, kBlock);
-    first_total = room, last_total = room + s.key_columns();
+    for (Matrix<T>* m : {&reading, &erasing, &writing, &known_written, &channel_decay, &own_erase, &own_key})
+      *m = s.keys(workspace, kChunk);
+    late_q = s.keys(workspace, kBlock), late_e = s.keys(workspace, kBlock);
+    first_total = workspace, last_total = workspace + s.key_columns();
     read_weight = write_weight = one, erase_weight = s.p.a ? one : minus_one;
   }
 
   // With a decay per channel: stores the pairs of tokens in memory of the caller.
   static int64_t pairs_size(const Problem<T>& s) { return (s.p.a ? 4 : 2) * s.pair_size(kChunk); }
-  void put_pairs(T* room) {
-    for (Matrix<T>* m : {&reads, &corrects}) *m = s.pairs(room, kChunk);
+  void put_pairs(T* workspace) {
+    for (Matrix<T>* m : {&reads, &corrects}) *m = s.pairs(workspace, kChunk);
     if (!s.p.a) return;
-    for (Matrix<T>* m : {&known_reads, &known_corrects}) *m = s.pairs(room, kChunk);
+    for (Matrix<T>* m : {&known_reads, &known_corrects}) *m = s.pairs(workspace, kChunk);
   }
 
   // Tokens [t, t + count) of a sequence; `with_q`: the outputs are requested; `with_pairs`: the pairs of (22) have not been stored yet.
-  void load(const Place& at, int64_t t, int64_t count, bool with_q, bool with_pairs = true) {
+  void load(const HeadSequence& at, int64_t t, int64_t count, bool with_q, bool with_pairs = true) {
     n = count, rows = round_up(count, kRowUnit<T>);
     const DeltaRule<T>& p = s.p;
     for (int64_t i = 0; i < rows; ++i) {
       const bool real = i < n;
       beta[i] = !real ? T(0) : p.beta ? p.beta[s.gate_at(at, t + i)] : T(1);
       if (real)
-        of_k[i] = load_key(s, p.k + s.key_at(at, t + i), k[i]);
+        k_factor[i] = load_key(s, p.k + s.key_at(at, t + i), k[i]);
       else
         set_zero(k[i], s.key_columns());
       if (real && with_q)
-        of_q[i] = load_key(s, p.q + s.key_at(at, t + i), q[i]);
+        q_factor[i] = load_key(s, p.q + s.key_at(at, t + i), q[i]);
       else
         set_zero(q[i], s.key_columns());
     }
@@ -164,7 +166,7 @@ class Chunk {
   // d_j k_j, for (9).
   Matrix<T> written() {
     if (s.p.channels) return writing;
-    scale_rows(rows, s.key_columns(), until, k, scaled);
+    scale_rows(rows, s.key_columns(), to_end, k, scaled);
     return scaled;
   }
 
@@ -184,16 +186,16 @@ class Chunk {
   Matrix<T> reading, erasing, writing;    // operands of products with states; then the factors of their rows
   const T *read_weight, *erase_weight, *write_weight;
   Matrix<T> known_written, channel_decay;
-  Matrix<T> late_q, late_e;        // q and e of the second block, if there is one, times the decays since its start
-  T *first_total, *last_total;     // the decays of the two blocks
-  T *since, *until, *minus_since;  // (4) the decays from before the chunk, and to its last token
-  T* total;                        // the decays of the chunk, for each row of the state
+  Matrix<T> late_q, late_e;                   // q and e of the second block, if there is one, times the decays since its start
+  T *first_total, *last_total;                // the decays of the two blocks
+  T *from_start, *to_end, *minus_from_start;  // (4) the decays from before the chunk, and to its last token
+  T* total;                                   // the decays of the chunk, for each row of the state
   T *beta, *factor;
-  T *of_q, *of_k;  // factors by which queries and keys were multiplied
+  T *q_factor, *k_factor;  // factors by which queries and keys were multiplied
 
  private:
   // (22)
-  void load_channels(const Place& at, int64_t t, bool with_pairs) {
+  void load_channels(const HeadSequence& at, int64_t t, bool with_pairs) {
     const DeltaRule<T>& p = s.p;
     for (int64_t i = 0; i < kChunk; ++i) one[i] = T(1), minus_one[i] = T(-1);
     for (int64_t i = 0; i < n; ++i) {
@@ -237,9 +239,9 @@ class Chunk {
   void load_decays(const T* g) {
     double logs[kChunk];
     for (int64_t i = 0; i < rows; ++i) logs[i] = g && i < n ? double(g[i * s.p.value_heads]) : 0;
-    head_decays<kChunk>(n, rows, logs, decays.at, decays.stride, since, until);
-    for (int64_t i = 0; i < rows; ++i) minus_since[i] = -since[i];
-    for (int64_t c = 0; c < s.key_columns(); ++c) total[c] = since[n - 1];
+    head_decays<kChunk>(n, rows, logs, decays.at, decays.stride, from_start, to_end);
+    for (int64_t i = 0; i < rows; ++i) minus_from_start[i] = -from_start[i];
+    for (int64_t c = 0; c < s.key_columns(); ++c) total[c] = from_start[n - 1];
   }
 
   // to = sign decays * (a k^T) below the diagonal, starting at diagonal `off`; 0 above it, up to the end of the vector.

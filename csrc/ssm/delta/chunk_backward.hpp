@@ -7,23 +7,23 @@ namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
 template <class T>
-struct PassageBack {
-  Matrix<T> w, x, y, z;                        // (11), (12), (13); y is null without the delta rule
-  Matrix<T> dv;                                // receives a copy of z; may be null
-  Matrix<T> state, dstate;                     // S before the chunk; R after the chunk, replaced by R before it
-  Matrix<T> q_since, k_since;                  // c_i q_i, -c_i k_i: the products of (18)
-  Matrix<T> wt, xt, zt, qt;                    // transposes
-  Matrix<T> dreads, dreads_turned, dcorrects;  // (15) times decays; the last one with its transpose added
-  Matrix<T> dqt, dkt;                          // (16)
-  Matrix<const T> known;                       // (25); null except for rank two
-  Matrix<T> dknown;                            // its gradient
-  Matrix<T> det, dkt_known;                    // with a decay per channel, dqt, dkt and these are products with states
-  T* both;                                     // <R, S> for each row of the states
+struct ChunkBackward {
+  Matrix<T> w, x, y, z;                   // (11), (12), (13); y is null without the delta rule
+  Matrix<T> dv;                           // receives a copy of z; may be null
+  Matrix<T> state, dstate;                // S before the chunk; R after the chunk, replaced by R before it
+  Matrix<T> q_from_start, k_from_start;   // c_i q_i, -c_i k_i: the products of (18)
+  Matrix<T> wt, xt, zt, qt;               // transposes
+  Matrix<T> dreads, dreads_t, dcorrects;  // (15) times decays; the last one with its transpose added
+  Matrix<T> dqt, dkt;                     // (16)
+  Matrix<const T> known;                  // (25); null except for rank two
+  Matrix<T> dknown;                       // its gradient
+  Matrix<T> det, dkt_known;               // with a decay per channel, dqt, dkt and these are products with states
+  T* both;                                // <R, S> for each row of the states
 };
 
 // (25) The gradient of the known values for the columns of a tile, after z.
 template <int NV, class V, class T>
-void known_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t j) {
+void known_columns(const Chunk<T>& chunk, const ChunkBackward<T>& a, int64_t j) {
   constexpr int R = kTileRows, W = kWidth<V>;
   const Matrix<T> keys = chunk.known_written, reads = chunk.known_reads, corrects = chunk.known_corrects;
   for (int64_t i = 0; i < chunk.rows; i += R) {
@@ -41,7 +41,7 @@ void known_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t j) {
 
 // (12)-(14) for the columns of a tile, starting at column j, from the last row up.
 template <int NV, class V, class T>
-void solve_back_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t j) {
+void solve_back_columns(const Chunk<T>& chunk, const ChunkBackward<T>& a, int64_t j) {
   constexpr int R = kTileRows, W = kWidth<V>;
   const bool corrects = chunk.s.p.corrects;
   for (int64_t i = chunk.rows - R; i >= 0; i -= R) {
@@ -83,7 +83,7 @@ void solve_back_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t 
 
 // (18) for the columns of a tile. Returns their contribution to <R, S>; with a decay per channel, adds it to `both` instead.
 template <int NV, class V, class T>
-double leave_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t j, NextRows<T>& next) {
+double leave_columns(const Chunk<T>& chunk, const ChunkBackward<T>& a, int64_t j, NextRows<T>& next) {
   constexpr int W = kWidth<V>;
   double both = 0;
   for_panels<kLanes<T>>(chunk.s.key_columns(), [&](auto rows, int64_t i) __attribute__((always_inline)) {
@@ -92,8 +92,9 @@ double leave_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t j, 
     V sum[rows.value][NV], product{};
     clear(sum);
     const bool channels = chunk.s.p.channels;
-    add_products<Left::columns>(chunk.rows, a.q_since.at + i, a.q_since.stride, a.w.at + j, a.w.stride, sum);
-    if (chunk.s.p.corrects) add_products<Left::columns>(chunk.rows, a.k_since.at + i, a.k_since.stride, a.z.at + j, a.z.stride, sum);
+    add_products<Left::columns>(chunk.rows, a.q_from_start.at + i, a.q_from_start.stride, a.w.at + j, a.w.stride, sum);
+    if (chunk.s.p.corrects)
+      add_products<Left::columns>(chunk.rows, a.k_from_start.at + i, a.k_from_start.stride, a.z.at + j, a.z.stride, sum);
 #pragma GCC unroll 8
     for (int r = 0; r < rows.value; ++r) {
       const V total = broadcast<V>(chunk.total[i + r]);
@@ -129,8 +130,9 @@ QF_HD void add_triangle(const Element<V>* a, int64_t a_stride, const Element<V>*
 
 // to (K x rows) = a state times the transposes of rows (V x rows).
 template <class T>
-void state_products(const Chunk<T>& chunk, Matrix<T> state, Matrix<T> turned, Matrix<T> to) {
-  multiply(chunk.s.key_columns(), chunk.s.value_columns(), state.at, state.stride, turned.at, turned.stride, chunk.rows, to.at, to.stride);
+void state_products(const Chunk<T>& chunk, Matrix<T> state, Matrix<T> transposed, Matrix<T> to) {
+  multiply(chunk.s.key_columns(), chunk.s.value_columns(), state.at, state.stride, transposed.at, transposed.stride, chunk.rows, to.at,
+           to.stride);
 }
 
 // dots[i] += column i of a product with a state, times its factor, dotted with column i of `with`.
@@ -157,7 +159,7 @@ QF_HD void store_rows(const V (&sum)[rows][NV], T* to, int64_t stride) {
 
 // (16) The terms written to the state after the chunk: dk^T <- d_i (R x_i), and written[i] = d_i k_i.(R x_i).
 template <class T>
-void keys_behind(const Chunk<T>& chunk, const PassageBack<T>& a, T* written) {
+void keys_behind(const Chunk<T>& chunk, const ChunkBackward<T>& a, T* written) {
   for_columns<T, Rest::skipped>(chunk.rows, [&](auto columns, int64_t j) {
     using V = typename decltype(columns)::Vector;
     constexpr int NV = columns.vectors;
@@ -166,7 +168,7 @@ void keys_behind(const Chunk<T>& chunk, const PassageBack<T>& a, T* written) {
       V sum[rows.value][NV];
       clear(sum);
       add_products<Left::rows>(chunk.s.value_columns(), a.dstate[i], a.dstate.stride, a.xt.at + j, a.xt.stride, sum);
-      scale_columns(chunk.until + j, T(1), chunk.transposed[i] + j, chunk.transposed.stride, sum, dots);
+      scale_columns(chunk.to_end + j, T(1), chunk.transposed[i] + j, chunk.transposed.stride, sum, dots);
       store_rows(sum, a.dkt[i] + j, a.dkt.stride);
     });
     for (int v = 0; v < NV; ++v) store(written + j + v * kWidth<V>, dots[v]);
@@ -175,7 +177,7 @@ void keys_behind(const Chunk<T>& chunk, const PassageBack<T>& a, T* written) {
 
 // (16) The terms read from the state before the chunk, and those of pairs of tokens; read[i] = c_i (q_i.(S w_i) - k_i.(S z_i)).
 template <class T>
-void queries_and_keys(const Chunk<T>& chunk, const PassageBack<T>& a, T* read) {
+void queries_and_keys(const Chunk<T>& chunk, const ChunkBackward<T>& a, T* read) {
   const int64_t K = chunk.s.key_columns(), columns_of_state = chunk.s.value_columns();
   const Matrix<T> kt = chunk.transposed;
   for_columns<T, Rest::skipped>(chunk.rows, [&](auto columns, int64_t j) {
@@ -187,15 +189,15 @@ void queries_and_keys(const Chunk<T>& chunk, const PassageBack<T>& a, T* read) {
       V sum[rows.value][NV];
       clear(sum);
       add_products<Left::rows>(columns_of_state, a.state[i], a.state.stride, a.wt.at + j, a.wt.stride, sum);
-      scale_columns(chunk.since + j, T(1), a.qt[i] + j, a.qt.stride, sum, dots);
-      add_products<Left::rows>(j, kt[i], kt.stride, a.dreads_turned.at + j, a.dreads_turned.stride, sum);
-      add_triangle<true>(kt[i] + j, kt.stride, a.dreads_turned[j] + j, a.dreads_turned.stride, sum);
+      scale_columns(chunk.from_start + j, T(1), a.qt[i] + j, a.qt.stride, sum, dots);
+      add_products<Left::rows>(j, kt[i], kt.stride, a.dreads_t.at + j, a.dreads_t.stride, sum);
+      add_triangle<true>(kt[i] + j, kt.stride, a.dreads_t[j] + j, a.dreads_t.stride, sum);
       store_rows(sum, a.dqt[i] + j, a.dqt.stride);
 
       clear(sum);
       if (chunk.s.p.corrects) {
         add_products<Left::rows>(columns_of_state, a.state[i], a.state.stride, a.zt.at + j, a.zt.stride, sum);
-        scale_columns(chunk.since + j, T(-1), kt[i] + j, kt.stride, sum, dots);
+        scale_columns(chunk.from_start + j, T(-1), kt[i] + j, kt.stride, sum, dots);
         add_products<Left::rows>(chunk.rows, kt[i], kt.stride, a.dcorrects.at + j, a.dcorrects.stride, sum);
       }
       add_triangle<false>(a.qt[i] + j, a.qt.stride, a.dreads[j] + j, a.dreads.stride, sum);

@@ -40,7 +40,7 @@ class NextRows {
 
 // Inputs and outputs of a chunk. The first five have `rows` rows. Null if not requested.
 template <class T>
-struct Passage {
+struct ChunkForward {
   Matrix<const T> v;        // for rank two, a row of zeros with stride 0
   Matrix<const T> known;    // (25) values written at the chunk's known keys, or null
   Matrix<T> u, x;           // (5), (7): before and after beta
@@ -65,7 +65,7 @@ QF_HD void add_known(Matrix<T> m, Matrix<const T> rows, int64_t i, int64_t j, V 
 
 // (5)-(7) for the columns of a tile, starting at column j. (5) is solved with all sums of eight rows in registers.
 template <int NV, class V, class T>
-void write_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j) {
+void write_columns(const Chunk<T>& chunk, const ChunkForward<T>& a, int64_t j) {
   constexpr int R = kTileRows, W = kWidth<V>;
   for (int64_t i = 0; i < chunk.rows; i += R) {
     for (int r = 0; r < R; ++r) fetch(a.v[i + r] + j, NV * W);
@@ -96,7 +96,7 @@ void write_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j) {
 
 // (3): the written values are v.
 template <int NV, class V, class T>
-void copy_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j) {
+void copy_columns(const Chunk<T>& chunk, const ChunkForward<T>& a, int64_t j) {
   for (int64_t i = 0; i < chunk.rows; ++i)
 #pragma GCC unroll 3
     for (int v = 0; v < NV; ++v) store(a.x[i] + j + v * kWidth<V>, load<V>(a.v[i] + j + v * kWidth<V>));
@@ -104,7 +104,7 @@ void copy_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j) {
 
 // (8)
 template <int NV, class V, class T>
-void read_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j) {
+void read_columns(const Chunk<T>& chunk, const ChunkForward<T>& a, int64_t j) {
   constexpr int R = kTileRows, W = kWidth<V>;
   for (int64_t i = 0; i < chunk.rows; i += R) {
     for (int r = 0; r < R; ++r) fetch<true>(a.o[i + r] + j, NV * W);
@@ -132,7 +132,7 @@ void read_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j) {
 
 // (9)
 template <int NV, class V, class T>
-void advance_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j, NextRows<T>& next) {
+void advance_columns(const Chunk<T>& chunk, const ChunkForward<T>& a, int64_t j, NextRows<T>& next) {
   constexpr int W = kWidth<V>;
   for_panels<kLanes<T>>(chunk.s.key_columns(), [&](auto rows, int64_t i) __attribute__((always_inline)) {
     next.step();
@@ -154,7 +154,7 @@ void advance_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j, Next
 }
 
 template <class T>
-void pass(const Chunk<T>& chunk, const Passage<T>& a, NextRows<T> next) {
+void pass(const Chunk<T>& chunk, const ChunkForward<T>& a, NextRows<T> next) {
   for_columns<T, Rest::skipped>(chunk.s.value_columns(), [&](auto columns, int64_t j) {
     using C = decltype(columns);
     using V = typename C::Vector;

@@ -16,7 +16,7 @@ void delta_rule(const DeltaRule<T>& p) {
   if (s.chunks) {
     const int64_t tiles = tiles_of(p.V);
     put_states(buffers);
-    launch(put_outputs<T>, buffers.places() * tiles, kThreads, sizeof(Tile<T>), s, tiles);
+    launch(put_outputs<T>, buffers.head_chunks() * tiles, kThreads, sizeof(Tile<T>), s, tiles);
   }
   buffers.check(p.o, results), buffers.check(p.final, p.sequences * p.value_heads * p.K * p.V);
 }

@@ -24,15 +24,15 @@ struct Passing {
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) pass_states(const Call<T> s, const Back<T> b, const Passing<T> pass, const int64_t tiles) {
   QF_SHARED(Tile<T>, shared);
-  const int64_t of_head = int64_t(s.K) * s.V;
+  const int64_t state_size = int64_t(s.K) * s.V;
   for (int64_t at = blockIdx.x; at < s.p.sequences * s.value_heads * tiles; at += gridDim.x) {
     const int64_t row = quotient(at, tiles), n = quotient(row, s.value_heads), head = row - n * s.value_heads;
     const int v0 = int(at - row * tiles) * kStateColumns, columns = s.V - v0;
     const Span sequence = s.sequence(n);
     const int64_t chunks = s.chunks_of(sequence.tokens), begin = s.first_chunk(n, sequence.first);
     if (chunks == 0 && !pass.back) continue;  // processed token by token
-    T* const last = pass.last ? pass.last + row * of_head : nullptr;
-    const auto state_of = [&](int64_t chunk) { return pass.states + (chunk * s.value_heads + head) * of_head; };
+    T* const last = pass.last ? pass.last + row * state_size : nullptr;
+    const auto state_of = [&](int64_t chunk) { return pass.states + (chunk * s.value_heads + head) * state_size; };
     int64_t k = pass.back ? begin + chunks - 1 : begin;
     T* state = chunks ? state_of(k) : last;
     // Each element of a state always belongs to the same thread.
@@ -40,17 +40,17 @@ __global__ void __launch_bounds__(kThreads, 1) pass_states(const Call<T> s, cons
     for (int k0 = 0; state && k0 < s.K; k0 += kSide)
       each_own(kStateColumns, [&](int i, int j) {
         const int64_t x = int64_t(k0 + i) * s.V + v0 + j;
-        if (k0 + i < s.K && j < columns) state[x] = pass.first ? pass.first[row * of_head + x] : T(0);
+        if (k0 + i < s.K && j < columns) state[x] = pass.first ? pass.first[row * state_size + x] : T(0);
       });
     QF_ROLLED
     for (int64_t left = chunks; left > 0; --left) {
-      const Place<T> me(s, k * s.value_heads + head);
+      const HeadChunk<T> me(s, k * s.value_heads + head);
       const int tokens = me.n;
       if (s.corrects || pass.back) {
         T total[kPatch][kPatch / 2] = {};
         add_product<true, false>(
             tokens, s.K, columns,
-            [&](int i, int l) { return s.corrects ? s.w[me.gate(i) * s.K + l] : T(s.until[me.gate(i)] * me.key(false, i, l)); },
+            [&](int i, int l) { return s.corrects ? s.w[me.gate(i) * s.K + l] : T(s.to_end[me.gate(i)] * me.key(false, i, l)); },
             [&](int l, int j) { return state[int64_t(l) * s.V + v0 + j]; }, *shared, total);
         each_number(*shared, total, [&](int i, int j, T value) {
           if (i >= tokens || j >= columns) return;
@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(kThreads, 1) pass_states(const Call<T> s, cons
       k += pass.back ? -1 : 1;
       T* const to = left > 1 ? state_of(k) : last;
       if (!to) continue;
-      const T total_decay = s.since[me.gate(tokens - 1)];
+      const T total_decay = s.from_start[me.gate(tokens - 1)];
       // Forward: d_j k_j x_j^T. Backward: c_i q_i w_i^T, followed by -c_i k_i z_i^T.
       QF_ROLLED
       for (int k0 = 0; k0 < s.K; k0 += kSide) {
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kThreads, 1) pass_states(const Call<T> s, cons
             [&](int i, int l) {
               const bool query = pass.back && l < tokens;
               const int t = l < tokens ? l : l - tokens;
-              const T x = (pass.back ? s.since : s.until)[me.gate(t)] * me.key(query, t, k0 + i);
+              const T x = (pass.back ? s.from_start : s.to_end)[me.gate(t)] * me.key(query, t, k0 + i);
               return l < tokens ? x : -x;
             },
             [&](int l, int j) {
@@ -96,13 +96,14 @@ template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_outputs(const Call<T> s, const int64_t tiles) {
   QF_SHARED(Tile<T>, shared);
   for (int64_t at = blockIdx.x; at < s.chunks * s.value_heads * tiles; at += gridDim.x) {
-    const int64_t place = quotient(at, tiles);
-    const Place<T> me(s, place);
+    const int64_t head_chunk = quotient(at, tiles);
+    const HeadChunk<T> me(s, head_chunk);
     if (me.empty()) continue;
-    const int v0 = int(at - place * tiles) * kSide, n = me.n, K = s.K;
+    const int v0 = int(at - head_chunk * tiles) * kSide, n = me.n, K = s.K;
     T total[kPatch][kPatch] = {};
     add_product<true, false>(
-        n, K + n, s.V - v0, [&](int i, int l) { return l < K ? T(s.since[me.gate(i)] * me.key(true, i, l)) : s.reads[me.pair(i, l - K)]; },
+        n, K + n, s.V - v0,
+        [&](int i, int l) { return l < K ? T(s.from_start[me.gate(i)] * me.key(true, i, l)) : s.reads[me.pair(i, l - K)]; },
         [&](int l, int j) { return l < K ? s.states[me.state(l, v0 + j)] : me.written(l - K, v0 + j); }, *shared, total);
     each_number(*shared, total, [&](int i, int j, T value) {
       if (i < n && v0 + j < s.V) s.p.o[me.value(i, v0 + j)] = T(s.p.scale) * value;
@@ -130,21 +131,21 @@ struct Buffers {
         pairs(call.chunks ? (p.corrects ? 2 : 1) * count() * kChunk : 0),
         u(call.chunks && p.corrects ? count() * p.V : 0),
         w(call.chunks && p.corrects ? count() * p.K : 0),
-        states(places() * p.K * p.V) {
-    if (max(max(places(), count()), max(p.K, p.V)) >= kTooMany)
+        states(head_chunks() * p.K * p.V) {
+    if (max(max(head_chunks(), count()), max(p.K, p.V)) >= kTooMany)
       throw DeviceError("chunk_gated_delta_rule: 2^31 or more tokens, or numbers per row, are too many for a GPU kernel");
     call.table = table, call.wrong = wrong, call.states = states;
     call.u = p.corrects ? u : const_cast<T*>(p.v), call.w = w;  // without a correction u is v, which is not written
     if (call.chunks) {
-      if (p.normalizes) call.of_q = factors, call.of_k = factors + p.B * p.length * p.heads;
-      call.since = decays, call.until = decays + count(), call.reads = pairs;
+      if (p.normalizes) call.q_factor = factors, call.k_factor = factors + p.B * p.length * p.heads;
+      call.from_start = decays, call.to_end = decays + count(), call.reads = pairs;
       if (p.corrects) call.corrects = pairs + count() * kChunk;
     }
     if (call.wrong) check_cuts(p.begins, p.sequences, p.length, call.wrong);
     launch(cut<T>, tile_blocks(call.chunks), kThreads, 0, call);
   }
   int64_t count() const { return call.p.B * call.p.length * call.p.value_heads; }
-  int64_t places() const { return call.chunks * call.p.value_heads; }
+  int64_t head_chunks() const { return call.chunks * call.p.value_heads; }
   void check(T* to, int64_t n) const {
     if (to && call.p.begins) launch(put_nan<T>, tile_blocks(n), kThreads, 0, call.wrong, to, n);
   }
@@ -158,12 +159,12 @@ struct Buffers {
     s.p = p, s.few = few, s.group = int(p.value_heads / p.heads);
     s.K = int(p.K), s.V = int(p.V), s.heads = int(p.heads), s.value_heads = int(p.value_heads);
     if (!p.begins) {
-      s.unit = 0xffffffff, s.places = p.length > few ? (p.length + kChunk - 1) / kChunk : 0;
-      s.chunks = p.sequences * s.places;
+      s.unit = 0xffffffff, s.per_sequence = p.length > few ? (p.length + kChunk - 1) / kChunk : 0;
+      s.chunks = p.sequences * s.per_sequence;
       return s;
     }
     const int64_t by_few = p.length / (few + 1), by_number = p.length / kChunk + p.sequences;
-    s.unit = by_few < by_number ? few + 1 : kChunk, s.places = by_few < by_number ? 0 : 1;
+    s.unit = by_few < by_number ? few + 1 : kChunk, s.per_sequence = by_few < by_number ? 0 : 1;
     s.chunks = min(by_few, by_number);
     return s;
   }
@@ -176,9 +177,9 @@ void put_states(const Buffers<T>& buffers) {
   const DeltaRule<T>& p = s.p;
   if (s.chunks) {
     const int64_t rows = p.B * p.length * p.heads, tiles = tiles_of(p.V) + tiles_of(p.K);
-    if (s.of_q) launch(put_factors<T>, warp_blocks(2 * rows), kThreads, 0, s, rows);
-    launch(put_pairs<T>, buffers.places(), kThreads, sizeof(Shared<T>), s);
-    if (p.corrects) launch(solve<T>, buffers.places() * tiles, kThreads, sizeof(Shared<T>), s, Back<T>{}, tiles);
+    if (s.q_factor) launch(put_factors<T>, warp_blocks(2 * rows), kThreads, 0, s, rows);
+    launch(put_pairs<T>, buffers.per_sequence(), kThreads, sizeof(Shared<T>), s);
+    if (p.corrects) launch(solve<T>, buffers.per_sequence() * tiles, kThreads, sizeof(Shared<T>), s, Back<T>{}, tiles);
   }
   const int64_t tiles = tiles_of(p.V, kStateColumns);
   launch(pass_states<T>, p.sequences * p.value_heads * tiles, kThreads, sizeof(Tile<T>), s, Back<T>{},

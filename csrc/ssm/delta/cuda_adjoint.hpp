@@ -11,21 +11,21 @@ inline namespace QF_ISA {
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_pair_gradients(const Call<T> s, const Back<T> b) {
   QF_SHARED(Shared<T>, shared);
-  each_place<Place<T>>(s, s.chunks * s.value_heads, [&](const Place<T>& me) {
+  each_item<HeadChunk<T>>(s, s.chunks * s.value_heads, [&](const HeadChunk<T>& me) {
     const int n = me.n;
     load_decays<T>(me, *shared, nullptr);
     QF_ROLLED
-    for (int of_q = 1; of_q >= (s.corrects ? 0 : 1); --of_q) {
+    for (int q_factor = 1; q_factor >= (s.corrects ? 0 : 1); --q_factor) {
       T total[kPatch][kPatch] = {};
       add_product<true, true>(
-          n, s.V, n, [&](int i, int v) { return of_q ? b.grad(me, i, v) : T(-b.dv(me, i, v)); },
+          n, s.V, n, [&](int i, int v) { return q_factor ? b.grad(me, i, v) : T(-b.dv(me, i, v)); },
           [&](int v, int j) { return me.written(j, v); }, *shared, total);
       each_number(*shared, total, [&](int i, int j, T& value) {
         if (i >= n || j >= n) return;
-        T& pair = (of_q ? s.reads : s.corrects)[me.pair(i, j)];
+        T& pair = (q_factor ? s.reads : s.corrects)[me.pair(i, j)];
         T& both = shared->square[j][i];  // the upper triangle is unused, so it stores the sums
-        if (j < i) put_or_add(of_q, T(value * pair), both);
-        pair = j < i + of_q ? T(shared->square[i][j] * value) : T(0);
+        if (j < i) put_or_add(q_factor, T(value * pair), both);
+        pair = j < i + q_factor ? T(shared->square[i][j] * value) : T(0);
         value = j < i ? both : T(0);
       });
     }
@@ -36,10 +36,10 @@ __global__ void __launch_bounds__(kThreads, 1) put_pair_gradients(const Call<T> 
 // Gradients (16) of the (normalised) queries or keys, and terms of (17). One thread block per chunk and key head adds the value heads of
 // that key head in order.
 template <class T>
-__global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const Back<T> b, const bool of_q, T* to) {
+__global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const Back<T> b, const bool q_factor, T* to) {
   QF_SHARED(Tile<T>, shared);
   for (int64_t at = blockIdx.x; at < s.chunks * s.heads; at += gridDim.x) {
-    const Place<T> first(s, at * s.group);
+    const HeadChunk<T> first(s, at * s.group);
     if (first.empty()) continue;
     const int n = first.n;
     QF_ROLLED
@@ -47,11 +47,11 @@ __global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const B
       T total[kPatch][kPatch] = {};
       QF_ROLLED
       for (int h = 0; h < s.group; ++h) {
-        const Place<T> me(s, at * s.group + h);
+        const HeadChunk<T> me(s, at * s.group + h);
         // queries: c S w; keys: -c S z and d R x
         QF_ROLLED
-        for (int part = of_q ? 0 : s.corrects ? 1 : 2; part < (of_q ? 1 : 3); ++part) {
-          const T *const factors = part == 2 ? s.until : s.since, *const states = part == 2 ? b.states : s.states;
+        for (int part = q_factor ? 0 : s.corrects ? 1 : 2; part < (q_factor ? 1 : 3); ++part) {
+          const T *const factors = part == 2 ? s.to_end : s.from_start, *const states = part == 2 ? b.states : s.states;
           T sum[kPatch][kPatch] = {};
           add_product<true, true>(
               n, s.V, s.K - k0,
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const B
               [&](int i, int j, T& value) {
                 if (i >= n || k0 + j >= s.K) return T(0);
                 value *= factors[me.gate(i)];
-                return T(me.key(of_q, i, k0 + j) * value);
+                return T(me.key(q_factor, i, k0 + j) * value);
               },
               [&](int i, T x) { me.add_row(k0 == 0 && part != 1, part == 2 ? b.to_state : b.from_state, i, x); });
           take_back(*shared, sum);
@@ -73,14 +73,14 @@ __global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const B
         }
         // Pair terms. Queries: products with keys. Keys: products with queries, and with the keys before and after them.
         add_product<false, false>(
-            n, of_q || !s.corrects ? n : 3 * n, s.K - k0,
+            n, q_factor || !s.corrects ? n : 3 * n, s.K - k0,
             [&](int i, int l) {
-              if (of_q) return s.reads[me.pair(i, l)];
+              if (q_factor) return s.reads[me.pair(i, l)];
               if (l < n) return s.reads[me.pair(l, i)];
               return s.corrects[l < 2 * n ? me.pair(i, l - n) : me.pair(l - 2 * n, i)];
             },
             [&](int64_t l, int64_t j) {
-              return me.key(!of_q && l < n, l < n ? l : l < 2 * n ? l - n : l - 2 * n, k0 + j);
+              return me.key(!q_factor && l < n, l < n ? l : l < 2 * n ? l - n : l - 2 * n, k0 + j);
             },
             *shared, total);
       }
@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_through_norms(const Call<T> s
     const int64_t row = query ? at : at - rows;
     const T* const raw = (query ? s.p.q : s.p.k) + row * s.p.K;
     T* const d = (query ? b.q.dq : b.q.dk) + row * s.p.K;
-    const T f = (query ? s.of_q : s.of_k)[row];
+    const T f = (query ? s.q_factor : s.k_factor)[row];
     T along(0);
     QF_ROLLED
     for (int64_t n = lane; n < s.p.K; n += kWarp) along = multiply_add(raw[n], d[n], along);
@@ -115,14 +115,14 @@ template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_gate_gradients(const Call<T> s, const Back<T> b) {
   const int lane = threadIdx.x % kWarp;
   each_of_warp(s.chunks * s.value_heads, [&](int64_t at) {
-    const Place<T> me(s, at);
+    const HeadChunk<T> me(s, at);
     if (me.empty()) return;
     const T *const before = s.states + me.state(0, 0), *const behind = b.states + me.state(0, 0);
     T sum(0);
     QF_ROLLED
     for (int64_t n = lane; n < s.p.K * s.p.V; n += kWarp) sum = multiply_add(before[n], behind[n], sum);
     sum = sum_of_lanes(sum);
-    const T carry = s.since[me.gate(me.n - 1)] * sum;
+    const T carry = s.from_start[me.gate(me.n - 1)] * sum;
     T later[kRowParts], earlier[kRowParts];
     QF_UNROLL(2)
     for (int part = 0; part < kRowParts; ++part) {
@@ -163,20 +163,20 @@ void delta_rule_adjoint(const DeltaRuleAdjoint<T>& q) {
   }
   const Buffers<T> buffers(f, 0);
   const Call<T>& s = buffers.call;
-  const Workspace<T> states(buffers.places() * f.K * f.V), numbers(s.chunks ? 3 * gates : 0);
+  const Workspace<T> states(buffers.head_chunks() * f.K * f.V), numbers(s.chunks ? 3 * gates : 0);
   Back<T> b{q, q.dv, states, nullptr, nullptr, nullptr};
   if (s.chunks) b.across = numbers, b.from_state = numbers + gates, b.to_state = numbers + 2 * gates;
   put_states(buffers);
   const int64_t tiles = tiles_of(f.V) + (f.corrects ? tiles_of(f.K) : 0), columns = tiles_of(f.V, kStateColumns);
-  if (s.chunks) launch(solve<T>, buffers.places() * tiles, kThreads, sizeof(Shared<T>), s, b, tiles);
+  if (s.chunks) launch(solve<T>, buffers.head_chunks() * tiles, kThreads, sizeof(Shared<T>), s, b, tiles);
   launch(pass_states<T>, f.sequences * f.value_heads * columns, kThreads, sizeof(Tile<T>), s, b,
          Passing<T>{q.grad_final, b.states, q.dinitial, true}, columns);
   if (s.chunks) {
-    launch(put_pair_gradients<T>, buffers.places(), kThreads, sizeof(Shared<T>), s, b);
-    for (const bool of_q : {true, false})
-      launch(put_rows<T>, s.chunks * f.heads, kThreads, sizeof(Tile<T>), s, b, of_q, of_q ? q.dq : q.dk);
-    if (s.of_q) launch(put_through_norms<T>, warp_blocks(2 * rows), kThreads, 0, s, b, rows);
-    if (q.dg) launch(put_gate_gradients<T>, warp_blocks(buffers.places()), kThreads, 0, s, b);
+    launch(put_pair_gradients<T>, buffers.head_chunks(), kThreads, sizeof(Shared<T>), s, b);
+    for (const bool q_factor : {true, false})
+      launch(put_rows<T>, s.chunks * f.heads, kThreads, sizeof(Tile<T>), s, b, q_factor, q_factor ? q.dq : q.dk);
+    if (s.q_factor) launch(put_through_norms<T>, warp_blocks(2 * rows), kThreads, 0, s, b, rows);
+    if (q.dg) launch(put_gate_gradients<T>, warp_blocks(buffers.head_chunks()), kThreads, 0, s, b);
     if (q.dbeta) launch(put_value_gradients<T>, warp_blocks(gates), kThreads, 0, s, b, gates);
   }
   buffers.check(q.dq, rows * f.K), buffers.check(q.dk, rows * f.K), buffers.check(q.dv, gates * f.V);

@@ -24,11 +24,11 @@ struct Call {
   int K, V, heads, value_heads, group;  // the same as in p; group: value heads that share a query and key
   int64_t few;                          // sequences of up to `few` tokens have no chunks
   int64_t chunks;                       // slots for chunks, some of which may be empty
-  int64_t unit, places;                 // a sequence's chunks begin at first / unit + places * its index
+  int64_t unit, per_sequence;           // a sequence's chunks begin at first / unit + per_sequence * its index
   Span* table;                          // spans of all chunks
   int* wrong;                           // the number of invalid entries of cu_seqlens
-  T *of_q, *of_k;                       // (B, length, heads), the factors of (2); null: 1
-  T *since, *until;                     // (B, length, value_heads), c and d of (4)
+  T *q_factor, *k_factor;               // (B, length, heads), the factors of (2); null: 1
+  T *from_start, *to_end;               // (B, length, value_heads), c and d of (4)
   T *reads, *corrects;                  // (B, length, value_heads, kChunk), A of (8) and E of (6), null without a correction
   T *u, *w;                             // (B, length, value_heads, V and K), (19): U, then u; W
   T* states;                            // (chunks, value_heads, K, V), before every chunk
@@ -36,17 +36,17 @@ struct Call {
   __device__ int64_t begin(int64_t n) const { return p.begins ? p.begins[n] : n * p.length; }
   __device__ Span sequence(int64_t n) const { return wrong && *wrong ? Span{0, 0} : Span{begin(n), begin(n + 1) - begin(n)}; }
   __device__ int64_t chunks_of(int64_t tokens) const { return tokens <= few ? 0 : (tokens + kChunk - 1) / kChunk; }
-  __device__ int64_t first_chunk(int64_t n, int64_t first) const { return quotient(first, unit) + places * n; }
+  __device__ int64_t first_chunk(int64_t n, int64_t first) const { return quotient(first, unit) + per_sequence * n; }
 };
 
 // One chunk of one value head. `at`: its index in (chunks, value_heads).
 template <class T>
-struct Place {
+struct HeadChunk {
   const Call<T>& s;
   int64_t at, gates, keys;  // gates, keys: indices of its first token in arrays with value_heads and with heads
   int n;                    // tokens
 
-  __device__ Place(const Call<T>& s, int64_t at) : s(s), at(at) {
+  __device__ HeadChunk(const Call<T>& s, int64_t at) : s(s), at(at) {
     const int64_t k = quotient(at, s.value_heads), head = at - k * s.value_heads;
     const Span c = s.table[k];
     gates = c.first * s.value_heads + head, keys = c.first * s.heads + quotient(head, s.group), n = int(c.tokens);
@@ -60,7 +60,7 @@ struct Place {
   __device__ int64_t row(int i) const { return keys + int64_t(i) * s.heads; }
   __device__ T key(bool query, int i, int k) const {
     const T x = (query ? s.p.q : s.p.k)[row(i) * s.K + k];
-    return s.of_q ? (query ? s.of_q : s.of_k)[row(i)] * x : x;
+    return s.q_factor ? (query ? s.q_factor : s.k_factor)[row(i)] * x : x;
   }
   __device__ T beta(int i) const { return s.p.beta ? s.p.beta[gate(i)] : T(1); }
   __device__ T written(int i, int v) const { return beta(i) * s.u[value(i, v)]; }  // x of (7)
@@ -76,9 +76,9 @@ struct Shared : Tile<T> {
   double gates[kSide];
 };
 
-// Computes the decays (4) as products in double precision. They are visible after the next barrier. `since` may be null.
+// Computes the decays (4) as products in double precision. They are visible after the next barrier. `from_start` may be null.
 template <class T>
-__device__ __forceinline__ void load_decays(const Place<T>& me, Shared<T>& shared, T* since) {
+__device__ __forceinline__ void load_decays(const HeadChunk<T>& me, Shared<T>& shared, T* from_start) {
   const int j = threadIdx.x, n = me.n;
   if (j < n) shared.gates[j] = me.s.p.g ? decay(me.s.p.g[me.gate(j)]) : 1;
   __syncthreads();
@@ -87,9 +87,9 @@ __device__ __forceinline__ void load_decays(const Place<T>& me, Shared<T>& share
     shared.square[j][j] = T(1);
     QF_ROLLED
     for (int i = j + 1; i < n; ++i) product *= shared.gates[i], shared.square[i][j] = T(product);
-  } else if (j == kSide && since) {
+  } else if (j == kSide && from_start) {
     QF_ROLLED
-    for (int i = 0; i < n; ++i) product *= shared.gates[i], since[me.gate(i)] = T(product);
+    for (int i = 0; i < n; ++i) product *= shared.gates[i], from_start[me.gate(i)] = T(product);
   }
 }
 
@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_factors(const Call<T> s, cons
     QF_ROLLED
     for (int64_t n = lane; n < s.p.K; n += kWarp) sum = multiply_add(x[n], x[n], sum);
     sum = sum_of_lanes(sum);
-    if (lane == 0) (query ? s.of_q : s.of_k)[row] = inverse_norm(sum);
+    if (lane == 0) (query ? s.q_factor : s.k_factor)[row] = inverse_norm(sum);
   });
 }
 
@@ -127,19 +127,20 @@ __global__ void __launch_bounds__(kThreads, 1) put_factors(const Call<T> s, cons
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_pairs(const Call<T> s) {
   QF_SHARED(Shared<T>, shared);
-  each_place<Place<T>>(s, s.chunks * s.value_heads, [&](const Place<T>& me) {
+  each_item<HeadChunk<T>>(s, s.chunks * s.value_heads, [&](const HeadChunk<T>& me) {
     const int n = me.n;
-    load_decays(me, *shared, s.since);
+    load_decays(me, *shared, s.from_start);
     QF_ROLLED
-    for (int of_q = s.corrects ? 0 : 1; of_q < 2; ++of_q) {
+    for (int is_query = s.corrects ? 0 : 1; is_query < 2; ++is_query) {
       T total[kPatch][kPatch] = {};
       add_product<true, true>(
-          n, s.K, n, [&](int i, int l) { return me.key(of_q, i, l); }, [&](int l, int j) { return me.key(false, j, l); }, *shared, total);
+          n, s.K, n, [&](int i, int l) { return me.key(is_query, i, l); }, [&](int l, int j) { return me.key(false, j, l); }, *shared,
+          total);
       each_number(*shared, total, [&](int i, int j, T value) {
-        if (i < n && j < n) (of_q ? s.reads : s.corrects)[me.pair(i, j)] = j < i + of_q ? T(shared->square[i][j] * value) : T(0);
+        if (i < n && j < n) (is_query ? s.reads : s.corrects)[me.pair(i, j)] = j < i + is_query ? T(shared->square[i][j] * value) : T(0);
       });
     }
-    if (const int j = threadIdx.x; j < n) s.until[me.gate(j)] = shared->square[n - 1][j];
+    if (const int j = threadIdx.x; j < n) s.to_end[me.gate(j)] = shared->square[n - 1][j];
   });
 }
 
@@ -181,8 +182,8 @@ struct Back {
   T* y;                               // same shape as u: Y, then y; z is y times beta
   T* states;                          // the gradients of the states after the chunks
   T *across, *from_state, *to_state;  // (B, length, value_heads), terms of (17)
-  __device__ T grad(const Place<T>& me, int i, int v) const { return T(me.s.p.scale) * q.grad[me.value(i, v)]; }
-  __device__ T dv(const Place<T>& me, int i, int v) const { return me.beta(i) * y[me.value(i, v)]; }
+  __device__ T grad(const HeadChunk<T>& me, int i, int v) const { return T(me.s.p.scale) * q.grad[me.value(i, v)]; }
+  __device__ T dv(const HeadChunk<T>& me, int i, int v) const { return me.beta(i) * y[me.value(i, v)]; }
 };
 
 // Solves for U and W (19), or backwards for Y and W'. One thread block per chunk, value head and kSide columns of V or K. Backwards, the
@@ -190,15 +191,15 @@ struct Back {
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) solve(const Call<T> s, const Back<T> b, const int64_t tiles) {
   QF_SHARED(Shared<T>, shared);
-  const int of_values = int(tiles_of(s.V));
+  const int value_tiles = int(tiles_of(s.V));
   const bool back = b.y;
   for (int64_t at = blockIdx.x; at < s.chunks * s.value_heads * tiles; at += gridDim.x) {
-    const int64_t place = quotient(at, tiles);
-    const Place<T> me(s, place);
+    const int64_t head_chunk = quotient(at, tiles);
+    const HeadChunk<T> me(s, head_chunk);
     if (me.empty()) continue;
-    const int tile = int(at - place * tiles), n = me.n;
-    const bool is_value = tile < of_values;
-    const int c0 = (is_value ? tile : tile - of_values) * kSide, columns = is_value ? s.V : s.K;
+    const int tile = int(at - head_chunk * tiles), n = me.n;
+    const bool is_value = tile < value_tiles;
+    const int c0 = (is_value ? tile : tile - value_tiles) * kSide, columns = is_value ? s.V : s.K;
     const auto row = [&](int i) { return back ? n - 1 - i : i; };
     T total[kPatch][kPatch] = {};
     if (back && is_value)
@@ -208,7 +209,7 @@ __global__ void __launch_bounds__(kThreads, 1) solve(const Call<T> s, const Back
     each_number(*shared, total, [&](int i, int c, T& value) {
       if (i >= n || c0 + c >= columns) return;
       if (!is_value)
-        value = (back ? s.until : s.since)[me.gate(row(i))] * me.key(false, row(i), c0 + c);
+        value = (back ? s.to_end : s.from_start)[me.gate(row(i))] * me.key(false, row(i), c0 + c);
       else if (!back)
         value = s.p.v[me.value(i, c0 + c)];
     });

@@ -11,7 +11,7 @@ constexpr int kWarps = kThreads / kWarp;
 // written.
 template <class T>
 struct StepSums {
-  T of[2][2][kWarps][kWarp];
+  T sum[2][2][kWarps][kWarp];
 };
 
 // One thread block per 32 columns of a head's state, one lane per column, one warp for every eighth row. `rest` (sequences, value_heads, K,
@@ -38,8 +38,9 @@ __global__ void __launch_bounds__(kThreads, 1) take_steps(const Call<T> s, T* re
       QF_ROLLED
       for (int i = lane; i < s.K; i += kWarp)
         qq = multiply_add(q[i], q[i], qq), kk = multiply_add(k[i], k[i], kk), qk = multiply_add(q[i], k[i], qk);
-      const T of_q = p.normalizes ? inverse_norm(sum_of_lanes(qq)) : T(1), of_k = p.normalizes ? inverse_norm(sum_of_lanes(kk)) : T(1);
-      qk = of_q * of_k * sum_of_lanes(qk);
+      const T q_factor = p.normalizes ? inverse_norm(sum_of_lanes(qq)) : T(1),
+              k_factor = p.normalizes ? inverse_norm(sum_of_lanes(kk)) : T(1);
+      qk = q_factor * k_factor * sum_of_lanes(qk);
       if (from && is) {
         QF_UNROLL(4)
         for (int i = warp; i < s.K; i += kWarps) {
@@ -47,18 +48,18 @@ __global__ void __launch_bounds__(kThreads, 1) take_steps(const Call<T> s, T* re
           by_q = multiply_add(q[i], x, by_q), by_k = multiply_add(k[i], x, by_k);
         }
       }
-      sums->of[odd][0][warp][lane] = by_q, sums->of[odd][1][warp][lane] = by_k;
+      sums->sum[odd][0][warp][lane] = by_q, sums->sum[odd][1][warp][lane] = by_k;
       __syncthreads();
       by_q = by_k = T(0);
-      for (int w = 0; w < kWarps; ++w) by_q += sums->of[odd][0][w][lane], by_k += sums->of[odd][1][w][lane];
+      for (int w = 0; w < kWarps; ++w) by_q += sums->sum[odd][0][w][lane], by_k += sums->sum[odd][1][w][lane];
       odd ^= 1;
       if (!is) continue;
       const T passes = p.g ? T(decay(p.g[gate])) : T(1);
       T x = p.v[gate * s.V + v];
-      if (p.corrects) x = (p.beta ? p.beta[gate] : T(1)) * (x - passes * of_k * by_k);
-      if (warp == 0) p.o[gate * s.V + v] = T(p.scale) * multiply_add(qk, x, T(passes * of_q * by_q));
+      if (p.corrects) x = (p.beta ? p.beta[gate] : T(1)) * (x - passes * k_factor * by_k);
+      if (warp == 0) p.o[gate * s.V + v] = T(p.scale) * multiply_add(qk, x, T(passes * q_factor * by_q));
       if (!to) continue;
-      x *= of_k;
+      x *= k_factor;
       QF_UNROLL(4)
       for (int i = warp; i < s.K; i += kWarps)
         to[int64_t(i) * s.V] = from ? multiply_add(k[i], x, T(passes * from[int64_t(i) * s.V])) : T(k[i] * x);

@@ -20,7 +20,7 @@ bool in_place(const Problem<T>& s, const Chunk<T>& chunk) {
   return s.p.V == s.value_columns() && chunk.n == chunk.rows;
 }
 template <class T>
-Matrix<const T> value_rows(const Chunk<T>& chunk, const Place& at, int64_t t, const T* from, Matrix<T> copy) {
+Matrix<const T> value_rows(const Chunk<T>& chunk, const HeadSequence& at, int64_t t, const T* from, Matrix<T> copy) {
   const Problem<T>& s = chunk.s;
   if (in_place(s, chunk) && !s.p.write) return {from + s.value_at(at, t), s.p.value_heads * s.p.V};
   for (int64_t i = 0; i < chunk.rows; ++i)
@@ -35,7 +35,7 @@ Matrix<const T> value_rows(const Chunk<T>& chunk, const Place& at, int64_t t, co
 
 // Loads the values of a chunk. For rank two, they are known values, and the values to be corrected are 0.
 template <class T>
-void load_values(const Chunk<T>& chunk, const Place& at, int64_t t, Matrix<T> copy, const T* zeros, Passage<T>& to) {
+void load_values(const Chunk<T>& chunk, const HeadSequence& at, int64_t t, Matrix<T> copy, const T* zeros, ChunkForward<T>& to) {
   to.v = value_rows(chunk, at, t, chunk.s.p.v, copy);
   if (chunk.s.p.a) to.known = to.v, to.v = {zeros, 0};
 }
@@ -58,34 +58,34 @@ class Heads {
   static int64_t size(const Problem<T>& s) {
     return Chunk<T>::size(s) + s.value_size(3 * kChunk + 1) + kTogether * s.value_size(s.key_columns());
   }
-  // The constructor writes nothing: `room` is not allocated if all sequences are short.
-  Heads(const Problem<T>& problem, T* room) : s(problem), chunk(problem, room) {
-    room += Chunk<T>::size(s);
-    v = s.values(room, kChunk), x = s.values(room, kChunk), o = s.values(room, kChunk), zeros = s.values(room, 1).at;
-    for (Matrix<T>& one : states) one = s.values(room, s.key_columns());
+  // The constructor writes nothing: `workspace` is not allocated if all sequences are short.
+  Heads(const Problem<T>& problem, T* workspace) : s(problem), chunk(problem, workspace) {
+    workspace += Chunk<T>::size(s);
+    v = s.values(workspace, kChunk), x = s.values(workspace, kChunk), o = s.values(workspace, kChunk), zeros = s.values(workspace, 1).at;
+    for (Matrix<T>& one : states) one = s.values(workspace, s.key_columns());
   }
 
   // Heads [at.head, at.head + count) of a sequence. Reads q, k, v once; writes o once.
-  void run(const Place& at, int64_t count) {
+  void run(const HeadSequence& at, int64_t count) {
     set_zero(zeros, s.value_columns());
-    for (int64_t h = 0; h < count; ++h) load_state(s, of(at, h), s.p.initial, states[h]);
+    for (int64_t h = 0; h < count; ++h) load_state(s, at_head(at, h), s.p.initial, states[h]);
     const double ns = chunk_ns(s, 3, 2);
     for (int64_t t = 0; t < at.length; t += s.chunk)
       for (int64_t h = 0; h < count; ++h) {
         check_interrupt(ns);
         const bool last = h + 1 == count;
-        one_chunk(of(at, h), t, states[h], next_rows(of(at, last ? 0 : h + 1), last ? t + s.chunk : t));
+        one_chunk(at_head(at, h), t, states[h], next_rows(at_head(at, last ? 0 : h + 1), last ? t + s.chunk : t));
       }
-    for (int64_t h = 0; s.p.final && h < count; ++h) store_state(s, of(at, h), states[h], s.p.final);
+    for (int64_t h = 0; s.p.final && h < count; ++h) store_state(s, at_head(at, h), states[h], s.p.final);
   }
 
  private:
-  static Place of(Place at, int64_t h) {
+  static HeadSequence at_head(HeadSequence at, int64_t h) {
     at.head += h;
     return at;
   }
 
-  NextRows<T> next_rows(const Place& at, int64_t t) const {
+  NextRows<T> next_rows(const HeadSequence& at, int64_t t) const {
     NextRows<T> next(s);
     const int64_t rows = min(s.chunk, at.length - t), stride = s.p.heads * s.p.K;
     next.add(s.p.k + s.key_at(at, t), stride, s.p.K, rows), next.add(s.p.q + s.key_at(at, t), stride, s.p.K, rows);
@@ -93,9 +93,9 @@ class Heads {
     return next;
   }
 
-  void one_chunk(const Place& at, int64_t t, Matrix<T> state, NextRows<T> next) {
+  void one_chunk(const HeadSequence& at, int64_t t, Matrix<T> state, NextRows<T> next) {
     chunk.load(at, t, min(s.chunk, at.length - t), true);
-    Passage<T> a{};
+    ChunkForward<T> a{};
     load_values(chunk, at, t, v, zeros, a);
     a.x = x, a.before = state;
     const bool direct = in_place(s, chunk);
@@ -121,15 +121,15 @@ void delta_rule(const DeltaRule<T>& p) {
   const int64_t together = heads_together(s), groups = (p.value_heads + together - 1) / together;
   const double ns = max(steps_ns(s, min(length, kFewTokens)), double(s.chunks(length - kFewTokens)) * chunk_ns(s, 3, 2));
   parallel_for(p.sequences * groups, p.threads, ns * double(together), [&](int64_t begin, int64_t end) {
-    const Scratch<T> steps_room(Steps<T>::size(s)), room(length > kFewTokens || p.begins ? Heads<T>::size(s) : 0);
-    Heads<T> heads(s, room);
+    const Scratch<T> steps_workspace(Steps<T>::size(s)), workspace(length > kFewTokens || p.begins ? Heads<T>::size(s) : 0);
+    Heads<T> heads(s, workspace);
     for (int64_t task = begin; task < end; ++task) {
-      Place at = s.place(task / groups, task % groups * together);
+      HeadSequence at = s.head_sequence(task / groups, task % groups * together);
       const int64_t stop = min(at.head + together, p.value_heads);
       if (at.length > kFewTokens)
         heads.run(at, stop - at.head);
       else
-        for (; at.head < stop; ++at.head) Steps<T>::run(s, at, steps_room);
+        for (; at.head < stop; ++at.head) Steps<T>::run(s, at, steps_workspace);
     }
   });
 }

@@ -6,26 +6,26 @@ namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
 // Computes the decays (4): from token j to token i in row i of `decays`, up to the end of the vector that contains i; from before the chunk
-// to each token in `since`; and from each token to the last one in `until`. `of_token` has n logarithms, then zeros up to `rows`, which is
-// a multiple of the vector length and at most N. Products are in double precision, because a difference of sums of logarithms would be NaN
-// after a decay to 0.
+// to each token in `from_start`; and from each token to the last one in `to_end`. `of_token` has n logarithms, then zeros up to `rows`,
+// which is a multiple of the vector length and at most N. Products are in double precision, because a difference of sums of logarithms
+// would be NaN after a decay to 0.
 template <int64_t N, class T>
-void head_decays(int64_t n, int64_t rows, double* of_token, T* decays, int64_t stride, T* since, T* until) {
+void head_decays(int64_t n, int64_t rows, double* of_token, T* decays, int64_t stride, T* from_start, T* to_end) {
   using D = Lanes<double>;
   constexpr int64_t W = kLanes<double>, together = kLanes<T> / W;
   D products[N / W] = {};
-  double from_start = 1;
+  double product = 1;
   for (int64_t b = 0; b < rows / W; ++b) {
     store(of_token + b * W, elementary::exp(load<D>(of_token + b * W)));
     for (int64_t i = b * W; i < (b + 1) * W; ++i) {
       for (int64_t c = 0; c <= b; ++c) products[c] *= of_token[i];
       products[b] = keep_first(products[b], i - b * W), products[b][i - b * W] = 1;
       for (int64_t c = 0; c < round_up(b + 1, together); ++c) store_as(decays + i * stride + c * W, i < n ? products[c] : D{});
-      from_start *= of_token[i];
-      since[i] = i < n ? T(from_start) : T(0);
+      product *= of_token[i];
+      from_start[i] = i < n ? T(product) : T(0);
     }
   }
-  for (int64_t j = 0; j < rows; ++j) until[j] = j < n ? decays[(n - 1) * stride + j] : T(0);
+  for (int64_t j = 0; j < rows; ++j) to_end[j] = j < n ? decays[(n - 1) * stride + j] : T(0);
 }
 
 // (17) For up to N tokens of a chunk, the sum of only those terms that pass over the decay of the token: no sum is a difference of larger

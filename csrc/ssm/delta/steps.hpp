@@ -18,8 +18,8 @@ class Steps {
   static int64_t size(const Problem<T>& s) { return kRows * kFewTokens * s.key_columns() + kColumns * s.p.K; }
 
   // Processes a column of tiles of the state at a time, which stays in L1. Reads the first state twice; writes the last one once.
-  static void run(const Problem<T>& s, const Place& at, T* room) {
-    Steps steps(s, at, room);
+  static void run(const Problem<T>& s, const HeadSequence& at, T* workspace) {
+    Steps steps(s, at, workspace);
     for_columns<T, Rest::narrower>(s.p.V, [&](auto columns, int64_t j) { steps.template run<decltype(columns)>(j); });
   }
 
@@ -30,13 +30,13 @@ class Steps {
     T decay, beta, qk, q_known;         // per head; qk, q_known: products of the query with the keys
   };
 
-  Steps(const Problem<T>& problem, const Place& place, T* room) : s(problem), at(place) {
+  Steps(const Problem<T>& problem, const HeadSequence& sequence, T* workspace) : s(problem), at(sequence) {
     for (int64_t t = 0; t < at.length; ++t) {
       Token& now = token[t];
-      for (T** row : {&now.q, &now.k, &now.erase, &now.decays, &now.known}) *row = room, room += s.key_columns();
+      for (T** row : {&now.q, &now.k, &now.erase, &now.decays, &now.known}) *row = workspace, workspace += s.key_columns();
       prepare(t, now);
     }
-    state = room;
+    state = workspace;
   }
 
   void prepare(int64_t t, Token& now) const {
@@ -127,7 +127,7 @@ class Steps {
   }
 
   const Problem<T>& s;
-  const Place& at;
+  const HeadSequence& at;
   T* state;
   Token token[kFewTokens];
 };

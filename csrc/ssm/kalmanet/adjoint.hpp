@@ -28,9 +28,9 @@ struct HeadAdjoint {
   static int64_t size(const Problem<T, A>& s) { return State<T, A>::size(s) + MixedRidge<T, A>::size(s) + 14 * s.P; }
   static int64_t narrow_size(const Problem<T, A>& s) { return MixedRidge<T, A>::narrow_size(s); }
 
-  HeadAdjoint(const GkaAdjoint<T>& adjoint, const Problem<T, A>& problem, A* room, T* narrow_room, double& norm)
-      : p(adjoint), s(problem), state(s, room, norm), ridge(s, state, room + State<T, A>::size(s), narrow_room) {
-    A* next = room + State<T, A>::size(s) + MixedRidge<T, A>::size(s);
+  HeadAdjoint(const GkaAdjoint<T>& adjoint, const Problem<T, A>& problem, A* workspace, T* narrow_workspace, double& norm)
+      : p(adjoint), s(problem), state(s, workspace, norm), ridge(s, state, workspace + State<T, A>::size(s), narrow_workspace) {
+    A* next = workspace + State<T, A>::size(s) + MixedRidge<T, A>::size(s);
     for (A** vector : {&q, &k, &v, &grad, &x, &w, &h, &readout, &sum, &product, &values, &keys, &k_after, &difference})
       *vector = next, next += s.P;
   }
@@ -59,7 +59,7 @@ struct HeadAdjoint {
       traces[t] = trace(s.alpha(i));
       store_unpadded(s.D, h, p.dk + i * s.D);
     }
-    if (t1 == s.p.length) turn(head, tail);
+    if (t1 == s.p.length) begin_backward(head, tail);
   }
 
   // (11). Stores x and w, then reloads the rounded values: the sums (16) cancel only if every term uses the same values.
@@ -77,17 +77,17 @@ struct HeadAdjoint {
 
   Trace trace(A alpha) {
     combine(s.P, alpha, x, 1 - alpha, q, sum);
-    Trace of{0, 0, dot(s.P, readout, sum)};
-    if (s.solver == Solver::none || state.zero()) return of;
+    Trace result{0, 0, dot(s.P, readout, sum)};
+    if (s.solver == Solver::none || state.zero()) return result;
     multiply_symmetric(s.tiles, state.H, x, product);
     const double wx = dot(s.P, w, x) * s.p.ridge_strength;
-    of.c = -wx / state.norm();
-    of.along_H = -dot(s.P, w, product) - wx * state.norm();
-    return of;
+    result.c = -wx / state.norm();
+    result.along_H = -dot(s.P, w, product) - wx * state.norm();
+    return result;
   }
 
   // Between the passes: replaces the final states by their gradients.
-  void turn(int64_t head, Tail& tail) {
+  void begin_backward(int64_t head, Tail& tail) {
     const T *grad_H = s.square(p.grad_H, head), *grad_U = s.square(p.grad_U, head);
     tail = {0, 0, 0, 1, 1};
     for (int64_t i = 0; grad_H && i < s.D; ++i)
@@ -181,8 +181,8 @@ void gka_adjoint(const GkaAdjoint<T>& p) {
   const int64_t at_once = min(s.heads, kHeadsAtOnce), size = HeadAdjoint<T>::size(s), length = s.p.length;
   const double ns = 2 * token_ns(s);
   const int64_t narrow_size = HeadAdjoint<T>::narrow_size(s);
-  const Scratch<A> room(at_once * size);
-  const Scratch<T> narrow_room(at_once * narrow_size), ws(at_once * length * s.D);
+  const Scratch<A> workspace(at_once * size);
+  const Scratch<T> narrow_workspace(at_once * narrow_size), ws(at_once * length * s.D);
   const Scratch<Trace> traces(at_once * length);
   const Scratch<Tail> tails(at_once);
   const Scratch<double> norm(at_once);
@@ -190,7 +190,7 @@ void gka_adjoint(const GkaAdjoint<T>& p) {
     const int64_t count = min(at_once, s.heads - first);
     for (const bool back : {false, true})
       for_segments(s, first, count, ns, back, [&](int64_t slot, int64_t head, int64_t t0, int64_t t1) {
-        HeadAdjoint<T> b(p, s, room + slot * size, narrow_room + slot * narrow_size, norm[slot]);
+        HeadAdjoint<T> b(p, s, workspace + slot * size, narrow_workspace + slot * narrow_size, norm[slot]);
         T* const w = ws + slot * length * s.D;
         Trace* const trace = traces + slot * length;
         back ? b.back(head, t0, t1, w, trace, tails[slot]) : b.forward(head, t0, t1, w, trace, tails[slot]);

@@ -18,7 +18,7 @@ struct Head {
   T* v;
 
   __device__ Head(const Problem<T, T>& s, T* shared, T* workspace)
-      : s(s), solve(s, shared, workspace), U{s.room.piece(3, shared, workspace), int(s.room.pitch)}, v(solve.after()) {}
+      : s(s), solve(s, shared, workspace), U{s.layout.block(3, shared, workspace), int(s.layout.pitch)}, v(solve.after()) {}
 
   __device__ void begin(int64_t head) {
     solve.begin(head);
@@ -75,7 +75,7 @@ void gka(const Gka<T>& p) {
   s.series = series.series();
   const InitialState<T, T> initial(s);
   const Workspace<T> workspace(s.workspace());
-  launch(run_heads<T>, s.blocks(), s.threads(), s.room.shared(), s, workspace);
+  launch(run_heads<T>, s.blocks(), s.threads(), s.layout.shared(), s, workspace);
 }
 
 // ---------------------------------------------------------------- adjoint
@@ -101,7 +101,7 @@ struct HeadAdjoint {
   double sigma = 0, along_H = 0, along_U = 0, decay_H = 1, decay_U = 1;
 
   __device__ HeadAdjoint(const GkaAdjoint<T>& p, const Problem<T, A>& s, A* shared, A* workspace)
-      : p(p), s(s), solve(s, shared, workspace), U{s.room.piece(3, shared, workspace), int(s.room.pitch)}, D(solve.D) {
+      : p(p), s(s), solve(s, shared, workspace), U{s.layout.block(3, shared, workspace), int(s.layout.pitch)}, D(solve.D) {
     v = solve.after(), grad = v + D, w = grad + D, stored_x = w + D, product = stored_x + D, values = product + D, k_after = values + D;
   }
   __device__ A* q() const { return solve.right; }
@@ -148,7 +148,7 @@ struct HeadAdjoint {
       w[n] = A(rounded_w), stored_x[n] = A(rounded_x);
     });
     __syncthreads();
-    Trace of{0, 0, sum_over<A>(D, [&](int n, A sum) { return multiply_add(readout()[n], mixed(alpha, n), sum); })};
+    Trace result{0, 0, sum_over<A>(D, [&](int n, A sum) { return multiply_add(readout()[n], mixed(alpha, n), sum); })};
     const bool solved = s.solver != Solver::none && !solve.zero();
     if (solved)
       for_columns<1, A>(
@@ -157,9 +157,9 @@ struct HeadAdjoint {
     __syncthreads();
     if (solved) {
       const double wx = dot(D, w, stored_x) * s.p.ridge_strength;
-      of.c = -wx / solve.norm, of.along_H = -total(product) - wx * solve.norm;
+      result.c = -wx / solve.norm, result.along_H = -total(product) - wx * solve.norm;
     }
-    if (threadIdx.x == 0) *trace = of;
+    if (threadIdx.x == 0) *trace = result;
   }
 
   __device__ A total(const A* terms) const {
@@ -168,7 +168,7 @@ struct HeadAdjoint {
   __device__ A mixed(A alpha, int n) const { return multiply_add(alpha, stored_x[n], A((1 - alpha) * q()[n])); }  // x~ (11)
 
   // Between the passes: replaces the final states by their gradients.
-  __device__ void turn(int64_t head) {
+  __device__ void begin_backward(int64_t head) {
     const T *const grad_H = s.square(p.grad_H, head), *const grad_U = s.square(p.grad_U, head);
     const auto along = [&](const T* g, const Square<A>& S) {
       return sum_over<A>(D * D, [&](int at, A sum) { return multiply_add(A(g[at]), S(at / D, at % D), sum); });
@@ -252,7 +252,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     Trace* const trace = traces + head * length;
     b.begin(head);
     for (int64_t t = 0; t < length; ++t) b.forward(s.token(head, t), w + t * s.p.D, trace + t);
-    b.turn(head);
+    b.begin_backward(head);
     for (int64_t t = length - 1; t >= 0; --t) b.back(s.token(head, t), w + t * s.p.D, trace[t]);
     b.finish(head);
   }
@@ -273,7 +273,7 @@ void gka_adjoint(const GkaAdjoint<T>& p) {
   const Workspace<A> workspace(s.workspace());
   const Workspace<T> ws(tokens * s.p.D);
   const Workspace<Trace> traces(tokens);
-  launch(run_heads_back<T>, s.blocks(), s.threads(), s.room.shared(), p, s, workspace, ws, traces);
+  launch(run_heads_back<T>, s.blocks(), s.threads(), s.layout.shared(), p, s, workspace, ws, traces);
 }
 
 template <class T>

@@ -24,17 +24,17 @@ constexpr int kSquares = 3;  // M, or the factor of the exact solver; H; U
 // All vectors, then the square matrices. The first of them are in shared memory, as many as fit; the others are in the thread block's part
 // of a workspace.
 template <class A>
-struct Room {
+struct Layout {
   int64_t vectors, pitch, square;  // elements in all vectors, in a row, in a square matrix
   int in_shared = 0;               // how many are in shared memory, counting all vectors as one
-  Room(int64_t D, int64_t count)
+  Layout(int64_t D, int64_t count)
       : vectors(round_up(count * D, 4)), pitch(round_up(D, 128 / sizeof(A)) + 32 / sizeof(A)), square(D * pitch) {
     while (in_shared <= kSquares && std::size_t(offset(in_shared + 1)) * sizeof(A) <= kMaxShared) ++in_shared;
   }
-  QF_HD int64_t offset(int piece) const { return piece ? vectors + (piece - 1) * square : 0; }
+  QF_HD int64_t offset(int i) const { return i ? vectors + (i - 1) * square : 0; }
   std::size_t shared() const { return std::size_t(offset(in_shared)) * sizeof(A); }
   QF_HD int64_t rest() const { return offset(kSquares + 1) - offset(in_shared); }  // elements of a thread block in the workspace
-  __device__ A* piece(int i, A* shared, A* workspace) const {
+  __device__ A* block(int i, A* shared, A* workspace) const {
     if (i < in_shared) return shared + offset(i);
     return workspace + blockIdx.x * rest() + offset(i) - offset(in_shared);
   }
@@ -97,18 +97,18 @@ struct Problem {
   Solver solver;
   bool keeps_H;  // whether any result depends on H
   int64_t heads;
-  Room<A> room;
+  Layout<A> layout;
   Series<A> series{};
   const double* norms = nullptr;  // norms of H0
   const A* M0 = nullptr;          // (heads, D, D)
 
   Problem(const Gka<T>& args, bool needs_H, int64_t vectors)
-      : p(args), solver(solver_of(args)), keeps_H(needs_H || solver != Solver::none), heads(args.B * args.heads), room(args.D, vectors) {
+      : p(args), solver(solver_of(args)), keeps_H(needs_H || solver != Solver::none), heads(args.B * args.heads), layout(args.D, vectors) {
     if (heads >= kTooMany) throw DeviceError("gka: 2^31 or more heads are too many for a GPU kernel");
   }
   int64_t blocks() const { return min(heads, kMaxHeads); }
   int threads() const { return int(min(int64_t(kThreads), round_up(kParts * p.D, kWarp))); }
-  int64_t workspace() const { return blocks() * room.rest(); }
+  int64_t workspace() const { return blocks() * layout.rest(); }
 
   __device__ int64_t token(int64_t head, int64_t t) const {
     return (quotient(head, p.heads) * p.length + t) * p.heads + remainder(head, p.heads);
@@ -245,9 +245,9 @@ struct Regression {
   __device__ Regression(const Problem<T, A>& s, A* shared, A* workspace)
       : s(s),
         D(int(s.p.D)),
-        M{s.room.piece(1, shared, workspace), int(s.room.pitch)},
-        H{s.room.piece(2, shared, workspace), int(s.room.pitch)} {
-    k = s.room.piece(0, shared, workspace);
+        M{s.layout.block(1, shared, workspace), int(s.layout.pitch)},
+        H{s.layout.block(2, shared, workspace), int(s.layout.pitch)} {
+    k = s.layout.block(0, shared, workspace);
     h = k + D, right = h + D, x = right + R * D, w = x + R * D, d = w + 2 * R * D, even = d + R * D, odd = even + R * D;
   }
   __device__ A* after() const { return odd + R * D; }  // the remaining vectors

@@ -12,8 +12,14 @@ class MixedRidge {
   static int64_t size(const Problem<T, A>& s) { return Ridge<T, A>::size(s); }
   static int64_t narrow_size(const Problem<T, A>& s) { return narrows(s) ? 2 * tiled_size<T>(s.D) + 6 * padded<T>(s.D) : 0; }
 
-  MixedRidge(const Problem<T, A>& s, const State<T, A>& state, A* room, T* narrow_room)
-      : s_(s), state_(state), whole_(s, state, room), room_(room), H_(narrow_room), M_(H_ + tiled_size<T>(s.D)), P_(padded<T>(s.D)) {
+  MixedRidge(const Problem<T, A>& s, const State<T, A>& state, A* workspace, T* narrow_workspace)
+      : s_(s),
+        state_(state),
+        whole_(s, state, workspace),
+        workspace_(workspace),
+        H_(narrow_workspace),
+        M_(H_ + tiled_size<T>(s.D)),
+        P_(padded<T>(s.D)) {
     T* next = M_ + tiled_size<T>(s.D);
     for (T** vector : {&k_, &m_, &w_, &d_, &odd_, &even_}) *vector = next, next += P_;
   }
@@ -56,9 +62,9 @@ class MixedRidge {
   void chebyshev(const A* q, A* x) const {
     const A inverse = A(1 / state_.norm());
     const int64_t P = s_.P;
-    const Expansion<A> first{room_, room_ + P, room_ + 2 * P, x};
+    const Expansion<A> first{workspace_, workspace_ + P, workspace_ + 2 * P, x};
     const Expansion<T> rest{w_, d_, odd_, even_};
-    const bool turns = tiled_size<T>(s_.D) * int64_t(sizeof(T)) > kFitsL1;
+    const bool alternates = tiled_size<T>(s_.D) * int64_t(sizeof(T)) > kFitsL1;
     multiply_symmetric(s_.tiles, state_.H, q, first.d);
     first.begin(P, s_.series, inverse, q);
     for (int64_t j = 1; j <= kNear; ++j) {
@@ -70,7 +76,7 @@ class MixedRidge {
     InterruptCheck check;
     for (int64_t j = kNear + 1; j <= s_.series.last; ++j) {
       check(product_ns<T>(s_.D));
-      add_symmetric_product(tiles(), M_, w_, d_, turns && j % 2 == 0);
+      add_symmetric_product(tiles(), M_, w_, d_, alternates && j % 2 == 0);
       rest.step(P_, s_.series, j);
     }
     add(even_, first.even), add(odd_, first.odd);
@@ -88,7 +94,7 @@ class MixedRidge {
   const Problem<T, A>& s_;
   const State<T, A>& state_;
   Ridge<T, A> whole_;  // the solver that uses A throughout
-  A* const room_;
+  A* const workspace_;
   T *const H_, *const M_;
   const int64_t P_;  // padded length in T
   T *k_, *m_, *w_, *d_, *odd_, *even_;

@@ -142,8 +142,8 @@ template <class T, class A = T>
 class State {
  public:
   static int64_t size(const Problem<T, A>& s) { return 2 * tiled_size<A>(s.D) + s.P * s.P; }
-  State(const Problem<T, A>& s, A* room, double& norm)
-      : H(room), M(H + tiled_size<A>(s.D)), U(M + tiled_size<A>(s.D)), s_(s), norm_(norm) {}
+  State(const Problem<T, A>& s, A* workspace, double& norm)
+      : H(workspace), M(H + tiled_size<A>(s.D)), U(M + tiled_size<A>(s.D)), s_(s), norm_(norm) {}
 
   void begin(int64_t head, A* column, A* product) {
     load_transposed(s_.D, s_.P, s_.square(s_.p.U0, head), U);
@@ -241,18 +241,18 @@ template <class T, class A = T>
 class Ridge {
  public:
   static int64_t size(const Problem<T, A>& s) { return s.solver == Solver::exact ? (s.D + 1) * s.P : 3 * s.P; }
-  Ridge(const Problem<T, A>& s, const State<T, A>& state, A* room) : s_(s), state_(state), room_(room) {}
+  Ridge(const Problem<T, A>& s, const State<T, A>& state, A* workspace) : s_(s), state_(state), workspace_(workspace) {}
 
   // Must be called when H has changed. For the exact solution, it eliminates H once for all right-hand sides.
   void prepare() {
     if (s_.solver != Solver::exact || state_.zero()) return;
     constexpr int W = kLanes<A>;
     for (int64_t i = 0; i < s_.D; ++i) {
-      A* const row = room_ + i * s_.P;
+      A* const row = workspace_ + i * s_.P;
       for (int64_t j = 0; j <= i; j += W) __builtin_memcpy(row + j, &entry(state_.H, i, j), W * sizeof(A));
       row[i] += A(s_.p.ridge_strength * state_.norm());
     }
-    eliminate(s_.D, room_, s_.P, room_ + s_.D * s_.P);
+    eliminate(s_.D, workspace_, s_.P, workspace_ + s_.D * s_.P);
   }
 
   // x ~ (H + lambda I)^-1 q. Without a solver, q itself; 0 where H is 0 (3).
@@ -263,22 +263,22 @@ class Ridge {
       chebyshev(q, x);
     } else {
       __builtin_memcpy(x, q, std::size_t(s_.P) * sizeof(A));
-      if (s_.solver == Solver::exact) solve_eliminated(s_.D, room_, s_.P, room_ + s_.D * s_.P, x);
+      if (s_.solver == Solver::exact) solve_eliminated(s_.D, workspace_, s_.P, workspace_ + s_.D * s_.P, x);
     }
   }
 
  private:
   // (6), (7). Reads the tiles of M once for two degrees of the polynomial, those of H twice in all.
   void chebyshev(const A* q, A* x) const {
-    const bool turns = tiled_size<A>(s_.D) * int64_t(sizeof(A)) > kFitsL1;
+    const bool alternates = tiled_size<A>(s_.D) * int64_t(sizeof(A)) > kFitsL1;
     const A inverse = A(1 / state_.norm());
-    const Expansion<A> e{room_, room_ + s_.P, room_ + 2 * s_.P, x};
+    const Expansion<A> e{workspace_, workspace_ + s_.P, workspace_ + 2 * s_.P, x};
     multiply_symmetric(s_.tiles, state_.H, q, e.d);
     e.begin(s_.P, s_.series, inverse, q);
     InterruptCheck check;
     for (int64_t j = 1; j <= s_.series.last; ++j) {
       check(product_ns<A>(s_.D));
-      add_symmetric_product(s_.tiles, state_.M, e.w, e.d, turns && j % 2 == 0);
+      add_symmetric_product(s_.tiles, state_.M, e.w, e.d, alternates && j % 2 == 0);
       e.step(s_.P, s_.series, j);
     }
     multiply_symmetric(s_.tiles, state_.H, e.odd, e.d);
@@ -287,7 +287,7 @@ class Ridge {
 
   const Problem<T, A>& s_;
   const State<T, A>& state_;
-  A* const room_;
+  A* const workspace_;
 };
 
 // ---------------------------------------------------------------- the order of the work
@@ -324,10 +324,10 @@ struct Head {
   static int64_t size(const Problem<T>& s) { return State<T>::size(s) + Ridge<T>::size(s) + 7 * s.P; }
 
   // Reads q, k, v once; writes y once. The states stay in L1 or L2.
-  static void run(const Problem<T>& s, int64_t head, int64_t t0, int64_t t1, T* room, double& norm) {
-    State<T> state(s, room, norm);
-    Ridge<T> ridge(s, state, room + State<T>::size(s));
-    T *const q = room + State<T>::size(s) + Ridge<T>::size(s), *const k = q + s.P, *const v = k + s.P, *const x = v + s.P;
+  static void run(const Problem<T>& s, int64_t head, int64_t t0, int64_t t1, T* workspace, double& norm) {
+    State<T> state(s, workspace, norm);
+    Ridge<T> ridge(s, state, workspace + State<T>::size(s));
+    T *const q = workspace + State<T>::size(s) + Ridge<T>::size(s), *const k = q + s.P, *const v = k + s.P, *const x = v + s.P;
     T *const y = x + s.P, *const h = y + s.P, *const m = h + s.P;
     const T scale = T(1) / square_root(T(s.D));
     if (t0 == 0) state.begin(head, h, m);
@@ -356,11 +356,11 @@ void gka(const Gka<T>& p) {
   const Problem<T> s(p, p.H_T != nullptr);
   if (s.heads == 0 || s.D == 0) return;
   const int64_t at_once = min(s.heads, kHeadsAtOnce), size = Head<T>::size(s);
-  const Scratch<T> room(at_once * size);
+  const Scratch<T> workspace(at_once * size);
   const Scratch<double> norm(at_once);
   for (int64_t first = 0; first < s.heads; first += at_once)
     for_segments(s, first, min(at_once, s.heads - first), token_ns(s), false, [&](int64_t slot, int64_t head, int64_t t0, int64_t t1) {
-      Head<T>::run(s, head, t0, t1, room + slot * size, norm[slot]);
+      Head<T>::run(s, head, t0, t1, workspace + slot * size, norm[slot]);
     });
 }
 

@@ -103,7 +103,7 @@ QF_HD V phase_rest(Twofold<V> re, Twofold<V> im, V phase) {
 // phase, for float64 kernels.
 template <bool rest, class V>
 QF_HD Pole<V> bilinear(V dt, cplx<V> A) {
-  constexpr double least = 1e-30, least_log = -69.07755278982137;  // in place of a pole at 0 (x = -2): keeps its derivatives in float32
+  constexpr double min_size = 1e-30, min_log = -69.07755278982137;  // in place of a pole at 0 (x = -2): keeps its derivatives in float32
   Pole<V> p;
   V low;
   const cplx<V> x = step_times(dt, A, low), half = scaled(x, broadcast<V>(0.5));
@@ -111,14 +111,14 @@ QF_HD Pole<V> bilinear(V dt, cplx<V> A) {
   const V above = (half.re + 1) * (half.re + 1) + half.im * half.im, below = (1 - half.re) * (1 - half.re) + half.im * half.im;
   const auto small = across * across < 1.0 / 9;
   p.log.re = small ? V(0.5 * elementary::twice_artanh(across)) : V(0.5 * elementary::log(V(above / below)));
-  p.log.re = p.log.re < least_log ? broadcast<V>(least_log) : p.log.re;
+  p.log.re = p.log.re < min_log ? broadcast<V>(min_log) : p.log.re;
 
-  cplx<V> turn{1 - size, x.im};
-  const V length = square_root(norm(turn));
+  cplx<V> direction{1 - size, x.im};
+  const V length = square_root(norm(direction));
   const auto none = length == 0.0;
   const V scale = none ? broadcast<V>(1.0) : V(1 / length);
-  turn = {none ? broadcast<V>(1.0) : turn.re, turn.im};
-  p.log.im = elementary::angle(V(turn.re * scale), V(turn.im * scale));
+  direction = {none ? broadcast<V>(1.0) : direction.re, direction.im};
+  p.log.im = elementary::angle(V(direction.re * scale), V(direction.im * scale));
   p.low = V{};
   if constexpr (rest) {
     const Twofold<V> re{half.re, multiply_add_exact(V(0.5 * dt), A.re, V(-half.re))}, im{half.im, V(0.5 * low)};
@@ -127,8 +127,8 @@ QF_HD Pole<V> bilinear(V dt, cplx<V> A) {
     q = {none ? broadcast<V>(1.0) : q.hi, none ? V{} : q.lo};
     p.low = phase_rest(product(scale, q), product(scale, Twofold<V>{x.im, low}), p.log.im);
   }
-  const auto gone = above < least * least * below;
-  p.z = where<V>(gone, scaled(turn, V(scale * least)), scaled(cplx<V>{1 - size, x.im}, V(1 / below)));
+  const auto gone = above < min_size * min_size * below;
+  p.z = where<V>(gone, scaled(direction, V(scale * min_size)), scaled(cplx<V>{1 - size, x.im}, V(1 / below)));
   p.b = scaled(reciprocal(cplx<V>{1 - half.re, -half.im}), dt);
   return p;
 }

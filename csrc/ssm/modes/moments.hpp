@@ -123,21 +123,21 @@ class Moments {
   // The steps from W on, in blocks of W: the first block times `far` = z^W, then its square, and so on; [re, im] in one register.
   void later_powers(cplx<V> far, int64_t i) {
     using P = Lanes<T, 2 * W>;
-    P first[W], turned[W];
+    P first[W], swapped[W];
     for (int k = 0; k < W; ++k) {
       first[k] = load<P>(baby_ + (k * n_ + i) * 2);
-      turned[k] = halves_exchanged(first[k], std::make_integer_sequence<int, 2 * W>{});
+      swapped[k] = with_halves_swapped(first[k], std::make_integer_sequence<int, 2 * W>{});
     }
     cplx<V> x = far;
     for (int64_t j = W; j < J; j += W) {
       const P re = rounded<T>(x.re, x.re), im = rounded<T>(V(-x.im), x.im);
 #pragma GCC unroll 8
-      for (int k = 0; k < W; ++k) store(baby_ + ((j + k) * n_ + i) * 2, P(first[k] * re + turned[k] * im));
+      for (int k = 0; k < W; ++k) store(baby_ + ((j + k) * n_ + i) * 2, P(first[k] * re + swapped[k] * im));
       x = x * far;
     }
   }
   template <class P, int... i>
-  QF_HD static P halves_exchanged(P x, std::integer_sequence<int, i...>) {
+  QF_HD static P with_halves_swapped(P x, std::integer_sequence<int, i...>) {
     return __builtin_shufflevector(x, x, ((i + W) % (2 * W))...);
   }
 

@@ -86,11 +86,11 @@ class Steps {
   const int64_t last_;
 };
 
-// Calls f(vectors, first) for `count` vectors of modes: `most` at a time, then one at a time.
-template <int most, class F>
+// Calls f(vectors, first) for `count` vectors of modes: `width` at a time, then one at a time.
+template <int width, class F>
 QF_HD void each_vectors(int64_t count, F&& f) {
   int64_t i = 0;
-  for (; i + most <= count; i += most) f(std::integral_constant<int, most>{}, i);
+  for (; i + width <= count; i += width) f(std::integral_constant<int, width>{}, i);
   for (; i < count; ++i) f(std::integral_constant<int, 1>{}, i);
 }
 

@@ -44,10 +44,10 @@ void kernel(const Model<T>& p) {
   sum_rows<T>(s, modes, weights, pair_factor(p.disc), p.K);
 }
 
-// (10), (11): gradients of A, B, C; each mode's contribution to ddt goes to `shares`.
+// (10), (11): gradients of A, B, C; each mode's contribution to ddt goes to `terms`.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
-    finish_modes(const Shape s, const ModelAdjoint<T> p, const double factor, const Moment* parts, double* shares) {
+    finish_modes(const Shape s, const ModelAdjoint<T> p, const double factor, const Moment* parts, double* terms) {
   const Model<T>& f = p.forward;
   each_mode(s, [&](int64_t h, int64_t n) {
     const int64_t at = h * s.N + n;
@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     const PoleAdjoint<double> d = f.disc == Disc::zoh        ? zoh_adjoint(dt, A, g_log, g_b)
                                   : f.disc == Disc::bilinear ? bilinear_adjoint(dt, A, pole.z, g_log, g_b)
                                                              : dss_adjoint(dt, A, double(f.L), g_log, g_b);
-    shares[at] = d.dt;
+    terms[at] = d.dt;
     p.dA[at] = narrow<T>(d.A);
     if (p.dB) p.dB[at] = narrow<T>(g_B);
   });
@@ -74,11 +74,11 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 // ddt, one thread per channel: summed over modes in order.
 template <class T>
-__global__ void __launch_bounds__(kThreads, 1) add_shares(const Shape s, const double* shares, T* ddt) {
+__global__ void __launch_bounds__(kThreads, 1) add_terms(const Shape s, const double* terms, T* ddt) {
   QF_ROLLED
   for (int64_t h = int64_t(blockIdx.x) * kThreads + threadIdx.x; h < s.H; h += int64_t(gridDim.x) * kThreads) {
     double sum = 0;
-    for (int64_t n = 0; n < s.N; ++n) sum += shares[h * s.N + n];
+    for (int64_t n = 0; n < s.N; ++n) sum += terms[h * s.N + n];
     ddt[h] = T(sum);
   }
 }
@@ -88,11 +88,11 @@ void kernel_adjoint(const ModelAdjoint<T>& p) {
   const Shape s = shape_of(p.forward);
   const Workspace<Mode> modes(s.H * s.N);
   const Workspace<Moment> parts(s.rows * s.H * s.tiles() * s.N);
-  const Workspace<double> shares(s.H * s.N);
+  const Workspace<double> terms(s.H * s.N);
   launch(put_modes<T>, mode_blocks(s), kThreads, 0, s, p.forward, modes, nullptr);
   measure_rows<T>(s, modes, p.grad, parts);
-  launch(finish_modes<T>, mode_blocks(s), kThreads, 0, s, p, pair_factor(p.forward.disc), parts, shares);
-  launch(add_shares<T>, (s.H + kThreads - 1) / kThreads, kThreads, 0, s, shares, p.ddt);
+  launch(finish_modes<T>, mode_blocks(s), kThreads, 0, s, p, pair_factor(p.forward.disc), parts, terms);
+  launch(add_terms<T>, (s.H + kThreads - 1) / kThreads, kThreads, 0, s, terms, p.ddt);
 }
 
 template <class T>

@@ -79,14 +79,14 @@ template <class T>
 __global__ void __launch_bounds__(kThreads, 1) multiply_tiles(const Product<T> p) {
   QF_SHARED(Factors<T>, factors);  // two buffers: one is written while the other is read
   const int ti = threadIdx.x / (kSide / kPatch), tj = threadIdx.x % (kSide / kPatch);
-  int turn = 0;
+  int buffer = 0;
   for (int64_t block = blockIdx.x; block < p.tiles(p.M) * p.tiles(p.N) * p.parts(); block += gridDim.x) {
     const int64_t of_column = quotient(block, p.tiles(p.N)), column = remainder(block, p.tiles(p.N)) * kSide;
     const int64_t row = remainder(of_column, p.tiles(p.M)) * kSide, part = quotient(of_column, p.tiles(p.M)),
                   end = p.depth ? min(p.K, (part + 1) * p.depth) : p.K;
     T total[kPatch][kPatch] = {};
-    for (int64_t k = part * p.depth; k < end; k += kDepth, turn ^= 1) {
-      Factors<T>& f = factors[turn];
+    for (int64_t k = part * p.depth; k < end; k += kDepth, buffer ^= 1) {
+      Factors<T>& f = factors[buffer];
       put_factor<true>(p.a, p.M, row, end, k, f.a);
       put_factor<false>(p.b, p.N, column, end, k, f.b);
       __syncthreads();

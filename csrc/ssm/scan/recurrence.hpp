@@ -63,24 +63,24 @@ int64_t correct(const Line<E>& l, int64_t begin, int64_t end) {
   return end - begin;
 }
 
-// Advances W scans with contiguous time from the W states in `state`. Squares of W x W numbers are transposed in registers, so that loads
+// Advances W scans with contiguous time from the W states in `state`. W x W tiles are transposed in registers, so that loads
 // and stores are full vectors. Reads a and b once, writes h once. Scans from `count` on are read but not written.
 template <bool conj, class E>
 void run_lines(const E* const* a, const E* const* b, E* const* h, int count, int64_t length, bool reverse, bool constant, const E* state) {
   using T = Part<E>;
   using V = Lanes<T>;
-  constexpr int W = kLanes<T>, parts = kParts<E>, steps = W / parts;  // steps per square
+  constexpr int W = kLanes<T>, parts = kParts<E>, steps = W / parts;  // steps per tile
   Pack<E, V> s = gather<E, V>([&](int i) { return state[i]; }), fixed{};
   if (constant) fixed = maybe_conjugate<conj>(gather<E, V>([&](int i) { return *a[i]; }));
-  const int64_t squares = (length + steps - 1) / steps, ahead = kAheadBytes / int64_t(sizeof(T));
+  const int64_t tiles = (length + steps - 1) / steps, ahead = kAheadBytes / int64_t(sizeof(T));
   InterruptCheck check;
-  for (int64_t q = 0; q < squares; ++q) {
+  for (int64_t q = 0; q < tiles; ++q) {
     check(W * W * kStepNs);
-    const int64_t t = steps * (reverse ? squares - 1 - q : q), left = min<int64_t>(steps, length - t);
+    const int64_t t = steps * (reverse ? tiles - 1 - q : q), left = min<int64_t>(steps, length - t);
     V x[W], m[W];
     const int64_t far = parts * t + (reverse ? -ahead : ahead);
     const bool fetch = far >= 0 && far < parts * length;
-    const auto square = [&](const E* const* from, V* to) __attribute__((always_inline)) {
+    const auto load_tile = [&](const E* const* from, V* to) __attribute__((always_inline)) {
       for (int i = 0; i < W; ++i) {
         const T* const line = reinterpret_cast<const T*>(from[i]);
         if (fetch) __builtin_prefetch(line + far, 0, 2);
@@ -90,8 +90,8 @@ void run_lines(const E* const* a, const E* const* b, E* const* h, int count, int
     };
     if (fetch)
       for (int i = 0; i < count; ++i) __builtin_prefetch(reinterpret_cast<const T*>(h[i]) + far, 1, 2);
-    square(b, x);
-    if (!constant) square(a, m);
+    load_tile(b, x);
+    if (!constant) load_tile(a, m);
     for (int64_t i = 0; i < left; ++i) {
       const int64_t k = parts * (reverse ? left - 1 - i : i);
       s = step(constant ? fixed : maybe_conjugate<conj>(column<E>(m + k)), s, column<E>(x + k));
@@ -192,8 +192,8 @@ void for_units(const Linear<E>& p, int64_t units, F&& f) {
   const int threads = threads_used(p.threads);
   const double step_ns = double(r.rows * r.inner) / double(units) * kStepNs * kParts<E>;
   const int64_t rounds = 1 + int64_t(double(r.length) * step_ns / kRoundNs), length = (r.length + rounds - 1) / rounds;
-  const int64_t most = units < threads ? min<int64_t>((threads + units - 1) / units, length / kBlockSteps) : 1;
-  const int64_t blocks = most > 1 && forgets<conj>(line_of(p, 0, 0), length / (4 * most)) ? most : 1;
+  const int64_t max_blocks = units < threads ? min<int64_t>((threads + units - 1) / units, length / kBlockSteps) : 1;
+  const int64_t blocks = max_blocks > 1 && forgets<conj>(line_of(p, 0, 0), length / (4 * max_blocks)) ? max_blocks : 1;
   parallel_for(rounds, 1, double(length) * step_ns, [&](int64_t round, int64_t stop) {  // in order
     for (; round < stop; ++round) {
       const int64_t begin = round * length, n = min(length, r.length - begin);
@@ -246,8 +246,8 @@ void run_any(const Linear<E>& p) {
   } else if (r.inner > 1 && r.across[P::kB] == 1 && r.across[P::kH] == 1 && within(r.across[P::kA])) {
     const int threads = threads_used(p.threads);
     const int64_t wanted = threads > 1 ? (r.inner * r.rows + 2 * threads - 1) / (2 * threads) : r.inner,
-                  most = kStripBytes / int64_t(sizeof(E));
-    const int64_t width = min(most, max<int64_t>(4 * W, round_up(wanted, W))), strips = (r.inner + width - 1) / width;
+                  max_width = kStripBytes / int64_t(sizeof(E));
+    const int64_t width = min(max_width, max<int64_t>(4 * W, round_up(wanted, W))), strips = (r.inner + width - 1) / width;
     for_units<conj>(p, r.rows * strips, [&](int64_t unit, int64_t begin, int64_t end, bool follows) {
       const int64_t row = unit / strips, j = unit % strips * width, n = min(width, r.inner - j);
       alignas(64) E start[kStripBytes / sizeof(E)];

@@ -150,7 +150,7 @@ void convolve_row(const T* x, const T* w, int64_t taps, T bias, bool with_silu, 
 // Reads x once; writes out once. The first outputs use a copy of their inputs that follows the initial samples.
 template <class T>
 void conv_rows(const CausalConv<T>& p) {
-  constexpr int64_t kPiece = 1024;  // outputs that stay in L1 until their activation
+  constexpr int64_t kBlockOutputs = 1024;  // outputs that stay in L1 until their activation
   const int64_t before = p.taps - 1, L = p.length, early = min(L, before);
   parallel_for(p.items * p.channels, p.threads, conv_tile_ns(p) / kLanes<T>, [&](int64_t begin, int64_t end) {
     Scratch<T> first(2 * before);
@@ -164,9 +164,9 @@ void conv_rows(const CausalConv<T>& p) {
       for (int64_t k = 0; k < before; ++k) first[k] = initial ? initial[k * p.initial.time] : T(0);
       for (int64_t k = 0; k < early; ++k) first[before + k] = x[k];
       convolve_row(static_cast<const T*>(first), w, p.taps, bias, p.silu, early, y);
-      for (int64_t t = early; t < L; t += kPiece) {
-        check(conv_ns(p, kPiece) / kLanes<T>);
-        convolve_row(x + t - before, w, p.taps, bias, p.silu, min(kPiece, L - t), y + t);
+      for (int64_t t = early; t < L; t += kBlockOutputs) {
+        check(conv_ns(p, kBlockOutputs) / kLanes<T>);
+        convolve_row(x + t - before, w, p.taps, bias, p.silu, min(kBlockOutputs, L - t), y + t);
       }
       if (p.final) __builtin_memcpy(p.final + row * before, L < before ? first + L : x + L - before, std::size_t(before) * sizeof(T));
     }

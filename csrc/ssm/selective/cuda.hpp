@@ -34,12 +34,12 @@ struct ChannelTiles {
 
 // A thread's channel (for threads without one, the last of the thread block) and its lane: a state of each chunk, a step of each tile.
 template <class T, class E>
-struct Place {
+struct ThreadChannel {
   const SelectiveScan<T, E>& p;
   int64_t item, first, channel, row;  // first: first channel of the thread block; row: index in items x channels
   int rows, c, lane;
 
-  __device__ Place(const SelectiveScan<T, E>& p, const ChannelTiles& tiling, int64_t block)
+  __device__ ThreadChannel(const SelectiveScan<T, E>& p, const ChannelTiles& tiling, int64_t block)
       : p(p), item(quotient(block, tiling.blocks())), c(threadIdx.x / kSide), lane(threadIdx.x % kSide) {
     const int64_t tile = remainder(block, tiling.tiles) * kSide;
     first = remainder(quotient(block, tiling.tiles), tiling.runs) * tiling.run + tile;
@@ -106,10 +106,10 @@ __global__ void __launch_bounds__(kThreads, 1)
     scan_channels(const SelectiveScan<T, E> p, const ChannelTiles tiling, const bool reads, E* states, const int64_t stride) {
   using Tile = ScanTile<T, E>;
   QF_SHARED(Tile, tiles);  // two buffers: one is written while the other is read
-  int turn = 0;
+  int buffer = 0;
   const int64_t end = reads ? p.length : max(p.length - 1, int64_t(0)) / kSteps<E> * kSteps<E>;
   for (int64_t at = blockIdx.x; at < p.items * tiling.blocks(); at += gridDim.x) {
-    const Place<T, E> me(p, tiling, at);
+    const ThreadChannel<T, E> me(p, tiling, at);
     const T D = p.D ? p.D[me.channel] : T(0), bias = p.delta_bias ? p.delta_bias[me.channel] : T(0);
     for (int64_t n = 0; me.is_state(n); n += kSide) states[me.state(n)] = p.initial ? p.initial[me.state(n)] : E{};
     for (int64_t first = 0; first < end; first += kSteps<E>) {
@@ -119,8 +119,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       const Step<T> mine = has_step ? step_of(p, me.number(p.delta, first + me.lane) + bias, u) : Step<T>{};
       E* const before = states + first / kSteps<E> * stride;
       T y = D * u;
-      for (int64_t n = 0; n < p.states; n += kSide, turn ^= 1) {
-        Tile& tile = tiles[turn];
+      for (int64_t n = 0; n < p.states; n += kSide, buffer ^= 1) {
+        Tile& tile = tiles[buffer];
         tile.steps[me.c][me.lane] = mine;
         me.put(p.B, n, first, tile.B);
         if (reads) me.put(p.C, n, first, tile.C);
@@ -175,8 +175,8 @@ struct AdjointTile {
 // Recomputes (2), then computes (5)-(7), for this thread's state in one tile. Stores y and the sums over states of (8) for every channel
 // and step.
 template <class T, class E>
-__device__ __forceinline__ void retreat(const SelectiveScanAdjoint<T, E>& p, const Place<T, E>& me, const Running<T, E>& running, int64_t n,
-                                        int64_t first, int steps, AdjointTile<T, E>& tile, T& y, T& along_A, T& along_B) {
+__device__ __forceinline__ void retreat(const SelectiveScanAdjoint<T, E>& p, const ThreadChannel<T, E>& me, const Running<T, E>& running,
+                                        int64_t n, int64_t first, int steps, AdjointTile<T, E>& tile, T& y, T& along_A, T& along_B) {
   const SelectiveScan<T, E>& f = p.forward;
   const bool is_state = me.is_state(n);
   const E A = is_state ? f.A[me.channel * f.states + n + me.lane] : E{}, rate = decay_rate(A);
@@ -225,8 +225,8 @@ __device__ __forceinline__ void retreat(const SelectiveScanAdjoint<T, E>& p, con
 
 // Sums over the channels of the thread block in order, for this thread's state and step: its part of dB or dC.
 template <class T, class E>
-__device__ __forceinline__ void add_channels(const Place<T, E>& me, int64_t block, int64_t n, int64_t t, E (*from)[kSide][kSteps<E> + 1],
-                                             E* parts) {
+__device__ __forceinline__ void add_channels(const ThreadChannel<T, E>& me, int64_t block, int64_t n, int64_t t,
+                                             E (*from)[kSide][kSteps<E> + 1], E* parts) {
   if (n + me.c >= me.p.states || me.lane >= kSteps<E> || t + me.lane >= me.p.length) return;
   E sum{};
   for (int c = 0; c < me.rows; ++c) sum = sum + from[c][me.c][me.lane];
@@ -243,7 +243,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   Tile& tile = *shared;
   const SelectiveScan<T, E>& f = p.forward;
   for (int64_t at = blockIdx.x; at < f.items * tiling.blocks(); at += gridDim.x) {
-    const Place<T, E> me(f, tiling, at);
+    const ThreadChannel<T, E> me(f, tiling, at);
     const T D = f.D ? f.D[me.channel] : T(0), bias = f.delta_bias ? f.delta_bias[me.channel] : T(0);
     for (int64_t n = 0; me.is_state(n); n += kSide) {
       const int64_t i = me.state(n);

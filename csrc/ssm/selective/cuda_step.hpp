@@ -70,20 +70,20 @@ struct StepDim {
   __device__ T state(int64_t n) const {
     return p.state.at[row * p.state.item + head * p.state.head + dim * p.state.dim + n * p.state.state];
   }
-  __device__ int64_t place() const { return (item * p.heads + head) * p.dims + dim; }                    // index in x, out, ...
+  __device__ int64_t index() const { return (item * p.heads + head) * p.dims + dim; }                    // index in x, out, ...
   __device__ int64_t first_state() const { return ((row * p.heads + head) * p.dims + dim) * p.states; }  // in contiguous states
 };
 
 // Computes one step (15). Reads and writes each state once.
 template <class T>
-__global__ void __launch_bounds__(kStepThreads, 1) step_states(const StateStep<T> p, const int lanes, const int64_t of_group) {
+__global__ void __launch_bounds__(kStepThreads, 1) step_states(const StateStep<T> p, const int lanes, const int64_t group_heads) {
   const int64_t count = p.items * p.heads * p.dims, per_block = kStepThreads / lanes;
   const int lane = int(threadIdx.x) % lanes;
   QF_ROLLED
   for (int64_t first = blockIdx.x * per_block; first < count; first += gridDim.x * per_block) {
     const int64_t at = first + threadIdx.x / lanes, here = min(at, count - 1);
     const int64_t row = quotient(here, p.dims), head = remainder(row, p.heads);
-    const StepDim<T> me(p, quotient(row, p.heads), head, remainder(here, p.dims), quotient(head, of_group));
+    const StepDim<T> me(p, quotient(row, p.heads), head, remainder(here, p.dims), quotient(head, group_heads));
     T y(0);
     QF_ROLLED
     for (int64_t n = lane; me.has_row && at < count && n < p.states; n += lanes) {
@@ -151,14 +151,15 @@ struct StepDimAdjoint : StepDim<T> {
 // Computes (16), (17) for one dim of a head in all items, in order; dA, dD and dbias are sums over the items. Reads states and their
 // gradients once; writes dstate once; reads and writes dA once per item.
 template <class T>
-__global__ void __launch_bounds__(kStepThreads, 1) step_states_back(const StateStepAdjoint<T> q, const int lanes, const int64_t of_group) {
+__global__ void __launch_bounds__(kStepThreads, 1)
+    step_states_back(const StateStepAdjoint<T> q, const int lanes, const int64_t group_heads) {
   const auto& f = q.forward;
   const int64_t count = f.heads * f.dims, per_block = kStepThreads / lanes, N = f.states;
   const int lane = int(threadIdx.x) % lanes;
   QF_ROLLED
   for (int64_t first = blockIdx.x * per_block; first < count; first += gridDim.x * per_block) {
     const int64_t at = first + threadIdx.x / lanes, here = min(at, count - 1);
-    const int64_t head = quotient(here, f.dims), dim = remainder(here, f.dims), group = quotient(head, of_group);
+    const int64_t head = quotient(here, f.dims), dim = remainder(here, f.dims), group = quotient(head, group_heads);
     const bool is_there = at < count, puts = is_there && lane == 0;
     T* const dA = q.dA + here * N;
     QF_ROLLED
@@ -181,7 +182,7 @@ __global__ void __launch_bounds__(kStepThreads, 1) step_states_back(const StateS
       if (f.softplus) ddelta *= elementary::sigmoid(me.raw);
       if (me.has_row) dD = multiply_add(me.g, me.x, dD), dbias += ddelta;
       if (!puts) continue;
-      const int64_t to = me.place();
+      const int64_t to = me.index();
       q.ddt[to] = me.has_row ? ddelta : T(0);
       q.dx[to] = me.has_row ? multiply_add(me.delta, along_B, me.D * me.g) : T(0);
       if (q.dz) q.dz[to] = me.has_row ? me.grad * silu_slope(me.z) * multiply_add(me.D, me.x, y) : T(0);
@@ -195,17 +196,17 @@ __global__ void __launch_bounds__(kStepThreads, 1) step_states_back(const StateS
 // are added in the order of the threads.
 template <class T>
 __global__ void __launch_bounds__(kStepThreads, 1)
-    step_mixing_back(const StateStepAdjoint<T> q, const int lanes, const int64_t of_group, const int64_t pieces) {
+    step_mixing_back(const StateStepAdjoint<T> q, const int lanes, const int64_t group_heads, const int64_t blocks) {
   QF_SHARED(T, sums);  // per thread: dB, dC
   const auto& f = q.forward;
   const int lane = int(threadIdx.x) % lanes, rank = int(threadIdx.x) / lanes, ranks = kStepThreads / lanes;
-  for (int64_t at = blockIdx.x; at < f.items * f.groups * pieces; at += gridDim.x) {
-    const int64_t row = quotient(at, pieces), item = quotient(row, f.groups), group = remainder(row, f.groups);
-    const int64_t n = remainder(at, pieces) * lanes + lane;
+  for (int64_t at = blockIdx.x; at < f.items * f.groups * blocks; at += gridDim.x) {
+    const int64_t row = quotient(at, blocks), item = quotient(row, f.groups), group = remainder(row, f.groups);
+    const int64_t n = remainder(at, blocks) * lanes + lane;
     T dB(0), dC(0);
     QF_ROLLED
-    for (int64_t i = rank; n < f.states && i < of_group * f.dims; i += ranks) {
-      const StepDimAdjoint<T> me(q, item, group * of_group + quotient(i, f.dims), remainder(i, f.dims), group);
+    for (int64_t i = rank; n < f.states && i < group_heads * f.dims; i += ranks) {
+      const StepDimAdjoint<T> me(q, item, group * group_heads + quotient(i, f.dims), remainder(i, f.dims), group);
       if (!me.has_row) break;
       const auto t = me.terms(n);
       dB = multiply_add(t.mu, me.delta * me.x, dB), dC = multiply_add(t.x, me.g, dC);
@@ -230,9 +231,9 @@ void state_step_adjoint(const StateStepAdjoint<T>& args) {
   find_rows<T>(f, item_of_row);
   copy_other_rows(f, {q.grad_next, f.heads * f.dims * f.states, f.dims * f.states, f.states, 1}, q.dstate);
   const int lanes = lanes_of_states(f.states);
-  const int64_t pieces = (f.states + lanes - 1) / lanes, of_group = f.heads / f.groups;
-  launch(step_states_back<T>, (f.heads * f.dims * lanes + kStepThreads - 1) / kStepThreads, kStepThreads, 0, q, lanes, of_group);
-  launch(step_mixing_back<T>, f.items * f.groups * pieces, kStepThreads, 2 * kStepThreads * sizeof(T), q, lanes, of_group, pieces);
+  const int64_t blocks = (f.states + lanes - 1) / lanes, group_heads = f.heads / f.groups;
+  launch(step_states_back<T>, (f.heads * f.dims * lanes + kStepThreads - 1) / kStepThreads, kStepThreads, 0, q, lanes, group_heads);
+  launch(step_mixing_back<T>, f.items * f.groups * blocks, kStepThreads, 2 * kStepThreads * sizeof(T), q, lanes, group_heads, blocks);
 }
 
 }  // namespace QF_ISA

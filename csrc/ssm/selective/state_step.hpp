@@ -8,7 +8,7 @@
 namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
-constexpr int64_t kPiece = 64;        // dims per task; if they share A and their step size, one exponential serves all of them
+constexpr int64_t kBlockDims = 64;    // dims per task; if they share A and their step size, one exponential serves all of them
 constexpr double kStateStepNs = 0.2;  // one state (estimate)
 
 // W elements of a row, starting at element n; 0 beyond the last one. `dense`: there are W of them, and they are contiguous.
@@ -125,12 +125,12 @@ void copy_other_rows(const StateStep<T>& p, const Grid<const T>& from, T* to) {
 template <class T>
 void state_step(const StateStep<T>& p) {
   if (p.next != p.state.at) copy_other_rows(p, p.state, p.next);
-  const int64_t pieces = (p.dims + kPiece - 1) / kPiece;
-  parallel_for(p.items * p.heads * pieces, p.threads, double(min(p.dims, kPiece) * (p.states + 8)) * kStateStepNs,
+  const int64_t blocks = (p.dims + kBlockDims - 1) / kBlockDims;
+  parallel_for(p.items * p.heads * blocks, p.threads, double(min(p.dims, kBlockDims) * (p.states + 8)) * kStateStepNs,
                [&](int64_t begin, int64_t end) {
                  for (int64_t i = begin; i < end; ++i) {
-                   const int64_t row = i / pieces, first = i % pieces * kPiece;
-                   step_dims(p, row / p.heads, row % p.heads, first, min(p.dims, first + kPiece));
+                   const int64_t row = i / blocks, first = i % blocks * kBlockDims;
+                   step_dims(p, row / p.heads, row % p.heads, first, min(p.dims, first + kBlockDims));
                  }
                });
 }

@@ -43,9 +43,9 @@ void step_back_dims(const StateStepAdjoint<T>& q, int64_t head, int64_t dim) {
   using V = Lanes<T>;
   constexpr int W = kLanes<T>;
   const auto& f = q.forward;
-  const int64_t N = f.states, place = head * f.dims + dim;
+  const int64_t N = f.states, channel = head * f.dims + dim;
   const int rows = int(min<int64_t>(W, f.dims - dim));
-  T* const dA = q.dA + place * N;
+  T* const dA = q.dA + channel * N;
   set_zero(dA, rows * N);
   V dD{}, dbias{};
   for (int64_t item = 0; item < f.items; ++item) {
@@ -78,8 +78,8 @@ void step_back_dims(const StateStepAdjoint<T>& q, int64_t head, int64_t dim) {
     if (q.dz) store_first(q.dz + at, V(tile.grad * silu_slope(tile.z) * multiply_add(D, tile.x, sum_each(y))), rows);
     dD = multiply_add(tile.g, tile.x, dD), dbias = dbias + ddelta;
   }
-  if (q.dD) store_first(q.dD + place, dD, rows);
-  if (q.dbias) store_first(q.dbias + place, dbias, rows);
+  if (q.dD) store_first(q.dD + channel, dD, rows);
+  if (q.dbias) store_first(q.dbias + channel, dbias, rows);
 }
 
 // (18) dB and dC of one group of one item: over its heads and dims, W dims at a time.

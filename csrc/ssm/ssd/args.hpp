@@ -24,7 +24,7 @@ struct ChunkScan {
   const std::int64_t *seq_idx, *cu_seqlens;                     // (items, length), (sequences + 1,) or null
   std::int64_t sequences;
   bool softplus;
-  T least, most;            // step sizes are clipped to these
+  T dt_min, dt_max;         // step sizes are clipped to these
   T *out, *final, *varlen;  // shape of x; (items, heads, channels, states) or null; (sequences, heads, channels, states) or null
   int threads;
 };

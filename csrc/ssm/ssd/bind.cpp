@@ -16,7 +16,7 @@ Signal<T> signal(const ShapeChecker::CheckedArray& array) {
 
 // The inputs and their sizes.
 template <class T>
-ChunkScan<T> inputs(Arguments& call, std::int64_t steps, bool softplus, double least, double most, bool varlen, int threads) {
+ChunkScan<T> inputs(Arguments& call, std::int64_t steps, bool softplus, double dt_min, double dt_max, bool varlen, int threads) {
   ChunkScan<T> p{};
   p.x = signal<T>(call.strided("x", "B L H P")), p.dt = signal<T>(call.strided("dt", "B L H"));
   p.A = call.input("A", "H"), p.B = call.input("B", "B L G N"), p.C = call.input("C", "B L G N");
@@ -43,17 +43,17 @@ ChunkScan<T> inputs(Arguments& call, std::int64_t steps, bool softplus, double l
 #endif
   }
   call.require(!varlen || p.cu_seqlens, "varlen states require cu_seqlens");
-  p.steps = steps, p.softplus = softplus, p.least = T(least), p.most = T(most), p.threads = threads;
+  p.steps = steps, p.softplus = softplus, p.dt_min = T(dt_min), p.dt_max = T(dt_max), p.threads = threads;
   call.size("S", p.sequences);
   return p;
 }
 
-void mamba_chunk_scan_combined(Arguments& call, std::int64_t steps, bool softplus, double least, double most, bool final, bool varlen,
+void mamba_chunk_scan_combined(Arguments& call, std::int64_t steps, bool softplus, double dt_min, double dt_max, bool final, bool varlen,
                                int threads) {
   call.dispatch([&](auto zero) {
     using T = decltype(zero);
     call.require(kernels<T>().chunk_scan != nullptr, "on a GPU the kernels support only float32");
-    ChunkScan<T> p = inputs<T>(call, steps, softplus, least, most, varlen, threads);
+    ChunkScan<T> p = inputs<T>(call, steps, softplus, dt_min, dt_max, varlen, threads);
     p.out = call.output_like("out", "x");
     p.final = call.output_if(final, "final_states", "B H P N");
     p.varlen = call.output_if(varlen, "varlen_states", "S H P N");
@@ -61,13 +61,13 @@ void mamba_chunk_scan_combined(Arguments& call, std::int64_t steps, bool softplu
   });
 }
 
-void mamba_chunk_scan_combined_vjp(Arguments& call, std::int64_t steps, bool softplus, double least, double most, bool final, bool varlen,
-                                   int threads) {
+void mamba_chunk_scan_combined_vjp(Arguments& call, std::int64_t steps, bool softplus, double dt_min, double dt_max, bool final,
+                                   bool varlen, int threads) {
   call.dispatch([&](auto zero) {
     using T = decltype(zero);
     call.require(kernels<T>().chunk_scan != nullptr, "on a GPU the kernels support only float32");
     ChunkScanAdjoint<T> q{};
-    q.forward = inputs<T>(call, steps, softplus, least, most, varlen, threads);
+    q.forward = inputs<T>(call, steps, softplus, dt_min, dt_max, varlen, threads);
     q.grad = signal<T>(call.strided_like("grad_out", "x"));
     q.grad_final = call.input_if(final, "grad_final_states", "B H P N");
     q.grad_varlen = call.input_if(varlen, "grad_varlen_states", "S H P N");

@@ -18,19 +18,19 @@ template <class T>
 class Chunks {
  public:
   explicit Chunks(const ChunkScan<T>& p)
-      : p_(p), tables_(p.seq_idx ? p.items : min<int64_t>(p.items, 1)), first_(tables_ + 1), table_(count()) {
+      : p_(p), tables_(p.seq_idx ? p.items : min<int64_t>(p.items, 1)), first_(tables_ + 1), table_(count_all()) {
     for (int64_t item = 0; item < tables_; ++item) {
       Chunk* to = table_ + first_[item];
       cut(item, [&](const Chunk& chunk) { *to++ = chunk; });
     }
   }
-  int64_t of(int64_t item) const { return first_[table(item) + 1] - first_[table(item)]; }
+  int64_t count(int64_t item) const { return first_[table(item) + 1] - first_[table(item)]; }
   const Chunk* begin(int64_t item) const { return table_ + first_[table(item)]; }
-  const Chunk* end(int64_t item) const { return begin(item) + of(item); }
+  const Chunk* end(int64_t item) const { return begin(item) + count(item); }
 
  private:
   int64_t table(int64_t item) const { return p_.seq_idx ? item : 0; }
-  int64_t count() {
+  int64_t count_all() {
     first_[0] = 0;
     for (int64_t item = 0; item < tables_; ++item) {
       int64_t n = 0;
@@ -54,12 +54,12 @@ class Chunks {
     if (p_.cu_seqlens) pass(0);
     for (int64_t t = 0; t < p_.length;) {
       Chunk chunk{t, 0, -1, fresh, false};
-      const int64_t most = min(p_.length, t + p_.steps);
+      const int64_t last = min(p_.length, t + p_.steps);
       bool ends = false;
       do {
         ++t;
         ends = (index && t < p_.length && index[t] != index[t - 1]) || (p_.cu_seqlens && starts(t));
-      } while (t < most && !ends);
+      } while (t < last && !ends);
       check(double(t - chunk.begin));
       if (p_.cu_seqlens && starts(t) && next > 0) chunk.sequence = next - 1;
       if (p_.cu_seqlens) pass(t);

@@ -11,7 +11,7 @@ void chunk_scan(const ChunkScan<T>& p) {
   const Buffers<T> buffers(p);
   if (p.varlen) set_zero(p.varlen, p.sequences * p.heads * p.channels * p.states);  // for sequences without steps
   put_states(buffers);
-  launch(put_outputs<T>, buffers.places(), kThreads, sizeof(Shared<T>), buffers.scan, GradIn<T>{}, false, nullptr, nullptr);
+  launch(put_outputs<T>, buffers.head_chunks(), kThreads, sizeof(Shared<T>), buffers.scan, GradIn<T>{}, false, nullptr, nullptr);
   const int64_t states = p.heads * p.channels * p.states;
   buffers.check(p.out, p.items * p.length * p.heads * p.channels);
   buffers.check(p.final, p.items * states), buffers.check(p.varlen, p.sequences * states);

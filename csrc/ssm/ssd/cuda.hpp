@@ -36,12 +36,12 @@ struct Scan {
 
 // One chunk of one head. `at`: its index in (items, chunks, heads).
 template <class T>
-struct Place {
+struct HeadChunk {
   const Scan<T>& s;
   int64_t item, k, head, group;
   Chunk c;
 
-  __device__ Place(const Scan<T>& s, int64_t at) : s(s) {
+  __device__ HeadChunk(const Scan<T>& s, int64_t at) : s(s) {
     const int64_t row = quotient(at, s.p.heads);
     head = remainder(at, s.p.heads), item = quotient(row, s.chunks), k = remainder(row, s.chunks);
     group = quotient(head, quotient(s.p.heads, s.p.groups)), c = s.chunk(k);
@@ -68,10 +68,10 @@ struct Place {
 
 // A thread block's data for the steps of its chunk; visible after the next barrier.
 template <class T>
-struct StepsHere {
+struct ChunkSteps {
   T dt[kSide], high[kSide], low[kSide];
   int from[kSide];
-  __device__ void load(const Place<T>& me) {
+  __device__ void load(const HeadChunk<T>& me) {
     const int i = threadIdx.x;
     if (i >= me.c.steps) return;
     const int64_t at = me.step(i);
@@ -86,13 +86,13 @@ struct StepsHere {
 
 template <class T>
 struct Shared : Tile<T> {
-  StepsHere<T> steps;
+  ChunkSteps<T> steps;
 };
 
 // Calls f(chunk, its steps) for each chunk of a head that belongs to this thread block.
 template <class T, class F>
 __device__ __forceinline__ void each_chunk(const Scan<T>& s, Shared<T>& shared, F f) {
-  each_place<Place<T>>(s, s.p.items * s.chunks * s.p.heads, [&](const Place<T>& me) { shared.steps.load(me), f(me, shared.steps); });
+  each_item<HeadChunk<T>>(s, s.p.items * s.chunks * s.p.heads, [&](const HeadChunk<T>& me) { shared.steps.load(me), f(me, shared.steps); });
 }
 
 // ------------------------------------------------------------ before the products
@@ -149,7 +149,7 @@ template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_steps(const Scan<T> s) {
   const int lane = threadIdx.x % kWarp;
   each_of_warp(s.p.items * s.chunks * s.p.heads, [&](int64_t at) {
-    const Place<T> me(s, at);
+    const HeadChunk<T> me(s, at);
     const T bias = s.p.dt_bias ? s.p.dt_bias[me.head] : T(0), rate = selective::decay_rate(s.p.A[me.head]);
     Exponent<T> sums[kRowParts];
     QF_UNROLL(2)
@@ -157,7 +157,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_steps(const Scan<T> s) {
       const int i = part * kWarp + lane;
       sums[part] = {T(0), T(0)};
       if (i >= me.c.steps) continue;
-      const T dt = clipped(raw_step(s.p, T(me.number(s.p.dt, i, 0) + bias)), s.p.least, s.p.most);
+      const T dt = clipped(raw_step(s.p, T(me.number(s.p.dt, i, 0) + bias)), s.p.dt_min, s.p.dt_max);
       s.dt[me.step(i)] = dt, sums[part].high = step_exponent(dt, rate);
     }
     const Exponent<T> all = running_sums<false>(sums, [](Exponent<T> earlier, Exponent<T> later) { return plus(earlier, later); });
@@ -200,7 +200,7 @@ template <class T>
 struct GradIn {
   Signal<T> grad;
   const T *grad_final, *grad_varlen;
-  __device__ T before_gate(const Place<T>& me, int64_t i, int64_t p) const {
+  __device__ T before_gate(const HeadChunk<T>& me, int64_t i, int64_t p) const {
     const T g = me.number(grad, i, p);
     return me.s.p.z.at ? g * selective::silu(me.number(me.s.p.z, i, p)) : g;
   }
@@ -215,7 +215,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   QF_SHARED(Shared<T>, shared);
   const ChunkScan<T>& p = s.p;
   for (int64_t at = blockIdx.x; at < p.items * s.chunks * p.heads * tiles; at += gridDim.x) {
-    const Place<T> me(s, quotient(at, tiles));
+    const HeadChunk<T> me(s, quotient(at, tiles));
     const int64_t n0 = remainder(at, tiles) * kSide, last = me.c.steps ? me.from(me.c.steps - 1) : -1;
     QF_ROLLED
     for (int64_t p0 = 0; p0 < p.channels; p0 += kSide) {
@@ -248,27 +248,27 @@ struct Passing {
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) pass_states(const Scan<T> s, const Passing<T> pass, const int64_t blocks) {
   const ChunkScan<T>& p = s.p;
-  const int64_t of_head = p.channels * p.states;
+  const int64_t state_size = p.channels * p.states;
   for (int64_t block = blockIdx.x; block < p.items * p.heads * blocks; block += gridDim.x) {
     const int64_t row = quotient(block, blocks), item = quotient(row, p.heads), head = remainder(row, p.heads);
     const int64_t n = remainder(block, blocks) * kThreads + threadIdx.x;
-    if (n >= of_head) continue;
-    T h = pass.first ? pass.first[row * of_head + n] : T(0);
+    if (n >= state_size) continue;
+    T h = pass.first ? pass.first[row * state_size + n] : T(0);
     QF_ROLLED
     for (int64_t i = 0; i < s.chunks; ++i) {
       const int64_t k = pass.back ? s.chunks - 1 - i : i;
       const Chunk c = s.chunk(k);
-      T& here = pass.states[((item * s.chunks + k) * p.heads + head) * of_head + n];
-      const T added = here;
-      const int64_t end = (c.sequence * p.heads + head) * of_head + n;
+      T& stored = pass.states[((item * s.chunks + k) * p.heads + head) * state_size + n];
+      const T added = stored;
+      const int64_t end = (c.sequence * p.heads + head) * state_size + n;
       if (pass.ends && c.sequence >= 0) h += pass.ends[end];
-      here = h;
+      stored = h;
       if (c.steps == 0) continue;
       const int64_t t = c.begin + c.steps - 1;
       h = s.from_of(item, t) < 0 ? multiply_add(s.start[row * p.length + t], h, added) : added;
       if (pass.varlen && c.sequence >= 0) pass.varlen[end] = h;
     }
-    if (pass.last) pass.last[row * of_head + n] = h;
+    if (pass.last) pass.last[row * state_size + n] = h;
   }
 }
 
@@ -281,7 +281,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     put_outputs(const Scan<T> s, const GradIn<T> in, const bool into_gate, T* dz, T* from_states) {
   QF_SHARED(Shared<T>, shared);
   const ChunkScan<T>& p = s.p;
-  each_chunk(s, *shared, [&](const Place<T>& me, const StepsHere<T>& here) {
+  each_chunk(s, *shared, [&](const HeadChunk<T>& me, const ChunkSteps<T>& steps) {
     const T *const state = s.states + me.state(), *const inner = me.inner();
     QF_ROLLED
     for (int64_t p0 = 0; p0 < p.channels; p0 += kSide) {
@@ -302,8 +302,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       take_back(*shared, total);
       add_product<true, false>(
           me.c.steps, me.c.steps, p.channels - p0,
-          [&](int64_t i, int64_t j) { return here.together(i, j) ? T(inner[i * p.steps + j] * here.passes(i, j)) : T(0); },
-          [&](int64_t j, int64_t k) { return here.dt[j] * me.number(p.x, j, p0 + k); }, *shared, total);
+          [&](int64_t i, int64_t j) { return steps.together(i, j) ? T(inner[i * p.steps + j] * steps.passes(i, j)) : T(0); },
+          [&](int64_t j, int64_t k) { return steps.dt[j] * me.number(p.x, j, p0 + k); }, *shared, total);
       each_number(*shared, total, [&](int i, int j, T value) {
         const int64_t c = p0 + j;
         if (i >= me.c.steps || c >= p.channels) return;
@@ -334,14 +334,14 @@ struct Buffers {
         from(p.cu_seqlens || p.seq_idx ? p.items * p.length : 0),
         steps(5 * count()),
         inner(p.items * p.groups * p.length * scan.p.steps),
-        states(places() * p.channels * p.states) {
-    if (places() >= kTooMany) throw DeviceError("mamba_chunk_scan_combined: 2^31 or more chunks are too many for a GPU kernel");
+        states(head_chunks() * p.channels * p.states) {
+    if (head_chunks() >= kTooMany) throw DeviceError("mamba_chunk_scan_combined: 2^31 or more chunks are too many for a GPU kernel");
     scan.table = table, scan.wrong = wrong, scan.from = from, scan.inner = inner, scan.states = states;
     T* at = steps;
     for (T** numbers : {&scan.dt, &scan.high, &scan.low, &scan.start, &scan.end}) *numbers = at, at += count();
   }
   int64_t count() const { return scan.p.items * scan.p.heads * scan.p.length; }
-  int64_t places() const { return scan.p.items * scan.chunks * scan.p.heads; }
+  int64_t head_chunks() const { return scan.p.items * scan.chunks * scan.p.heads; }
   void check(T* to, int64_t n) const {
     if (to && wrong) launch(put_nan<T>, tile_blocks(n), kThreads, 0, wrong, to, n);
   }
@@ -360,7 +360,7 @@ template <class T>
 void pass_all(const Buffers<T>& buffers, const GradIn<T>& in, const Passing<T>& pass) {
   const ChunkScan<T>& p = buffers.scan.p;
   const int64_t tiles = tiles_of(p.states), blocks = tile_blocks(p.channels * p.states);
-  launch(add_chunks<T>, buffers.places() * tiles, kThreads, sizeof(Shared<T>), buffers.scan, in, pass.back, tiles, pass.states);
+  launch(add_chunks<T>, buffers.head_chunks() * tiles, kThreads, sizeof(Shared<T>), buffers.scan, in, pass.back, tiles, pass.states);
   launch(pass_states<T>, p.items * p.heads * blocks, kThreads, 0, buffers.scan, pass, blocks);
 }
 
@@ -374,7 +374,7 @@ void put_states(const Buffers<T>& buffers) {
     launch(cut_item<T>, tile_blocks(s.chunks), kThreads, 0, s);
   }
   if (s.from) launch(find_sequences<T>, tile_blocks(p.items * s.chunks), kThreads, 0, s);
-  launch(put_steps<T>, warp_blocks(buffers.places()), kThreads, 0, s);
+  launch(put_steps<T>, warp_blocks(buffers.head_chunks()), kThreads, 0, s);
   launch(put_inner<T>, p.items * s.chunks * p.groups, kThreads, sizeof(Shared<T>), s);
   pass_all(buffers, GradIn<T>{}, {p.initial, s.states, p.final, nullptr, p.varlen, false});
 }

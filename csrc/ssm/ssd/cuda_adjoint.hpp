@@ -24,17 +24,17 @@ template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_pairs(const Scan<T> s, const Back<T> b) {
   QF_SHARED(Shared<T>, shared);
   const ChunkScan<T>& p = s.p;
-  each_chunk(s, *shared, [&](const Place<T>& me, const StepsHere<T>& here) {
+  each_chunk(s, *shared, [&](const HeadChunk<T>& me, const ChunkSteps<T>& steps) {
     const T* const inner = me.inner();
     T total[kPatch][kPatch] = {};
     add_product<true, true>(
         me.c.steps, p.channels, me.c.steps, [&](int64_t i, int64_t k) { return b.in.before_gate(me, i, k); },
-        [&](int64_t k, int64_t j) { return here.dt[j] * me.number(p.x, j, k); }, *shared, total);
+        [&](int64_t k, int64_t j) { return steps.dt[j] * me.number(p.x, j, k); }, *shared, total);
     each_number(*shared, total, [&](int i, int j, T& value) {
       if (i >= me.c.steps || j >= me.c.steps) return;
-      const T q = here.together(i, j) ? T(value * here.passes(i, j)) : T(0);
+      const T q = steps.together(i, j) ? T(value * steps.passes(i, j)) : T(0);
       b.pairs[me.step(i) * p.steps + j] = q;
-      value = here.together(i, j) ? T(q * inner[i * p.steps + j]) : T(0);
+      value = steps.together(i, j) ? T(q * inner[i * p.steps + j]) : T(0);
     });
     sums_across(*shared, me.c.steps, [&](int t, T sum) { b.across[me.step(t)] = sum; });
   });
@@ -66,7 +66,7 @@ template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_inputs(const Scan<T> s, const Back<T> b) {
   QF_SHARED(Shared<T>, shared);
   const ChunkScan<T>& p = s.p;
-  each_chunk(s, *shared, [&](const Place<T>& me, const StepsHere<T>& here) {
+  each_chunk(s, *shared, [&](const HeadChunk<T>& me, const ChunkSteps<T>& steps) {
     const T *const state = b.states + me.state(), *const inner = me.inner();
     const int64_t last = me.from(me.c.steps - 1);
     QF_ROLLED
@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_inputs(const Scan<T> s, const
       take_back(*shared, total);
       add_product<false, false>(
           me.c.steps, me.c.steps, p.channels - p0,
-          [&](int64_t j, int64_t i) { return here.together(i, j) ? T(inner[i * p.steps + j] * here.passes(i, j)) : T(0); },
+          [&](int64_t j, int64_t i) { return steps.together(i, j) ? T(inner[i * p.steps + j] * steps.passes(i, j)) : T(0); },
           [&](int64_t i, int64_t k) { return b.in.before_gate(me, i, p0 + k); }, *shared, total);
       each_row(
           *shared, total,
@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_mixing(const Scan<T> s, const
   const int64_t heads = quotient(p.heads, p.groups);
   for (int64_t at = blockIdx.x; at < p.items * s.chunks * p.groups * tiles; at += gridDim.x) {
     const int64_t row = quotient(at, tiles), n0 = remainder(at, tiles) * kSide;
-    Place<T> me(s, row * heads);  // the first head of the group
+    HeadChunk<T> me(s, row * heads);  // the first head of the group
     if (me.c.steps == 0) continue;
     const int64_t last = me.from(me.c.steps - 1), first = me.head;
     const T* const dS = b.inner + ((me.item * p.groups + me.group) * p.length + me.c.begin) * p.steps;
@@ -138,13 +138,13 @@ __global__ void __launch_bounds__(kThreads, 1) put_mixing(const Scan<T> s, const
 // Computes f <h, m> of (12). One warp per chunk and head. Reads the states and their gradients once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_carry(const Scan<T> s, const Back<T> b) {
-  const int64_t of_head = s.p.channels * s.p.states;
+  const int64_t state_size = s.p.channels * s.p.states;
   each_of_warp(s.p.items * s.chunks * s.p.heads, [&](int64_t at) {
-    const Place<T> me(s, at);
+    const HeadChunk<T> me(s, at);
     const bool keeps = me.c.steps > 0 && me.keeps();
     T sum(0);
     QF_ROLLED
-    for (int64_t n = threadIdx.x % kWarp; keeps && n < of_head; n += kWarp)
+    for (int64_t n = threadIdx.x % kWarp; keeps && n < state_size; n += kWarp)
       sum = multiply_add(s.states[me.state() + n], b.states[me.state() + n], sum);
     sum = sum_of_lanes(sum);
     if (threadIdx.x % kWarp == 0) b.carry[at] = keeps ? s.start[me.step(me.c.steps - 1)] * sum : T(0);
@@ -157,7 +157,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_step_gradients(const Scan<T> 
   const ChunkScan<T>& p = s.p;
   const int lane = threadIdx.x % kWarp;
   each_of_warp(p.items * s.chunks * p.heads, [&](int64_t at) {
-    const Place<T> me(s, at);
+    const HeadChunk<T> me(s, at);
     const T bias = p.dt_bias ? p.dt_bias[me.head] : T(0), A = p.A[me.head];
     T later[kRowParts], earlier[kRowParts], dA(0), dbias(0);
     QF_UNROLL(2)
@@ -172,12 +172,12 @@ __global__ void __launch_bounds__(kThreads, 1) put_step_gradients(const Scan<T> 
     for (int part = 0; part < kRowParts; ++part) {
       const int i = part * kWarp + lane;
       if (i >= me.c.steps) continue;
-      const int64_t here = me.step(i);
-      const T raw = me.number(p.dt, i, 0) + bias, of_exponent = (b.across[here] + later[part]) + earlier[part];
-      const T slope = (p.softplus ? elementary::sigmoid(raw) : T(1)) * clip_slope(raw_step(p, raw), p.least, p.most);
-      const T ddt = multiply_add(A, of_exponent, b.products[here]) * slope;
+      const int64_t index = me.step(i);
+      const T raw = me.number(p.dt, i, 0) + bias, of_exponent = (b.across[index] + later[part]) + earlier[part];
+      const T slope = (p.softplus ? elementary::sigmoid(raw) : T(1)) * clip_slope(raw_step(p, raw), p.dt_min, p.dt_max);
+      const T ddt = multiply_add(A, of_exponent, b.products[index]) * slope;
       b.q.ddt[me.time(i) * p.heads + me.head] = ddt;
-      dA = multiply_add(s.dt[here], of_exponent, dA), dbias += ddt;
+      dA = multiply_add(s.dt[index], of_exponent, dA), dbias += ddt;
     }
     dA = sum_of_lanes(dA), dbias = sum_of_lanes(dbias);
     if (lane == 0) b.dA[at] = dA, b.ddt_bias[at] = dbias;
@@ -190,7 +190,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_skip(const Scan<T> s, const G
   const ChunkScan<T>& p = s.p;
   QF_ROLLED
   for (int64_t at = blockIdx.x; at < p.items * s.chunks * p.heads; at += gridDim.x) {
-    const Place<T> me(s, at);
+    const HeadChunk<T> me(s, at);
     QF_ROLLED
     for (int64_t k = threadIdx.x; k < p.channels; k += kThreads) {
       T sum(0);
@@ -206,10 +206,10 @@ void put_dD(const Buffers<T>& buffers, const GradIn<T>& in, T* dD) {
   const ChunkScan<T>& p = buffers.scan.p;
   if (!dD) return;
   const int64_t chunks = p.items * buffers.scan.chunks;
-  const Workspace<T> parts(buffers.places() * p.channels), of_heads(p.D_of_channels ? 0 : buffers.places());
-  launch(put_skip<T>, buffers.places(), kThreads, 0, buffers.scan, in, parts);
+  const Workspace<T> parts(buffers.head_chunks() * p.channels), of_heads(p.D_of_channels ? 0 : buffers.head_chunks());
+  launch(put_skip<T>, buffers.head_chunks(), kThreads, 0, buffers.scan, in, parts);
   if (p.D_of_channels) return add_up<T>(1, chunks, p.heads * p.channels, parts, dD);
-  add_up<T>(buffers.places(), p.channels, 1, parts, of_heads);
+  add_up<T>(buffers.head_chunks(), p.channels, 1, parts, of_heads);
   add_up<T>(1, chunks, p.heads, of_heads, dD);
 }
 
@@ -224,23 +224,23 @@ void chunk_scan_adjoint(const ChunkScanAdjoint<T>& q) {
   const Buffers<T> buffers(q.forward);
   const Scan<T>& s = buffers.scan;
   const ChunkScan<T>& p = s.p;
-  const Workspace<T> states(buffers.places() * p.channels * p.states), pairs(buffers.count() * p.steps),
-      inner(p.items * p.groups * p.length * p.steps), numbers(4 * buffers.count()), parts(3 * buffers.places());
+  const Workspace<T> states(buffers.head_chunks() * p.channels * p.states), pairs(buffers.count() * p.steps),
+      inner(p.items * p.groups * p.length * p.steps), numbers(4 * buffers.count()), parts(3 * buffers.head_chunks());
   Back<T> b{q, {q.grad, q.grad_final, q.grad_varlen}, states, pairs, inner, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
   T *at = numbers, *of_chunk = parts;
   for (T** to : {&b.across, &b.from_states, &b.to_states, &b.products}) *to = at, at += buffers.count();
-  for (T** to : {&b.carry, &b.dA, &b.ddt_bias}) *to = of_chunk, of_chunk += buffers.places();
+  for (T** to : {&b.carry, &b.dA, &b.ddt_bias}) *to = of_chunk, of_chunk += buffers.head_chunks();
   put_states(buffers);
-  launch(put_outputs<T>, buffers.places(), kThreads, sizeof(Shared<T>), s, b.in, true, q.dz, b.from_states);
+  launch(put_outputs<T>, buffers.head_chunks(), kThreads, sizeof(Shared<T>), s, b.in, true, q.dz, b.from_states);
   pass_all(buffers, b.in, {q.grad_final, b.states, q.dinitial, q.grad_varlen, nullptr, true});
-  launch(put_pairs<T>, buffers.places(), kThreads, sizeof(Shared<T>), s, b);
+  launch(put_pairs<T>, buffers.head_chunks(), kThreads, sizeof(Shared<T>), s, b);
   launch(add_heads<T>, p.items * s.chunks * p.groups, kThreads, 0, s, b.pairs, b.inner);
-  launch(put_inputs<T>, buffers.places(), kThreads, sizeof(Shared<T>), s, b);
+  launch(put_inputs<T>, buffers.head_chunks(), kThreads, sizeof(Shared<T>), s, b);
   const int64_t tiles = tiles_of(p.states);
   for (const bool of_C : {false, true})
     launch(put_mixing<T>, p.items * s.chunks * p.groups * tiles, kThreads, sizeof(Shared<T>), s, b, of_C, tiles, of_C ? q.dC : q.dB);
-  launch(put_carry<T>, warp_blocks(buffers.places()), kThreads, 0, s, b);
-  launch(put_step_gradients<T>, warp_blocks(buffers.places()), kThreads, 0, s, b);
+  launch(put_carry<T>, warp_blocks(buffers.head_chunks()), kThreads, 0, s, b);
+  launch(put_step_gradients<T>, warp_blocks(buffers.head_chunks()), kThreads, 0, s, b);
   add_up<T>(1, p.items * s.chunks, p.heads, b.dA, q.dA);
   add_up<T>(1, p.items * s.chunks, p.heads, b.ddt_bias, q.ddt_bias);
   put_dD(buffers, b.in, q.dD);

@@ -7,14 +7,14 @@ inline namespace QF_ISA {
 
 // (1) A step size clipped to its limits; NaN stays NaN.
 template <class V>
-QF_HD V clipped(V x, V least, V most) {
-  return x < least ? least : x > most ? most : x;
+QF_HD V clipped(V x, V low, V high) {
+  return x < low ? low : x > high ? high : x;
 }
 // The derivative of `clipped`: 0 outside the limits, 1 inside and on them.
 template <class V>
-QF_HD V clip_slope(V x, V least, V most) {
+QF_HD V clip_slope(V x, V low, V high) {
   const V one = broadcast<V>(Element<V>(1));
-  return x < least ? V{} : x > most ? V{} : one;
+  return x < low ? V{} : x > high ? V{} : one;
 }
 
 // The exponent of one step, as a power of 2. Clipped far beyond underflow and overflow, so that sums stay finite.

@@ -18,28 +18,29 @@ struct Totals {
 template <class T>
 class HeadAdjoint {
  public:
-  HeadAdjoint(const ChunkScanAdjoint<T>& p, const ChunkScan<T>& forward, const Inner<T>& inner, int64_t chunks)
+  HeadAdjoint(const ChunkScanAdjoint<T>& p, const ChunkScan<T>& forward, const InnerProducts<T>& inner, int64_t chunks)
       : p_(p),
         f_(forward),
         inner_(inner),
-        room_(inner.room()),
+        padded_(inner.padded()),
         P_(forward.channels),
         N_(forward.states),
         stride_(forward.groups * N_),
         chunks_(max<int64_t>(chunks, 1)),
-        numbers_(Steps<T>::size(room_) + room_ * (4 + 3 * kLanes<T>)+3 * room_ * room_ + inner.workspace() + 6 * room_ * P_ + P_),
+        numbers_(Steps<T>::size(padded_) + padded_ * (4 + 3 * kLanes<T>)+3 * padded_ * padded_ + inner.workspace() + 6 * padded_ * P_ + P_),
         states_(N_ * P_ * (2 + kHeadsTogether * (chunks_ + 1))),
-        steps_(numbers_, room_) {
-    T* at = numbers_ + Steps<T>::size(room_);
+        steps_(numbers_, padded_) {
+    T* at = numbers_ + Steps<T>::size(padded_);
     const auto take = [&](int64_t n) {
-      T* const taken = at;
+      T* const block = at;
       at += n;
-      return taken;
+      return block;
     };
-    across_ = take(room_), in_ = take(room_), out_ = take(room_), along_ = take(room_);
-    for (T** lanes : {&in_lanes_, &out_lanes_, &along_lanes_}) *lanes = take(room_ * kLanes<T>);
-    triangle_ = take(room_ * room_), gradient_ = take(room_ * room_), own_ = take(room_ * room_), turned_ = take(inner.workspace());
-    for (T** m : {&x_, &x_to_end_, &x_turned_, &g_, &g_from_start_, &y_}) *m = take(room_ * P_);
+    across_ = take(padded_), in_ = take(padded_), out_ = take(padded_), along_ = take(padded_);
+    for (T** lanes : {&in_lanes_, &out_lanes_, &along_lanes_}) *lanes = take(padded_ * kLanes<T>);
+    triangle_ = take(padded_ * padded_), gradient_ = take(padded_ * padded_), own_ = take(padded_ * padded_),
+    transposed_ = take(inner.workspace());
+    for (T** m : {&x_, &x_to_end_, &x_transposed_, &g_, &g_from_start_, &y_}) *m = take(padded_ * P_);
     skip_ = take(P_);
     dstate_ = states_, state_ = dstate_ + N_ * P_;
   }
@@ -55,19 +56,19 @@ class HeadAdjoint {
     for (int64_t i = 0; i < count; ++i) {
       take_head(head, i);
       keep_states(chunks);
-      of_ = {};
-      if (T* const to = of_channels(totals)) set_zero(to, P_);
-      if (p_.grad_final) take_gradient(p_.grad_final + of_head(item_));
-      heads_[i] = of_;
+      carry_ = {};
+      if (T* const to = dD_channels(totals)) set_zero(to, P_);
+      if (p_.grad_final) take_gradient(p_.grad_final + head_offset(item_));
+      heads_[i] = carry_;
     }
-    for (int64_t k = chunks.of(item_) - 1; k >= 0; --k)
+    for (int64_t k = chunks.count(item_) - 1; k >= 0; --k)
       for (int64_t i = 0; i < count; ++i) {
         take_head(head, i);
-        of_ = heads_[i], first_ = first && i == 0;
+        carry_ = heads_[i], first_ = first && i == 0;
         const bool same = i + 1 < count;  // the next head has the same chunk
         next_ = same ? &chunks.begin(item_)[k] : k > 0 ? &chunks.begin(item_)[k - 1] : nullptr, next_head_ = head + (same ? i + 1 : 0);
-        go_back(chunks, k, of_channels(totals));
-        heads_[i] = of_;
+        go_back(chunks, k, dD_channels(totals));
+        heads_[i] = carry_;
       }
     for (int64_t i = 0; i < count; ++i) {
       take_head(head, i);
@@ -80,33 +81,33 @@ class HeadAdjoint {
   }
 
  private:
-  struct OfHead {
+  struct HeadCarry {
     bool reaches;  // whether there is a gradient of the state after the chunk
     T dA, dbias, dD;
   };
   void take_head(int64_t head, int64_t i) {
     head_ = head + i;
-    dstate_turned_ = states_ + (2 + i * (chunks_ + 1)) * N_ * P_, all_states_ = dstate_turned_ + N_ * P_;
+    dstate_transposed_ = states_ + (2 + i * (chunks_ + 1)) * N_ * P_, all_states_ = dstate_transposed_ + N_ * P_;
   }
-  T* of_channels(const Totals<T>& totals) const { return f_.D_of_channels && totals.dD ? totals.dD.part(item_) + head_ * P_ : nullptr; }
+  T* dD_channels(const Totals<T>& totals) const { return f_.D_of_channels && totals.dD ? totals.dD.part(item_) + head_ * P_ : nullptr; }
   // One chunk of one head.
-  void go_back(const Chunks<T>& chunks, int64_t k, T* of_channels) {
+  void go_back(const Chunks<T>& chunks, int64_t k, T* dD_channels) {
     const Chunk& c = chunks.begin(item_)[k];
     check_interrupt(double(c.steps) / double(f_.length) * head_ns(f_) * kAdjointCost);
-    if (k + 1 < chunks.of(item_) && !c.followed) of_.reaches = false;
+    if (k + 1 < chunks.count(item_) && !c.followed) carry_.reaches = false;
     if (p_.grad_varlen && c.sequence >= 0) take_gradient(p_.grad_varlen + (c.sequence * f_.heads + head_) * N_ * P_);
     const T* const state = takes_state(c) ? all_states_ + k * N_ * P_ : nullptr;
-    prepare(c, of_channels);
+    prepare(c, dD_channels);
     triangles(c);
     if (p_.dz) gate(c, state);
     inputs(c, state);
     const T carry = outputs(c, state);
-    of_decays_.store(c.steps, out_, in_, double(carry), across_, 1);  // (12)
+    decay_gradient_.store(c.steps, out_, in_, double(carry), across_, 1);  // (12)
     finish(c);
-    of_.reaches = state != nullptr;
+    carry_.reaches = state != nullptr;
   }
   bool takes_state(const Chunk& c) const { return !c.fresh || (c.begin == 0 && f_.initial); }
-  int64_t of_head(int64_t item) const { return (item * f_.heads + head_) * N_ * P_; }
+  int64_t head_offset(int64_t item) const { return (item * f_.heads + head_) * N_ * P_; }
   int64_t in_item(int64_t time) const { return (item_ * f_.length + time) * f_.heads + head_; }
   // The rows of a chunk: of B or C, of their gradients, and of matrices with one row per step and one column per channel.
   Matrix<const T> rows(const T* m, const Chunk& c) const {
@@ -117,9 +118,9 @@ class HeadAdjoint {
   Matrix<const T> input_rows(const T* m, const Chunk& c) const { return in_rows(m, c.steps, P_); }
 
   void keep_states(const Chunks<T>& chunks) {
-    if (f_.initial) copy_matrix(P_, N_, in_rows(f_.initial + of_head(item_), P_, N_), in_tiles(all_states_, P_));
+    if (f_.initial) copy_matrix(P_, N_, in_rows(f_.initial + head_offset(item_), P_, N_), in_tiles(all_states_, P_));
     const Chunk* c = chunks.begin(item_);
-    for (int64_t k = 0; k + 1 < chunks.of(item_); ++k, ++c) {
+    for (int64_t k = 0; k + 1 < chunks.count(item_); ++k, ++c) {
       if (!c->followed) continue;
       check_interrupt(double(c->steps * N_ * P_) * kMultiplyAddNs<T>);
       T *const state = all_states_ + k * N_ * P_, *const next = state + N_ * P_;
@@ -143,62 +144,62 @@ class HeadAdjoint {
     return j * P_ + i * columns.count;
   }
   void take_gradient(const T* from) {
-    T* const to = of_.reaches ? state_ : dstate_turned_;
+    T* const to = carry_.reaches ? state_ : dstate_transposed_;
     copy_matrix(P_, N_, in_rows(from, P_, N_), in_tiles(to, P_));
-    if (of_.reaches)
-      for (int64_t i = 0; i < N_ * P_; ++i) dstate_turned_[i] += state_[i];
-    of_.reaches = true;
+    if (carry_.reaches)
+      for (int64_t i = 0; i < N_ * P_; ++i) dstate_transposed_[i] += state_[i];
+    carry_.reaches = true;
   }
   void put_initial(bool reaches) const {
-    T* const to = p_.dinitial + of_head(item_);
-    reaches ? copy_matrix(P_, N_, in_tiles<const T>(dstate_turned_, P_), in_rows(to, P_, N_)) : set_zero(to, N_ * P_);
+    T* const to = p_.dinitial + head_offset(item_);
+    reaches ? copy_matrix(P_, N_, in_tiles<const T>(dstate_transposed_, P_), in_rows(to, P_, N_)) : set_zero(to, N_ * P_);
   }
 
   // Computes the inputs times the step sizes and the gradient before the gate (8), both also multiplied by their decays, and dD (14).
-  void prepare(const Chunk& c, T* of_channels) {
+  void prepare(const Chunk& c, T* dD_channels) {
     using V = Lanes<T>;
     constexpr int W = kLanes<T>;
     steps_.prepare(f_, item_, head_, c);
     V from_D{};
-    if (of_channels) set_zero(skip_, P_);
+    if (dD_channels) set_zero(skip_, P_);
     for (int64_t i = 0; i < c.steps; ++i) {
       const int64_t t = c.begin + i;
       const T *const from = row_of(p_.grad, item_, t, head_), *const xs = row_of(f_.x, item_, t, head_);
       const T* const z = p_.dz ? row_of(f_.z, item_, t, head_) : nullptr;
       for (int64_t k = 0; k < P_; k += W) {
-        const V x = lanes_of<V>(xs, f_.x.channel, k, P_), u = x * broadcast<V>(steps_.dt[i]);
-        V g = lanes_of<V>(from, p_.grad.channel, k, P_);
-        if (z) g = g * selective::silu(lanes_of<V>(z, f_.z.channel, k, P_));
+        const V x = load_channels_padded<V>(xs, f_.x.channel, k, P_), u = x * broadcast<V>(steps_.dt[i]);
+        V g = load_channels_padded<V>(from, p_.grad.channel, k, P_);
+        if (z) g = g * selective::silu(load_channels_padded<V>(z, f_.z.channel, k, P_));
         const int64_t at = i * P_ + k, count = P_ - k;
         store_first(x_ + at, u, count), store_first(x_to_end_ + at, V(u * broadcast<V>(steps_.to_end[i])), count);
         store_first(g_ + at, g, count), store_first(g_from_start_ + at, V(g * broadcast<V>(steps_.from_start[i])), count);
         if (f_.D) from_D = multiply_add(x, g, from_D);
-        if (of_channels) store_first(skip_ + k, V(multiply_add(x, g, load_first<V>(skip_ + k, count))), count);
+        if (dD_channels) store_first(skip_ + k, V(multiply_add(x, g, load_first<V>(skip_ + k, count))), count);
       }
     }
-    of_.dD += sum(from_D);
-    if (of_channels)
-      for (int64_t k = 0; k < P_; ++k) of_channels[k] += skip_[k];
+    carry_.dD += sum(from_D);
+    if (dD_channels)
+      for (int64_t k = 0; k < P_; ++k) dD_channels[k] += skip_[k];
   }
 
   // (9) The triangle, its gradient, the gradient of the inner products, and the terms that pass over the decays.
   void triangles(const Chunk& c) {
     using V = Lanes<T>;
-    const T* const inner = inner_.of(item_, group_, c, turned_, own_);
-    transpose_rows(c.steps, P_, x_, P_, x_turned_, room_);
-    multiply_lower(c.steps, g_, P_, in_rows<const T>(x_turned_, P_, room_), gradient_, room_);
-    of_decays_.clear(), of_decays_.begin_matrix();
+    const T* const inner = inner_.triangle(item_, group_, c, transposed_, own_);
+    transpose_rows(c.steps, P_, x_, P_, x_transposed_, padded_);
+    multiply_lower(c.steps, g_, P_, in_rows<const T>(x_transposed_, P_, padded_), gradient_, padded_);
+    decay_gradient_.clear(), decay_gradient_.begin_matrix();
     for (int64_t i = c.steps - 1; i >= 0; --i) {
-      T *const of_inner = inner_gradient_ + (c.begin + i) * room_, *const weighed = triangle_ + i * room_;
-      const T* const e = gradient_ + i * room_;
+      T *const inner_gradient = inner_gradient_ + (c.begin + i) * padded_, *const weighed = triangle_ + i * padded_;
+      const T* const e = gradient_ + i * padded_;
       steps_.decays_to(i, [&](int64_t j, V d) {
         const V to_inner = load<V>(e + j) * d;
-        store(weighed + j, V(load<V>(inner + i * room_ + j) * d));
-        store(of_inner + j, first_ ? to_inner : V(load<V>(of_inner + j) + to_inner));
+        store(weighed + j, V(load<V>(inner + i * padded_ + j) * d));
+        store(inner_gradient + j, first_ ? to_inner : V(load<V>(inner_gradient + j) + to_inner));
       });
       if (first_)
-        for (int64_t j = round_up(i + 1, kLanes<T>); j < room_; j += kLanes<T>) store(of_inner + j, V{});
-      of_decays_.add_row(i, e, weighed);
+        for (int64_t j = round_up(i + 1, kLanes<T>); j < padded_; j += kLanes<T>) store(inner_gradient + j, V{});
+      decay_gradient_.add_row(i, e, weighed);
     }
   }
 
@@ -213,25 +214,25 @@ class HeadAdjoint {
     } else {
       set_zero(y_, c.steps * P_);
     }
-    add_lower<Left::rows>(c.steps, triangle_, room_, input_rows(x_, c), P_, with_steps(y_, c));
+    add_lower<Left::rows>(c.steps, triangle_, padded_, input_rows(x_, c), P_, with_steps(y_, c));
     for (int64_t i = 0; i < c.steps; ++i) {
       const int64_t t = c.begin + i;
       const T *x = row_of(f_.x, item_, t, head_), *z = row_of(f_.z, item_, t, head_), *g = row_of(p_.grad, item_, t, head_);
       for (int64_t k = 0; k < P_; k += W) {
         V y = load_first<V>(y_ + i * P_ + k, P_ - k);
-        if (f_.D) y = multiply_add(skip_of<V>(f_, head_, k), lanes_of<V>(x, f_.x.channel, k, P_), y);
-        const V slope = selective::silu_slope(lanes_of<V>(z, f_.z.channel, k, P_));
-        store_first(p_.dz + in_item(t) * P_ + k, V(lanes_of<V>(g, p_.grad.channel, k, P_) * slope * y), P_ - k);
+        if (f_.D) y = multiply_add(skip_of<V>(f_, head_, k), load_channels_padded<V>(x, f_.x.channel, k, P_), y);
+        const V slope = selective::silu_slope(load_channels_padded<V>(z, f_.z.channel, k, P_));
+        store_first(p_.dz + in_item(t) * P_ + k, V(load_channels_padded<V>(g, p_.grad.channel, k, P_) * slope * y), P_ - k);
       }
     }
   }
 
   // (10), (11), (14) The gradient of the inputs, and of B from the state after the chunk. Prefetches the next rows.
   void inputs(const Chunk& c, const T* state) {
-    const bool reaches = of_.reaches;
+    const bool reaches = carry_.reaches;
     if (reaches) {
-      transpose_into(P_, N_, in_tiles<const T>(dstate_turned_, P_), in_tiles(dstate_, N_));
-      const Matrix<T> m = in_tiles(dstate_turned_, P_);
+      transpose_into(P_, N_, in_tiles<const T>(dstate_transposed_, P_), in_tiles(dstate_, N_));
+      const Matrix<T> m = in_tiles(dstate_transposed_, P_);
       for_tiles<T>(c.steps, N_, [&](auto& sums, int64_t i, auto columns, int64_t j) __attribute__((always_inline)) {
         T* const to = rows(dB_, c).at + i * stride_ + j;
         sums.fetch_for(to, stride_);
@@ -241,7 +242,7 @@ class HeadAdjoint {
     } else if (first_) {
       set_zero_rows(rows(dB_, c));
     }
-    for (T* lanes : {in_lanes_, along_lanes_}) set_zero(lanes, room_ * kLanes<T>);
+    for (T* lanes : {in_lanes_, along_lanes_}) set_zero(lanes, padded_ * kLanes<T>);
     const Matrix<T> m = in_tiles(dstate_, N_);
     const T* const B = rows(f_.B, c).at;
     for_tiles<T>(c.steps, P_, [&](auto& sums, int64_t i, auto columns, int64_t j) __attribute__((always_inline)) {
@@ -258,13 +259,13 @@ class HeadAdjoint {
         sums.scale_rows(steps_.to_end + i);
         sums.dot_rows(x, P_, in_lanes_ + i * kLanes<T>);
       }
-      add_lower<Left::columns>(sums, i, c.steps, triangle_, room_, g_ + j, P_);
+      add_lower<Left::columns>(sums, i, c.steps, triangle_, padded_, g_ + j, P_);
       T* const lanes = along_lanes_ + i * kLanes<T>;
       const T *const xs = row_of(f_.x, item_, c.begin + i, head_), *const dt = steps_.dt + i, *const g = g_ + i * P_ + j;
       const int64_t time = f_.x.time, channel = f_.x.channel, width = P_;
       sums.each([&](int r, int v, V& du) __attribute__((always_inline)) {
         T* const to = lanes + r * kLanes<T>;
-        store(to, V(multiply_add(du, numbers_of<V>(xs + r * time, channel, j + v), load<V>(to))));
+        store(to, V(multiply_add(du, load_channels<V>(xs + r * time, channel, j + v), load<V>(to))));
         du = du * broadcast<V>(dt[r]);
       });
       if (f_.D) {
@@ -276,14 +277,14 @@ class HeadAdjoint {
       }
       sums.put(to, stride);
     });
-    sum_lanes(room_, in_lanes_, in_), sum_lanes(room_, along_lanes_, along_);
+    sum_lanes(padded_, in_lanes_, in_), sum_lanes(padded_, along_lanes_, along_);
   }
 
   // (11), (13) The gradient of C from the state before the chunk, and the gradient of that state, which replaces the one after the chunk.
   // Returns the term that passes over all decays of the chunk.
   T outputs(const Chunk& c, const T* state) {
-    const bool reaches = of_.reaches;
-    set_zero(out_lanes_, room_ * kLanes<T>), set_zero(out_, room_);
+    const bool reaches = carry_.reaches;
+    set_zero(out_lanes_, padded_ * kLanes<T>), set_zero(out_, padded_);
     if (!state && first_) set_zero_rows(rows(dC_, c));
     if (!state) return T(0);
     const Matrix<const T> h = in_tiles(state, P_);
@@ -296,11 +297,11 @@ class HeadAdjoint {
       sums.dot_rows(C + i * stride_ + j, stride_, out_lanes_ + i * kLanes<T>);
       first_ ? sums.put(to, stride_) : sums.add_to(to, stride_);
     });
-    sum_lanes(room_, out_lanes_, out_);
+    sum_lanes(padded_, out_lanes_, out_);
     T carried[kLanes<T>] = {};
     for_tiles<T>(P_, N_, [&](auto& sums, int64_t i, auto columns, int64_t j) __attribute__((always_inline)) {
       using V = typename decltype(columns)::Vector;
-      T* const m = dstate_turned_ + states_at(columns, i, j);
+      T* const m = dstate_transposed_ + states_at(columns, i, j);
       const T* const before = state + states_at(columns, i, j);
       sums.template add<Left::columns>(c.steps, g_from_start_ + i, P_, C + j, stride_);
       if (!reaches) return sums.put(m, columns.count);
@@ -323,29 +324,29 @@ class HeadAdjoint {
     for (int64_t i = 0; i < c.steps; ++i) {
       T slope = f_.softplus ? elementary::sigmoid(steps_.raw[i]) : T(1);
       const T step = f_.softplus ? elementary::softplus(steps_.raw[i], elementary::softplus_tail(steps_.raw[i])) : steps_.raw[i];
-      slope *= clip_slope(step, f_.least, f_.most);
+      slope *= clip_slope(step, f_.dt_min, f_.dt_max);
       const T ddt = (along_[i] + f_.A[head_] * across_[i]) * slope;
       p_.ddt[in_item(c.begin + i)] = ddt;
       from_A += steps_.dt[i] * across_[i], from_bias += ddt;
     }
-    of_.dA += from_A, of_.dbias += from_bias;
+    carry_.dA += from_A, carry_.dbias += from_bias;
   }
 
   const ChunkScanAdjoint<T>& p_;
   const ChunkScan<T>& f_;
-  const Inner<T>& inner_;
-  int64_t room_, P_, N_, stride_, chunks_;
+  const InnerProducts<T>& inner_;
+  int64_t padded_, P_, N_, stride_, chunks_;
   Scratch<T> numbers_, states_;
   Steps<T> steps_;
-  T *across_, *in_, *out_, *along_, *in_lanes_, *out_lanes_, *along_lanes_, *triangle_, *gradient_, *own_, *turned_, *skip_;
-  T *x_, *x_to_end_, *x_turned_, *g_, *g_from_start_, *y_;                 // (steps, channels); x_turned_ is the transpose of x_
-  T *dstate_turned_ = nullptr, *dstate_, *state_, *all_states_ = nullptr;  // transposed; all_states_: before every chunk
+  T *across_, *in_, *out_, *along_, *in_lanes_, *out_lanes_, *along_lanes_, *triangle_, *gradient_, *own_, *transposed_, *skip_;
+  T *x_, *x_to_end_, *x_transposed_, *g_, *g_from_start_, *y_;                 // (steps, channels); x_transposed_ is the transpose of x_
+  T *dstate_transposed_ = nullptr, *dstate_, *state_, *all_states_ = nullptr;  // transposed; all_states_: before every chunk
   int64_t item_ = 0, group_ = 0, head_ = 0, next_head_ = 0;
   const Chunk* next_ = nullptr;  // the chunk of next_head_ that is processed next
   T *dB_ = nullptr, *dC_ = nullptr, *inner_gradient_ = nullptr;
   bool first_ = true;
-  OfHead of_{}, heads_[kHeadsTogether];
-  delta::DecayGradient<kMaxSteps> of_decays_;
+  HeadCarry carry_{}, heads_[kHeadsTogether];
+  delta::DecayGradient<kMaxSteps> decay_gradient_;
 };
 
 }  // namespace QF_ISA

@@ -47,15 +47,15 @@ struct Sums {
   // them, or in the rows of b that they would multiply, does not spread.
   template <Left left>
   QF_HD void add_diagonal(const T* a, int64_t a_stride, const T* b, int64_t b_step) {
-    constexpr bool turned = left == Left::columns;
+    constexpr bool transposed = left == Left::columns;
 #pragma GCC unroll 8
     for (int k = 0; k < R; ++k)
 #pragma GCC unroll 3
       for (int v = 0; v < NV; ++v) {
         const V x = load<V>(b + k * b_step + v * W);
 #pragma GCC unroll 8
-        for (int r = turned ? 0 : k; r < (turned ? k + 1 : R); ++r)
-          at[r][v] = multiply_add(broadcast<V>(turned ? a[k * a_stride + r] : a[r * a_stride + k]), x, at[r][v]);
+        for (int r = transposed ? 0 : k; r < (transposed ? k + 1 : R); ++r)
+          at[r][v] = multiply_add(broadcast<V>(transposed ? a[k * a_stride + r] : a[r * a_stride + k]), x, at[r][v]);
       }
   }
   QF_HD void scale_rows(const T* by) {
@@ -165,8 +165,8 @@ void add_lower(int64_t n, const T* m, int64_t m_stride, Matrix<B> b, int64_t col
   });
 }
 
-// The lower triangle of c (n x n, rows of whole vectors) = a (n x b.rows) b, where b has n columns and room for whole vectors. Also writes
-// a few elements to the right of the triangle.
+// The lower triangle of c (n x n, rows of whole vectors) = a (n x b.rows) b, where b has n columns and padded for whole vectors. Also
+// writes a few elements to the right of the triangle.
 template <class T, class B>
 void multiply_lower(int64_t n, const T* a, int64_t a_stride, Matrix<B> b, T* c, int64_t c_stride) {
   for_panels(n, [&](auto rows, int64_t i) __attribute__((always_inline)) {

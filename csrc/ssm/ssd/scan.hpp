@@ -12,25 +12,25 @@ constexpr int64_t kMaxStepsForward = 32;  // per chunk; halves the triangle, but
 template <class T>
 class HeadScan {
  public:
-  HeadScan(const ChunkScan<T>& p, const Inner<T>& inner)
+  HeadScan(const ChunkScan<T>& p, const InnerProducts<T>& inner)
       : p_(p),
         inner_(inner),
-        room_(inner.room()),
-        memory_(Steps<T>::size(room_) + room_ * (1 + 2 * room_ + p.channels) + p.states * p.channels + inner.workspace()),
-        steps_(memory_, room_),
-        weights_(memory_ + Steps<T>::size(room_)),
-        triangle_(weights_ + room_),
-        own_(triangle_ + room_ * room_),
-        x_(own_ + room_ * room_),
-        state_(x_ + room_ * p.channels),
-        turned_(state_ + p.states * p.channels) {}
+        padded_(inner.padded()),
+        memory_(Steps<T>::size(padded_) + padded_ * (1 + 2 * padded_ + p.channels) + p.states * p.channels + inner.workspace()),
+        steps_(memory_, padded_),
+        weights_(memory_ + Steps<T>::size(padded_)),
+        triangle_(weights_ + padded_),
+        own_(triangle_ + padded_ * padded_),
+        x_(own_ + padded_ * padded_),
+        state_(x_ + padded_ * p.channels),
+        transposed_(state_ + p.states * p.channels) {}
 
   // Reads x, dt and z once; writes out once. Only the current state is stored. It passes through L2 once per chunk.
   void run(int64_t item, int64_t head, const Chunks<T>& chunks) {
-    const int64_t group = head / (p_.heads / p_.groups), of_head = p_.channels * p_.states;
+    const int64_t group = head / (p_.heads / p_.groups), state_size = p_.channels * p_.states;
     bool has_state = p_.initial != nullptr;
     if (has_state)
-      transpose_into(p_.channels, p_.states, in_rows(p_.initial + (item * p_.heads + head) * of_head, p_.channels, p_.states), state());
+      transpose_into(p_.channels, p_.states, in_rows(p_.initial + (item * p_.heads + head) * state_size, p_.channels, p_.states), state());
     for (const Chunk *c = chunks.begin(item), *end = chunks.end(item); c < end; ++c) {
       check_interrupt(chunk_ns(*c));
       if (c->fresh && c->begin > 0) has_state = false;
@@ -41,11 +41,11 @@ class HeadScan {
       if (!c->followed && !ends && !(p_.final && c + 1 == end)) continue;
       advance(item, group, *c, has_state);
       has_state = true;
-      if (ends) put(p_.varlen + (c->sequence * p_.heads + head) * of_head);
+      if (ends) put(p_.varlen + (c->sequence * p_.heads + head) * state_size);
     }
     if (!p_.final) return;
-    T* const final = p_.final + (item * p_.heads + head) * of_head;
-    has_state ? put(final) : set_zero(final, of_head);
+    T* const final = p_.final + (item * p_.heads + head) * state_size;
+    has_state ? put(final) : set_zero(final, state_size);
   }
 
  private:
@@ -61,8 +61,8 @@ class HeadScan {
   void make_triangle(const T* inner, int64_t head, const Chunk& c) {
     using V = Lanes<T>;
     for (int64_t i = 0; i < c.steps; ++i) {
-      T* const to = triangle_ + i * room_;
-      steps_.decays_to(i, [&](int64_t j, V d) { store(to + j, V(load<V>(inner + i * room_ + j) * (d * load<V>(steps_.dt + j)))); });
+      T* const to = triangle_ + i * padded_;
+      steps_.decays_to(i, [&](int64_t j, V d) { store(to + j, V(load<V>(inner + i * padded_ + j) * (d * load<V>(steps_.dt + j)))); });
       if (p_.D && !p_.D_of_channels) to[i] += p_.D[head];
     }
   }
@@ -70,7 +70,7 @@ class HeadScan {
   // (5) and the gate (6). Prefetches the inputs of the next chunk and the outputs of this one, because the hardware prefetcher does not
   // follow rows this far apart.
   void output(int64_t item, int64_t head, int64_t group, const Chunk& c, const Chunk* next, bool has_state) {
-    make_triangle(inner_.of(item, group, c, turned_, own_), head, c);
+    make_triangle(inner_.triangle(item, group, c, transposed_, own_), head, c);
     const int64_t P = p_.channels, N = p_.states, stride = p_.groups * N;
     const T* const C = p_.C + row(item, group, c.begin);
     const Matrix<T> x = in_tiles(x_, c.steps);
@@ -84,7 +84,7 @@ class HeadScan {
         sums.template add<Left::rows>(N, C + i * stride, stride, state().column(columns, j), state().step(columns));
         sums.scale_rows(steps_.from_start + i);
       }
-      add_lower<Left::rows>(sums, i, c.steps, triangle_, room_, x.column(columns, j), x.step(columns));
+      add_lower<Left::rows>(sums, i, c.steps, triangle_, padded_, x.column(columns, j), x.step(columns));
       sums.put(to, p_.heads * P);
       if (!gates()) return;
       for (int r = 0; r < sums.rows; ++r)
@@ -98,8 +98,8 @@ class HeadScan {
   void gate(int64_t item, int64_t head, int64_t time, int64_t channel, T* to) const {
     V y = load<V>(to);
     if (p_.D && p_.D_of_channels)
-      y = multiply_add(skip_of<V>(p_, head, channel), numbers_of<V>(row_of(p_.x, item, time, head), p_.x.channel, channel), y);
-    if (p_.z.at) y = y * selective::silu(numbers_of<V>(row_of(p_.z, item, time, head), p_.z.channel, channel));
+      y = multiply_add(skip_of<V>(p_, head, channel), load_channels<V>(row_of(p_.x, item, time, head), p_.x.channel, channel), y);
+    if (p_.z.at) y = y * selective::silu(load_channels<V>(row_of(p_.z, item, time, head), p_.z.channel, channel));
     store(to, y);
   }
 
@@ -119,11 +119,11 @@ class HeadScan {
   }
 
   const ChunkScan<T>& p_;
-  const Inner<T>& inner_;
-  int64_t room_;
+  const InnerProducts<T>& inner_;
+  int64_t padded_;
   Scratch<T> memory_;
   Steps<T> steps_;
-  T *weights_, *triangle_, *own_, *x_, *state_, *turned_;
+  T *weights_, *triangle_, *own_, *x_, *state_, *transposed_;
 };
 
 template <class T>
@@ -138,7 +138,7 @@ void chunk_scan(const ChunkScan<T>& args) {
   if (p.varlen) set_zero(p.varlen, p.sequences * p.heads * p.channels * p.states);  // for sequences without steps
   if (p.items * p.heads == 0) return;
   const Chunks<T> chunks(p);
-  const Inner<T> inner(p, chunks);
+  const InnerProducts<T> inner(p, chunks);
   parallel_for(p.items * p.heads, p.threads, head_ns(p), [&](int64_t at, int64_t end) {
     HeadScan<T> head(p, inner);
     for (; at < end; ++at) head.run(at / p.heads, at % p.heads, chunks);

@@ -16,7 +16,7 @@ int64_t chunk_steps(const ChunkScan<T>& p) {
   return max<int64_t>(1, min(min(p.steps, kMaxSteps), p.length));
 }
 template <class T>
-int64_t chunk_room(const ChunkScan<T>& p) {
+int64_t padded_steps(const ChunkScan<T>& p) {
   return round_up(p.steps, kLanes<T>);
 }
 
@@ -26,7 +26,7 @@ const T* row_of(const Signal<T>& s, int64_t item, int64_t time, int64_t head) {
 }
 // One vector of the channels of a row, from channel p on.
 template <class V, class T>
-QF_HD V numbers_of(const T* row, int64_t stride, int64_t p) {
+QF_HD V load_channels(const T* row, int64_t stride, int64_t p) {
   if constexpr (kWidth<V> == 1) {
     return row[p * stride];
   } else {
@@ -38,7 +38,7 @@ QF_HD V numbers_of(const T* row, int64_t stride, int64_t p) {
 }
 // The same for a row of `channels` channels; lanes beyond the last channel are 0.
 template <class V, class T>
-V lanes_of(const T* row, int64_t stride, int64_t p, int64_t channels) {
+V load_channels_padded(const T* row, int64_t stride, int64_t p, int64_t channels) {
   if (stride == 1) return load_first<V>(row + p, channels - p);
   V v{};
   for (int i = 0; i < kWidth<V> && p + i < channels; ++i) v[i] = row[(p + i) * stride];
@@ -51,17 +51,17 @@ V skip_of(const ChunkScan<T>& p, int64_t head, int64_t channel) {
   return p.D_of_channels ? load_first<V>(p.D + head * p.channels + channel, p.channels - channel) : broadcast<V>(p.D[head]);
 }
 
-// The data of (1) and (3): arrays of `room` numbers (whole vectors), and a matrix with one row of `room` numbers per step.
+// The data of (1) and (3): arrays of `padded` numbers (whole vectors), and a matrix with one row of `padded` numbers per step.
 template <class T>
 struct Steps {
-  static int64_t size(int64_t room) { return (4 + room) * room; }
+  static int64_t size(int64_t padded) { return (4 + padded) * padded; }
   T *raw, *dt;
   T *from_start, *to_end;  // decay from the start of the chunk through step i, and from there to the end of the chunk
   T* decays;               // row i: decays from each step j <= i to step i
   T all = T(1);            // the decay of the whole chunk
-  int64_t room;
-  Steps(T* memory, int64_t room)
-      : raw(memory), dt(raw + room), from_start(dt + room), to_end(from_start + room), decays(to_end + room), room(room) {}
+  int64_t padded;
+  Steps(T* memory, int64_t padded)
+      : raw(memory), dt(raw + padded), from_start(dt + padded), to_end(from_start + padded), decays(to_end + padded), padded(padded) {}
 
   void prepare(const ChunkScan<T>& p, int64_t item, int64_t head, const Chunk& chunk) {
     using V = Lanes<T>;
@@ -71,21 +71,21 @@ struct Steps {
     const int64_t n = chunk.steps;
     double logs[kMaxSteps];
     for (int64_t i = 0; i < n; ++i) raw[i] = from[i * p.dt.time] + bias;
-    for (int64_t i = n; i < room; ++i) raw[i] = T(0);
-    for (int64_t i = 0; i < room; i += W) {
+    for (int64_t i = n; i < padded; ++i) raw[i] = T(0);
+    for (int64_t i = 0; i < padded; i += W) {
       V v = load<V>(raw + i);
       if (p.softplus) v = elementary::softplus(v, elementary::softplus_tail(v));
-      store(dt + i, clipped(v, broadcast<V>(p.least), broadcast<V>(p.most)));
+      store(dt + i, clipped(v, broadcast<V>(p.dt_min), broadcast<V>(p.dt_max)));
     }
-    for (int64_t i = 0; i < room; ++i) logs[i] = i < n ? double(dt[i]) * double(p.A[head]) : 0;
-    delta::head_decays<kMaxSteps>(n, room, logs, decays, room, from_start, to_end);
+    for (int64_t i = 0; i < padded; ++i) logs[i] = i < n ? double(dt[i]) * double(p.A[head]) : 0;
+    delta::head_decays<kMaxSteps>(n, padded, logs, decays, padded, from_start, to_end);
     all = from_start[n - 1];
   }
 
   // Calls f(j, v) for each vector v of row i of `decays`; v starts at column j, and the last one contains column i.
   template <class F>
   QF_HD void decays_to(int64_t i, F&& f) const {
-    for (int64_t j = 0; j <= i; j += kLanes<T>) f(j, load<Lanes<T>>(decays + i * room + j));
+    for (int64_t j = 0; j <= i; j += kLanes<T>) f(j, load<Lanes<T>>(decays + i * padded + j));
   }
 };
 
@@ -134,50 +134,51 @@ void scale_rows(int64_t n, const T* scale, int64_t cols, Matrix<const T> from, M
   });
 }
 
-// (4) The products C_i.B_j, j <= i, of a chunk, for each item and group, with one row of `room` numbers per step. They are computed once
+// (4) The products C_i.B_j, j <= i, of a chunk, for each item and group, with one row of `padded` numbers per step. They are computed once
 // for all heads of the group if they take no more memory than the result; otherwise each head computes its own.
 template <class T>
-class Inner {
+class InnerProducts {
  public:
-  Inner(const ChunkScan<T>& p, const Chunks<T>& chunks)
+  InnerProducts(const ChunkScan<T>& p, const Chunks<T>& chunks)
       : p_(p),
-        room_(chunk_room(p)),
-        shared_(p.heads > p.groups && p.groups * room_ <= p.heads * p.channels),
-        all_(shared_ ? p.items * p.groups * p.length * room_ : 0) {
+        padded_(padded_steps(p)),
+        shared_(p.heads > p.groups && p.groups * padded_ <= p.heads * p.channels),
+        all_(shared_ ? p.items * p.groups * p.length * padded_ : 0) {
     if (!shared_) return;
-    const int64_t most = p.length / p.steps + 1, tasks = p.items * p.groups * most;  // `most` tasks per item and group share its chunks
+    const int64_t splits = p.length / p.steps + 1;  // tasks per item and group, which share its chunks
+    const int64_t tasks = p.items * p.groups * splits;
     parallel_for(tasks, p.threads, double(p.steps) * row_ns(), [&](int64_t at, int64_t stop) {
-      const Scratch<T> turned(workspace());
+      const Scratch<T> transposed(workspace());
       for (; at < stop; ++at) {
-        const int64_t group = at / most % p.groups, item = at / most / p.groups, part = at % most, n = chunks.of(item);
-        for (int64_t k = part * n / most; k < (part + 1) * n / most; ++k) {
+        const int64_t group = at / splits % p.groups, item = at / splits / p.groups, part = at % splits, n = chunks.count(item);
+        for (int64_t k = part * n / splits; k < (part + 1) * n / splits; ++k) {
           const Chunk& chunk = chunks.begin(item)[k];
-          make(item, group, chunk, turned, at_step(item, group, chunk.begin));
+          compute(item, group, chunk, transposed, at_step(item, group, chunk.begin));
         }
       }
     });
   }
-  int64_t room() const { return room_; }
+  int64_t padded() const { return padded_; }
   bool shared() const { return shared_; }
-  double row_ns() const { return double(p_.states * room_) / 2 * kMultiplyAddNs<T>; }
-  int64_t workspace() const { return p_.states * room_; }  // size of the workspace `turned` that `of` needs
-  // Returns the triangle of one chunk, with rows `room` apart. If it is not shared, it is computed in `own`.
-  const T* of(int64_t item, int64_t group, const Chunk& chunk, T* turned, T* own) const {
+  double row_ns() const { return double(p_.states * padded_) / 2 * kMultiplyAddNs<T>; }
+  int64_t workspace() const { return p_.states * padded_; }  // size of the workspace `transposed` that `triangle` needs
+  // Returns the triangle of one chunk, with rows `padded` apart. If it is not shared, it is computed in `own`.
+  const T* triangle(int64_t item, int64_t group, const Chunk& chunk, T* transposed, T* own) const {
     if (shared_) return at_step(item, group, chunk.begin);
-    make(item, group, chunk, turned, own);
+    compute(item, group, chunk, transposed, own);
     return own;
   }
 
  private:
-  T* at_step(int64_t item, int64_t group, int64_t time) const { return all_ + ((item * p_.groups + group) * p_.length + time) * room_; }
-  void make(int64_t item, int64_t group, const Chunk& chunk, T* turned, T* to) const {
+  T* at_step(int64_t item, int64_t group, int64_t time) const { return all_ + ((item * p_.groups + group) * p_.length + time) * padded_; }
+  void compute(int64_t item, int64_t group, const Chunk& chunk, T* transposed, T* to) const {
     const int64_t stride = p_.groups * p_.states, first = (item * p_.length + chunk.begin) * stride + group * p_.states;
-    transpose_rows(chunk.steps, p_.states, p_.B + first, stride, turned, room_);
-    multiply_lower(chunk.steps, p_.C + first, stride, in_rows(turned, p_.states, room_), to, room_);
+    transpose_rows(chunk.steps, p_.states, p_.B + first, stride, transposed, padded_);
+    multiply_lower(chunk.steps, p_.C + first, stride, in_rows(transposed, p_.states, padded_), to, padded_);
   }
 
   const ChunkScan<T>& p_;
-  int64_t room_;
+  int64_t padded_;
   bool shared_;
   Scratch<T> all_;
 };

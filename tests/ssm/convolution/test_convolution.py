@@ -42,9 +42,9 @@ def drawn(rng, form, skip, reverse):
 def by_channels(u, k, D, r):
     y = np.zeros(u.shape)
     for i in np.ndindex(u.shape[:-1]):
-        of = i if k.ndim > 1 else ()
-        alone = [u[i][None], k[of][None], None if D is None else D[i[-1:]].reshape(1)]
-        y[i] = oracle.fft_conv(*alone, k_reverse=None if r is None else r[of][None])[0]
+        channel = i if k.ndim > 1 else ()
+        alone = [u[i][None], k[channel][None], None if D is None else D[i[-1:]].reshape(1)]
+        y[i] = oracle.fft_conv(*alone, k_reverse=None if r is None else r[channel][None])[0]
     return y
 
 
@@ -55,10 +55,10 @@ def test_other_forms_of_the_kernel(best_backend, rng, form):
         print(options)
         inputs, moved = (drawn(rng, form, *options) for _ in range(2))
         u, k, D, r = inputs
-        room = np.full(u.shape, np.nan)
-        assert qf.ssm.fft_conv(u, k, D, k_reverse=r, out=room) is room
-        np.testing.assert_allclose(room, by_channels(*inputs), rtol=1e-11, atol=1e-12)
-        np.testing.assert_array_equal(qf.ssm.fft_conv(u, k, D, k_reverse=r), room)
+        out = np.full(u.shape, np.nan)
+        assert qf.ssm.fft_conv(u, k, D, k_reverse=r, out=out) is out
+        np.testing.assert_allclose(out, by_channels(*inputs), rtol=1e-11, atol=1e-12)
+        np.testing.assert_array_equal(qf.ssm.fft_conv(u, k, D, k_reverse=r), out)
         grad = rng.standard_normal(u.shape)
         present = [i for i, x in enumerate(inputs) if x is not None]
         for i, gradient in zip(present, qf.ssm.fft_conv_vjp(u, k, D, r, grad), strict=True):

@@ -38,7 +38,7 @@ def gla(*shape, options=(), gates="g", **drawn):
 def channels(op):
     """Arguments of attentions with one decay per channel: one log-decay in 37 is -inf, and some decays are strong."""
 
-    def of(*shape, options=(), **drawn):
+    def case_of(*shape, options=(), **drawn):
         def make(rng):
             (q, k, v, *_), more = inputs(rng, *shape, unit=not dict(options).get("use_qk_l2norm_in_kernel"), gates="", **drawn)
             heads, K = v.shape[:3], q.shape[3]
@@ -56,7 +56,7 @@ def channels(op):
 
         return make
 
-    return of
+    return case_of
 
 
 NORM = {"use_qk_l2norm_in_kernel": True}

@@ -57,8 +57,8 @@ def test_steps_are_the_whole_sequence(backend, rng, op):
 @pytest.mark.parametrize("op", OPS)
 def test_packed_sequences_have_the_bits_of_those_apart(backend, rng, op):
     """Compositions multiply different matrices for packed sequences, so they are compared to rounding only."""
-    most = 0 if backend == "native" else 1e-12
-    same = functools.partial(np.testing.assert_allclose, rtol=most, atol=most)
+    tolerance = 0 if backend == "native" else 1e-12
+    same = functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance)
     for lengths, index in [((5, 0, 90, 1, 64, 8), np.int32), ((0, 3, 0), np.int64), ((33, 63), np.int32)]:
         print(lengths)
         named = problem(op, rng, 1, sum(lengths), 2, 6, 5, HV=4, lengths=lengths)
@@ -127,11 +127,11 @@ def test_the_gradient_of_a_decay_has_its_own_digits(backend, dtype):
     grad = rng.standard_normal(named["v"].shape).astype(dtype)
     q, k, v, g, b, w = (named[name][0, :, 0].astype(np.longdouble) for name in ("q", "k", "v", "g", "b", "w"))
     dg, size = decay_gradients(q, k, w * v, b * k, g, grad[0, :, 0], 0.25)
-    least = np.finfo(dtype).tiny / np.finfo(dtype).eps  # below this the factors of some terms have lost digits
+    smallest = np.finfo(dtype).tiny / np.finfo(dtype).eps  # below this the factors of some terms have lost digits
     for name in (backend, "array"):
         with qf.use_backend(name):
             got = gradients("chunk_gdn2", named, grad, scale=0.25)["g"]
-        assert (np.abs(got[0, :, 0] - dg) <= 16 * np.finfo(dtype).eps * size + least).all()
+        assert (np.abs(got[0, :, 0] - dg) <= 16 * np.finfo(dtype).eps * size + smallest).all()
 
 
 def test_which_attention_is_which(best_backend, rng):
@@ -198,11 +198,11 @@ def test_states_with_the_values_first(best_backend, rng):
     for op in ("chunk_kda", "chunk_gdn2"):
         named = problem(op, rng, 1, 20, 1, 6, 5, HV=2)
         o, state = getattr(ssm, op)(**named, **LAST)
-        turned = {"initial_state": named["initial_state"].swapaxes(2, 3), "state_v_first": True}
-        got = getattr(ssm, op)(**named | turned, **LAST)
+        v_first = {"initial_state": named["initial_state"].swapaxes(2, 3), "state_v_first": True}
+        got = getattr(ssm, op)(**named | v_first, **LAST)
         np.testing.assert_array_equal(got[0], o)
         np.testing.assert_array_equal(got[1], state.swapaxes(2, 3))
-    named = {name: x for name, x in named.items() if name not in ("g", "b", "w")} | turned
+    named = {name: x for name, x in named.items() if name not in ("g", "b", "w")} | v_first
     for function in (ssm.chunk_gated_delta_rule, ssm.fused_recurrent_simple_gla):
         assert function(**named, **LAST)[1].shape == (1, 2, 5, 6)
     named["transpose_state_layout"] = named.pop("state_v_first")

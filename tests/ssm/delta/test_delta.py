@@ -117,8 +117,8 @@ def test_float32_is_within_two_millionths(rng):
 
 def test_packed_sequences_have_the_bits_of_those_apart(backend, rng):
     """Compositions multiply different matrices for packed sequences, so they are compared to rounding only."""
-    most = 0 if backend == "native" else 1e-12
-    same = functools.partial(np.testing.assert_allclose, rtol=most, atol=most)
+    tolerance = 0 if backend == "native" else 1e-12
+    same = functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance)
     for lengths, index in [((5, 0, 90, 1, 64, 8), np.int32), ((1,) * 7, np.int64), ((0, 3, 0), np.int64), ((65, 63), np.int32)]:
         print(lengths)
         named = problem(rng, 1, sum(lengths), 2, 6, 5, 4, lengths=lengths, state=True)
@@ -160,14 +160,14 @@ def test_the_gradient_of_a_decay_has_its_own_digits(backend, dtype, corrects):
     named["g"] = rng.choice([-40.0, -5.0, 0.0], named["g"].shape, p=[0.1, 0.2, 0.7]).astype(dtype)
     grad = rng.standard_normal(named["v"].shape).astype(dtype)
     dg, size = decay_gradients(*[named[name][0, :, 0] for name in NAMES[:5]], grad[0, :, 0], 0.25, corrects)
-    least = np.finfo(dtype).tiny / np.finfo(dtype).eps  # below this the factors of some terms have lost digits
+    smallest = np.finfo(dtype).tiny / np.finfo(dtype).eps  # below this the factors of some terms have lost digits
     for name in (backend, "array"):
         with qf.use_backend(name):
             if corrects:
                 got = gradients(named, grad, scale=0.25)["g"]
             else:
                 got = qf.ssm.chunk_simple_gla_vjp(*[named[name] for name in NAMES[:4]], grad, scale=0.25)[3]
-        assert (np.abs(got[0, :, 0] - dg) <= 8 * np.finfo(dtype).eps * size + least).all()
+        assert (np.abs(got[0, :, 0] - dg) <= 8 * np.finfo(dtype).eps * size + smallest).all()
 
 
 Q = np.zeros((2, 5, 3, 4))

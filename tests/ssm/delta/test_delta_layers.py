@@ -70,8 +70,8 @@ def test_layers(name):
     same(layer(u)[0], expected)
     states = {}
     with torch.no_grad():
-        pieces = [layer(u[:, a:b], past_key_values=states, use_cache=True)[0] for a, b in ((0, 2), (2, 9), (9, 10), (10, 12))]
-    same(torch.cat(pieces, 1), expected)
+        outputs = [layer(u[:, a:b], past_key_values=states, use_cache=True)[0] for a, b in ((0, 2), (2, 9), (9, 10), (10, 12))]
+    same(torch.cat(outputs, 1), expected)
     row = torch.cat([u[:1, :2], u[1:]], 1)
     bounds = torch.tensor([0, 2, 14], dtype=torch.int32)
     same(layer(row, cu_seqlens=bounds)[0][0], torch.cat([expected[0, :2], expected[1]]))

@@ -144,7 +144,7 @@ def test_values_and_gradients_of_and_through_states(backend, rng):
     for options, present in WITH_STATES:
         print(options, present)
         options = options | {"output_final_state": True}
-        inputs = problem(rng, 2, 7, 2, 5) + [s if there else None for s, there in zip(some_state(rng, 2, 2, 5), present)]
+        inputs = problem(rng, 2, 7, 2, 5) + [s if is_present else None for s, is_present in zip(some_state(rng, 2, 2, 5), present)]
         directions = [None if x is None else rng.standard_normal(x.shape) for x in inputs]
 
         def run(step, inputs=inputs, directions=directions, options=options):
@@ -205,8 +205,8 @@ def tensors(rng):
     return torch, [torch.from_numpy(x).requires_grad_() for x in arrays]
 
 
-def with_states(*given):
-    y, (H, U) = qf.ssm.gka(*given[:6], solver="exact", ridge_strength=0.1, initial_state=given[6:], output_final_state=True)
+def with_states(*inputs):
+    y, (H, U) = qf.ssm.gka(*inputs[:6], solver="exact", ridge_strength=0.1, initial_state=inputs[6:], output_final_state=True)
     return y, H, U
 
 

@@ -44,7 +44,7 @@ def upstream_kalmanet(w, x, heads, D):
     return y.flatten(2) @ w["o_proj.weight"].T
 
 
-def test_kalmanet_is_upstreams():
+def test_kalmanet_matches_upstream():
     layer = nn.GatedKalmaNet(10, 4, 2, solver_type="exact").double()
     x = torch.randn(2, 13, 10, dtype=torch.float64)
     y, nothing, state = layer(x)
@@ -67,15 +67,15 @@ def test_kalmanet_is_upstreams():
         {"gla_rescale": False, "num_iter": 0},
     ],
 )
-def test_kalmanet_hands_its_state_on(options):
+def test_kalmanet_continues_from_state(options):
     layer = nn.GatedKalmaNet(10, 4, 4, **options).double()
     x = torch.randn(2, 12, 10, dtype=torch.float64)
     whole, _, last = layer(x, use_cache=True)
-    state, pieces = None, []
-    for piece in (x[:, :1], x[:, 1:2], x[:, 2:9], x[:, 9:]):
-        y, _, state = layer(piece, state, use_cache=True)
-        pieces.append(y)
-    same(torch.cat(pieces, 1), whole, 1e-9)
+    state, outputs = None, []
+    for chunk in (x[:, :1], x[:, 1:2], x[:, 2:9], x[:, 9:]):
+        y, _, state = layer(chunk, state, use_cache=True)
+        outputs.append(y)
+    same(torch.cat(outputs, 1), whole, 1e-9)
     same(state[1][0], last[1][0], 1e-9)
     assert (state[0][2] is None) == (not options.get("use_v_conv", True))
 

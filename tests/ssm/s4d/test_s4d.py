@@ -221,7 +221,7 @@ def test_gradients_in_float32_at_real_sizes(best_backend, rng):
 U, DT, POLES, WEIGHTS = np.zeros((2, 3, 20)), np.ones(3), -np.ones((3, 4)) + 0j, np.ones((3, 4)) + 0j
 
 
-def refused(u=U, **options):
+def call_with(u=U, **options):
     return lambda: qf.ssm.s4d_conv(u, DT, POLES, WEIGHTS, **options)
 
 
@@ -231,16 +231,16 @@ def step(state, **options):
 
 TWO = np.stack([WEIGHTS] * 2)
 BAD = [
-    (refused(disc="foh"), ValueError, "disc is 'foh', expected one of 'zoh', 'bilinear', 'dss'"),
-    (refused(method="gemm"), ValueError, "method is 'gemm', expected one of 'auto', 'fft', 'scan'"),
-    (refused(disc="dss", return_state=True), ValueError, "needs a recurrence, which a system with disc='dss' does not have"),
-    (refused(disc="dss", method="scan"), ValueError, "needs a recurrence, which a system with disc='dss' does not have"),
+    (call_with(disc="foh"), ValueError, "disc is 'foh', expected one of 'zoh', 'bilinear', 'dss'"),
+    (call_with(method="gemm"), ValueError, "method is 'gemm', expected one of 'auto', 'fft', 'scan'"),
+    (call_with(disc="dss", return_state=True), ValueError, "needs a recurrence, which a system with disc='dss' does not have"),
+    (call_with(disc="dss", method="scan"), ValueError, "needs a recurrence, which a system with disc='dss' does not have"),
     (
         lambda: qf.ssm.s4d_conv(U, DT, POLES, TWO, bidirectional=True, return_state=True),
         ValueError,
         "a system with bidirectional=True does not have",
     ),
-    (refused(return_state=True, out=np.zeros_like(U)), TypeError, "out= is only for calls that return one array"),
+    (call_with(return_state=True, out=np.zeros_like(U)), TypeError, "out= is only for calls that return one array"),
     (lambda: qf.ssm.s4d_kernel(DT, POLES, WEIGHTS, -1), ValueError, "L is -1, expected at least 0"),
     (lambda: qf.ssm.s4d_kernel(DT, POLES, WEIGHTS, 5, disc="foh"), ValueError, "disc is 'foh', expected one of 'zoh', 'bilinear', 'dss'"),
     (step(None), TypeError, "state is None"),

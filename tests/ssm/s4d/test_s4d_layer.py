@@ -71,8 +71,8 @@ def test_a_state_that_is_handed_on_continues(transposed):
     axis = 2 if transposed else 1
     x = u.mT if transposed else u
     state, ys = None, []
-    for piece in x.split(7, axis):
-        y, state = layer(piece, state)
+    for chunk in x.split(7, axis):
+        y, state = layer(chunk, state)
         ys.append(y)
     same(torch.cat(ys, axis), layer(x)[0])
     (got,), (expected,) = (torch.autograd.grad(y.sum(), u) for y in (ys[-1], layer(x)[0].narrow(axis, 28, 2)))

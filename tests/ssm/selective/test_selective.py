@@ -28,13 +28,13 @@ def test_states_grow_and_vanish_without_a_clamp(backend):
 
 def test_final_states_are_written_where_asked(backend, rng):
     x, weight = rng.standard_normal((2, 3, 2)), rng.standard_normal((3, 4))
-    room = np.full((3, 2, 6), np.nan).transpose(1, 0, 2)[..., ::2]  # any strides
-    y, states = conv(x, weight, return_final_states=True, final_states_out=room)
-    assert states is room
-    np.testing.assert_array_equal(room, np.concatenate([np.zeros((2, 3, 1)), x], axis=2))
-    room[...] = np.nan
-    np.testing.assert_array_equal(conv(x, weight, final_states_out=room), y)
-    assert np.isfinite(room).all()
+    buffer = np.full((3, 2, 6), np.nan).transpose(1, 0, 2)[..., ::2]  # any strides
+    y, states = conv(x, weight, return_final_states=True, final_states_out=buffer)
+    assert states is buffer
+    np.testing.assert_array_equal(buffer, np.concatenate([np.zeros((2, 3, 1)), x], axis=2))
+    buffer[...] = np.nan
+    np.testing.assert_array_equal(conv(x, weight, final_states_out=buffer), y)
+    assert np.isfinite(buffer).all()
 
 
 def test_a_ring_and_chosen_rows_are_the_same_states_elsewhere(backend, rng):

@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
 from quatrefoil.torch import nn  # noqa: E402
-from ssm.layers import check_pieces_and_steps, same, shapes  # noqa: E402
+from ssm.layers import check_chunks_and_steps, same, shapes  # noqa: E402
 from ssm.modes_of_torch import check_every_mode  # noqa: E402
 from ssm.selective import oracle  # noqa: E402
 
@@ -28,12 +28,12 @@ def tensors(items=2, H=4, P=6, N=8, G=2, rows=None, dtype=torch.float64):
     return arrays
 
 
-def per_head(given):
+def per_head(inputs):
     """Arguments as passed by mamba-ssm's Mamba2: one step size, A, D and bias per head, expanded without copying."""
-    given[2] = given[2][:, :, :1].expand_as(given[2])
-    given[3] = given[3][:, :1, :1].expand_as(given[3])
-    given[6], given[8] = (given[i][:, :1].expand_as(given[i]) for i in (6, 8))
-    return given
+    inputs[2] = inputs[2][:, :, :1].expand_as(inputs[2])
+    inputs[3] = inputs[3][:, :1, :1].expand_as(inputs[3])
+    inputs[6], inputs[8] = (inputs[i][:, :1].expand_as(inputs[i]) for i in (6, 8))
+    return inputs
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
@@ -63,15 +63,15 @@ def test_nothing_else_is_allocated(monkeypatch, best_backend):
 
 @pytest.mark.parametrize("rows", [None, [3, 0], [-1, 2], [-1, -1]])
 def test_an_update_in_place_has_its_gradient_and_compiles(rows):
-    start, *given = tensors(H=2, P=3, N=4, rows=4 if rows else None)
+    start, *inputs = tensors(H=2, P=3, N=4, rows=4 if rows else None)
     rows = None if rows is None else torch.tensor(rows, dtype=torch.int32)
 
-    def f(start, *given):
+    def f(start, *inputs):
         state = start.clone()
-        y = update(state, *given, True, rows)
-        return y, update(state, *given, True, rows), state
+        y = update(state, *inputs, True, rows)
+        return y, update(state, *inputs, True, rows), state
 
-    check_every_mode(f, tuple(t.requires_grad_() for t in (start, *given)))
+    check_every_mode(f, tuple(t.requires_grad_() for t in (start, *inputs)))
 
 
 def test_autograd_knows_that_the_state_has_changed():
@@ -128,9 +128,9 @@ def inner_reference(xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_we
     steps = normed(F.linear(mixed[..., :rank], delta_proj_weight), dt_rms_weight) + (0 if delta_bias is None else delta_bias)
     delta = F.softplus(steps, threshold=500)  # above the default threshold of 20 it would drop e^-20
 
-    def per_time(given, rows, bias):
-        if given is not None:
-            return given.transpose(1, 2)
+    def per_time(matrix, rows, bias):
+        if matrix is not None:
+            return matrix.transpose(1, 2)
         rows = rows if bias is None else rows + bias
         return torch.view_as_complex(rows.unflatten(-1, (-1, 2)).contiguous()) if A.is_complex() else rows
 
@@ -272,9 +272,9 @@ def test_an_update_of_a_convolution_has_its_gradient_and_compiles(rows):
 
 def test_final_states_out_is_part_of_the_graph():
     x, weight = (t.requires_grad_() for t in (torch.randn(2, 3, 7), torch.randn(3, 4)))
-    room = torch.zeros(2, 3, 3)
-    _, states = qf.ssm.causal_conv1d_fn(x, weight, return_final_states=True, final_states_out=room)
-    assert states is room
+    out = torch.zeros(2, 3, 3)
+    _, states = qf.ssm.causal_conv1d_fn(x, weight, return_final_states=True, final_states_out=out)
+    assert states is out
     (dx,) = torch.autograd.grad(states.sum(), x)
     assert torch.equal(dx, (torch.arange(7) >= 4).expand(2, 3, 7).float())
 
@@ -327,6 +327,6 @@ def test_mamba_is_upstreams(options):
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("cuts", [[0, 12], [0, 5, 12], [0, 1, 2, 12], [0, 0, 11, 12]])
-def test_mamba_in_pieces_and_steps(options, cuts):
+def test_mamba_in_chunks_and_steps(options, cuts):
     layer = nn.Mamba(10, d_state=4, **options).double()
-    check_pieces_and_steps(layer, torch.randn(2, 17, 10, dtype=torch.float64), cuts)
+    check_chunks_and_steps(layer, torch.randn(2, 17, 10, dtype=torch.float64), cuts)

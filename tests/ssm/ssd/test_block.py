@@ -102,42 +102,42 @@ OUT = np.zeros((2, 5, 12))
 
 
 def test_out(best_backend):
-    room = np.full_like(OUT, np.nan)
-    assert block(GIVEN, WEIGHT, BIAS, DT, A, D, 16, out=room) is room
-    np.testing.assert_array_equal(room, block(GIVEN, WEIGHT, BIAS, DT, A, D, 16))
+    out = np.full_like(OUT, np.nan)
+    assert block(GIVEN, WEIGHT, BIAS, DT, A, D, 16, out=out) is out
+    np.testing.assert_array_equal(out, block(GIVEN, WEIGHT, BIAS, DT, A, D, 16))
 
 
-def refused(zxbcdt=GIVEN, weight=WEIGHT, bias=BIAS, dt_bias=DT, A=A, D=D, chunk_size=64, **options):
+def call_with(zxbcdt=GIVEN, weight=WEIGHT, bias=BIAS, dt_bias=DT, A=A, D=D, chunk_size=64, **options):
     return lambda: block(zxbcdt, weight, bias, dt_bias, A, D, chunk_size, **options)
 
 
 BAD = [
-    (refused(GIVEN[0]), ValueError, r"zxbcdt has shape \(5, 38\), expected \(B, L, 2 M"),
-    (refused(GIVEN[..., 1:]), ValueError, r"zxbcdt has shape .*, expected \(B, L, 2 M \+ 38\)"),
-    (refused(weight=WEIGHT[1:]), ValueError, r"conv1d_weight has shape \(21, 4\), expected .* H P = 12"),
-    (refused(bias=BIAS[1:]), ValueError, "bias has shape"),
-    (refused(dt_bias=DT[1:]), ValueError, r"dt_bias has shape \(3,\), expected \(H,\) = \(4,\)"),
-    (refused(A=A[1:]), ValueError, r"A has shape \(3,\)"),
-    (refused(D=D[:, 0]), ValueError, r"headdim is None, expected P, because D has shape \(H,\) = \(4,\)"),
-    (refused(headdim=4), ValueError, "headdim is 4, expected 3, because D"),
-    (refused(ngroups=3), ValueError, "ngroups is 3, expected a divisor of 4, the number of heads"),
-    (refused(ngroups=0), ValueError, "ngroups is 0"),
-    (refused(chunk_size=0), ValueError, "chunk_size is 0"),
-    (refused(activation="gelu"), ValueError, "activation is 'gelu'"),
-    (refused(dt_limit=(1.0, 0.0)), ValueError, "dt_limit is"),
-    (refused(rmsnorm_weight=DT), ValueError, r"rmsnorm_weight has shape \(4,\), expected \(H P,\)"),
-    (refused(rmsnorm_eps=-1), ValueError, "rmsnorm_eps is -1"),
-    (refused(outproj_bias=DT), ValueError, "got outproj_bias without outproj_weight"),
-    (refused(outproj_weight=D), ValueError, r"outproj_weight has shape \(4, 3\), expected .* = 12"),
-    (refused(rmsnorm_weight=np.ma.masked_array(np.ones(12))), TypeError, "rmsnorm_weight is a masked array"),
-    (refused(D=D.astype(np.float32)), TypeError, "D has dtype float32 but zxbcdt has float64"),
-    (refused(out=OUT[..., 1:]), ValueError, "out has shape"),
-    (refused(out=OUT.astype(np.float32)), TypeError, "out has dtype float32, expected float64"),
-    (refused(out=np.moveaxis(OUT.T.copy(), 0, 2).swapaxes(0, 1)), ValueError, "C-contiguous and writeable"),
-    (refused(out=np.broadcast_to(0.0, OUT.shape)), ValueError, "C-contiguous and writeable"),
-    (refused(out=OUT.tolist()), TypeError, "out is list"),
-    (refused(out=OUT, return_final_states=True), TypeError, "returns several"),
-    (refused(outproj_weight=np.ones((38, 12)), out=GIVEN), ValueError, "out shares memory with zxbcdt"),
+    (call_with(GIVEN[0]), ValueError, r"zxbcdt has shape \(5, 38\), expected \(B, L, 2 M"),
+    (call_with(GIVEN[..., 1:]), ValueError, r"zxbcdt has shape .*, expected \(B, L, 2 M \+ 38\)"),
+    (call_with(weight=WEIGHT[1:]), ValueError, r"conv1d_weight has shape \(21, 4\), expected .* H P = 12"),
+    (call_with(bias=BIAS[1:]), ValueError, "bias has shape"),
+    (call_with(dt_bias=DT[1:]), ValueError, r"dt_bias has shape \(3,\), expected \(H,\) = \(4,\)"),
+    (call_with(A=A[1:]), ValueError, r"A has shape \(3,\)"),
+    (call_with(D=D[:, 0]), ValueError, r"headdim is None, expected P, because D has shape \(H,\) = \(4,\)"),
+    (call_with(headdim=4), ValueError, "headdim is 4, expected 3, because D"),
+    (call_with(ngroups=3), ValueError, "ngroups is 3, expected a divisor of 4, the number of heads"),
+    (call_with(ngroups=0), ValueError, "ngroups is 0"),
+    (call_with(chunk_size=0), ValueError, "chunk_size is 0"),
+    (call_with(activation="gelu"), ValueError, "activation is 'gelu'"),
+    (call_with(dt_limit=(1.0, 0.0)), ValueError, "dt_limit is"),
+    (call_with(rmsnorm_weight=DT), ValueError, r"rmsnorm_weight has shape \(4,\), expected \(H P,\)"),
+    (call_with(rmsnorm_eps=-1), ValueError, "rmsnorm_eps is -1"),
+    (call_with(outproj_bias=DT), ValueError, "got outproj_bias without outproj_weight"),
+    (call_with(outproj_weight=D), ValueError, r"outproj_weight has shape \(4, 3\), expected .* = 12"),
+    (call_with(rmsnorm_weight=np.ma.masked_array(np.ones(12))), TypeError, "rmsnorm_weight is a masked array"),
+    (call_with(D=D.astype(np.float32)), TypeError, "D has dtype float32 but zxbcdt has float64"),
+    (call_with(out=OUT[..., 1:]), ValueError, "out has shape"),
+    (call_with(out=OUT.astype(np.float32)), TypeError, "out has dtype float32, expected float64"),
+    (call_with(out=np.moveaxis(OUT.T.copy(), 0, 2).swapaxes(0, 1)), ValueError, "C-contiguous and writeable"),
+    (call_with(out=np.broadcast_to(0.0, OUT.shape)), ValueError, "C-contiguous and writeable"),
+    (call_with(out=OUT.tolist()), TypeError, "out is list"),
+    (call_with(out=OUT, return_final_states=True), TypeError, "returns several"),
+    (call_with(outproj_weight=np.ones((38, 12)), out=GIVEN), ValueError, "out shares memory with zxbcdt"),
     (lambda: block_vjp(GIVEN, WEIGHT, BIAS, DT, A, D, GIVEN, chunk_size=64), ValueError, "grad has shape .*, expected .* of the result"),
     (lambda: block_vjp(GIVEN, WEIGHT, chunk_size=64), TypeError, "expected 6 to 11 inputs and then grad"),
 ]

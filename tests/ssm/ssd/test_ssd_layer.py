@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 
 import quatrefoil as qf  # noqa: E402
 from quatrefoil.torch import nn  # noqa: E402
-from ssm.layers import check_pieces_and_steps, inference, same, shapes  # noqa: E402
+from ssm.layers import check_chunks_and_steps, inference, same, shapes  # noqa: E402
 from ssm.ssd import oracle  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -87,29 +87,29 @@ def test_mamba2_keeps_packed_sequences_apart():
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("cuts", [[0, 12], [0, 5, 12], [0, 1, 2, 12], [0, 0, 11, 12]])
-def test_mamba2_in_pieces_and_steps(options, cuts):
+def test_mamba2_in_chunks_and_steps(options, cuts):
     layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, **options).double()
-    check_pieces_and_steps(layer, torch.randn(2, 17, 10, dtype=torch.float64), cuts)
+    check_chunks_and_steps(layer, torch.randn(2, 17, 10, dtype=torch.float64), cuts)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("given", ["cu_seqlens", "both", "int32"])
-def test_mamba2_fills_a_cache_of_packed_sequences(options, given):
+@pytest.mark.parametrize("kind", ["cu_seqlens", "both", "int32"])
+def test_mamba2_fills_a_cache_of_packed_sequences(options, kind):
     """One item with several sequences, one empty and one shorter than the convolution; then one token for each at a time."""
     layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, layer_idx=0, **options).double()
     cuts, later = [0, 5, 5, 7, 16], torch.randn(4, 3, 10, dtype=torch.float64)
     u = torch.randn(1, 16, 10, dtype=torch.float64)
-    cu_seqlens = torch.tensor(cuts, dtype=torch.int32 if given == "int32" else torch.int64)
-    seq_idx = torch.tensor([[0] * 5 + [2] * 2 + [3] * 9]) if given == "both" else None
-    kept = inference(max_batch_size=4)
+    cu_seqlens = torch.tensor(cuts, dtype=torch.int32 if kind == "int32" else torch.int64)
+    seq_idx = torch.tensor([[0] * 5 + [2] * 2 + [3] * 9]) if kind == "both" else None
+    params = inference(max_batch_size=4)
     cache = tuple(s.normal_() for s in layer.allocate_inference_cache(4))  # written but not read
     with torch.no_grad():
-        packed = layer(u, seq_idx=seq_idx, cu_seqlens=cu_seqlens, inference_params=kept)
+        packed = layer(u, seq_idx=seq_idx, cu_seqlens=cu_seqlens, inference_params=params)
         same(layer(u, seq_idx=seq_idx, cu_seqlens=cu_seqlens, cache=cache), packed)
-        for state, other in zip(cache, kept.key_value_memory_dict[0]):
+        for state, other in zip(cache, params.key_value_memory_dict[0]):
             same(state, other)
-        kept.seqlen_offset = 9
-        steps = [layer(later[:, t : t + 1], cu_seqlens=cu_seqlens, inference_params=kept) for t in range(3)]
+        params.seqlen_offset = 9
+        steps = [layer(later[:, t : t + 1], cu_seqlens=cu_seqlens, inference_params=params) for t in range(3)]
     for i, (a, b) in enumerate(itertools.pairwise(cuts)):
         expected = upstream_mamba2(layer, torch.cat([u[:, a:b], later[i : i + 1]], 1))
         same(packed[:, a:b], expected[:, : b - a], 1e-11)
@@ -126,27 +126,27 @@ def test_mamba2_goes_on_from_the_last_of_packed_sequences(options, cuts):
     expected = upstream_mamba2(layer, u, numbers)
     cache = layer.allocate_inference_cache(2)
     with torch.no_grad():
-        pieces = []
+        outputs = []
         for a, b in itertools.pairwise(cuts):
             if a and b > a and numbers[a] != numbers[a - 1]:  # the previous chunk contains no part of the sequence that begins here
                 cache = layer.allocate_inference_cache(2)
-            pieces.append(layer(u[:, a:b], seq_idx=numbers[None, a:b].expand(2, -1), cache=cache))
-        pieces += [layer.step(u[:, t : t + 1], *cache)[0] for t in (12, 13)]
-    same(torch.cat(pieces, 1), expected, 1e-11)
+            outputs.append(layer(u[:, a:b], seq_idx=numbers[None, a:b].expand(2, -1), cache=cache))
+        outputs += [layer.step(u[:, t : t + 1], *cache)[0] for t in (12, 13)]
+    same(torch.cat(outputs, 1), expected, 1e-11)
 
 
 def test_mamba2_says_what_a_cache_lacks():
     layer = nn.Mamba2(6, d_state=4, headdim=6, layer_idx=3).double()
     u, cu_seqlens = torch.randn(1, 9, 6, dtype=torch.float64), torch.tensor([0, 4, 9])
-    kept = inference(max_batch_size=2)
+    params = inference(max_batch_size=2)
     with pytest.raises(ValueError, match="Mamba2: cache has 1 items, expected 2, one for each sequence"):
         layer(u, cu_seqlens=cu_seqlens, cache=layer.allocate_inference_cache(1))
-    layer(u, cu_seqlens=cu_seqlens, inference_params=kept)
-    kept.seqlen_offset = 5
+    layer(u, cu_seqlens=cu_seqlens, inference_params=params)
+    params.seqlen_offset = 5
     with pytest.raises(ValueError, match="Mamba2: u has 1 items with seqlen_offset > 0, expected 2, one for each sequence"):
-        layer(u, cu_seqlens=cu_seqlens, inference_params=kept)
+        layer(u, cu_seqlens=cu_seqlens, inference_params=params)
     with pytest.raises(ValueError, match="Mamba2: inference_params has states of 2 sequences, but the input has 1"):
-        layer(u, inference_params=kept)
+        layer(u, inference_params=params)
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -22,7 +22,7 @@ class _Rows:
             self.factor = 1 / xp.sqrt(xp.sum(self.rows * self.rows, axis=-1, keepdims=True) + 1e-6)
             self.rows = self.factor * self.rows
 
-    def back(self, d: Any) -> Any:
+    def backward(self, d: Any) -> Any:
         """The gradient through (2), summed over the value heads that share a row."""
         xp, x = self.xp, self.rows
         if self.factor is not None:
@@ -52,11 +52,11 @@ class _DeltaRule:
         beta = self.gates[1][..., None] if self.erases and self.gates[1] is not None else None
         return Chunks(self.xp, self.tokens, self.decays, Read(self.q.rows), erase, self.k.rows, self.v, beta)
 
-    def back(self, d: Gradients) -> tuple[Any, ...]:
+    def backward(self, d: Gradients) -> tuple[Any, ...]:
         """Gradients of the queries, keys and values, and of the gates that are present."""
         of_keys = d.key if d.erase is None else d.key + d.erase
         gates = [x for x, gate in zip((d.logs, d.beta), self.gates) if gate is not None]
-        return self.q.back(d.query), self.k.back(of_keys), *map(self.tokens.join, (d.values, *gates))
+        return self.q.backward(d.query), self.k.backward(of_keys), *map(self.tokens.join, (d.values, *gates))
 
 
 class _Linear(_DeltaRule):
@@ -73,10 +73,10 @@ class _Gdn2(_DeltaRule):
         erase = Read(b * self.k.rows, strict=True)
         return Chunks(self.xp, self.tokens, self.decays, Read(self.q.rows), erase, self.k.rows, w * self.v)
 
-    def back(self, d: Gradients) -> tuple[Any, ...]:
+    def backward(self, d: Gradients) -> tuple[Any, ...]:
         _, b, w = self.gates
         others = (w * d.values, d.logs, self.k.rows * d.erase, self.v * d.values)
-        return self.q.back(d.query), self.k.back(d.key + b * d.erase), *map(self.tokens.join, others)
+        return self.q.backward(d.query), self.k.backward(d.key + b * d.erase), *map(self.tokens.join, others)
 
 
 class _Dplr(_DeltaRule):
@@ -89,9 +89,9 @@ class _Dplr(_DeltaRule):
         erase, known = Read(-a, strict=True, before=True), (self.k.rows, self.v)
         return Chunks(self.xp, self.tokens, self.decays, Read(self.q.rows), erase, b, None, known=known)
 
-    def back(self, d: Gradients) -> tuple[Any, ...]:
+    def backward(self, d: Gradients) -> tuple[Any, ...]:
         others = (d.known_values, -d.erase, d.key, d.logs)
-        return self.q.back(d.query), self.k.back(d.known_key), *map(self.tokens.join, others)
+        return self.q.backward(d.query), self.k.backward(d.known_key), *map(self.tokens.join, others)
 
 
 def _first_states(xp: Any, q: Any, v: Any, initial_state: Any, cu_seqlens: Any) -> Any:
@@ -101,8 +101,8 @@ def _first_states(xp: Any, q: Any, v: Any, initial_state: Any, cu_seqlens: Any) 
     return zeros(xp, (sequences, v.shape[2], q.shape[3], v.shape[3]), q)
 
 
-def _turned(xp: Any, state: Any) -> Any:
-    """(N, HV, K, V) <-> (N, K, HV, V): moves the heads to axis 2, as in q."""
+def _heads_to_axis_2(xp: Any, state: Any) -> Any:
+    """(N, HV, K, V) <-> (N, K, HV, V): the heads in axis 2, as in q; applied twice, the identity."""
     return xp.permute_dims(state, (0, 2, 1, 3))
 
 
@@ -111,14 +111,14 @@ def _by_heads(xp: Any, compute: Any, inputs: tuple[Any, ...], states: tuple[Any,
     q, _, v, *_ = inputs
     group = v.shape[2] // q.shape[2]
 
-    def of(heads: slice) -> tuple[Any, ...]:
+    def compute_heads(heads: slice) -> tuple[Any, ...]:
         values = slice(group * heads.start, group * heads.stop)
         some = [None if x is None else x[:, :, heads if i < 2 else values, ...] for i, x in enumerate(inputs)]
         results: tuple[Any, ...] = compute(some, [S[:, values, ...] for S in states])
         return results
 
     chunks, numbers = v.shape[1] // CHUNK + 1, (q.shape[3] + v.shape[3], q.shape[3] * v.shape[3])
-    return list(in_chunks(xp, of, q.shape[2], group * v.shape[0] * max(v.shape[1] * numbers[0], chunks * numbers[1]), axis=2))
+    return list(in_chunks(xp, compute_heads, q.shape[2], group * v.shape[0] * max(v.shape[1] * numbers[0], chunks * numbers[1]), axis=2))
 
 
 def _composed(rule: Callable[..., _DeltaRule], gates: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -136,10 +136,10 @@ def _composed(rule: Callable[..., _DeltaRule], gates: int) -> tuple[Callable[...
             chunks = rule(xp, some, cu_seqlens, *normalizes).chunks
             before, after = chunks.states(states[0])
             o = chunks.tokens.join(scale * chunks.outputs(xp.stack(before, axis=2)))
-            return (o, _turned(xp, chunks.tokens.of_sequences(after, False, states[0]))) if final else (o,)
+            return (o, _heads_to_axis_2(xp, chunks.tokens.of_sequences(after, False, states[0]))) if final else (o,)
 
         o, *last = _by_heads(xp, compute, inputs, (first,))
-        return o, _turned(xp, last[0]) if final else None
+        return o, _heads_to_axis_2(xp, last[0]) if final else None
 
     def backward(xp: Any, *arguments: Any) -> tuple[Any, ...]:
         inputs, (initial_state, cu_seqlens, grad, grad_final, scale, *normalizes, _) = arguments[:count], arguments[count:]
@@ -150,15 +150,15 @@ def _composed(rule: Callable[..., _DeltaRule], gates: int) -> tuple[Callable[...
             return *(None if x is None else zeros(xp, x.shape, x) for x in inputs), None if initial_state is None else last, None
 
         def compute(some: list[Any], states: list[Any]) -> tuple[Any, ...]:
-            of = rule(xp, some[:-1], cu_seqlens, *normalizes)
-            before, _ = of.chunks.states(states[0])
-            d = of.chunks.gradients(scale * of.tokens.split(some[-1]), xp.stack(before, axis=2), states[1])
-            return *of.back(d), _turned(xp, d.initial)
+            attention = rule(xp, some[:-1], cu_seqlens, *normalizes)
+            before, _ = attention.chunks.states(states[0])
+            d = attention.chunks.gradients(scale * attention.tokens.split(some[-1]), xp.stack(before, axis=2), states[1])
+            return *attention.backward(d), _heads_to_axis_2(xp, d.initial)
 
-        *made, initial = _by_heads(xp, compute, (*inputs, grad), (first, last))
-        present = iter(made)
-        gradients = [None if x is None else next(present) for x in inputs]
-        return *gradients, None if initial_state is None else _turned(xp, initial), None
+        *compact, initial = _by_heads(xp, compute, (*inputs, grad), (first, last))
+        remaining = iter(compact)
+        gradients = [None if x is None else next(remaining) for x in inputs]
+        return *gradients, None if initial_state is None else _heads_to_axis_2(xp, initial), None
 
     return forward, backward
 

@@ -31,7 +31,7 @@ class HeadDecays:
         self.below, self.not_above = i[:, None] > i, i[:, None] >= i
         if g is None:
             ones = xp.ones_like(k[..., :1])
-            self.decay, self.since, self.until, self.total = xp.astype(self.not_above, k.dtype), ones, ones, ones[..., -1:, :]
+            self.decay, self._from_start, self.to_end, self.total = xp.astype(self.not_above, k.dtype), ones, ones, ones[..., -1:, :]
             return
         logs = double(xp, tokens.split(g))
         zero = logs < _MIN
@@ -40,13 +40,13 @@ class HeadDecays:
         same = (resets[..., :, None] == resets[..., None, :]) & self.not_above
         differences = (sums[..., :, None] - sums[..., None, :]) + (low[..., :, None] - low[..., None, :])
         none = xp.full_like(differences, -xp.inf)
-        decay, since = xp.exp(xp.where(same, differences, none)), xp.exp(xp.where(resets == 0, sums, none[..., 0]))
-        self.decay, self.since = xp.astype(decay, k.dtype), xp.astype(since, k.dtype)[..., None]
-        self.until, self.total = self.decay[..., -1, :, None], self.since[..., -1:, :]
+        decay, from_start = xp.exp(xp.where(same, differences, none)), xp.exp(xp.where(resets == 0, sums, none[..., 0]))
+        self.decay, self._from_start = xp.astype(decay, k.dtype), xp.astype(from_start, k.dtype)[..., None]
+        self.to_end, self.total = self.decay[..., -1, :, None], self._from_start[..., -1:, :]
 
-    def reaching(self, read: Read) -> Any:
+    def from_start(self, read: Read) -> Any:
         """The product of the decays from the start of the chunk to the token that reads the state."""
-        return self.since
+        return self._from_start
 
     def _masked(self, read: Read, matrix: Any) -> Any:
         return self.xp.where(self.below if read.strict else self.not_above, matrix, self.xp.zeros_like(matrix))
@@ -56,7 +56,7 @@ class HeadDecays:
         xp = self.xp
         return [[self._masked(read, self.decay * xp.matmul(read.rows, xp.matrix_transpose(k))) for k in keys] for read in reads]
 
-    def back(self, reads: Sequence[Read], keys: Sequence[Any], pairs: list[list[Any]], d: list[list[Any]]) -> tuple[Any, ...]:
+    def backward(self, reads: Sequence[Read], keys: Sequence[Any], pairs: list[list[Any]], d: list[list[Any]]) -> tuple[Any, ...]:
         """(15)-(17): gradients of the reading rows, the keys, and the logarithms of the decays between the tokens of a pair."""
         xp = self.xp
         d = [[self._masked(read, x) for x in row] for read, row in zip(reads, d)]
@@ -86,16 +86,16 @@ class ChannelDecays:
     def __init__(self, xp: Any, tokens: Tokens, g: Any, k: Any) -> None:
         self.xp, self.C = xp, tokens.C
         decay = xp.exp(double(xp, tokens.split(g)))
-        since = xp.reshape(decay, (*decay.shape[:-1], 1, decay.shape[-1]))
-        until = xp.ones_like(since)
+        from_start = xp.reshape(decay, (*decay.shape[:-1], 1, decay.shape[-1]))
+        to_end = xp.ones_like(from_start)
         self.levels = []  # decays after the middle and up to it, in blocks of 2, 4, 8, ... tokens
-        while since.shape[-2] < self.C:
-            (since0, since1), (until0, until1) = (self._halves(x, since.shape[-2]) for x in (since, until))
+        while from_start.shape[-2] < self.C:
+            (since0, since1), (until0, until1) = (self._halves(x, from_start.shape[-2]) for x in (from_start, to_end))
             self.levels.append((xp.astype(since1, k.dtype), xp.astype(until0, k.dtype)))
-            until = xp.concat([until0 * since1[..., -1:, :], until1], axis=-2)
-            since = xp.concat([since0, since0[..., -1:, :] * since1], axis=-2)
-        self.since, self.until = (xp.astype(xp.reshape(x, decay.shape), k.dtype) for x in (since, until))
-        self.total = xp.matrix_transpose(self.since[..., -1:, :])
+            to_end = xp.concat([until0 * since1[..., -1:, :], until1], axis=-2)
+            from_start = xp.concat([since0, since0[..., -1:, :] * since1], axis=-2)
+        self._from_start, self.to_end = (xp.astype(xp.reshape(x, decay.shape), k.dtype) for x in (from_start, to_end))
+        self.total = xp.matrix_transpose(self._from_start[..., -1:, :])
 
     def _halves(self, x: Any, h: int) -> tuple[Any, Any]:
         """The first h and the last h tokens of every block of 2 h: (..., blocks, h, K)."""
@@ -108,13 +108,13 @@ class ChannelDecays:
         both = [xp.zeros_like(like) if x is None else x for x in (first, second)]
         return xp.reshape(xp.stack(both, axis=-3), (*like.shape[:3], self.C, like.shape[-1]))
 
-    def _shifted(self, read: Read, since: Any) -> Any:
+    def _shifted(self, read: Read, from_start: Any) -> Any:
         if not read.before:
-            return since
-        return self.xp.concat([self.xp.ones_like(since[..., :1, :]), since[..., :-1, :]], axis=-2)
+            return from_start
+        return self.xp.concat([self.xp.ones_like(from_start[..., :1, :]), from_start[..., :-1, :]], axis=-2)
 
-    def reaching(self, read: Read) -> Any:
-        return self._shifted(read, self.since)
+    def from_start(self, read: Read) -> Any:
+        return self._shifted(read, self._from_start)
 
     def pairs(self, reads: Sequence[Read], keys: Sequence[Any]) -> list[list[Any]]:
         return [[self._pair(read, k) for k in keys] for read in reads]
@@ -123,9 +123,9 @@ class ChannelDecays:
         xp = self.xp
         own = xp.zeros_like(k[..., 0]) if read.strict else xp.sum(read.rows * k, axis=-1)
         matrix = own[..., None, None]  # blocks of one token
-        for h, (since, until) in self._by_size():
+        for h, (from_start, to_end) in self._by_size():
             across = xp.matmul(
-                self._halves(read.rows, h)[1] * self._shifted(read, since), xp.matrix_transpose(self._halves(k, h)[0] * until)
+                self._halves(read.rows, h)[1] * self._shifted(read, from_start), xp.matrix_transpose(self._halves(k, h)[0] * to_end)
             )
             first, second = self._halves(matrix, h)
             matrix = xp.concat([xp.concat([first, xp.zeros_like(across)], axis=-1), xp.concat([across, second], axis=-1)], axis=-2)
@@ -134,7 +134,7 @@ class ChannelDecays:
     def _by_size(self) -> list[tuple[int, tuple[Any, Any]]]:
         return [(1 << n, level) for n, level in enumerate(self.levels)]
 
-    def back(self, reads: Sequence[Read], keys: Sequence[Any], pairs: list[list[Any]], d: list[list[Any]]) -> tuple[Any, ...]:
+    def backward(self, reads: Sequence[Read], keys: Sequence[Any], pairs: list[list[Any]], d: list[list[Any]]) -> tuple[Any, ...]:
         """(23), (24), also by recursive halving."""
         xp = self.xp
         own = [[None if read.strict else xp.linalg.diagonal(x)[..., None] for x in row] for read, row in zip(reads, d)]
@@ -142,17 +142,17 @@ class ChannelDecays:
         of_keys = [sum((row[n] * r.rows for r, row in zip(reads, own) if row[n] is not None), xp.zeros_like(k)) for n, k in enumerate(keys)]
         of_logs = zeros(xp, keys[0].shape, keys[0], xp.float64)
         d = [[x[..., None, :, :] for x in row] for row in d]  # one block
-        for h, (since, until) in reversed(self._by_size()):
-            late = [self._halves(read.rows, h)[1] * self._shifted(read, since) for read in reads]
-            early = [self._halves(k, h)[0] * until for k in keys]
+        for h, (from_start, to_end) in reversed(self._by_size()):
+            late = [self._halves(read.rows, h)[1] * self._shifted(read, from_start) for read in reads]
+            early = [self._halves(k, h)[0] * to_end for k in keys]
             across = [[x[..., h:, :h] for x in row] for row in d]
             of_late = [sum(xp.matmul(x, k) for x, k in zip(row, early)) for row in across]
             of_early = [sum(xp.matmul(xp.matrix_transpose(row[n]), x) for row, x in zip(across, late)) for n in range(len(keys))]
             after = sum(self._sums_after(read, x, dx) for read, x, dx in zip(reads, late, of_late))
             before = sum(self._sums_before(x, dx) for x, dx in zip(early, of_early))
             of_logs = of_logs + self._joined(before, after)
-            of_reads = [x + self._joined(None, self._shifted(r, since) * dx) for r, x, dx in zip(reads, of_reads, of_late)]
-            of_keys = [x + self._joined(until * dx, None) for x, dx in zip(of_keys, of_early)]
+            of_reads = [x + self._joined(None, self._shifted(r, from_start) * dx) for r, x, dx in zip(reads, of_reads, of_late)]
+            of_keys = [x + self._joined(to_end * dx, None) for x, dx in zip(of_keys, of_early)]
             d = [[self._diagonal_blocks(x, h) for x in row] for row in d]
         return of_reads, of_keys, of_logs
 

@@ -148,13 +148,13 @@ def attend(
 ) -> tuple[Any, Any]:  # fmt: skip
     """Call the op on ``arrays`` and initial_state. ``how``: out, backend, num_threads. With ``state_v_first``, states are (N, HV, V, K)."""
     q, k = arrays[:2]
-    state = _turned(initial_state) if state_v_first else initial_state
+    state = _swap_last_axes(initial_state) if state_v_first else initial_state
     inputs = (*arrays, state, ends_of(cu_seqlens, op.label, q, 1))
     o, last = call(op, inputs, (factor(scale, k, op.label), *options, bool(output_final_state)), (), **how)
-    return o, _turned(last) if state_v_first else last
+    return o, _swap_last_axes(last) if state_v_first else last
 
 
-def _turned(state: Any) -> Any:
+def _swap_last_axes(state: Any) -> Any:
     """A view with the last two axes exchanged. When it is passed to the next call, exchanging them again restores the kernels' layout."""
     return state.swapaxes(-1, -2) if getattr(state, "ndim", 0) == 4 else state
 

@@ -33,8 +33,8 @@ class Tokens:
         self.is_first, self.is_last = chunk == of_chunk, chunk + 1 == xp.take(self.ends, self.owner, axis=0)
         token = arange(xp, self.T, cu_seqlens)
         of_token = xp.clip(xp.searchsorted(end, token, side="right"), max=sequences - 1)
-        place = xp.take(self.ends - counts, of_token, axis=0) * C + token - xp.take(begin, of_token, axis=0)
-        self.place = xp.clip(place, min=0, max=M * C - 1)
+        position = xp.take(self.ends - counts, of_token, axis=0) * C + token - xp.take(begin, of_token, axis=0)
+        self.position = xp.clip(position, min=0, max=M * C - 1)
         self.valid = ascends(xp, cu_seqlens, self.T)
 
     def split(self, x: Any) -> Any:
@@ -54,7 +54,7 @@ class Tokens:
         xp = self.xp
         x = xp.permute_dims(x, (0, 2, 3, 1, *range(4, x.ndim)))
         x = xp.reshape(x, (x.shape[0], self.M * self.C, *x.shape[3:]))
-        return nan_unless(xp, self.valid, xp.take(x, self.place, axis=1)) if self.packed else x[:, : self.T, ...]
+        return nan_unless(xp, self.valid, xp.take(x, self.position, axis=1)) if self.packed else x[:, : self.T, ...]
 
     def entering(self, chunk: int, first: bool, states: Any, passed: Any) -> Any:
         """The state that enters a chunk: from ``states`` at its sequence's first chunk (last, unless ``first``), otherwise ``passed``."""

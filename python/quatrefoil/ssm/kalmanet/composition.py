@@ -75,21 +75,21 @@ class _Tokens:
         none = zeros(xp, (B, heads, D, D), q, xp.float64)
         self.H0 = none if H0 is None else _symmetric(xp, double(xp, H0))
         self.U0 = none if U0 is None else double(xp, U0)
-        self.pieces = chunk_slices(T, 12 * B * heads * D * D, xp) if T else []
+        self.chunks = chunk_slices(T, 12 * B * heads * D * D, xp) if T else []
 
-    def states(self, piece: slice, H: Any, U: Any) -> tuple[Any, Any]:
+    def states(self, chunk: slice, H: Any, U: Any) -> tuple[Any, Any]:
         """(1): H and U after every token of the chunk."""
-        k, v = self.k[:, piece, ...], self.v[:, piece, ...]
+        k, v = self.k[:, chunk, ...], self.v[:, chunk, ...]
         after_H, after_U = (
-            scan(self.xp, e[:, piece, ...], x[..., :, None] * k[..., None, :], before, 1)
+            scan(self.xp, e[:, chunk, ...], x[..., :, None] * k[..., None, :], before, 1)
             for e, x, before in ((self.e_H, k, H), (self.e_U, v, U))
         )
         return after_H, after_U
 
-    def mixed(self, piece: slice, x: Any) -> Any:
+    def mixed(self, chunk: slice, x: Any) -> Any:
         """x~ = q + alpha (x - q)."""
-        alpha = self.alpha[:, piece, ...]
-        return (1 - alpha) * self.q[:, piece, ...] + alpha * x
+        alpha = self.alpha[:, chunk, ...]
+        return (1 - alpha) * self.q[:, chunk, ...] + alpha * x
 
 
 def _symmetric(xp: Any, x: Any) -> Any:
@@ -106,10 +106,10 @@ def gka(
         return q, state, state
     tokens = _Tokens(xp, (q, k, v, alpha, g, gk), H0, U0, ridge_strength, num_iter, solver)
     H, U, y = tokens.H0, tokens.U0, []
-    for piece in tokens.pieces:
-        states, values = tokens.states(piece, H, U)
-        x = _Solver(xp, states, *tokens.solver)(tokens.q[:, piece, ...])
-        y.append(tokens.scale * xp.matmul(values, tokens.mixed(piece, x)[..., None])[..., 0])
+    for chunk in tokens.chunks:
+        states, values = tokens.states(chunk, H, U)
+        x = _Solver(xp, states, *tokens.solver)(tokens.q[:, chunk, ...])
+        y.append(tokens.scale * xp.matmul(values, tokens.mixed(chunk, x)[..., None])[..., 0])
         H, U = states[:, -1, ...], values[:, -1, ...]
     result = xp.concat(y, axis=1) if y else q
     return (result, H, U) if output_final_state else (result, None, None)
@@ -124,15 +124,15 @@ def gka_vjp(
         return tuple(None if x is None else zeros(xp, x.shape, x) for x in inputs)
     tokens = _Tokens(xp, inputs[:6], H0, U0, ridge_strength, num_iter, solver)
     before = [(tokens.H0, tokens.U0)]
-    for piece in tokens.pieces[:-1]:
-        states, values = tokens.states(piece, *before[-1])
+    for chunk in tokens.chunks[:-1]:
+        states, values = tokens.states(chunk, *before[-1])
         before.append((states[:, -1, ...], values[:, -1, ...]))
     none = zeros(xp, tokens.H0.shape, tokens.H0)
     into_H = none if grad_H is None else _symmetric(xp, double(xp, grad_H))
     into_U = none if grad_U is None else double(xp, grad_U)
     grads, parts = double(xp, grad_y), []
-    for piece, (H, U) in zip(reversed(tokens.pieces), reversed(before)):
-        part, into_H, into_U = _piece_back(xp, tokens, piece, H, U, grads[:, piece, ...], into_H, into_U)
+    for chunk, (H, U) in zip(reversed(tokens.chunks), reversed(before)):
+        part, into_H, into_U = _chunk_backward(xp, tokens, chunk, H, U, grads[:, chunk, ...], into_H, into_U)
         parts.append(part)
     along = [xp.concat(list(reversed(column)), axis=1) for column in zip(*parts)] if parts else [zeros(xp, x.shape, x) for x in (q, k, v)]
     along += [zeros(xp, q.shape[:3], q)] * (6 - len(along))
@@ -140,12 +140,12 @@ def gka_vjp(
     return tuple(None if x is None else gradient for x, gradient in zip(inputs, gradients))
 
 
-def _piece_back(
-    xp: Any, tokens: _Tokens, piece: slice, H: Any, U: Any, grad: Any, into_H: Any, into_U: Any
+def _chunk_backward(
+    xp: Any, tokens: _Tokens, chunk: slice, H: Any, U: Any, grad: Any, into_H: Any, into_U: Any
 ) -> tuple[tuple[Any, ...], Any, Any]:
     """(11)-(17) for one chunk: gradients of q, k, v, alpha, g, gk, and of the states before it. ``into_H``: gradient of H after it."""
-    q, k, v, alpha, e_H, e_U = (x[:, piece, ...] for x in (tokens.q, tokens.k, tokens.v, tokens.alpha, tokens.e_H, tokens.e_U))
-    states, values = tokens.states(piece, H, U)
+    q, k, v, alpha, e_H, e_U = (x[:, chunk, ...] for x in (tokens.q, tokens.k, tokens.v, tokens.alpha, tokens.e_H, tokens.e_U))
+    states, values = tokens.states(chunk, H, U)
     solve = _Solver(xp, states, *tokens.solver)
     x = solve(q)
     u = tokens.scale * xp.matmul(xp.matrix_transpose(values), grad[..., None])[..., 0]
@@ -155,8 +155,8 @@ def _piece_back(
         w = 0 * w
     product = w[..., :, None] * x[..., None, :]
     of_H = solve.norm_slope(w, x)[..., None, None] * states - _symmetric(xp, product)
-    of_U = tokens.scale * grad[..., :, None] * tokens.mixed(piece, x)[..., None, :]
-    R_H, R_U = (_back(xp, e, local, after) for e, local, after in ((e_H, of_H, into_H), (e_U, of_U, into_U)))
+    of_U = tokens.scale * grad[..., :, None] * tokens.mixed(chunk, x)[..., None, :]
+    R_H, R_U = (_backward(xp, e, local, after) for e, local, after in ((e_H, of_H, into_H), (e_U, of_U, into_U)))
     dk = 2 * xp.matmul(R_H, k[..., None])[..., 0] + xp.matmul(xp.matrix_transpose(R_U), v[..., None])[..., 0]
     dv = xp.matmul(R_U, k[..., None])[..., 0]
     gates, starts = [], []
@@ -167,7 +167,7 @@ def _piece_back(
     return (dq, dk, dv, dalpha, *gates), starts[1], starts[0]
 
 
-def _back(xp: Any, e: Any, local: Any, after: Any) -> Any:
+def _backward(xp: Any, e: Any, local: Any, after: Any) -> Any:
     """(13): R_t = local_t + e_{t+1} R_{t+1}; ``after`` is e R of the next chunk's first token."""
     ones = xp.ones_like(e[:, :1, ...])
     return scan(xp, xp.concat([e[:, 1:, ...], ones], axis=1), local, after, 1, reverse=True)

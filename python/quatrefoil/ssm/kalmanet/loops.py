@@ -134,7 +134,7 @@ def _forward_for_gradient(q, k, v, alpha, g, gk, H, U, grad, dq, dalpha, x, w, H
 
 
 @jit
-def _back(q, k, v, alpha, g, gk, grad, x, w, Hk, c, along_H, along_U, N, R, dk, dv, dg, dgk, start):
+def _backward(q, k, v, alpha, g, gk, grad, x, w, Hk, c, along_H, along_U, N, R, dk, dv, dg, dgk, start):
     """README (13)-(16). N, R: on entry gradients of the final states, on return of the initial ones without sigma H_0. Returns sigma."""
     T, D = q.shape
     sigma, e_H, e_U = 0.0, 1.0, 1.0
@@ -223,7 +223,7 @@ def gka_vjp(
         _forward_for_gradient(*inputs, H, U, grad, gq, galpha, x, w, Hk, c, along_H, along_U, ridge_strength, num_iter, solver == "exact")
         N, R = _state(grad_H, b, h, D, True), _state(grad_U, b, h, D, False)
         start = (np.vdot(N, H), np.vdot(R, U))
-        of_H0 = _back(*inputs, grad, x, w, Hk, c, along_H, along_U, N, R, gkey, gv, gg, ggk, start)
+        of_H0 = _backward(*inputs, grad, x, w, Hk, c, along_H, along_U, N, R, gkey, gv, gg, ggk, start)
         for target, gradient in ((dq, gq), (dk, gkey), (dv, gv), (dalpha, galpha), (dg, gg), (dgk, ggk)):
             if target is not None:
                 target[b, :, h] = gradient

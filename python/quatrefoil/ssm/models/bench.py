@@ -83,7 +83,7 @@ def _sides(model: Any) -> tuple[Side, Side, Side]:
 
     ``install`` searches all imported modules, which should not be timed. The wrappers exchange the contents of closure cells instead.
     """
-    module = next(m for m in {type(part).__module__ for part in model.modules()} if _transformers.concerns(m))
+    module = next(m for m in {type(part).__module__ for part in model.modules()} if _transformers.is_updated_module(m))
     wrappers = list(_transformers.wrappers(sys.modules[module]))
     if not wrappers:
         raise RuntimeError("bench ssm: this release of transformers selects its functions on import; the comparison needs 5.24 or later")

@@ -218,7 +218,7 @@ class _Block:
         self.xp = _arrays.namespace(zxbcdt)
         self.mlp = [_arrays.widen(zxbcdt[..., i * M : (i + 1) * M]) for i in (0, 1)]
         self.z = zxbcdt[..., 2 * M : 2 * M + inner]
-        self.before = _turned(zxbcdt[..., 2 * M + inner : 2 * M + inner + mixed])
+        self.before = _swap_channels_and_time(zxbcdt[..., 2 * M + inner : 2 * M + inner + mixed])
         self.dt = zxbcdt[..., 2 * M + inner + mixed :]
 
     def _check_kinds(self) -> None:
@@ -250,10 +250,10 @@ class _Block:
         if len(weight) != 2 or weight[0] < inner or (weight[0] - inner) % (2 * groups):
             raise ValueError(f"{label}: conv1d_weight has shape {weight}, expected (H P + 2 G N, W) with H P = {inner} and G = {groups}")
         self.N = (weight[0] - inner) // (2 * groups)
-        least = inner + weight[0] + self.H
-        rest = projected[2] - least if len(projected) == 3 else -1
+        fixed = inner + weight[0] + self.H
+        rest = projected[2] - fixed if len(projected) == 3 else -1
         if rest < 0 or rest % 2:
-            raise ValueError(f"{label}: zxbcdt has shape {projected}, expected (B, L, 2 M + {least}), where {least} is 2 H P + 2 G N + H")
+            raise ValueError(f"{label}: zxbcdt has shape {projected}, expected (B, L, 2 M + {fixed}), where {fixed} is 2 H P + 2 G N + H")
         self.M = rest // 2
 
     def _check_parameters(self) -> None:
@@ -278,7 +278,7 @@ class _Block:
     def _scan_arrays(self) -> list[Any]:
         """(16): the inputs of the scan, with the gate if there is no norm."""
         conv = causal_conv1d_fn(self.before, self.weight, self.bias, self.seq_idx, activation=self.options.activation, **self._run())
-        mixed, inner, each = _turned(conv), self.inner, self.G * self.N
+        mixed, inner, each = _swap_channels_and_time(conv), self.inner, self.G * self.N
         x, B, C = mixed[..., :inner], mixed[..., inner : inner + each], mixed[..., inner + each :]
         B, C = (m.reshape(*m.shape[:2], self.G, self.N) for m in (B, C))
         gate = self._heads(self.z) if self.norm is None else None
@@ -346,9 +346,9 @@ class _Block:
             dz = gradients.pop(6).reshape(*g.shape)
         dx, ddt, dA, dB, dC, dD, ddt_bias = gradients[:7]
         flat = [_arrays.widen(m).reshape(*m.shape[:2], m.shape[2] * m.shape[3]) for m in (dx, dB, dC)]
-        mixed = _arrays.narrow(_turned(self.xp.concatenate(flat, axis=2)), self.before)
+        mixed = _arrays.narrow(_swap_channels_and_time(self.xp.concatenate(flat, axis=2)), self.before)
         back = causal_conv1d_fn_vjp(self.before, self.weight, self.bias, self.seq_idx, None, mixed, activation=o.activation, **self._run())
-        dzxbcdt = self.xp.concatenate([*pairs, *(_arrays.widen(m) for m in (dz, _turned(back[0]), ddt))], axis=2)
+        dzxbcdt = self.xp.concatenate([*pairs, *(_arrays.widen(m) for m in (dz, _swap_channels_and_time(back[0]), ddt))], axis=2)
         return [
             dzxbcdt, back[1], None if self.bias is None else back[2], ddt_bias, dA, dD, None if self.initial is None else gradients[7],
             None, dnorm, dout, None if self.out_bias is None else dbias,
@@ -388,7 +388,7 @@ class _Block:
         return dv * gate, dv * y * slope, dweight
 
 
-def _turned(y: Any) -> Any:
+def _swap_channels_and_time(y: Any) -> Any:
     return y.swapaxes(1, 2)
 
 

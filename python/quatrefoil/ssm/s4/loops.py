@@ -79,7 +79,7 @@ def _run(E, p, q, c, x, K):
 
 
 @jit
-def _back(E, p, q, c, x0, grad, gE, gp, gq, gc, mu):
+def _backward(E, p, q, c, x0, grad, gE, gp, gq, gc, mu):
     """README (7), with every sqrt(L)-th state stored."""
     H, L = grad.shape
     N = E.shape[1]
@@ -162,12 +162,12 @@ class _System(Parameters):
 
     def gradient(self, grad):
         gE, gp, gq, gc, mu = (np.zeros(self.E.shape, complex) for _ in range(5))
-        _back(*self.arrays(), self.b, grad, gE, gp, gq, gc, mu)
+        _backward(*self.arrays(), self.b, grad, gE, gp, gq, gc, mu)
         if self.truncated:
             y = self._solve(self.rest, self._parts(np.conj(gc)))
             last = np.zeros((len(self.E), grad.shape[1] + 1))
             last[:, -1] = 0.5
-            _back(*self.arrays(), self._halves(y), last, gE, gp, gq, np.zeros_like(gc), np.zeros_like(mu))
+            _backward(*self.arrays(), self._halves(y), last, gE, gp, gq, np.zeros_like(gc), np.zeros_like(mu))
             gc = self._halves(y, conj=True)
         return gE, gp, gq, gc, mu
 

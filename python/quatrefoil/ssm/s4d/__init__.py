@@ -22,8 +22,8 @@ METHODS = ("auto", "fft", "scan")
 def _check_state(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
     disc, method, bidirectional, return_state = options
     start = shapes[-1] is not None
-    for name, asked in (("initial_state", start), ("return_state=True", return_state), ("method='scan'", method == "scan")):
-        if asked and (bidirectional or disc == "dss"):
+    for name, is_set in (("initial_state", start), ("return_state=True", return_state), ("method='scan'", method == "scan")):
+        if is_set and (bidirectional or disc == "dss"):
             why = "bidirectional=True" if bidirectional else "disc='dss'"
             cure = "omit it, or use disc='zoh' or 'bilinear' in one direction"
             raise ValueError(f"{label}: {name} needs a recurrence, which a system with {why} does not have; {cure}")

@@ -29,7 +29,7 @@ class _Constant:
         a = double(xp, a)
         self.re, self.im = ((part(xp, a), zeros(xp, a.shape, real(xp, a))) for part in (real, imag))
 
-    def like(self, b: Any) -> Any:
+    def as_dtype_of(self, b: Any) -> Any:
         xp = self.xp
         return xp.astype(complex_of(xp, self.re[0], self.im[0]) if self.is_complex else self.re[0], b.dtype)
 
@@ -62,7 +62,7 @@ def _composed(xp: Any, a: Any, b: Any, start: Any, axis: int, constant: _Constan
     a0, a1, b0, b1 = (_every_other(x, axis, first) for x in (a, b) for first in (0, 1))
     if constant:
         constant.square()
-        paired = constant.like(b)
+        paired = constant.as_dtype_of(b)
     else:
         paired = a1 * _at(a0, axis, slice(0, n))
     odd = _composed(xp, paired, b1 + _applied(xp, a1, _at(b0, axis, slice(0, n))), start, axis, constant)

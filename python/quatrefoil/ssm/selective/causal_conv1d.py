@@ -16,7 +16,7 @@ from ..._call import call, call_vjp
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Backend, InputOrGrad, T
-from .index_arrays import check_rows, numbers_of
+from .index_arrays import check_rows, index_list
 
 
 def _check_taps(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
@@ -229,7 +229,7 @@ def causal_conv1d_update(
     start = integer_array(cache_seqlens, f"ssm.{name}", "cache_seqlens")
     _check_state(name, steps, conv_state, weight, rows, start)
     before, size, count = weight.shape[1] - 1, target.shape[2], steps.shape[2]
-    numbers = None if rows is None else numbers_of(rows)
+    numbers = None if rows is None else index_list(rows)
     pads = rows is not None and len(rows) and (numbers is None or min(numbers) < 0)
     if pads:
         is_real, rows, writer = _without_padding(rows)
@@ -285,11 +285,11 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
         raise ValueError(
             f"{label}: weight has shape {tuple(weight.shape)}, expected (D, W) with D = {x.shape[1]}, like x, and W at least 1"
         )
-    shape, least = tuple(conv_state.shape), weight.shape[1] - 1
-    if len(shape) != 3 or shape[1] != x.shape[1] or shape[2] < least or (rows is None and shape[0] != x.shape[0]):
+    shape, min_length = tuple(conv_state.shape), weight.shape[1] - 1
+    if len(shape) != 3 or shape[1] != x.shape[1] or shape[2] < min_length or (rows is None and shape[0] != x.shape[0]):
         raise ValueError(
             f"{label}: conv_state has shape {shape}, expected (B, D, S) with B = {x.shape[0]} (or more rows, with conv_state_indices), "
-            f"D = {x.shape[1]} and S at least W - 1 = {least}"
+            f"D = {x.shape[1]} and S at least W - 1 = {min_length}"
         )
     _check_same_precision(name, "conv_state", conv_state, x)
     for argument, array in (("conv_state_indices", rows), ("cache_seqlens", start)):

@@ -18,50 +18,50 @@ class _Mixing:
         self.xp, self.matrix, self.channels = xp, matrix, channels
         self.groups = matrix.shape[1] if matrix.ndim == 4 else 1
         self.total: Any = zeros(xp, matrix.shape, matrix)
-        self.of_channels: list[Any] = []
+        self.channel_sums: list[Any] = []
 
-    def of(self, piece: slice) -> Any:
+    def select(self, channel_slice: slice) -> Any:
         if self.matrix.ndim == 2:
-            return self.matrix[None, piece, :, None]
+            return self.matrix[None, channel_slice, :, None]
         if self.groups == 1:
             return self.matrix[:, None, ...] if self.matrix.ndim == 3 else self.matrix
-        return self.xp.take(self.matrix, self._group(piece), axis=1)
+        return self.xp.take(self.matrix, self._group(channel_slice), axis=1)
 
-    def _group(self, piece: slice) -> Any:
-        index = arange(self.xp, piece.stop - piece.start, self.matrix, self.xp.int64) + piece.start
+    def _group(self, channel_slice: slice) -> Any:
+        index = arange(self.xp, channel_slice.stop - channel_slice.start, self.matrix, self.xp.int64) + channel_slice.start
         return index // (self.channels // self.groups)
 
-    def add(self, grad: Any, piece: slice) -> None:
-        """Add the gradient (B, channels, N, L) of the channels in ``piece``."""
+    def add(self, grad: Any, channel_slice: slice) -> None:
+        """Add the gradient (B, channels, N, L) of these channels."""
         xp = self.xp
         if self.matrix.ndim == 2:
-            self.of_channels.append(xp.sum(grad, axis=(0, 3)))
+            self.channel_sums.append(xp.sum(grad, axis=(0, 3)))
         elif self.groups == 1:
             self.total = self.total + xp.sum(grad, axis=1, keepdims=self.matrix.ndim == 4)
         else:
-            belongs = arange(xp, self.groups, self.matrix, xp.int64)[:, None] == self._group(piece)
-            of_groups = xp.tensordot(xp.astype(belongs, self.matrix.dtype), grad, axes=([1], [1]))  # (G, B, N, L)
-            self.total = self.total + xp.permute_dims(of_groups, (1, 0, 2, 3))
+            belongs = arange(xp, self.groups, self.matrix, xp.int64)[:, None] == self._group(channel_slice)
+            group_sums = xp.tensordot(xp.astype(belongs, self.matrix.dtype), grad, axes=([1], [1]))  # (G, B, N, L)
+            self.total = self.total + xp.permute_dims(group_sums, (1, 0, 2, 3))
 
     def gradient(self) -> Any:
-        return self.xp.concat(self.of_channels, axis=0) if self.of_channels else self.total
+        return self.xp.concat(self.channel_sums, axis=0) if self.channel_sums else self.total
 
 
 class _Scan:
     """(1)-(3) for some channels: step sizes, coefficients and inputs of the recurrence, and the gate."""
 
-    def __init__(self, xp: Any, inputs: tuple[Any, ...], mixing: list[_Mixing], softens: bool, piece: slice) -> None:
+    def __init__(self, xp: Any, inputs: tuple[Any, ...], mixing: list[_Mixing], softens: bool, channel_slice: slice) -> None:
         u, delta, A, D, z, bias = inputs
-        self.xp, self.u, self.A = xp, u[:, piece, :], A[None, piece, :, None]
-        self.raw = delta[:, piece, :] if bias is None else delta[:, piece, :] + bias[piece, None]
+        self.xp, self.u, self.A = xp, u[:, channel_slice, :], A[None, channel_slice, :, None]
+        self.raw = delta[:, channel_slice, :] if bias is None else delta[:, channel_slice, :] + bias[channel_slice, None]
         self.softens = softens
         self.step = softplus(xp, self.raw) if softens else self.raw
-        self.B, self.C = (m.of(piece) for m in mixing)
+        self.B, self.C = (m.select(channel_slice) for m in mixing)
         self.pair = 2 if is_complex(xp, A) else 1
         self.a = xp.exp(self.step[:, :, None, :] * self.A)
         self.b = (self.step * self.u)[:, :, None, :] * self.B
-        self.D = None if D is None else D[piece, None]
-        self.z = None if z is None else z[:, piece, :]
+        self.D = None if D is None else D[channel_slice, None]
+        self.z = None if z is None else z[:, channel_slice, :]
 
     def output(self, x: Any) -> Any:
         """y with the skip term, before the gate."""
@@ -82,9 +82,9 @@ def selective_scan_fn(
         return u, last if return_last_state else None
     inputs, mixing = (u, delta, A, D, z, delta_bias), [_Mixing(xp, m, channels) for m in (B, C)]
 
-    def compute(piece: slice) -> tuple[Any, Any]:
-        s = _Scan(xp, inputs, mixing, delta_softplus, piece)
-        x = scan(xp, s.a, s.b, None if initial_state is None else initial_state[:, piece, :], 3)
+    def compute(channel_slice: slice) -> tuple[Any, Any]:
+        s = _Scan(xp, inputs, mixing, delta_softplus, channel_slice)
+        x = scan(xp, s.a, s.b, None if initial_state is None else initial_state[:, channel_slice, :], 3)
         out = s.output(x)
         return out if s.z is None else out * silu(xp, s.z), x[..., L - 1]
 
@@ -103,20 +103,20 @@ def selective_scan_fn_vjp(
         return (*nothing, dinitial if dinitial is None or grad_last is None else grad_last)
     inputs, mixing = (u, delta, A, D, z, delta_bias), [_Mixing(xp, m, channels) for m in (B, C)]
 
-    def compute(piece: slice) -> tuple[Any, ...]:
-        s = _Scan(xp, inputs, mixing, delta_softplus, piece)
-        g = grad[:, piece, :] if s.z is None else grad[:, piece, :] * silu(xp, s.z)
+    def compute(channel_slice: slice) -> tuple[Any, ...]:
+        s = _Scan(xp, inputs, mixing, delta_softplus, channel_slice)
+        g = grad[:, channel_slice, :] if s.z is None else grad[:, channel_slice, :] * silu(xp, s.z)
         into = s.pair * g[:, :, None, :] * conj(xp, s.C)
         if grad_last is not None:
-            into = xp.concat([into[..., : L - 1], into[..., L - 1 :] + grad_last[:, piece, :, None]], axis=-1)
-        start = None if initial_state is None else initial_state[:, piece, :]
+            into = xp.concat([into[..., : L - 1], into[..., L - 1 :] + grad_last[:, channel_slice, :, None]], axis=-1)
+        start = None if initial_state is None else initial_state[:, channel_slice, :]
         x, da, mu, dstart = scan_adjoint(xp, s.a, s.b, start, into, 3)
-        mixing[0].add((s.step * s.u)[:, :, None, :] * mu, piece)
-        mixing[1].add(s.pair * g[:, :, None, :] * conj(xp, x), piece)
+        mixing[0].add((s.step * s.u)[:, :, None, :] * mu, channel_slice)
+        mixing[1].add(s.pair * g[:, :, None, :] * conj(xp, x), channel_slice)
         m = da * conj(xp, s.a)
         along_A, along_B = (xp.sum(real(xp, conj(xp, w) * v), axis=2) for w, v in ((s.A, m), (s.B, mu)))
         ddelta, du = (along_A + s.u * along_B) * s.slope(), s.step * along_B
-        dz = g if s.z is None else grad[:, piece, :] * silu_slope(xp, s.z) * s.output(x)
+        dz = g if s.z is None else grad[:, channel_slice, :] * silu_slope(xp, s.z) * s.output(x)
         dA = xp.sum(s.step[:, :, None, :] * m, axis=(0, 3))
         return du if s.D is None else du + s.D * g, ddelta, dz, dA[None, ...], xp.sum(g * s.u, axis=2), dstart
 
@@ -163,14 +163,14 @@ class _Conv:
         return y
 
 
-def _conv_in_pieces(xp: Any, compute: Any, x: Any, weight: Any, bias: Any, seq_idx: Any, initial_states: Any, *others: Any) -> Any:
+def _conv_by_channels(xp: Any, compute: Any, x: Any, weight: Any, bias: Any, seq_idx: Any, initial_states: Any, *others: Any) -> Any:
     """Call ``compute(_Conv, *others)`` for a few channels (axis 1 of all results) at a time."""
 
-    def of(channels: slice) -> Any:
+    def compute_channels(channels: slice) -> Any:
         part, before, *rest = (None if a is None else a[:, channels, ...] for a in (x, initial_states, *others))
         return compute(_Conv(xp, part, weight[channels, :], None if bias is None else bias[channels], seq_idx, before), *rest)
 
-    return in_chunks(xp, of, x.shape[1], 4 * x.shape[0] * (x.shape[2] + weight.shape[1]), axis=1)
+    return in_chunks(xp, compute_channels, x.shape[1], 4 * x.shape[0] * (x.shape[2] + weight.shape[1]), axis=1)
 
 
 def causal_conv1d_fn(
@@ -181,7 +181,7 @@ def causal_conv1d_fn(
         out = c.masked(silu(xp, y) if activation == "silu" else y)
         return (out, c.samples[:, :, c.L :]) if return_final_states else (out,)
 
-    out, *final = _conv_in_pieces(xp, compute, x, weight, bias, seq_idx, initial_states)
+    out, *final = _conv_by_channels(xp, compute, x, weight, bias, seq_idx, initial_states)
     return out, final[0] if final else None
 
 
@@ -203,7 +203,7 @@ def causal_conv1d_fn_vjp(
             both = both + xp.concat([zeros(xp, g.shape, x), grad_final], axis=2)
         return both[:, :, c.W - 1 :], both[:, :, : c.W - 1], xp.stack(of_taps, axis=0), xp.sum(g, axis=(0, 2))[None, :]
 
-    dx, dinitial, dweight, dbias = _conv_in_pieces(xp, compute, x, weight, bias, seq_idx, initial_states, grad, grad_final)
+    dx, dinitial, dweight, dbias = _conv_by_channels(xp, compute, x, weight, bias, seq_idx, initial_states, grad, grad_final)
     return dx, dweight.T, None if bias is None else dbias[0, :], None, None if initial_states is None else dinitial
 
 
@@ -218,10 +218,10 @@ def causal_conv1d_varlen_states(xp: Any, x: Any, cu_seqlens: Any, state_len: int
     if 0 in x.shape:
         return _unless_wrong(xp, x, cu_seqlens, zeros(xp, (cu_seqlens.shape[0] - 1, x.shape[1], state_len), x))
     at = cu_seqlens[1:, None] - state_len + arange(xp, state_len, cu_seqlens, xp.int64)  # the row of x for each sample
-    is_there = at >= cu_seqlens[:-1, None]
-    rows = xp.reshape(xp.where(is_there & (at < x.shape[0]), at, 0 * at), (-1,))
+    in_state = at >= cu_seqlens[:-1, None]
+    rows = xp.reshape(xp.where(in_state & (at < x.shape[0]), at, 0 * at), (-1,))
     states = xp.reshape(xp.take(x, rows, axis=0), (*at.shape, x.shape[1]))
-    states = xp.permute_dims(xp.where(is_there[..., None], states, 0 * states), (0, 2, 1))
+    states = xp.permute_dims(xp.where(in_state[..., None], states, 0 * states), (0, 2, 1))
     return _unless_wrong(xp, x, cu_seqlens, states)
 
 
@@ -232,11 +232,11 @@ def causal_conv1d_varlen_states_vjp(xp: Any, x: Any, cu_seqlens: Any, grad: Any,
     t = arange(xp, x.shape[0], x, xp.int64)
     before = xp.searchsorted(cu_seqlens, t, side="right")
     item = xp.clip(before - 1, 0, grad.shape[0] - 1)
-    place = t - xp.take(cu_seqlens, item + 1, axis=0) + state_len
-    is_there = (before >= 1) & (before <= grad.shape[0]) & (place >= 0) & (place < state_len)
+    slot = t - xp.take(cu_seqlens, item + 1, axis=0) + state_len
+    in_state = (before >= 1) & (before <= grad.shape[0]) & (slot >= 0) & (slot < state_len)
     flat = xp.reshape(xp.permute_dims(grad, (0, 2, 1)), (-1, x.shape[1]))
-    dx = xp.take(flat, xp.where(is_there, item * state_len + place, 0 * t), axis=0)
-    return _unless_wrong(xp, x, cu_seqlens, xp.where(is_there[:, None], dx, 0 * dx)), None
+    dx = xp.take(flat, xp.where(in_state, item * state_len + slot, 0 * t), axis=0)
+    return _unless_wrong(xp, x, cu_seqlens, xp.where(in_state[:, None], dx, 0 * dx)), None
 
 
 def _is_first(xp: Any, rows: Any) -> Any:
@@ -290,7 +290,7 @@ class _Step:
             return v
         return self.xp.where(self.xp.reshape(self.real, (-1, *[1] * (v.ndim - 1))), v, self.xp.zeros_like(v))
 
-    def of_groups(self, terms: Any, like: Any) -> Any:
+    def group_sums(self, terms: Any, like: Any) -> Any:
         """Sums of (B, H, P, N) terms over P and over the heads of each group, in the shape of ``like``, B or C."""
         xp = self.xp
         total = xp.sum(terms, axis=2)
@@ -338,7 +338,7 @@ def selective_state_step_vjp(
     dstate = s.put(xp.exp(s.step * s.A) * mu, after)
     return (
         dstate, xp.reshape(dx, x.shape), xp.reshape(ddt, x.shape), xp.reshape(xp.sum(s.step * m, axis=0), A.shape),
-        s.of_groups(s.step * s.x * mu, B), s.of_groups(g * s.next, C),
+        s.group_sums(s.step * s.x * mu, B), s.group_sums(g * s.next, C),
         None if D is None else xp.reshape(xp.sum(g * s.x, axis=0), D.shape),
         None if z is None else xp.reshape(grad * silu_slope(xp, s.z) * s.y, z.shape),
         None if dt_bias is None else xp.reshape(xp.sum(s.masked(ddt), axis=0), dt_bias.shape), None,

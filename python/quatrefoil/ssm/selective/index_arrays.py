@@ -13,7 +13,7 @@ from ..._arguments import integer_array
 from ..._call import may_read_values
 
 
-def numbers_of(x: Any) -> list[int] | None:
+def index_list(x: Any) -> list[int] | None:
     """The values, or None if they cannot be read: on a device, while tracing, or in a fake tensor."""
     try:
         values: list[int] | None = x.tolist() if may_read_values(x) else None
@@ -24,7 +24,7 @@ def numbers_of(x: Any) -> list[int] | None:
 
 def check_rows(label: str, argument: str, rows: Any, states: str, shape: Any) -> None:
     """Raise ValueError if a row does not exist or is used twice; negative values are padding."""
-    numbers = numbers_of(rows)
+    numbers = index_list(rows)
     if not numbers:
         return
     if shape[0] == 0:
@@ -43,7 +43,7 @@ def ends_of(cu_seqlens: Any, label: str, x: Any, axis: int, *, whole: bool = Tru
     ends = integer_array(cu_seqlens, label, "cu_seqlens")
     if ends is None or len(ends.shape) != 1 or _arrays.kind(x) is None or len(x.shape) <= axis:
         return ends  # the call reports wrong shapes
-    at, length = numbers_of(ends), x.shape[axis]
+    at, length = index_list(ends), x.shape[axis]
     if not at:
         return ends
     if sorted(at) != at or at[0] < 0 or at[-1] > length or (whole and (at[0] != 0 or at[-1] != length)):

@@ -150,7 +150,7 @@ def mamba_chunk_scan_combined(
         The start of every sequence in a single item (B = 1), followed by L. The state also restarts at these steps.
     dt_softplus : bool
         Replace dt by log(1 + e^dt).
-    dt_limit : (least, most)
+    dt_limit : (dt_min, dt_max)
         Limits of dt, applied last. With the default, negative dt are replaced by 0.
     return_final_states, return_varlen_states : bool
         Also return the states after the last step, (B, H, P, N), and at the end of every sequence of ``cu_seqlens``, (S, H, P, N).
@@ -238,11 +238,11 @@ def _options(name: str, chunk_size: Any, dt_softplus: Any, dt_limit: Any, final:
 
 
 def limits(name: str, dt_limit: Any) -> tuple[float, float]:
-    """``dt_limit`` as two numbers, least <= most; both may be infinite."""
+    """``dt_limit`` as two numbers, dt_min <= dt_max; both may be infinite."""
     label = f"ssm.{name}"
     if not isinstance(dt_limit, (tuple, list)) or len(dt_limit) != 2:
         raise TypeError(f"{label}: dt_limit is {dt_limit!r}, expected two numbers (lower, upper)")
-    least, most = (_arguments.real(v, label, f"dt_limit[{i}]") for i, v in enumerate(dt_limit))
-    if not least <= most:
-        raise ValueError(f"{label}: dt_limit is {(least, most)}, expected (lower, upper) with lower <= upper")
-    return least, most
+    dt_min, dt_max = (_arguments.real(v, label, f"dt_limit[{i}]") for i, v in enumerate(dt_limit))
+    if not dt_min <= dt_max:
+        raise ValueError(f"{label}: dt_limit is {(dt_min, dt_max)}, expected (lower, upper) with lower <= upper")
+    return dt_min, dt_max

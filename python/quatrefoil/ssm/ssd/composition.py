@@ -28,7 +28,7 @@ class _Inputs(NamedTuple):
     cuts: Any
 
 
-def _turned(xp: Any, states: Any) -> Any:
+def _transposed(xp: Any, states: Any) -> Any:
     """(..., P, N) <-> (..., N, P); None is unchanged."""
     return None if states is None else xp.matrix_transpose(states)
 
@@ -52,7 +52,7 @@ class _Sequences:
 
     def spread(self, states: Any, where: str) -> Any:
         """States of the items (B, H, P, N), assigned to the sequences that open or close them; zeros for all other sequences."""
-        xp, x, states = self.xp, self.inputs.x, _turned(self.xp, states)
+        xp, x, states = self.xp, self.inputs.x, _transposed(self.xp, states)
         if states is None:
             return zeros(xp, (self.count, x.shape[2], self.inputs.B.shape[3], x.shape[3]), x)
         return states if self.inputs.cuts is None else xp.where(getattr(self, where), states, xp.zeros_like(states))
@@ -61,30 +61,30 @@ class _Sequences:
 class _Scan:
     """(1)-(6) for some heads."""
 
-    def __init__(self, xp: Any, inputs: _Inputs, sequences: _Sequences, options: tuple[Any, ...], piece: slice) -> None:
-        softens, least, most = options
-        self.xp, self.inputs, self.sequences, self.tokens, self.piece = xp, inputs, sequences, sequences.tokens, piece
-        self.x = inputs.x[:, :, piece, :]
-        self.D = None if inputs.D is None else inputs.D[piece, :] if inputs.D.ndim == 2 else inputs.D[piece, None]
-        raw = inputs.dt[:, :, piece] if inputs.dt_bias is None else inputs.dt[:, :, piece] + inputs.dt_bias[piece]
+    def __init__(self, xp: Any, inputs: _Inputs, sequences: _Sequences, options: tuple[Any, ...], head_slice: slice) -> None:
+        softens, dt_min, dt_max = options
+        self.xp, self.inputs, self.sequences, self.tokens, self.head_slice = xp, inputs, sequences, sequences.tokens, head_slice
+        self.x = inputs.x[:, :, head_slice, :]
+        self.D = None if inputs.D is None else inputs.D[head_slice, :] if inputs.D.ndim == 2 else inputs.D[head_slice, None]
+        raw = inputs.dt[:, :, head_slice] if inputs.dt_bias is None else inputs.dt[:, :, head_slice] + inputs.dt_bias[head_slice]
         step = softplus(xp, raw) if softens else raw
-        outside = (step < least) | (step > most)
+        outside = (step < dt_min) | (step > dt_max)
         self.slope = xp.where(outside, xp.zeros_like(raw), sigmoid(xp, raw) if softens else xp.ones_like(raw))
-        step = xp.where(step < least, xp.full_like(step, least), step) if least > -math.inf else step
-        self.dt = xp.where(step > most, xp.full_like(step, most), step) if most < math.inf else step
-        self.A = inputs.A[piece]
+        step = xp.where(step < dt_min, xp.full_like(step, dt_min), step) if dt_min > -math.inf else step
+        self.dt = xp.where(step > dt_max, xp.full_like(step, dt_max), step) if dt_max < math.inf else step
+        self.A = inputs.A[head_slice]
         logs = double(xp, self.dt) * double(xp, self.A)
         if sequences.restarts is not None:  # a decay to 0
             logs = xp.where(sequences.restarts[:, :, None], xp.full_like(logs, -math.inf), logs)
         split = self.tokens.split
         B, C = (split(m if m.shape[2] == 1 else xp.take(m, self.group(), axis=2)) for m in (inputs.B, inputs.C))
         self.chunks = Chunks(xp, self.tokens, HeadDecays(xp, self.tokens, logs, B), Read(C), None, B, split(self.dt[..., None] * self.x))
-        before, self.after = self.chunks.states(sequences.spread(inputs.initial, "opens")[:, piece, ...])
+        before, self.after = self.chunks.states(sequences.spread(inputs.initial, "opens")[:, head_slice, ...])
         self.before = xp.stack(before, axis=2)
 
     def group(self) -> Any:
         """The group of every head."""
-        index = arange(self.xp, self.piece.stop - self.piece.start, self.inputs.x, self.xp.int64) + self.piece.start
+        index = arange(self.xp, self.head_slice.stop - self.head_slice.start, self.inputs.x, self.xp.int64) + self.head_slice.start
         return index // (self.inputs.x.shape[2] // self.inputs.B.shape[2])
 
     def output(self) -> Any:
@@ -97,7 +97,7 @@ class _Scan:
         xp, q = self.xp, self.sequences
         last = self.tokens.of_sequences(self.after, False, xp.zeros_like(self.after[0]))
         both = (last if q.inputs.cuts is None else xp.take(last, q.last, axis=0)) if final else None, last if varlen else None
-        return [_turned(xp, states) for states in both if states is not None]
+        return [_transposed(xp, states) for states in both if states is not None]
 
 
 def mamba_chunk_scan_combined(xp: Any, *arguments: Any) -> tuple[Any, Any, Any]:
@@ -105,14 +105,14 @@ def mamba_chunk_scan_combined(xp: Any, *arguments: Any) -> tuple[Any, Any, Any]:
     (items, L, heads, P), N = inputs.x.shape, inputs.B.shape[3]
     if 0 in inputs.x.shape:
         last = zeros(xp, (items, heads, P, N), inputs.x) if inputs.initial is None else inputs.initial
-        of_sequences = zeros(xp, (inputs.cuts.shape[0] - 1, heads, P, N), inputs.x) if varlen else None
-        return inputs.x, last if final else None, of_sequences
+        sequence_states = zeros(xp, (inputs.cuts.shape[0] - 1, heads, P, N), inputs.x) if varlen else None
+        return inputs.x, last if final else None, sequence_states
     sequences = _Sequences(xp, inputs)
 
-    def compute(piece: slice) -> tuple[Any, ...]:
-        s = _Scan(xp, inputs, sequences, tuple(options), piece)
+    def compute(head_slice: slice) -> tuple[Any, ...]:
+        s = _Scan(xp, inputs, sequences, tuple(options), head_slice)
         out = s.output()
-        out = out if inputs.z is None else out * silu(xp, inputs.z[:, :, piece, :])
+        out = out if inputs.z is None else out * silu(xp, inputs.z[:, :, head_slice, :])
         return xp.permute_dims(out, (0, 2, 1, 3)), *s.states(final, varlen)
 
     out, *states = in_chunks(xp, compute, heads, items * L * 4 * (sequences.tokens.C + P + N), axis=1)
@@ -123,12 +123,12 @@ class _Adjoint:
     """(8)-(15) for some heads; ``last`` are gradients of the states after the sequences."""
 
     def __init__(self, s: _Scan, grad: Any, last: Any) -> None:
-        xp, inputs, piece, self.s = s.xp, s.inputs, s.piece, s
-        g = self.dz = grad[:, :, piece, :]
+        xp, inputs, head_slice, self.s = s.xp, s.inputs, s.head_slice, s
+        g = self.dz = grad[:, :, head_slice, :]
         if inputs.z is not None:
-            z = inputs.z[:, :, piece, :]
+            z = inputs.z[:, :, head_slice, :]
             self.dz, g = g * silu_slope(xp, z) * s.output(), g * silu(xp, z)
-        d = s.chunks.gradients(s.tokens.split(g), s.before, last[:, piece, ...])
+        d = s.chunks.gradients(s.tokens.split(g), s.before, last[:, head_slice, ...])
         du, self.dB, self.dC, exponent = map(s.tokens.join, (d.values, d.key, d.query, xp.astype(d.logs, g.dtype)))
         self.dx = s.dt[..., None] * du  # (14)
         if s.D is not None:
@@ -138,10 +138,10 @@ class _Adjoint:
         initial = d.initial
         if inputs.cuts is not None:
             initial = xp.sum(xp.where(s.sequences.opens, initial, xp.zeros_like(initial)), axis=0, keepdims=True)
-        self.dinitial = _turned(xp, initial)
+        self.dinitial = _transposed(xp, initial)
 
-    def of_groups(self, grad: Any) -> Any:
-        """(B, L, heads, N) -> (B, L, G, N): sums over this piece's heads in each group."""
+    def sum_groups(self, grad: Any) -> Any:
+        """(B, L, heads, N) -> (B, L, G, N): sums over these heads in each group."""
         xp, groups = self.s.xp, self.s.inputs.B.shape[2]
         if groups == 1:
             return xp.sum(grad, axis=2, keepdims=True)
@@ -158,12 +158,12 @@ def mamba_chunk_scan_combined_vjp(xp: Any, *arguments: Any) -> tuple[Any, ...]:
     sequences = _Sequences(xp, inputs)
     last, mixing = sequences.spread(grad_final, "closes"), [0, 0]
     if grad_varlen is not None:
-        last = last + _turned(xp, grad_varlen)
+        last = last + _transposed(xp, grad_varlen)
 
-    def compute(piece: slice) -> tuple[Any, ...]:
-        a = _Adjoint(_Scan(xp, inputs, sequences, tuple(options), piece), grad, last)
+    def compute(head_slice: slice) -> tuple[Any, ...]:
+        a = _Adjoint(_Scan(xp, inputs, sequences, tuple(options), head_slice), grad, last)
         for i, m in enumerate((a.dB, a.dC)):
-            mixing[i] = mixing[i] + a.of_groups(m)
+            mixing[i] = mixing[i] + a.sum_groups(m)
         by_heads = [xp.permute_dims(y, (0, 2, 1, 3)) for y in (a.dx, a.ddt[..., None], a.dz)]
         return (*by_heads, a.dA[None, :], a.dD[None, ...], a.dinitial)
 

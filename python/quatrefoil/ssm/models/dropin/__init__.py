@@ -158,7 +158,7 @@ def _settle() -> None:
     if before != set(_undo):
         others = [finder for finder in sys.meta_path if finder is not _Watcher]
         sys.meta_path[:] = [_Watcher, *others] if _undo else others
-        _transformers.look_again([target for target in _undo if target in VERSIONS])
+        _transformers.update_all([target for target in _undo if target in VERSIONS])
 
 
 def _put_in(target: str) -> Callable[[], None]:
@@ -287,11 +287,11 @@ class _Watcher:
         after: list[Callable[[ModuleType], None]] = [
             functools.partial(_patch, package) for package, modules in PATCHES.items() if package in _undo and name in modules
         ]
-        if _transformers.concerns(name):
+        if _transformers.is_updated_module(name):
             after.append(_transformers.imported)
         if not after:
             if isinstance(sys.modules.get(name.partition(".")[0]), _StandIn):
-                _refuse(name)
+                _raise_missing(name)
             return None
         for finder in sys.meta_path:
             find = None if finder is _Watcher else getattr(finder, "find_spec", None)
@@ -303,7 +303,7 @@ class _Watcher:
         return None
 
 
-def _refuse(name: str) -> None:
+def _raise_missing(name: str) -> None:
     """Raise ImportError for a module or name that a stand-in lacks: ``from a import b`` looks for a module a.b last."""
     parent, _, last = name.rpartition(".")
     if not last.startswith("_"):

@@ -26,9 +26,9 @@ def register() -> Callable[[], None]:
     global _active
     _active = True
     replaced: list[tuple[Any, Any]] = []
-    for place in [place for place in MODULES if place.startswith("fla.ops.") and importlib.util.find_spec(place)]:
-        module = importlib.import_module(place)
-        for name, source in MODULES[place].items():
+    for path in [path for path in MODULES if path.startswith("fla.ops.") and importlib.util.find_spec(path)]:
+        module = importlib.import_module(path)
+        for name, source in MODULES[path].items():
             own = getattr(module, name, None)
             if own is not None and not _registered(name, own, resolve(source)):
                 ours = _by_device(own, resolve(source))

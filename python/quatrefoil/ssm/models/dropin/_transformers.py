@@ -21,8 +21,8 @@ from typing import Any
 from ._upstream import MODULES, TRIED
 
 _MODELS = re.compile(r"transformers\.models\.\w+\.modeling_\w+|transformers_modules\..*modeling_\w+")
-_QUESTIONS = "transformers.utils.import_utils"
-_ASKED = {  # availability check -> package
+_CHECKS_MODULE = "transformers.utils.import_utils"
+_PACKAGE_OF_CHECK = {  # availability check -> package
     "is_mamba_ssm_available": "mamba_ssm",
     "is_mamba_2_ssm_available": "mamba_ssm",
     "is_causal_conv1d_available": "causal_conv1d",
@@ -37,21 +37,21 @@ _PACKED_BY_BOUNDS = {"selective_scan_fn", "chunk_kda", "chunk_gated_delta_rule"}
 _VARIABLES = {"func_name", "package", "torch_function", "implementation", "applicable_params", "is_new_implementation"}
 
 _active: set[str] = set()  # packages with stand-ins
-_said: set[tuple[str, tuple[str, ...]]] = set()  # warnings issued: module and names
-_answers: dict[str, tuple[Callable[[], bool], Callable[[], bool]]] = {}  # availability check -> transformers' own function, and ours
+_warned: set[tuple[str, tuple[str, ...]]] = set()  # warnings issued: module and names
+_checks: dict[str, tuple[Callable[[], bool], Callable[[], bool]]] = {}  # availability check -> transformers' own function, and ours
 
 
-def concerns(name: str) -> bool:
-    return name == _QUESTIONS or _MODELS.fullmatch(name) is not None
+def is_updated_module(name: str) -> bool:
+    return name == _CHECKS_MODULE or _MODELS.fullmatch(name) is not None
 
 
-def look_again(active: Collection[str]) -> None:
+def update_all(active: Collection[str]) -> None:
     """Update every imported module of transformers after stand-ins were installed or removed."""
     gone = _active.difference(active)
     _active.clear()
     _active.update(active)
-    if (questions := sys.modules.get(_QUESTIONS)) is not None:
-        imported(questions)
+    if (checks := sys.modules.get(_CHECKS_MODULE)) is not None:
+        imported(checks)
     if (hub := sys.modules.get("transformers.integrations.hub_kernels")) is not None:
         for package in (*gone, *_active):
             getattr(hub, "_KERNEL_MODULE_MAPPING", {}).pop(package.replace("_", "-"), None)
@@ -62,8 +62,8 @@ def look_again(active: Collection[str]) -> None:
 
 def imported(module: ModuleType) -> None:
     """Update one module of transformers, after its import or after stand-ins were installed or removed."""
-    if module.__name__ == _QUESTIONS:
-        _answer(module)
+    if module.__name__ == _CHECKS_MODULE:
+        _replace_checks(module)
         return
     available: set[str] = set()
     missing: set[str] = set()
@@ -72,33 +72,33 @@ def imported(module: ModuleType) -> None:
         name, package, replaced = _repeat_lookup(wrapper)
         (available if replaced or _root(package) not in _active else missing).add(name)
     if "causal_conv1d" in _active and available & _PACKED_BY_BOUNDS and "cu_seq_lens_q" not in _mentioned(module):
-        _refuse_packed(module, functions)
+        _reject_packed(module, functions)
     if not available and not missing:
         available = _set_functions(module)
-    asked = {name for name in _mentioned(module) & _PLACES.keys() if name.islower() and _root(_PLACES[name]) in _active}
+    requested = {name for name in _mentioned(module) & _MODULE_OF.keys() if name.islower() and _root(_MODULE_OF[name]) in _active}
     if _active:
-        _warn_of(module, missing | asked - available)
+        _warn_of(module, missing | requested - available)
 
 
-def _answer(module: ModuleType) -> None:
+def _replace_checks(module: ModuleType) -> None:
     """Make transformers report packages with stand-ins as available, including in modules that imported the check."""
-    for name, package in _ASKED.items():
-        if name not in _answers and hasattr(module, name):
+    for name, package in _PACKAGE_OF_CHECK.items():
+        if name not in _checks and hasattr(module, name):
             own = getattr(module, name)
-            _answers[name] = own, _question(own, package)
+            _checks[name] = own, _extended_check(own, package)
     for holder in list(sys.modules.values()):
         if getattr(holder, "__name__", "").partition(".")[0] in ("transformers", "transformers_modules"):
-            for name, (own, ask) in _answers.items():
-                if vars(holder).get(name) in (own, ask):
-                    vars(holder)[name] = ask if _active else own
+            for name, (own, check) in _checks.items():
+                if vars(holder).get(name) in (own, check):
+                    vars(holder)[name] = check if _active else own
 
 
-def _question(own: Callable[[], bool], package: str) -> Callable[[], bool]:
+def _extended_check(own: Callable[[], bool], package: str) -> Callable[[], bool]:
     @functools.wraps(own)
-    def ask() -> bool:
+    def check() -> bool:
         return package in _active or own()
 
-    return ask
+    return check
 
 
 def wrappers(module: ModuleType) -> Iterator[FunctionType]:
@@ -143,9 +143,9 @@ def _repeat_lookup(wrapper: FunctionType) -> tuple[str, str, bool]:
     return name, package, closure["implementation"] is not own
 
 
-def _refuse_packed(module: ModuleType, found: Iterable[FunctionType]) -> None:
+def _reject_packed(module: ModuleType, wrappers: Iterable[FunctionType]) -> None:
     """Make a model raise an error for packed sequences, as without stand-ins: its convolution receives seq_idx, but its scan does not."""
-    for wrapper in found:
+    for wrapper in wrappers:
         cells = dict(zip(wrapper.__code__.co_freevars, wrapper.__closure__ or ()))
         if cells["func_name"].cell_contents == "causal_conv1d_fn":
             cells["implementation"].cell_contents = _unpacked(cells["implementation"].cell_contents, module.__name__)
@@ -175,41 +175,41 @@ def _set_functions(module: ModuleType) -> set[str]:
     layers = [v for v in names_of.values() if isinstance(v, type) and v.__module__ == module.__name__ and "cuda_kernels_forward" in vars(v)]
     used = {name for layer in layers for name in vars(layer)["cuda_kernels_forward"].__code__.co_names}
     names = {
-        name: place for name, place in _PLACES.items() if (name in names_of or name in used) and not _is_own(module, names_of.get(name))
+        name: path for name, path in _MODULE_OF.items() if (name in names_of or name in used) and not _is_own(module, names_of.get(name))
     }
-    for name, place in names.items():  # not its classes, which create parameters on a GPU
-        names_of[name] = _current(place, name) if name.islower() else None
+    for name, path in names.items():  # not its classes, which create parameters on a GPU
+        names_of[name] = _current(path, name) if name.islower() else None
     if "_causal_conv1d_cache" in names_of:
         names_of["_causal_conv1d_cache"] = None  # so that the model looks it up again
     if "is_fast_path_available" in names_of:
         names_of["is_fast_path_available"] = all(names_of[name] is not None for name in names if name.islower())
     needed = [*names.items(), ("causal_conv1d_fn", "causal_conv1d")]  # a few modules look up the latter inside a function
-    ready = bool(_active) and all(_current(place, name) is not None for name, place in needed if name.islower())
+    ready = bool(_active) and all(_current(path, name) is not None for name, path in needed if name.islower())
     for layer in layers:
         for name in {"slow_forward", "torch_forward"} & vars(layer).keys():
             slow = getattr(vars(layer)[name], "slow", vars(layer)[name])
             takes = ready and not _warn_of_layer(layer, slow)
             setattr(layer, name, _either_way(slow, _trains(layer), names_of, names) if takes else slow)
-    return {name for name, place in (_PLACES if layers else names).items() if _current(place, name) is not None}
+    return {name for name, path in (_MODULE_OF if layers else names).items() if _current(path, name) is not None}
 
 
 # Function -> the innermost module that has it.
-_PLACES = {
+_MODULE_OF = {
     name: module for module, names in MODULES.items() for name, source in names.items() if ":" not in source or name == "FusedRMSNormGated"
 }
 
 
-def _root(place: str) -> str:
+def _root(path: str) -> str:
     """The package of a module."""
-    return place.partition(".")[0]
+    return path.partition(".")[0]
 
 
-def _current(place: str, name: str) -> Any:
+def _current(path: str, name: str) -> Any:
     """The current function under a name: ours, the package's own, or None if neither is available."""
-    if not any(ask() for asked, (_, ask) in _answers.items() if _ASKED[asked] == _root(place)):
+    if not any(check() for requested, (_, check) in _checks.items() if _PACKAGE_OF_CHECK[requested] == _root(path)):
         return None
     with contextlib.suppress(ModuleNotFoundError):  # a layer needs PyTorch
-        return getattr(importlib.import_module(place), name, None)
+        return getattr(importlib.import_module(path), name, None)
     return None
 
 
@@ -238,9 +238,9 @@ def _either_way(slow: Any, trains: bool, module: dict[str, Any], names: dict[str
         differs = padded or not trains or getattr(self, "n_groups", 1) > 1  # fused functions ignore padding and normalise each group
         if (self.training and differs) or torch.compiler.is_compiling() or hidden_states.device.type != "cpu":
             return slow(self, hidden_states, *args, **kwargs)
-        for name, place in names.items():  # the constructor of a layer may have set it to None since
+        for name, path in names.items():  # the constructor of a layer may have set it to None since
             if module[name] is None and name.islower():
-                module[name] = _current(place, name)
+                module[name] = _current(path, name)
         return self.cuda_kernels_forward(hidden_states, *args, **kwargs)
 
     forward.slow = slow  # type: ignore[attr-defined]
@@ -256,8 +256,8 @@ def _warn_of_layer(layer: Any, slow: Any) -> bool:
         reason = "lacks the lower limit of the step sizes that its loops have"  # Zamba2 of 4.57
     else:
         return False
-    if (layer.__qualname__, (reason,)) not in _said:
-        _said.add((layer.__qualname__, (reason,)))
+    if (layer.__qualname__, (reason,)) not in _warned:
+        _warned.add((layer.__qualname__, (reason,)))
         what = f"{layer.__module__}.{layer.__qualname__} keeps its own loops, because its GPU method {reason}"
         warnings.warn(f"ssm.install: {what}; transformers 5.24 uses one method for both", RuntimeWarning, stacklevel=2)
     return True
@@ -266,9 +266,9 @@ def _warn_of_layer(layer: Any, slow: Any) -> bool:
 def _warn_of(module: ModuleType, names: Iterable[str]) -> None:
     """Warn about a module's missing names, once for each combination; the warning lists the tested releases."""
     wanted = tuple(sorted(names))
-    if not wanted or (module.__name__, wanted) in _said:
+    if not wanted or (module.__name__, wanted) in _warned:
         return
-    _said.add((module.__name__, wanted))
+    _warned.add((module.__name__, wanted))
     release = getattr(sys.modules.get("transformers"), "__version__", "of an unknown release")
     known = f"{', '.join(TRIED[:-1])} and {TRIED[-1]}"
     warnings.warn(
