@@ -122,8 +122,8 @@ class Program:
         kernels, of_noise = ([written_out(k) for k in both] for both in (gp.kernels_, gp.noise_kernels_))
         dense = Dense(kernels, self.axes, np.where(seen, self.Y, 0), seen, gp.noise_, gp.variance_, self.design(seen), of_noise)
         largest = np.linalg.norm(dense.C, 2) if len(dense.y) else 0
-        least = np.min(gp.noise_, initial=np.inf) * math.prod(np.linalg.eigvalsh(f).min(initial=1) for f in dense.noise_factors)
-        condition = max(1.0, largest / least)
+        smallest = np.min(gp.noise_, initial=np.inf) * math.prod(np.linalg.eigvalsh(f).min(initial=1) for f in dense.noise_factors)
+        condition = max(1.0, largest / smallest)
         condition *= np.linalg.cond(dense.A) if dense.A.size else 1.0  # for the coefficients of the mean, which may be barely determined
         if condition > 1e8:  # a search may end there
             return
@@ -160,7 +160,7 @@ def descent(objective, theta, bounds):
 
 
 INNER = [
-    "gridfit.Kriging.of",
+    "gridfit.Kriging.from_alpha",
     "gridmodel.covariance_of",
     "gridgp.axis_kernels",
     "gridmodel.axes_of",

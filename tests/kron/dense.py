@@ -48,8 +48,8 @@ def of_items(batch, function, factors, *arrays):
     return np.stack(output).reshape(*batch, *output[0].shape)
 
 
-def unit_of(rng, most=12):
-    return 10.0 ** rng.uniform(-most, most) if rng.random() < 0.7 else 1.0
+def unit_of(rng, decades=12):
+    return 10.0 ** rng.uniform(-decades, decades) if rng.random() < 0.7 else 1.0
 
 
 def dense_kernel(kernels, a, b):

@@ -342,11 +342,11 @@ def test_our_kernels_are_learnt(name):
 
 
 def test_progress():
-    said = []
-    gp = GridGP().fit([X, T], TABLE, progress=lambda count, value: said.append((count, value)))
-    assert [count for count, _ in said] == list(range(1, len(said) + 1))
-    assert max(value for _, value in said) == pytest.approx(gp.log_marginal_likelihood_value_, rel=1e-6)
-    assert len(said) > 5
+    reports = []
+    gp = GridGP().fit([X, T], TABLE, progress=lambda count, value: reports.append((count, value)))
+    assert [count for count, _ in reports] == list(range(1, len(reports) + 1))
+    assert max(value for _, value in reports) == pytest.approx(gp.log_marginal_likelihood_value_, rel=1e-6)
+    assert len(reports) > 5
     pickle.loads(pickle.dumps(gp))
     with pytest.raises(TypeError, match="progress is 3, expected True or a callable"):
         GridGP().fit([X, T], TABLE, progress=3)

@@ -80,10 +80,10 @@ def test_errors_of_the_host_are_nan(cupy, rng):
 def test_errors(cupy, rng):
     factors, cross, y, *_ = problem(rng, "full")
     axes, Y = [np.linspace(0, 1, n) for n in (4, 5)], rng.standard_normal((4, 5))
-    there, elsewhere, kernels = cupy(factors), [stand_in.ndarray(c, 0) for c in cross], [functools.partial(rbf, scale=0.4)] * 2
+    on_device, elsewhere, kernels = cupy(factors), [stand_in.ndarray(c, 0) for c in cross], [functools.partial(rbf, scale=0.4)] * 2
     gp = qf.kron.GridGP(kernels, noise=0.1, optimizer=None).fit(cupy(axes), cupy(Y))
     host = qf.kron.GridGP([lambda x, y=None: np.eye(len(x))] * 2, noise=0.1)
-    posterior = functools.partial(gp_posterior, there)
+    posterior = functools.partial(gp_posterior, on_device)
     check_refused([
         (lambda: posterior(cross, cupy(y), 0.1), TypeError, r"cross_factors\[0\] is a numpy array of float64 but factors\[0\] is a cupy"),
         (lambda: posterior(elsewhere, cupy(y), 0.1), TypeError, r"cross_factors\[0\] is on cuda:0 but factors\[0\] is on cuda:1; all"),
@@ -111,10 +111,10 @@ def test_grid_gp(kind, cupy, rng):
             warnings.simplefilter("ignore", RuntimeWarning)  # from the optimiser, which is at the limit of its precision
             return gp.fit(t(axes), t(Y), mask=t(mask))
 
-    host, there = fitted(lambda x: x), fitted(cupy)
-    np.testing.assert_allclose(there.theta_, host.theta_, rtol=0, atol=1e-3)
-    np.testing.assert_allclose(there.log_marginal_likelihood(host.theta_), host.log_marginal_likelihood(host.theta_), rtol=1e-9)
-    _, gradient = there.log_marginal_likelihood(host.theta_, eval_gradient=True)
+    host, on_device = fitted(lambda x: x), fitted(cupy)
+    np.testing.assert_allclose(on_device.theta_, host.theta_, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(on_device.log_marginal_likelihood(host.theta_), host.log_marginal_likelihood(host.theta_), rtol=1e-9)
+    _, gradient = on_device.log_marginal_likelihood(host.theta_, eval_gradient=True)
     np.testing.assert_allclose(gradient, host.log_marginal_likelihood(host.theta_, eval_gradient=True)[1], rtol=0, atol=1e-6)
     fixed = [qf.kron.GridGP(kernels, noise=t(noise), optimizer=None).fit(t(axes), t(Y), mask=t(mask)) for t in (lambda x: x, cupy)]
     with stand_in.nothing_read_back():

@@ -63,8 +63,8 @@ def test_products(peak_memory, shape, sizes):
 )
 def test_likelihoods(peak_memory, sizes, code, arrays):
     """Memory of likelihoods with all gradients."""
-    taken = peak_memory(setup(sizes, sizes, True), f"found = qf.kron.gp_nll(covariances, x, 0.1, {code}grad=True)")
-    assert taken <= arrays * 8 * math.prod(sizes) + SLACK
+    peak = peak_memory(setup(sizes, sizes, True), f"found = qf.kron.gp_nll(covariances, x, 0.1, {code}grad=True)")
+    assert peak <= arrays * 8 * math.prod(sizes) + SLACK
 
 
 SAMPLES = """

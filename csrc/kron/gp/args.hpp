@@ -15,9 +15,9 @@ struct Spectrum {
   std::int64_t n[kMaxAxes];
   const double* z;  // (N,)
   double noise;
-  double* weighted;  // (N,)
-  double* shares;    // (n_1 + ... + n_d,)
-  double* sums;      // (4,)
+  double* weighted;    // (N,)
+  double* shrinkages;  // (n_1 + ... + n_d,), their sums over all axes but one
+  double* sums;        // (4,)
   int threads;
 };
 

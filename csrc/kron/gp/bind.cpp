@@ -12,14 +12,14 @@ void spectrum(Arguments& call, double noise, int threads) {
   Spectrum q{};
   const auto values = call.inputs("values", "n_");
   call.require(!values.empty() && int(values.size()) <= kMaxAxes, "values must contain between 1 and 64 arrays");
-  std::int64_t shares = 0;
+  std::int64_t sizes = 0;
   for (const auto& l : values) {
     q.values[q.d] = l, q.n[q.d] = l.view().shape[0];
-    shares += q.n[q.d++];
+    sizes += q.n[q.d++];
   }
-  call.size("N", call.product("n_")), call.size("S", shares), call.size("four", 4);
+  call.size("N", call.product("n_")), call.size("S", sizes), call.size("four", 4);
   q.z = call.input("z", "N");
-  q.weighted = call.output("weighted", "N"), q.shares = call.output("shares", "S"), q.sums = call.output("sums", "four");
+  q.weighted = call.output("weighted", "N"), q.shrinkages = call.output("shrinkages", "S"), q.sums = call.output("sums", "four");
   q.noise = noise, q.threads = threads;
   call.run(kernels<double>().spectrum, q);
 }

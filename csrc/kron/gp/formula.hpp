@@ -7,10 +7,10 @@ inline namespace QF_ISA {
 
 template <class V>
 struct Entry {
-  V a;        // (2) z / (λ + s)
-  V share;    // (3) λ / (λ + s)
-  V inverse;  // 1 / (λ + s)
-  V log;      // log(λ + s)
+  V a;          // (2) z / (λ + s)
+  V shrinkage;  // (3) λ / (λ + s)
+  V inverse;    // 1 / (λ + s)
+  V log;        // log(λ + s)
 };
 
 template <class V>

@@ -93,8 +93,8 @@ inline void gram(const Gram& q) {
   const int64_t pairs = q.L * q.R, padded = GramPart::padded(q.n), size = padded * padded;
   if (q.n == 0) return;
   const double work = double(pairs) * double(q.n) * double(q.n) / 2;
-  const int64_t most = max(min(kGramParts, pairs / padded), int64_t(1));  // sums take at most the memory of x
-  const int64_t parts = max(min(most, int64_t(work / kGramPartWork)), int64_t(1));
+  const int64_t max_parts = max(min(kGramParts, pairs / padded), int64_t(1));  // sums take at most the memory of x
+  const int64_t parts = max(min(max_parts, int64_t(work / kGramPartWork)), int64_t(1));
   const Scratch<double> sums((parts + 1) * size);
   double* const total = static_cast<double*>(sums) + parts * size;
   parallel_for(parts, q.threads, work / double(parts) * kGramCost * kMultiplyAddNs<double>, [&](int64_t begin, int64_t end) {

@@ -19,7 +19,7 @@ class Rows {
   using V = Lanes<double>;
   static constexpr int64_t W = kLanes<double>;
 
-  // `own`: shares of every axis, then the four sums.
+  // `own`: sums of the shrinkages for every axis, then the four sums.
   Rows(const Spectrum& q, const double* roots, double* own) : q_(q), roots_(roots), own_(own) {
     for (int k = 0; k + 1 < q.d; ++k) last_ += q.n[k];
   }
@@ -31,7 +31,7 @@ class Rows {
       check(double(n) * kNumberNs);
       const double w = weight(row);
       one_row(w, square_root(w), n, q_.z + row * n, q_.weighted + row * n);
-      add_share();
+      add_shrinkage();
     }
     for (int i = 0; i < 4; ++i) own_[last_ + n + i] += sum(lanes_[i]) + scalars_[i];
   }
@@ -46,31 +46,31 @@ class Rows {
     }
     return w;
   }
-  void add_share() {
+  void add_shrinkage() {
     int64_t at = 0;
     for (int k = 0; k + 1 < q_.d; ++k) {
-      own_[at + index_[k]] += row_share_;
+      own_[at + index_[k]] += row_shrinkage_;
       at += q_.n[k];
     }
   }
   void one_row(double w, double root, int64_t n, const double* z, double* weighted) {
     const double* const l = q_.values[q_.d - 1];
-    double* const share = own_ + last_;
+    double* const shrinkage = own_ + last_;
     V total{};
     int64_t j = 0;
     for (; j + W <= n; j += W) {
       const Entry<V> e = entry(load<V>(z + j), w * load<V>(l + j), q_.noise);
       store<V>(weighted + j, e.a * (root * load<V>(roots_ + j)));
-      store<V>(share + j, load<V>(share + j) + e.share);
-      total = total + e.share;
+      store<V>(shrinkage + j, load<V>(shrinkage + j) + e.shrinkage);
+      total = total + e.shrinkage;
       add(lanes_, load<V>(z + j), e);
     }
-    row_share_ = sum(total);
+    row_shrinkage_ = sum(total);
     for (; j < n; ++j) {
       const Entry<double> e = entry(z[j], w * l[j], q_.noise);
       weighted[j] = e.a * (root * roots_[j]);
-      share[j] += e.share;
-      row_share_ += e.share;
+      shrinkage[j] += e.shrinkage;
+      row_shrinkage_ += e.shrinkage;
       add(scalars_, z[j], e);
     }
   }
@@ -86,15 +86,15 @@ class Rows {
   const double* roots_;
   double* own_;
   int64_t last_ = 0, index_[kMaxAxes];
-  double row_share_ = 0, scalars_[4] = {0, 0, 0, 0};
+  double row_shrinkage_ = 0, scalars_[4] = {0, 0, 0, 0};
   V lanes_[4] = {V{}, V{}, V{}, V{}};
 };
 
 inline void spectrum(const Spectrum& q) {
-  int64_t rows = 1, shares = 0;
-  for (int k = 0; k < q.d; ++k) shares += q.n[k], rows *= k + 1 < q.d ? q.n[k] : 1;
-  const int64_t n = q.n[q.d - 1], size = shares + 4;
-  set_zero(q.shares, shares), set_zero(q.sums, 4);
+  int64_t rows = 1, sizes = 0;
+  for (int k = 0; k < q.d; ++k) sizes += q.n[k], rows *= k + 1 < q.d ? q.n[k] : 1;
+  const int64_t n = q.n[q.d - 1], size = sizes + 4;
+  set_zero(q.shrinkages, sizes), set_zero(q.sums, 4);
   if (rows * n == 0) return;
   const Scratch<double> roots(n);
   for (int64_t j = 0; j < n; ++j) static_cast<double*>(roots)[j] = square_root(q.values[q.d - 1][j]);
@@ -107,8 +107,8 @@ inline void spectrum(const Spectrum& q) {
       Rows(q, roots, own).run(rows * part / parts, rows * (part + 1) / parts);
     }
   });
-  add_parts<double>(parts, sums, size, shares, q.shares);
-  add_parts<double>(parts, static_cast<double*>(sums) + shares, size, 4, q.sums);
+  add_parts<double>(parts, sums, size, sizes, q.shrinkages);
+  add_parts<double>(parts, static_cast<double*>(sums) + sizes, size, 4, q.sums);
 }
 
 }  // namespace QF_ISA

@@ -98,12 +98,12 @@ struct ProductAdjoint {
   std::int64_t means, deviations;  // their sizes
 };
 
-// Numbers that must be finite and greater than `least`, or with `or_equal` at least that.
+// Numbers that must be finite and greater than `minimum`, or with `or_equal` at least that.
 template <class T>
 struct Range {
   const T* x;
   std::int64_t n;
-  double least;
+  double minimum;
   bool or_equal;
 };
 

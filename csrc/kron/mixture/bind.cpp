@@ -11,7 +11,7 @@ namespace quatrefoil::kron::mixture {
 namespace {
 
 struct Bounds {
-  double least;
+  double minimum;
   bool or_equal;
   const char* expected;
 };
@@ -25,7 +25,7 @@ template <class T>
 const T* numbers(const Arguments& call, const ShapeChecker::CheckedArray& array, const char* name, const Bounds& bounds = kFinite) {
   const T* const x = array;
   if (!array.view().present) return nullptr;
-  const Range<T> range{x, array.view().size(), bounds.least, bounds.or_equal};
+  const Range<T> range{x, array.view().size(), bounds.minimum, bounds.or_equal};
   const auto check = kernels<T>().first_outside;
   const std::int64_t at = range.n < kFew ? check(range) : released(check, range);
   if (at >= 0) call.reject_entry(name, at, double(x[at]), bounds.expected);

@@ -10,7 +10,7 @@ template <class T>
 int64_t first_outside(const Range<T>& r) {
   for (int64_t i = 0; i < r.n; ++i) {
     const double x = double(r.x[i]);
-    if (!(x - x == 0 && (r.or_equal ? x >= r.least : x > r.least))) return i;
+    if (!(x - x == 0 && (r.or_equal ? x >= r.minimum : x > r.minimum))) return i;
   }
   return -1;
 }

@@ -48,10 +48,10 @@ class KernelSums {
   // Calls f(sums) for one part.
   template <class F>
   void part(int64_t i, F&& f) const {
-    const Scratch<V> room(kernel_.room());
-    for (int64_t k = 0; k < kernel_.sums(); ++k) room[k] = V{};
-    f(static_cast<V*>(room));
-    for (int64_t k = 0; k < kernel_.sums(); ++k) parts_.part(i)[k] = sum(room[k]);
+    const Scratch<V> workspace(kernel_.workspace_size());
+    for (int64_t k = 0; k < kernel_.sums(); ++k) workspace[k] = V{};
+    f(static_cast<V*>(workspace));
+    for (int64_t k = 0; k < kernel_.sums(); ++k) parts_.part(i)[k] = sum(workspace[k]);
   }
   const double* add_up(int threads) const {
     parts_.add_up(threads);
@@ -68,8 +68,8 @@ constexpr int64_t kMaxParts = 64;
 constexpr double kMaxBytes = 16 << 20;  // of all parts together
 // The number of parts with `numbers` numbers each, at most one per item; depends only on sizes.
 inline int64_t parts_of(int64_t items, int64_t numbers) {
-  const int64_t most = int64_t(kMaxBytes / (8 * double(numbers + 1)));
-  return max<int64_t>(1, min(items, min(kMaxParts, most)));
+  const int64_t max_parts = int64_t(kMaxBytes / (8 * double(numbers + 1)));
+  return max<int64_t>(1, min(items, min(kMaxParts, max_parts)));
 }
 
 constexpr int64_t kLagsPerPart = 64;  // the sums over n lags have at most ceil(n / kLagsPerPart) parts
@@ -92,11 +92,11 @@ const double* adjoint_at(const Kernel& kernel, const KernelSums<Kernel>& sums, i
   const int64_t vectors = (n + W - 1) / W;
   parallel_for(parts, threads, double(n) / double(parts) * kernel.adjoint_ns(), [&](int64_t begin, int64_t end) {
     for (int64_t part = begin; part < end; ++part)
-      sums.part(part, [&](V* room) {
+      sums.part(part, [&](V* workspace) {
         const int64_t first = vectors * part / parts * W, last = min(n, vectors * (part + 1) / parts * W);
         InterruptCheck check;
         adjoint_along(
-            kernel, last - first, grad + first, room, check,
+            kernel, last - first, grad + first, workspace, check,
             [&](int64_t, int64_t j) { return converted<double>(load_first<Lanes<T, W>>(d + first + j, n - first - j)); },
             [&](int64_t, int64_t j, V derivative, V g) { slope(first + j, derivative, g); });
       });

@@ -104,7 +104,7 @@ void adjoint_of_pairs(const Pairs<T>& p, const PairsAdjoint<T>& q, const Kernel&
   const PartialSums<double> parts_of_columns(columns, 1, parts, size);
   parallel_for(parts, p.threads, double(p.N) / double(parts) * double(p.M) * kernel.adjoint_ns(), [&](int64_t begin, int64_t end) {
     for (int64_t part = begin; part < end; ++part)
-      sums.part(part, [&](V* room) {
+      sums.part(part, [&](V* workspace) {
         double* const to = parts_of_columns.part(part);
         set_zero(to, size);
         const Scratch<V> row(p.P);
@@ -112,7 +112,7 @@ void adjoint_of_pairs(const Pairs<T>& p, const PairsAdjoint<T>& q, const Kernel&
         for (int64_t i = p.N * part / parts; i < p.N * (part + 1) / parts; ++i) {
           for (int64_t k = 0; k < p.P; ++k) row[k] = V{};
           adjoint_along(
-              kernel, p.M, q.grad + i * p.M, room, check, [&](int64_t k, int64_t j) { return y.less_than(p.x + i * p.P, k, j); },
+              kernel, p.M, q.grad + i * p.M, workspace, check, [&](int64_t k, int64_t j) { return y.less_than(p.x + i * p.P, k, j); },
               [&](int64_t k, int64_t j, V derivative, V g) {
                 const V step = derivative * g;
                 row[k] += step;

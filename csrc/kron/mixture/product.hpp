@@ -24,7 +24,7 @@ class ProductKernel {
   }
   // Workspace after the sums of weights, means and deviations: cosines and sines of one component, and products of earlier cosines.
   int64_t sums() const { return A_ * (1 + 2 * P_); }
-  int64_t room() const { return sums() + 3 * P_; }
+  int64_t workspace_size() const { return sums() + 3 * P_; }
   double ns() const { return (1 + double(A_) * (kWaveNs * double(P_) + (one_decay_ ? 0 : kDecayNs))) / W; }
   double adjoint_ns() const { return 2 * ns(); }
   bool odd() const { return false; }

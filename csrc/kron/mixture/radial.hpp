@@ -18,7 +18,7 @@ class RadialKernel {
     for (int64_t k = 0; kIsPeriodic && k < P_; ++k) freq_[k] = 1 / double(p.period[p.one_period ? 0 : k]);
   }
   int64_t sums() const { return kIsPeriodic ? 2 * P_ : P_ + kHasAlpha; }
-  int64_t room() const { return sums(); }
+  int64_t workspace_size() const { return sums(); }
   double ns() const { return (kOneNs + double(P_)) / W; }
   double adjoint_ns() const { return (kOneNs + 4 * double(P_)) / W; }
   bool odd() const { return false; }

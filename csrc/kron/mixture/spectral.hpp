@@ -20,7 +20,7 @@ class SpectralKernel {
     }
   }
   int64_t sums() const { return 3 * Q_; }
-  int64_t room() const { return 3 * Q_; }
+  int64_t workspace_size() const { return 3 * Q_; }
   double ns() const { return (1 + kOneNs * double(Q_)) / W; }
   double adjoint_ns() const { return 2 * ns(); }
   bool odd() const { return order % 2; }

@@ -18,12 +18,12 @@ double step_of(const T* x, int64_t n) {
 // (9)
 template <class T>
 bool is_uniform(const T* x, int64_t n, double h) {
-  double most = 0, off = 0;
+  double largest = 0, deviation = 0;
   for (int64_t i = 0; i < n; ++i) {
     const double a = double(x[i]), b = a - (double(x[0]) + double(i) * h);
-    most = max(most, a < 0 ? -a : a), off = max(off, b < 0 ? -b : b);
+    largest = max(largest, a < 0 ? -a : a), deviation = max(deviation, b < 0 ? -b : b);
   }
-  return off <= kSlack * kEps<T> * most;
+  return deviation <= kSlack * kEps<T> * largest;
 }
 
 // The lags of uniform axes, (i - j) h + x_0 - y_0. For one axis, those from 0 on; the others are their mirror images. For two axes, those
@@ -35,7 +35,7 @@ class Lags {
       : h_(p.P != 1     ? 0
            : p.N >= p.M ? step_of(p.x, p.N)
                         : step_of(p.y, p.M)),
-        exist_(of(p, h_)),
+        exist_(on_uniform_axis(p, h_)),
         count_(!exist_    ? 0
                : p.itself ? p.N
                           : p.N + p.M - 1),
@@ -49,7 +49,7 @@ class Lags {
 
  private:
   template <class T>
-  static bool of(const Pairs<T>& p, double h) {
+  static bool on_uniform_axis(const Pairs<T>& p, double h) {
     return p.P == 1 && (p.itself || (p.N > 1 && p.M > 1 && is_uniform(p.y, p.M, h))) && is_uniform(p.x, p.N, h);
   }
 

@@ -32,7 +32,7 @@ void adjoint(const Adjoint<T>& q) {
   if (q.B > 0 && M > 0 && N > 0) {
     const int64_t chunk = max(min(q.B, int64_t(double(kChunkBytes) / double(sizeof(T)) / max(size.largest, 1.0))), int64_t(1));
     const double numbers = (size.arrays + 2 * size.largest) * double(chunk);
-    const Scratch<T> room(numbers < kNoMemory ? int64_t(numbers) : int64_t(1) << 58);
+    const Scratch<T> workspace(numbers < kNoMemory ? int64_t(numbers) : int64_t(1) << 58);
     const Scratch<const T*> inputs(d);
     const auto multiply = [&](bool transposed, int k, int64_t L, int64_t R, const T* from, T* to) {
       Pass<T>((transposed ? backward : forward).plan->stage, k, k, k + 1 == d, R).run(L, from, to, q.threads);
@@ -43,8 +43,8 @@ void adjoint(const Adjoint<T>& q) {
         gram(Pairs<T>{g, stage[k].m, R}, Pairs<T>{x, stage[k].n, R}, L * R, to, q.threads);
         to += stage[k].m * stage[k].n;
       };
-      gradient<T>(stage, d, min(chunk, q.B - b), q.x + b * N, q.grad + b * M, q.dx + b * N, inputs, room,
-                  room + int64_t(size.arrays) * chunk, int64_t(size.largest) * chunk, multiply, add_gram);
+      gradient<T>(stage, d, min(chunk, q.B - b), q.x + b * N, q.grad + b * M, q.dx + b * N, inputs, workspace,
+                  workspace + int64_t(size.arrays) * chunk, int64_t(size.largest) * chunk, multiply, add_gram);
     }
   } else {
     set_zero(q.dx, q.B * N);

@@ -75,10 +75,10 @@ void apply(const void* prepared, const Product<T>& q) {
 template <class T>
 void apply_once(const Factors<T>& f, const Product<T>& q) {
   const Scratch<Source<T>> list(f.count);
-  const Scratch<T> room(f.count * kMergedLast * kMergedLast);
+  const Scratch<T> workspace(f.count * kMergedLast * kMergedLast);
   const Scratch<Stage<T>> stage(f.count);
   const Scratch<Group> group(f.count);
-  Plan<T> p{lay_out(f, true, static_cast<Source<T>*>(list), static_cast<T*>(room)), 0, stage, group};
+  Plan<T> p{list_stages(f, true, static_cast<Source<T>*>(list), static_cast<T*>(workspace)), 0, stage, group};
   for (int k = 0; k < p.stages; ++k) p.stage[k] = {list[k].m, list[k].n, nullptr};
   arrange(p);
   run_passes(p, q, [&](const Group& g, auto&& run) {

@@ -35,12 +35,12 @@ struct Stage {
   QF_HD int64_t at(int64_t i, int64_t j) const { return transposed ? j * m + i : i * n + j; }
 };
 
-// Small factors of neighbouring axes: (lines, in, R) -> (lines, out, R); most: the largest intermediate size; rows: of all factors.
+// Small factors of neighbouring axes: (lines, in, R) -> (lines, out, R); largest: the largest intermediate size; rows: of all factors.
 template <class T>
 struct Group {
   Stage<T> stage[kMaxGroup];
   int count;
-  int64_t in, out, most, rows;
+  int64_t in, out, largest, rows;
 };
 
 // Puts numbers 32 apart in a slab into different banks.
@@ -127,10 +127,10 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_group(const Group<T> g, 
 template <class T>
 void run_group(const Group<T>& g, int64_t L, int64_t R, const T* x, T* y) {
   if (L * g.out * R == 0) return;
-  const int64_t room = kSlab / int64_t(sizeof(T)) * 32 / 33 - 1, most = max(g.most, int64_t(1));
-  Slabs s{L, R, 1, max(min(min(R, int64_t(kColumns)), room / most), int64_t(1)), 0};
-  if (s.columns == R) s.lines = min(L, max(kSlabWanted / (most * R), int64_t(1)));
-  s.size = round_up(skewed(s.lines * most * s.columns) + 1, 4);
+  const int64_t capacity = kSlab / int64_t(sizeof(T)) * 32 / 33 - 1, largest = max(g.largest, int64_t(1));
+  Slabs s{L, R, 1, max(min(min(R, int64_t(kColumns)), capacity / largest), int64_t(1)), 0};
+  if (s.columns == R) s.lines = min(L, max(kSlabWanted / (largest * R), int64_t(1)));
+  s.size = round_up(skewed(s.lines * largest * s.columns) + 1, 4);
   if (s.count() >= kTooMany) throw DeviceError("kron.matvec: x is too large for a GPU kernel");
   launch(multiply_group<T>, min(s.count(), 4 * kBlocksWanted), kThreads, std::size_t(g.rows * kSmall + 2 * s.size) * sizeof(T), g, s, x, y);
 }
@@ -199,12 +199,12 @@ Group<T> group_of(const Stage<T>* stages, int count) {
   Group<T> g{};
   g.count = count, g.in = g.out = 1;
   for (int k = 0; k < count; ++k) g.stage[k] = stages[k], g.in *= stages[k].n, g.rows += stages[k].m;
-  g.most = g.in;
+  g.largest = g.in;
   for (int k = 0; k < count; ++k) {
     g.out *= stages[k].m;
     int64_t size = g.out;
     for (int later = k + 1; later < count; ++later) size *= stages[later].n;
-    g.most = max(g.most, size);
+    g.largest = max(g.largest, size);
   }
   return g;
 }
@@ -243,12 +243,12 @@ struct Run {
 // Runs of small factors whose slabs fit, and individual larger factors. Those that shrink the array most come first: (3).
 template <class T>
 int runs_of(const Stages<T>& s, Run* runs) {
-  const int64_t room = kSlab / int64_t(sizeof(T)) * 32 / 33 - 1;
+  const int64_t capacity = kSlab / int64_t(sizeof(T)) * 32 / 33 - 1;
   int count = 0;
   for (int k = 0; k < s.count;) {
     int n = 1;
     while (k + n < s.count && n < kMaxGroup && is_small(s.list[k]) && is_small(s.list[k + n])) {
-      if (group_of(s.list + k, n + 1).most * (k + n + 1 == s.count ? 1 : kSmall) > room) break;
+      if (group_of(s.list + k, n + 1).largest * (k + n + 1 == s.count ? 1 : kSmall) > capacity) break;
       ++n;
     }
     Run run{k, n, 1, 1};
@@ -295,10 +295,10 @@ void apply_once(const Factors<T>& factors, const Product<T>& p) {
 template <class T, int side>
 __global__ void __launch_bounds__(kThreads, 1) gram_tiles(const int64_t m, const int64_t n, const int64_t columns, const int64_t R,
                                                           const int64_t chunks, const T* left, const T* right, double* parts) {
-  constexpr int pitch = kTerms + 1, sides = side / kPatch, shares = kThreads / (sides * sides);
+  constexpr int pitch = kTerms + 1, sides = side / kPatch, splits = kThreads / (sides * sides);
   QF_SHARED(T, a);
   T* const b = a + side * pitch;
-  const int share = threadIdx.x % shares, patch = threadIdx.x / shares, ti = patch / sides, tj = patch % sides;
+  const int split = threadIdx.x % splits, patch = threadIdx.x / splits, ti = patch / sides, tj = patch % sides;
   const int64_t down = (m + side - 1) / side, tiles = down * ((n + side - 1) / side);
   for (int64_t at = blockIdx.x; at < tiles * chunks; at += gridDim.x) {
     const int64_t chunk = quotient(at, tiles), tile = remainder(at, tiles);
@@ -317,7 +317,7 @@ __global__ void __launch_bounds__(kThreads, 1) gram_tiles(const int64_t m, const
       __syncthreads();
       T sum[kPatch][kPatch] = {};
       QF_UNROLL(2)
-      for (int q = share; q < kTerms; q += shares) {
+      for (int q = split; q < kTerms; q += splits) {
         T u[kPatch], v[kPatch];
         QF_UNROLL(4)
         for (int r = 0; r < kPatch; ++r) u[r] = a[(ti + r * sides) * pitch + q], v[r] = b[(tj + r * sides) * pitch + q];
@@ -338,9 +338,9 @@ __global__ void __launch_bounds__(kThreads, 1) gram_tiles(const int64_t m, const
     for (int r = 0; r < kPatch; ++r) {
       QF_UNROLL(4)
       for (int c = 0; c < kPatch; ++c) {
-        for (int by = shares / 2; by; by /= 2) total[r][c] += shuffle_xor(total[r][c], by);
+        for (int by = splits / 2; by; by /= 2) total[r][c] += shuffle_xor(total[r][c], by);
         const int64_t i = row + ti + r * sides, j = column + tj + c * sides;
-        if (share == 0 && i < m && j < n) parts[(chunk * m + i) * n + j] = total[r][c];
+        if (split == 0 && i < m && j < n) parts[(chunk * m + i) * n + j] = total[r][c];
       }
     }
   }
@@ -383,7 +383,7 @@ void adjoint(const Adjoint<T>& q) {
   }
   const double each = size.arrays + 2 * size.largest;
   const int64_t rows = max(min(q.B, int64_t(double(kStoredBytes) / double(sizeof(T)) / each)), int64_t(1));
-  const Workspace<T> room(int64_t(each) * rows);
+  const Workspace<T> workspace(int64_t(each) * rows);
   const Workspace<double> sums(int64_t(size.entries));
   const T* inputs[kMaxFactors];
   const auto apply = [&](bool transposed, int k, int64_t L, int64_t R, const T* from, T* to) {
@@ -396,8 +396,8 @@ void adjoint(const Adjoint<T>& q) {
       to += stage[k].m * stage[k].n;
     };
     const int64_t B = min(rows, q.B - b);
-    gradient<T>(stage, forward.count, B, q.x + b * N, q.grad + b * M, q.dx + b * N, inputs, room, room + int64_t(size.arrays) * rows,
-                int64_t(size.largest) * B, apply, gram);
+    gradient<T>(stage, forward.count, B, q.x + b * N, q.grad + b * M, q.dx + b * N, inputs, workspace,
+                workspace + int64_t(size.arrays) * rows, int64_t(size.largest) * B, apply, gram);
   }
 }
 

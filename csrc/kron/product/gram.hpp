@@ -40,8 +40,8 @@ template <class T>
 void gram(const Pairs<T>& g, const Pairs<T>& x, int64_t pairs, double* sum, int threads) {
   const int64_t m = g.n, n = x.n;
   const double work = double(m) * double(n) * double(pairs);
-  const int64_t most = max(min(kMaxParts, pairs / m), int64_t(1));  // sums take at most the memory of x
-  const int64_t parts = max(min(most, int64_t(work / kPartWork)), int64_t(1)), cuts = (m + kGradientRows - 1) / kGradientRows;
+  const int64_t max_parts = max(min(kMaxParts, pairs / m), int64_t(1));  // sums take at most the memory of x
+  const int64_t parts = max(min(max_parts, int64_t(work / kPartWork)), int64_t(1)), cuts = (m + kGradientRows - 1) / kGradientRows;
   Scratch<double> partial(parts * m * n);
   parallel_for(parts * cuts, threads, work / double(parts * cuts) * kGramCost * kMultiplyAddNs<T>, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {

@@ -23,7 +23,7 @@ QF_HD int64_t panel_numbers(int64_t n) {
 }
 
 // README (1) along an axis with others after it: C = A B, block by block. Reads B once, and from L1 once per panel of A; writes C once per
-// block of a long sum. C may be B if `rest` is `apart`.
+// block of a long sum. C may be B if `rest` is `narrower`.
 template <Rest rest, class T>
 void multiply(const Stage<T>& s, const T* b, T* c, const Blocks& q, T* panel) {
   const int64_t depth = block_depth<T>(s.n);
@@ -95,16 +95,16 @@ class Pass {
 
  private:
   int64_t panel() const {
-    int64_t most = 0;
-    for (int k = first_; k <= last_; ++k) most = max(most, panel_numbers<T>(stage_[k].n));
-    return (most + 63) / 64 * 64;
+    int64_t largest = 0;
+    for (int k = first_; k <= last_; ++k) largest = max(largest, panel_numbers<T>(stage_[k].n));
+    return (largest + 63) / 64 * 64;
   }
 
   // A pass over the last axis alone: runs of rows.
   void run_rows(int64_t L, const T* x, T* y, int threads) const {
     const Stage<T>& s = stage_[last_];
-    const int64_t least = s.n > kLongLast ? kLongLastRows : int64_t(kTileRows);
-    const int64_t at_once = max(kLastRowsBytes / int64_t(sizeof(T)) / max(s.n, int64_t(1)) / kTileRows * kTileRows, least);
+    const int64_t min_rows = s.n > kLongLast ? kLongLastRows : int64_t(kTileRows);
+    const int64_t at_once = max(kLastRowsBytes / int64_t(sizeof(T)) / max(s.n, int64_t(1)) / kTileRows * kTileRows, min_rows);
     const int64_t runs = (L + at_once - 1) / at_once;
     parallel_for(runs, threads, double(at_once) * double(s.m) * double(s.n) * kPassCost * kMultiplyAddNs<T>,
                  [&](int64_t begin, int64_t end) {
@@ -128,9 +128,9 @@ class Pass {
   }
   // The largest array between stages first..last of a slab one column wide.
   int64_t largest(int first) const {
-    int64_t most = 0;
-    for (int k = first; k <= last_; ++k) most = max(most, product_n(first, k + 1) * product_m(k + 1, last_ + 1));
-    return most;
+    int64_t largest = 0;
+    for (int k = first; k <= last_; ++k) largest = max(largest, product_n(first, k + 1) * product_m(k + 1, last_ + 1));
+    return largest;
   }
   bool flat(int first, int64_t w) const {
     return first >= last_ - (at_end_ ? 1 : 0)  // the last axis needs many rows at a time

@@ -108,16 +108,16 @@ template <class T>
 void arrange(Plan<T>& p) {
   double vector = sizeof(T);
   for (int k = 0; k < p.stages; ++k) vector *= double(max(p.stage[k].m, p.stage[k].n));
-  const int64_t most = vector < double(kSlabBytes * kSlabs) ? max(int64_t(vector) / kSlabs, kSmallestSlabBytes) : kSlabBytes;
-  const int fewest = arrange(p, most);
+  const int64_t max_bytes = vector < double(kSlabBytes * kSlabs) ? max(int64_t(vector) / kSlabs, kSmallestSlabBytes) : kSlabBytes;
+  const int fewest = arrange(p, max_bytes);
   int64_t bytes = kSmallestSlabBytes;
-  while (bytes < most && arrange(p, bytes) > fewest) bytes *= 2;
-  arrange(p, min(bytes, most));
+  while (bytes < max_bytes && arrange(p, bytes) > fewest) bytes *= 2;
+  arrange(p, min(bytes, max_bytes));
 }
 
-// Merges from the right; returns the number of stages, with their matrices in `list`. `room`: d matrices of kMergedLast^2 numbers.
+// Merges from the right; returns the number of stages, with their matrices in `list`. `workspace`: d matrices of kMergedLast^2 numbers.
 template <class T>
-int merge(const Factors<T>& f, Source<T>* list, T* room) {
+int merge(const Factors<T>& f, Source<T>* list, T* workspace) {
   int count = 0;
   for (int k = f.count - 1; k >= 0;) {
     Source<T> s = source_of(f, k--);
@@ -126,8 +126,8 @@ int merge(const Factors<T>& f, Source<T>* list, T* room) {
       const Source<T> next = source_of(f, k);
       const bool thin = count == 0 ? s.m < kLanes<T> || max(next.m, next.n) == 1 : true;
       if (!thin || s.m * next.m > limit || s.n * next.n > limit) break;
-      s = merged(next, s, room);
-      room += s.m * s.n;
+      s = merged(next, s, workspace);
+      workspace += s.m * s.n;
       --k;
     }
     list[count++] = s;
@@ -142,8 +142,8 @@ int merge(const Factors<T>& f, Source<T>* list, T* room) {
 
 // Lists the matrices of the stages and returns their number; `merges`: whether factors may share a stage.
 template <class T>
-int lay_out(const Factors<T>& f, bool merges, Source<T>* list, T* room) {
-  if (merges) return merge(f, list, room);
+int list_stages(const Factors<T>& f, bool merges, Source<T>* list, T* workspace) {
+  if (merges) return merge(f, list, workspace);
   for (int k = 0; k < f.count; ++k) list[k] = source_of(f, k);
   return f.count;
 }
@@ -165,8 +165,8 @@ T* pack_stage(const Plan<T>& p, int k, const Source<T>& a, T* to) {
 template <class T>
 Plan<T>* prepare(const Factors<T>& f, bool merges) {
   Scratch<Source<T>> list(f.count);
-  Scratch<T> room(merges ? f.count * kMergedLast * kMergedLast : 0);
-  const int stages = lay_out(f, merges, static_cast<Source<T>*>(list), static_cast<T*>(room));
+  Scratch<T> workspace(merges ? f.count * kMergedLast * kMergedLast : 0);
+  const int stages = list_stages(f, merges, static_cast<Source<T>*>(list), static_cast<T*>(workspace));
   int64_t numbers = 0;
   for (int k = 0; k < stages; ++k) numbers += packed_numbers(Stage<T>{list[k].m, list[k].n, nullptr}, k + 1 == stages);
   const int64_t head = round_up(sizeof(Plan<T>), 64), table = round_up(stages * int64_t(sizeof(Stage<T>)), 64),

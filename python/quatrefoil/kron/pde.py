@@ -247,11 +247,11 @@ class Helmholtz(PDE):
     def __init__(
         self, wavenumber: float | None = None, *, coefficient_of_u: float | None = None, source: Field = 0.0, boundary: Field
     ) -> None:
-        label, cure = "kron.Helmholtz", "for u_xx - 400 u pass coefficient_of_u=-400"
+        label, fix = "kron.Helmholtz", "for u_xx - 400 u pass coefficient_of_u=-400"
         if (wavenumber is None) == (coefficient_of_u is None):
-            raise TypeError(f"{label}: expected either wavenumber or coefficient_of_u; {cure}")
+            raise TypeError(f"{label}: expected either wavenumber or coefficient_of_u; {fix}")
         if isinstance(wavenumber, complex):
-            raise TypeError(f"{label}: wavenumber is {wavenumber}, expected a real number; {cure}")
+            raise TypeError(f"{label}: wavenumber is {wavenumber}, expected a real number; {fix}")
         if wavenumber is not None:
             coefficient_of_u = _arguments.number(wavenumber, label, "wavenumber") ** 2
         self.coefficient_of_u = _arguments.number(coefficient_of_u, label, "coefficient_of_u", negative=True)

@@ -50,10 +50,10 @@ def gp_spectrum(values, z, *, noise):
     shape = tuple(map(len, values))
     lam = functools.reduce(np.multiply.outer, [np.asarray(l, np.longdouble) for l in values])
     a = z.reshape(shape) / (lam + noise)
-    share = lam / (lam + noise)
-    shares = [share.sum(axis=tuple(i for i in range(len(shape)) if i != k)) for k in range(len(shape))]
+    shrinkage = lam / (lam + noise)
+    shrinkages = [shrinkage.sum(axis=tuple(i for i in range(len(shape)) if i != k)) for k in range(len(shape))]
     sums = [(z.reshape(shape) * a).sum(), np.log(lam + noise).sum(), (a * a).sum(), (1 / (lam + noise)).sum()]
-    return (a * np.sqrt(lam)).reshape(-1), np.concatenate(shares), np.array(sums)
+    return (a * np.sqrt(lam)).reshape(-1), np.concatenate(shrinkages), np.array(sums)
 
 
 def gp_gram(x):

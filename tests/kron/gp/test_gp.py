@@ -45,15 +45,15 @@ def test_value_and_gradients_at_once(backend, rng, share):
         assert value == 0
 
 
-@pytest.mark.parametrize("least", [1e-7, 1e-10, 1e-12])
-def test_small_eigenvalues_are_not_clamped(rng, least):
+@pytest.mark.parametrize("smallest", [1e-7, 1e-10, 1e-12])
+def test_small_eigenvalues_are_not_clamped(rng, smallest):
     q = np.linalg.qr(rng.standard_normal((4, 4)))[0]
-    small = (q * [least, 0.5, 1, 2]) @ q.T
+    small = (q * [smallest, 0.5, 1, 2]) @ q.T
     factors = [(small + small.T) / 2, factor(rng, 3)]
     y = np.linalg.cholesky(np.kron(*factors)) @ rng.standard_normal(12)  # in its range, so that no large numbers cancel
     got, expected = qf.kron.gp_nll(factors, y, 0.0), oracle.gp_nll(factors, y, [0.0])
-    assert abs(got - expected) <= 30 * EPS / least * 12  # by rounding an entry; the least eigenvalue counts for 3 cells
-    assert abs(qf.kron.gp_nll(factors, 0 * y, 1e-9) - oracle.gp_nll(factors, 0 * y, [1e-9])) <= 30 * EPS / (least + 1e-9)
+    assert abs(got - expected) <= 30 * EPS / smallest * 12  # by rounding an entry; the smallest eigenvalue counts for 3 cells
+    assert abs(qf.kron.gp_nll(factors, 0 * y, 1e-9) - oracle.gp_nll(factors, 0 * y, [1e-9])) <= 30 * EPS / (smallest + 1e-9)
 
 
 def test_a_mask_of_all_cells_is_no_mask(backend, rng):
@@ -195,9 +195,9 @@ def test_refused(rng):
     ])  # fmt: skip
 
 
-@pytest.mark.parametrize("place", [np.asfortranarray, lambda a: np.repeat(a, 2, axis=1)[:, ::2], lambda a: a[..., ::-1].copy()[..., ::-1]])
-def test_strides_change_no_bit_of_gram_matrices(backend, rng, place):
+@pytest.mark.parametrize("layout", [np.asfortranarray, lambda a: np.repeat(a, 2, axis=1)[:, ::2], lambda a: a[..., ::-1].copy()[..., ::-1]])
+def test_strides_change_no_bit_of_gram_matrices(backend, rng, layout):
     """BLAS sums strided arrays in another order, so the code copies them to contiguous memory first."""
     for _ in range(20):
         x = rng.standard_normal((2, 9, 29))
-        np.testing.assert_array_equal(gp_gram(place(x)), gp_gram(x))
+        np.testing.assert_array_equal(gp_gram(layout(x)), gp_gram(x))

@@ -10,7 +10,7 @@ from kron.gp.cases import factor
 from quatrefoil.kron.gp import basis, covariance, iterative
 from quatrefoil.kron.gp.grid import Grid
 from quatrefoil.kron.gp.low_rank import LowRank
-from quatrefoil.kron.gp.precondition import Neighbours, near_axes
+from quatrefoil.kron.gp.precondition import NeighbourPreconditioner, correlated_axes
 
 
 @pytest.fixture(params=[2, 1000], ids=["halves", "whole"])
@@ -48,12 +48,12 @@ def test_entries_of_the_inverse(backend, rng, halves, shape):
         P, cells = inverse_of(grid, v), np.arange(grid.size)
         np.testing.assert_allclose(grid.diagonal_of(values)[row], P.diagonal(), rtol=0, atol=1e-13)
         for k in range(len(shape)):
-            there = before(shape, k) >= 0
-            expected = np.where(there, P[cells, before(shape, k)], 0)
+            exists = before(shape, k) >= 0
+            expected = np.where(exists, P[cells, before(shape, k)], 0)
             np.testing.assert_allclose(grid.diagonal_of(values, [k])[row], expected, rtol=0, atol=1e-13)
             for j in range(k):
-                there = (before(shape, k) >= 0) & (before(shape, j) >= 0)
-                expected = np.where(there, P[before(shape, j), before(shape, k)], 0)
+                exists = (before(shape, k) >= 0) & (before(shape, j) >= 0)
+                expected = np.where(exists, P[before(shape, j), before(shape, k)], 0)
                 np.testing.assert_allclose(grid.diagonal_of(values, [j, k])[row], expected, rtol=0, atol=1e-13)
 
 
@@ -66,7 +66,7 @@ def test_rows_of_the_factor(backend, rng, halves, shape, dtype):
     latent = rng.random(values.shape) < 0.7
     extra_inverse = np.where(latent & (rng.random(values.shape) < 0.5), rng.uniform(0, 1, values.shape), 0)
     r = np.where(latent, rng.standard_normal(values.shape), 0)
-    result = Neighbours(grid, values.astype(dtype), latent, extra_inverse, axes)(r.astype(dtype))
+    result = NeighbourPreconditioner(grid, values.astype(dtype), latent, extra_inverse, axes)(r.astype(dtype))
     assert result.dtype == dtype
     for row in range(2):
         M, G = inverse_of(grid, values[row]) + np.diag(extra_inverse[row]), np.zeros((grid.size, grid.size))
@@ -84,9 +84,9 @@ def test_which_axes_count(rng):
     rough, white = np.exp(-np.abs(x[:, None] - x) / 5), np.eye(30)
     for factors, expected in (([rough, white], [0]), ([white, rough], [1]), ([rough, rough], [0, 1]), ([white], [])):
         grid = Grid(factors, "test")
-        assert near_axes(grid, grid.inverse_eigenvalues(0.05)[None]) == expected
+        assert correlated_axes(grid, grid.inverse_eigenvalues(0.05)[None]) == expected
     empty = Grid([np.zeros((0, 0)), white], "test")
-    assert near_axes(empty, np.zeros((1, 0))) == []
+    assert correlated_axes(empty, np.zeros((1, 0))) == []
 
 
 def test_neighbours_that_say_the_same(rng, monkeypatch):
@@ -122,8 +122,8 @@ def test_leading_eigenvectors(backend, rng, shape, dtype):
     grid, noise = smooth_grid(shape, backend), 0.01
     weights = np.where(rng.random(grid.size) < 0.5, rng.choice([1.0, 0.3] if len(shape) == 2 else [1.0], grid.size), 0)
     at = np.flatnonzero(weights)
-    least = max(np.sort(grid.eigenvalues)[-int((40 * grid.size * sum(shape)) ** (1 / 3)) :][0], 0.1 * noise)
-    selected = np.where(grid.eigenvalues >= least, grid.eigenvalues, 0)
+    smallest = max(np.sort(grid.eigenvalues)[-int((40 * grid.size * sum(shape)) ** (1 / 3)) :][0], 0.1 * noise)
+    selected = np.where(grid.eigenvalues >= smallest, grid.eigenvalues, 0)
     M = noise * inverse_of(grid, 1 / (selected + noise))[np.ix_(at, at)] + np.diag(1 / weights[at] - 1)
     output, r = LowRank(grid, noise, weights), np.zeros((2, grid.size), dtype)
     r[:, at] = rng.standard_normal((2, len(at)))

@@ -96,9 +96,9 @@ def test_a_spectrum(rng):
     np.testing.assert_allclose(
         result.solve(rows), rows @ (vectors[:, 3:] / values[3:]) @ vectors[:, 3:].T, rtol=1e-7, atol=16 * np.finfo(float).eps / 2e-5**2
     )
-    least = Spectrum(np.diag([1e-20, 1e-20, 1e-20, 1.0]), 0.0, "axes[0]")
-    assert least.floor == 4 * np.finfo(float).eps
-    assert least.vectors.shape == (4, 3)
+    smallest = Spectrum(np.diag([1e-20, 1e-20, 1e-20, 1.0]), 0.0, "axes[0]")
+    assert smallest.floor == 4 * np.finfo(float).eps
+    assert smallest.vectors.shape == (4, 3)
     with pytest.raises(FloatingPointError, match=r"covariance of axes\[0\] is not finite"):
         Spectrum(np.full((3, 3), np.nan), 0.0, "axes[0]")
 

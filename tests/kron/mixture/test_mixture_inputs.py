@@ -117,7 +117,7 @@ def test_the_unit_of_length(name, unit, backend, axis, rng):
     G, (one, _), (moved, per) = rng.standard_normal((5, 5)), UNITS[name](1.0), UNITS[name](unit)
     kernel, vjp = getattr(qf.kron, name), getattr(qf.kron, f"{name}_vjp")
     np.testing.assert_allclose(kernel(x * unit, **moved, backend=backend), kernel(x, **one), rtol=0, atol=1e-11)
-    got, expected = (vjp(a, None, *of.values(), G, backend=b) for a, of, b in ((x * unit, moved, backend), (x, one, None)))
+    got, expected = (vjp(a, None, *scales.values(), G, backend=b) for a, scales, b in ((x * unit, moved, backend), (x, one, None)))
     per = [1 / unit, *per][-len(got) :]  # the gradient of the points comes first, if the kernel has one
     for a, p, b in zip(got, per, expected, strict=True):
         np.testing.assert_allclose(a / p, b, rtol=0, atol=1e-10 * np.abs(b).max())

@@ -73,7 +73,7 @@ def test_in_jax(rng):
 # ---- KroneckerOperator.batch
 
 
-def of_operators(K, factors, function, *arrays):
+def per_item_operators(K, factors, function, *arrays):
     """Call ``function`` with each item's operator and arrays, and stack the results."""
     return of_items(K.batch_shape, lambda F, *inputs: function(kron.KroneckerOperator(F), *inputs), factors, *arrays)
 
@@ -89,20 +89,20 @@ def test_methods(rng, monkeypatch, leads, small):
     noise = rng.uniform(0.1, 0.5, B)
     for columns in ((), (4,), (3, 2)):
         y = rng.standard_normal((*B, *([6, *columns] if columns != (3, 2) else columns)))
-        close(K.solve(y, 0.2), of_operators(K, factors, lambda K, y: K.solve(y, 0.2), y))
-        close(K.solve(y, noise), of_operators(K, factors, lambda K, *inputs: K.solve(*inputs), y, noise))
-        close(K.apply(np.sqrt, y), of_operators(K, factors, lambda K, y: K.apply(np.sqrt, y), y))
+        close(K.solve(y, 0.2), per_item_operators(K, factors, lambda K, y: K.solve(y, 0.2), y))
+        close(K.solve(y, noise), per_item_operators(K, factors, lambda K, *inputs: K.solve(*inputs), y, noise))
+        close(K.apply(np.sqrt, y), per_item_operators(K, factors, lambda K, y: K.apply(np.sqrt, y), y))
         if columns != (3, 2):
-            close(K @ y, of_operators(K, factors, lambda K, y: K @ y, y))
+            close(K @ y, per_item_operators(K, factors, lambda K, y: K @ y, y))
             close(K.T.matvec(y), K.rmatvec(y))
-            close(K.rmatvec(y), of_operators(K, factors, lambda K, y: K.T @ y, y))
-    close(K.logdet(noise), of_operators(K, factors, lambda K, noise: K.logdet(noise), noise))
-    close(K.logdet(), of_operators(K, factors, lambda K: K.logdet()))
-    close(K.solve(y), of_operators(K, factors, lambda K, y: K.solve(y), y), 256)
+            close(K.rmatvec(y), per_item_operators(K, factors, lambda K, y: K.T @ y, y))
+    close(K.logdet(noise), per_item_operators(K, factors, lambda K, noise: K.logdet(noise), noise))
+    close(K.logdet(), per_item_operators(K, factors, lambda K: K.logdet()))
+    close(K.solve(y), per_item_operators(K, factors, lambda K, y: K.solve(y), y), 256)
     skewed = [f + np.triu(rng.standard_normal(f.shape), 1) for f in factors]
-    close(kron.KroneckerOperator.batch(skewed).solve(y), of_operators(K, skewed, lambda K, y: K.solve(y), y), 4096)
+    close(kron.KroneckerOperator.batch(skewed).solve(y), per_item_operators(K, skewed, lambda K, y: K.solve(y), y), 4096)
     for name in ("trace", "diagonal", "to_dense"):
-        close(getattr(K, name)(), of_operators(K, factors, operator.methodcaller(name)))
+        close(getattr(K, name)(), per_item_operators(K, factors, operator.methodcaller(name)))
     lam, Q = K.eigh()
     close(Q.to_dense() * lam[..., None, :] @ np.swapaxes(Q.to_dense(), -1, -2), K.to_dense(), 256)
     U, s, Vt = K.svd()
@@ -123,9 +123,9 @@ def test_algebra(rng, kind):
     (A, B), c, y = (np.asarray(M.to_dense()) for M in (K, L)), rng.uniform(1, 2, 3), rng.standard_normal((3, 6))
     output = {
         "multiple": (2.5 * K, 2.5 * A),
-        "of NumPy's number": (np.float64(2.5) * K, 2.5 * A),
+        "NumPy scalar": (np.float64(2.5) * K, 2.5 * A),
         "per item": (K * to(c), A * c[:, None, None]),
-        "share": (K / 2.0, A / 2),
+        "quotient": (K / 2.0, A / 2),
         "sum": (K + L, A + B),
         "sum of three": (K + L - 2.0 * (K + L) / 4.0, (A + B) / 2),
         "difference": (K - L, A - B),
@@ -170,7 +170,7 @@ def test_precisions_and_errors_of_a_batch(rng):
 def test_refused(rng):
     A, B, x = rng.standard_normal((3, 2, 2)), rng.standard_normal((2, 2)), rng.standard_normal((3, 4))
     K = kron.KroneckerOperator.batch([np.stack(positive(rng, 2, 2)), np.eye(2)])
-    of, y = kron.KroneckerOperator.batch, np.ones((2, 4))
+    batch, y = kron.KroneckerOperator.batch, np.ones((2, 4))
     check_refused([
         (lambda: kron.matvec([A, B], x[:2]), ValueError, r"x has shape \(2, 4\); its leading axes do not broadcast with .*, \(3,\)"),
         (lambda: kron.matvec([A, A[:2]], x), ValueError, "broadcast"),
@@ -179,11 +179,11 @@ def test_refused(rng):
         (lambda: kron.matvec([A, B], x.astype(int)), TypeError, "int64"),
         (lambda: kron.matvec([A, B[0]], x), ValueError, r"factors\[1\] has shape \(2,\)"),
         (lambda: kron.matvec([A, B], x, out=x), ValueError, "out= requires factors without batch axes"),
-        (lambda: of([np.ones(3)]), ValueError, r"batch: factors\[0\] has shape \(3,\), expected \(\.\.\., m_1, n_1\)"),
-        (lambda: of([np.ones((2, 2, 2)), np.ones((3, 2, 2))]), ValueError, "broadcast"),
-        (lambda: of([np.ones((0, 2, 2))]), ValueError, "expected no axis of length 0"),
-        (lambda: of([np.ones((2, 2, 2), int)]), TypeError, "int64"),
-        (lambda: of([np.ones((2, 2, 2)), np.ones((2, 2), "f")]), TypeError, "float32"),
+        (lambda: batch([np.ones(3)]), ValueError, r"batch: factors\[0\] has shape \(3,\), expected \(\.\.\., m_1, n_1\)"),
+        (lambda: batch([np.ones((2, 2, 2)), np.ones((3, 2, 2))]), ValueError, "broadcast"),
+        (lambda: batch([np.ones((0, 2, 2))]), ValueError, "expected no axis of length 0"),
+        (lambda: batch([np.ones((2, 2, 2), int)]), TypeError, "int64"),
+        (lambda: batch([np.ones((2, 2, 2)), np.ones((2, 2), "f")]), TypeError, "float32"),
         (lambda: kron.KroneckerOperator([np.ones((2, 2, 2))]), ValueError, r"\(2, 2, 2\)"),
         (lambda: K.solve(y[0]), ValueError, r"KroneckerBatch.solve: y has shape \(4,\), expected the leading batch axes \(2,\)"),
         (lambda: K @ np.ones(2), ValueError, "x has shape"),

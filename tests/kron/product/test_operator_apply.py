@@ -134,7 +134,7 @@ def test_refused():
     def values(h):
         return functools.partial(K.apply, h, y)
 
-    def of(factor):
+    def apply_to(factor):
         return functools.partial(KroneckerOperator([factor]).apply, np.exp, np.ones(len(factor)))
 
     check_refused([
@@ -149,9 +149,9 @@ def test_refused():
         (lambda: K.apply(np.exp, y[:, None, None]), ValueError, "y has shape"),
         (lambda: K.apply(np.exp, y.astype(int)), TypeError, "y has dtype int64"),
         (lambda: K.apply(np.exp, [1.0] * 12), TypeError, "y is list"),
-        (of(np.ones((2, 3))), ValueError, r"apply: factors\[0\].*square"),
-        (of(np.triu(np.ones((3, 3)))), ValueError, r"apply: factors\[0\].*not symmetric"),
-        (of(np.full((3, 3), np.nan)), ValueError, r"apply: factors\[0\].*NaN"),
+        (apply_to(np.ones((2, 3))), ValueError, r"apply: factors\[0\].*square"),
+        (apply_to(np.triu(np.ones((3, 3)))), ValueError, r"apply: factors\[0\].*not symmetric"),
+        (apply_to(np.full((3, 3), np.nan)), ValueError, r"apply: factors\[0\].*NaN"),
         (lambda: K.apply_vjp(1, np.exp, y, y), TypeError, r"^KroneckerOperator\.apply_vjp: h is int, expected a function"),
         (lambda: K.apply_vjp(np.exp, 1, y, y), TypeError, "slope is int, expected a function"),
         (lambda: K.apply_vjp(np.exp, lambda l: l[:2], y, y), ValueError, r"slope returned an array of shape \(2,\), expected \(12,\)"),

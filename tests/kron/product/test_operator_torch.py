@@ -43,12 +43,12 @@ def test_same_bits_as_numpy(backend, rng, dtype, precision):
     rectangular, square = [f.astype(dtype) for f in normal(rng, *SHAPES)], [f.astype(dtype) for f in positive(rng, 5, 3, 2)]
     x, y, X, Y = (a.astype(precision) for a in normal(rng, 24, 30, (24, 5), (30, 5)))
 
-    def results(of):
-        K, S = (KroneckerOperator([of(f) for f in F]) for F in (rectangular, square))
+    def results(convert):
+        K, S = (KroneckerOperator([convert(f) for f in F]) for F in (rectangular, square))
         return lambda x, y, X, Y: [
             K @ x, K.matvec(x), K.matvec(x[:, None]), K.rmatvec(y), K.T @ y, K.T.T @ x, y @ K, K @ X, K.matmat(X), K @ X[:, :0],
             KroneckerOperator(K.factors, backend=backend, num_threads=2) @ x, K.rmatmat(Y), K.H @ Y, K.dot(X), Y.T @ K, K.to_dense(),
-            K[1], K[of(np.array([1, -1])), 0], *(S.apply(lambda lam: lam / (lam + 0.1), a) for a in (y, Y, Y[:, :0])),
+            K[1], K[convert(np.array([1, -1])), 0], *(S.apply(lambda lam: lam / (lam + 0.1), a) for a in (y, Y, Y[:, :0])),
         ]  # fmt: skip
 
     expected, of_tensors = results(np.asarray)(x, y, X, Y), results(torch.from_numpy)
@@ -118,7 +118,7 @@ def noisy(D, s):
     return D + s * torch.eye(len(D), dtype=D.dtype)
 
 
-def turned(K):
+def by_eigenvectors(K):
     """K³, from its eigenvalues and eigenvectors."""
     lam, Q = K.eigh()
     return Q.to_dense() * lam**3 @ Q.to_dense().T
@@ -156,7 +156,7 @@ REPEATED = SINGULAR | {
 }
 DISTINCT = REPEATED | {
     "each eigenvalue": (lambda K, y, s: K.eigh()[0].sort().values, lambda D, y, s: torch.linalg.eigvalsh(D)),
-    "eigenvectors": (lambda K, y, s: turned(K), lambda D, y, s: D @ D @ D),
+    "eigenvectors": (lambda K, y, s: by_eigenvectors(K), lambda D, y, s: D @ D @ D),
 }
 
 
@@ -260,7 +260,9 @@ def test_func_and_compile(rng):
     torch.testing.assert_close(torch.vmap(lambda x: K @ x)(torch.stack([y, -y])), torch.stack([K @ y, -(K @ y)]))
     for products, whole in ((lambda x: (K.matvec(x), K.dot(x)), True), (lambda x: (K.T.rmatvec(x), K @ x), False)):
         torch._dynamo.reset()
-        program = torch.compile(lambda x, of=products: sum(y.square().sum() for y in of(x)), fullgraph=whole, backend="aot_eager")
+        program = torch.compile(
+            lambda x, products=products: sum(y.square().sum() for y in products(x)), fullgraph=whole, backend="aot_eager"
+        )
         torch.testing.assert_close(torch.autograd.grad(program(graded[0]), graded[0])[0], 2 * expected)
 
 
@@ -292,7 +294,7 @@ def test_functions_without_a_slope(rng):
 
 
 def test_refused(rng):
-    K, T = (KroneckerOperator([of(f) for f in normal(rng, *SHAPES)]) for of in (np.asarray, torch.from_numpy))
+    K, T = (KroneckerOperator([convert(f) for f in normal(rng, *SHAPES)]) for convert in (np.asarray, torch.from_numpy))
     x, out, host = rng.standard_normal(24), torch.zeros(30, dtype=torch.float64), KroneckerOperator([np.eye(6)])
     t, y, plain = torch.from_numpy(x), torch.ones(6, dtype=torch.float64), KroneckerOperator(tensors(*positive(rng, 3, 2)))
     mixed, numpy_given = r"x is a torch array but factors\[0\] is a numpy array", r"x is a numpy array but factors\[0\] is a torch array"

@@ -105,12 +105,12 @@ class Recorder(Executor):
     """An executor that runs calls immediately and records function, arguments and result."""
 
     def __init__(self):
-        self.said = []
+        self.calls = []
 
     def submit(self, function, /, *inputs):
         future = Future()
         result = function(*inputs)
-        self.said.append((function.__name__, inputs, result))
+        self.calls.append((function.__name__, inputs, result))
         future.set_result(result)
         return future
 
@@ -126,7 +126,7 @@ def test_data_do_not_leave_the_agents(rng, consensus):
     x, y = signal(rng, 61)
     recorder = Recorder()
     fitted(x, y, agents=3, executor=recorder, consensus=consensus, quantization=1e-3)
-    set_ups, steps = recorder.said[:3], recorder.said[3:]
+    set_ups, steps = recorder.calls[:3], recorder.calls[3:]
     assert {s[0] for s in set_ups} == {"set_up"}
     assert {s[0] for s in steps} == {"step"}
     for _, inputs, result in steps:
@@ -194,7 +194,7 @@ def test_new_processes_request_the_agents(rng):
     forgetful = Forgetful()
     got = fitted(x, y, agents=2, executor=forgetful, max_iter=3)
     np.testing.assert_array_equal(got.weights_, fitted(x, y, agents=2, max_iter=3).weights_)
-    assert {s[0] for s in forgetful.said} == {"set_up", "step", "set_up_and_step"}
+    assert {s[0] for s in forgetful.calls} == {"set_up", "step", "set_up_and_step"}
 
 
 def test_old_fits_make_room(rng):

@@ -58,9 +58,9 @@ def test_components(name, rng, monkeypatch):
         for i, one in enumerate(np.eye(A)):
             np.testing.assert_allclose(np.tril(result.total(one)), np.tril(K[i]), atol=tolerance)
         on = np.flatnonzero(rng.random(A) < 0.7) if small else np.arange(A)
-        of, t, q = result.products(M, a, on)
-        assert set(of) == set(on)
-        t, q = (np.bincount(of, b, A) for b in (t, q))
+        which, t, q = result.products(M, a, on)
+        assert set(which) == set(on)
+        t, q = (np.bincount(which, b, A) for b in (t, q))
         np.testing.assert_allclose(t[on], np.einsum("ij,kij->k", M, K)[on], atol=tolerance * np.abs(M).sum())
         np.testing.assert_allclose(q[on], np.einsum("i,kij,j->k", a, K, a)[on], atol=tolerance * np.abs(a).sum() ** 2)
         if not small:

@@ -75,7 +75,7 @@ def test_weights_that_vanish(cupy, rng):
 def test_errors(cupy, rng):
     x, y, new = data(rng, 0)
     fit, at, missing = SlimKL(means=GRID, noise=0.05, max_iter=2).fit, (cupy(x), cupy(y)), np.where(np.arange(24) == 3, np.nan, x)
-    there, host = (fitted(SlimKL(means=GRID, noise=0.05, max_iter=2), *inputs) for inputs in (at, (x, y)))
+    on_device, host = (fitted(SlimKL(means=GRID, noise=0.05, max_iter=2), *inputs) for inputs in (at, (x, y)))
     agents = SlimKL(means=GRID, noise=0.05, agents=2, executor=ThreadPoolExecutor(1))
     elsewhere, singular = (
         SlimKL(means=GRID, std=stand_in.ndarray(0 * GRID, 0), noise=0.05),
@@ -86,7 +86,7 @@ def test_errors(cupy, rng):
         (lambda: SlimKL(means=cupy(GRID), noise=0.05).fit(x, y), TypeError, r"SlimKL.fit: means is on cuda:1 but X is on cpu"),
         (lambda: elsewhere.fit(*at), TypeError, r"SlimKL.fit: std is on cuda:0 but X is on cuda:1"),
         (lambda: agents.fit(*at), NotImplementedError, r"SlimKL.fit: executor cannot be used, because X is on cuda:1, .* omit it"),
-        (lambda: there.predict(new), TypeError, r"SlimKL.predict: X is on cpu but the X of fit is on cuda:1"),
+        (lambda: on_device.predict(new), TypeError, r"SlimKL.predict: X is on cpu but the X of fit is on cuda:1"),
         (lambda: host.predict(cupy(new)), TypeError, r"SlimKL.predict: X is on cuda:1 but the X of fit is on cpu"),
         (lambda: fit(at[0], cupy(y[1:])), ValueError, r"SlimKL.fit: y has shape \(23,\), expected \(24,\)"),
         (lambda: fit(cupy(missing), at[1]), ValueError, r"SlimKL.fit: X or y contains NaN or infinity"),
@@ -98,9 +98,9 @@ def test_errors(cupy, rng):
 def test_copies(cupy, rng):
     """The model copies its data, and moves the copy along with itself."""
     x, y, new = data(rng, 0)
-    there = cupy(x), cupy(y)
-    model = fitted(SlimKL(means=GRID, noise=0.05, max_iter=2), *there)
+    on_device = cupy(x), cupy(y)
+    model = fitted(SlimKL(means=GRID, noise=0.05, max_iter=2), *on_device)
     expected = model.predict(cupy(new)).get()
-    there[0][0], there[1][0] = 100.0, 7.0
+    on_device[0][0], on_device[1][0] = 100.0, 7.0
     for other in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         np.testing.assert_array_equal(other.predict(cupy(new)).get(), expected)

@@ -51,7 +51,7 @@ def test_weights_of_zero(agents, rng, evaluated, monkeypatch):
     assert model.objective_[-1] == pytest.approx(value, abs=1e-8)
     slack = 60 * TOL
     assert (gradient[model.weights_ == 0] > -slack * t[model.weights_ == 0]).all()
-    monkeypatch.setattr(parts.Bound, "of", lambda *inputs: parts.Bound(0.0, 0.0))
+    monkeypatch.setattr(parts.Bound, "from_tolerance", lambda *inputs: parts.Bound(0.0, 0.0))
     plain = slim(agents=agents).fit(x, y)
     assert np.count_nonzero(plain.weights_) == 40
     assert value <= plain.objective_[-1] + (0 if agents == 1 else slack)

@@ -7,10 +7,10 @@ from case import Case
 from kron.dense import EPS, near
 
 
-def _wishart(rng, n, least):
-    """Symmetric matrices with eigenvalues from ``least`` to about ``least`` + 4."""
+def _wishart(rng, n, shift):
+    """Symmetric matrices with eigenvalues from ``shift`` to about ``shift`` + 4."""
     a = rng.standard_normal((n, n)) / max(n, 1) ** 0.5
-    return a @ a.T + least * np.eye(n)
+    return a @ a.T + shift * np.eye(n)
 
 
 def _indefinite(rng, n):

@@ -289,6 +289,6 @@ def gp_solve_vjp(
 
 def _options(label: str, logdet: str, probes: int, rng: Any, tol: float, return_error: bool) -> tuple[Any, ...]:
     _arguments.choice(logdet, label, "logdet", ("exact", "lanczos"))
-    count, least = _arguments.integer(probes, label, "probes", 2), _arguments.number(tol, label, "tol", positive=True)
+    count, tolerance = _arguments.integer(probes, label, "probes", 2), _arguments.number(tol, label, "tol", positive=True)
     seed = int(_arguments.generator(rng, label).integers(2**62)) if logdet == "lanczos" or rng is not None else 0
-    return logdet, count, seed, least, bool(return_error)
+    return logdet, count, seed, tolerance, bool(return_error)

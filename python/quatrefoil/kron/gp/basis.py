@@ -77,7 +77,7 @@ class Basis:
         self.shape = tuple(map(len, self.matrices))
         self.folded = [k for k, a in enumerate(axes) if len(a.parts) == 2]
         # for every combination of parts: their slices of the coefficients of each axis, and their eigenvectors
-        self.blocks = [tuple(zip(*block)) for block in itertools.product(*[_placed(a.parts) for a in axes])]
+        self.blocks = [tuple(zip(*block)) for block in itertools.product(*[_slices_and_vectors(a.parts) for a in axes])]
         roots = [0.5 ** (len(a.parts) / 2 - 0.5) for a in axes]  # 1 / sqrt 2 for an axis with two parts
         self._products = [PackedFactors([q * root for q, root in zip(parts, roots)], *kernel) for _, parts in self.blocks]
 
@@ -119,7 +119,7 @@ class Filter:
         for block, parts in basis.blocks:
             scales = grid[:, *block]
             if selected is not None:
-                columns = [np.flatnonzero(k[place]) for k, place in zip(selected, block)]
+                columns = [np.flatnonzero(k[block_slice]) for k, block_slice in zip(selected, block)]
                 parts = [q[:, c] for q, c in zip(parts, columns)]
                 scales = scales[np.ix_(np.arange(len(grid)), *columns)]
             self._products.append(PackedFactors([q.astype(dtype, order="C", copy=False) for q in parts], *basis.kernel))
@@ -140,7 +140,7 @@ class Filter:
         return self._products[i](coefficients)
 
 
-def _placed(parts: Sequence[np.ndarray]) -> list[tuple[slice, np.ndarray]]:
+def _slices_and_vectors(parts: Sequence[np.ndarray]) -> list[tuple[slice, np.ndarray]]:
     """The slice of coefficients of each part, and its eigenvectors."""
     ends = np.cumsum([len(q) for q in parts])
     return [(slice(int(end) - len(q), int(end)), q) for q, end in zip(parts, ends)]

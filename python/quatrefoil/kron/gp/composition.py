@@ -165,12 +165,12 @@ def _iterated(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: fl
     noise = xp.broadcast_to(system.noise, observed.shape)
     zero, seen = xp.zeros_like(noise), double(xp, observed)
     endless = xp.full_like(noise, math.inf)
-    least = xp.min(xp.where(observed, noise, endless), axis=-1, keepdims=True)
-    least = xp.where(xp.isfinite(least), least, xp.ones_like(least))  # a row without observed cells
-    extra = xp.where(observed, noise - least, endless)
+    base = xp.min(xp.where(observed, noise, endless), axis=-1, keepdims=True)
+    base = xp.where(xp.isfinite(base), base, xp.ones_like(base))  # a row without observed cells
+    extra = xp.where(observed, noise - base, endless)
     latent, extra_inverse = double(xp, extra > 0), xp.where(extra > 0, 1 / xp.where(extra > 0, extra, endless), zero)
-    regular, unit = least > system.negligible, xp.where(least > 0, least, xp.ones_like(least))  # all numbers below are unitless
-    extra_inverse, inverse = extra_inverse * unit, unit / (outer(system.values) + least)
+    regular, unit = base > system.negligible, xp.where(base > 0, base, xp.ones_like(base))  # all numbers below are unitless
+    extra_inverse, inverse = extra_inverse * unit, unit / (outer(system.values) + base)
     size = xp.max(xp.abs(rows), axis=-1, keepdims=True)
     size = xp.where(size > 0, size, xp.ones_like(size))
     rows = rows / size
@@ -316,13 +316,13 @@ def gp_spectrum(xp: Any, values: list[Any], z: Any, noise: float) -> Any:
     l = outer(values)
     inverse = 1 / (l + noise)
     a = z * inverse
-    share = l * inverse
+    shrinkage = l * inverse
     sizes = [of_axis.shape[0] for of_axis in values]
-    shares = []
+    shrinkages = []
     for k, n in enumerate(sizes):
-        shares.append(xp.sum(xp.reshape(share, (math.prod(sizes[:k]), n, math.prod(sizes[k + 1 :]))), axis=(0, 2)))
+        shrinkages.append(xp.sum(xp.reshape(shrinkage, (math.prod(sizes[:k]), n, math.prod(sizes[k + 1 :]))), axis=(0, 2)))
     sums = xp.stack([xp.sum(z * a), xp.sum(xp.log(l + noise)), xp.sum(a * a), xp.sum(inverse)])
-    return a * xp.sqrt(l), xp.concat(shares, axis=0), sums
+    return a * xp.sqrt(l), xp.concat(shrinkages, axis=0), sums
 
 
 def gp_gram(xp: Any, x: Any) -> Any:

@@ -121,11 +121,11 @@ class GridCovariance:
     def _new_exact(self, cells: Cells) -> Any:
         grid, latent, observed = self.grid, len(cells.latent), cells.count
         if latent == 0:
-            return Closed(grid, cells.least)
-        if observed <= latent or grid.is_negligible(cells.least):
-            _check_room(grid.label, observed)
+            return Closed(grid, cells.base_noise)
+        if observed <= latent or grid.is_negligible(cells.base_noise):
+            _check_memory(grid.label, observed)
             return ByObserved(grid, cells, self.noise)
-        _check_room(grid.label, latent)
+        _check_memory(grid.label, latent)
         return ByLatent(grid, cells)
 
     def _iterative(self, cells: Cells, tol: float) -> Iterative:
@@ -147,7 +147,7 @@ class GridCovariance:
 
     def _has_few(self, cells: Cells) -> bool:
         """Whether an exact solver costs less than iterations."""
-        return min(len(cells.latent), cells.count) <= FEW or self.grid.is_negligible(cells.least)
+        return min(len(cells.latent), cells.count) <= FEW or self.grid.is_negligible(cells.base_noise)
 
     def solve(self, rows: np.ndarray, tol: float, start: np.ndarray | None = None, progress: Progress | None = None) -> Solution:
         """C⁻¹ x for rows x (B, N)."""
@@ -275,7 +275,7 @@ class OneRow(Solution):
         backend, num_threads = covariance.grid.kernel
         self._z, self._values = z, values
         noise = group.solver.noise
-        self._weighted, self._shares, sums = gp_spectrum(values, z[0], noise=noise, backend=backend, num_threads=num_threads)
+        self._weighted, self._shrinkages, sums = gp_spectrum(values, z[0], noise=noise, backend=backend, num_threads=num_threads)
         self.fit, self.logdet, self._square, self._trace = map(float, sums)
 
     def _to_basis(self) -> np.ndarray:
@@ -285,21 +285,21 @@ class OneRow(Solution):
         if len(self.covariance.noise) > 1:
             return super().nll_gradients(weights)
         grid, w = self.covariance.grid, float(weights[0])
-        shares = np.split(self._shares, np.cumsum(grid.shape)[:-1])
+        shrinkages = np.split(self._shrinkages, np.cumsum(grid.shape)[:-1])
         R = grid.weighted_grams(self._weighted[None], None, self._values)
-        for a, share, l in zip(R, shares, self._values):
+        for a, shrinkage, l in zip(R, shrinkages, self._values):
             a *= -w / 2
-            a[np.diag_indices_from(a)] += w / 2 * share / l
+            a[np.diag_indices_from(a)] += w / 2 * shrinkage / l
         return grid.rotated(R), np.asarray(w / 2 * (self._trace - self._square))
 
 
-def _check_room(label: str, n: int) -> None:
+def _check_memory(label: str, n: int) -> None:
     needed = 24 * n * n  # a matrix, its factor and a temporary
     try:
-        room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
         return
-    if needed > room:
+    if needed > memory:
         raise MemoryError(
             f"{label}: a Cholesky factor of {n} cells needs {needed / 2**30:.0f} GiB, more memory than this machine has; "
             "logdet='lanczos' and the iterative solver need little memory"

@@ -91,5 +91,5 @@ Covariance: TypeAlias = GridCovariance | DeviceCovariance
 
 def covariance_of(label: str, factors: Sequence[Array], noise: Array, mask: Array | None, *setting: Any, **structure: Any) -> Covariance:
     """The covariance for NumPy arrays, or for arrays on one device."""
-    of = GridCovariance if isinstance(noise, np.ndarray) else DeviceCovariance
-    return of(label, factors, noise, mask, *setting, **structure)
+    kind = GridCovariance if isinstance(noise, np.ndarray) else DeviceCovariance
+    return kind(label, factors, noise, mask, *setting, **structure)

@@ -14,7 +14,7 @@ from .basis import Filter
 from .grid import Grid
 from .low_rank import LowRank
 from .missing import Cells, Closed
-from .precondition import Neighbours, near_axes
+from .precondition import NeighbourPreconditioner, correlated_axes
 
 Progress = Callable[[int, float], Any]
 _MAX = 2000  # iterations; hundreds are already many for M, whose eigenvalues are between 1 / (largest of C) and 1 / noise
@@ -45,13 +45,13 @@ class Iterative:
         self.grid, self.tol = grid, tol
         self.low_rank: LowRank | None = None
         self.observed = np.array([c.observed for c in cells]).reshape(-1, grid.size)
-        least = [c.least for c in cells]
-        self.least = np.array(least if len(set(least)) > 1 else least[:1])
-        self.inverse = np.array([s * grid.inverse_eigenvalues(s) for s in self.least])
+        base_noise = [c.base_noise for c in cells]
+        self.base_noise = np.array(base_noise if len(set(base_noise)) > 1 else base_noise[:1])
+        self.inverse = np.array([s * grid.inverse_eigenvalues(s) for s in self.base_noise])
         shape = self.observed.shape
         self.latent, self.extra_noise_inverse, self.extra_noise = np.zeros(shape, bool), np.zeros(shape), np.zeros(shape)
         for b, c in enumerate(cells):
-            self.latent[b, c.latent], self.extra_noise_inverse[b, c.latent] = True, c.least * c.extra_noise_inverse
+            self.latent[b, c.latent], self.extra_noise_inverse[b, c.latent] = True, c.base_noise * c.extra_noise_inverse
             seen = np.isfinite(c.extra_noise)
             self.extra_noise[b, c.latent[seen]] = c.extra_noise[seen]
 
@@ -63,24 +63,26 @@ class Iterative:
     @functools.cached_property
     def _fits_single(self) -> bool:
         """Whether M is in the range of single precision."""
-        inverse, most = self.inverse, 1 / _MIN
-        return not inverse.size or bool(inverse.min() > _MIN and inverse.max() < most and self.extra_noise_inverse.max(initial=0.0) < most)
+        inverse, high = self.inverse, 1 / _MIN
+        if not inverse.size:
+            return True
+        return bool(inverse.min() > _MIN and inverse.max() < high and self.extra_noise_inverse.max(initial=0.0) < high)
 
     @functools.cached_property
-    def _neighbours(self) -> Neighbours:
+    def _neighbours(self) -> NeighbourPreconditioner:
         inverse = self.inverse.astype(np.float32) if self._fits_single else self.inverse
-        return Neighbours(self.grid, inverse, self.latent, self.extra_noise_inverse, near_axes(self.grid, self.inverse))
+        return NeighbourPreconditioner(self.grid, inverse, self.latent, self.extra_noise_inverse, correlated_axes(self.grid, self.inverse))
 
     @functools.cached_property
     def _may_deflate(self) -> bool:
         """Whether a ``LowRank`` may help if there are many iterations."""
         smooth = self.grid.is_orthogonal and not self._neighbours.axes
-        return smooth and len(self.observed) == 1 and len(self.grid.shape) > 1 and self.grid.eigenvalues.max() > self.least[0]
+        return smooth and len(self.observed) == 1 and len(self.grid.shape) > 1 and self.grid.eigenvalues.max() > self.base_noise[0]
 
     def deflate(self) -> None:
         """Switch to the preconditioner for large holes."""
         if self.low_rank is None and self._may_deflate:
-            self.low_rank = LowRank(self.grid, float(self.least[0]), self.latent[0] / (1 + self.extra_noise_inverse[0]))
+            self.low_rank = LowRank(self.grid, float(self.base_noise[0]), self.latent[0] / (1 + self.extra_noise_inverse[0]))
 
     @functools.cached_property
     def _filter(self) -> Filter:
@@ -104,8 +106,8 @@ class Iterative:
         """
         e = np.frexp(np.abs(y).max(axis=1, initial=0.0))[1][:, None]
         if start is not None:
-            start = np.ldexp(start * self.observed, -e) * self.least[:, None]
-        return np.ldexp(self._solve(np.ldexp(y, -e), start, progress) / self.least[:, None], e)
+            start = np.ldexp(start * self.observed, -e) * self.base_noise[:, None]
+        return np.ldexp(self._solve(np.ldexp(y, -e), start, progress) / self.base_noise[:, None], e)
 
     def _solve(self, y: np.ndarray, start: np.ndarray | None, progress: Progress | None) -> np.ndarray:
         alpha: np.ndarray = np.zeros_like(y) if start is None else start
@@ -157,19 +159,19 @@ class Iterative:
         rhs = (w * self.latent).astype(dtype)
         begin = _norms(rhs)
         cg = ConjugateGradients(single.apply if single else self.apply, rhs, self.low_rank or self._neighbours.astype(dtype))
-        scale, most = np.where(begin > 0, begin, 1), _PATIENCE if self.low_rank is None and self._may_deflate else _MAX
-        cg.run(begin * np.maximum(np.minimum(share, 1), _FLOOR[single is not None]), report and _scaled(report, scale), most)
+        scale, max_steps = np.where(begin > 0, begin, 1), _PATIENCE if self.low_rank is None and self._may_deflate else _MAX
+        cg.run(begin * np.maximum(np.minimum(share, 1), _FLOOR[single is not None]), report and _scaled(report, scale), max_steps)
         cg.left = _norms(cg.r) / scale
-        if len(cg.steps) == _PATIENCE == most:
+        if len(cg.steps) == _PATIENCE == max_steps:
             self.deflate()
         step: np.ndarray = (w - closed(cg.x.astype(w.dtype, copy=False))) * self.observed * unit
         return step, cg
 
     def _left(self, y: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         """The residual y - C α at observed cells."""
-        least = self.least[:, None]
-        noise = (1 + self.extra_noise / least) * self.grid.noise_product(alpha)
-        return (y - self.grid.product(alpha) / least - noise) * self.observed
+        base_noise = self.base_noise[:, None]
+        noise = (1 + self.extra_noise / base_noise) * self.grid.noise_product(alpha)
+        return (y - self.grid.product(alpha) / base_noise - noise) * self.observed
 
     @functools.cached_property
     def _single(self) -> Single | None:
@@ -180,10 +182,10 @@ class Iterative:
         grid = self.grid
         largest = [l.max(initial=0.0) for l in grid.values]
         others = [math.prod(largest[:k] + largest[k + 1 :]) for k in range(len(largest))]
-        selected = [l * o > _NEGLIGIBLE * self.least.min() for l, o in zip(grid.values, others)]
+        selected = [l * o > _NEGLIGIBLE * self.base_noise.min() for l, o in zip(grid.values, others)]
         few = grid.is_orthogonal and math.prod(int(k.sum()) for k in selected) < grid.size / 2
         if few:
-            parts = Filter(grid.basis, -self.inverse * grid.eigenvalues / self.least[:, None], np.float32, selected)
+            parts = Filter(grid.basis, -self.inverse * grid.eigenvalues / self.base_noise[:, None], np.float32, selected)
         else:
             parts = Filter(grid.basis, self.inverse, np.float32)
         latent, direct = self.latent.astype(np.float32), (self.extra_noise_inverse + (self.latent if few else 0)).astype(np.float32)
@@ -213,10 +215,10 @@ class ConjugateGradients:
         self.left = np.ones(len(b))  # residual relative to the right-hand side after a round
         self.steps: list[tuple[np.ndarray, np.ndarray]] = []  # (alpha, beta) of every iteration, one number per row
 
-    def run(self, target: np.ndarray, progress: Any = None, most: int = _MAX) -> None:
+    def run(self, target: np.ndarray, progress: Any = None, max_steps: int = _MAX) -> None:
         """Iterates until the residual of every row is at most its target; another call may continue to a lower target."""
         size = _norms(self.r)
-        while len(self.steps) < most and (size > target).any():
+        while len(self.steps) < max_steps and (size > target).any():
             q = self.apply(self.p)
             curvature = _dots(self.p, q)
             alive = (size > target) & (curvature > 0)
@@ -265,7 +267,7 @@ class Estimated:
 
     def __init__(self, iterative: Iterative, cells: Cells, tol: float, probes: int, rng: np.random.Generator) -> None:
         self.grid, self.cells, self.iterative = iterative.grid, cells, iterative
-        self.closed, self._tol, self._probes, self._rng = Closed(self.grid, cells.least), tol, probes, rng
+        self.closed, self._tol, self._probes, self._rng = Closed(self.grid, cells.base_noise), tol, probes, rng
 
     @functools.cached_property
     def _solved(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -286,9 +288,9 @@ class Estimated:
             cg = ConjugateGradients(apply, rows, low_rank)
         right, size = cg.p.astype(np.float64), cg.rho
         cg.run(np.full(len(rows), max(self._tol, _PROBE_TOL)) * _norms(rows))
-        unit = self.cells.least**0.5
+        unit = self.cells.base_noise**0.5
         left = cg.x.astype(np.float64)
-        return left * unit, right * unit, known - len(latent) * math.log(self.cells.least) + size * cg.log_quadrature()
+        return left * unit, right * unit, known - len(latent) * math.log(self.cells.base_noise) + size * cg.log_quadrature()
 
     @functools.cached_property
     def _logdets(self) -> np.ndarray:

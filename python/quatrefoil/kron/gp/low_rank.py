@@ -14,9 +14,9 @@ from .missing import cholesky
 
 # (weights of cells, columns of every axis, other columns) -> sums over cells of weights times both columns
 Sums: TypeAlias = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[np.ndarray]], np.ndarray]
-_MOST = 3000  # eigenvectors
+_MAX_VECTORS = 3000  # eigenvectors
 _SETUP = 40  # the Cholesky factor of A may cost as much as this many iterations on M
-_LEAST = 0.1  # smallest λ / noise
+_MIN_RATIO = 0.1  # smallest λ / noise
 
 
 class LowRank:
@@ -25,15 +25,15 @@ class LowRank:
     def __init__(self, grid: Grid, noise: float, weights: np.ndarray) -> None:
         from scipy.linalg import lapack
 
-        count = min(_MOST, int((_SETUP * grid.size * sum(grid.shape)) ** (1 / 3)), grid.size)
+        count = min(_MAX_VECTORS, int((_SETUP * grid.size * sum(grid.shape)) ** (1 / 3)), grid.size)
         leading = np.argpartition(grid.eigenvalues, -count)[-count:]
-        leading = leading[grid.eigenvalues[leading] > _LEAST * noise]
+        leading = leading[grid.eigenvalues[leading] > _MIN_RATIO * noise]
         self.weights, self._share = weights, noise / grid.eigenvalues[leading]  # s / λ
         extra = np.sqrt(1 / np.where(weights > 0, weights, 1) - 1)
         self._extra = extra if extra.any() else None  # standard deviations of the additional noise of probes
         selected, self._columns = zip(*[np.unique(p, return_inverse=True) for p in np.unravel_index(leading, grid.shape)])
         self._vectors = [q[:, k] for q, k in zip(grid.basis.matrices, selected)]
-        self._places = np.ravel_multi_index(self._columns, list(map(len, selected)))
+        self._cells = np.ravel_multi_index(self._columns, list(map(len, selected)))
         self._kernel, self._shape = grid.kernel, grid.shape
         A = self._gram(1 - weights)
         A[np.diag_indices_from(A)] += self._share
@@ -71,9 +71,9 @@ class LowRank:
         """Q_r scaled(Q_rᵀ x) for every row x."""
         product = self._product(rows.dtype)
         box = product(rows, True)
-        coefficients = scaled(box[:, self._places].astype(np.float64))
+        coefficients = scaled(box[:, self._cells].astype(np.float64))
         box[:] = 0
-        box[:, self._places] = coefficients
+        box[:, self._cells] = coefficients
         return product(box)
 
     @functools.cache  # noqa: B019
@@ -87,7 +87,7 @@ class LowRank:
         grid = np.ascontiguousarray(np.moveaxis(weights.reshape(self._shape), last, 0)).reshape(self._shape[last], -1)
         vectors, columns = [self._vectors[k] for k in others], [self._columns[k] for k in others]
         sums_of_pairs = _one_axis(vectors[0]) if len(others) == 1 else _several_axes(vectors, self._kernel)
-        q, G = self._vectors[last], np.empty((len(self._places),) * 2)
+        q, G = self._vectors[last], np.empty((len(self._cells),) * 2)
         groups = [np.flatnonzero(self._columns[last] == a) for a in range(q.shape[1])]
         for a, first in enumerate(groups):
             for sums, second in zip((q[:, : a + 1] * q[:, a : a + 1]).T @ grid, groups):

@@ -45,24 +45,24 @@ class Closed:
 
 
 class Cells:
-    """The observed cells and their noise: ``least`` for all, plus ``extra_noise`` at latent cells, infinite at missing ones."""
+    """The observed cells and their noise: ``base_noise`` for all, plus ``extra_noise`` at latent cells, infinite at missing ones."""
 
     def __init__(self, noise: np.ndarray, mask: np.ndarray | None, size: int) -> None:
         self.observed: np.ndarray = np.broadcast_to(True, size) if mask is None else mask
         if mask is None and len(noise) == 1:
-            self.least, self.latent, self.extra_noise = float(noise[0]), np.zeros(0, np.intp), np.zeros(0)
+            self.base_noise, self.latent, self.extra_noise = float(noise[0]), np.zeros(0, np.intp), np.zeros(0)
             self.extra_noise_inverse, self.count = self.extra_noise, size
             return
         if len(noise) == 1:
             self.latent = np.flatnonzero(~self.observed)
             self.count = size - len(self.latent)
-            self.least = float(noise[0]) if self.count else 1.0
+            self.base_noise = float(noise[0]) if self.count else 1.0
             self.extra_noise, self.extra_noise_inverse = np.full(len(self.latent), math.inf), np.zeros(len(self.latent))
             return
         noise = np.broadcast_to(noise, size)
         seen = noise[self.observed]
-        self.least = float(seen.min(initial=math.inf)) if seen.size else 1.0
-        extra = np.where(self.observed, noise - self.least, math.inf)
+        self.base_noise = float(seen.min(initial=math.inf)) if seen.size else 1.0
+        extra = np.where(self.observed, noise - self.base_noise, math.inf)
         self.latent = np.flatnonzero(extra > 0)  # E of README (9)
         self.extra_noise = extra[self.latent]
         self.extra_noise_inverse = 1 / self.extra_noise  # 0 at missing cells
@@ -73,14 +73,14 @@ class ByLatent:
     """A Cholesky factor of M = Eᵀ P E + diag(1 / extra noise); P is (K + s I)⁻¹ with the smallest noise s: README (9) to (11)."""
 
     def __init__(self, grid: Grid, cells: Cells) -> None:
-        self.grid, self.cells, self.closed = grid, cells, Closed(grid, cells.least)
+        self.grid, self.cells, self.closed = grid, cells, Closed(grid, cells.base_noise)
         M = inverse_block(grid, self.closed.inverse, cells.latent)
         M[np.diag_indices_from(M)] += cells.extra_noise_inverse
         self.factor = cholesky(M, grid.label)
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
         alpha, size = self._solve(rows), np.abs(rows).max(axis=1, initial=0.0)
-        noise = np.full(self.grid.size, self.cells.least)
+        noise = np.full(self.grid.size, self.cells.base_noise)
         seen = self.cells.observed[self.cells.latent]
         noise[self.cells.latent[seen]] += self.cells.extra_noise[seen]
         first = 0.0
@@ -225,9 +225,9 @@ def inverse_block(grid: Grid, inverse: np.ndarray, cells: np.ndarray) -> np.ndar
 
 def _columns(vectors: Sequence[np.ndarray], at: Sequence[np.ndarray], count: int, begin: int, end: int) -> np.ndarray:
     """Columns [begin, end) of the rows of a Kronecker product at cells: (count, end - begin)."""
-    places = np.unravel_index(np.arange(begin, end), [len(q) for q in vectors]) if vectors else ()
+    index = np.unravel_index(np.arange(begin, end), [len(q) for q in vectors]) if vectors else ()
     columns = np.ones((count, end - begin))
-    for q, i, j in zip(vectors, at, places):
+    for q, i, j in zip(vectors, at, index):
         columns *= q[i[:, None], j]
     return columns
 

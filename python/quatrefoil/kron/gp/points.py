@@ -30,16 +30,16 @@ class GridPoints:
 
     def rows(self, begin: int, end: int, at: Sequence[np.ndarray]) -> np.ndarray:
         """Covariances of points [begin, end) with the cells ``at``."""
-        places = np.unravel_index(np.arange(begin, end), self.shape)
+        index = np.unravel_index(np.arange(begin, end), self.shape)
         covariances = np.ones((end - begin, len(at[0])))
-        for m, i, o in zip(self.matrices, places, at):
+        for m, i, o in zip(self.matrices, index, at):
             covariances *= m[i[:, None], o]
         return covariances
 
     def covariances(self, begin: int, end: int) -> Any:
         """Covariances of points [begin, end) with all N cells, for arrays of any kind."""
-        places = np.unravel_index(np.arange(begin, end), self.shape)
-        return _of_rows([m[_arrays.to_device_of(i, m)] for m, i in zip(self.matrices, places)])
+        index = np.unravel_index(np.arange(begin, end), self.shape)
+        return _of_rows([m[_arrays.to_device_of(i, m)] for m, i in zip(self.matrices, index)])
 
 
 class ScatteredPoints:

@@ -13,7 +13,7 @@ _NEAR = 0.1  # an axis is used if the correlation of its adjacent cells in the i
 _MIN_PIVOT = 1e-3  # minimum pivot relative to the diagonal; smaller ones may be rounding errors
 
 
-def near_axes(grid: Grid, inverse: np.ndarray) -> list[int]:
+def correlated_axes(grid: Grid, inverse: np.ndarray) -> list[int]:
     """The axes along which adjacent cells are correlated in Q diag(inverse) Qᵀ, on average."""
     axes = []
     for k, axis in enumerate(grid.axes):
@@ -25,7 +25,7 @@ def near_axes(grid: Grid, inverse: np.ndarray) -> list[int]:
     return axes
 
 
-class Neighbours:
+class NeighbourPreconditioner:
     """Map r to Gᵀ G r, approximately M⁻¹ r, on grids (B, N).
 
     G is lower triangular. A row has entries at a latent cell and at its latent predecessors along ``axes``; of all such G, this is the one
@@ -53,8 +53,8 @@ class Neighbours:
         scale = 1 / np.sqrt(np.maximum(left, _MIN_PIVOT * own))
         self.own, self.before = scale * is_latent, [-a * scale for a in solved]
 
-    def astype(self, dtype: type) -> Neighbours:
-        copy = object.__new__(Neighbours)
+    def astype(self, dtype: type) -> NeighbourPreconditioner:
+        copy = object.__new__(NeighbourPreconditioner)
         copy.shape, copy.axes = self.shape, self.axes
         copy.own, copy.before = self.own.astype(dtype, copy=False), [a.astype(dtype, copy=False) for a in self.before]
         return copy
@@ -63,11 +63,11 @@ class Neighbours:
         r = rows.reshape(-1, *self.shape)
         t = self.own * r
         for k, g in zip(self.axes, self.before):
-            later, earlier = _places(k)
+            later, earlier = _neighbour_slices(k)
             t[later] += g[later] * r[earlier]
         z = self.own * t
         for k, g in zip(self.axes, self.before):
-            later, earlier = _places(k)
+            later, earlier = _neighbour_slices(k)
             z[earlier] += g[later] * t[later]
         return z.reshape(rows.shape)
 
@@ -75,12 +75,12 @@ class Neighbours:
     def _shifted(x: np.ndarray, k: int) -> np.ndarray:
         """The value of the previous cell; 0 for the first cell."""
         shifted = np.zeros_like(x)
-        later, earlier = _places(k)
+        later, earlier = _neighbour_slices(k)
         shifted[later] = x[earlier]
         return shifted
 
 
-def _places(k: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+def _neighbour_slices(k: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """The cells with a predecessor along axis k, and the predecessors."""
     lead = (slice(None),) * (k + 1)
     return (*lead, slice(1, None)), (*lead, slice(None, -1))
@@ -89,9 +89,9 @@ def _places(k: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
 def _solved(M: list[list[np.ndarray]], b: list[np.ndarray]) -> list[np.ndarray]:
     """M⁻¹ b by elimination in place: one small system for each entry of the arrays, M given by its lower triangle."""
     m = len(b)
-    least = [_MIN_PIVOT * M[k][k] for k in range(m)]
+    minimum = [_MIN_PIVOT * M[k][k] for k in range(m)]
     for k in range(m):
-        np.maximum(M[k][k], least[k], out=M[k][k])
+        np.maximum(M[k][k], minimum[k], out=M[k][k])
         for i in range(k + 1, m):
             factor = M[i][k] / M[k][k]
             b[i] -= factor * b[k]

@@ -245,8 +245,8 @@ def _normals(generator: np.random.Generator, rows: int, count: int) -> np.ndarra
 def _cell_roots(factors: Sequence[Any], points: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     """Roots of the grid's covariance, and their rows for points that are cells of the grid."""
     roots = [_root(f, f"factors[{k}]") for k, f in enumerate(factors)]
-    of = _rows_of if isinstance(factors[0], np.ndarray) else _device_rows_of
-    return roots, [of(f, p, root, k) for k, (f, p, root) in enumerate(zip(factors, points, roots))]
+    rows_of_root = _rows_of if isinstance(factors[0], np.ndarray) else _device_rows_of
+    return roots, [rows_of_root(f, p, root, k) for k, (f, p, root) in enumerate(zip(factors, points, roots))]
 
 
 def _rows_of(f: np.ndarray, points: np.ndarray, roots: np.ndarray, k: int) -> np.ndarray:

@@ -29,7 +29,7 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
 GP_SPECTRUM = Op(
     __name__, "gp_spectrum",
     inputs=(Arg("values", "n_", sequence=True, dtype="double"), Arg("z", "n_x", dtype="double")),
-    outputs=(Arg("weighted", "n_x", dtype="double"), Arg("shares", "S", dtype="double"), Arg("sums", "4", dtype="double")),
+    outputs=(Arg("weighted", "n_x", dtype="double"), Arg("shrinkages", "S", dtype="double"), Arg("sums", "4", dtype="double")),
     options=(Option("noise", float),),
     rule=_shapes,
     differentiable=False,

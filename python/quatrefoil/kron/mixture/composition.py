@@ -203,13 +203,13 @@ def _radial_vjp(form: Any, xp: Any, x: Any, y: Any, scale: Any, grad: Any, perio
 
     dx, dy, sums = _adjoint(xp, x, y, grad, max(1, len(inverse)), adjoint)
 
-    def of(a: Any, begin: int) -> Any:
+    def summed(a: Any, begin: int) -> Any:
         parts = sums[begin : begin + len(inverse)]
         total = xp.stack(parts) if parts else xp.zeros((0,), dtype=xp.float64, device=x.device)
         return xp.astype(xp.reshape(total, a.shape) if a.ndim else xp.sum(total), a.dtype)
 
-    of_period = [] if period is None else [of(period, len(inverse))]
-    return dx, dy, of(scale, 0), *of_period, *([] if alpha is None else [xp.astype(sums[-1], alpha.dtype)])
+    of_period = [] if period is None else [summed(period, len(inverse))]
+    return dx, dy, summed(scale, 0), *of_period, *([] if alpha is None else [xp.astype(sums[-1], alpha.dtype)])
 
 
 rbf, rbf_vjp = (functools.partial(f, _squared_exponential) for f in (_radial, _radial_vjp))

@@ -216,8 +216,8 @@ def axis_kernels(kernels: Any, count: int, label: str, names: Sequence[Any] = ()
     if kernels is None or callable(kernels) or isinstance(kernels, str):
         kernels = [kernels] * count
     if not isinstance(kernels, (list, tuple)):
-        cure = "callables such as functools.partial(qf.kron.rbf, scale=0.3), one per axis or one for all"
-        raise TypeError(f"{label}: {argument} is {_arrays.describe(kernels)}, expected {cure}")
+        fix = "callables such as functools.partial(qf.kron.rbf, scale=0.3), one per axis or one for all"
+        raise TypeError(f"{label}: {argument} is {_arrays.describe(kernels)}, expected {fix}")
     functions: Any = kernels
     if len(functions) != count:
         raise ValueError(f"{label}: got {len(functions)} {argument} for {count} axes, expected one per axis")

@@ -129,31 +129,31 @@ def tensor(array: Any) -> Any:
     return torch.from_numpy(np.ascontiguousarray(array)) if isinstance(array, np.ndarray) else array.contiguous()
 
 
-def looped(of: Any) -> Any:
+def looped(function: Any) -> Any:
     """An autograd function whose ``vmap`` is one call per item, which is correct for any axes."""
     import torch
 
     def vmap(info: Any, in_dims: Any, setting: Any, *tensors: Any) -> Any:
         calls, dims = [], in_dims[1:]
         for i in range(info.batch_size):
-            calls.append(of.apply(setting, *[a if d is None else a.select(d, i) for a, d in zip(tensors, dims)]))
+            calls.append(function.apply(setting, *[a if d is None else a.select(d, i) for a, d in zip(tensors, dims)]))
         if isinstance(calls[0], torch.Tensor):
             return torch.stack(calls), 0
         return tuple(map(torch.stack, zip(*calls))), (0,) * len(calls[0])
 
-    of.vmap = staticmethod(vmap)
-    return of
+    function.vmap = staticmethod(vmap)
+    return function
 
 
-def once(of: Any, what: str) -> Any:
+def once(function: Any, what: str) -> Any:
     """``looped``, for a gradient without a derivative."""
 
     def backward(ctx: Any, *grads: Any) -> Any:
         problem = "is not differentiable: a second derivative is not available"
         raise NotImplementedError(f"the gradient of KroneckerOperator.{what} {problem}")
 
-    of.setup_context, of.backward = staticmethod(lambda ctx, inputs, output: None), staticmethod(backward)
-    return looped(of)
+    function.setup_context, function.backward = staticmethod(lambda ctx, inputs, output: None), staticmethod(backward)
+    return looped(function)
 
 
 @functools.cache

@@ -69,9 +69,9 @@ class Factorisation:
     def filtered(self, values: Array, rows: Array) -> Array:
         """Q diag(values) Qᵀ x for rows x (..., N)."""
         values = values[..., None, :] if self._batch_axes else values
-        return self._turned(values * self._turned(rows, True), False)
+        return self._in_basis(values * self._in_basis(rows, True), False)
 
-    def _turned(self, rows: Array, transpose: bool) -> Array:
+    def _in_basis(self, rows: Array, transpose: bool) -> Array:
         """Transforms rows to the eigenbasis with ``transpose``, else back."""
         if not self._batch_axes:
             return self._vectors(rows, transpose)
@@ -104,15 +104,15 @@ class Factorisation:
         if noise is not None:
             return self.filtered(1 / self._with_noise(noise)[0], rows)
         xp, sizes, x, axes = self.xp, self._sizes, rows, self._batch_axes
-        batch, turn = rows.shape[:axes], (*range(axes), axes + 1, axes, axes + 2)
+        batch, order = rows.shape[:axes], (*range(axes), axes + 1, axes, axes + 2)
         for k, (K, right) in enumerate(self._plain):
             before, after = math.prod(rows.shape[axes:-1]) * math.prod(sizes[:k]), math.prod(sizes[k + 1 :])
             if not before * sizes[k] * after:
                 return rows
-            along = xp.permute_dims(xp.reshape(x, (*batch, before, sizes[k], after)), turn)
+            along = xp.permute_dims(xp.reshape(x, (*batch, before, sizes[k], after)), order)
             along = xp.reshape(along, (*batch, sizes[k], before * after))
             back = nan_unless(xp, right[..., None, None], xp.linalg.solve(xp.matrix_transpose(K) if transpose else K, along))
-            x = xp.reshape(xp.permute_dims(xp.reshape(back, (*batch, sizes[k], before, after)), turn), rows.shape)
+            x = xp.reshape(xp.permute_dims(xp.reshape(back, (*batch, sizes[k], before, after)), order), rows.shape)
         return x
 
     def logdet(self, noise: Any) -> Array:
@@ -198,11 +198,11 @@ class HostFactorisation(Factorisation):
 
     def _with_noise(self, noise: Any) -> tuple[np.ndarray, list[np.ndarray]]:
         noise = _arguments.number(noise, _LABEL, "noise")
-        values, parts, least = self._semidefinite
-        if noise <= least:
+        values, parts, limit = self._semidefinite
+        if noise <= limit:
             raise np.linalg.LinAlgError(
                 f"{_LABEL}: a factor is singular to working precision and the noise is {noise:.3g}, expected more than eps times "
-                f"the largest eigenvalue of the product, {least:.3g}; {CURE}"
+                f"the largest eigenvalue of the product, {limit:.3g}; {CURE}"
             )
         return values + noise, parts
 

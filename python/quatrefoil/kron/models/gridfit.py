@@ -54,7 +54,7 @@ class Kriging(NamedTuple):
     explained: float  # the part of yᵀ C⁻¹ y that the mean explains
 
     @classmethod
-    def of(cls, data: Data, alpha: Array) -> Kriging:
+    def from_alpha(cls, data: Data, alpha: Array) -> Kriging:
         """Computes β from ``alpha`` (1 + p, N): C⁻¹ y, and C⁻¹ of each basis function."""
         if len(data.rows) == 1:
             return cls(np.zeros(0), np.zeros((0, 0)), None, 0.0)
@@ -106,12 +106,12 @@ class Fit:
                 covariance.rows(data.rows), tol, self._start, how.logdet, how.probes, self._seed
             )
             self.error, self._has_large_holes = float(errors[0]), covariance.is_deflated
-            kriging = Kriging.of(data, solution.alpha)
+            kriging = Kriging.from_alpha(data, solution.alpha)
             value = float(values[0]) - kriging.explained / 2
             grads, dnoise = solution.combined(kriging.weights).nll_gradients(np.ones(1))
             self._start = solution.alpha if math.isfinite(value) else None
         else:
-            kriging = Kriging.of(data, covariance.solved(data.rows, how.tol))
+            kriging = Kriging.from_alpha(data, covariance.solved(data.rows, how.tol))
             inputs, options = (factors, data.without(kriging.mean), model.noise_at(data)), {"mask": data.mask, **how.solver}
             value, grads, dnoise = gp_nll(*inputs, grad=True, logdet=how.logdet, probes=how.probes, rng=self._seed, **options)
             value = float(value)
@@ -133,7 +133,7 @@ class Fit:
                 alpha = covariance.solve(rows, how.tol, self._start).alpha
         else:
             alpha = covariance.solved(rows, how.tol)
-        self.kriging = Kriging.of(data, alpha)
+        self.kriging = Kriging.from_alpha(data, alpha)
         self.alpha, self.mean = self.kriging.residual(alpha), data.mean.plus(self.kriging.mean)
 
     @property
@@ -247,10 +247,10 @@ class Fit:
         normal = rng.standard_normal((count, len(self.kriging.mean)))
         return _arrays.to_device_of(normal @ np.linalg.cholesky(self.kriging.variance).T, u), u
 
-    def answer(self, values: Array, X: Any = None, on_grid: bool = False) -> Any:
+    def as_input(self, values: Array, X: Any = None, on_grid: bool = False) -> Any:
         """Converts to the kind of the data: a tensor, or on a grid of points X a table with labels."""
         if isinstance(self._like, Labels):
-            return self._like.of(values, X) if on_grid else values
+            return self._like.build(values, X) if on_grid else values
         return _arrays.of_kind("torch", values) if self._like == "torch" and isinstance(values, np.ndarray) else values
 
     def attributes(self) -> dict[str, Any]:

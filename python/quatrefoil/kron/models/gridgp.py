@@ -23,7 +23,7 @@ from .blas import one_thread
 from .estimator import Estimator, determination, is_list_of_axes, not_fitted
 from .gridfit import Fit, How
 from .gridmodel import Data, Model, cells_of, mask_of
-from .search import learnt
+from .search import best_model
 from .tables import dataset, unlabelled
 
 Rng: TypeAlias = int | np.random.Generator | None
@@ -205,7 +205,7 @@ class GridGP(Estimator):
         fit = Fit(data, models[0], how, int(rng.integers(2**62)), kind if labels is None else labels, report)
         with one_thread(max(cells, *map(len, data.axes))):
             if self.optimizer is not None and len(fit.model.theta) and data.spread:
-                fit.model = learnt(fit, models, self.optimizer, restarts, rng)
+                fit.model = best_model(fit, models, self.optimizer, restarts, rng)
             fit.solve()
         fit.report = None
         vars(self).update(_fit=fit, **fit.attributes())  # one step, so an interrupt leaves the old fit or the new one
@@ -300,24 +300,24 @@ class GridGP(Estimator):
         new, points, shape = fit.points(X, "GridGP.predict", by)
         on_grid = isinstance(points, GridPoints)
 
-        def answer(values: Any) -> Any:
-            return fit.answer(values, X, on_grid)
+        def as_input(values: Any) -> Any:
+            return fit.as_input(values, X, on_grid)
 
         latent = points.product(points.matrices, fit.how.kernel)(fit.alpha)
         mean = latent.reshape(shape) + fit.mean_at(new, on_grid, "GridGP.predict", by)
         if not return_std:
-            return answer(mean)
+            return as_input(mean)
         if return_std == "samples":
             count = _arguments.integer(samples, "GridGP.predict", "samples", 2)
             blocks = _samples(fit, new, points, count, rng, max(fit.how.tol, _SAMPLES_TOL))
             squares = sum(((block - latent) ** 2).sum(0) for block in blocks)
-            return answer(mean), answer(((squares / count) ** 0.5).reshape(shape))
+            return as_input(mean), as_input(((squares / count) ** 0.5).reshape(shape))
         diagonals = [k.diagonal(x) for k, x in zip(model.kernels, new)]
         if by is not None:
             diagonals[by[0]] = np.full(len(new[by[0]]), by[1].variances[by[2] - 1])
         prior = outer(diagonals) if on_grid else functools.reduce(lambda a, b: a * b, diagonals)
         var = model.variance * prior - fit.covariance.explained(points)[0] + fit.variance_of_mean(new, points, by)
-        return answer(mean), answer((clamped(namespace(var), var) ** 0.5).reshape(shape))
+        return as_input(mean), as_input((clamped(namespace(var), var) ** 0.5).reshape(shape))
 
     def score(self, X: Any, Y: Any = None, mask: Any = None) -> float:
         """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over observed cells.
@@ -331,12 +331,12 @@ class GridGP(Estimator):
         predicted = self.predict(X)
         mean = np.asarray(predicted) if _arrays.kind(predicted) is None else _arrays.to_host(predicted)
         values = _arguments.numbers_on_host(_arguments.points_like(Y, label, "y"), label, "y")
-        seen = None if mask is None else _arrays.to_host(mask_of(mask, label))
-        if seen is not None and seen.shape != mean.shape:
-            raise ValueError(f"{label}: mask has shape {seen.shape}, expected {mean.shape}")
+        observed = None if mask is None else _arrays.to_host(mask_of(mask, label))
+        if observed is not None and observed.shape != mean.shape:
+            raise ValueError(f"{label}: mask has shape {observed.shape}, expected {mean.shape}")
         if np.isnan(values).any() and values.shape == mean.shape:
-            seen = ~np.isnan(values) & (True if seen is None else seen)
-        return determination(values, mean, label, seen)
+            observed = ~np.isnan(values) & (True if observed is None else observed)
+        return determination(values, mean, label, observed)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -359,7 +359,7 @@ class GridGP(Estimator):
         samples = joined(_samples(fit, new, points, count, rng, fit.how.tol), count).reshape(count, *shape)
         on_grid = isinstance(points, GridPoints)
         samples += fit.mean_at(new, on_grid, label)  # in place, because samples may fill the memory
-        return fit.answer(samples, X, on_grid)
+        return fit.as_input(samples, X, on_grid)
 
     def _fitted(self, method: str) -> Fit:
         fit: Fit | None = vars(self).get("_fit")

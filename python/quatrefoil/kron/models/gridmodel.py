@@ -63,11 +63,11 @@ class Data(NamedTuple):
         is_constant = float(np.abs(left).max(initial=0.0)) <= 10 * np.finfo(np.float64).eps * size
         return cls([owned(x) for x in points], rows, flat, trend, 0.0 if is_constant else mean_square(left), size, list(map(kind, axes)))
 
-    def thinned(self, most: int) -> tuple[Data, np.ndarray]:
-        """At most ``most`` cells, by repeatedly keeping every second point of the longest axis; also returns the indices of the cells."""
+    def thinned(self, max_cells: int) -> tuple[Data, np.ndarray]:
+        """At most ``max_cells`` cells, by repeatedly keeping every second point of the longest axis; also returns the cells' indices."""
         cells = np.arange(len(self.y)).reshape(tuple(map(len, self.axes)))
         axes = list(self.axes)
-        while cells.size > most:
+        while cells.size > max_cells:
             k = int(np.argmax(cells.shape))
             axes[k] = axes[k][::2]
             cells = np.take(cells, range(0, cells.shape[k], 2), axis=k)
@@ -276,11 +276,11 @@ def cells_of(X: Any, y: Any, label: str) -> tuple[list[Array], Array, Array | No
     if y.shape != (len(parts[0]),):
         raise ValueError(f"{label}: y has shape {y.shape}, expected {(len(parts[0]),)}, one number per point")
     X = _arrays.to_host(stacked(parts, label))
-    axes, places = zip(*(np.unique(_arrays.to_host(part), return_inverse=True) for part in parts))
+    axes, index = zip(*(np.unique(_arrays.to_host(part), return_inverse=True) for part in parts))
     shape = tuple(map(len, axes))
     if math.prod(shape) > _MAX_CELLS * len(X):
         raise ValueError(f"{label}: {len(X)} points span a grid of {' x '.join(map(str, shape))} cells, so they are not on a grid")
-    cells = np.ravel_multi_index([p.reshape(-1) for p in places], shape)
+    cells = np.ravel_multi_index([p.reshape(-1) for p in index], shape)
     mask = np.zeros(shape, bool)
     mask.flat[cells] = True
     if mask.sum() < len(X):

@@ -127,7 +127,7 @@ class KroneckerOperator(Functions):
         if any(a.shape[1] != b.shape[0] for a, b in pairs):
             return super().dot(x)
         dtype = self._wider(x._factors[0])
-        return self._of([copied(converted(a, dtype) @ converted(b, dtype)) for a, b in pairs])
+        return self._with_factors([copied(converted(a, dtype) @ converted(b, dtype)) for a, b in pairs])
 
     def _is_number(self, value: Any) -> bool:
         """Whether this is a scalar: a real number, or a 0-d array of the factors' library."""
@@ -139,4 +139,4 @@ class KroneckerOperator(Functions):
         """Multiplies the smallest factor by a number, without changing its precision."""
         k = min(range(len(self._factors)), key=lambda k: math.prod(self._factors[k].shape))
         scaled = converted(self._factors[k] * number, _arrays.dtype_name(self._factors[k]))
-        return self._of([copied(scaled) if i == k else f for i, f in enumerate(self._factors)])
+        return self._with_factors([copied(scaled) if i == k else f for i, f in enumerate(self._factors)])

@@ -96,18 +96,20 @@ class KroneckerBatch:
             items[at] = self._make([f[at] for f in spread], **self._options)
         return items
 
-    def _of(self, factors: Sequence[Any]) -> Self:
+    def _with_factors(self, factors: Sequence[Any]) -> Self:
         return type(self)(self._make, factors, self._options)
 
     @property
     def T(self) -> Self:
         """The transposes."""
-        return self._of([namespace(f).matrix_transpose(f) for f in self.factors])
+        return self._with_factors([namespace(f).matrix_transpose(f) for f in self.factors])
 
     def __getitem__(self, index: Any) -> Any:
         """Indexes the batch axes: an operator, or a batch."""
         result = self._items[index]
-        return self._of([f[index] for f in batches.spread(self.factors, self.batch_shape)]) if isinstance(result, np.ndarray) else result
+        if not isinstance(result, np.ndarray):
+            return result
+        return self._with_factors([f[index] for f in batches.spread(self.factors, self.batch_shape)])
 
     # ---- arithmetic
 
@@ -134,7 +136,7 @@ class KroneckerBatch:
 
     def __matmul__(self, x: Any) -> Any:
         if type(x) is KroneckerBatch and len(x.factors) == len(self.factors):
-            return self._of([a @ b for a, b in zip(self.factors, x.factors)])
+            return self._with_factors([a @ b for a, b in zip(self.factors, x.factors)])
         return self._product(x, False)
 
     def matvec(self, x: Any) -> Any:
@@ -233,7 +235,7 @@ class KroneckerBatch:
         if isinstance(first, tuple):
             return tuple(self._stacked(list(part)) for part in zip(*results))
         if hasattr(first, "factors"):
-            return self._of([self._stacked(list(part)) for part in zip(*[K.factors for K in results])])
+            return self._with_factors([self._stacked(list(part)) for part in zip(*[K.factors for K in results])])
         stacked = batches.stacked(results, self.batch_shape)
         return _arrays.to_device_of(stacked, self.factors[0]) if _arrays.kind(first) is None else stacked
 

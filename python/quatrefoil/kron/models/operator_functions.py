@@ -12,7 +12,7 @@ from ..._typing import Array, T
 from ..product.dense import namespace, outer, owned
 from . import derivative, operator_tensors
 from .factorisation import Factorisation, factorisation
-from .operator_products import Products, converted, turned
+from .operator_products import Products, as_rows, converted
 from .operator_validation import check_columns, check_function, check_values, is_table, require_square
 
 
@@ -171,10 +171,10 @@ class Functions(Products):
         noise = self._noise(noise, label)
         if self._is_differentiated(y, noise):
             solve = derivative.out_of_compilation(operator_tensors.solved)
-            x = solve(self._factorise, self._as_tensor(noise), converted(turned(y), "float64"), self._factors)
+            x = solve(self._factorise, self._as_tensor(noise), converted(as_rows(y), "float64"), self._factors)
         else:
-            x = self._factorisation("solve").solved(converted(turned(_numbers(y, label, "y")), "float64"), noise)
-        return self._of_mine(turned(converted(x, self._wider(y))))
+            x = self._factorisation("solve").solved(converted(as_rows(_numbers(y, label, "y")), "float64"), noise)
+        return self._of_mine(as_rows(converted(x, self._wider(y))))
 
     def logdet(self, noise: Any = 0.0) -> Any:
         """log det(K + noise I) (10), exact, a float: from LU factors without noise, from eigenvalues with noise.
@@ -236,14 +236,14 @@ class Functions(Products):
         if is_table(y, self._factors):
             return self.apply(h, y.reshape(-1)).reshape(y.shape)
         check_function(label, h, y, self._factors)
-        rows = converted(turned(y), "float64")
+        rows = converted(as_rows(y), "float64")
         if any(getattr(f, "requires_grad", False) for f in self._factors):
             result = derivative.out_of_compilation(self._applied)(h, rows, label)
         else:
             factors = self._factorisation("apply")
             lam, _ = factors.eigen(label)
             result = factors.filtered(self._checked(h(self._of_mine(owned(lam))), label), rows)
-        return turned(converted(result, self._wider(y)))
+        return as_rows(converted(result, self._wider(y)))
 
     def apply_vjp(self, h: Callable[[Any], Any], slope: Callable[[Any], Any], y: Any, grad: Any) -> tuple[list[Any], Any, Any]:
         """Gradients of ``apply`` for NumPy or CuPy factors: grad, of y's shape, is the gradient of the result -> ([gradient of every
@@ -265,9 +265,9 @@ class Functions(Products):
         factors = self._factorisation("apply_vjp")
         lam, parts = factors.eigen(label)
         values, slopes = self._checked(h(owned(lam)), label), self._checked(slope(owned(lam)), label, "slope")
-        rows = [converted(turned(a), "float64") for a in (y, grad)]
+        rows = [converted(as_rows(a), "float64") for a in (y, grad)]
         dfactors, dvalues, dy = derivative.Function(factors.xp, parts, self._kernel).adjoint(values, slopes, *rows)
-        return [d.astype(self.dtype, copy=False) for d in dfactors], dvalues, turned(dy).astype(y.dtype, copy=False)
+        return [d.astype(self.dtype, copy=False) for d in dfactors], dvalues, as_rows(dy).astype(y.dtype, copy=False)
 
     def _applied(self, h: Callable[[Any], Any], rows: Any, label: str) -> Any:
         """``apply`` if a factor requires a gradient."""

@@ -29,7 +29,7 @@ _PARTS = Op(__name__, "KroneckerOperator", (Arg("factors", "m_ n_", sequence=Tru
 
 
 P = TypeVar("P", bound="Products")
-_made: dict[type, type] = {}
+_classes: dict[type, type] = {}
 
 
 class Products(Base):  # type: ignore[misc]
@@ -61,7 +61,7 @@ class Products(Base):  # type: ignore[misc]
         super().__init__(_arrays.dtype_name(factors[0]), (math.prod([m for m, _ in sizes]), math.prod([n for _, n in sizes])))
         self._row = self.shape[1:]
 
-    def _of(self, factors: Sequence[Any]) -> Self:
+    def _with_factors(self, factors: Sequence[Any]) -> Self:
         """An operator like this one, from other factors, which are not copied."""
         operator = object.__new__(type(self))
         operator._keep(tuple(factors), self._kind, self._backend, self._num_threads)
@@ -95,8 +95,8 @@ class Products(Base):  # type: ignore[misc]
 
     def __add__(self, other: Any) -> Any:
         if _arguments.is_number(other):
-            cure = f"for K + {other} I use K.solve(y, noise={other}) and K.logdet(noise={other})"
-            raise TypeError(f"KroneckerOperator: K + {other} is not an operator; {cure}")
+            fix = f"for K + {other} I use K.solve(y, noise={other}) and K.logdet(noise={other})"
+            raise TypeError(f"KroneckerOperator: K + {other} is not an operator; {fix}")
         return super().__add__(other)
 
     __radd__ = __add__
@@ -150,7 +150,7 @@ class Products(Base):  # type: ignore[misc]
 
     def _transpose(self) -> Self:
         if self._transposed is None:
-            flipped = self._of([f.transpose(1, 0) for f in self._factors])
+            flipped = self._with_factors([f.transpose(1, 0) for f in self._factors])
             flipped._transposed = self
             self._transposed = flipped
         return self._transposed
@@ -191,7 +191,7 @@ class Products(Base):  # type: ignore[misc]
         """The operator in double precision."""
         if self.dtype == _DOUBLE:
             return self
-        return self._wide_numpy if self._kind == "numpy" else self._of(list(map(_arrays.double, self._factors)))
+        return self._wide_numpy if self._kind == "numpy" else self._with_factors(list(map(_arrays.double, self._factors)))
 
     @functools.cached_property
     def _wide_numpy(self) -> Self:
@@ -209,7 +209,7 @@ def copied(f: Any) -> Any:
     return copy
 
 
-def turned(x: Any) -> Any:
+def as_rows(x: Any) -> Any:
     """Columns as rows, or back; a vector unchanged."""
     return x.T if x.ndim == 2 else x
 
@@ -226,4 +226,4 @@ def on_scipy(methods: type[P]) -> type[P]:
     from scipy.sparse.linalg import LinearOperator
 
     names = {"__module__": "quatrefoil.kron", "__doc__": methods.__doc__}
-    return _made.get(methods) or _made.setdefault(methods, type(methods.__name__, (methods, LinearOperator), names))
+    return _classes.get(methods) or _classes.setdefault(methods, type(methods.__name__, (methods, LinearOperator), names))

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from ..._spec import Op
 from ..twoterm import sum_logdet, sum_solve
-from .operator_products import Products, turned
+from .operator_products import Products, as_rows
 from .operator_validation import check_columns, is_table
 
 
@@ -89,8 +89,8 @@ class KroneckerSum(Products):
         if is_table(y, (K1, K2)):
             return sum_solve(K1, K2, S1, S2, y)
         check_columns("KroneckerSum.solve", y, (K1, K2))
-        rows = turned(y)
-        return turned(sum_solve(K1, K2, S1, S2, rows.reshape(*rows.shape[:-1], len(K1), len(K2))).reshape(rows.shape))
+        rows = as_rows(y)
+        return as_rows(sum_solve(K1, K2, S1, S2, rows.reshape(*rows.shape[:-1], len(K1), len(K2))).reshape(rows.shape))
 
     def logdet(self) -> Any:
         """log det(K + S) for two terms as in ``solve``, by ``sum_logdet``."""
@@ -98,9 +98,9 @@ class KroneckerSum(Products):
 
     def _two_terms(self, method: str) -> Any:
         factors = [t._factors for t in self._terms]
-        if [len(f) for f in factors] != [2, 2] or len({tuple(f.shape for f in of) for of in factors}) > 1:
-            cure = "for other sums use scipy.sparse.linalg.cg, which accepts this operator"
-            raise NotImplementedError(f"KroneckerSum.{method}: expected two terms of two factors each, of the same shapes; {cure}")
+        if [len(f) for f in factors] != [2, 2] or len({tuple(f.shape for f in term) for term in factors}) > 1:
+            fix = "for other sums use scipy.sparse.linalg.cg, which accepts this operator"
+            raise NotImplementedError(f"KroneckerSum.{method}: expected two terms of two factors each, of the same shapes; {fix}")
         return factors[0] + factors[1]
 
     def _each(self, function: Callable[[Any], Any]) -> Self:

@@ -21,7 +21,7 @@ _FEW_CELLS = 100_000  # size of the thinned grid of the first search, for larger
 Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
-def learnt(fit: Fit, models: Sequence[Model], optimizer: Any, restarts: int, rng: np.random.Generator) -> Model:
+def best_model(fit: Fit, models: Sequence[Model], optimizer: Any, restarts: int, rng: np.random.Generator) -> Model:
     """The best of several searches. Warns if a hyperparameter is at a bound.
 
     The first search starts from the best of ``models``. An estimated likelihood of many cells is first maximised on a thinned grid, which
@@ -63,7 +63,7 @@ def _best(
     known: dict[bytes, tuple[float, np.ndarray]] = {}  # evaluations at the starts
 
     def value(model: Model) -> float:
-        evaluated = _evaluated(fit, model)
+        evaluated = _evaluate(fit, model)
         known[model.theta.tobytes()] = evaluated
         return evaluated[0]
 
@@ -71,11 +71,11 @@ def _best(
     units = model.units(fit.data)
     bounds = model.bounds(fit.data) if bounds is None else bounds
     starts = [model.theta, *(_drawn_start(model.theta, bounds, units, rng) for _ in range(restarts))]
-    theta, _, warning = min([_searched(fit, optimizer, start, bounds, units, known) for start in starts], key=lambda result: result[1])
+    theta, _, warning = min([_search(fit, optimizer, start, bounds, units, known) for start in starts], key=lambda result: result[1])
     return theta, bounds, warning
 
 
-def _evaluated(fit: Fit, model: Model) -> tuple[float, np.ndarray]:
+def _evaluate(fit: Fit, model: Model) -> tuple[float, np.ndarray]:
     """The negative log-likelihood, infinite if it does not exist, and its gradient."""
     with contextlib.suppress(np.linalg.LinAlgError), np.errstate(all="ignore"):
         value, gradient = fit.objective(model)
@@ -84,7 +84,7 @@ def _evaluated(fit: Fit, model: Model) -> tuple[float, np.ndarray]:
     return math.inf, np.zeros(len(model.theta))
 
 
-def _searched(
+def _search(
     fit: Fit, optimizer: Any, start: np.ndarray, bounds: np.ndarray, units: np.ndarray, known: dict[bytes, tuple[float, np.ndarray]]
 ) -> tuple[np.ndarray, float, str]:
     """(theta, value, a warning or "")"""
@@ -93,7 +93,7 @@ def _searched(
     def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal highest
         key = theta.tobytes()
-        value, gradient = known.pop(key) if key in known else _evaluated(fit, fit.model.at(theta))
+        value, gradient = known.pop(key) if key in known else _evaluate(fit, fit.model.at(theta))
         if value < math.inf:
             highest = max(highest, value)
         elif highest > -math.inf:  # the step was too long: a value one nat per cell above the highest so far makes the search shorten it
@@ -109,12 +109,12 @@ def _searched(
         value, gradient = objective(t * units)
         return value - shift, gradient * units
 
-    result = _minimised(scaled, start / units, bounds / units[:, None], lambda: fit.error)
+    result = _minimise(scaled, start / units, bounds / units[:, None], lambda: fit.error)
     warning = "" if result.success else f"the optimiser did not converge: {result.message}"
     return result.x * units, float(result.fun) + shift, warning
 
 
-def _minimised(objective: Objective, start: np.ndarray, bounds: np.ndarray, error: Callable[[], float]) -> Any:
+def _minimise(objective: Objective, start: np.ndarray, bounds: np.ndarray, error: Callable[[], float]) -> Any:
     """Minimise with SciPy's L-BFGS-B, first with the objective divided by the norm of its initial gradient.
 
     Without this scaling, the first step would be the full gradient if all variables are bounded. It often ends in a corner of the bounds,

@@ -43,8 +43,8 @@ class Components:
     def total(self, weights: np.ndarray) -> Array:
         """sum_i weights_i K_i (n, n); on the host only its lower triangle."""
         total = zeros(self._xp, (self._n, self._n), self._x[0])
-        for of, V, tiles in self._parts(np.flatnonzero(weights)):
-            W = V * self._on_device(weights[of])[:, None]
+        for components, V, tiles in self._parts(np.flatnonzero(weights)):
+            W = V * self._on_device(weights[components])[:, None]
             for begin, end, G in tiles:
                 part = self._xp.matmul(W[:, begin:end].T, V[:, :end])
                 part *= G
@@ -57,14 +57,14 @@ class Components:
         both = [xp.stack([inverse[begin:end, :end], a[begin:end, None] * a[:end]]) for begin, end in self._tiles]
         for (begin, _), pair in zip(self._tiles, both):
             pair[:, :, :begin] *= 2  # includes the part above the diagonal
-        for of, V, tiles in self._parts(on):
+        for components, V, tiles in self._parts(on):
             t = q = 0.0
             for (begin, end, G), pair in zip(tiles, both):
                 left = xp.matmul(V[:, :end], xp.reshape(pair * G, (-1, end)).T)
                 V_rows = V[:, begin:end]
                 t = t + xp.sum(left[:, : end - begin] * V_rows, axis=1)
                 q = q + xp.sum(left[:, end - begin :] * V_rows, axis=1)
-            parts.append((of, t, q))
+            parts.append((components, t, q))
         whose, traces, squares = zip(*parts)
         return np.concatenate(whose), xp.concat(traces), xp.concat(squares)
 
@@ -75,8 +75,8 @@ class Components:
             leading, chunks = self._grouped(on)
             self._chunks = on, leading, chunks
         for which in chunks:
-            of, V = self._products_of_waves(which, range(leading, len(self._x)), with_envelope=True)
-            yield of, V, self._leading_tiles(which[:1], leading)
+            components, V = self._products_of_waves(which, range(leading, len(self._x)), with_envelope=True)
+            yield components, V, self._leading_tiles(which[:1], leading)
 
     def _leading_tiles(self, one: np.ndarray, leading: int) -> Iterator[tuple[int, int, Array]]:
         U, width = self._products_of_waves(one, range(leading))[1], int(self._ids[one[0], 0])
@@ -142,8 +142,8 @@ class Components:
         if xp is not np:
             return rank, zeros(xp, (S, 1, self._n), self._x[0]) + 1
         rows = np.bincount(self._ids[:, 0], 2.0 ** self._used.sum(axis=1))
-        most = 1 + (_PASSES + _EXPONENTIAL * (S > 1)) // (6 * rows)
-        factors = [_low_rank(np.stack(self._x, axis=1), std, int(m)) for std, m in zip(self._std, most)]
+        max_rank = 1 + (_PASSES + _EXPONENTIAL * (S > 1)) // (6 * rows)
+        factors = [_low_rank(np.stack(self._x, axis=1), std, int(m)) for std, m in zip(self._std, max_rank)]
         rank = np.array([0 if F is None else len(F) for F in factors])
         padded = np.zeros((S, max(1, rank.max()), self._n))
         for F, into in zip(factors, padded):
@@ -154,9 +154,9 @@ class Components:
         return _arrays.to_device_of(np.ascontiguousarray(a), self._x[0])
 
 
-def _low_rank(x: np.ndarray, std: np.ndarray, most: int) -> np.ndarray | None:
+def _low_rank(x: np.ndarray, std: np.ndarray, max_rank: int) -> np.ndarray | None:
     """F (r, n) with F^T F = E at points x (n, P), to n eps, by pivoted Cholesky of r rows; None if r > most."""
-    left, rows = np.ones(len(x)), np.empty((min(most, len(x)) + 1, len(x)))
+    left, rows = np.ones(len(x)), np.empty((min(max_rank, len(x)) + 1, len(x)))
     for r, row in enumerate(rows):
         p = int(left.argmax())
         if left[p] <= len(x) * EPS:

@@ -223,7 +223,7 @@ def agree(
     """(3) for the sum of the objectives of several agents, with one entry of ``data`` each; consensus finds each minimum."""
     team, points = _Team(data, executor), sum(len(part[1]) for part in data)
     try:
-        consensus = _Consensus(team, Bound.of(tol, points, data[0][-1], len(data[0][2])), quantization, seed, dual)
+        consensus = _Consensus(team, Bound.from_tolerance(tol, points, data[0][-1], len(data[0][2])), quantization, seed, dual)
         objective, settled = [consensus.objective()], False
         while not settled and len(objective) <= max_iter:
             consensus.minimise()
@@ -250,7 +250,7 @@ def descend(data: tuple[Any, ...], tol: float, max_iter: int) -> Solution:
     """(3), by one agent with all data."""
     agent, points = Worker(*data), len(data[1])
     theta = agent.start()
-    bound, at = Bound.of(tol, points, data[-1], len(theta)), agent.weigh(theta)
+    bound, at = Bound.from_tolerance(tol, points, data[-1], len(theta)), agent.weigh(theta)
     objective = [at.objective]
     for _ in range(max_iter):
         gone = (theta <= bound.weight) & ((1 + bound.slack) * at.q <= at.t)

@@ -29,7 +29,7 @@ class Bound(NamedTuple):
     slack: float
 
     @classmethod
-    def of(cls, tol: float, points: int, noise: float, A: int) -> Bound:
+    def from_tolerance(cls, tol: float, points: int, noise: float, A: int) -> Bound:
         slack = min(1.0, tol * points)
         return cls(slack * noise / (points * A), slack)
 
@@ -62,17 +62,17 @@ class Worker:
     def _weigh(self, weights: np.ndarray, on: np.ndarray) -> Weighing:
         solved = _on_host if isinstance(self._y, np.ndarray) else _on_device
         inverse, a, objective = solved(self._components.total(weights), self._y, self._noise)
-        of, t, q = self._components.products(inverse, a, on)
+        components, t, q = self._components.products(inverse, a, on)
         numbers = _arrays.to_host(namespace(a).concat([t, q, objective]))  # one transfer
         if not np.isfinite(numbers).all():
             raise np.linalg.LinAlgError(
                 f"SlimKL.fit: the covariance is not positive definite in float64 with weights that add up to {weights.sum():.3g}; "
                 f"increase the noise, which is {self._noise}"
             )
-        t, q, (value,) = np.split(numbers, [len(of), 2 * len(of)])
-        t, q = (np.bincount(of, part, len(weights)) for part in (t, q))
-        least = len(self._y) / (len(self._y) * weights.sum() + self._noise)  # tr K_i divided by a bound on the eigenvalues of C
-        return Weighing(float(value), np.maximum(t, least), np.maximum(q, 0))
+        t, q, (value,) = np.split(numbers, [len(components), 2 * len(components)])
+        t, q = (np.bincount(components, part, len(weights)) for part in (t, q))
+        lower_bound = len(self._y) / (len(self._y) * weights.sum() + self._noise)  # tr K_i divided by a bound on the eigenvalues of C
+        return Weighing(float(value), np.maximum(t, lower_bound), np.maximum(q, 0))
 
 
 def _on_host(C: np.ndarray, y: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

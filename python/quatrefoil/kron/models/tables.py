@@ -29,7 +29,7 @@ class Labels(NamedTuple):
     names: Sequence[Any]
     axes: Sequence[Any]
 
-    def of(self, values: np.ndarray, axes: Sequence[Any] | None) -> Any:
+    def build(self, values: np.ndarray, axes: Sequence[Any] | None) -> Any:
         """A table of values, on this table's axes or on others; samples (size, ...) of a DataArray get a first dimension ``sample``."""
         labels = list(self.axes) if axes is None else [x if hasattr(x, "get_level_values") else _plain(x) for x in axes]
         if hasattr(self.table, "dims"):
@@ -81,8 +81,8 @@ def unlabelled(data: Any, label: str) -> tuple[Any, Any, Labels]:
         axes = [data.index, data.columns]
         records = "for records pass the values with their coordinates as index: df.set_index(['x', 't'])['value']"
         for k, (x, name) in enumerate(zip(axes, ("the index", "columns"))):
-            cure = f"use positions instead of names, as in df.set_axis(range({len(x)}), axis={k}); {records}"
-            plain(x, label, name, cure)
+            fix = f"use positions instead of names, as in df.set_axis(range({len(x)}), axis={k}); {records}"
+            plain(x, label, name, fix)
         return axes, data, Labels(type(data), None, (data.index.name, data.columns.name), axes)
     if hasattr(data, "index") and hasattr(data, "to_numpy"):
         levels = [data.index.get_level_values(k).unique().sort_values() for k in range(data.index.nlevels)]
@@ -95,8 +95,8 @@ def series_in(data: Any, label: str) -> Any:
     if _is_frame(data) and len(data.columns) == 1:
         data = data[data.columns[0]]
     if _is_frame(data) or not (hasattr(data, "index") and hasattr(data, "to_numpy")):
-        cure = "pass X and y, or a Series whose index is X: df.stack(), da.to_series() or df.set_index(['x', 't'])['value']"
-        raise TypeError(f"{label}: y is missing; {cure}")
+        fix = "pass X and y, or a Series whose index is X: df.stack(), da.to_series() or df.set_index(['x', 't'])['value']"
+        raise TypeError(f"{label}: y is missing; {fix}")
     return data
 
 
@@ -123,15 +123,15 @@ def stacked(parts: Sequence[Any], label: str, kinds: Sequence[str] = ()) -> Any:
     return points
 
 
-def plain(x: Any, label: str, name: str, cure: str = "") -> Any:
+def plain(x: Any, label: str, name: str, fix: str = "") -> Any:
     """Real numbers, or NumPy dates (in UTC) or durations, from anything that NumPy or pandas reads as such."""
     if _arrays.kind(x) is None or (isinstance(x, np.ndarray) and x.dtype.kind in "OU"):
         _arguments.refuse_masked(x, label, name)
         try:
             x = _plain(x)
         except (ValueError, TypeError) as error:
-            cure = cure or f"convert it, for example with pd.to_datetime({name})"
-            raise TypeError(f"{label}: {name}, expected numbers or dates: {error}; {cure}") from None
+            fix = fix or f"convert it, for example with pd.to_datetime({name})"
+            raise TypeError(f"{label}: {name}, expected numbers or dates: {error}; {fix}") from None
     if isinstance(x, np.ndarray) and x.dtype.kind in _KINDS:
         return x
     return _arguments.host_or_device_numbers(_arguments.points_like(x, label, name), label, name)

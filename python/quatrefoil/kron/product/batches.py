@@ -81,7 +81,7 @@ def factor_gradients(xp: Any, factors: Sequence[Any], x: Any, grad: Any) -> list
         others[k] = xp.eye(n, dtype=x.dtype, device=x.device)
         shape = (*x.shape[:-2], x.shape[-2] * math.prod(sizes[:k]), n, math.prod(sizes[k + 1 :]))
         rows = [xp.reshape(a, shape) for a in (grad, composition.product(xp, others, x))]
-        turn = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2, x.ndim)
-        left, right = (xp.reshape(xp.permute_dims(a, turn), (*shape[:-3], n, shape[-3] * shape[-1])) for a in rows)
+        order = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2, x.ndim)
+        left, right = (xp.reshape(xp.permute_dims(a, order), (*shape[:-3], n, shape[-3] * shape[-1])) for a in rows)
         gradients.append(left @ xp.matrix_transpose(right))
     return gradients

@@ -74,10 +74,10 @@ def _fastkron(factors: Sequence[np.ndarray], x: np.ndarray) -> dict[str, Run]:
     if not installed("pyfastkron"):
         return {}
     fastkronnumpy: Any = importlib.import_module("pyfastkron.fastkronnumpy")
-    rows, turned = np.atleast_2d(x), [np.ascontiguousarray(f.T) for f in factors]
-    if not fastkronnumpy.fastkronnumpy.isSupported(rows, turned):
+    rows, transposed = np.atleast_2d(x), [np.ascontiguousarray(f.T) for f in factors]
+    if not fastkronnumpy.fastkronnumpy.isSupported(rows, transposed):
         return {}
-    return {"pyfastkron": lambda: fastkronnumpy.gemkm(rows, turned).reshape(x.shape)}
+    return {"pyfastkron": lambda: fastkronnumpy.gemkm(rows, transposed).reshape(x.shape)}
 
 
 def _product(d: int, n: int, B: int = 1, dtype: str = "float64") -> Problem:

@@ -74,11 +74,11 @@ def singular_axis(values: Sequence[np.ndarray], eps: float) -> int | None:
     return next(singular, None)
 
 
-def require_symmetric(a: np.ndarray, eps: float, name: str, cure: str = "symmetrise it") -> None:
+def require_symmetric(a: np.ndarray, eps: float, name: str, fix: str = "symmetrise it") -> None:
     """ValueError if ``a``, a finite matrix of precision ``eps``, is not symmetric."""
     skew = asymmetry(a)
     if skew > rounding(a, eps):
-        raise ValueError(f"{name} is not symmetric (it differs from its transpose by up to {skew:.3g}); {cure}")
+        raise ValueError(f"{name} is not symmetric (it differs from its transpose by up to {skew:.3g}); {fix}")
 
 
 def asymmetry(a: np.ndarray) -> float:

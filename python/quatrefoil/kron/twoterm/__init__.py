@@ -256,11 +256,11 @@ class _Pencils(NamedTuple):
 def _pencils(K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, label: str) -> _Pencils:
     first, second = pencil(K1, S1, ("K1", "S1"), label), pencil(K2, S2, ("K2", "S2"), label)
     D = 1 + first.w[:, None] * second.w
-    least, largest = np.unravel_index(int(np.abs(D).argmin()), D.shape), float(np.abs(D).max())
-    if D.min() < 1 and np.abs(D[least]) <= negligible(K1, *D.shape) * largest:  # D >= 1 if K1 and K2 are positive semidefinite
+    at, largest = np.unravel_index(int(np.abs(D).argmin()), D.shape), float(np.abs(D).max())
+    if D.min() < 1 and np.abs(D[at]) <= negligible(K1, *D.shape) * largest:  # D >= 1 if K1 and K2 are positive semidefinite
         raise np.linalg.LinAlgError(
-            f"{label}: K1 ⊗ K2 + S1 ⊗ S2 is singular: the eigenvalues {first.w[least[0]]:.6g} of (K1, S1) and {second.w[least[1]]:.6g} of "
-            f"(K2, S2) give 1 + w u = {D[least]:.3g}, compared with a largest value of {largest:.3g}"
+            f"{label}: K1 ⊗ K2 + S1 ⊗ S2 is singular: the eigenvalues {first.w[at[0]]:.6g} of (K1, S1) and {second.w[at[1]]:.6g} of "
+            f"(K2, S2) give 1 + w u = {D[at]:.3g}, compared with a largest value of {largest:.3g}"
         )
     return _Pencils(first, second, D)
 
@@ -276,9 +276,9 @@ def pencil(K: np.ndarray, S: np.ndarray, names: tuple[str, str], label: str) -> 
         return Pencil(np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0)))
     L, info = lapack.dpotrf(double(S), lower=1, clean=1)
     if info > 0 or lapack.dpocon(L, np.abs(S).sum(axis=0, dtype=np.float64).max(), uplo="L")[0] < np.finfo(S.dtype).eps:
-        least = np.linalg.eigvalsh(double(S))[0]
+        smallest = np.linalg.eigvalsh(double(S))[0]
         raise np.linalg.LinAlgError(
-            f"{label}: {names[1]} is not positive definite to working precision (its smallest eigenvalue is {least:.3g}); "
+            f"{label}: {names[1]} is not positive definite to working precision (its smallest eigenvalue is {smallest:.3g}); "
             "add jitter to its diagonal"
         )
     half = solve_triangular(L, double(K), lower=True, check_finite=False)

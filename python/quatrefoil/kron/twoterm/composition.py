@@ -113,7 +113,7 @@ def logdet_gradients(xp: Any, pencils: Any, grad: Any) -> tuple[Any, ...]:
     (w, V1, _), (u, V2, _), D = pencils
     g, of_rows, of_columns = double(xp, grad), xp.sum(1 / D, axis=1), xp.sum(1 / D, axis=0)
     weights = ((V1, xp.sum(u / D, axis=1)), (V2, xp.sum(w[:, None] / D, axis=0)), (V1, of_rows), (V2, of_columns))
-    return tuple(xp.matmul(V * (g * of), V.T) for V, of in weights)
+    return tuple(xp.matmul(V * (g * weight), V.T) for V, weight in weights)
 
 
 # ---- Sylvester

@@ -65,9 +65,9 @@ def warn_of_lost(axes: list[np.ndarray], pde: PDE) -> None:
                 warnings.warn(f"GPHM: {what}: {how}; use more points", RuntimeWarning, stacklevel=5)
 
 
-def warn_of_ends(state: State, axes: Sequence[Array], least_steps: int) -> None:
+def warn_of_ends(state: State, axes: Sequence[Array], min_steps: int) -> None:
     """Warns if a covariance needs higher frequencies than the initial ones and the grid resolves them."""
-    if not (state.learnt.steps >= least_steps and _BAD < state.learnt.residual < np.inf):
+    if not (state.learnt.steps >= min_steps and _BAD < state.learnt.residual < np.inf):
         return
     for k, x in enumerate(axes):
         weights, freqs = (_arrays.to_host(state.now[f"{name}_{k}"]) for name in ("log_weights", "freqs"))
@@ -76,5 +76,5 @@ def warn_of_ends(state: State, axes: Sequence[Array], least_steps: int) -> None:
         end = HIGHEST / state.units.lengths[k]
         if share > _PILED and end < 0.99 * RESOLVED * highest(_arrays.to_host(x)):
             what = f"{share:.0%} of its weight is above {_NEAR_THE_END * end:.3g} cycles per unit of length, near the initial maximum"
-            cure = f"pass a freq_scale above {end:.3g}"
-            warnings.warn(f"GPHM.fit: axes[{k}] probably needs higher frequencies: {what}; {cure}", RuntimeWarning, stacklevel=4)
+            fix = f"pass a freq_scale above {end:.3g}"
+            warnings.warn(f"GPHM.fit: axes[{k}] probably needs higher frequencies: {what}; {fix}", RuntimeWarning, stacklevel=4)

@@ -49,7 +49,7 @@ class Adam:
     """Steps on all parameters, as published."""
 
     form: type[Inverse] = Cholesky
-    jitter, rate, least_steps, most_steps = 1e-6, 0.01, 10_000, 10_000  # defaults
+    jitter, rate, min_steps, most_steps = 1e-6, 0.01, 10_000, 10_000  # defaults
 
     def offset(self, component: Component, units: Units) -> float:
         """The offset of the loss in the arguments' units."""
@@ -70,7 +70,7 @@ class Projection(Adam):
     """U is the solution that the hyperparameters determine; Adam's steps for them decrease in length: README (13)-(18)."""
 
     form = Spectrum
-    jitter, rate, least_steps, most_steps = 1e-12, 0.1, 100, 2000
+    jitter, rate, min_steps, most_steps = 1e-12, 0.1, 100, 2000
 
     def offset(self, component: Component, units: Units) -> float:
         return float(np.log(units.size)) * size(component.loss.pde.source)

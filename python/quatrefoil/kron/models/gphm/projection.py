@@ -39,7 +39,7 @@ class Space(NamedTuple):
     slope: Array  # (r, r): of D K⁻¹
 
     @classmethod
-    def of(cls, axis: Axis, edges: list[int], coefficient_of_u: float = 0.0) -> Space:
+    def from_axis(cls, axis: Axis, edges: list[int], coefficient_of_u: float = 0.0) -> Space:
         spectrum = axis.inverse
         assert isinstance(spectrum, Spectrum)
         w, V = spectrum.values, spectrum.vectors
@@ -112,8 +112,8 @@ class Projected:
         self.loss, pde = loss, loss.pde
         loss.set_axes(params, Spectrum)
         first, *others = loss.axes
-        self.first = Space.of(first, given_ends(first.x, pde.terms(0)), pde.coefficient_of_u)
-        self.second = Space.of(others[0], given_ends(others[0].x, pde.terms(1))) if others else Space.point(pde.source)
+        self.first = Space.from_axis(first, given_ends(first.x, pde.terms(0)), pde.coefficient_of_u)
+        self.second = Space.from_axis(others[0], given_ends(others[0].x, pde.terms(1))) if others else Space.point(pde.source)
         self.xp, self.inverse = loss.xp, Sylvester(*(s.inner.T @ s.slope @ s.inner for s in (self.first, self.second)))
         self.hyper = [axis.hyper for axis in loss.axes]
 

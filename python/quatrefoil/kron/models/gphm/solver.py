@@ -141,7 +141,7 @@ class GPHM(Estimator):
         covariance = Covariance(self.kind, (), jitter, settings)
         if units is None:
             resolved = RESOLVED if self.freq_scale is None or self.optimizer == "projection" else np.inf
-            units = Units.of(grid_pde, axes, [min(scale, resolved * highest(x.host)) for x in axes])
+            units = Units.from_pde(grid_pde, axes, [min(scale, resolved * highest(x.host)) for x in axes])
         inner = [Points(units.axis(k, x.array), units.axis(k, x.host), x.uniform) for k, x in enumerate(axes)]
         component = _component.mixture(units.equation(grid_pde), inner, covariance, count, HIGHEST, weight)
         self.axes, self.pde, self._grid_pde = [x.array for x in axes], own, grid_pde
@@ -237,7 +237,7 @@ class GPHM(Estimator):
             with one_thread(rows):
                 learnt = Learnt.at(optimizer.prepare(component, learnt.chosen), learnt.steps)._replace(optimizer=self.optimizer)
         residuals = [learnt.residual]
-        while learnt.steps < last and not (steps is None and _has_settled(residuals, optimizer.least_steps)):
+        while learnt.steps < last and not (steps is None and _has_settled(residuals, optimizer.min_steps)):
             with one_thread(rows):
                 step = optimizer.step(component, learnt.x, learnt.moments, rate)
             learnt = learnt.after(step)
@@ -256,7 +256,7 @@ class GPHM(Estimator):
             )
         self._state = done
         if not done.earlier:
-            warn_of_ends(done, self.axes, optimizer.least_steps)
+            warn_of_ends(done, self.axes, optimizer.min_steps)
         return self
 
     def add_smooth_component(self) -> Self:
@@ -376,9 +376,9 @@ class GPHM(Estimator):
         self.load_state_dict(saved["state"])
 
 
-def _has_settled(residuals: Sequence[float], least: int) -> bool:
+def _has_settled(residuals: Sequence[float], min_steps: int) -> bool:
     """Whether the smallest residual has stopped falling, after ``least`` steps or more; Adam has no residual."""
-    return len(residuals) > least and math.isfinite(residuals[-1]) and residuals[-1] > 0.8 * residuals[-1 - _SETTLING]
+    return len(residuals) > min_steps and math.isfinite(residuals[-1]) and residuals[-1] > 0.8 * residuals[-1 - _SETTLING]
 
 
 def _note(history: dict[str, list[Any]], steps: int, error: float) -> None:

@@ -27,7 +27,7 @@ class Units(NamedTuple):
     rate: float  # of the equation's derivatives, per unit of u
 
     @classmethod
-    def of(cls, pde: PDE, axes: Sequence[Points], highest: Sequence[float]) -> Units:
+    def from_pde(cls, pde: PDE, axes: Sequence[Points], highest: Sequence[float]) -> Units:
         """Units for an equation on a grid, given the highest initial frequency of every axis."""
         lengths = tuple(HIGHEST / f for f in highest)
         rate = max(abs(c) / _power(length, order) for k, length in enumerate(lengths) for order, c in pde.terms(k)) or 1.0
@@ -105,10 +105,10 @@ def _size(pde: PDE, axes: Sequence[np.ndarray]) -> float:
     Returns 1 if everything is 0 or something is not finite.
     """
     g, f = _arrays.to_host(edges(pde.boundary)), _arrays.to_host(pde.source)
-    most = float(max(np.abs(g).max(), np.abs(f).max()))
-    if not 0 < most < math.inf:
+    largest = float(max(np.abs(g).max(), np.abs(f).max()))
+    if not 0 < largest < math.inf:
         return 1.0
     stable = [tuple((order, -abs(c) if order == 2 else c) for order, c in pde.terms(k)) for k in range(len(axes))]
     with np.errstate(all="ignore"):
-        root = math.sqrt(float(np.mean((g / most) ** 2)) + Differences(axes, stable).mean_square(f / most))
-    return most * (root if 0 < root < math.inf else 1.0)
+        root = math.sqrt(float(np.mean((g / largest) ** 2)) + Differences(axes, stable).mean_square(f / largest))
+    return largest * (root if 0 < root < math.inf else 1.0)
