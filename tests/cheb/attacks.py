@@ -261,10 +261,10 @@ def check(rng, ct, model):
 
 def attack_program(rng, backend):
     d, dtype = int(rng.choice([1, 2, 3, 4], p=[0.3, 0.3, 0.3, 0.1])), np.float32 if rng.random() < 0.2 else np.float64
-    most = 12 if dtype == np.float64 else 2
-    widths = 10 ** rng.uniform(-most, most, d)
+    decades = 12 if dtype == np.float64 else 2
+    widths = 10 ** rng.uniform(-decades, decades, d)
     domain = [(float(a), float(a + w)) for a, w in zip(widths * rng.uniform(-2, 2, d), widths)]
-    scale, done = 10 ** rng.uniform(-most, most), []
+    scale, done = 10 ** rng.uniform(-decades, decades), []
     if dtype == np.float64 and rng.random() < 0.4:
         scale = 10 ** (rng.choice([-1, 1]) * rng.uniform(150, 170))  # the square of this scale is out of range
     with qf.use_backend(backend), warnings.catch_warnings():
@@ -345,9 +345,9 @@ def attack_orthopoly(rng, backend):
 def attack_charges(rng, backend):
     """Compare both parts of a potential with the direct sum, for lengths and charges in any unit."""
     dtype = np.float32 if rng.random() < 0.4 else np.float64
-    most, tol = (50, 1e-4) if dtype == np.float32 else (480, 10 ** rng.uniform(-10, -3))
-    L, unit = 2.0 ** rng.integers(-most, most), 2.0 ** rng.integers(-most, most)
-    unit = unit if abs(np.log2(unit / L)) < most else L
+    exponent, tol = (50, 1e-4) if dtype == np.float32 else (480, 10 ** rng.uniform(-10, -3))
+    L, unit = 2.0 ** rng.integers(-exponent, exponent), 2.0 ** rng.integers(-exponent, exponent)
+    unit = unit if abs(np.log2(unit / L)) < exponent else L
     P, lo, width = int(rng.choice([1, 3, 40, 300])), rng.uniform(-2, 1, 3), 10 ** rng.uniform(-1, 1, 3)
     lo = lo * width
     X = rng.uniform(lo, lo + width, (P, 3)).astype(dtype)

@@ -22,7 +22,7 @@ def dense(weights, factors):
     return np.einsum(f"r,{','.join(c + 'r' for c in letters)}->{letters}", weights, *factors, optimize=True)
 
 
-def of(ct):
+def dense_of(ct):
     return full(ct.core, ct.factors)
 
 
@@ -38,7 +38,7 @@ def test_canonical_sums(rng):
         factors = [rng.standard_normal((m, R)) * 0.7 ** np.arange(m)[:, None] for m in n]
         ct = ChebTucker.from_cp(weights, factors, domain=(0, 3), tol=tol)
         expected = dense(weights, factors)
-        assert relative(of(ct), expected) <= tol
+        assert relative(dense_of(ct), expected) <= tol
         assert ct.domain == ((0.0, 3.0),) * len(n)
         # the ranks of the full array, or one more if a singular value is at the tolerance
         best = qf.cheb.tucker(expected, tol=tol).core.shape
@@ -57,17 +57,17 @@ def test_terms_that_cancel(rng):
     expected = dense(np.ones(R), [U, moved - V, W])
     for tol in (1e-3, 1e-8):
         ct = ChebTucker.from_cp(weights, factors, tol=tol)
-        assert relative(of(ct), expected) <= tol + 1e-9  # 1e-16 of the terms is 1e-10 of the sum
+        assert relative(dense_of(ct), expected) <= tol + 1e-9  # 1e-16 of the terms is 1e-10 of the sum
         assert max(ct.rank) <= R
     nothing = ChebTucker.from_cp(weights, [np.hstack([U, U]), np.hstack([V, V]), np.hstack([W, W])], tol=1e-8)
-    assert np.linalg.norm(of(nothing)) < 1e-14 * np.linalg.norm(dense(np.ones(R), [U, V, W]))
+    assert np.linalg.norm(dense_of(nothing)) < 1e-14 * np.linalg.norm(dense(np.ones(R), [U, V, W]))
 
 
 def test_in_blocks(rng, monkeypatch):
     weights, factors = rng.standard_normal(53), [rng.standard_normal((m, 53)) for m in (6, 7, 8)]  # the last block is shorter
-    expected = of(ChebTucker.from_cp(weights, factors, tol=1e-12))
+    expected = dense_of(ChebTucker.from_cp(weights, factors, tol=1e-12))
     monkeypatch.setattr(canonical, "BLOCK", 600)
-    np.testing.assert_allclose(of(ChebTucker.from_cp(weights, factors, tol=1e-12)), expected, atol=1e-10)
+    np.testing.assert_allclose(dense_of(ChebTucker.from_cp(weights, factors, tol=1e-12)), expected, atol=1e-10)
 
 
 def test_nothing(rng):
@@ -112,12 +112,12 @@ def test_least_squares(rng, monkeypatch):
             root = np.ones(400) if weights is None else np.sqrt(weights)
             expected = np.linalg.lstsq(vandermonde(X, n) * root[:, None], y * root)[0].reshape(n)
             ct = ChebTucker.fit(X, y, n=n, domain=(-1, 1), weights=weights, tol=1e-13)
-            np.testing.assert_allclose(of(ct), expected, atol=1e-11)
+            np.testing.assert_allclose(dense_of(ct), expected, atol=1e-11)
 
 
 def test_fits_without_n(rng):
     """The degree is chosen from the samples, and the error estimate is close to the true error."""
-    for name, f, d, noise, least in [
+    for name, f, d, noise, floor in [
         ("d = 1", lambda x: 1 / (1 + 4 * x * x), 1, 0, 1e-9),
         ("d = 3", lambda x, y, z: np.sin(3 * x) * y + z**2, 3, 0, 1e-3),
         ("d = 6", lambda *x: np.exp(sum(x) / 3), 6, 0, 0.02),
@@ -134,7 +134,7 @@ def test_fits_without_n(rng):
         ct = ChebTucker.fit(X, y)
         np.testing.assert_array_equal(ct.domain[0], [X[:, 0].min(), X[:, 0].max()])
         missed = (ct.eval(new, extrapolate=True) - truth).std() / y.std()
-        assert missed < least + 1.5 * noise / y.std()
+        assert missed < floor + 1.5 * noise / y.std()
         assert 0.5 * ct.error_estimate - 1e-9 < missed < 2 * ct.error_estimate
         assert pickle.loads(pickle.dumps(ct)).error_estimate == ct.error_estimate
 
@@ -237,8 +237,8 @@ def test_pictures():
         x, y = np.linspace(0, 1, 11), np.linspace(2, 3, 11)
         np.testing.assert_allclose(np.ravel(shown), np.ravel(x * np.exp(y[:, None])), atol=1e-8)  # rows go upwards; z is in the middle
         assert (ax.get_xlabel(), ax.get_ylabel()) == ("x_1", "x_2")
-        turned = ct.plot(axes=(2, 0), at=[2.5], points=11).collections[0].get_array()
-        np.testing.assert_allclose(np.ravel(turned), np.ravel(x[:, None] * np.exp(2.5) + np.linspace(-1, 1, 11)), atol=1e-8)
+        transposed = ct.plot(axes=(2, 0), at=[2.5], points=11).collections[0].get_array()
+        np.testing.assert_allclose(np.ravel(transposed), np.ravel(x[:, None] * np.exp(2.5) + np.linspace(-1, 1, 11)), atol=1e-8)
         line = ct.plot(plt.figure().add_subplot(), axes=-1, at=(0.5, 2), points=7, color="red").lines[0]
         np.testing.assert_allclose(line.get_ydata(), 0.5 * np.exp(2) + np.linspace(-1, 1, 7), atol=1e-8)
         assert line.get_color() == "red"

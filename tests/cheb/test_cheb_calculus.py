@@ -22,7 +22,7 @@ def points(rng, count=200, dtype=np.float64):
     return (lo + (hi - lo) * rng.uniform(0.01, 0.99, (count, 3))).astype(dtype)
 
 
-def of(ct):
+def dense_of(ct):
     return full(ct.core, ct.factors)
 
 
@@ -74,10 +74,10 @@ def test_ranks_of_sums_and_of_what_is_rounded(rng):
     assert b.rank == (9, 9, 9)
     assert max(b.round(1e-2).rank) <= 6
     for tol in (1e-2, 1e-7):
-        assert np.linalg.norm(of(b.round(tol)) - of(b)) <= tol * np.linalg.norm(of(b))
+        assert np.linalg.norm(dense_of(b.round(tol)) - dense_of(b)) <= tol * np.linalg.norm(dense_of(b))
     wide = ChebTucker(rng.standard_normal((5, 4)), [rng.standard_normal((3, 5)), rng.standard_normal((9, 4))])  # more ranks than rows
     assert wide.round(1e-13).rank[0] <= 3
-    np.testing.assert_allclose(of(wide.round(1e-13)), of(wide), atol=1e-11)
+    np.testing.assert_allclose(dense_of(wide.round(1e-13)), dense_of(wide), atol=1e-11)
     zero = ChebTucker(np.zeros((2, 2)), [rng.standard_normal((3, 2))] * 2)
     assert zero.round(1e-3).rank == (1, 1)
     assert zero.norm() == 0

@@ -44,8 +44,8 @@ def test_values_are_at_most_about_twice_the_cheaper_of_fibres_and_grid(rng, name
 def test_first_fibres_are_not_refined_because_the_scale_changes():
     """The first test of a fibre may find a larger |f|, by which both sides of the comparison have to be divided."""
     f, domain = FUNCTIONS["a wave"]
-    taken = [ChebTucker.from_function(f, domain, tol=tol).n_evaluations for tol in (1e-5, 1e-7, 1e-9)]
-    assert all(count < most for count, most in zip(taken, (400, 480, 560), strict=True))  # it once took 466, 543 and 620
+    counts = [ChebTucker.from_function(f, domain, tol=tol).n_evaluations for tol in (1e-5, 1e-7, 1e-9)]
+    assert all(count < budget for count, budget in zip(counts, (400, 480, 560), strict=True))  # it once took 466, 543 and 620
 
 
 def test_ten_variables_take_a_few_thousand_values(rng):
@@ -64,9 +64,9 @@ def test_a_number_of_values_is_kept_to(rng):
     f, domain = FUNCTIONS["a root"]
     errors = []
     X = 0.1 + 0.9 * rng.random((1000, 4))
-    for most in (400, 1200, 4000):
-        ct = ChebTucker.from_function(f, domain, max_evaluations=most)
-        assert ct.n_evaluations <= most
+    for budget in (400, 1200, 4000):
+        ct = ChebTucker.from_function(f, domain, max_evaluations=budget)
+        assert ct.n_evaluations <= budget
         errors.append(np.abs(ct(X) - f(*X.T)).max())
         assert errors[-1] <= 20 * ct.error_estimate * np.abs(f(*X.T)).max()
     assert all(a > 3 * b for a, b in itertools.pairwise(errors))

@@ -68,7 +68,7 @@ def test_extrema_and_form():
     assert ct([0.7, 0.5]).shape == ()
 
 
-def test_a_kink_is_named_with_its_cure():
+def test_error_for_a_kink_suggests_a_fix():
     """The message says which call resolves the function, or why none does."""
     cures = [
         (lambda x, y: np.abs(x - 0.3) + y, r"along axis 0 are too few near x0 = 0\.3 .*special_points={0: \[0\.3\]}\)"),

@@ -14,7 +14,7 @@ BOX = ((-1.0, 2.0), (0.0, 1.0), (1.0, 3.0))
 AT = (0.3, 0.7, 1.9)
 
 
-def made(f, domain=BOX):
+def create(f, domain=BOX):
     return ChebTucker.from_function(f, domain, tol=1e-13)
 
 
@@ -23,10 +23,10 @@ def of_three(x, y, z):
 
 
 def line(f, domain=(-1.0, 2.0)):
-    return made(f, domain)
+    return create(f, domain)
 
 
-F, G = made(of_three), made(lambda x, y, z: np.cos(x - y * z))
+F, G = create(of_three), create(lambda x, y, z: np.cos(x - y * z))
 L = line(lambda x: np.sin(3 * x) + 0.5)
 C = np.random.default_rng(0).standard_normal((5, 4, 6))
 LOW = np.einsum("ia,jb,kc,abc->ijk", *(np.linalg.qr(C.reshape(n, -1)[:, :2])[0] for n in (5, 4, 6)), C[:2, :2, :2])
@@ -73,9 +73,9 @@ QUESTIONS = {
         at(ChebTucker.from_values(of_three(*np.moveaxis(ChebTucker.points(25, BOX), -1, 0)), BOX)), of_three(*AT),
     ),
     "constructor: from coefficients": lambda: (ChebTucker.from_coeffs(C, tol=1e-14).to_full(), C),
-    "constructor: functions of numbers": lambda: (at(made(np.vectorize(lambda x, y, z: float(x * y + z)))), AT[0] * AT[1] + AT[2]),
-    "constructor: a constant": lambda: (made(lambda x, y, z: 0 * x + 4).rank, (1, 1, 1)),
-    "zerofunction": lambda: (made(lambda x, y, z: 0 * x).norm(), 0.0),
+    "constructor: functions of numbers": lambda: (at(create(np.vectorize(lambda x, y, z: float(x * y + z)))), AT[0] * AT[1] + AT[2]),
+    "constructor: a constant": lambda: (create(lambda x, y, z: 0 * x + 4).rank, (1, 1, 1)),
+    "zerofunction": lambda: (create(lambda x, y, z: 0 * x).norm(), 0.0),
     "chebpts3, a grid of points": lambda: (ChebTucker.points(3)[:, 0], [-1, 0, 1]),
     "chebcoeffs3, coefficients": lambda: (line(lambda x: 2 * x * x - 1, (-1, 1)).to_full()[:3], [0, 0, 1]),
     "feval: one point, an array, a grid": lambda: (
@@ -98,12 +98,12 @@ QUESTIONS = {
         [at(F.diff(k)) for k in range(3)], F.value_and_grad(np.array(AT))[1],
     ),
     "diff: twice, mixed": lambda: ([at(F.diff(0, 2)), at(F.diff(0).diff(1))], F.eval(np.array(AT), 2)[2][0, :2]),
-    "gradient of a polynomial": lambda: (made(lambda x, y, z: x * y + z**2).value_and_grad(AT)[1], [AT[1], AT[0], 2 * AT[2]]),
-    "laplacian": lambda: (at(sum(made(lambda x, y, z: x * x * y + z**3).diff(k, 2) for k in range(3))), 2 * AT[1] + 6 * AT[2]),
-    "biharm": lambda: (at(made(lambda x, y, z: x**4 + y).diff(0, 4)), 24.0),
+    "gradient of a polynomial": lambda: (create(lambda x, y, z: x * y + z**2).value_and_grad(AT)[1], [AT[1], AT[0], 2 * AT[2]]),
+    "laplacian": lambda: (at(sum(create(lambda x, y, z: x * x * y + z**3).diff(k, 2) for k in range(3))), 2 * AT[1] + 6 * AT[2]),
+    "biharm": lambda: (at(create(lambda x, y, z: x**4 + y).diff(0, 4)), 24.0),
     "sum, sum2, sum3": lambda: (
-        [made(lambda x, y, z: x + y * z).integrate(), made(lambda x, y, z: x + y * z).integrate([0, 1])(2.0),
-         made(lambda x, y, z: x + y * z).integrate(2)(0.5, 0.5)], [3 + 6, 1.5 + 3, 1 + 2],
+        [create(lambda x, y, z: x + y * z).integrate(), create(lambda x, y, z: x + y * z).integrate([0, 1])(2.0),
+         create(lambda x, y, z: x + y * z).integrate(2)(0.5, 0.5)], [3 + 6, 1.5 + 3, 1 + 2],
     ),
     "cumsum: of one axis": lambda: (at(F.cumsum(1).diff(1)), at(F)),
     "cumsum3: from the corner": lambda: (F.cumsum(0).cumsum(1).cumsum(2)(2.0, 1.0, 3.0), F.integrate()),
@@ -115,14 +115,14 @@ QUESTIONS = {
         [F(F.minimize().point), F(F.maximize().point)], [F.minimize().value, F.maximize().value],
     ),
     "optimization: a known minimum": lambda: (
-        [*made(lambda x, y, z: (x - 0.5) ** 2 + (y - 0.25) ** 2 + (z - 2) ** 2 + 1).minimize().point], [0.5, 0.25, 2],
+        [*create(lambda x, y, z: (x - 0.5) ** 2 + (y - 0.25) ** 2 + (z - 2) ** 2 + 1).minimize().point], [0.5, 0.25, 2],
     ),
     "permute": lambda: (F.transpose([2, 0, 1])(AT[2], AT[0], AT[1]), at(F)),
     "subsref: slices, and numbers at the end": lambda: ([F.at(y=0.7)(0.3, 1.9), F.at(x=0.3, y=0.7, z=1.9)], [at(F)] * 2),
     "squeeze: an axis that is fixed is gone": lambda: (F.at(y=0.7).domain, (BOX[0], BOX[2])),
     "restrict": lambda: (F.restrict([(0, 1), (0.5, 1), (1, 2)])(*AT), at(F)),
     "restrict: nothing is resampled": lambda: (F.restrict({0: (0, 1)}).norm(), (F.restrict([(0, 1), *BOX[1:]])).norm()),
-    "rank, ndf": lambda: (made(lambda x, y, z: np.exp(x) * y * z).rank, (1, 1, 1)),
+    "rank, ndf": lambda: (create(lambda x, y, z: np.exp(x) * y * z).rank, (1, 1, 1)),
     "tucker, hosvd: orthonormal factors": lambda: ([U.T @ U for U in F.factors], [np.eye(r) for r in F.rank]),
     "isequal, iszero: by the norm of a difference": lambda: ([(F - F).norm(), (F - copy.copy(F)).norm()], [0, 0]),
     "coefficients, chebpolyval3": lambda: (qf.cheb.coeffs2vals(qf.cheb.vals2coeffs(C)), C),
@@ -161,11 +161,11 @@ def test_a_question(question):
 
 def test_questions_without_an_answer_say_so():
     check_refused([
-        (lambda: made(lambda x, y, z: x + 1j * y), TypeError, "expected real numbers"),
+        (lambda: create(lambda x, y, z: x + 1j * y), TypeError, "expected real numbers"),
         (lambda: F.restrict([(0, 1), (0, 1), (0, 1)]), ValueError, r"point 0 of axis 2 is 0\.0, expected a number within the domain"),
         (lambda: F.restrict({3: (0, 1)}), ValueError, "expected at most 2"),
         (lambda: F.roots(), ValueError, r"3 axes, expected one; fix the others"),
-        (lambda: F + made(lambda x: x, (0, 1)), ValueError, "the domains are"),
+        (lambda: F + create(lambda x: x, (0, 1)), ValueError, "the domains are"),
         (lambda: np.sin(F), TypeError, "ufunc"),
         (lambda: line(np.abs), ValueError, "PiecewiseTucker"),
         (lambda: tucker(C, rank=9), ValueError, "rank"),

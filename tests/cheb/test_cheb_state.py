@@ -28,7 +28,7 @@ def points(rng, dtype=np.float64):
     return rng.uniform(-1, 1, (300, 3)).astype(dtype)
 
 
-def kept(ct):
+def memo_of(ct):
     return ct._extras[0]._now[1]
 
 
@@ -43,14 +43,14 @@ def test_packed_once_and_no_bit_changes(rng):
         ct, X = qf.cheb.ChebTucker(core, factors), points(rng, dtype)
         with qf.use_backend("numba"):
             ct(X)
-        assert kept(ct) is None
+        assert memo_of(ct) is None
         with qf.use_backend("native"):
             expected = qf.cheb.tucker_eval(core, factors, X)
             np.testing.assert_array_equal(ct(X), expected)
-            first = kept(ct)
+            first = memo_of(ct)
             assert first is not None
             np.testing.assert_array_equal(ct(X, num_threads=2), expected)
-            assert kept(ct) is first
+            assert memo_of(ct) is first
         with pytest.raises(ValueError, match=r"X\[0, 1\] is nan"):
             ct(np.full((1, 3), [0, np.nan, 0], dtype))
         assert ct(X[:0]).shape == (0,)
@@ -75,7 +75,7 @@ def test_arrays_are_read_only_for_good(backend, rng, tmp_path):
     tensors.append(pickle.loads(pickle.dumps(tensors[-1])))
     for ct in tensors:
         ct(np.full((1, len(ct.n)), 0.5))
-        assert (kept(ct) is None) == (backend != "native")
+        assert (memo_of(ct) is None) == (backend != "native")
         for a in (ct.core, *ct.factors):
             with pytest.raises(ValueError, match="read-only"):
                 a *= 2

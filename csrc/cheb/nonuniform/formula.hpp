@@ -35,11 +35,11 @@ QF_HD V position(V t, double H) {
 }
 
 // The smallest grid size that is fast to transform: 2^k, 3 2^k or 5 2^k.
-QF_HD int64_t friendly(int64_t least) {
+QF_HD int64_t fast_length(int64_t minimum) {
   int64_t best = 1;
-  while (best < least) best *= 2;
-  if (best / 8 * 5 >= least) return best / 8 * 5;
-  return best / 4 * 3 >= least ? best / 4 * 3 : best;
+  while (best < minimum) best *= 2;
+  if (best / 8 * 5 >= minimum) return best / 8 * 5;
+  return best / 4 * 3 >= minimum ? best / 4 * 3 : best;
 }
 
 }  // namespace QF_ISA

@@ -25,7 +25,7 @@ struct GridShape {
       if (axis < 0) {
         n[k] = size[k] = tiles[k] = reach[k] = 1, H[k] = ghosts[k] = 0;
       } else {
-        n[k] = sizes[axis], H[k] = friendly(max(kMinGrid, 2 * (n[k] - 1))), ghosts[k] = kGhosts, reach[k] = taps;
+        n[k] = sizes[axis], H[k] = fast_length(max(kMinGrid, 2 * (n[k] - 1))), ghosts[k] = kGhosts, reach[k] = taps;
         tiles[k] = (H[k] + kGhosts) / kTile + 1;
         size[k] = H[k] + 1 + 2 * kGhosts + (k == kGridAxes - 1 ? kMaxTaps : 0);
       }

@@ -78,12 +78,12 @@ void spread(const Setting<T>& at, const GridShape& g, const Batch<T>& batch, int
     constexpr int vectors = decltype(constant)::value;
     static_assert(kTile + vectors * kLanes<T> <= 2 * kTile);
     for (int colour = 0; colour < 8; ++colour) {
-      int64_t of[kGridAxes];
-      for (int k = 0; k < kGridAxes; ++k) of[k] = (g.tiles[k] + 1 - (colour >> k & 1)) / 2;
-      parallel_for(of[0] * of[1] * of[2], at.threads, ns, [&](int64_t begin, int64_t end) {
+      int64_t tiles[kGridAxes];
+      for (int k = 0; k < kGridAxes; ++k) tiles[k] = (g.tiles[k] + 1 - (colour >> k & 1)) / 2;
+      parallel_for(tiles[0] * tiles[1] * tiles[2], at.threads, ns, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
-          const int64_t a = i / of[2] / of[1] * 2 + (colour & 1), b = i / of[2] % of[1] * 2 + (colour >> 1 & 1),
-                        c = i % of[2] * 2 + (colour >> 2 & 1);
+          const int64_t a = i / tiles[2] / tiles[1] * 2 + (colour & 1), b = i / tiles[2] % tiles[1] * 2 + (colour >> 1 & 1),
+                        c = i % tiles[2] * 2 + (colour >> 2 & 1);
           spread_tile<T, vectors>(at, g, batch, (a * g.tiles[1] + b) * g.tiles[2] + c, q, values);
         }
       });

@@ -26,7 +26,7 @@ bool takes_grid(const Setting<T>& at) {
   double numbers = 1, cells = kGridNs;
   for (int k = 0; k < at.d; ++k) {
     numbers *= double(at.n[k]);
-    cells *= double(friendly(max(kMinGrid, 2 * (at.n[k] - 1)))) + 1;
+    cells *= double(fast_length(max(kMinGrid, 2 * (at.n[k] - 1)))) + 1;
   }
   const GridShape g(at.d, at.n, at.eps);
   const double P = double(at.P);

@@ -15,7 +15,7 @@ template <class T>
 class Batch {
  public:
   Batch(const Setting<T>& at, const GridShape& grid)
-      : at_(at), grid_(grid), position_(at.d * room()), tile_(room()), order_(room()), start_(grid.tile_count() + 1) {
+      : at_(at), grid_(grid), position_(at.d * batch_size()), tile_(batch_size()), order_(batch_size()), start_(grid.tile_count() + 1) {
     for (int k = 0; k < at.d; ++k) intervals_[k] = scattered::interval(at.lo[k], at.hi[k], scattered::kEps<T>, false);
   }
 
@@ -59,7 +59,7 @@ class Batch {
   int64_t first_tap(double s) const { return int64_t(__builtin_ceil(s - 0.5 * grid_.taps)) + kGhosts; }
 
  private:
-  int64_t room() const { return min(kBatch, at_.P); }
+  int64_t batch_size() const { return min(kBatch, at_.P); }
   void sort(int64_t count) {
     const int64_t tiles = grid_.tile_count();
     set_zero<int64_t>(start_, tiles + 1);

@@ -25,15 +25,15 @@ class Cells {
       for (int64_t i = 0; i < count; ++i, check(1)) lo = min(lo, double(points[3 * i + k])), hi = max(hi, double(points[3 * i + k]));
       corner_[k] = lo, extent[k] = hi - lo;
     }
-    const double most = max(1.0, double(count) / kPerCell);
+    const double max_cells = max(1.0, double(count) / kPerCell);
     double edge = cutoff, cells = 0;
     do {
       cells = 1;
-      for (int k = 0; k < 3; ++k) cells *= along(extent[k], edge * kEdges[k]);
+      for (int k = 0; k < 3; ++k) cells *= cells_along(extent[k], edge * kEdges[k]);
       edge *= 1.25;
-    } while (cells > most);
+    } while (cells > max_cells);
     for (int k = 0; k < 3; ++k) {
-      cells_[k] = int64_t(along(extent[k], edge / 1.25 * kEdges[k]));
+      cells_[k] = int64_t(cells_along(extent[k], edge / 1.25 * kEdges[k]));
       edge_[k] = extent[k] / double(cells_[k]);
       per_length_[k] = cells_[k] > 1 ? 1 / edge_[k] : 0;
     }
@@ -79,7 +79,9 @@ class Cells {
   }
 
  private:
-  static double along(double extent, double edge) { return extent < kLargest && extent >= 2 * edge ? __builtin_floor(extent / edge) : 1; }
+  static double cells_along(double extent, double edge) {
+    return extent < kLargest && extent >= 2 * edge ? __builtin_floor(extent / edge) : 1;
+  }
   // The cell along axis k; the first cell for NaN, which results from an infinite extent.
   int64_t index(int k, double at) const {
     const double cell = at * per_length_[k];
@@ -102,23 +104,23 @@ template <class T>
 class Sources : public Cells<T> {
  public:
   Sources(const T* points, const T* weights, int64_t count, double cutoff)
-      : Cells<T>(points, count, cutoff), room_(count + kLanes<T>), numbers_(4 * room_), start_(this->Cells<T>::count() + 1) {
+      : Cells<T>(points, count, cutoff), stride_(count + kLanes<T>), numbers_(4 * stride_), start_(this->Cells<T>::count() + 1) {
     const Scratch<int64_t> order(count);
     this->sort(points, count, order, start_);
-    set_zero<T>(numbers_, 4 * room_);
+    set_zero<T>(numbers_, 4 * stride_);
     in_parts(0, count, kSortNs, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        for (int k = 0; k < 3; ++k) numbers_[k * room_ + i] = points[3 * order[i] + k];
-        numbers_[3 * room_ + i] = weights[order[i]];
+        for (int k = 0; k < 3; ++k) numbers_[k * stride_ + i] = points[3 * order[i] + k];
+        numbers_[3 * stride_ + i] = weights[order[i]];
       }
     });
   }
-  const T* coordinate(int k) const { return numbers_ + k * room_; }
-  const T* weight() const { return numbers_ + 3 * room_; }
+  const T* coordinate(int k) const { return numbers_ + k * stride_; }
+  const T* weight() const { return numbers_ + 3 * stride_; }
   const int64_t* start() const { return start_; }
 
  private:
-  int64_t room_;
+  int64_t stride_;
   Scratch<T> numbers_;
   Scratch<int64_t> start_;
 };

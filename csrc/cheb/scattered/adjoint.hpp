@@ -76,16 +76,16 @@ void with_column_lanes(int64_t columns, F&& f) {
 
 // [columns][points] -> [points][columns]
 template <class T>
-void turn(const T* in, int64_t columns, T* out) {
+void transpose_functions(const T* in, int64_t columns, T* out) {
   with_column_lanes<T>(columns, [&](auto lane) {
     using V = decltype(lane);
     constexpr int W = kWidth<V>;
     for (int64_t c = 0; c < columns; c += W)
       for (int64_t i = 0; i < kAdjointPoints; i += W) {
-        V square[W];
-        for (int j = 0; j < W; ++j) square[j] = load<V>(in + (c + j) * kAdjointPoints + i);
-        transpose(square);
-        for (int j = 0; j < W; ++j) store(out + (i + j) * columns + c, square[j]);
+        V tile[W];
+        for (int j = 0; j < W; ++j) tile[j] = load<V>(in + (c + j) * kAdjointPoints + i);
+        transpose(tile);
+        for (int j = 0; j < W; ++j) store(out + (i + j) * columns + c, tile[j]);
       }
   });
 }
@@ -115,7 +115,7 @@ void add_core(const Layout<T>& l, const int64_t* r, const T* functions, const T*
               int64_t begin, int64_t end, T* sums) {
   constexpr int64_t points = kAdjointPoints;
   const int64_t columns = l.columns[l.d - 1];
-  turn(functions + l.column_at[l.d - 1] * points, columns, across);
+  transpose_functions(functions + l.column_at[l.d - 1] * points, columns, across);
   for (int64_t a = begin; a < end; ++a) {
     int64_t at[kMaxAxes], rest = a;
     for (int k = l.leading - 1; k >= 0; --k) at[k] = rest % r[k], rest /= r[k];
@@ -177,7 +177,7 @@ void add_factors(const Packed<T>& g, const Sums<T>& layout, const AdjointWork<T>
   for (int k = 0; k < g.d; ++k) {
     const int64_t n = round_up(g.rows[k], kAdjointRows);
     tabulate<T, kAdjointPoints>(w.u + k * kAdjointPoints, w.sign + k * kAdjointPoints, n, w.polynomials);
-    turn(w.bar + g.column_at[k] * kAdjointPoints, g.columns[k], w.across);
+    transpose_functions(w.bar + g.column_at[k] * kAdjointPoints, g.columns[k], w.across);
     add_outer(w.polynomials, n, w.across, g.columns[k], sums + layout.factor_at[k]);
   }
 }

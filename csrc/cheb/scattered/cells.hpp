@@ -118,9 +118,9 @@ void fill_cells(const CellFit<kTerms<T> - 2>& fit, const CellSource& s, int64_t 
   for (int64_t c = 0; c < s.columns; ++c, check(points * terms * terms))
     for (int i = 0; i < points; i += W) {
       V at[terms], powers[terms];
-      const V turn = load<V>(slope + i);
-      for (int j = 0; j < terms; ++j) at[j] = load<V>(values + (j * s.columns + c) * points + i) * (j < 2 ? V{} + 1 : turn * turn);
-      powers[0] = at[0], powers[1] = at[1] * turn;
+      const V chain = load<V>(slope + i);
+      for (int j = 0; j < terms; ++j) at[j] = load<V>(values + (j * s.columns + c) * points + i) * (j < 2 ? V{} + 1 : chain * chain);
+      powers[0] = at[0], powers[1] = at[1] * chain;
       fit(at + 2, powers);
       for (int m = 0; m < terms; ++m)
         for (int l = 0; l < W; ++l) to[((first + i + l) * terms + m) * s.width + c] = T(powers[m][l]);
@@ -167,13 +167,13 @@ const T* cells_of(const Cells<T>& cells, const Packed<T>& g, const TuckerEval<T>
 
 // The positions of a block's points in the cells of one axis.
 template <class T>
-struct Places {
+struct CellPositions {
   static constexpr int points = kPoints<T>;
   const T* cell[points];
   alignas(64) T tau[points], slope[points];  // slope: d tau / dt
 
   // README (12)
-  Places(const T* cells, int64_t half, int64_t width, const T* u, const T* sign) {
+  CellPositions(const T* cells, int64_t half, int64_t width, const T* u, const T* sign) {
     using V = Lanes<T>;
     const T size = T(half) * T(half);
     const int64_t stride = kTerms<T> * width;
@@ -224,17 +224,17 @@ void cell_functions(const Cells<T>& cells, const T* data, const Layout<T>& g, in
   using V = Lanes<T>;
   constexpr int points = kPoints<T>, W = kLanes<T>, tiles = order == 0 ? 2 : 1;
   const int64_t width = cells.width[k], columns = g.columns[k];
-  const Places<T> places(data + cells.at[k], cells.half[k], width, u + k * points, sign + k * points);
+  const CellPositions<T> positions(data + cells.at[k], cells.half[k], width, u + k * points, sign + k * points);
   for (int i = 0; i < points; i += kCellPoints) {
     T* across[order + 1];
     for (int q = 0; q <= order; ++q) across[q] = work + (q * points + i) * width;
     int64_t c = 0;
-    for (; c + tiles * W <= width; c += tiles * W) sweep_cells<T, order, tiles>(places.cell + i, places.tau + i, width, c, across);
-    if (c < width) sweep_cells<T, order, 1>(places.cell + i, places.tau + i, width, c, across);
+    for (; c + tiles * W <= width; c += tiles * W) sweep_cells<T, order, tiles>(positions.cell + i, positions.tau + i, width, c, across);
+    if (c < width) sweep_cells<T, order, 1>(positions.cell + i, positions.tau + i, width, c, across);
   }
   for (int q = 0; q <= order; ++q)
     for (int i = 0; i < points; i += W) {
-      const V slope = load<V>(places.slope + i), factor = q == 0 ? V{} + 1 : q == 1 ? slope : 2 * slope * slope;
+      const V slope = load<V>(positions.slope + i), factor = q == 0 ? V{} + 1 : q == 1 ? slope : 2 * slope * slope;
       for (int64_t c = 0; c < columns; c += W) {
         V square[W];
         for (int j = 0; j < W; ++j) square[j] = load<V>(work + (q * points + i + j) * width + c);

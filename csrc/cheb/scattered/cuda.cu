@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (point >= p.P) break;
     T invalid(0);
     for (int k = 0; k < p.d; ++k) {
-      const Place<T> at[1] = {place(p, l, point, k)};
+      const ReferencePoint<T> at[1] = {reference_point(p, l, point, k)};
       if (!(at[0].u == at[0].u)) invalid = at[0].u;
       const T* const table = data + l.table_at[k];
       T* const to = functions + l.column_at[k] * kThreads;
@@ -101,11 +101,11 @@ void derivatives(const TuckerDerivatives<T>& q) {
   const Layout l = layout_of(p);
   const int count = results_of(p.d, order);
   const int64_t blocks = min((p.P + kThreads - 1) / kThreads, kBlocksWanted), functions = ((order + 1) * l.total + count) * kThreads;
-  const Room<T> room(l.size + functions);
-  const Workspace<T> packed(l.size), workspace(room.near ? 0 : functions * blocks);
+  const BlockMemory<T> memory(l.size + functions);
+  const Workspace<T> packed(l.size), workspace(memory.near ? 0 : functions * blocks);
   lay_out_all(p, l, static_cast<T*>(packed));
-  launch(room.near ? differentiate_all<T, order, true> : differentiate_all<T, order, false>, blocks, kThreads, room.shared(), q, l, packed,
-         workspace, functions, count);
+  launch(memory.near ? differentiate_all<T, order, true> : differentiate_all<T, order, false>, blocks, kThreads, memory.shared(), q, l,
+         packed, workspace, functions, count);
 }
 
 template <class T>
@@ -117,7 +117,7 @@ int64_t tucker_derivatives(const TuckerDerivatives<T>& q) {
 
 constexpr int kPitch = kThreads + 1;     // pitch of rows of points, which puts adjacent rows into different banks
 constexpr int kPanel = 32;               // number of such rows at a time
-constexpr int kShares = 4;               // threads that share the points of a patch of 4 x 4 sums
+constexpr int kSplits = 4;               // threads that share the points of a patch of 4 x 4 sums
 constexpr int64_t kSumBytes = 64 << 20;  // bytes of the sums of all chunks together
 
 // Tiles of kThreads points are assigned to chunks by their index alone. Every chunk has its own sums for the gradients of the core,
@@ -179,15 +179,15 @@ __device__ __forceinline__ void contract_adjoint(const TuckerEval<T>& p, const L
 template <class T, class F>
 __device__ __forceinline__ void add_outer(T* panel, int64_t rows, F left, const T* right, int64_t columns, T* sums, bool begins) {
   constexpr int groups = kPanel / kQuad;
-  const int share = threadIdx.x % kShares, group = threadIdx.x / kShares % groups, warp = threadIdx.x / kWarp;
-  static_assert(groups * kShares == kWarp, "a warp has all rows of a panel");
+  const int split = threadIdx.x % kSplits, group = threadIdx.x / kSplits % groups, warp = threadIdx.x / kWarp;
+  static_assert(groups * kSplits == kWarp, "a warp has all rows of a panel");
   for (int64_t first = 0; first < rows; first += kPanel) {
     for (int m = 0; m < kPanel; ++m) panel[m * kPitch + threadIdx.x] = first + m < rows ? left(first + m) : T(0);
     __syncthreads();
     for (int64_t c = warp * kQuad; c < columns; c += kThreads / kWarp * kQuad) {
       T s[kQuad][kQuad] = {};
       QF_UNROLL(2)
-      for (int i = share; i < kThreads; i += kShares) {
+      for (int i = split; i < kThreads; i += kSplits) {
         T x[kQuad], y[kQuad];
         QF_UNROLL(4)
         for (int j = 0; j < kQuad; ++j) x[j] = panel[(group * kQuad + j) * kPitch + i], y[j] = right[(c + j) * kPitch + i];
@@ -203,11 +203,11 @@ __device__ __forceinline__ void add_outer(T* panel, int64_t rows, F left, const 
         QF_UNROLL(4)
         for (int k = 0; k < kQuad; ++k) {
           T all = s[j][k];
-          for (int by = 1; by < kShares; by *= 2) all += shuffle_xor(all, by);
-          if (j == share) mine.x[k] = all;
+          for (int by = 1; by < kSplits; by *= 2) all += shuffle_xor(all, by);
+          if (j == split) mine.x[k] = all;
         }
       }
-      const int64_t row = first + group * kQuad + share;
+      const int64_t row = first + group * kQuad + split;
       if (row < rows) {
         T* const to = sums + row * columns + c;
         for (int k = 0; k < kQuad; ++k) to[k] = begins ? mine.x[k] : to[k] + mine.x[k];
@@ -233,14 +233,14 @@ __global__ void __launch_bounds__(kThreads, 1) adjoint_chunks(const TuckerEvalAd
       const int64_t point = min(tile * kThreads + threadIdx.x, p.P - 1);
       T grad = valid ? q.grad[point] : T(0);
       for (int k = 0; k < p.d; ++k) {
-        const Place<T> at[1] = {place(p, l, point, k)};
+        const ReferencePoint<T> at[1] = {reference_point(p, l, point, k)};
         if (!(at[0].u == at[0].u)) grad = at[0].u;
         put_functions<0>(packed + l.table_at[k], p.n[k], l.columns[k], at, mine + l.column_at[k] * kPitch, kPitch);
       }
       put_row_of_ones<T, 1>(l, T(1), mine, kPitch);
       contract_adjoint(p, l, packed, mine, bar, grad);
       for (int k = 0; k < p.d; ++k) {
-        const Place<T> at[1] = {place(p, l, point, k)};
+        const ReferencePoint<T> at[1] = {reference_point(p, l, point, k)};
         T slope(0);  // (8)
         each_functions<1>(packed + l.table_at[k], p.n[k], l.columns[k], at, [&](int64_t c, auto& slopes) {
           QF_UNROLL(8)
@@ -297,12 +297,12 @@ void add_adjoint(const TuckerEvalAdjoint<T>& q, bool more, unsigned fresh) {
   const TuckerEval<T>& p = q.forward;
   const Layout l = layout_of(p);
   const Chunks chunks = chunks_of(p, l);
-  const Room<T> room((kPanel + 2 * l.total) * kPitch);
+  const BlockMemory<T> memory((kPanel + 2 * l.total) * kPitch);
   const int64_t blocks = p.P ? chunks.count : 0;
-  const Workspace<T> packed(l.size), workspace(room.near ? 0 : blocks * 2 * l.total * kPitch), sums(blocks * chunks.size);
+  const Workspace<T> packed(l.size), workspace(memory.near ? 0 : blocks * 2 * l.total * kPitch), sums(blocks * chunks.size);
   lay_out_all(p, l, static_cast<T*>(packed));
-  launch(room.near ? adjoint_chunks<T, true> : adjoint_chunks<T, false>, blocks, kThreads,
-         room.near ? room.shared() : kPanel * kPitch * sizeof(T), q, l, chunks, packed, workspace, sums, more);
+  launch(memory.near ? adjoint_chunks<T, true> : adjoint_chunks<T, false>, blocks, kThreads,
+         memory.near ? memory.shared() : kPanel * kPitch * sizeof(T), q, l, chunks, packed, workspace, sums, more);
   launch(add_chunks<T>, (chunks.size + kThreads - 1) / kThreads, kThreads, 0, q, l, chunks, sums, more, fresh);
 }
 
@@ -350,16 +350,16 @@ __global__ void __launch_bounds__(kThreads, 1) add_columns(const T* d, int64_t n
   }
 }
 
-// (10): adds the term of the derivative along axis i, and along j unless it is -1. `room`: P elements, plus three times the elements of two
-// factors.
+// (10): adds the term of the derivative along axis i, and along j unless it is -1. `workspace`: P elements, plus three times the
+// elements of two factors.
 template <class T>
-void add_term(const TuckerDerivativesAdjoint<T>& q, int i, int j, T* room) {
+void add_term(const TuckerDerivativesAdjoint<T>& q, int i, int j, T* workspace) {
   TuckerEvalAdjoint<T> term = q.value;
   const TuckerEval<T>& p = q.value.forward;
-  launch(weigh<T>, (p.P + kThreads - 1) / kThreads, kThreads, 0, q, i, j, room);
-  term.grad = room;
+  launch(weigh<T>, (p.P + kThreads - 1) / kThreads, kThreads, 0, q, i, j, workspace);
+  term.grad = workspace;
   const auto each = [&](auto f) {
-    T* at = room + p.P;
+    T* at = workspace + p.P;
     for (int k = 0; k < p.d; ++k)
       if (k == i || k == j) {
         const int64_t size = p.n[k] * p.r[k];
@@ -386,10 +386,10 @@ int64_t tucker_derivatives_adjoint(const TuckerDerivativesAdjoint<T>& q) {
   const TuckerEval<T>& p = q.value.forward;
   int64_t largest = 0;
   for (int k = 0; k < p.d; ++k) largest = max(largest, p.n[k] * p.r[k]);
-  const Workspace<T> room(p.P + 6 * largest);
+  const Workspace<T> workspace(p.P + 6 * largest);
   for (int i = 0; i < p.d; ++i) {
-    if (q.grad_gradient) add_term(q, i, -1, static_cast<T*>(room));
-    for (int j = i; q.grad_hessian && j < p.d; ++j) add_term(q, i, j, static_cast<T*>(room));
+    if (q.grad_gradient) add_term(q, i, -1, static_cast<T*>(workspace));
+    for (int j = i; q.grad_hessian && j < p.d; ++j) add_term(q, i, j, static_cast<T*>(workspace));
   }
   return -1;
 }

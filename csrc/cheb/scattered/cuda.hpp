@@ -27,16 +27,16 @@ struct Layout {
   Interval interval[kMaxAxes];
 };
 
-// `least`: the minimum number of columns of the last two axes.
+// `min_columns`: the minimum number of columns of the last two axes.
 template <class T>
-Layout layout_of(const TuckerEval<T>& p, int64_t least = 0) {
+Layout layout_of(const TuckerEval<T>& p, int64_t min_columns = 0) {
   Layout l{};
   l.d = p.d, l.leading = max(p.d - 2, 0);
   l.lead = 1;
   for (int k = 0; k < p.d; ++k) {
     const bool is_lead = k < l.leading;
     if (is_lead) l.lead *= p.r[k];
-    l.columns[k] = round_up(is_lead ? p.r[k] : max(p.r[k], least), kQuad), l.column_at[k] = l.total;
+    l.columns[k] = round_up(is_lead ? p.r[k] : max(p.r[k], min_columns), kQuad), l.column_at[k] = l.total;
     l.total += l.columns[k];
     l.interval[k] = interval(p.lo[k], p.hi[k], sizeof(T) == 4 ? 0x1p-23 : 0x1p-52, p.extrapolate);
   }
@@ -80,11 +80,11 @@ void lay_out_all(const TuckerEval<T>& p, const Layout& l, T* to) {
 
 // A coordinate on [-1, 1] for (3): u = 2(|t| - 1) and the sign of t; u is NaN where the CPU raises an error.
 template <class T>
-struct Place {
+struct ReferencePoint {
   T u, sign;
 };
 template <class T>
-__device__ __forceinline__ Place<T> place(const TuckerEval<T>& p, const Layout& l, int64_t point, int k) {
+__device__ __forceinline__ ReferencePoint<T> reference_point(const TuckerEval<T>& p, const Layout& l, int64_t point, int k) {
   const Interval& i = l.interval[k];
   double t = to_reference(double(p.X[point * p.d + k]), i);
   if (!(t <= i.far && t >= -i.far)) t = __builtin_nan("");
@@ -96,7 +96,8 @@ __device__ __forceinline__ Place<T> place(const TuckerEval<T>& p, const Layout& 
 // (2), (3), (9): sums over the coefficients of `count` functions, or of derivatives of them, at the points of a thread. Reads every element
 // of the table once.
 template <int derivative, class T, int points, int count>
-__device__ __forceinline__ void add_up(const T* table, int64_t n, int64_t columns, const Place<T> (&at)[points], T (&sums)[points][count]) {
+__device__ __forceinline__ void add_up(const T* table, int64_t n, int64_t columns, const ReferencePoint<T> (&at)[points],
+                                       T (&sums)[points][count]) {
   using Of = PolynomialOf<T, derivative>;
   Of polynomial[points];
   T parity[points];  // T_k(-t) = (-1)^k T_k(t), also for U_k; the opposite sign for U_k'
@@ -130,7 +131,7 @@ __device__ __forceinline__ void add_up(const T* table, int64_t n, int64_t column
 
 // Calls f(c, sums) for the functions of an axis, eight at a time, then four.
 template <int derivative, class T, int points, class F>
-__device__ __forceinline__ void each_functions(const T* table, int64_t n, int64_t columns, const Place<T> (&at)[points], F f) {
+__device__ __forceinline__ void each_functions(const T* table, int64_t n, int64_t columns, const ReferencePoint<T> (&at)[points], F f) {
   int64_t c = 0;
   for (; c + 2 * kQuad <= columns; c += 2 * kQuad) {
     T sums[points][2 * kQuad];
@@ -146,7 +147,7 @@ __device__ __forceinline__ void each_functions(const T* table, int64_t n, int64_
 
 // Stores all functions of an axis, or their derivatives, in columns `stride` apart; the points of a thread are kThreads apart.
 template <int derivative, class T, int points>
-__device__ __forceinline__ void put_functions(const T* table, int64_t n, int64_t columns, const Place<T> (&at)[points], T* to,
+__device__ __forceinline__ void put_functions(const T* table, int64_t n, int64_t columns, const ReferencePoint<T> (&at)[points], T* to,
                                               int64_t stride) {
   each_functions<derivative>(table, n, columns, at, [&](int64_t c, auto& sums) {
     constexpr int count = int(sizeof(sums[0]) / sizeof(T));
@@ -185,10 +186,10 @@ constexpr int kPoints = sizeof(T) == 4 ? 2 : 1;  // points per thread; each elem
 
 // The memory of a thread block, in shared memory if it fits (`near`), otherwise in a workspace.
 template <class T>
-struct Room {
+struct BlockMemory {
   int64_t numbers;
   bool near;
-  explicit Room(int64_t numbers) : numbers(numbers), near(numbers * int64_t(sizeof(T)) <= kNearBytes) {}
+  explicit BlockMemory(int64_t numbers) : numbers(numbers), near(numbers * int64_t(sizeof(T)) <= kNearBytes) {}
   std::size_t shared() const { return near ? std::size_t(numbers) * sizeof(T) : 0; }
 };
 
@@ -272,10 +273,10 @@ __global__ void __launch_bounds__(kThreads, 1)
   for (int64_t first = blockIdx.x * stride; first < p.P; first += gridDim.x * stride) {
     T v[points][ranks ? ranks : 1] = {}, w[points][ranks ? ranks : 1] = {}, total[points], invalid[points] = {};
     for (int k = 0; k < p.d; ++k) {
-      Place<T> at[points];
+      ReferencePoint<T> at[points];
       QF_UNROLL(4)
       for (int j = 0; j < points; ++j) {
-        at[j] = place(p, l, min(first + j * kThreads + threadIdx.x, p.P - 1), k);
+        at[j] = reference_point(p, l, min(first + j * kThreads + threadIdx.x, p.P - 1), k);
         if (!(at[j].u == at[j].u)) invalid[j] = at[j].u;
       }
       const T* const table = data + l.table_at[k];
@@ -303,10 +304,10 @@ void evaluate_with(const TuckerEval<T>& p) {
   constexpr int64_t stride = kPoints<T> * kThreads;
   const int64_t blocks = min((p.P + stride - 1) / stride, kBlocksWanted);
   const int64_t functions = (ranks && l.leading == 0 ? 0 : ranks ? l.column_at[l.leading] : l.total) * stride;
-  const Room<T> room(l.size + functions);
-  const Workspace<T> packed(l.size), workspace(room.near ? 0 : functions * blocks);
+  const BlockMemory<T> memory(l.size + functions);
+  const Workspace<T> packed(l.size), workspace(memory.near ? 0 : functions * blocks);
   lay_out_all(p, l, static_cast<T*>(packed));
-  launch(room.near ? evaluate<T, ranks, true> : evaluate<T, ranks, false>, blocks, kThreads, room.shared(), p, l, packed, workspace,
+  launch(memory.near ? evaluate<T, ranks, true> : evaluate<T, ranks, false>, blocks, kThreads, memory.shared(), p, l, packed, workspace,
          functions);
 }
 

@@ -160,13 +160,13 @@ int64_t evaluate(const TuckerDerivatives<T>& q, const Packed<T>& g) {
   map_intervals(p, intervals);
   const Cells<T> cells(g);
   const T* const data = cells_of(cells, g, p);
-  const int64_t room = order == 0 && data ? kCellBlocks : 1, each = Work::size(g);
+  const int64_t max_blocks = order == 0 && data ? kCellBlocks : 1, each = Work::size(g);
   const double ns = (order + 1) * g.multiply_adds * kMultiplyAddNs<T> * points + (order > 0 ? 100 : 50);
   int64_t bad = -1;
   parallel_for((p.P + points - 1) / points, p.threads, ns, [&](int64_t begin, int64_t end) {
-    const Scratch<T> memory(room * each + (data ? (order + 1) * cells.widest * points : 0));
-    for (int64_t from = begin; from < end; from += room) {
-      const int64_t blocks = min(room, end - from);
+    const Scratch<T> memory(max_blocks * each + (data ? (order + 1) * cells.widest * points : 0));
+    for (int64_t from = begin; from < end; from += max_blocks) {
+      const int64_t blocks = min(max_blocks, end - from);
       for (int64_t b = 0; b < blocks; ++b) {
         const Work w(g, memory + b * each);
         const int64_t invalid = map_points<T, points>(p, intervals, (from + b) * points, w.u, w.sign);
@@ -176,7 +176,7 @@ int64_t evaluate(const TuckerDerivatives<T>& q, const Packed<T>& g) {
         for (int64_t b = 0; b < blocks; ++b) {
           const Work w(g, memory + b * each);
           if (data && cells.half[k]) {
-            cell_functions<T, order>(cells, data, g, k, w.u, w.sign, w.functions, memory + room * each);
+            cell_functions<T, order>(cells, data, g, k, w.u, w.sign, w.functions, memory + max_blocks * each);
             continue;
           }
           axis_functions<T>(g, g.table, k, w.u, w.sign, w.functions[0]);

@@ -53,13 +53,13 @@ class Chirp {
                   size = round_up(n_, int64_t(kLanes<T>));
     const double ns = double(width) * kChirpWorth * this->size(n_) * kMultiplyAddNs<T>;
     parallel_for((pencils + width - 1) / width, p_.threads, ns, [&](int64_t begin, int64_t end) {
-      const Scratch<T> room(width * size + 2 * M);
-      T* const re = room + width * size;
+      const Scratch<T> workspace(width * size + 2 * M);
+      T* const re = workspace + width * size;
       for (int64_t i = begin; i < end; ++i) {
         const Block<T> block{n_, p_.after, i * width, min(width, pencils - i * width), size};
-        gather_rows(block, p_.x, static_cast<T*>(room));
-        for (int64_t q = 0; q < block.count; ++q) one_pencil(room + q * size, re, re + M);
-        scatter_rows(block, ends_, static_cast<const T*>(room), p_.y);
+        gather_rows(block, p_.x, static_cast<T*>(workspace));
+        for (int64_t q = 0; q < block.count; ++q) one_pencil(workspace + q * size, re, re + M);
+        scatter_rows(block, ends_, static_cast<const T*>(workspace), p_.y);
       }
     });
   }

@@ -10,7 +10,7 @@ void transform(const Transform<T>& p) {
   if (numbers == 0) return;
   if (p.n == 1) {
     if (p.y != p.x) __builtin_memcpy(p.y, p.x, std::size_t(numbers) * sizeof(T));
-  } else if (Parts(p.n - 1).multiply_adds <= kChirpWorth * Chirp<T>::size(p.n)) {
+  } else if (CosineMatrices(p.n - 1).multiply_adds <= kChirpWorth * Chirp<T>::size(p.n)) {
     Folds<T>(p).run();
   } else {
     Chirp<T>(p).run();

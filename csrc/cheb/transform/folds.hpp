@@ -15,19 +15,19 @@ constexpr int64_t kFoldsFrom = 32;                // below this size, products o
 constexpr int kMaxFolds = 60;
 
 // A matrix cos(pi (k + 2m) (j + j_step i) / N), m, i < size.
-struct Part {
+struct CosineMatrix {
   int64_t size, k, j, j_step, N;
 };
 
 // The matrices that remain after the folds of D of size N: Q (5) of sizes N/4, N/8, ..., and both halves of the last D (4) and C (5).
-struct Parts {
+struct CosineMatrices {
   int folds = 0;  // number of folds from N to `last`
   int64_t last;
   int count = 0;
-  Part part[kMaxFolds + 4];
+  CosineMatrix list[kMaxFolds + 4];
   double multiply_adds = 0;  // per pencil
 
-  explicit Parts(int64_t N) : last(N) {
+  explicit CosineMatrices(int64_t N) : last(N) {
     while (last % 2 == 0 && last >= kFoldsFrom) {
       last /= 2;
       if (folds++ > 0) add(last, 1, 1, 2, 4 * last, folds - 1);
@@ -37,28 +37,28 @@ struct Parts {
   }
   int64_t numbers() const {
     int64_t total = 0;
-    for (int i = 0; i < count; ++i) total += part[i].size * part[i].size;
+    for (int i = 0; i < count; ++i) total += list[i].size * list[i].size;
     return total;
   }
 
  private:
   void add(int64_t size, int64_t k, int64_t j, int64_t j_step, int64_t N, int times) {
-    part[count++] = {size, k, j, j_step, N};
+    list[count++] = {size, k, j, j_step, N};
     multiply_adds += double(times) * double(size) * double(size);
   }
 };
 
-// All parts in order, in panels of rows for the tiles.
+// All matrices in order, in panels of rows for the tiles.
 template <class T>
-void fill_parts(void* data, const TableKey& key) {
+void fill_matrices(void* data, const TableKey& key) {
   T* to = static_cast<T*>(data);
   const int64_t N = key.n - 1;
   Scratch<double> cosine(2 * N);
   double sine;
   for (int64_t i = 0; i < 2 * N; ++i) fft::unit_root(i, 2 * N, cosine[i], sine);
-  const Parts parts(N);
-  for (int i = 0; i < parts.count; ++i) {
-    const Part& p = parts.part[i];
+  const CosineMatrices matrices(N);
+  for (int i = 0; i < matrices.count; ++i) {
+    const CosineMatrix& p = matrices.list[i];
     for_panels(p.size, [&](auto rows, int64_t first) {
       for (int64_t j = 0; j < p.size; ++j)
         for (int m = 0; m < rows.value; ++m) *to++ = T(cosine[angle(p.k + 2 * (first + m), p.j + j * p.j_step, p.N) * (N / p.N)]);
@@ -119,18 +119,18 @@ void multiply_one(int64_t size, const T* a, const T* x, int64_t x_step, T* y, in
 struct Line {
   int64_t first, step;
   int64_t operator[](int64_t i) const { return first + i * step; }
-  Line from(int64_t i, int64_t stride) const { return {first + i * step, stride * step}; }
+  Line slice(int64_t i, int64_t stride) const { return {first + i * step, stride * step}; }
 };
 
 template <class T>
 class Folds {
  public:
-  explicit Folds(const Transform<T>& p) : p_(p), ends_(p), N_(p.n - 1), parts_(N_) {
-    const auto bytes = std::size_t(parts_.numbers()) * sizeof(T);
-    const T* at = static_cast<const T*>(cached_table({kFoldTable, kLanes<T>, int(sizeof(T)), p.n}, bytes, &fill_parts<T>));
-    for (int i = 0; i < parts_.count; ++i) {
+  explicit Folds(const Transform<T>& p) : p_(p), ends_(p), N_(p.n - 1), matrices_(N_) {
+    const auto bytes = std::size_t(matrices_.numbers()) * sizeof(T);
+    const T* at = static_cast<const T*>(cached_table({kFoldTable, kLanes<T>, int(sizeof(T)), p.n}, bytes, &fill_matrices<T>));
+    for (int i = 0; i < matrices_.count; ++i) {
       matrix_[i] = at;
-      at += parts_.part[i].size * parts_.part[i].size;
+      at += matrices_.list[i].size * matrices_.list[i].size;
     }
   }
 
@@ -138,19 +138,19 @@ class Folds {
   void run() const {
     constexpr int64_t lanes = kTileVectors * kLanes<T>;
     const int64_t pencils = p_.before * p_.after, n = p_.n;
-    const double ns = double(lanes) * (parts_.multiply_adds * kMultiplyAddNs<T> + double(n) * kCopyNs);
+    const double ns = double(lanes) * (matrices_.multiply_adds * kMultiplyAddNs<T> + double(n) * kCopyNs);
     parallel_for((pencils + lanes - 1) / lanes, p_.threads, ns, [&](int64_t begin, int64_t end) {
-      const Scratch<T> room(2 * n * lanes);
+      const Scratch<T> workspace(2 * n * lanes);
       for (int64_t block = begin; block < end; ++block) {
         const int64_t first = block * lanes, count = min(lanes, pencils - first);
         if (count > 2 * kLanes<T>)
-          one_block<V, 3>(first, count, room);
+          one_block<V, 3>(first, count, workspace);
         else if (count > kLanes<T>)
-          one_block<V, 2>(first, count, room);
+          one_block<V, 2>(first, count, workspace);
         else if (count > 1)
-          one_block<V, 1>(first, count, room);
+          one_block<V, 1>(first, count, workspace);
         else
-          one_block<T, 1>(first, count, room);
+          one_block<T, 1>(first, count, workspace);
       }
     });
   }
@@ -160,8 +160,8 @@ class Folds {
   static constexpr double kCopyNs = 0.5;  // per element in both directions (estimate)
 
   template <class U, int NV>
-  void one_block(int64_t first, int64_t count, T* room) const {
-    const Panel<U, NV> x{room}, y{x.row(p_.n)};
+  void one_block(int64_t first, int64_t count, T* workspace) const {
+    const Panel<U, NV> x{workspace}, y{x.row(p_.n)};
     const Block<T> block{p_.n, p_.after, first, count, x.P};
     gather(block, p_.x, x.data);
     if (p_.interpolates) x.scale(0, T(0.5)), x.scale(N_, T(0.5));
@@ -169,10 +169,10 @@ class Folds {
     scatter(block, ends_, y.data, p_.y);
   }
 
-  // Rows of y = part i times rows of x.
+  // Rows of y = matrix i times rows of x.
   template <class P>
   void multiply(int i, P x, Line from, P y, Line to) const {
-    const int64_t size = parts_.part[i].size;
+    const int64_t size = matrices_.list[i].size;
     const T *const in = x.row(from.first), *const a = matrix_[i];
     T* const out = y.row(to.first);
     if constexpr (P::P == 1)
@@ -187,27 +187,27 @@ class Folds {
     const int64_t N = N_ >> folds;
     for (int64_t j = 0; 2 * j < N; ++j) x.fold(from[j], from[N - j]);
     if (N % 2 == 0) x.spread_nan(from[N], from[N / 2]);
-    const Line sums = from, differences = from.from(N, -1), even = to.from(0, 2), odd = to.from(1, 2);
-    if (folds < parts_.folds) {
+    const Line sums = from, differences = from.slice(N, -1), even = to.slice(0, 2), odd = to.slice(1, 2);
+    if (folds < matrices_.folds) {
       cosines(x, sums, y, even, folds + 1);
-      halves(x, differences, y, odd, folds + 1);
+      half_cosines(x, differences, y, odd, folds + 1);
     } else {
-      const int leaf = max(parts_.folds - 1, 0);
+      const int leaf = max(matrices_.folds - 1, 0);
       multiply(leaf, x, sums, y, even);
       multiply(leaf + 1, x, differences, y, odd);
     }
   }
   // (5) C of size N / 2^folds: even and odd j separately.
   template <class P>
-  void halves(P x, Line from, P y, Line to, int folds) const {
+  void half_cosines(P x, Line from, P y, Line to, int folds) const {
     const int64_t M = N_ >> folds;
-    const Line even = from.from(0, 2), odd = from.from(1, 2), back = to.from(M - 1, -1);
-    if (folds < parts_.folds) {
-      halves(x, even, y, to, folds + 1);
+    const Line even = from.slice(0, 2), odd = from.slice(1, 2), back = to.slice(M - 1, -1);
+    if (folds < matrices_.folds) {
+      half_cosines(x, even, y, to, folds + 1);
       multiply(folds - 1, x, odd, y, back);
     } else {
-      multiply(parts_.count - 2, x, even, y, to);
-      multiply(parts_.count - 1, x, odd, y, back);
+      multiply(matrices_.count - 2, x, even, y, to);
+      multiply(matrices_.count - 1, x, odd, y, back);
       if (M % 2 && M > 1) y.spread_nan(to[M / 2], back[0]);
     }
     for (int64_t m = 0; m < M / 2; ++m) y.fold(to[m], back[m]);
@@ -216,7 +216,7 @@ class Folds {
   const Transform<T>& p_;
   Ends<T> ends_;
   int64_t N_;
-  Parts parts_;
+  CosineMatrices matrices_;
   const T* matrix_[kMaxFolds + 4];
 };
 

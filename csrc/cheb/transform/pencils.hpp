@@ -20,7 +20,7 @@ struct Ends {
     end = p.interpolates ? T(0.5) : T(1);
   }
   QF_HD T factor(int64_t k) const { return (k % 2 ? odd : even) * (k == 0 || k == N ? end : T(1)); }
-  QF_HD int64_t place(int64_t k) const { return writes_from_the_end ? N - k : k; }
+  QF_HD int64_t position(int64_t k) const { return writes_from_the_end ? N - k : k; }
 };
 
 // Pencil q of an array (before, n, after) consists of the elements (l, :, r) with q = l after + r. In a panel, element j of
@@ -72,7 +72,7 @@ void scatter(const Block<T>& b, const Ends<T>& ends, const T* panel, T* y) {
     b.for_runs([&](int64_t i, int64_t run, int64_t at) {
       for (int64_t k = 0; k < b.n; ++k) {
         const T* from = panel + k * b.lanes + i;
-        T* to = y + at + ends.place(k) * b.after;
+        T* to = y + at + ends.position(k) * b.after;
         const T by = ends.factor(k);
         int64_t c = 0;
         for (; c + W <= run; c += W) store(to + c, load<V>(from + c) * by);
@@ -86,21 +86,21 @@ void scatter(const Block<T>& b, const Ends<T>& ends, const T* panel, T* y) {
   for (; i + W <= b.count; i += W) {
     int64_t j = 0;  // index in the result
     for (; j + W <= b.n; j += W) {
-      V square[W];
+      V tile[W];
       for (int t = 0; t < W; ++t) {
-        const int64_t k = ends.place(j + t);
-        square[t] = load<V>(panel + k * b.lanes + i) * ends.factor(k);
+        const int64_t k = ends.position(j + t);
+        tile[t] = load<V>(panel + k * b.lanes + i) * ends.factor(k);
       }
-      transpose(square);
-      for (int t = 0; t < W; ++t) store(rows + (i + t) * b.n + j, square[t]);
+      transpose(tile);
+      for (int t = 0; t < W; ++t) store(rows + (i + t) * b.n + j, tile[t]);
     }
     for (; j < b.n; ++j) {
-      const int64_t k = ends.place(j);
+      const int64_t k = ends.position(j);
       for (int t = 0; t < W; ++t) rows[(i + t) * b.n + j] = panel[k * b.lanes + i + t] * ends.factor(k);
     }
   }
   for (; i < b.count; ++i)
-    for (int64_t k = 0; k < b.n; ++k) rows[i * b.n + ends.place(k)] = panel[k * b.lanes + i] * ends.factor(k);
+    for (int64_t k = 0; k < b.n; ++k) rows[i * b.n + ends.position(k)] = panel[k * b.lanes + i] * ends.factor(k);
 }
 
 // The same with one pencil per row: element j of pencil first + i is at [i * lanes + j].
@@ -118,21 +118,21 @@ void scatter_rows(const Block<T>& b, const Ends<T>& ends, const T* rows, T* y) {
   constexpr int W = kLanes<T>;
   if (b.after == 1) {
     for (int64_t i = 0; i < b.count; ++i)
-      for (int64_t k = 0; k < b.n; ++k) y[(b.first + i) * b.n + ends.place(k)] = rows[i * b.lanes + k] * ends.factor(k);
+      for (int64_t k = 0; k < b.n; ++k) y[(b.first + i) * b.n + ends.position(k)] = rows[i * b.lanes + k] * ends.factor(k);
     return;
   }
   b.for_runs([&](int64_t i, int64_t run, int64_t at) {
     const auto one_by_one = [&](int64_t from, int64_t to, int64_t k) {
-      for (int64_t c = from; c < to; ++c) y[at + c + ends.place(k) * b.after] = rows[(i + c) * b.lanes + k] * ends.factor(k);
+      for (int64_t c = from; c < to; ++c) y[at + c + ends.position(k) * b.after] = rows[(i + c) * b.lanes + k] * ends.factor(k);
     };
     const int64_t whole = run / W * W;
     int64_t k = 0;
     for (; k + W <= b.n; k += W) {
       for (int64_t c = 0; c < whole; c += W) {
-        V square[W];
-        for (int t = 0; t < W; ++t) square[t] = load<V>(rows + (i + c + t) * b.lanes + k);
-        transpose(square);
-        for (int t = 0; t < W; ++t) store(y + at + c + ends.place(k + t) * b.after, square[t] * ends.factor(k + t));
+        V tile[W];
+        for (int t = 0; t < W; ++t) tile[t] = load<V>(rows + (i + c + t) * b.lanes + k);
+        transpose(tile);
+        for (int t = 0; t < W; ++t) store(y + at + c + ends.position(k + t) * b.after, tile[t] * ends.factor(k + t));
       }
       for (int t = 0; t < W; ++t) one_by_one(whole, run, k + t);
     }

@@ -123,8 +123,8 @@ def points_of(coordinates: Sequence[Any], core: Any, d: int, label: str) -> tupl
         if d == 1 and len(shape) < 2:
             return X.reshape(-1, 1), shape
         if not shape or shape[-1] != d:
-            cure = "; pass arrays of coordinates as *X" if shape[:1] == (d,) and len(shape) > 2 else ""
-            raise ValueError(f"{label}: X has shape {shape}, expected (P, {d}), ({d},) for one point, or {d} arrays of coordinates{cure}")
+            fix = "; pass arrays of coordinates as *X" if shape[:1] == (d,) and len(shape) > 2 else ""
+            raise ValueError(f"{label}: X has shape {shape}, expected (P, {d}), ({d},) for one point, or {d} arrays of coordinates{fix}")
         return X.reshape(-1, d), shape[:-1]
     if len(coordinates) != d:
         raise TypeError(
@@ -145,8 +145,8 @@ def _alike(core: Any, values: Sequence[Any], label: str, names: Sequence[str]) -
     arrays = arrays_like((core, *values), label, ("core", *names))[1:]
     for a, name in zip(arrays, names):
         if _arrays.kind(a) != (kind := _arrays.kind(core)):
-            cure = moved_core(a, core) or f"convert it: {_arrays.moved(name, str(kind))}"
-            raise TypeError(f"{label}: {name} is {_arrays.describe(a)}, but core is {_arrays.describe(core)}; {cure}")
+            fix = moved_core(a, core) or f"convert it: {_arrays.moved(name, str(kind))}"
+            raise TypeError(f"{label}: {name} is {_arrays.describe(a)}, but core is {_arrays.describe(core)}; {fix}")
         if a.dtype != core.dtype:
             dtypes = f"{_arrays.dtype_name(a)}, but core has {_arrays.dtype_name(core)}"
             raise TypeError(f"{label}: {name} has dtype {dtypes}; convert it: {_arrays.converted(a, name, _arrays.dtype_name(core))}")

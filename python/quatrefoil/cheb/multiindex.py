@@ -11,18 +11,18 @@ from .. import _arguments
 MAX_TERMS = 10**6
 
 
-def cross(d: int, degree: int, norm: float, most: int) -> np.ndarray | None:
-    """Multi-indices (K, d) with (sum_k i_k^norm)^(1/norm) <= degree, by total degree, constant first; None if more than ``most``."""
+def cross(d: int, degree: int, norm: float, max_terms: int) -> np.ndarray | None:
+    """Multi-indices (K, d) with (sum_k i_k^norm)^(1/norm) <= degree, by total degree, constant first; None if more than ``max_terms``."""
     table, left = np.zeros((1, 0), np.int64), np.array([float(degree) ** norm * (1 + 1e-12)])
     for _ in range(d):
         counts = np.maximum(left, 0) ** (1 / norm)
-        if counts.sum() > most:
+        if counts.sum() > max_terms:
             return None
         repeats = counts.astype(np.int64) + 1
         i = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
         table = np.concatenate([np.repeat(table, repeats, axis=0), i[:, None]], axis=1)
         left = np.repeat(left, repeats) - i**norm
-    return table[np.argsort(table.sum(axis=1), kind="stable")] if len(table) <= most else None
+    return table[np.argsort(table.sum(axis=1), kind="stable")] if len(table) <= max_terms else None
 
 
 def table_of(degrees: Any, d: int, largest: list[int], label: str) -> np.ndarray:
@@ -32,9 +32,9 @@ def table_of(degrees: Any, d: int, largest: list[int], label: str) -> np.ndarray
         raise ValueError(
             f"{label}: degrees has shape {table.shape} and dtype {table.dtype}, expected integers (K, {d}), one row per product"
         )
-    for k, most in enumerate(largest):
-        if not 0 <= table[:, k].min() <= table[:, k].max() <= most:
-            raise ValueError(f"{label}: degrees[:, {k}] ranges from {table[:, k].min()} to {table[:, k].max()}, expected 0 to {most}")
+    for k, limit in enumerate(largest):
+        if not 0 <= table[:, k].min() <= table[:, k].max() <= limit:
+            raise ValueError(f"{label}: degrees[:, {k}] ranges from {table[:, k].min()} to {table[:, k].max()}, expected 0 to {limit}")
     if len(np.unique(table, axis=0)) < len(table):
         raise ValueError(f"{label}: degrees contains a row twice, expected distinct products")
     return table.astype(np.int64)

@@ -111,8 +111,8 @@ class Basis:
         return stack(values, -1), stack(slopes, -1)
 
     def __repr__(self) -> str:
-        of = "" if self.samples is None else f", {self.samples.size} samples"
-        return f"Basis(degree={self.degree}{of})"
+        samples = "" if self.samples is None else f", {self.samples.size} samples"
+        return f"Basis(degree={self.degree}{samples})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Basis, (self.a, self._b, self.samples, self._unit)

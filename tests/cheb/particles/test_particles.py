@@ -125,8 +125,8 @@ def test_no_charge():
 
 def test_a_split_that_n_does_not_resolve(rng):
     X, q = charges(rng, 100, CUBE)
-    most = qf.cheb.potential(X, q, n=33, domain=CUBE, tol=1e-7).sog
-    t = most.t[most.n_long - 1]
+    sog = qf.cheb.potential(X, q, n=33, domain=CUBE, tol=1e-7).sog
+    t = sog.t[sog.n_long - 1]
     with pytest.warns(RuntimeWarning, match=r"n = \(33, 33, 33\) does not resolve split = .* which needs n = \((\d+), \1, \1\)") as caught:
         qf.cheb.potential(X, q, n=33, domain=CUBE, tol=1e-7, split=2 * t)
     needed = int(str(caught[0].message).split("needs n = (")[1].split(",")[0])
@@ -134,7 +134,7 @@ def test_a_split_that_n_does_not_resolve(rng):
     targets = charges(rng, 200, CUBE)[0]
     assert relative(V(targets), oracle.long_part(X, q, targets, V.sog)) <= 3e-7
     smaller = qf.cheb.potential(X, q, n=33, domain=CUBE, tol=1e-7, split=t / 2).sog
-    assert smaller.cutoff > most.cutoff
+    assert smaller.cutoff > sog.cutoff
 
 
 # ---------------------------------------------------------------- near pairs

@@ -79,17 +79,17 @@ def test_with_and_without_a_gradient(rng):
     assert graded.n == plain.n == graded.rank
     assert relative(graded(at).detach().numpy(), plain(at).numpy()) <= 1e-6
     x = at[:4, 0].contiguous()
-    for of in (
+    for result_of in (
         lambda V: V.grid(x, x, x),
         lambda V: V.value_and_grad(at)[1],
         lambda V: V.diff(1)(at),
         lambda V: V.integrate(),
         lambda V: (2 * V)(at),
     ):
-        assert of(graded).requires_grad
-        assert relative(of(graded).detach().numpy(), np.asarray(of(plain))) <= 1e-5
+        assert result_of(graded).requires_grad
+        assert relative(result_of(graded).detach().numpy(), np.asarray(result_of(plain))) <= 1e-5
     with torch.no_grad():
-        assert qf.cheb.potential(X.clone().requires_grad_(), q, **options).rank == plain.rank
+        assert qf.cheb.result_of(X.clone().requires_grad_(), q, **options).rank == plain.rank
 
 
 def test_kinds_do_not_mix(rng):

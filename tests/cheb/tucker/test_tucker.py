@@ -15,17 +15,17 @@ METHODS = ("sthosvd", "hooi", "rsvd")
 EPS = np.finfo(float).eps
 
 
-def relative_error(C, found):
-    return np.linalg.norm(C - full(*found)) / np.linalg.norm(C)
+def relative_error(C, tensor):
+    return np.linalg.norm(C - full(*tensor)) / np.linalg.norm(C)
 
 
-def check_form(found, atol=1e-13):
-    for U in found.factors:
+def check_form(tensor, atol=1e-13):
+    for U in tensor.factors:
         np.testing.assert_allclose(U.T @ U, np.eye(U.shape[1]), atol=atol)
         assert (U[np.abs(U).argmax(axis=0), np.arange(U.shape[1])] > 0).all()
         assert U.flags.c_contiguous
-    assert found.core.flags.c_contiguous
-    assert found.core.shape == tuple(U.shape[1] for U in found.factors)
+    assert tensor.core.flags.c_contiguous
+    assert tensor.core.shape == tuple(U.shape[1] for U in tensor.factors)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -11,10 +11,10 @@ from checks import check_refused
 tucker = qf.cheb.tucker
 
 
-def whole(found, modes):
+def whole(tensor, modes):
     """The tensor of a decomposition along some axes."""
-    result = found.core
-    for k, U in zip(modes, found.factors, strict=True):
+    result = tensor.core
+    for k, U in zip(modes, tensor.factors, strict=True):
         result = np.moveaxis(np.tensordot(U, result, axes=(1, k)), 0, k)
     return result
 

@@ -68,10 +68,10 @@ def _slots(degrees: Sequence[int], M: int, I: int, K: int) -> tuple[np.ndarray, 
     inputs (S, M), which are I for an empty slot. Also return a mask (M, I) of the degrees that are 0."""
     table = np.asarray(degrees, np.int64).reshape(M, I)
     which, inputs = np.nonzero(table)
-    place = np.arange(which.size) - np.searchsorted(which, which)
-    columns = np.full((max(1, int(place.max(initial=-1)) + 1), M), I * K)
+    slot = np.arange(which.size) - np.searchsorted(which, which)
+    columns = np.full((max(1, int(slot.max(initial=-1)) + 1), M), I * K)
     of_input = np.full(columns.shape, I)
-    columns[place, which], of_input[place, which] = inputs * K + table[which, inputs], inputs
+    columns[slot, which], of_input[slot, which] = inputs * K + table[which, inputs], inputs
     return columns, of_input, table == 0
 
 

@@ -19,7 +19,7 @@ from ..._typing import Array, ArrayLike, Backend, T
 from ..domain import number_text
 from . import composition
 
-_MOST = 2**20  # maximum number of degrees
+MAX_DEGREES = 2**20  # maximum number of degrees
 
 
 def check_recurrence(label: str, inputs: Sequence[Any]) -> None:
@@ -58,9 +58,9 @@ def _check(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...])
         )
     if min(degrees, default=0) < 0:
         raise ValueError(f"{label}: degrees has {min(degrees)}, expected at least 0")
-    most = rest[0][-1] if len(rest) > 1 and rest[0] is not None else _MOST
-    if max(degrees, default=0) >= most:
-        raise ValueError(f"{label}: degrees has {max(degrees)}, expected less than {most}")
+    max_degrees = rest[0][-1] if len(rest) > 1 and rest[0] is not None else MAX_DEGREES
+    if max(degrees, default=0) >= max_degrees:
+        raise ValueError(f"{label}: degrees has {max(degrees)}, expected less than {max_degrees}")
 
 
 def _op(name: str, recurrence: tuple[Arg, ...]) -> Op:

@@ -67,15 +67,15 @@ def _spread(grid, taps, H, X, q, intervals):
                     grid[at[0] + a, at[1] + b, at[2] + c] += w * weights[2, c]
 
 
-def _friendly(least):
+def _fast_length(minimum):
     best = 1
-    while best < least:
+    while best < minimum:
         best *= 2
-    return next(size for size in (best // 8 * 5, best // 4 * 3, best) if size >= least)
+    return next(size for size in (best // 8 * 5, best // 4 * 3, best) if size >= minimum)
 
 
 def _sizes(n):
-    return np.array([_friendly(max(MIN_GRID, 2 * (m - 1))) for m in n])
+    return np.array([_fast_length(max(MIN_GRID, 2 * (m - 1))) for m in n])
 
 
 def _taps_for(eps):

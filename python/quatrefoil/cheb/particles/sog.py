@@ -99,12 +99,12 @@ class SumOfGaussians:
     def cutoff(self) -> float:
         """The distance beyond which ``abs(short(r))`` is at most 2 eps / r up to rmax; rmax if there is no such distance."""
         t = self.t[self.n_long - 1] if self.n_long else 0.0
-        most = self.rmax if t * self.rmax <= FAR else FAR / t
-        r = np.geomspace(most * 1e-3, most, 4000)
+        far = self.rmax if t * self.rmax <= FAR else FAR / t
+        r = np.geomspace(far * 1e-3, far, 4000)
         off = np.abs(1 - r * self.long(r)) > 2 * self.eps
-        if off[-1] and most < self.rmax:
-            raise ValueError(f"cheb.SumOfGaussians: the long part is not 1/r to eps = {self.eps:g} at r = {most:g}, beyond its Gaussians")
-        return float(most if off[-1] else r[min(int(off.nonzero()[0].max(initial=-1)) + 1, r.size - 1)])
+        if off[-1] and far < self.rmax:
+            raise ValueError(f"cheb.SumOfGaussians: the long part is not 1/r to eps = {self.eps:g} at r = {far:g}, beyond its Gaussians")
+        return float(far if off[-1] else r[min(int(off.nonzero()[0].max(initial=-1)) + 1, r.size - 1)])
 
     @functools.cached_property
     def polynomial(self) -> tuple[float, ...]:

@@ -202,7 +202,7 @@ def tucker_derivatives(
         return [xp.astype(a, X.dtype) for a in results]
 
     parts = [part(at) for at in chunk_slices(X.shape[0], _width(core, factors), xp)]
-    results = [xp.concat(list(of), axis=0) for of in zip(*parts)]
+    results = [xp.concat(list(part), axis=0) for part in zip(*parts)]
     return *results, *[None] * (3 - len(results))
 
 

@@ -144,7 +144,7 @@ def tucker(
     core, factors, final_ranks = call(_TUCKER, (C,), (-1.0 if tol is None else tol, tuple(ranks), method), (), None, backend)
     final = tuple(ranks) if tol is None else tuple(_arrays.to_host(final_ranks).tolist())  # synchronises a device
     ends = np.cumsum([n * r for n, r in zip(shape, ranks)])
-    matrices = [factors[end - n * most : end].reshape(n, most)[:, :r] for n, most, r, end in zip(shape, ranks, final, ends)]
+    matrices = [factors[end - n * columns : end].reshape(n, columns)[:, :r] for n, columns, r, end in zip(shape, ranks, final, ends)]
     used = [r or n for r, n in zip(final, shape)]
     return TuckerTensor(_copied(core[tuple(map(slice, used))]), [_copied(matrices[k]) for k in axes])
 
@@ -207,12 +207,12 @@ def modes_of(modes: Any, d: int, label: str) -> tuple[int, ...]:
 
 def ranks_of(rank: Any, axes: Sequence[int], shape: Sequence[int], label: str) -> tuple[int, ...]:
     """One rank per axis of C: its length if there is no ``rank``, 0 for an axis that is not compressed."""
-    of = dict.fromkeys(axes, 0)
-    of.update(zip(axes, [shape[k] for k in axes] if rank is None else _arguments.integers(rank, len(axes), label, "rank", 1)))
-    for k, r in of.items():
+    chosen = dict.fromkeys(axes, 0)
+    chosen.update(zip(axes, [shape[k] for k in axes] if rank is None else _arguments.integers(rank, len(axes), label, "rank", 1)))
+    for k, r in chosen.items():
         if r > shape[k]:
-            raise ValueError(f"{label}: rank is {tuple(of.values())}, expected at most the shape of C, {tuple(shape[k] for k in axes)}")
-    return tuple(of.get(k, 0) for k in range(len(shape)))
+            raise ValueError(f"{label}: rank is {tuple(chosen.values())}, expected at most the shape of C, {tuple(shape[k] for k in axes)}")
+    return tuple(chosen.get(k, 0) for k in range(len(shape)))
 
 
 def _copied(part: Any) -> Any:
@@ -221,10 +221,10 @@ def _copied(part: Any) -> Any:
 
 def raised(tol: float, dtype: np.dtype[Any], label: str, level: int = 3) -> float:
     """The caller's tolerance, raised to 4 eps with a warning; ``level``: its ``stacklevel``."""
-    least = 4 * float(np.finfo(dtype).eps)
-    if tol < least:
-        warnings.warn(f"{label}: tol = {tol} is below the precision of {dtype}; using {least:.1e}", RuntimeWarning, stacklevel=level)
-    return max(tol, least)
+    limit = 4 * float(np.finfo(dtype).eps)
+    if tol < limit:
+        warnings.warn(f"{label}: tol = {tol} is below the precision of {dtype}; using {limit:.1e}", RuntimeWarning, stacklevel=level)
+    return max(tol, limit)
 
 
 def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
@@ -251,10 +251,10 @@ def _kernel(
     if not np.isfinite(core[leading]).all():
         raise ValueError(f"cheb.tucker: the norm of C overflows {core.dtype}; scale C")
     at = 0
-    for U, most in zip(matrices, ranks):
+    for U, columns in zip(matrices, ranks):
         n, r = U.shape
-        factors[at : at + n * most].reshape(n, most)[:, :r] = U
-        at += n * most
+        factors[at : at + n * columns].reshape(n, columns)[:, :r] = U
+        at += n * columns
     final_ranks[...] = small.shape
 
 

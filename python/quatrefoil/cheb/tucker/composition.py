@@ -47,8 +47,8 @@ def _sequential(xp: Any, core: Any, ranks: Sequence[int], budget: Any) -> tuple[
         count = xp.full((), ranks[axis], dtype=xp.int64, device=core.device)
         if budget is not None:
             dropped = xp.cumulative_sum(xp.flip(squares))
-            least = squares.shape[0] - xp.sum(xp.astype(dropped <= budget, xp.int64))
-            count = xp.clip(least, min=1, max=ranks[axis])
+            count_needed = squares.shape[0] - xp.sum(xp.astype(dropped <= budget, xp.int64))
+            count = xp.clip(count_needed, min=1, max=ranks[axis])
             U = _columns(xp, U, count)
         core, factors[axis], counts[axis] = mode_product(xp, core, U.T, axis), U, count
     return core, factors, counts
@@ -84,9 +84,9 @@ def _padded(xp: Any, a: Any, shape: Sequence[int]) -> Any:
 
 def tucker(xp: Any, C: Any, tol: float, ranks: Sequence[int], method: str) -> Any:
     """The core and all (n, r) factors, flattened, with zeros in place of dropped columns; NaN if C is not finite."""
-    A, good = double(xp, C), xp.all(xp.isfinite(C))
+    A, finite = double(xp, C), xp.all(xp.isfinite(C))
     scale = xp.max(xp.abs(A))
-    scale = xp.where(good & (scale > 0), scale, xp.ones_like(scale))
+    scale = xp.where(finite & (scale > 0), scale, xp.ones_like(scale))
     A = xp.where(xp.isfinite(A), A, xp.zeros_like(A)) / scale
     budget = None if tol < 0 else tol * tol * xp.sum(A * A) / sum(map(bool, ranks))
     core, factors, counts = _sequential(xp, A, ranks, budget)
@@ -100,5 +100,5 @@ def tucker(xp: Any, C: Any, tol: float, ranks: Sequence[int], method: str) -> An
         core = core * xp.reshape(signs, tuple(-1 if k == axis else 1 for k in range(A.ndim)))
         n = U.shape[0]
         flat.append(xp.reshape(_padded(xp, U * signs, (n, r)), (n * r,)))
-    core = nan_unless(xp, good, _padded(xp, core * scale, C.shape))
-    return xp.astype(core, C.dtype), xp.astype(nan_unless(xp, good, xp.concat(flat, axis=0)), C.dtype), xp.stack(counts)
+    core = nan_unless(xp, finite, _padded(xp, core * scale, C.shape))
+    return xp.astype(core, C.dtype), xp.astype(nan_unless(xp, finite, xp.concat(flat, axis=0)), C.dtype), xp.stack(counts)

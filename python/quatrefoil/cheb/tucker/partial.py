@@ -16,7 +16,7 @@ STAGES = (1, 2, 3, 4, 6, 9, 13, 19, 28, 42, 63, 94)  # ranks before the requeste
 WARM, LONG_WARM = 5, 100  # decompositions before L-BFGS in each stage: with growing ranks, and with the given ranks alone
 EXACT = 1e-9  # distance to the known entries below which the second start is skipped
 FEW_STEPS, MAX_STEPS = 100, 1000  # steps of a stage, and of the last one
-STEEP = 1e-5  # largest entry of the gradient, relative to the norm of the known entries, at which the last stage has converged
+MAX_GRADIENT = 1e-5  # largest entry of the gradient, relative to the norm of the known entries, at which the last stage has converged
 
 Bases = dict[int, tuple[np.ndarray, np.ndarray]]
 
@@ -42,7 +42,7 @@ def fixed_to(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: str
             raise ValueError(f"{label}: the fixed factors alone miss {missed / total:.1e} of C, more than tol = {tol:g}")
         tol = math.sqrt((tol * total) ** 2 - missed**2) / left if left else tol
     core, factors = _decomposed(small, tol, ranks, method)
-    return _in_given_columns(core, bases), factors
+    return _in_prescribed_columns(core, bases), factors
 
 
 def _projected(C: np.ndarray, bases: Bases) -> np.ndarray:
@@ -51,7 +51,7 @@ def _projected(C: np.ndarray, bases: Bases) -> np.ndarray:
     return C
 
 
-def _in_given_columns(core: np.ndarray, bases: Bases) -> np.ndarray:
+def _in_prescribed_columns(core: np.ndarray, bases: Bases) -> np.ndarray:
     for axis, (_, R) in bases.items():
         core = mode_product(core, np.linalg.inv(R), axis)
     return core
@@ -74,25 +74,25 @@ def completed(C: np.ndarray, known: np.ndarray, tol: float, ranks: Sequence[int]
     fits = []
     for stages, warm in (((last,), LONG_WARM), ((*(r for r in STAGES if r < last), last), WARM)):
         tensor = np.where(known, C, C[known].mean())
-        for most in stages:
+        for limit in stages:
             for _ in range(warm):
-                core, factors = _decomposed(_projected(tensor, bases), None, [min(r, most) for r in ranks], method)
+                core, factors = _decomposed(_projected(tensor, bases), None, [min(r, limit) for r in ranks], method)
                 tensor = np.where(known, C, descent.full(core, factors))
-            core, factors = descent.run(core, factors, MAX_STEPS if most == last else FEW_STEPS)
+            core, factors = descent.run(core, factors, MAX_STEPS if limit == last else FEW_STEPS)
             tensor = np.where(known, C, descent.full(core, factors))
-        fits.append((descent.missed, descent.steepest, core, factors))
+        fits.append((descent.missed, descent.gradient_norm, core, factors))
         if descent.missed <= max(tol, EXACT):
             break
-    _, steepest, core, factors = min(fits, key=lambda result: result[0])
-    if steepest > STEEP:
-        what = f"{label}: not converged after {MAX_STEPS} steps: a better fit of the known entries exists (gradient {steepest:.1e})"
+    _, gradient_norm, core, factors = min(fits, key=lambda result: result[0])
+    if gradient_norm > MAX_GRADIENT:
+        what = f"{label}: not converged after {MAX_STEPS} steps: a better fit of the known entries exists (gradient {gradient_norm:.1e})"
         warnings.warn(f"{what}; use smaller ranks or more known entries", RuntimeWarning, stacklevel=5)
     axes = [k for k, r in enumerate(ranks) if r]
     for k in axes:
         factors[k], R = np.linalg.qr(factors[k])
         core = mode_product(core, R, k)
     core, factors = signed(core, axes, factors)
-    return _in_given_columns(core, bases), factors
+    return _in_prescribed_columns(core, bases), factors
 
 
 class _Descent:
@@ -100,7 +100,7 @@ class _Descent:
 
     def __init__(self, C: np.ndarray, known: np.ndarray, tol: float, constant: dict[int, np.ndarray]) -> None:
         self.values, self.known, self.tol, self.constant = np.where(known, C, 0), known, tol, constant
-        self.steepest = self.missed = 0.0
+        self.gradient_norm = self.missed = 0.0
 
     def matrices(self, factors: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
         return self.constant | {k: U for k, U in enumerate(factors) if U.shape[1]}
@@ -124,7 +124,7 @@ class _Descent:
                 columns[k] = U
             return first, columns
 
-        def slopes(x: np.ndarray) -> tuple[float, np.ndarray]:
+        def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
             G, columns = parts_of(x)
             rest = np.where(self.known, self.full(G, columns) - self.values, 0)
             back = rest
@@ -142,9 +142,9 @@ class _Descent:
 
         x = np.concatenate([core.ravel(), *(factors[k].ravel() for k in axes)])
         options = {"maxiter": steps, "maxfun": 2 * steps, "maxcor": 30, "ftol": 1e-28, "gtol": 1e-12}
-        x = minimize(slopes, x, jac=True, method="L-BFGS-B", callback=near, options=options).x
-        half, slope = slopes(x)
-        self.missed, self.steepest = math.sqrt(2 * half), float(np.abs(slope).max())
+        x = minimize(value_and_gradient, x, jac=True, method="L-BFGS-B", callback=near, options=options).x
+        half, gradient = value_and_gradient(x)
+        self.missed, self.gradient_norm = math.sqrt(2 * half), float(np.abs(gradient).max())
         return parts_of(x)
 
 

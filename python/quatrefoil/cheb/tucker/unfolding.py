@@ -94,15 +94,15 @@ def rank_within(squares: np.ndarray, budget: float) -> int:
     return max(1, int(squares.size - np.searchsorted(dropped, budget, side="right")))
 
 
-def leading(square: np.ndarray, least: float, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvectors and descending eigenvalues of a Gram matrix: at least ``count``. The omitted ones sum to at most about ``least``.
+def leading(square: np.ndarray, dropped: float, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvectors and descending eigenvalues of a Gram matrix: at least ``count``. The omitted ones sum to at most about ``dropped``.
 
     Computed from the SVD of a pivoted Cholesky factor that stops at small pivots.
     """
     from scipy.linalg import lapack
 
     n = len(square)
-    smallest = max(least / n, 4 * EPS * float(square.diagonal().max()))
+    smallest = max(dropped / n, 4 * EPS * float(square.diagonal().max()))
     L, order, k, _ = lapack.dpstrf(square.T, lower=1, tol=smallest)
     if count <= k <= n // FEW:
         rows = np.zeros((n, k))
