@@ -23,13 +23,13 @@ def __getattr__(name):
     inputs, extras = tuple(a.name for a in op.inputs), tuple(e.name for e in op.extras)
     known = {*inputs, *extras, *dict(options)}
 
-    def run(*arrays, backend=None, num_threads=None, **given):
-        for key in given.keys() - known:
+    def run(*arrays, backend=None, num_threads=None, **keywords):
+        for key in keywords.keys() - known:
             raise TypeError(f"{name}() got an unexpected keyword argument {key!r}")
-        settings = tuple(given.get(key, value) for key, value in options), tuple(given.get(key) for key in extras)
+        settings = tuple(keywords.get(key, value) for key, value in options), tuple(keywords.get(key) for key in extras)
         if op.primal is not None:
             return call_vjp(op.primal, arrays, *settings, backend, num_threads)
-        rest = tuple(given.get(key) for key in inputs[len(arrays) :])
+        rest = tuple(keywords.get(key) for key in inputs[len(arrays) :])
         return call(op, (*arrays, *rest), *settings, None, backend, num_threads)
 
     return run

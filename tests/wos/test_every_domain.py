@@ -51,7 +51,7 @@ def test_the_first_instance_has_the_bits_of_it_alone(name, backend, rng):
     first = wos.Polygon(boundary.vertices[0]) if boundary._batch else boundary
     whole = wos.solve(boundary, X, **options)
     alone = wos.solve(first, X[0] if X.ndim == 3 else X, **{**options, **of_one, "shared_walks": False})
-    same(whole, alone, of=0)
+    same(whole, alone, rows=0)
     assert len(whole.value) > 1
 
 

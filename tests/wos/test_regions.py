@@ -208,12 +208,12 @@ def test_gradients_with_respect_to_points(best_backend):
     ])  # fmt: skip
 
 
-def test_a_jump_of_0_is_none(best_backend, rng):
+def test_zero_jump_has_no_effect(best_backend, rng):
     """Without a jump, the regions do not matter."""
     X = rng.uniform(-0.9, 0.9, (50, 2))
-    of = wos.Problem(OUTER, dirichlet=0.0, source=0.0, diffusion=wos.Regions(2.0, [(CORE, 2.0)])).operator(X, 256, rng=seed(rng))
+    operator = wos.Problem(OUTER, dirichlet=0.0, source=0.0, diffusion=wos.Regions(2.0, [(CORE, 2.0)])).operator(X, 256, rng=seed(rng))
     truth = wos.solve(OUTER, X, lambda Y: Y[:, 0] * Y[:, 1], source=0.5, walks=1 << 14, rng=1)
-    value, stderr = of.solve(lambda Y: Y[:, 0] * Y[:, 1], 1.0)
+    value, stderr = operator.solve(lambda Y: Y[:, 0] * Y[:, 1], 1.0)
     z = (value - truth.value) / np.hypot(stderr, truth.stderr)
     assert abs(z.sum()) / np.sqrt(len(z)) < 6
     assert abs(z).max() < 6
@@ -224,12 +224,12 @@ def test_transmission_through_a_circle(best_backend, rng):
     """u = A x in the disc of radius 1/2, x (1 + B / r^2) around it. Using the sides of a polygon causes an error of 1 / M^2."""
     a, inner, outer, M = 0.5, 4.0, 1.0, 24
     B = a**2 * (outer - inner) / (outer + inner)
-    of = wos.Problem(polygon(1, 100), dirichlet=0.0, diffusion=wos.Regions(outer, [(polygon(a, M), inner)])).operator(
+    operator = wos.Problem(polygon(1, 100), dirichlet=0.0, diffusion=wos.Regions(outer, [(polygon(a, M), inner)])).operator(
         X := rng.uniform(-0.65, 0.65, (60, 2)), wos.Walks(200, max_steps=20_000), rng=seed(rng)
     )
     r2 = (X**2).sum(axis=1)
     u = X[:, 0] * np.where(r2 > a**2, 1 + B / r2, 1 + B / a**2)
-    value, stderr = of.solve(lambda Y: Y[:, 0] * (1 + B / (Y**2).sum(axis=1)))
+    value, stderr = operator.solve(lambda Y: Y[:, 0] * (1 + B / (Y**2).sum(axis=1)))
     z = (value - u) / np.hypot(stderr, 0.01)
     assert abs(z).max() < 6
     assert (z**2).mean() < 2
@@ -242,22 +242,22 @@ def test_two_parts_and_a_hole(best_backend, rng):
     domain = wos.Polygon(OUTER.vertices, [0.2 * SQUARE - 0.6])
     problem = wos.Problem(domain, dirichlet=0.0, source=0.0, diffusion=wos.Regions(1.0, parts))
     with pytest.warns(RuntimeWarning, match="1 point lies outside"):
-        of = problem.operator([[0.15, 0.15], [-0.45, 0.25], [0.5, -0.5], [-0.5, -0.5]], 40, rng=1)
-    assert of.outside.tolist() == [False, False, False, True]
-    np.testing.assert_array_equal(of.solve(2.0).value[:3], 2.0)
-    assert np.isnan(of.solve(2.0).value[3])
-    np.testing.assert_allclose((of.per_vertex() @ np.ones(8))[:3], 1)
-    assert (of.solve(0.0, 1.0).value[:3] > 0).all()
+        operator = problem.operator([[0.15, 0.15], [-0.45, 0.25], [0.5, -0.5], [-0.5, -0.5]], 40, rng=1)
+    assert operator.outside.tolist() == [False, False, False, True]
+    np.testing.assert_array_equal(operator.solve(2.0).value[:3], 2.0)
+    assert np.isnan(operator.solve(2.0).value[3])
+    np.testing.assert_allclose((operator.per_vertex() @ np.ones(8))[:3], 1)
+    assert (operator.solve(0.0, 1.0).value[:3] > 0).all()
     again = pickle.loads(pickle.dumps(problem)).operator([[0.15, 0.15], [-0.45, 0.25]], 40, rng=1)
-    np.testing.assert_array_equal(again.solve(0.0, 1.0).value, of.solve(0.0, 1.0).value[:2])
+    np.testing.assert_array_equal(again.solve(0.0, 1.0).value, operator.solve(0.0, 1.0).value[:2])
 
 
 def test_cut_off(best_backend):
-    of = wos.Problem(OUTER, dirichlet=0.0, diffusion=wos.Regions(1.0, [(CORE, 50.0)])).operator(
+    operator = wos.Problem(OUTER, dirichlet=0.0, diffusion=wos.Regions(1.0, [(CORE, 50.0)])).operator(
         [0.0, 0.0], wos.Walks(50, max_steps=1), rng=1
     )
-    assert of.n_truncated.tolist() == [50]
-    np.testing.assert_allclose(wos.signed_distance(OUTER, of.boundary_points), 0, atol=1e-6)
+    assert operator.n_truncated.tolist() == [50]
+    np.testing.assert_allclose(wos.signed_distance(OUTER, operator.boundary_points), 0, atol=1e-6)
 
 
 def test_refused(rng):

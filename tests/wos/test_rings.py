@@ -27,8 +27,8 @@ def test_holes_lie_in_the_outline():
     ])  # fmt: skip
     corner, t = SQUARE, np.linspace(0, 2 * np.pi, 400, endpoint=False)
     for hole in (corner, inside, 1.5 + np.stack([np.cos(t), np.sin(t)], axis=-1)):
-        turned = np.array([[0.8, -0.6], [0.6, 0.8]])  # rounds the coordinates where the first hole touches the outline
-        for move in (lambda x: x, lambda x: 1e-3 * x @ turned + 7):  # noqa: B023
+        rotation = np.array([[0.8, -0.6], [0.6, 0.8]])  # rounds the coordinates where the first hole touches the outline
+        for move in (lambda x: x, lambda x: 1e-3 * x @ rotation + 7):  # noqa: B023
             assert wos.contains(wos.Polygon(move(3 * SQUARE), [move(hole)]), move(np.array([[2.9, 2.9], [0.9, 0.9]]))).tolist()[0]
     both = wos.Polygon(3 * SQUARE, SQUARE + 1)
     np.testing.assert_array_equal(both.vertices, 3 * SQUARE)
@@ -65,8 +65,8 @@ def test_numbers_vertices_and_functions_agree(backend):
 
 
 def test_gradients(backend):
-    def pulled(**given):
-        return wos.solve_vjp(ROOM, X, np.ones(3), walks=64, rng=1, backend=backend, **given)[1]["values"]
+    def pulled(**data):
+        return wos.solve_vjp(ROOM, X, np.ones(3), walks=64, rng=1, backend=backend, **data)[1]["values"]
 
     outline, hole = np.split(pulled(dirichlet=wos.PerVertex(np.repeat([0.0, 1.0], 4))), 2)
     np.testing.assert_allclose(pulled(dirichlet_per_ring=np.array([0.0, 1.0])), [outline.sum(), hole.sum()], rtol=1e-14)
@@ -80,8 +80,8 @@ def test_gradients_of_tensors():
     torch = pytest.importorskip("torch")
     both = torch.tensor([0.0, 1.0], dtype=torch.float64, requires_grad=True)
     expected = wos.solve_vjp(ROOM, X, np.ones(3), dirichlet_per_ring=np.array([0.0, 1.0]), walks=64, rng=1)[1]["values"]
-    for given in (both, [both[0], both[1]], [both[0], wos.PerVertex(both[1].expand(4))]):
-        (gradient,) = torch.autograd.grad(solve(given, torch.from_numpy(X)).value.sum(), both)
+    for data in (both, [both[0], both[1]], [both[0], wos.PerVertex(both[1].expand(4))]):
+        (gradient,) = torch.autograd.grad(solve(data, torch.from_numpy(X)).value.sum(), both)
         np.testing.assert_allclose(gradient, expected, rtol=1e-13)
     with pytest.raises(NotImplementedError, match=r"dirichlet_per_ring\[1\] requires grad, and some ring has data other"):
         solve([0, wos.Fourier(both[:1])], torch.from_numpy(X))

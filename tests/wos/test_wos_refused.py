@@ -96,7 +96,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_shapes(shape):
-    check_refused([(lambda given=given: shape(*given), error, f"{shape.__name__}.*{text}") for given, error, text in SHAPES[shape]])
+    check_refused([(lambda args=args: shape(*args), error, f"{shape.__name__}.*{text}") for args, error, text in SHAPES[shape]])
 
 
 @pytest.mark.parametrize("scale", [1e-310, 1e-100, 1e100, 1e308])

@@ -111,10 +111,10 @@ struct DataOf {
     call.require(data.width >= begin, "a polynomial or a grid must begin with its sizes");
 #if !defined(QF_DEVICE)
     const double* const p = data.numbers + row * data.stride;
-    const std::int64_t least = data.kind == Kind::grid ? 2 : 1;
+    const std::int64_t minimum = data.kind == Kind::grid ? 2 : 1;
     std::int64_t count = 1;
     for (std::int64_t i = 0; i < D; ++i) {
-      call.require(p[i] >= double(least) && p[i] <= double(data.width) && p[i] == std::floor(p[i]), "invalid table size");
+      call.require(p[i] >= double(minimum) && p[i] <= double(data.width) && p[i] == std::floor(p[i]), "invalid table size");
       call.require(std::int64_t(p[i]) <= (data.width - begin) / count, "a table must fit in its row");
       count *= std::int64_t(p[i]);
     }

@@ -23,14 +23,14 @@ struct Field {
   __device__ const double* table() const { return numbers + table_begin(kind, D); }
   // Reads the sizes of a polynomial's or grid's axes; false if they do not fit the row.
   __device__ bool sizes(int64_t (&n)[D]) const {
-    const double least = kind == Kind::grid ? 2 : 1;
-    const int64_t room = width - table_begin(kind, D);
-    if (room < 1) return false;
+    const double minimum = kind == Kind::grid ? 2 : 1;
+    const int64_t available = width - table_begin(kind, D);
+    if (available < 1) return false;
     int64_t count = 1;
     bool fit = true;
     for (int i = 0; i < D; ++i) {
       const double size = numbers[i];
-      fit = fit && size >= least && size <= double(room / count);
+      fit = fit && size >= minimum && size <= double(available / count);
       n[i] = fit ? int64_t(size) : 1;
       count *= n[i];
     }
@@ -52,10 +52,10 @@ struct Field {
     return kind == Kind::grid ? on_grid(n, x) : polynomial_at(n, x);
   }
   // Interpolates linearly on a segment or triangle, with the weights of its corners after the first.
-  __device__ double on_piece(int64_t piece, const T (&place)[D - 1]) const {
-    const double* const p = numbers + D * piece;
+  __device__ double on_primitive(int64_t primitive, const T (&corner_weights)[D - 1]) const {
+    const double* const p = numbers + D * primitive;
     double value = p[0];
-    for (int i = 0; i < D - 1; ++i) value += double(place[i]) * (p[i + 1] - p[0]);
+    for (int i = 0; i < D - 1; ++i) value += double(corner_weights[i]) * (p[i + 1] - p[0]);
     return value;
   }
 
@@ -114,10 +114,11 @@ __device__ __forceinline__ void add_share(const Field<T, D>& field, const T (&x)
   }
 }
 template <class T, int D>
-__device__ __forceinline__ void add_share_on_piece(int64_t piece, const T (&place)[D - 1], double share, const Column& to) {
+__device__ __forceinline__ void add_share_on_primitive(int64_t primitive, const T (&corner_weights)[D - 1], double share,
+                                                       const Column& to) {
   double first = 1;
-  for (int i = 0; i < D - 1; ++i) first -= double(place[i]), to[D * piece + i + 1] += share * double(place[i]);
-  to[D * piece] += share * first;
+  for (int i = 0; i < D - 1; ++i) first -= double(corner_weights[i]), to[D * primitive + i + 1] += share * double(corner_weights[i]);
+  to[D * primitive] += share * first;
 }
 
 // ------------------------------------------------------------ more than three dimensions

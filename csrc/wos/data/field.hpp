@@ -39,10 +39,10 @@ struct Field {
     for (int64_t k = 0; k < n; k += kTogether * W) evaluate_vectors(x, k, n, out);
   }
   // Interpolates linearly on a segment or triangle: place[i][k] are the weights of its corners after the first.
-  double on_piece(int64_t piece, const T* const (&place)[D - 1], int64_t k) const {
-    const double* const p = numbers() + D * piece;
+  double on_primitive(int64_t primitive, const T* const (&corner_weights)[D - 1], int64_t k) const {
+    const double* const p = numbers() + D * primitive;
     double value = p[0];
-    for (int i = 0; i < D - 1; ++i) value += double(place[i][k]) * (p[i + 1] - p[0]);
+    for (int i = 0; i < D - 1; ++i) value += double(corner_weights[i][k]) * (p[i + 1] - p[0]);
     return value;
   }
 
@@ -66,9 +66,9 @@ struct Field {
     const auto number = [p](int64_t j) { return broadcast<V>(T(p[j])); };
     double base = 0;
     V at[D][U], v[U] = {};
-    const auto place = [&](int u) { return min(k + u * W, n - W); };
+    const auto start = [&](int u) { return min(k + u * W, n - W); };
     for (int i = 0; i < D; ++i)
-      for (int u = 0; u < U; ++u) at[i][u] = load<V>(x[i] + place(u));
+      for (int u = 0; u < U; ++u) at[i][u] = load<V>(x[i] + start(u));
     if (data.kind == Kind::number) {
       base = p[0];
     } else if (data.kind == Kind::fourier) {
@@ -83,7 +83,7 @@ struct Field {
       gaussians<D, U, V>(number, data.width, at, v);
     }
     for (int u = 0; u < U; ++u)
-      for (int l = 0; l < W; ++l) out[place(u) + l] = Out(base + double(v[u][l]));
+      for (int l = 0; l < W; ++l) out[start(u) + l] = Out(base + double(v[u][l]));
   }
   // Works in double precision, the precision of the values.
   template <class Out>
@@ -139,10 +139,10 @@ class FieldAdjoint {
     }
     for (int64_t j = 0; j < data.width; ++j) to_[j] += double(sum(load<V>(sums_ + j * W)));
   }
-  void add_on_piece(int64_t piece, const T* const (&place)[D - 1], int64_t k, double share) {
-    double* const to = to_ + D * piece;
+  void add_on_primitive(int64_t primitive, const T* const (&corner_weights)[D - 1], int64_t k, double share) {
+    double* const to = to_ + D * primitive;
     double first = 1;
-    for (int i = 0; i < D - 1; ++i) first -= double(place[i][k]), to[i + 1] += share * double(place[i][k]);
+    for (int i = 0; i < D - 1; ++i) first -= double(corner_weights[i][k]), to[i + 1] += share * double(corner_weights[i][k]);
     to[0] += share * first;
   }
 

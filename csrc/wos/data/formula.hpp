@@ -102,9 +102,9 @@ QF_HD void fourier_adjoint(const double* numbers, int64_t width, V x, V y, V s, 
     sn = sn * c1 + c * s1;
     c = next;
   }
-  const V turned = s * slope * inverse;
-  add(0, turned * s1);
-  add(1, -(turned * c1));
+  const V rate = s * slope * inverse;
+  add(0, rate * s1);
+  add(1, -(rate * c1));
 }
 
 // (4) Calls `add` likewise for each Gaussian's amplitude, centre and inverse squared width.

@@ -20,12 +20,12 @@ struct Triangles {
 // the blocks, level `levels` a single node. Owned by the binding, filled by build_tree, freed by free_tree.
 template <class T>
 struct Tree {
-  T* records = nullptr;          // (blocks, kFields, 16)
-  double* corners = nullptr;     // (blocks, 9, 16): the same triangles in double precision
-  std::int32_t* ids = nullptr;   // (blocks, 16): triangle indices in increasing order; a partial block repeats the last one
-  std::int8_t* turns = nullptr;  // (blocks, 16): which corner is A
-  T* boxes = nullptr;            // (nodes, 6, 16): the lower and upper corners of a node's children
-  double* moments = nullptr;     // (nodes, 17, 16): moments of a node's children, if the mesh has gaps: winding.hpp
+  T* records = nullptr;             // (blocks, kFields, 16)
+  double* corners = nullptr;        // (blocks, 9, 16): the same triangles in double precision
+  std::int32_t* ids = nullptr;      // (blocks, 16): triangle indices in increasing order; a partial block repeats the last one
+  std::int8_t* rotation = nullptr;  // (blocks, 16): which corner is A
+  T* boxes = nullptr;               // (nodes, 6, 16): the lower and upper corners of a node's children
+  double* moments = nullptr;        // (nodes, 17, 16): moments of a node's children, if the mesh has gaps: winding.hpp
   std::int64_t M = 0;
   std::int64_t count[kLevels + 1] = {};  // nodes per level
   std::int64_t first[kLevels + 1] = {};  // index of each level's first node

@@ -26,7 +26,7 @@ struct OwnedTree : Tree<T> {
 
 template <class T>
 struct OwnedGrid : Grid<T> {
-  explicit OwnedGrid(std::shared_ptr<OwnedTree<T>> of) : owned_tree(std::move(of)) {}
+  explicit OwnedGrid(std::shared_ptr<OwnedTree<T>> tree) : owned_tree(std::move(tree)) {}
   OwnedGrid(const OwnedGrid&) = delete;
   OwnedGrid& operator=(const OwnedGrid&) = delete;
   ~OwnedGrid() { kernels<T>().free_grid(*this); }

@@ -82,7 +82,7 @@ class TreeBuilder {
     tree.records = numbers<T>(blocks * kFields * kBlock);
     tree.corners = numbers<double>(blocks * 9 * kBlock);
     tree.ids = numbers<std::int32_t>(blocks * kBlock);
-    tree.turns = numbers<std::int8_t>(blocks * kBlock);
+    tree.rotation = numbers<std::int8_t>(blocks * kBlock);
     tree.boxes = numbers<T>(nodes * 6 * kBlock);
   }
   void build() {
@@ -140,7 +140,7 @@ class TreeBuilder {
         tree_.corners[(b * 9 + j) * kBlock + i] = corner[j];
         low[j % 3] = min(low[j % 3], corner[j]), high[j % 3] = max(high[j % 3], corner[j]);
       }
-      tree_.turns[b * kBlock + i] = std::int8_t(triangle_record(corner, r));
+      tree_.rotation[b * kBlock + i] = std::int8_t(triangle_record(corner, r));
       for (int j = 0; j < kFields; ++j) tree_.records[(b * kFields + j) * kBlock + i] = T(r[j]);
     }
     constexpr double slack = sizeof(T) == 4 ? 0x1p-22 : 0x1p-50;
@@ -188,7 +188,7 @@ void free_tree(Tree<T>& tree) {
   release(tree.records);
   release(tree.corners);
   release(tree.ids);
-  release(tree.turns);
+  release(tree.rotation);
   release(tree.boxes);
   release(tree.moments);
 }

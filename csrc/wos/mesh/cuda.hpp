@@ -37,10 +37,10 @@ struct Faces {
     const auto field = [&](int j) { return records[kRecord * k + j]; };
     Local<T> at = local<T>(x, field);
     triangle_distance2<true, T>(at, field);
-    T turned[3], weight[3];
-    triangle_weights(at.u, at.v, field(kLength), field(kX), field(kY), turned);
+    T rotated[3], weight[3];
+    triangle_weights(at.u, at.v, field(kLength), field(kX), field(kY), rotated);
     const int first = int(field(kFields));
-    for (int c = 0; c < 3; ++c) weight[c] = first == c ? turned[0] : first == (c + 2) % 3 ? turned[1] : turned[2];
+    for (int c = 0; c < 3; ++c) weight[c] = first == c ? rotated[0] : first == (c + 2) % 3 ? rotated[1] : rotated[2];
     const double* const corner = corners + 9 * k;
     for (int j = 0; j < 3; ++j)
       x[j] = T(double(weight[0]) * corner[j] + double(weight[1]) * corner[3 + j] + double(weight[2]) * corner[6 + j]);

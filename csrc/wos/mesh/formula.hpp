@@ -106,9 +106,9 @@ QF_HD double closest_on_triangle(const double (&x)[3], const double (&corner)[9]
   const auto field = [&](int k) { return r[k]; };
   Local<double> at = local<double>(x, field);
   const double d2 = triangle_distance2<true, double>(at, field);
-  double turned[3];
-  triangle_weights(at.u, at.v, r[kLength], r[kX], r[kY], turned);
-  for (int k = 0; k < 3; ++k) weight[(first + k) % 3] = turned[k];
+  double rotated[3];
+  triangle_weights(at.u, at.v, r[kLength], r[kX], r[kY], rotated);
+  for (int k = 0; k < 3; ++k) weight[(first + k) % 3] = rotated[k];
   return d2;
 }
 

@@ -45,8 +45,8 @@ class Filler {
       word = far_word(lowered(bound), 0);
     } else {
       T best = Search<T>::kBeyond;
-      int64_t place = -1;
-      search_.closest(centre, best, place);
+      int64_t position = -1;
+      search_.closest(centre, best, position);
       const T distance = square_root(best);
       word = double(distance) > far ? far_word(lowered(distance), 0) : kList | list(centre, distance);
     }
@@ -172,7 +172,7 @@ class Mesh {
 
   // Moves x, a walk's end, to the closest point, and writes the weights of the second and third corners. `primitive` is the triangle's
   // position in the tree, or -1; it becomes the triangle's index.
-  void project(T (&x)[3], Int& primitive, T (&place)[2]) const {
+  void project(T (&x)[3], Int& primitive, T (&weights)[2]) const {
     double corner[9];
     T weight[3];
     int64_t at = primitive;
@@ -185,7 +185,7 @@ class Mesh {
     search_.weights(at, x, weight);
     for (int j = 0; j < 3; ++j)
       x[j] = T(double(weight[0]) * corner[j] + double(weight[1]) * corner[3 + j] + double(weight[2]) * corner[6 + j]);
-    place[0] = weight[1], place[1] = weight[2];
+    weights[0] = weight[1], weights[1] = weight[2];
     primitive = grid_.tree->ids[at];
   }
   static bool escaped(const T (&x)[3]) {
@@ -218,13 +218,13 @@ class Mesh {
     const Int* lists[kWidth<V>];
     for (int j = 0; j < 3; ++j) store(at[j], x[j]);
     store(away, from_centre), store(radius, seen.radius), store(words, word), store(primitive, seen.primitive);
-    const auto look_into = [&](int l, Int k, T best, int64_t place) {
+    const auto look_into = [&](int l, Int k, T best, int64_t position) {
       const T here[3] = {at[0][l], at[1][l], at[2][l]};
       if (k == 0 && lists[l][0] == 0)
-        search_.closest(here, best, place);
+        search_.closest(here, best, position);
       else
-        search_.in_block(lists[l][1 + 2 * k], here, best, place);
-      radius[l] = best, primitive[l] = Int(place);
+        search_.in_block(lists[l][1 + 2 * k], here, best, position);
+      radius[l] = best, primitive[l] = Int(position);
     };
     unsigned open = set;
     for (unsigned rest = open; rest; rest &= rest - 1) {  // prefetch all lists, which are scattered in memory
@@ -265,10 +265,10 @@ void make_grid(const Tree<T>& tree, int level, Grid<T>& grid) {
   grid.cells = static_cast<Int*>(allocate(std::size_t(cells) * sizeof(Int)));
   set_zero(grid.cells, cells);
   // each thread that fills a list needs memory for it, even for the same list
-  const int64_t most = cells * (3 + 2 * kMaxBlocks) / kChunk + 64;
-  grid.chunks = static_cast<Int**>(allocate(std::size_t(most) * sizeof(Int*)));
-  for (int64_t k = 0; k < most; ++k) grid.chunks[k] = nullptr;
-  grid.chunk_count = most;
+  const int64_t capacity = cells * (3 + 2 * kMaxBlocks) / kChunk + 64;
+  grid.chunks = static_cast<Int**>(allocate(std::size_t(capacity) * sizeof(Int*)));
+  for (int64_t k = 0; k < capacity; ++k) grid.chunks[k] = nullptr;
+  grid.chunk_count = capacity;
   grid.chunks[0] = static_cast<Int*>(allocate(kChunk * sizeof(Int)));
   grid.used = Filler<T>::begin_lists(grid.chunks[0]);
 }

@@ -5,20 +5,20 @@
 namespace quatrefoil::wos::mesh {
 inline namespace QF_ISA {
 
-// The distance of x, the closest triangle as a position in the tree, the weights of its corners, and the closest point. On entry, `place`
-// is a triangle to start from, or -1. Searches in T, then computes in double precision.
+// The distance of x, the closest triangle as a position in the tree, the weights of its corners, and the closest point. On entry,
+// `position` is a triangle to start from, or -1. Searches in T, then computes in double precision.
 template <class T>
-double closest(const Tree<T>& tree, const double (&x)[3], int64_t& place, double (&weight)[3], double (&at)[3]) {
+double closest(const Tree<T>& tree, const double (&x)[3], int64_t& position, double (&weight)[3], double (&at)[3]) {
   const Search<T> search(tree);
   T from[3], best = Search<T>::kBeyond;
   for (int j = 0; j < 3; ++j) from[j] = T(x[j]);
-  const int64_t guess = place;
-  place = -1;
-  if (guess >= 0) search.in_block(guess / kBlock, from, best, place);
-  search.closest(from, best, place);
-  if (place < 0) place = 0;
+  const int64_t guess = position;
+  position = -1;
+  if (guess >= 0) search.in_block(guess / kBlock, from, best, position);
+  search.closest(from, best, position);
+  if (position < 0) position = 0;
   double corner[9];
-  corners_of(tree, place, corner);
+  corners_of(tree, position, corner);
   const double d2 = closest_on_triangle(x, corner, weight);
   for (int j = 0; j < 3; ++j) at[j] = weight[0] * corner[j] + weight[1] * corner[3 + j] + weight[2] * corner[6 + j];
   return square_root(d2);
@@ -55,13 +55,13 @@ bool inside_closed(const Tree<T>& tree, const double (&x)[3]) {
   Search<T>(tree).above(from, [&](int64_t block) {
     const double* const c = tree.corners + block * 9 * kBlock;
     const int64_t n = min<int64_t>(kBlock, tree.M - block * kBlock);
-    for (int piece = 0; piece < kBlock; piece += W) {
-      const auto corner = [&](int k) { return load<V>(c + k * kBlock + piece); };
+    for (int offset = 0; offset < kBlock; offset += W) {
+      const auto corner = [&](int k) { return load<V>(c + k * kBlock + offset); };
       const auto low = [&](int j) { return lower(corner(j), lower(corner(3 + j), corner(6 + j))); };
       const auto high = [&](int j) { return higher(corner(j), higher(corner(3 + j), corner(6 + j))); };
       unsigned hit = bits((low(0) <= x[0]) & (high(0) >= x[0]) & (low(1) <= x[1]) & (high(1) >= x[1]) & (high(2) >= x[2]));
       for (; hit; hit &= hit - 1) {
-        const int64_t lane = piece + __builtin_ctz(hit);
+        const int64_t lane = offset + __builtin_ctz(hit);
         if (lane >= n) break;
         double one[9];
         corners_of(tree, block * kBlock + lane, one);
@@ -78,9 +78,9 @@ template <class T>
 bool keep_in_mesh(const Tree<T>& tree, bool closed, bool outside, double epsilon, double* x) {
   const double from[3] = {x[0], x[1], x[2]};
   if ((closed ? inside_closed(tree, from) : inside_open(tree, from)) != outside) return true;
-  int64_t place = -1;
+  int64_t position = -1;
   double weight[3], at[3];
-  if (!(closest(tree, from, place, weight, at) <= epsilon)) return false;
+  if (!(closest(tree, from, position, weight, at) <= epsilon)) return false;
   for (int j = 0; j < 3; ++j) x[j] = at[j];
   return true;
 }

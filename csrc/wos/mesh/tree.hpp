@@ -16,51 +16,51 @@ class Search {
 
   explicit Search(const Tree<T>& tree) : tree_(tree) {}
 
-  // Searches for the closest triangle. If one is closer than `best`, lowers `best` to its squared distance and sets `place` to its
+  // Searches for the closest triangle. If one is closer than `best`, lowers `best` to its squared distance and sets `position` to its
   // position in the tree, 16 block + lane; ties go to the lowest index. The initial `best` may be the squared distance to any triangle.
-  void closest(const T (&x)[3], T& best, int64_t& place) const { visit<true>(tree_.levels, 0, x, best, place); }
+  void closest(const T (&x)[3], T& best, int64_t& position) const { visit<true>(tree_.levels, 0, x, best, position); }
 
   // A lower bound on the distance: the distance to the closest box of a block divided by kLoss. The search skips boxes that could lower it
   // by less than a factor of kLoss. Meshes with few, large blocks use the exact distance.
   static constexpr T kLoss = T(1.0625);
-  static constexpr int64_t kFew = 256;
+  static constexpr int64_t kMaxExactBlocks = 256;
   T distance_at_least(const T (&x)[3]) const {
     T best = kBeyond;
-    int64_t place = -1;
-    if (tree_.count[0] <= kFew) {
-      visit<true>(tree_.levels, 0, x, best, place);
+    int64_t position = -1;
+    if (tree_.count[0] <= kMaxExactBlocks) {
+      visit<true>(tree_.levels, 0, x, best, position);
       return square_root(best);
     }
-    visit<false>(tree_.levels, 0, x, best, place);
+    visit<false>(tree_.levels, 0, x, best, position);
     return square_root(best) * (T(1) / kLoss);
   }
 
   // As `closest`, within one block.
-  QF_HD void in_block(int64_t block, const T (&x)[3], T& best, int64_t& place) const {
-    for (int piece = 0; piece < kBlock; piece += W) {
-      const V d2 = distances2(block, piece, x);
-      const T least = smallest(d2);
-      const int64_t at = block * kBlock + piece + __builtin_ctz(bits(d2 <= least) | 1u << (W - 1));  // the last lane handles NaN
-      const bool closer = least < best || (least == best && place >= 0 && tree_.ids[at] < tree_.ids[place]);
-      place = closer ? at : place;
-      best = closer ? least : best;
+  QF_HD void in_block(int64_t block, const T (&x)[3], T& best, int64_t& position) const {
+    for (int offset = 0; offset < kBlock; offset += W) {
+      const V d2 = distances2(block, offset, x);
+      const T nearest2 = smallest(d2);
+      const int64_t at = block * kBlock + offset + __builtin_ctz(bits(d2 <= nearest2) | 1u << (W - 1));  // the last lane handles NaN
+      const bool closer = nearest2 < best || (nearest2 == best && position >= 0 && tree_.ids[at] < tree_.ids[position]);
+      position = closer ? at : position;
+      best = closer ? nearest2 : best;
     }
   }
   QF_HD T block_distance2(int64_t block, const T (&x)[3]) const {
-    T least = kBeyond;
-    for (int piece = 0; piece < kBlock; piece += W) least = min(least, smallest(distances2(block, piece, x)));
-    return least;
+    T nearest2 = kBeyond;
+    for (int offset = 0; offset < kBlock; offset += W) nearest2 = min(nearest2, smallest(distances2(block, offset, x)));
+    return nearest2;
   }
 
-  // The barycentric weights of the point closest to x on the triangle at `place`.
-  void weights(int64_t place, const T (&x)[3], T (&weight)[3]) const {
-    const T* const r = tree_.records + place / kBlock * kFields * kBlock + place % kBlock;
+  // The barycentric weights of the point closest to x on the triangle at `position`.
+  void weights(int64_t position, const T (&x)[3], T (&weight)[3]) const {
+    const T* const r = tree_.records + position / kBlock * kFields * kBlock + position % kBlock;
     const auto field = [&](int k) { return r[k * kBlock]; };
     Local<T> at = local<T>(x, field);
     triangle_distance2<true, T>(at, field);
-    T turned[3];
-    triangle_weights(at.u, at.v, field(kLength), field(kX), field(kY), turned);
-    for (int k = 0; k < 3; ++k) weight[(tree_.turns[place] + k) % 3] = turned[k];
+    T rotated[3];
+    triangle_weights(at.u, at.v, field(kLength), field(kX), field(kY), rotated);
+    for (int k = 0; k < 3; ++k) weight[(tree_.rotation[position] + k) % 3] = rotated[k];
   }
 
   // Calls f(block, its squared distance) for every block closer than limit2.
@@ -76,8 +76,8 @@ class Search {
   }
 
  private:
-  QF_HD V distances2(int64_t block, int piece, const T (&x)[3]) const {
-    const T* const r = tree_.records + block * kFields * kBlock + piece;
+  QF_HD V distances2(int64_t block, int offset, const T (&x)[3]) const {
+    const T* const r = tree_.records + block * kFields * kBlock + offset;
     const auto field = [&](int k) { return load<V>(r + k * kBlock); };
     V at[3];
     for (int j = 0; j < 3; ++j) at[j] = broadcast<V>(x[j]);
@@ -87,46 +87,46 @@ class Search {
   const T* boxes(int level, int64_t node) const { return tree_.boxes + (tree_.first[level] + node) * 6 * kBlock; }
   QF_HD void box_distances2(int level, int64_t node, const T (&x)[3], T (&d2)[kBlock]) const {
     const T* const box = boxes(level, node);
-    for (int piece = 0; piece < kBlock; piece += W) {
+    for (int offset = 0; offset < kBlock; offset += W) {
       V sum{};
       for (int j = 0; j < 3; ++j) {
-        const V below = load<V>(box + j * kBlock + piece) - x[j], above = x[j] - load<V>(box + (3 + j) * kBlock + piece);
+        const V below = load<V>(box + j * kBlock + offset) - x[j], above = x[j] - load<V>(box + (3 + j) * kBlock + offset);
         V out = higher(below, above);
         out = out > T(0) ? out : V{};
         sum += out * out;
       }
-      store(d2 + piece, sum);
+      store(d2 + offset, sum);
     }
   }
   // Removes and returns the nearest of 16.
   QF_HD static T take_nearest(T (&d2)[kBlock], int& child) {
     V low = load<V>(d2);
-    for (int piece = W; piece < kBlock; piece += W) low = lower(low, load<V>(d2 + piece));
-    const T least = smallest(low);
-    for (int piece = 0; piece < kBlock; piece += W)
-      if (const unsigned hit = bits(load<V>(d2 + piece) <= least)) {
-        child = piece + __builtin_ctz(hit);
+    for (int offset = W; offset < kBlock; offset += W) low = lower(low, load<V>(d2 + offset));
+    const T nearest2 = smallest(low);
+    for (int offset = 0; offset < kBlock; offset += W)
+      if (const unsigned hit = bits(load<V>(d2 + offset) <= nearest2)) {
+        child = offset + __builtin_ctz(hit);
         d2[child] = 4 * kBeyond;
-        return least;
+        return nearest2;
       }
     return 4 * kBeyond;  // all are NaN
   }
 
   // Descends to triangles, or to the boxes of blocks.
   template <bool triangles>
-  void visit(int level, int64_t node, const T (&x)[3], T& best, int64_t& place) const {
+  void visit(int level, int64_t node, const T (&x)[3], T& best, int64_t& position) const {
     alignas(64) T d2[kBlock];
     box_distances2(level, node, x, d2);
     for (;;) {
       int child = 0;
-      const T least = take_nearest(d2, child);
-      if (!((triangles ? least : least * (kLoss * kLoss)) <= best)) return;
+      const T nearest2 = take_nearest(d2, child);
+      if (!((triangles ? nearest2 : nearest2 * (kLoss * kLoss)) <= best)) return;
       if (level > 1) {
-        visit<triangles>(level - 1, node * kBlock + child, x, best, place);
+        visit<triangles>(level - 1, node * kBlock + child, x, best, position);
       } else if (triangles) {
-        in_block(node * kBlock + child, x, best, place);
+        in_block(node * kBlock + child, x, best, position);
       } else {
-        best = min(best, least);
+        best = min(best, nearest2);
         return;
       }
     }
@@ -149,11 +149,11 @@ class Search {
   template <class F>
   void visit_above(int level, int64_t node, const T (&x)[3], F& f) const {
     const T* const box = boxes(level, node);
-    for (int piece = 0; piece < kBlock; piece += W) {
-      const auto side = [&](int k) { return load<V>(box + k * kBlock + piece); };
+    for (int offset = 0; offset < kBlock; offset += W) {
+      const auto side = [&](int k) { return load<V>(box + k * kBlock + offset); };
       unsigned hit = bits((side(0) <= x[0]) & (side(3) >= x[0]) & (side(1) <= x[1]) & (side(4) >= x[1]) & (side(5) >= x[2]));
       for (; hit; hit &= hit - 1) {
-        const int64_t below = node * kBlock + piece + __builtin_ctz(hit);
+        const int64_t below = node * kBlock + offset + __builtin_ctz(hit);
         level > 1 ? visit_above(level - 1, below, x, f) : f(below);
       }
     }

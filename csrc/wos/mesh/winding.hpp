@@ -13,8 +13,8 @@ constexpr double kFarRadii = 2.5;   // distance, in radii of a cluster, beyond w
 constexpr double kDoubt = 0.05;     // winding numbers closer than this to 1/2 are summed exactly
 
 template <class T>
-QF_HD void corners_of(const Tree<T>& tree, int64_t place, double (&corner)[9]) {
-  const double* const c = tree.corners + place / kBlock * 9 * kBlock + place % kBlock;
+QF_HD void corners_of(const Tree<T>& tree, int64_t position, double (&corner)[9]) {
+  const double* const c = tree.corners + position / kBlock * 9 * kBlock + position % kBlock;
   for (int j = 0; j < 9; ++j) corner[j] = c[j * kBlock];
 }
 
@@ -75,7 +75,7 @@ class Winding {
 
   // (5') The winding number; exact if it is near 1/2.
   double number(const double (&x)[3]) const {
-    const double rough = halves(tree_.levels, 0, x) * kTurn, off = (rough < 0 ? -rough : rough) - 0.5;
+    const double rough = half_solid_angle(tree_.levels, 0, x) * kTurn, off = (rough < 0 ? -rough : rough) - 0.5;
     return off > kDoubt || off < -kDoubt ? rough : exact(x);
   }
   // The moments of the children of all nodes, laid out like their boxes: (nodes, kMoments, 16). Free them with `release`.
@@ -87,12 +87,12 @@ class Winding {
         for (int64_t i = begin; i < end; ++i) {
           const int64_t n = min<int64_t>(kBlock, (level > 1 ? tree_.count[level - 2] : tree_.M) - i * kBlock);
           const auto part = [&](int64_t k) {
-            if (level > 1) return read(of(to, level - 1, i) + k);
+            if (level > 1) return read(moments_of(to, level - 1, i) + k);
             double corner[9];
             corners_of(tree_, i * kBlock + k, corner);
             return cluster_of(corner);
           };
-          write(n > 0 ? united(n, part) : Cluster(), of(to, level, i / kBlock) + i % kBlock);
+          write(n > 0 ? united(n, part) : Cluster(), moments_of(to, level, i / kBlock) + i % kBlock);
         }
       });
     return to;
@@ -104,7 +104,7 @@ class Winding {
   static constexpr double kTurn = 1 / 6.283185307179586;  // turns per half solid angle
 
   template <class E>
-  E* of(E* moments, int level, int64_t node) const {
+  E* moments_of(E* moments, int level, int64_t node) const {
     return moments + (tree_.first[level] + node) * kMoments * kBlock;
   }
   static Cluster read(const double* lane) {
@@ -121,12 +121,12 @@ class Winding {
   }
 
   // Half of the solid angle of a node.
-  double halves(int level, int64_t node, const double (&x)[3]) const {
-    const double* const m = of(static_cast<const double*>(tree_.moments), level, node);
+  double half_solid_angle(int level, int64_t node, const double (&x)[3]) const {
+    const double* const m = moments_of(static_cast<const double*>(tree_.moments), level, node);
     V total{};
     unsigned near = 0;
-    for (int piece = 0; piece < kBlock; piece += W) {
-      const auto field = [&](int k) { return load<V>(m + k * kBlock + piece); };
+    for (int offset = 0; offset < kBlock; offset += W) {
+      const auto field = [&](int k) { return load<V>(m + k * kBlock + offset); };
       V d[3], r2{}, along{}, across{};
       for (int j = 0; j < 3; ++j) d[j] = field(j) - x[j], r2 += d[j] * d[j], along += d[j] * field(kNormal + j);
       for (int i = 0; i < 3; ++i)
@@ -136,12 +136,12 @@ class Winding {
       const V safe = far ? r2 : broadcast<V>(1.0);
       const V value = (along + trace - 3 * across / safe) / (safe * square_root(safe));
       total += far ? value : V{};
-      near |= (~bits(far) & ((1u << W) - 1)) << piece;
+      near |= (~bits(far) & ((1u << W) - 1)) << offset;
     }
     double result = 0.5 * sum(total);
     for (; near; near &= near - 1) {
       const int64_t child = node * kBlock + __builtin_ctz(near);
-      if (child < tree_.count[level - 1]) result += level > 1 ? halves(level - 1, child, x) : block_halves(child, x);
+      if (child < tree_.count[level - 1]) result += level > 1 ? half_solid_angle(level - 1, child, x) : block_half_angle(child, x);
     }
     return result;
   }
@@ -150,20 +150,20 @@ class Winding {
     InterruptCheck check;
     for (int64_t block = 0; block < tree_.count[0]; ++block) {
       check(kAngleNs * kBlock / W);
-      total += block_halves(block, x);
+      total += block_half_angle(block, x);
     }
     return total * kTurn;
   }
   // (5) Half of the solid angle of a block's triangles.
-  double block_halves(int64_t block, const double (&x)[3]) const {
+  double block_half_angle(int64_t block, const double (&x)[3]) const {
     const double* const c = tree_.corners + block * 9 * kBlock;
     const int64_t n = min<int64_t>(kBlock, tree_.M - block * kBlock);
     V total{};
-    for (int piece = 0; piece < n; piece += W) {
+    for (int offset = 0; offset < n; offset += W) {
       V p[3][3], length[3];
       for (int k = 0; k < 3; ++k) {
         length[k] = V{};
-        for (int j = 0; j < 3; ++j) p[k][j] = load<V>(c + (3 * k + j) * kBlock + piece) - x[j], length[k] += p[k][j] * p[k][j];
+        for (int j = 0; j < 3; ++j) p[k][j] = load<V>(c + (3 * k + j) * kBlock + offset) - x[j], length[k] += p[k][j] * p[k][j];
         length[k] = square_root(length[k]);
       }
       const auto dot = [&](int a, int b) { return p[a][0] * p[b][0] + p[a][1] * p[b][1] + p[a][2] * p[b][2]; };
@@ -173,7 +173,7 @@ class Winding {
       const V size = square_root(V(det * det + rest * rest));
       const V half = elementary::angle(V(rest / size), V(det / size));
       for (int l = 0; l < W; ++l)
-        if (piece + l < n && size[l] > 0) total[l] += half[l];
+        if (offset + l < n && size[l] > 0) total[l] += half[l];
     }
     return sum(total);
   }
@@ -189,8 +189,8 @@ void build_moments(const Tree<T>& tree, int threads, Tree<T>& to) {
 // For a mesh with gaps: whether the absolute winding number is at least 1/2.
 template <class T>
 bool inside_open(const Tree<T>& tree, const double (&x)[3]) {
-  const double turns = Winding<T>(tree).number(x);
-  return turns * turns >= 0.25;
+  const double winding_number = Winding<T>(tree).number(x);
+  return winding_number * winding_number >= 0.25;
 }
 
 }  // namespace QF_ISA

@@ -121,9 +121,9 @@ class GridBuilder {
           load_records<V>(grid_.records, at, f);
           closest = lower(closest, segment_distance2(x, y, f[0], f[1], f[2], f[3], f[4], t));
         }
-        T least = 1;
-        for (int l = 0; l < W; ++l) least = min(least, T(closest[l]));
-        own[5 + i] = square_root(least) * (T(1) - T(sizeof(T) == 4 ? 0x1p-18 : 0x1p-46));
+        T min_d2 = 1;
+        for (int l = 0; l < W; ++l) min_d2 = min(min_d2, T(closest[l]));
+        own[5 + i] = square_root(min_d2) * (T(1) - T(sizeof(T) == 4 ? 0x1p-18 : 0x1p-46));
       }
       const double length = __builtin_sqrt(double(own[2]) * double(own[2]) + double(own[3]) * double(own[3]));
       total += length, weighted += length * double(own[6]);

@@ -113,9 +113,9 @@ class Facets {
     primitive -= begin_;
   }
   __device__ bool escaped(const T (&x)[D]) const {
-    const T most = T(0.5 * (1 + 0x1p-6));  // half the side of the grid on the host
+    const T half_side = T(0.5 * (1 + 0x1p-6));  // half the side of the grid on the host
     bool out = false;
-    for (int j = 0; j < D; ++j) out = out || !(x[j] > -most && x[j] < most);
+    for (int j = 0; j < D; ++j) out = out || !(x[j] > -half_side && x[j] < half_side);
     return out;
   }
 

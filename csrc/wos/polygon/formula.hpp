@@ -25,8 +25,8 @@ template <class V>
 QF_HD V clear_radius(V t, V length, const V (&clearance)[3]) {
   V radius{};
   for (int i = 0; i < 3; ++i) {
-    const V off = t - Element<V>(measured_at(i)), there = clearance[i] - length * (off < 0 ? -off : off);
-    radius = there > radius ? there : radius;
+    const V off = t - Element<V>(measured_at(i)), candidate = clearance[i] - length * (off < 0 ? -off : off);
+    radius = candidate > radius ? candidate : radius;
   }
   const V to_end = lower(t, V(Element<V>(1) - t)) * length;
   return to_end < radius ? to_end : radius;

@@ -85,9 +85,9 @@ class Polygon {
   // The mean clearance, weighted by length.
   T clear() const { return grid_.clear; }
   // (5) Moves lanes out of half discs in direction n. A lane of `may` moves if the half disc of its closest segment has a radius of at
-  // least `least` and 1.4 times the lane's height; `moved` marks these lanes. Returns the lanes that landed on the segment; `seen` gets
-  // their positions.
-  QF_HD I leave_half_discs(V (&x)[2], I may, const V (&n)[2], T least, Seen<V>& seen, I& moved) const {
+  // least `min_radius` and 1.4 times the lane's height; `moved` marks these lanes. Returns the lanes that landed on the segment; `seen`
+  // gets their positions.
+  QF_HD I leave_half_discs(V (&x)[2], I may, const V (&n)[2], T min_radius, Seen<V>& seen, I& moved) const {
     moved = I{};
     may &= seen.primitive >= 0;
     if (!bits(may)) return I{};
@@ -99,7 +99,7 @@ class Polygon {
     const V R = clear_radius(seen.place, length, clearance), along[2] = {f[2] * inverse, f[3] * inverse};
     const V foot[2] = {f[0] + seen.place * f[2], f[1] + seen.place * f[3]};
     const V side = (x[1] - foot[1]) * along[0] - (x[0] - foot[0]) * along[1], height = side < 0 ? -side : side;
-    moved = may & (R >= least) & (R >= T(1.4) * height) & (height > kOnSegment);
+    moved = may & (R >= min_radius) & (R >= T(1.4) * height) & (height > kOnSegment);
     if (!bits(moved)) return I{};
     V to_x, to_y;
     const I landed = moved & leave_half_disc(V(height / (moved ? R : broadcast<V>(T(1)))), n[0], n[1], to_x, to_y);
@@ -112,18 +112,18 @@ class Polygon {
   }
   // Moves x to the closest boundary point, where its walk ends. Tests every segment if x is far from the boundary.
   void project(T (&x)[2], Int& primitive, T (&where)[1]) const {
-    T& place = where[0];
+    T& nearest_t = where[0];
     if (primitive < 0) {
       T best = T(1e30), t;
       for (int64_t k = 0; k < grid_.M; ++k) {
         const T* r = grid_.records + kRecord * k;
         const T d2 = segment_distance2(x[0], x[1], r[0], r[1], r[2], r[3], r[4], t);
-        if (d2 < best || k == 0) best = d2, place = t, primitive = Int(k);
+        if (d2 < best || k == 0) best = d2, nearest_t = t, primitive = Int(k);
       }
     }
     const T* r = grid_.records + kRecord * int64_t(primitive);
-    x[0] = r[0] + place * r[2];
-    x[1] = r[1] + place * r[3];
+    x[0] = r[0] + nearest_t * r[2];
+    x[1] = r[1] + nearest_t * r[3];
   }
   static bool escaped(const T (&x)[2]) {
     return !(x[0] > T(-kHalfSide) && x[0] < T(kHalfSide) && x[1] > T(-kHalfSide) && x[1] < T(kHalfSide));

@@ -21,7 +21,7 @@ inline bool inside(const Segments& segments, double x, double y) {
 
 // The distance of (x, y), the closest segment (the first of a tie), and the position on it. Processes `kSweep` segments at a time and
 // buffers their distances.
-inline double closest(const Segments& segments, double x, double y, int64_t& segment, double& place) {
+inline double closest(const Segments& segments, double x, double y, int64_t& segment, double& position) {
   constexpr int64_t kSweep = 128;
   const double* const s = segments.ends;
   double best = 1e300, d2[kSweep];
@@ -32,19 +32,19 @@ inline double closest(const Segments& segments, double x, double y, int64_t& seg
   };
   for (int64_t first = 0; first < segments.M; first += kSweep) {
     const int64_t n = min(kSweep, segments.M - first);
-    double least = 1e300;
-#pragma omp simd reduction(min : least)
+    double min_d2 = 1e300;
+#pragma omp simd reduction(min : min_d2)
     for (int64_t k = 0; k < n; ++k) {
       double t;
       d2[k] = distance2(first + k, t);
-      least = d2[k] < least ? d2[k] : least;
+      min_d2 = d2[k] < min_d2 ? d2[k] : min_d2;
     }
-    if (!(least < best)) continue;
-    best = least;
+    if (!(min_d2 < best)) continue;
+    best = min_d2;
     for (int64_t k = n - 1; k >= 0; --k)
-      if (d2[k] <= least) segment = first + k;
+      if (d2[k] <= min_d2) segment = first + k;
   }
-  return square_root(distance2(segment, place));
+  return square_root(distance2(segment, position));
 }
 
 }  // namespace QF_ISA

@@ -38,18 +38,18 @@ class Rows {
   // point.
   bool keep(bool outside, double epsilon, double* x) const {
     if (inside(x[0], x[1]) != outside) return true;
-    double best = epsilon * epsilon, place = 0;
+    double best = epsilon * epsilon, nearest_t = 0;
     int64_t segment = -1;
     for (int64_t i = first_[row(x[1] - epsilon, count_)]; i < first_[row(x[1] + epsilon, count_) + 1]; ++i) {
       const double* const s = segments_.ends + 4 * int64_t(reach_[i]);
       const double ex = s[2] - s[0], ey = s[3] - s[1];
       double t;
       const double d2 = segment_distance2(x[0], x[1], s[0], s[1], ex, ey, 1 / (ex * ex + ey * ey), t);
-      if (d2 < best || (d2 == best && (segment < 0 || reach_[i] < segment))) best = d2, place = t, segment = reach_[i];
+      if (d2 < best || (d2 == best && (segment < 0 || reach_[i] < segment))) best = d2, nearest_t = t, segment = reach_[i];
     }
     if (segment < 0) return false;
     const double* const s = segments_.ends + 4 * segment;
-    for (int j = 0; j < 2; ++j) x[j] = s[j] + place * (s[2 + j] - s[j]);
+    for (int j = 0; j < 2; ++j) x[j] = s[j] + nearest_t * (s[2 + j] - s[j]);
     return true;
   }
 

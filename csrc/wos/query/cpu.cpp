@@ -22,11 +22,11 @@ struct Result {
 };
 
 void nearest_on_polygon(const polygon::Segments& segments, const double (&x)[3], Result& result) {
-  double place;
-  result.distance = polygon::closest(segments, x[0], x[1], result.primitive, place);
-  result.weights[0] = 1 - place, result.weights[1] = place;
+  double t;
+  result.distance = polygon::closest(segments, x[0], x[1], result.primitive, t);
+  result.weights[0] = 1 - t, result.weights[1] = t;
   const double* const s = segments.ends + 4 * result.primitive;
-  for (int j = 0; j < 2; ++j) result.at[j] = s[j] + place * (s[2 + j] - s[j]);
+  for (int j = 0; j < 2; ++j) result.at[j] = s[j] + t * (s[2 + j] - s[j]);
 }
 
 template <class T>
@@ -77,20 +77,20 @@ void finish(const Query<T>& p, int64_t i, const double (&x)[3], Result& result) 
 // Each search starts with the triangle closest to the previous point. Reads about twenty nodes and blocks of 1 kB per point.
 template <class T>
 void nearest_on_mesh(const Query<T>& p) {
-  const int64_t room = min(kSorted, p.N);
-  Scratch<std::uint64_t> keys(room), spare(room);
+  const int64_t size = min(kSorted, p.N);
+  Scratch<std::uint64_t> keys(size), spare(size);
   for (int64_t first = 0; first < p.N; first += kSorted) {
     const int64_t n = min(kSorted, p.N - first);
     parallel_for(n, p.threads, 10, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         double x[3];
-        keys[i] = std::uint64_t(i) | (scaled(p, first + i, x) ? place_on_curve(x) : 0) << 32;
+        keys[i] = std::uint64_t(i) | (scaled(p, first + i, x) ? position_on_curve(x) : 0) << 32;
       }
     });
-    const std::uint64_t* const order = n < kWorthSorting ? keys : sort_by_place(keys, spare, n);
+    const std::uint64_t* const order = n < kWorthSorting ? keys : sort_by_position(keys, spare, n);
     parallel_for((n + kRun - 1) / kRun, p.threads, kRun * kTreeNs, [&](int64_t begin, int64_t end) {
       for (int64_t run = begin; run < end; ++run) {
-        int64_t place = -1;
+        int64_t position = -1;
         InterruptCheck check;
         for (int64_t k = run * kRun; k < min(n, (run + 1) * kRun); ++k) {
           const int64_t i = first + int64_t(std::uint32_t(order[k]));
@@ -101,8 +101,8 @@ void nearest_on_mesh(const Query<T>& p) {
             write_nothing(p, i);
             continue;
           }
-          result.distance = mesh::closest(*p.tree, x, place, result.weights, result.at);
-          result.primitive = p.tree->ids[place];
+          result.distance = mesh::closest(*p.tree, x, position, result.weights, result.at);
+          result.primitive = p.tree->ids[position];
           finish(p, i, x, result);
         }
       }

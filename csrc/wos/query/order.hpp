@@ -12,7 +12,7 @@ QF_HD std::uint32_t spread(std::uint32_t x) {
   x = (x | x << 4) & 0x030C30C3u;
   return (x | x << 2) & 0x09249249u;
 }
-QF_HD std::uint64_t place_on_curve(const double (&x)[3]) {  // for points in the cube [-1, 1]^3, or on its surface
+QF_HD std::uint64_t position_on_curve(const double (&x)[3]) {  // for points in the cube [-1, 1]^3, or on its surface
   std::uint32_t code = 0;
   for (int j = 0; j < 3; ++j) {
     const double at = (x[j] + 1) * 512;
@@ -22,7 +22,7 @@ QF_HD std::uint64_t place_on_curve(const double (&x)[3]) {  // for points in the
 }
 
 // Sorts n keys by position. The upper 32 bits are the position on the curve, the lower 32 bits an index. Returns `keys` or `spare`.
-inline std::uint64_t* sort_by_place(std::uint64_t* keys, std::uint64_t* spare, int64_t n) {
+inline std::uint64_t* sort_by_position(std::uint64_t* keys, std::uint64_t* spare, int64_t n) {
   constexpr int kDigit = 10;
   for (int pass = 0; pass < 3; ++pass) {
     const int shift = 32 + kDigit * pass;

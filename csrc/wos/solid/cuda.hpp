@@ -51,10 +51,10 @@ class Inside {
   Inside() = default;
   __device__ Inside(const double* row, int64_t width) : field_{row, row + field_head(D), {}}, is_box_(width == D) {
     int64_t count = 1;
-    const int64_t room = width - field_head(D);
-    sound_ = is_box_ || (room > 0 && row[0] > 0);
+    const int64_t available = width - field_head(D);
+    sound_ = is_box_ || (available > 0 && row[0] > 0);
     for (int i = 0; !is_box_ && i < D; ++i) {
-      sound_ = sound_ && row[1 + i] >= 2 && row[1 + i] <= double(room / count) && row[1 + D + i] < row[1 + 2 * D + i];
+      sound_ = sound_ && row[1 + i] >= 2 && row[1 + i] <= double(available / count) && row[1 + D + i] < row[1 + 2 * D + i];
       field_.nodes[i] = sound_ ? int64_t(row[1 + i]) : 2;
       count *= field_.nodes[i];
     }

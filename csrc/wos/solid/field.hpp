@@ -27,11 +27,11 @@ class Distances {
  private:
   template <class E>
   E of_function(const E (&x)[D], E* slopes) const {
-    constexpr int W = kWidth<E>, most = W * (1 + 2 * D);
+    constexpr int W = kWidth<E>, max_points = W * (1 + 2 * D);
     const double* const centre = grid_.values;
     const double extent = centre[D];
-    const int n = slopes ? most : W;
-    double at[W][D], points[most][D], values[most];
+    const int n = slopes ? max_points : W;
+    double at[W][D], points[max_points][D], values[max_points];
     for (int i = 0; i < D; ++i) {
       alignas(64) double lanes[W];
       store(lanes, x[i]);

@@ -19,13 +19,13 @@ QF_HD T near_cube(double epsilon) {
 // (1) The distance from a box around 0, negative inside.
 template <class V, class T, int D>
 QF_HD V distance_from_box(const V (&x)[D], const T (&half)[D]) {
-  V d2{}, most = broadcast<V>(T(-1));
+  V d2{}, largest = broadcast<V>(T(-1));
   for (int i = 0; i < D; ++i) {
     const V excess = (x[i] < 0 ? -x[i] : x[i]) - half[i], positive = higher(excess, V{});
     d2 += positive * positive;
-    most = higher(most, excess);
+    largest = higher(largest, excess);
   }
-  return most > 0 ? square_root(d2) : most;
+  return largest > 0 ? square_root(d2) : largest;
 }
 
 // (7) The point of the circle of radius R that a walk from x in the plane hits first, using the random direction n.

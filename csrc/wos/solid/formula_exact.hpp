@@ -70,7 +70,7 @@ struct GridDistances {
 };
 // Repeats (3) until x is on the boundary within rounding. `at(x, slopes)` evaluates the field. Returns the field at the initial x.
 template <int D, class At>
-QF_HD double project_on_field(const GridDistances<D>& of, double (&x)[D], At&& at) {
+QF_HD double project_on_field(const GridDistances<D>& grid, double (&x)[D], At&& at) {
   double first = 0;
   QF_ROLLED
   for (int k = 0; k < kProjections; ++k) {
@@ -79,7 +79,7 @@ QF_HD double project_on_field(const GridDistances<D>& of, double (&x)[D], At&& a
     if (k == 0) first = value;
     for (int i = 0; i < D; ++i) steepness += slopes[i] * slopes[i];
     if (!(steepness > 1e-12) || (value < 1e-14 && value > -1e-14)) break;
-    for (int i = 0; i < D; ++i) x[i] = of.clamped(i, x[i] - value * slopes[i] / steepness);
+    for (int i = 0; i < D; ++i) x[i] = grid.clamped(i, x[i] - value * slopes[i] / steepness);
   }
   return first;
 }

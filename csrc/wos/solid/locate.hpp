@@ -25,10 +25,10 @@ inline Nearest nearest(const Solid& solid, int64_t D, const double* x, double* a
   });
   return {value, 0};
 }
-// The distance alone; `room` has D elements.
-inline double distance(const Solid& solid, int64_t D, const double* x, double* room) {
+// The distance alone; `at` has D elements.
+inline double distance(const Solid& solid, int64_t D, const double* x, double* at) {
   if (solid.field) return with_field(solid, D, x, [](const auto& field, const auto& here) { return field.at(here); });
-  return nearest(solid, D, x, room).distance;
+  return nearest(solid, D, x, at).distance;
 }
 
 // Whether a walk may start at x. Moves x onto the boundary if it is beyond it by at most epsilon. `outside`: the domain is the exterior.

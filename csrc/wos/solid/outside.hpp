@@ -100,9 +100,9 @@ class Outside {
       const int l = __builtin_ctz(set);
       const T here[D] = {at[0][l], at[1][l], at[2][l]};
       T best = mesh::Search<T>::kBeyond;
-      int64_t place = -1;
-      search.closest(here, best, place);
-      radius[l] = square_root(best), primitive[l] = Int(place);
+      int64_t position = -1;
+      search.closest(here, best, position);
+      radius[l] = square_root(best), primitive[l] = Int(position);
     }
     seen.radius = load<V>(radius), seen.primitive = load<I>(primitive);
     return seen;

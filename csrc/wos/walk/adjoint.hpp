@@ -11,7 +11,7 @@ constexpr int64_t kParts = 64;        // maximum partial sums of a gradient; dep
 constexpr int64_t kPartWalks = 1024;  // minimum walks per part
 constexpr int64_t kPartNumbers = 1 << 21;  // values in all parts together, 16 MB, because a grid has many values
 constexpr int64_t kMinParts = 8;           // this many parts are always allowed
-constexpr int64_t kPieceWalks = 16384;     // walks of a part between two checks for an interrupt
+constexpr int64_t kBatchWalks = 16384;     // walks of a part between two checks for an interrupt
 
 // Scales the gradient of each right-hand side to a unit of its own, a power of two. Otherwise small shares would be lost: they are summed
 // in T, and float32 treats 1e-40 as 0.
@@ -39,12 +39,12 @@ class Units {
   static double power_of_two(int64_t e) { return as_bits<double>((e + 1023) << 52); }
   // The exponent of the largest value. NaN and infinity are skipped: they stay the same in any unit.
   static int64_t exponent(const double* x, int64_t n) {
-    int64_t most = 0;
+    int64_t max_exponent = 0;
     for (int64_t k = 0; k < n; ++k) {
       const int64_t e = as_bits<int64_t>(x[k]) >> 52 & 0x7ff;
-      most = max(most, x[k] != 0 && e < 0x7ff ? max<int64_t>(e, 1) : 0);
+      max_exponent = max(max_exponent, x[k] != 0 && e < 0x7ff ? max<int64_t>(e, 1) : 0);
     }
-    return most ? min<int64_t>(most, 2045) - 1023 : 0;
+    return max_exponent ? min<int64_t>(max_exponent, 2045) - 1023 : 0;
   }
   const double* const grad_;
   Scratch<double> units_;
@@ -61,9 +61,9 @@ class Parts {
   }
   double* operator()(int64_t instance, int64_t part) const { return out_ ? sums_ + (instance * parts_ + part) * length_ : nullptr; }
   static int64_t longest(const data::Data& data, int64_t B) {
-    int64_t most = 0;
-    for (int64_t b = 0; b < B; ++b) most = max(most, data.count(b));
-    return most;
+    int64_t length = 0;
+    for (int64_t b = 0; b < B; ++b) length = max(length, data.count(b));
+    return length;
   }
   // Adds in a fixed order. A gradient shared by instances is summed over all of them.
   void add_up(const Units& units) const {
@@ -98,7 +98,7 @@ class Shares final : public Sink<V, D> {
   using Sink<V, D>::W;
   using Sink<V, D>::wants_sources;
   using Sink<V, D>::iterations;
-  using Sink<V, D>::most_ends;
+  using Sink<V, D>::max_ends;
 
   Shares(const WalkAdjoint<T>& q, int64_t instance, const PartOf& ddirichlet, const PartOf& dsource)
       : Sink<V, D>(dsource(0) != nullptr, 1, kIterations, q.forward.nrhs, squared_extent(q.forward, instance)),
@@ -111,8 +111,8 @@ class Shares final : public Sink<V, D> {
         dsource_(dsource),
         of_channel_(nrhs_ * (1 + D) * W),
         exact_(nrhs_ * W),
-        end_shares_(nrhs_ * most_ends),
-        shares_(most_ends) {
+        end_shares_(nrhs_ * max_ends),
+        shares_(max_ends) {
     for (int64_t k = 0; k < nrhs_ * W; ++k) exact_[k] = 0;
     for (int64_t k = 0; k < nrhs_ * (1 + D) * W; ++k) of_channel_[k] = 0;
     for (int64_t side = 0; side < nrhs_; ++side)
@@ -160,14 +160,14 @@ class Shares final : public Sink<V, D> {
     for (int64_t side = 0; ddirichlet_(0) && side < nrhs_; ++side) {
       const data::Field<V, D> boundary = field(p_.dirichlet, side);
       data::FieldAdjoint<V, D> adjoint(boundary, ddirichlet_(side));
-      const bool on_pieces = boundary.data.kind == data::Kind::per_vertex;
+      const bool on_primitives = boundary.data.kind == data::Kind::per_vertex;
       for (int64_t e = 0; e < n; ++e) {
         const double share = end_shares_[e * nrhs_ + side] * double(ends.weight[e]);
         shares_[e] = T(share);
-        if (on_pieces) adjoint.add_on_piece(ends.primitive[e], ends.place, e, share);
+        if (on_primitives) adjoint.add_on_primitive(ends.primitive[e], ends.corner_weights, e, share);
       }
       for (int64_t e = n; e < padded; ++e) shares_[e] = 0;
-      if (!on_pieces) adjoint.add(ends.x, shares_, padded);
+      if (!on_primitives) adjoint.add(ends.x, shares_, padded);
     }
   }
 
@@ -206,11 +206,11 @@ int64_t parts_of(const WalkAdjoint<T>& q) {
 template <class T, class F>
 void in_pieces(const Walk<T>& p, int64_t parts, double walk_ns, F&& run) {
   const int64_t total = p.N * p.walks, longest = (total + parts - 1) / parts;
-  for (int64_t done = 0; done < longest; done += kPieceWalks)
-    parallel_for(p.B * parts, p.threads, double(min(kPieceWalks, longest)) * walk_ns, [&](int64_t begin, int64_t end) {
+  for (int64_t done = 0; done < longest; done += kBatchWalks)
+    parallel_for(p.B * parts, p.threads, double(min(kBatchWalks, longest)) * walk_ns, [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
         const int64_t instance = item / parts, part = item % parts;
-        const int64_t first = total * part / parts + done, last = min(total * (part + 1) / parts, first + kPieceWalks);
+        const int64_t first = total * part / parts + done, last = min(total * (part + 1) / parts, first + kBatchWalks);
         if (first < last) run(instance, part, first, last);
       }
     });

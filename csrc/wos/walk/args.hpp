@@ -25,7 +25,7 @@ QF_HD constexpr std::int64_t node_count(std::int64_t first, std::int64_t walks) 
 
 // The node that contains a sample: its index and size.
 struct NodeOf {
-  std::int64_t node, size;
+  std::int64_t index, size;
 };
 QF_HD constexpr NodeOf node_of(std::int64_t sample, std::int64_t first, std::int64_t end) {
   std::int64_t at = first, node = 0, size = node_size(at, end);
@@ -39,7 +39,7 @@ QF_HD constexpr std::int64_t harmonics(int dimension, std::int64_t modes) {
 }
 
 // The boundary's arrays as passed by the caller: used on a GPU instead of grids, a mesh and a solid. Their values are unchecked.
-struct Pieces {
+struct BoundaryArrays {
   const double* ends = nullptr;         // (count, width): segments, triangles, or one row of a solid; null for the unit ball
   const std::int64_t* first = nullptr;  // (polygons + 1,)
   std::int64_t count = 0, width = 0, polygons = 0;
@@ -60,7 +60,7 @@ struct Walks {
   bool gradient;         // walks come in antithetic pairs; nodes are computed from pairs
   double *mean, *m2;     // (B, nrhs, N, nodes, channels): the nodes of walks [first_walk, first_walk + walks)
   std::int64_t* counts;  // (B, nrhs, N, 3): steps; walks cut off at max_steps; walks that left the box by rounding
-  Pieces pieces;
+  BoundaryArrays boundary;
   double reach = 0;  // outside without screening: beyond this distance from the centre, in absolute units, sources are 0
   std::int64_t nrhs = 1, first_data = 0;  // right-hand sides per instance; global index of the first row of data
 
@@ -124,7 +124,7 @@ struct Balls {
 
 // The starts of walks: points in the frame of their boundary.
 template <class T>
-struct Place {
+struct WalkStarts {
   const T* points;                    // (B, N, dimension), or (N, dimension) for all instances
   const double* frame;                // as above
   const polygon::Segments* segments;  // (B,), or null: the mesh, or the solid if there is no mesh
@@ -145,7 +145,7 @@ struct Kernels {
   void (*trace)(const Trace<T>&);
   void (*expand)(const Expand<T>&);
   void (*balls)(const Balls<T>&);
-  std::int64_t (*place)(const Place<T>&);  // returns the index of the first coordinate of a point that is not finite, or -1
+  std::int64_t (*place)(const WalkStarts<T>&);  // returns the index of the first coordinate of a point that is not finite, or -1
 };
 struct Table : TableOf<Kernels> {
   void (*gather)(const Gather&);

@@ -249,7 +249,7 @@ void place(Arguments& call, bool closed, bool outside, py::object grids, int thr
   const bool shared = call.peek(0).rank == 2;
   call.dispatch([&](auto zero) {
     using T = decltype(zero);
-    Place<T> p{};
+    WalkStarts<T> p{};
     p.points = call.input("points", shared ? "N D" : "B N D");
     Scene scene(call, grids);
     scene.set_outside(call, outside);

@@ -65,7 +65,7 @@ class Grids {  // grids of instances [begin, end), valid during the lifetime of 
 struct Scene {
   const double* frame;
   std::int64_t B, D;
-  Pieces of;
+  BoundaryArrays boundary;
   bool outside = false;
 
   Scene(Arguments& call, const py::object&, bool = true) : frame(call.input("frame", "B E")), B(call["B"]), D(call["D"]) {
@@ -73,27 +73,28 @@ struct Scene {
     const auto ends = call.optional_input("ends", "M C");
     const auto first = call.optional_input("first", "F");
     call.require(ends.view().present == first.view().present, "pass both ends and first, or neither");
-    of.ends = ends, of.first = first;
-    if (!of.ends) return;
-    of.count = call["M"], of.width = call["C"], of.polygons = call["F"] - 1;
-    of.solid = of.count == 1 && solid::is_solid(of.width, D);
-    if (of.solid) {
-      call.require(of.polygons == 1, "a solid must be described by a single row");
-      if (of.width == solid::field_head(D) + D + 1)
+    boundary.ends = ends, boundary.first = first;
+    if (!boundary.ends) return;
+    boundary.count = call["M"], boundary.width = call["C"], boundary.polygons = call["F"] - 1;
+    boundary.solid = boundary.count == 1 && solid::is_solid(boundary.width, D);
+    if (boundary.solid) {
+      call.require(boundary.polygons == 1, "a solid must be described by a single row");
+      if (boundary.width == solid::field_head(D) + D + 1)
         call.reject_type(
             "a device cannot call a host function of signed distances; pass their values on a grid, or move the arrays to the host");
       return;
     }
-    call.require(of.width == D * D && D <= 3 && of.count >= 1, "ends must be segments in two dimensions, or triangles in three");
-    call.require(of.polygons == 1 || (D == 2 && of.polygons == B), "expected one polygon, or one per instance");
+    call.require(boundary.width == D * D && D <= 3 && boundary.count >= 1,
+                 "ends must be segments in two dimensions, or triangles in three");
+    call.require(boundary.polygons == 1 || (D == 2 && boundary.polygons == B), "expected one polygon, or one per instance");
   }
   void set_outside(const Arguments& call, bool is, double reach = 0) {
-    call.require(!is || (D == 3 && !(of.solid && of.width != D)),
+    call.require(!is || (D == 3 && !(boundary.solid && boundary.width != D)),
                  "on a device, outside is supported only for balls, boxes and meshes in three dimensions");
     call.require(reach == 0, "on a device, a source outside requires screening");
     outside = is;
   }
-  data::Pieces pieces() const { return {nullptr, of.polygons, of.ends && !of.solid ? of.count : -1}; }
+  data::Pieces pieces() const { return {nullptr, boundary.polygons, boundary.ends && !boundary.solid ? boundary.count : -1}; }
 };
 #endif
 
@@ -145,7 +146,7 @@ template <class T, class F>
 void for_groups(const Scene& scene, const T* start, std::int64_t N, int threads, F&& f) {
 #if defined(QF_DEVICE)
   Walk<T> all{};
-  all.pieces = scene.of, all.outside = scene.outside;
+  all.boundary = scene.boundary, all.outside = scene.outside;
   all.start = start, all.frame = scene.frame;
   all.B = scene.B, all.N = N, all.dimension = int(scene.D), all.threads = threads;
   released([&](Walk<T> p) { f(p, 0); }, all);

@@ -16,7 +16,7 @@ constexpr int64_t kPlaced = 4096;  // points that share the rows of a polygon; b
 
 // Points in the frame of their boundary, in double precision.
 template <class T>
-int64_t place(const Place<T>& p) {
+int64_t place(const WalkStarts<T>& p) {
   int64_t bad = -1;
   const int D = p.dimension;
   const int64_t size = min(p.N, p.segments && p.B ? max(kPlaced, p.segments[0].M) : 256), parts = p.N ? (p.N + size - 1) / size : 0;

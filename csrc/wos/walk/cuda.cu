@@ -9,12 +9,12 @@ namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
 // Estimated, not measured. Constants, so that the bits do not depend on the GPU model.
-constexpr int64_t kPiece = kEmulated ? kWarp : 1 << 20;   // samples per row and round, a power of kWarp
-constexpr int64_t kRound = kEmulated ? 64 : 1 << 22;      // approximate number of walk values in memory at a time
-constexpr int64_t kSums = kEmulated ? 1 << 11 : 1 << 24;  // partial sums per gradient, 128 MB
-constexpr int64_t kWalkers = 1 << 18;                     // concurrent threads in the forward kernels
+constexpr int64_t kRoundSamples = kEmulated ? kWarp : 1 << 20;  // samples per row and round, a power of kWarp
+constexpr int64_t kRound = kEmulated ? 64 : 1 << 22;            // approximate number of walk values in memory at a time
+constexpr int64_t kSums = kEmulated ? 1 << 11 : 1 << 24;        // partial sums per gradient, 128 MB
+constexpr int64_t kWalkers = 1 << 18;                           // concurrent threads in the forward kernels
 constexpr int64_t kAdjointWalkers = 1 << 17;
-constexpr int64_t kLeastWalks = 4;         // minimum walks per thread in the adjoint
+constexpr int64_t kMinWalks = 4;           // minimum walks per thread in the adjoint
 constexpr int64_t kWideNumbers = 1 << 24;  // vector elements of concurrent walks in more than three dimensions
 constexpr int64_t kMarks = 32;             // marks that a lane adds up
 
@@ -53,10 +53,10 @@ __global__ void __launch_bounds__(kThreads, 1) walk_round(const Walk<T> p, const
 
 // walk_round in more than three dimensions. Each step reads and writes the columns of a walk.
 __global__ void __launch_bounds__(kThreads, 1)
-    wide_round(const Walk<double> p, const Round r, const int64_t walkers, double* room, const Results to) {
+    wide_round(const Walk<double> p, const Round r, const int64_t walkers, double* workspace, const Results to) {
   QF_ROLLED
   for (int64_t thread = thread_here(); thread < walkers; thread += threads_here()) {
-    WideWalker<Column> walker = wide_walker(p, room, walkers, thread);
+    WideWalker<Column> walker = wide_walker(p, workspace, walkers, thread);
     WideValues sink(p, walker, to);
     walk_slots(p, r, thread, walkers, walker, sink,
                [&](int64_t side, int64_t point, int64_t walk) { begin(walker, p, side, point, walk); });
@@ -89,15 +89,16 @@ __global__ void __launch_bounds__(kThreads, 1) count_marks(const Walk<double> p,
 // Calls f(a null pointer to the domain's type, the records of the boundary).
 template <class T, class F>
 void with_domain(const Walk<T>& p, const F& f) {
-  const Pieces& of = p.pieces;
-  const bool is_polygon = of.ends && !of.solid && p.dimension == 2, is_mesh = of.ends && !of.solid && p.dimension == 3;
-  const Workspace<polygon::Record<T>> segments(is_polygon ? of.count : 0);
-  const Workspace<T> triangles(is_mesh ? of.count * mesh::kRecord : 0);
-  if (is_polygon) launch(polygon::put_records<T>, blocks_of(of.count), kThreads, 0, of.ends, of.count, segments);
-  if (is_mesh) launch(mesh::put_records<T>, blocks_of(of.count), kThreads, 0, of.ends, of.count, triangles);
-  const Workspace<T> boxes(is_polygon ? polygon::box_numbers<2>(of.count) : is_mesh ? polygon::box_numbers<3>(of.count) : 0);
-  if (is_polygon) polygon::put_all_boxes<T, 2>(of.ends, of.count, boxes);
-  if (is_mesh) polygon::put_all_boxes<T, 3>(of.ends, of.count, boxes);
+  const BoundaryArrays& boundary = p.boundary;
+  const bool is_polygon = boundary.ends && !boundary.solid && p.dimension == 2,
+             is_mesh = boundary.ends && !boundary.solid && p.dimension == 3;
+  const Workspace<polygon::Record<T>> segments(is_polygon ? boundary.count : 0);
+  const Workspace<T> triangles(is_mesh ? boundary.count * mesh::kRecord : 0);
+  if (is_polygon) launch(polygon::put_records<T>, blocks_of(boundary.count), kThreads, 0, boundary.ends, boundary.count, segments);
+  if (is_mesh) launch(mesh::put_records<T>, blocks_of(boundary.count), kThreads, 0, boundary.ends, boundary.count, triangles);
+  const Workspace<T> boxes(is_polygon ? polygon::box_numbers<2>(boundary.count) : is_mesh ? polygon::box_numbers<3>(boundary.count) : 0);
+  if (is_polygon) polygon::put_all_boxes<T, 2>(boundary.ends, boundary.count, boxes);
+  if (is_mesh) polygon::put_all_boxes<T, 3>(boundary.ends, boundary.count, boxes);
   const Records<T> records{segments, triangles, boxes};
   if (p.dimension > 3) return;
   if (p.outside)
@@ -106,7 +107,7 @@ void with_domain(const Walk<T>& p, const F& f) {
     f(static_cast<polygon::Polygon<T>*>(nullptr), records);
   else if (is_mesh)
     f(static_cast<mesh::Mesh<T>*>(nullptr), records);
-  else if (of.solid)
+  else if (boundary.solid)
     p.dimension == 2 ? f(static_cast<solid::Inside<T, 2>*>(nullptr), records) : f(static_cast<solid::Inside<T, 3>*>(nullptr), records);
   else
     p.dimension == 2 ? f(static_cast<solid::Ball<T, 2>*>(nullptr), records) : f(static_cast<solid::Ball<T, 3>*>(nullptr), records);
@@ -118,8 +119,8 @@ void run_round(const Walk<T>& p, const Walk<double>& doubled, const Round& r, co
     throw DeviceError("wos.solve: 2^31 or more points, or walks per sample, are too many for a GPU kernel");
   if (p.dimension > 3) {
     const int64_t walkers = wide_walkers(doubled, min(kWalkers, r.slots()));
-    const Workspace<double> room(kWideColumns * p.dimension * walkers);
-    launch(wide_round, blocks_of(walkers), kThreads, 0, doubled, r, walkers, room, to);
+    const Workspace<double> workspace(kWideColumns * p.dimension * walkers);
+    launch(wide_round, blocks_of(walkers), kThreads, 0, doubled, r, walkers, workspace, to);
   }
   with_domain(p, [&](auto domain, const Records<T>& records) {
     using Domain = typename std::remove_pointer<decltype(domain)>::type;
@@ -135,15 +136,15 @@ void walk(const Walk<T>& p) {
   if (rows == 0) return;
   const Doubled<T> doubled(p);
   const Samples all{p.first_walk / group, (p.first_walk + p.walks) / group};
-  const int64_t pieces = (all.end - 1) / kPiece - all.first / kPiece + 1, longest = min(all.end - all.first, kPiece);
-  int64_t top = kWarp;  // samples per unit at the end of a piece
-  while (top < (pieces > 1 ? kPiece : longest)) top *= kWarp;
+  const int64_t rounds = (all.end - 1) / kRoundSamples - all.first / kRoundSamples + 1, longest = min(all.end - all.first, kRoundSamples);
+  int64_t top = kWarp;  // samples per unit at the end of a round
+  while (top < (rounds > 1 ? kRoundSamples : longest)) top *= kWarp;
   const int64_t together = min(rows, max<int64_t>(1, kRound / (longest * group * channels)));
   const Workspace<double> values(together * longest * group * channels);
   const Workspace<uint32_t> marks(together * longest * group);
-  const Room upper(pieces > 1 ? rows * channels : 0, all.first, all.end, top);
+  const UnitsMemory upper(rounds > 1 ? rows * channels : 0, all.first, all.end, top);
   for (int64_t begin = all.first; begin < all.end;) {
-    const int64_t end = min(all.end, (begin / kPiece + 1) * kPiece);
+    const int64_t end = min(all.end, (begin / kRoundSamples + 1) * kRoundSamples);
     for (int64_t row = 0; row < rows; row += together) {
       const Round r{row, min(together, rows - row), begin * group, (end - begin) * group};
       run_round(p, *doubled, r, {values, marks, r.slots()});
@@ -153,7 +154,7 @@ void walk(const Walk<T>& p) {
     }
     begin = end;
   }
-  if (pieces == 1) return;
+  if (rounds == 1) return;
   int64_t size = top * kWarp;
   while (size < all.end - all.first) size *= kWarp;
   merge_up(*doubled, all, 0, rows, upper.units(), Units{all.first, all.end, size, nullptr, nullptr}, nullptr);
@@ -213,7 +214,7 @@ class Shares {
     double share = double(met.weight * (met.in_first ? first_share_ : T(share_)) * area);
     if (met.ends) field = boundary_, to = to_boundary_, share = share_ * double(met.weight);
     if (field.kind == data::Kind::per_vertex)
-      data::add_share_on_piece<T, D>(met.primitive, met.where, share, to);
+      data::add_share_on_primitive<T, D>(met.primitive, met.where, share, to);
     else
       data::add_share(field, met.x, share, to);
   }
@@ -229,9 +230,9 @@ class Shares {
 };
 
 // Steps through every `parts`-th walk of an instance without divisions: a 64-bit division takes a GPU a hundred instructions.
-struct Turn {
+struct WalkCursor {
   int64_t point, walk, next_points, next_walks, walks;
-  __device__ Turn(int64_t part, int64_t parts, int64_t walks)
+  __device__ WalkCursor(int64_t part, int64_t parts, int64_t walks)
       : point(quotient(part, walks)),
         walk(remainder(part, walks)),
         next_points(quotient(parts, walks)),
@@ -246,10 +247,10 @@ struct Turn {
 // Runs part `part` of an instance's walks with one walker; begin(point, walk) starts a walk.
 template <class Walker, class Sink, class Begin>
 __device__ __forceinline__ void walk_part(const Walks& p, int64_t part, int64_t parts, Walker& walker, Sink& sink, const Begin& begin) {
-  for (Turn turn(part, parts, p.walks);;) {
-    for (; !walker.busy() && turn.point < p.N; turn.next()) {
-      begin(turn.point, p.first_walk + turn.walk);
-      if (walker.busy()) sink.begin(turn.point, p.first_walk + turn.walk);
+  for (WalkCursor cursor(part, parts, p.walks);;) {
+    for (; !walker.busy() && cursor.point < p.N; cursor.next()) {
+      begin(cursor.point, p.first_walk + cursor.walk);
+      if (walker.busy()) sink.begin(cursor.point, p.first_walk + cursor.walk);
     }
     if (!walker.busy()) return;
     walker.advance(sink);
@@ -266,11 +267,11 @@ __global__ void __launch_bounds__(kThreads, 1)
   const Walk<T>& p = q.forward;
   QF_ROLLED
   for (int64_t at = thread_here(); at < instances * parts; at += threads_here()) {
-    const int64_t of = quotient(at, parts), instance = begin + of, part = remainder(at, parts);
+    const int64_t index = quotient(at, parts), instance = begin + index, part = remainder(at, parts);
     Walker<T, Domain> walker(p);
     Shares<T, D> sink(q, of_dirichlet, of_source);
     const auto column = [&](const data::Data& data, const Sums& sums) {
-      return sums.column(field_of<D>(p, data, instance).numbers - data.numbers, of, parts, part);
+      return sums.column(field_of<D>(p, data, instance).numbers - data.numbers, index, parts, part);
     };
     sink.set(instance, column(p.dirichlet, of_dirichlet), column(p.source, of_source));
     walk_part(p, part, parts, walker, sink, [&](int64_t point, int64_t walk) { walker.begin(records, instance, point, walk); });
@@ -278,27 +279,27 @@ __global__ void __launch_bounds__(kThreads, 1)
 }
 
 __global__ void __launch_bounds__(kThreads, 1)
-    wide_again(const WalkAdjoint<double> q, double* room, const int64_t first, const int64_t instances, const int64_t parts,
+    wide_again(const WalkAdjoint<double> q, double* workspace, const int64_t first, const int64_t instances, const int64_t parts,
                const Sums of_dirichlet, const Sums of_source) {
   const Walk<double>& p = q.forward;
   const int64_t walkers = instances * parts;
   QF_ROLLED
   for (int64_t at = thread_here(); at < walkers; at += threads_here()) {
-    const int64_t of = quotient(at, parts), instance = first + of, part = remainder(at, parts);
-    WideWalker<Column> walker = wide_walker(p, room, walkers, at);
-    WideShares sink(q, walker, instance, of_dirichlet.column(instance * p.dirichlet.stride, of, parts, part),
-                    of_source.column(instance * p.source.stride, of, parts, part));
+    const int64_t index = quotient(at, parts), instance = first + index, part = remainder(at, parts);
+    WideWalker<Column> walker = wide_walker(p, workspace, walkers, at);
+    WideShares sink(q, walker, instance, of_dirichlet.column(instance * p.dirichlet.stride, index, parts, part),
+                    of_source.column(instance * p.source.stride, index, parts, part));
     walk_part(p, part, parts, walker, sink, [&](int64_t point, int64_t walk) { begin(walker, p, instance, point, walk); });
   }
 }
 
 // One warp per row: adds the row's columns to the gradient in a fixed order.
-__global__ void __launch_bounds__(kThreads, 1) add_columns(const Sums of, double* to) {
+__global__ void __launch_bounds__(kThreads, 1) add_columns(const Sums sums, double* to) {
   const int lane = threadIdx.x % kWarp;
   QF_ROLLED
-  for (int64_t row = thread_here() / kWarp; row < of.rows; row += threads_here() / kWarp) {
+  for (int64_t row = thread_here() / kWarp; row < sums.rows; row += threads_here() / kWarp) {
     double sum = 0;
-    for (int64_t c = lane; c < of.columns; c += kWarp) sum += of.numbers[row * of.columns + c];
+    for (int64_t c = lane; c < sums.columns; c += kWarp) sum += sums.numbers[row * sums.columns + c];
     for (int by = 1; by < kWarp; by *= 2) sum += shuffle_xor(sum, by);
     if (lane == 0) to[row] += sum;
   }
@@ -306,11 +307,11 @@ __global__ void __launch_bounds__(kThreads, 1) add_columns(const Sums of, double
 
 // The number of parameters, and whether each instance has its own.
 template <class T>
-Sums sums_of(const Walk<T>& p, const data::Data& of, bool wanted) {
-  const bool in_pieces = of.kind == data::Kind::per_vertex && p.pieces.polygons > 1;
+Sums sums_of(const Walk<T>& p, const data::Data& data, bool wanted) {
+  const bool per_polygon = data.kind == data::Kind::per_vertex && p.boundary.polygons > 1;
   Sums sums;
-  sums.own = p.sides() == 1 || in_pieces || of.stride > 0;
-  sums.rows = wanted ? (of.stride > 0 ? p.sides() * of.stride : of.width) : 0;
+  sums.own = p.sides() == 1 || per_polygon || data.stride > 0;
+  sums.rows = wanted ? (data.stride > 0 ? p.sides() * data.stride : data.width) : 0;
   return sums;
 }
 
@@ -329,18 +330,18 @@ void walk_adjoint(const WalkAdjoint<T>& q) {
   const int64_t numbers = max<int64_t>(1, own + shared * instances);
   const Doubled<T> doubled(p);
   const int64_t walkers = p.dimension > 3 ? wide_walkers(*doubled, kAdjointWalkers) : kAdjointWalkers;
-  const int64_t parts = max<int64_t>(1, min(min(walkers / instances, total / kLeastWalks), kSums / numbers));
+  const int64_t parts = max<int64_t>(1, min(min(walkers / instances, total / kMinWalks), kSums / numbers));
   of_dirichlet.columns = of_dirichlet.own ? parts : parts * instances, of_source.columns = of_source.own ? parts : parts * instances;
   const Workspace<double> sums(of_dirichlet.rows * of_dirichlet.columns + of_source.rows * of_source.columns);
   if (q.ddirichlet) of_dirichlet.numbers = sums;
   if (q.dsource) of_source.numbers = sums + of_dirichlet.rows * of_dirichlet.columns;
   const bool is_wide = p.dimension > 3;
   const WalkAdjoint<double> wide{*doubled, q.grad, q.ddirichlet, q.dsource};
-  const Workspace<double> room(is_wide ? kWideColumns * p.dimension * instances * parts : 0);
+  const Workspace<double> workspace(is_wide ? kWideColumns * p.dimension * instances * parts : 0);
   for (int64_t begin = 0; begin < p.sides(); begin += instances) {
     const int64_t here = min(instances, p.sides() - begin), blocks = blocks_of(here * parts);
     set_zero<double>(sums, of_dirichlet.rows * of_dirichlet.columns + of_source.rows * of_source.columns);
-    if (is_wide) launch(wide_again, blocks, kThreads, 0, wide, room, begin, here, parts, of_dirichlet, of_source);
+    if (is_wide) launch(wide_again, blocks, kThreads, 0, wide, workspace, begin, here, parts, of_dirichlet, of_source);
     with_domain(p, [&](auto domain, const Records<T>& records) {
       using Domain = typename std::remove_pointer<decltype(domain)>::type;
       launch(walk_again<T, Domain>, blocks, kThreads, 0, q, records, begin, here, parts, of_dirichlet, of_source);

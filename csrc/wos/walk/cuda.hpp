@@ -24,10 +24,10 @@ struct Records {
 // The range of segments of an instance's polygon.
 struct Span {
   int64_t begin, end;
-  __device__ Span(const Pieces& of, int64_t instance) {
-    const int64_t at = of.polygons == 1 ? 0 : instance;
-    begin = min(max(of.first[at], int64_t(0)), of.count);
-    end = min(max(of.first[at + 1], begin), of.count);
+  __device__ Span(const BoundaryArrays& boundary, int64_t instance) {
+    const int64_t at = boundary.polygons == 1 ? 0 : instance;
+    begin = min(max(boundary.first[at], int64_t(0)), boundary.count);
+    end = min(max(boundary.first[at + 1], begin), boundary.count);
   }
 };
 
@@ -35,30 +35,30 @@ template <class T, int D>
 __device__ __forceinline__ void set(solid::Ball<T, D>&, const Walk<T>&, const Records<T>&, int64_t) {}
 template <class T, int D>
 __device__ __forceinline__ void set(solid::Inside<T, D>& domain, const Walk<T>& p, const Records<T>&, int64_t) {
-  domain = solid::Inside<T, D>(p.pieces.ends, p.pieces.width);
+  domain = solid::Inside<T, D>(p.boundary.ends, p.boundary.width);
 }
 template <class T>
 __device__ __forceinline__ void set(polygon::Polygon<T>& domain, const Walk<T>& p, const Records<T>& records, int64_t instance) {
-  const Span span(p.pieces, instance);
-  domain = polygon::Polygon<T>({records.segments}, records.boxes, p.pieces.count, span.begin, span.end);
+  const Span span(p.boundary, instance);
+  domain = polygon::Polygon<T>({records.segments}, records.boxes, p.boundary.count, span.begin, span.end);
 }
 template <class T>
 __device__ __forceinline__ void set(mesh::Mesh<T>& domain, const Walk<T>& p, const Records<T>& records, int64_t) {
-  domain = mesh::Mesh<T>({records.triangles, p.pieces.ends}, records.boxes, p.pieces.count, 0, p.pieces.count);
+  domain = mesh::Mesh<T>({records.triangles, p.boundary.ends}, records.boxes, p.boundary.count, 0, p.boundary.count);
 }
 template <class T>
 __device__ __forceinline__ void set(solid::Outside<T>& domain, const Walk<T>& p, const Records<T>& records, int64_t instance) {
-  const bool is_mesh = p.pieces.ends && !p.pieces.solid;
+  const bool is_mesh = p.boundary.ends && !p.boundary.solid;
   mesh::Mesh<T> mesh;
   if (is_mesh) set(mesh, p, records, 0);
-  domain = solid::Outside<T>(is_mesh ? nullptr : p.pieces.ends, mesh, p.frame[instance * 5 + 4]);
+  domain = solid::Outside<T>(is_mesh ? nullptr : p.boundary.ends, mesh, p.frame[instance * 5 + 4]);
 }
 
 // The data of one right-hand side.
 template <int D, class T>
 __device__ __forceinline__ data::Field<T, D> field_of(const Walk<T>& p, const data::Data& data, int64_t side) {
-  const bool in_pieces = data.kind == data::Kind::per_vertex && p.pieces.polygons > 1;
-  return {data, in_pieces ? D * Span(p.pieces, side).begin : side * data.stride, p.frame + p.instance_of(side) * (D + 2)};
+  const bool per_polygon = data.kind == data::Kind::per_vertex && p.boundary.polygons > 1;
+  return {data, per_polygon ? D * Span(p.boundary, side).begin : side * data.stride, p.frame + p.instance_of(side) * (D + 2)};
 }
 
 // The number of samples in `walks` walks.
@@ -76,9 +76,9 @@ __device__ __forceinline__ Random<uint32_t> random_of(const Walk<T>& p, int64_t 
 template <class T>
 __device__ __forceinline__ const double* grad_of(const WalkAdjoint<T>& q, int64_t instance, int64_t point, int64_t walk, double& walks) {
   const Walk<T>& p = q.forward;
-  const NodeOf of = node_of(samples(p, walk), samples(p, p.first_walk), samples(p, p.first_walk + p.walks));
-  walks = double(of.size * p.group());
-  return q.grad + ((instance * p.N + point) * p.nodes() + of.node) * p.channels();
+  const NodeOf node = node_of(samples(p, walk), samples(p, p.first_walk), samples(p, p.first_walk + p.walks));
+  walks = double(node.size * p.group());
+  return q.grad + ((instance * p.N + point) * p.nodes() + node.index) * p.channels();
 }
 
 // A point where a walk evaluates the data: a source point, or its end.
@@ -258,7 +258,9 @@ class Values {
     data::Field<T, D> field = source_;
     if (met.ends) field = boundary_;
     const bool counts = met.in_first || met.weight > 0;
-    const double value = !counts ? 0 : field.kind == data::Kind::per_vertex ? field.on_piece(met.primitive, met.where) : field.value(met.x);
+    const double value = !counts                                ? 0
+                         : field.kind == data::Kind::per_vertex ? field.on_primitive(met.primitive, met.where)
+                                                                : field.value(met.x);
     if (met.ends) return end(met, counts ? double(met.weight) * value : 0);
     const T area = T(source_.frame[D] * source_.frame[D]), share = met.weight * area * T(value);
     if (met.in_first)

@@ -104,10 +104,10 @@ __global__ void __launch_bounds__(kThreads, 1) merge_units(const Walk<double> p,
 }
 
 // Memory for the units of a range.
-struct Room {
+struct UnitsMemory {
   Workspace<double> numbers;
   int64_t begin, end, size, total;
-  Room(int64_t rows, int64_t begin, int64_t end, int64_t size)
+  UnitsMemory(int64_t rows, int64_t begin, int64_t end, int64_t size)
       : numbers(2 * rows * Units{begin, end, size, nullptr, nullptr}.count()),
         begin(begin),
         end(end),
@@ -126,9 +126,9 @@ inline void merge_level(const Walk<double>& p, const Samples& all, int64_t first
 inline void merge_up(const Walk<double>& p, const Samples& all, int64_t first_row, int64_t rows, Units from, const Units& last,
                      const double* values) {
   if (from.size * kWarp >= last.size) return merge_level(p, all, first_row, rows, from, last, values);
-  const Room room(rows * p.channels(), from.begin, from.end, from.size * kWarp);
-  merge_level(p, all, first_row, rows, from, room.units(), values);
-  merge_up(p, all, first_row, rows, room.units(), last, nullptr);
+  const UnitsMemory memory(rows * p.channels(), from.begin, from.end, from.size * kWarp);
+  merge_level(p, all, first_row, rows, from, memory.units(), values);
+  merge_up(p, all, first_row, rows, memory.units(), last, nullptr);
 }
 
 }  // namespace QF_ISA

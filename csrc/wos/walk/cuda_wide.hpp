@@ -8,8 +8,8 @@ inline namespace QF_ISA {
 
 using Column = data::Column;
 
-__device__ __forceinline__ WideWalker<Column> wide_walker(const Walk<double>& p, double* room, int64_t walkers, int64_t number) {
-  return {p.dimension, Column{room + number, walkers}, p.pieces.ends, p.max_steps, p.gradient};
+__device__ __forceinline__ WideWalker<Column> wide_walker(const Walk<double>& p, double* workspace, int64_t walkers, int64_t number) {
+  return {p.dimension, Column{workspace + number, walkers}, p.boundary.ends, p.max_steps, p.gradient};
 }
 // Starts a walk of a right-hand side, or stays idle if the start is NaN.
 __device__ __forceinline__ void begin(WideWalker<Column>& walker, const Walk<double>& p, int64_t side, int64_t point, int64_t walk) {

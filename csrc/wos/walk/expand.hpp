@@ -60,17 +60,17 @@ void leaving(const Walk<T>& p, int64_t instance, int64_t point, int64_t walk, La
 
 // The mean coefficients of a point's samples, each of `walks` walks, a power of two. u = values * scale.
 template <class T, int D>
-void expand_point(const Expand<T>& q, const Harmonics<D>& of, int64_t instance, int64_t point, int64_t first, int64_t samples, double scale,
-                  const double* values, Lanes<double, kAbreast>* room, double* means) {
+void expand_point(const Expand<T>& q, const Harmonics<D>& basis, int64_t instance, int64_t point, int64_t first, int64_t samples,
+                  double scale, const double* values, Lanes<double, kAbreast>* workspace, double* means) {
   using V = Lanes<double, kAbreast>;
   const Walk<T>& p = q.forward;
-  const int64_t walks = p.walks / q.samples, count = of.count(), all = walks * samples;
+  const int64_t walks = p.walks / q.samples, count = basis.count(), all = walks * samples;
   const double reference = q.reference[instance * p.N + point];
-  V *const y = room, *const sums = room + count;
+  V *const y = workspace, *const sums = workspace + count;
   for (int64_t w = 0; w < all; w += kAbreast) {
     V n[D], u{}, excess{};
     leaving(p, instance, point, first + w, n);
-    of.evaluate(n, y);
+    basis.evaluate(n, y);
     for (int l = 0; l < min<int64_t>(kAbreast, all - w); ++l) u[l] = values[w + l] * scale, excess[l] = u[l] - reference;
     if (w % walks == 0)
       for (int64_t c = 0; c < count; ++c) sums[c] = V{};
@@ -90,16 +90,16 @@ void expand_point(const Expand<T>& q, const Harmonics<D>& of, int64_t instance, 
 }
 
 template <class T, int D>
-void expand_round(const Expand<T>& q, const Round& r, const Harmonics<D>& of, const double* radius, const double* values) {
+void expand_round(const Expand<T>& q, const Round& r, const Harmonics<D>& basis, const double* radius, const double* values) {
   const Walk<T>& p = q.forward;
   const int64_t walks = p.walks / q.samples, here = r.slots.walks / walks, first_sample = (r.slots.first_walk - p.first_walk) / walks;
-  parallel_for(r.slots.points, p.threads, double(r.slots.walks * of.count()), [&](int64_t begin, int64_t end) {
-    Scratch<Lanes<double, kAbreast>> room(2 * of.count());
+  parallel_for(r.slots.points, p.threads, double(r.slots.walks * basis.count()), [&](int64_t begin, int64_t end) {
+    Scratch<Lanes<double, kAbreast>> workspace(2 * basis.count());
     for (int64_t i = begin; i < end; ++i) {
       const int64_t point = r.slots.first_point + i, row = r.instance * p.N + point;
       const double extent = p.frame[r.instance * (D + 2) + D], z2 = radius[row] * radius[row] * p.screening * extent * extent;
-      expand_point<T, D>(q, of, r.instance, point, r.slots.first_walk, here, bessel_series(D - 2, 0.25 * z2), values + i * r.slots.walks,
-                         room, q.coefficients + (row * q.samples + first_sample) * of.count());
+      expand_point<T, D>(q, basis, r.instance, point, r.slots.first_walk, here, bessel_series(D - 2, 0.25 * z2), values + i * r.slots.walks,
+                         workspace, q.coefficients + (row * q.samples + first_sample) * basis.count());
     }
   });
 }
@@ -109,11 +109,11 @@ template <class T>
 void expand(const Expand<T>& q) {
   const Walk<T>& p = q.forward;
   if (p.B * p.N == 0) return;
-  const int64_t walks = p.walks / q.samples, most = max<int64_t>(1, (kRound / 4) / walks);  // samples per round
-  const int64_t samples = min(most, q.samples), points = min(p.N, max<int64_t>(1, most / samples));
-  const int64_t room = points * samples * walks;
-  Scratch<double> values(room * p.channels());
-  Scratch<uint32_t> marks(room);
+  const int64_t walks = p.walks / q.samples, max_samples = max<int64_t>(1, (kRound / 4) / walks);  // samples per round
+  const int64_t samples = min(max_samples, q.samples), points = min(p.N, max<int64_t>(1, max_samples / samples));
+  const int64_t size = points * samples * walks;
+  Scratch<double> values(size * p.channels());
+  Scratch<uint32_t> marks(size);
   Scratch<double> radius(p.B * p.N);
   const Harmonics<2> plane(p.dimension == 2 ? q.modes : 0);
   const Harmonics<3> space(p.dimension == 3 ? q.modes : 0);

@@ -87,10 +87,10 @@ QF_HD void sincos_turn(Words<V> word, V& sine, V& cosine) {
             z +
         1.0;
   }
-  const I turn = converted<Element<I>>((S)quarter);
-  const V swapped_s = (turn & 1) != 0 ? c : s, swapped_c = (turn & 1) != 0 ? s : c;
-  sine = (turn & 2) != 0 ? -swapped_s : swapped_s;
-  cosine = ((turn + 1) & 2) != 0 ? -swapped_c : swapped_c;
+  const I quadrant = converted<Element<I>>((S)quarter);
+  const V swapped_s = (quadrant & 1) != 0 ? c : s, swapped_c = (quadrant & 1) != 0 ? s : c;
+  sine = (quadrant & 2) != 0 ? -swapped_s : swapped_s;
+  cosine = ((quadrant + 1) & 2) != 0 ? -swapped_c : swapped_c;
 }
 
 // (3) |G| / R^2: 1/4 for the disc, 1/6 for the ball.

@@ -96,16 +96,16 @@ template <class Vector>
 class WideWalker {
  public:
   // room: kWideColumns D elements; half: half sizes of a box, or null for the unit ball.
-  QF_KERNEL WideWalker(int64_t D, const Vector& room, const double* half, int64_t max_steps, bool pairs)
+  QF_KERNEL WideWalker(int64_t D, const Vector& workspace, const double* half, int64_t max_steps, bool pairs)
       : D(D),
-        x(room),
-        first_n(room + 3 * D),
-        first_m(room + 4 * D),
+        x(workspace),
+        first_n(workspace + 3 * D),
+        first_m(workspace + 4 * D),
         half_(half),
         max_steps_(max_steps),
         pairs_(pairs),
-        n_(room + D),
-        m_(room + 2 * D) {}
+        n_(workspace + D),
+        m_(workspace + 2 * D) {}
   QF_KERNEL bool busy() const { return busy_; }
 
   // Starts a walk, or stays idle if the start is NaN. frame: the box's centre and extent, epsilon.
@@ -144,16 +144,17 @@ class WideWalker {
     for (int of_source = 0; of_source <= int(sink.wants_sources); ++of_source)
       unit_vector(random, of_source ? kSourceDirectionStream + step_ : met.in_first ? kFirstStream : step_, sign, of_source ? m : n);
     const double z2 = radius * radius * screening_, fall = screening_ > 0 ? bessel_series(double(D - 2), 0.25 * z2) : 1;
-    SourceWeight<double> of{1, 0};
+    SourceWeight<double> source{1, 0};
     if (sink.wants_sources) {
       const double s = source_radius(random);
-      if (met.in_first || screening_ > 0) of = source_weight_wide(D, s, z2);
+      if (met.in_first || screening_ > 0) source = source_weight_wide(D, s, z2);
       for (int64_t j = 0; j < D; ++j) m_[j] = x[j] + radius * s * m[j];
     } else if (met.in_first) {
       for (int64_t j = 0; j < D; ++j) m[j] = 0;
     }
-    if (met.in_first) sink.enter({1 / fall, of.value, double(D) / (radius * bessel_series(double(D), 0.25 * z2)), of.gradient / radius});
-    met.x = m_, met.weight = radius * radius * (met.in_first ? 1 : weight_ * of.value) / double(2 * D);
+    if (met.in_first)
+      sink.enter({1 / fall, source.value, double(D) / (radius * bessel_series(double(D), 0.25 * z2)), source.gradient / radius});
+    met.x = m_, met.weight = radius * radius * (met.in_first ? 1 : weight_ * source.value) / double(2 * D);
     for (int64_t j = 0; j < D; ++j) x[j] += radius * n[j];
     if (screening_ > 0 && !met.in_first) survive(fall);
     ++step_;

@@ -31,14 +31,14 @@ class Harmonics {
     y[0] = V{} + 1.0;
     if constexpr (D == 2) {
       for (int64_t m = 1; m <= modes_; ++m) {
-        turn(n, c, s);
+        rotate(n, c, s);
         y[2 * m - 1] = c, y[2 * m] = s;
       }
     } else {  // degree l starts at l^2: order 0, then the cosine and sine of each order
       V sectoral = V{} + 1.0;
       for (int64_t m = 0; m <= modes_; ++m) {
         const double* f = factors_ + 2 * (m * (modes_ + 1) + m);
-        if (m > 0) turn(n, c, s);
+        if (m > 0) rotate(n, c, s);
         sectoral = sectoral * f[0];
         V before{}, here = sectoral;
         for (int64_t l = m;; f += 2) {
@@ -58,7 +58,7 @@ class Harmonics {
 
  private:
   template <class V>
-  static void turn(const V (&n)[D], V& c, V& s) {
+  static void rotate(const V (&n)[D], V& c, V& s) {
     const V next = c * n[0] - s * n[1];
     s = s * n[0] + c * n[1];
     c = next;
@@ -69,14 +69,14 @@ class Harmonics {
 
 // (18) The weights of a ball's coefficients in the value at `offset` from its centre, in units of the radius.
 template <int D>
-void weigh_harmonics(const Harmonics<D>& of, const double* offset, double z2, double weight, double* y) {
+void weigh_harmonics(const Harmonics<D>& basis, const double* offset, double z2, double weight, double* y) {
   double n[D], rho2 = 0;
   for (int j = 0; j < D; ++j) rho2 += offset[j] * offset[j];
   const double rho = square_root(rho2);
   for (int j = 0; j < D; ++j) n[j] = rho > 0 ? offset[j] / rho : j == D - 1;
-  of.evaluate(n, y);
+  basis.evaluate(n, y);
   double power = weight;
-  for (int64_t l = 0; l <= of.modes(); ++l, power *= rho) {
+  for (int64_t l = 0; l <= basis.modes(); ++l, power *= rho) {
     const double half = double(D - 2 + 2 * l);
     const double radial = z2 > 0 ? power * bessel_series(half, 0.25 * z2 * rho2) / bessel_series(half, 0.25 * z2) : power;
     const int64_t first = l == 0 ? 0 : harmonics(D, l - 1), last = harmonics(D, l);
@@ -89,8 +89,8 @@ template <int D>
 void gather(const Gather& p) {
   using V = Lanes<double, kVectorBytes / 8>;
   constexpr int64_t W = kWidth<V>;
-  const Harmonics<D> of(p.modes);
-  const int64_t count = of.count();
+  const Harmonics<D> basis(p.modes);
+  const int64_t count = basis.count();
   const double balls = p.N ? double(p.begin[p.N]) / double(p.N) : 0;
   parallel_for(p.N, p.threads, balls * double(count * (p.samples + 20)), [&](int64_t begin, int64_t end) {
     Scratch<double> y(count);
@@ -98,7 +98,7 @@ void gather(const Gather& p) {
       double* const to = p.values + i * p.samples;
       for (int64_t s = 0; s < p.samples; ++s) to[s] = 0;
       for (int64_t k = p.begin[i]; k < p.begin[i + 1]; ++k) {
-        weigh_harmonics<D>(of, p.offset + k * D, p.z2[p.ball[k]], p.weight[k], y);
+        weigh_harmonics<D>(basis, p.offset + k * D, p.z2[p.ball[k]], p.weight[k], y);
         const double* c = p.coefficients + p.ball[k] * p.samples * count;
         for (int64_t s = 0; s < p.samples; ++s, c += count) {
           V sums{};

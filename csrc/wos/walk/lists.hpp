@@ -42,10 +42,10 @@ class List {
   int64_t* step() const { return integers_ + capacity_; }
   int64_t* primitive() const { return integers_ + 2 * capacity_; }
   Columns<D> points() const { return columns<D>(0); }
-  Columns<D - 1> places() const { return columns<D - 1>(D); }
-  void add(const T (&at)[D], Weight weight_, int64_t slot_, int64_t step_ = 0, int64_t facet = 0, const T (&place)[D - 1] = {}) {
+  Columns<D - 1> corner_weights() const { return columns<D - 1>(D); }
+  void add(const T (&at)[D], Weight weight_, int64_t slot_, int64_t step_ = 0, int64_t facet = 0, const T (&corner_weights)[D - 1] = {}) {
     for (int i = 0; i < D; ++i) x(i)[count] = at[i];
-    for (int i = 0; i < D - 1; ++i) numbers_[(D + i) * capacity_ + count] = place[i];
+    for (int i = 0; i < D - 1; ++i) numbers_[(D + i) * capacity_ + count] = corner_weights[i];
     weight()[count] = weight_, slot()[count] = slot_, step()[count] = step_, primitive()[count] = facet;
     ++count;
   }
@@ -73,13 +73,13 @@ class List {
   const Scratch<int64_t> integers_;
 };
 
-// One instance's data of several kinds, with memory to evaluate them at up to `most` points, a multiple of the lane count.
+// One instance's data of several kinds, with memory to evaluate them at up to `capacity` points, a multiple of the lane count.
 template <class V, int D, int kinds>
 class Fields {
  public:
   using T = Element<V>;
-  Fields(const Walk<T>& p, int64_t instance, const data::Data* const (&data)[kinds], int64_t most)
-      : values_(2 * most), absolute_(D * most) {
+  Fields(const Walk<T>& p, int64_t instance, const data::Data* const (&data)[kinds], int64_t capacity)
+      : values_(2 * capacity), absolute_(D * capacity) {
     for (int k = 0; k < kinds; ++k) fields_[k] = {*data[k], instance, p.first_instance, p.frame + (D + 2) * instance};
   }
   const data::Field<V, D>& operator[](int kind) const { return fields_[kind]; }
@@ -88,8 +88,8 @@ class Fields {
   template <class Points>
   const double* at(int kind, const Points& list, int64_t n) const {
     if (at_vertices(kind)) {
-      const auto place = list.places();
-      for (int64_t e = 0; e < list.count; ++e) values_[e] = fields_[kind].on_piece(list.primitive()[e], place.of, e);
+      const auto corner_weights = list.corner_weights();
+      for (int64_t e = 0; e < list.count; ++e) values_[e] = fields_[kind].on_primitive(list.primitive()[e], corner_weights.of, e);
     } else {
       const auto x = list.points();
       fields_[kind].evaluate(x.of, n, static_cast<double*>(values_), absolute_, values_ + n);
@@ -100,8 +100,9 @@ class Fields {
   template <class Points>
   void add_gradient(int kind, data::FieldAdjoint<V, D>& adjoint, const Points& list, const T* share, int64_t n) const {
     if (at_vertices(kind)) {
-      const auto place = list.places();
-      for (int64_t e = 0; e < list.count; ++e) adjoint.add_on_piece(list.primitive()[e], place.of, e, double(list.weight()[e]));
+      const auto corner_weights = list.corner_weights();
+      for (int64_t e = 0; e < list.count; ++e)
+        adjoint.add_on_primitive(list.primitive()[e], corner_weights.of, e, double(list.weight()[e]));
     } else {
       const auto x = list.points();
       adjoint.add(x.of, share, n);

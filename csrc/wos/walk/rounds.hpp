@@ -22,8 +22,8 @@ struct Round {
 // user's function is evaluated, so tasks have thousands of points.
 template <class F>
 void in_tasks(const Round& r, int threads, bool calls, double walk_ns, F&& run) {
-  const int64_t total = r.total(), B = r.instance_end - r.instance, least = calls ? kMaxTask : kMinTask;
-  const int64_t size = max(least, min(kMaxTask, B * total / (8 * threads_used(threads))));
+  const int64_t total = r.total(), B = r.instance_end - r.instance, min_size = calls ? kMaxTask : kMinTask;
+  const int64_t size = max(min_size, min(kMaxTask, B * total / (8 * threads_used(threads))));
   const int64_t tasks = (total + size - 1) / size;
   parallel_for(B * tasks, threads, double(min(size, total)) * walk_ns, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
@@ -115,25 +115,25 @@ void reduce_round(const Walk<T>& p, const Round& r, const double* values, const 
 template <class T, class F>
 void in_rounds(const Walk<T>& p, F&& walks) {
   if (p.sides() * p.N == 0) return;
-  const int64_t numbers = p.channels() * p.nrhs;  // values per walk
-  int64_t most = kRound / (p.gradient ? 4 : 1);   // walks per round, a whole number of pairs
-  while (most * numbers > kRound && most > 2) most /= 2;
-  const int64_t count = p.nodes(), total = min(most, p.B * p.N * min(most, p.walks));
+  const int64_t numbers = p.channels() * p.nrhs;      // values per walk
+  int64_t max_walks = kRound / (p.gradient ? 4 : 1);  // walks per round, a whole number of pairs
+  while (max_walks * numbers > kRound && max_walks > 2) max_walks /= 2;
+  const int64_t count = p.nodes(), total = min(max_walks, p.B * p.N * min(max_walks, p.walks));
   Scratch<double> values(total * numbers);
   Scratch<uint32_t> marks(total);
   const auto run = [&](const Round& r, Nodes<double>* nodes) {
     walks(r, static_cast<double*>(values), static_cast<uint32_t*>(marks));
     reduce_round(p, r, values, marks, nodes);
   };
-  const int64_t instances = p.N * min(most, p.walks) <= most ? most / (p.N * min(most, p.walks)) : 0;
-  if (p.walks <= most && instances >= 1) {
+  const int64_t instances = p.N * min(max_walks, p.walks) <= max_walks ? max_walks / (p.N * min(max_walks, p.walks)) : 0;
+  if (p.walks <= max_walks && instances >= 1) {
     for (int64_t b = 0; b < p.B; b += instances) run({b, min(p.B, b + instances), {0, p.N, p.first_walk, p.walks}}, nullptr);
     return;
   }
   for (int64_t b = 0; b < p.B; ++b) {
-    const int64_t points = max<int64_t>(1, most / p.walks);
+    const int64_t points = max<int64_t>(1, max_walks / p.walks);
     for (int64_t n = 0; n < p.N; n += points) {
-      if (p.walks <= most) {
+      if (p.walks <= max_walks) {
         run({b, b + 1, {n, min(points, p.N - n), p.first_walk, p.walks}}, nullptr);
         continue;
       }
@@ -146,7 +146,7 @@ void in_rounds(const Walk<T>& p, F&& walks) {
           nodes[c * p.nrhs + side] = Nodes<double>(p.first_walk, p.walks, p.group(), p.mean + at, p.m2 + at, p.channels(), 0);
         }
       }
-      for (int64_t w = 0; w < p.walks; w += most) run({b, b + 1, {n, 1, p.first_walk + w, min(most, p.walks - w)}}, nodes);
+      for (int64_t w = 0; w < p.walks; w += max_walks) run({b, b + 1, {n, 1, p.first_walk + w, min(max_walks, p.walks - w)}}, nodes);
     }
   }
 }

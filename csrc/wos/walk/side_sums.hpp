@@ -16,11 +16,11 @@ class SideSums {
   SideSums(const data::Data& source, int64_t first, int64_t nrhs, T area, int64_t iterations)
       : sides_(source, first, nrhs),
         area_(area),
-        room_(sides_.count() ? iterations * W + data::kTogether : 0),
-        points_(D * room_),
-        weights_(room_),
-        values_(room_ * W),
-        spans_(room_ + W),
+        capacity_(sides_.count() ? iterations * W + data::kTogether : 0),
+        points_(D * capacity_),
+        weights_(capacity_),
+        values_(capacity_ * W),
+        spans_(capacity_ + W),
         sums_(2 * W * sides_.count()) {
     for (int64_t k = 0; k < 2 * W * count(); ++k) sums_[k] = 0;
   }
@@ -32,7 +32,7 @@ class SideSums {
     if (!count()) return;
     pack(events, ended);
     const T* x[D];
-    for (int i = 0; i < D; ++i) x[i] = points_ + i * room_;
+    for (int i = 0; i < D; ++i) x[i] = points_ + i * capacity_;
     for (int64_t side = 0; side < count(); side += W) {
       sides_.evaluate(x, packed_, side, static_cast<T*>(values_));
       add_up(side, nrhs, to, first_to);
@@ -52,13 +52,13 @@ class SideSums {
       for (int64_t k = l; k < events.iterations * W; k += W) {
         if (ended[k] >= 0) spans_[walks_++] = {packed_, int64_t(ended[k]), l};
         if (events.weight[k] == 0) continue;
-        for (int i = 0; i < D; ++i) points_[i * room_ + packed_] = events.x[i][k];
+        for (int i = 0; i < D; ++i) points_[i * capacity_ + packed_] = events.x[i][k];
         weights_[packed_++] = events.weight[k] * area_;
       }
       spans_[walks_++] = {packed_, -1, l};
     }
     for (int i = 0; i < D; ++i)
-      for (int64_t k = packed_; k < packed_ + data::kTogether; ++k) points_[i * room_ + k] = 0;
+      for (int64_t k = packed_; k < packed_ + data::kTogether; ++k) points_[i * capacity_ + k] = 0;
   }
 
   void add_up(int64_t side, int64_t nrhs, double* to, double* first_to) {
@@ -84,7 +84,7 @@ class SideSums {
 
   const data::Sides<V, D> sides_;
   const T area_;
-  const int64_t room_;
+  const int64_t capacity_;
   int64_t packed_ = 0, walks_ = 0;
   const Scratch<T> points_, weights_, values_;  // (D, room), (room,), (room, W)
   const Scratch<Span> spans_;

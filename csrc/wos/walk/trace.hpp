@@ -11,8 +11,8 @@ template <class T>
 class Records {
  public:
   Records(const Trace<T>& q, const int64_t* begin, int64_t first, int64_t last)
-      : D_(q.forward.dimension), first_(first), q_(q), begin_(begin), made_(begin ? last - first : 0) {
-    for (int64_t i = 0; begin && i < last - first; ++i) made_[i] = 0;
+      : D_(q.forward.dimension), first_(first), q_(q), begin_(begin), recorded_(begin ? last - first : 0) {
+    for (int64_t i = 0; begin && i < last - first; ++i) recorded_[i] = 0;
   }
   bool sources() const { return begin_ != nullptr; }
   void mark(int64_t slot, uint32_t mark) const {
@@ -26,22 +26,22 @@ class Records {
   }
   // Adds a source point x(j), j < D. The points of a walk come in the order of its steps.
   template <class X>
-  void source(int64_t slot, double share, X&& x) {
-    const int64_t at = begin_[slot] + made_[slot - first_]++;
+  void source(int64_t slot, double weight, X&& x) {
+    const int64_t at = begin_[slot] + recorded_[slot - first_]++;
     if (at >= q_.events) return;
-    q_.share[at] = share;
+    q_.share[at] = weight;
     for (int64_t j = 0; j < D_; ++j) q_.point[at * D_ + j] = double(x(j));
   }
   // Pads the slot with source points of weight 0 for steps that recorded none: rounding at the edge of a ball may make a weight 0.
   void fill(int64_t slot, const T* start) {
-    while (made_[slot - first_] < begin_[slot + 1] - begin_[slot]) source(slot, 0, [&](int64_t j) { return start[j]; });
+    while (recorded_[slot - first_] < begin_[slot + 1] - begin_[slot]) source(slot, 0, [&](int64_t j) { return start[j]; });
   }
 
  private:
   const int64_t D_, first_;
   const Trace<T>& q_;
   const int64_t* const begin_;
-  const Scratch<int64_t> made_;
+  const Scratch<int64_t> recorded_;
 };
 
 template <class V, int D>
@@ -90,8 +90,8 @@ void wide_records(const Walk<T>& p, const Slots& slots, int64_t first, int64_t l
   Wide<T> walks(p, 0, slots, records.sources());
   const auto events = [&] {
     for (int64_t k = 0; k < walks.event_count; ++k) {
-      const double share = walks.event_weight[k] * area;
-      if (share > 0) records.source(walks.slot[walks.owner[k]], share, [&](int64_t j) { return walks.event[k * D + j]; });
+      const double weight = walks.event_weight[k] * area;
+      if (weight > 0) records.source(walks.slot[walks.owner[k]], weight, [&](int64_t j) { return walks.event[k * D + j]; });
     }
   };
   while (first < last) {

@@ -16,7 +16,7 @@ class Values final : public Sink<V, D> {
   using Sink<V, D>::W;
   using Sink<V, D>::wants_sources;
   using Sink<V, D>::iterations;
-  using Sink<V, D>::most_ends;
+  using Sink<V, D>::max_ends;
 
   Values(const Walk<T>& p, int64_t instance, double* values, int64_t slots, uint32_t* marks)
       : Sink<V, D>(p.source.kind != data::Kind::none, p.dirichlet.kind == data::Kind::function ? kCallPoints : 1,
@@ -33,13 +33,13 @@ class Values final : public Sink<V, D> {
         sources_(p.source, instance * nrhs_, nrhs_, area(), iterations),
         event_values_(wants_sources ? 3 * iterations * W : 0),
         ended_(wants_sources ? iterations * W : 0),
-        end_at_(wants_sources ? most_ends : 0),
+        end_at_(wants_sources ? max_ends : 0),
         sums_(2 * W * nrhs_),
-        far_(far_values_ ? 2 * (W * nrhs_ + most_ends) : 0),
-        end_firsts_(pairs_ ? kFirst * most_ends : 0),
-        end_sums_(2 * nrhs_ * most_ends),
-        end_values_(most_ends * (boundaries_.count() ? 2 * W : 2)),
-        absolute_(most_ends * D) {
+        far_(far_values_ ? 2 * (W * nrhs_ + max_ends) : 0),
+        end_firsts_(pairs_ ? kFirst * max_ends : 0),
+        end_sums_(2 * nrhs_ * max_ends),
+        end_values_(max_ends * (boundaries_.count() ? 2 * W : 2)),
+        absolute_(max_ends * D) {
     for (int l = 0; l < W; ++l) this->share(0)[l] = 1, this->first_share(0)[l] = -1;
     for (int64_t k = 0; k < 2 * W * nrhs_; ++k) sums_[k] = 0;
     for (int64_t k = 0; far_values_ && k < 2 * W * nrhs_; ++k) far_[k] = 0;
@@ -79,11 +79,11 @@ class Values final : public Sink<V, D> {
       boundaries_.evaluate(ends.x, n, side, static_cast<double*>(end_values_));
       add_boundary(ends, side, W, end_values_);
     }
-    double* const values = end_values_ + most_ends;
+    double* const values = end_values_ + max_ends;
     for (int64_t side = boundaries_.count(); side < nrhs_; ++side) {
       const data::Field<V, D> boundary = field(p_.dirichlet, side);
       if (boundary.data.kind == data::Kind::per_vertex)
-        for (int64_t e = 0; e < n; ++e) values[e] = boundary.on_piece(ends.primitive[e], ends.place, e);
+        for (int64_t e = 0; e < n; ++e) values[e] = boundary.on_primitive(ends.primitive[e], ends.corner_weights, e);
       else
         boundary.evaluate(ends.x, (n + W - 1) / W * W, values, absolute_, end_values_);
       add_boundary(ends, side, 1, values);
@@ -98,7 +98,7 @@ class Values final : public Sink<V, D> {
   T area() const { return T(frame()[D] * frame()[D]); }
   data::Field<V, D> field(const data::Data& data, int64_t side) const { return {data, instance_ * nrhs_ + side, p_.first_data, frame()}; }
   // Source sums in the first balls of the ended walks, (ends, nrhs); the remaining sums are in end_sums_.
-  double* first_sums() const { return end_sums_ + nrhs_ * most_ends; }
+  double* first_sums() const { return end_sums_ + nrhs_ * max_ends; }
 
   // Weights boundary values (n, width) and adds them to the sums of right-hand sides from `side` on. Two loops: in a single loop the
   // compiler would fuse product and sum for only some of the walks.
@@ -155,7 +155,7 @@ class Values final : public Sink<V, D> {
     const double* const far = far_ + 2 * W * nrhs_;
     for (int64_t e = first; e < count; ++e) {
       end_sums_[e * nrhs_ + side] = double(before[end_at_[e]]) + (far_values_ ? far[e] : 0);
-      first_sums()[e * nrhs_ + side] = double(first_before[end_at_[e]]) + (far_values_ ? far[most_ends + e] : 0);
+      first_sums()[e * nrhs_ + side] = double(first_before[end_at_[e]]) + (far_values_ ? far[max_ends + e] : 0);
     }
   }
 
@@ -167,11 +167,11 @@ class Values final : public Sink<V, D> {
     for (int64_t k = 0; k < events.iterations * W; ++k) {
       double &sum = sums[k % W], &first = first_sums[k % W];
       if (ended_[k] >= 0) {
-        of_ends[ended_[k]] = sum, of_ends[most_ends + ended_[k]] = first;
+        of_ends[ended_[k]] = sum, of_ends[max_ends + ended_[k]] = first;
         sum = first = 0;
       }
       const double exact = end_values_[k], size = exact < 0 ? -exact : exact;
-      if (!((size > kLargest || size < kLeast) && size > 0 && size <= kFinite)) continue;
+      if (!((size > kLargest || size < kSmallest) && size > 0 && size <= kFinite)) continue;
       const double weighted = double(events.weight[k]) * area * exact;
       event_values_[k] = 0;
       if (events.weight[k] > 0) sum += weighted;
@@ -179,7 +179,7 @@ class Values final : public Sink<V, D> {
     }
   }
 
-  static constexpr double kLeast = 0x1p-80, kLargest = 0x1p80, kFinite = 0x1.fffffffffffffp1023;
+  static constexpr double kSmallest = 0x1p-80, kLargest = 0x1p80, kFinite = 0x1.fffffffffffffp1023;
   const Walk<T>& p_;
   const int64_t instance_, nrhs_;
   const bool pairs_, far_values_;

@@ -14,7 +14,7 @@ inline namespace QF_ISA {
 
 constexpr double kStepNs = 25;         // per step of a walk
 constexpr double kUsualSteps = 12;     // per walk, at epsilon 1e-3
-constexpr double kLeastHalfDisc = 16;  // smallest radius of a half disc in units of epsilon, README (24)
+constexpr double kMinHalfDisc = 16;    // smallest radius of a half disc in units of epsilon, README (24)
 constexpr int64_t kIterations = 64;    // steps of a team between two evaluations of data, so that events stay in the L2 cache
 constexpr int64_t kCallPoints = 4096;  // minimum points per call of a user's function
 
@@ -36,8 +36,8 @@ struct Events {
 // Walks that ended, in the order of their ends.
 template <class T, int D>
 struct Ends {
-  const T *x[D], *place[D - 1];  // scaled, and weights of the primitive's corners after the first; padded to whole vectors
-  const T* weight;               // 0 if screening has ended the walk
+  const T *x[D], *corner_weights[D - 1];  // scaled, and weights of the primitive's corners after the first; padded to whole vectors
+  const T* weight;                        // 0 if screening has ended the walk
   const int64_t *slot, *primitive, *lane;
   const int64_t* before;  // (iterations,): walks that had ended before each step
   int64_t count;
@@ -53,7 +53,7 @@ class Sink {
   const bool wants_sources;
   const int64_t patience, iterations;  // ends before `close` is called; maximum steps of a team before `sources` is called
   const int64_t rows;                  // weights per source point: one, or one for each right-hand side
-  const int64_t most_ends;             // maximum ends that a team may hold before it closes them
+  const int64_t max_ends;              // maximum ends that a team may hold before it closes them
 
   virtual void begin(int lane, int64_t slot, int64_t point, int64_t walk) = 0;             // called when a walk starts in a lane
   virtual void enter(I lanes, const First<V, D>& at) = 0;                                  // receives the first balls of pairs
@@ -66,12 +66,12 @@ class Sink {
   }
 
  protected:
-  Sink(bool sources, int64_t least, int64_t most, int64_t weights, T area)
+  Sink(bool sources, int64_t patience, int64_t iterations, int64_t weights, T area)
       : wants_sources(sources),
-        patience(least),
-        iterations(most),
+        patience(patience),
+        iterations(iterations),
         rows(weights),
-        most_ends(least + (most + 1) * W),
+        max_ends(patience + (iterations + 1) * W),
         area_(area),
         shares_(2 * weights * W) {}
   ~Sink() = default;
@@ -103,10 +103,10 @@ class Team {
         epsilon_(p.frame[instance * (D + 2) + D + 1]),
         screening_(T(p.screening * p.frame[instance * (D + 2) + D] * p.frame[instance * (D + 2) + D])),
         global_instance_(uint32_t(p.first_instance + instance)),
-        half_disc_(T(kLeastHalfDisc * epsilon_)),
+        half_disc_(T(kMinHalfDisc * epsilon_)),
         half_discs_(p.source.kind == data::Kind::none && screening_ == 0 && pays(domain)),
         iterations_(sink.iterations),
-        capacity_(sink.most_ends),
+        capacity_(sink.max_ends),
         events_(sink.wants_sources ? iterations_ * W * (D + sink.rows) : 0),
         ends_(capacity_ * 2 * D),
         end_slots_(3 * capacity_),
@@ -287,10 +287,10 @@ class Team {
   }
 
   void finish(unsigned ending, const V (&x)[D], I step, V weight, const polygon::Seen<V>& seen) {
-    alignas(64) T at[D][W], place[W], radius[W], weights[W];
+    alignas(64) T at[D][W], t[W], radius[W], weights[W];
     alignas(64) Int primitive[W], steps[W];
     for (int i = 0; i < D; ++i) store(at[i], x[i]);
-    store(place, seen.place);
+    store(t, seen.place);
     store(radius, seen.radius);
     store(weights, weight);
     store(primitive, seen.primitive);
@@ -300,7 +300,7 @@ class Team {
       T end[D];
       for (int i = 0; i < D; ++i) end[i] = at[i][l];
       uint32_t mark = uint32_t(steps[l]);
-      T where[D - 1] = {place[l]};
+      T where[D - 1] = {t[l]};
       if (weights[l] > 0) {
         if (!(radius[l] <= T(epsilon_))) mark |= kCutOff;
         if (domain_.escaped(end)) mark |= kEscaped;
@@ -324,7 +324,7 @@ class Team {
   [[gnu::noinline]] void collect(bool all) {
     Ends<T, D> ends{};
     for (int i = 0; i < D; ++i) ends.x[i] = ends_ + i * capacity_;
-    for (int i = 0; i < D - 1; ++i) ends.place[i] = ends_ + (D + i) * capacity_;
+    for (int i = 0; i < D - 1; ++i) ends.corner_weights[i] = ends_ + (D + i) * capacity_;
     ends.weight = ends_ + (2 * D - 1) * capacity_;
     ends.slot = end_slots_, ends.primitive = end_slots_ + capacity_, ends.lane = end_slots_ + 2 * capacity_;
     ends.before = ended_before_;

@@ -18,11 +18,11 @@ class Wide {
  public:
   Wide(const Walk<T>& p, int64_t instance, const Slots& slots, bool sources)
       : D(p.dimension),
-        most(max<int64_t>(64, min(kCallPoints, kWideNumbers / D))),
-        end(most * D),
-        end_weight(most),
-        first(p.gradient ? most * (2 + 2 * D) : 0),
-        slot(most),
+        max_walks(max<int64_t>(64, min(kCallPoints, kWideNumbers / D))),
+        end(max_walks * D),
+        end_weight(max_walks),
+        first(p.gradient ? max_walks * (2 + 2 * D) : 0),
+        slot(max_walks),
         event(sources ? kWideEvents * D : 0),
         event_weight(sources ? kWideEvents : 0),
         owner(sources ? kWideEvents : 0),
@@ -30,17 +30,17 @@ class Wide {
         slots_(slots),
         instance_(instance),
         sources_(sources),
-        room_(kWideColumns * D),
-        walker_(D, room_, p.solid.half, p.max_steps, p.gradient) {}
+        workspace_(kWideColumns * D),
+        walker_(D, workspace_, p.solid.half, p.max_steps, p.gradient) {}
 
-  // Runs slots [begin, last) until `most` walks have ended. Calls marked(mark) after each walk, and events() when the buffer of source
+  // Runs slots [begin, last) until `max_walks` walks have ended. Calls marked(mark) after each walk, and events() when the buffer of source
   // points is full and at the end. Returns the next slot.
   template <class Events, class Marked>
   int64_t run(int64_t begin, int64_t last, Events&& events, Marked&& marked) {
     count = event_count = 0;
     Meets<Events> sink{*this, events, sources_};
     int64_t at = begin;
-    while (at < last && count < most) {
+    while (at < last && count < max_walks) {
       const int64_t point = slots_.point(at);
       const Random<uint32_t> random{uint32_t(slots_.walk(at)), uint32_t(p_.first_point + point), uint32_t(p_.first_instance + instance_),
                                     p_.key0, p_.key1};
@@ -61,7 +61,7 @@ class Wide {
   }
   double* first_of(int64_t walk) const { return first + walk * (2 + 2 * D); }
 
-  const int64_t D, most;
+  const int64_t D, max_walks;
   int64_t count = 0, event_count = 0;
   Scratch<double> end, end_weight;  // (most, D), (most,)
   Scratch<double> first;            // first ball of a walk of a pair: along, source, outward, toward
@@ -102,7 +102,7 @@ class Wide {
   const int64_t instance_;
   const bool sources_;
   uint32_t mark_ = 0;  // mark of the last walk
-  Scratch<double> room_;
+  Scratch<double> workspace_;
   WideWalker<double*> walker_;
   InterruptCheck check_;
 };
@@ -121,11 +121,11 @@ void wide_values(const Walk<T>& p, int64_t instance, const Slots& slots, int64_t
   const bool sources = p.source.kind != data::Kind::none;
   const double extent = p.frame[instance * (D + 2) + D];
   Wide<T> walks(p, instance, slots, sources);
-  const int64_t room = max(walks.most, kWideEvents), most = walks.most;
-  Scratch<double> met_values(room), absolute(room * D), all_later(nrhs * most), all_here(nrhs * most);
+  const int64_t capacity = max(walks.max_walks, kWideEvents), max_walks = walks.max_walks;
+  Scratch<double> met_values(capacity), absolute(capacity * D), all_later(nrhs * max_walks), all_here(nrhs * max_walks);
   const auto events = [&] {
     for (int64_t side = 0; side < nrhs; ++side) {
-      double *const later = all_later + side * most, *const here = all_here + side * most;
+      double *const later = all_later + side * max_walks, *const here = all_here + side * max_walks;
       wide_field(p, p.source, instance, side).evaluate(walks.event, walks.event_count, met_values, absolute);
       for (int64_t k = 0; k < walks.event_count; ++k) {
         const double weight = walks.event_weight[k] * extent * extent;
@@ -135,10 +135,10 @@ void wide_values(const Walk<T>& p, int64_t instance, const Slots& slots, int64_t
     }
   };
   while (first < last) {
-    for (int64_t k = 0; k < nrhs * most; ++k) all_later[k] = all_here[k] = 0;
+    for (int64_t k = 0; k < nrhs * max_walks; ++k) all_later[k] = all_here[k] = 0;
     first = walks.run(first, last, events, [&](uint32_t mark) { marks[walks.slot[walks.count]] = mark; });
     for (int64_t side = 0; side < nrhs; ++side) {
-      const double *const later = all_later + side * most, *const here = all_here + side * most;
+      const double *const later = all_later + side * max_walks, *const here = all_here + side * max_walks;
       wide_field(p, p.dirichlet, instance, side).evaluate(walks.end, walks.count, met_values, absolute);
       for (int64_t k = 0; k < walks.count; ++k) {
         const double sum = (walks.end_weight[k] > 0 ? walks.end_weight[k] * met_values[k] : 0) + later[k];
@@ -163,7 +163,7 @@ void wide_shares(const WalkAdjoint<T>& q, int64_t instance, const Slots& slots, 
   const int64_t D = p.dimension, channels = p.channels(), begin = p.first_walk / p.group(), end = begin + p.walks / p.group();
   const double extent = p.frame[instance * (D + 2) + D];
   Wide<T> walks(p, instance, slots, dsource(0) != nullptr);
-  Scratch<double> share(max(walks.most, kWideEvents));
+  Scratch<double> share(max(walks.max_walks, kWideEvents));
   // Walk k's share of the value's gradient, in its first ball or after it.
   const auto share_of = [&](int64_t side, int64_t k, bool in_first) {
     const double* const grad = q.grad + (instance * p.nrhs + side) * p.N * p.nodes() * channels;
@@ -172,10 +172,10 @@ void wide_shares(const WalkAdjoint<T>& q, int64_t instance, const Slots& slots, 
     const double* const g = grad + (slots.point(walks.slot[k]) * p.nodes() + node) * channels;
     double sum = g[0];
     if (p.gradient) {
-      const double* const of = walks.first_of(k);
-      sum = g[0] * of[in_first];
+      const double* const first = walks.first_of(k);
+      sum = g[0] * first[in_first];
       for (int64_t i = 0; i < D; ++i)
-        if (g[1 + i] != 0) sum += g[1 + i] * of[2 + (in_first ? D : 0) + i] / extent;
+        if (g[1 + i] != 0) sum += g[1 + i] * first[2 + (in_first ? D : 0) + i] / extent;
     }
     return sum / double(size * p.group());
   };

@@ -222,8 +222,8 @@ def _indices(F: Any, label: str, kind: str | None) -> np.ndarray:
         raise TypeError(f"{label}: F is a {own} array but V is a {kind} array; all arrays of a call must be from one library")
     f = np.asarray(F) if own is None else _arrays.to_host(F)
     if f.dtype.kind not in "iu" and f.size:
-        cure = "; convert it: F.astype(int)" if f.dtype.kind == "f" else ""
-        raise TypeError(f"{label}: F has dtype {f.dtype}, expected integers{cure}")
+        fix = "; convert it: F.astype(int)" if f.dtype.kind == "f" else ""
+        raise TypeError(f"{label}: F has dtype {f.dtype}, expected integers{fix}")
     return f.astype(np.int64)
 
 
@@ -252,10 +252,10 @@ def _gap(v: np.ndarray, f: np.ndarray) -> str | None:
 def _unpaired(f: np.ndarray, P: int) -> tuple[int, int] | None:
     """The first edge without an opposite, and the number of such edges, or None."""
     a, b = f.reshape(-1), np.roll(f, -1, axis=1).reshape(-1)
-    there, back = a * P + b, b * P + a
-    if np.array_equal(np.sort(there), np.sort(back)):
+    forward, backward = a * P + b, b * P + a
+    if np.array_equal(np.sort(forward), np.sort(backward)):
         return None
-    keys, at = np.unique(np.concatenate([there, back]), return_inverse=True)
+    keys, at = np.unique(np.concatenate([forward, backward]), return_inverse=True)
     balance = np.bincount(at[: len(a)], minlength=len(keys)) - np.bincount(at[len(a) :], minlength=len(keys))
     open_edges = np.flatnonzero(balance[at[: len(a)]] > 0)
     return int(open_edges[0]), len(open_edges)

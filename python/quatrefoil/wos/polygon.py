@@ -118,14 +118,14 @@ class Polygon(Region):
         for b, instance in enumerate(rings):
             a = np.concatenate(instance)
             follower = np.concatenate([np.roll(np.arange(len(r)), -1) + offset for r, offset in zip(instance, _offsets(instance))])
-            here = np.concatenate([a, a[follower]], axis=1)
+            segments = np.concatenate([a, a[follower]], axis=1)
             box[b] = a.min(axis=0), a.max(axis=0)
-            keep = (here[:, :2] != here[:, 2:]).any(axis=1)
+            keep = (segments[:, :2] != segments[:, 2:]).any(axis=1)
             dropped += int((~keep).sum())
             with np.errstate(over="ignore"):
                 size = (box[b, 1] - box[b, 0]).max()
             check_extent(size, f"{label}: polygon {b}")
-            centred = (here - np.tile(box[b].mean(axis=0), 2)) / (size or 1.0)
+            centred = (segments - np.tile(box[b].mean(axis=0), 2)) / (size or 1.0)
             outer = len(instance[0])
             if not (_has_area(centred[:outer]) or _has_area(centred)):
                 raise ValueError(f"{label}: polygon {b} has zero area")
@@ -139,7 +139,7 @@ class Polygon(Region):
                     RuntimeWarning,
                     stacklevel=4,
                 )
-            ends.append(here[keep])
+            ends.append(segments[keep])
             pairs.append(np.stack([np.arange(len(a)), follower], axis=1)[keep] + first_vertex[-1])
             first.append(first[-1] + int(keep.sum()))
             first_vertex.append(first_vertex[-1] + len(a))

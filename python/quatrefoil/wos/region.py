@@ -174,6 +174,6 @@ def check_boundary(boundary: Any, label: str, points: Any = None) -> None:
     if not isinstance(boundary, Region):
         if isinstance(points, Region):
             raise TypeError(f"{label}: the boundary must come first: {label}(boundary, points)")
-        cure = "; pass Polygon(boundary)" if isinstance(boundary, (list, tuple, np.ndarray)) else ""
-        cure = "; pass TriangleMesh(boundary)" if hasattr(boundary, "vertices") and hasattr(boundary, "faces") else cure
-        raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon, TriangleMesh, Ball, Box or SDF{cure}")
+        fix = "; pass Polygon(boundary)" if isinstance(boundary, (list, tuple, np.ndarray)) else ""
+        fix = "; pass TriangleMesh(boundary)" if hasattr(boundary, "vertices") and hasattr(boundary, "faces") else fix
+        raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon, TriangleMesh, Ball, Box or SDF{fix}")

@@ -29,10 +29,10 @@ def _meetings(segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pairs = np.sort(np.stack([order[i], order[j]], axis=1), axis=1)
     one, other = segments[pairs[:, 0]], segments[pairs[:, 1]]
 
-    def sides(of: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """1 if both ends of x are on the same side of the segments ``of``, -1 if on opposite sides, 0 if an end is on the line."""
-        along = of[:, 2:] - of[:, :2]
-        side = [along[:, 0] * (x[:, k + 1] - of[:, 1]) - along[:, 1] * (x[:, k] - of[:, 0]) for k in (0, 2)]
+    def sides(segments: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """1 if both ends of x are on the same side of ``segments``, -1 if on opposite sides, 0 if an end is on the line."""
+        along = segments[:, 2:] - segments[:, :2]
+        side = [along[:, 0] * (x[:, k + 1] - segments[:, 1]) - along[:, 1] * (x[:, k] - segments[:, 0]) for k in (0, 2)]
         return np.asarray(np.where(np.minimum(*np.abs(side)) > _FLAT * np.hypot(*along.T), np.sign(side[0]) * np.sign(side[1]), 0))
 
     first, second = sides(one, other), sides(other, one)

@@ -223,8 +223,8 @@ class SDF(Solid):
 class _FunctionMemo(Memo):
     """A function, shared by all backends and calls of its boundary."""
 
-    def __init__(self, made: Any) -> None:
-        super().__init__(made, "native", ())
+    def __init__(self, function: Any) -> None:
+        super().__init__(function, "native", ())
 
     def value_for(self, backend: str, arrays: Sequence[Any]) -> Any:
         return self.value

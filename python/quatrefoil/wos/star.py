@@ -49,12 +49,12 @@ class Star(Polygon):
         if a.ndim and b.ndim and 1 not in (len(a), len(b)) and len(a) != len(b):
             raise ValueError(f"Star: c1 has {len(a)} numbers and c2 has {len(b)}, expected equal lengths, or a single number")
         a, b = np.broadcast_arrays(a, b)
-        least = _least_radius(a, b)
-        if not (least > 0).all():
-            at = int(least.argmin())
+        smallest = _smallest_radius(a, b)
+        if not (smallest > 0).all():
+            at = int(smallest.argmin())
             instance = f" of star {at}" if a.ndim else ""
             raise ValueError(
-                f"Star: the smallest radius{instance} is {least.reshape(-1)[at]:.3g} for c1 = {a.reshape(-1)[at]:.3g} and "
+                f"Star: the smallest radius{instance} is {smallest.reshape(-1)[at]:.3g} for c1 = {a.reshape(-1)[at]:.3g} and "
                 f"c2 = {b.reshape(-1)[at]:.3g}, expected a positive radius"
             )
         theta = 2 * np.pi * np.arange(M) / M
@@ -77,7 +77,7 @@ def _coefficient(c: ArrayLike, name: str) -> np.ndarray:
     return values.astype(np.float64)
 
 
-def _least_radius(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _smallest_radius(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The minimum of 1 + a z + b (2 z² - 1) over -1 <= z = cos 4θ <= 1: at an end, or at the vertex of the parabola."""
     z = np.clip(np.divide(-a, 4 * b, out=np.zeros_like(a), where=b > 0), -1, 1)
     return np.asarray(np.minimum(1 - np.abs(a) + b, 1 + a * z + b * (2 * z * z - 1)))

@@ -43,9 +43,9 @@ def test_at_points(d, lead, rng):
     X, each = rng.uniform(-1.5, 1.5, (20, d)), rng.uniform(-1.5, 1.5, (3, 20, d))
     for name, data, function, size in kinds(rng, d, lead):
         near = dict(rtol=0, atol=50 * EPS * size * 1.5 ** (7 * d), err_msg=name)  # rounding of a product of powers
-        of = [function(b if lead else ()) for b in range(3)]
-        np.testing.assert_allclose(data(X), [f(X) for f in of] if lead else of[0](X), **near)
-        np.testing.assert_allclose(data(each), [f(x) for f, x in zip(of, each)], **near)
+        functions = [function(b if lead else ()) for b in range(3)]
+        np.testing.assert_allclose(data(X), [f(X) for f in functions] if lead else functions[0](X), **near)
+        np.testing.assert_allclose(data(each), [f(x) for f, x in zip(functions, each)], **near)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -28,11 +28,11 @@ def compiled(a, c, w):
 
 
 KINDS = {
-    "callable": lambda *given: lambda Y: oracle.gaussians(Y, *given),
-    "partial": lambda *given: functools.partial(oracle.gaussians, **dict(zip(("amplitude", "center", "width"), given))),
+    "callable": lambda *arguments: lambda Y: oracle.gaussians(Y, *arguments),
+    "partial": lambda *arguments: functools.partial(oracle.gaussians, **dict(zip(("amplitude", "center", "width"), arguments))),
     "njit": compiled,
-    "njit of one type": lambda *given: numba.njit("float64[:](float64[:,:])")(compiled(*given).py_func),
-    "partial of njit": lambda *given: functools.partial(compiled(*given)),
+    "njit of one type": lambda *arguments: numba.njit("float64[:](float64[:,:])")(compiled(*arguments).py_func),
+    "partial of njit": lambda *arguments: functools.partial(compiled(*arguments)),
     "cfunc": lambda a, c, w: cfunc(compiled(a, c, w), c.shape[1]),
 }
 

@@ -36,14 +36,14 @@ def _mesh(rng, name):
     return V[F[:, rng.permutation(3)] if name == "tetrahedron" else F].reshape(-1, 9)
 
 
-def _clear(x, pieces, least):
+def _clear(x, facets, least):
     """Select points that have a unique closest facet by a margin and are not close to the boundary."""
-    if pieces is None:
+    if facets is None:
         return np.abs(np.linalg.norm(x, axis=-1) - 1) > least
-    if oracle.is_box(pieces, x):
-        d = np.sort(oracle.box_faces(pieces[0], x)[0], axis=1)
+    if oracle.is_box(facets, x):
+        d = np.sort(oracle.box_faces(facets[0], x)[0], axis=1)
     else:
-        d = np.sqrt(np.sort(oracle.all_distances(pieces, x)[0], axis=1)[:, :2])
+        d = np.sqrt(np.sort(oracle.all_distances(facets, x)[0], axis=1)[:, :2])
     return (d[:, 0] > least) & (d[:, 1] - d[:, 0] > CLEAR)
 
 
@@ -58,12 +58,12 @@ def _case(op, name, N, *, d=2, B=1, rings=0, mesh=None, box=False, shared=False,
             x = np.zeros((0, d))
             while len(x) < N:
                 more = rng.uniform(-1.0, 1.0, (4 * N + 8, d))
-                good = [clear(more, table, least) for table in (tables if shared else [tables[b if len(tables) > 1 else 0]])]
-                x = np.concatenate([x, more[np.all(good, axis=0)]])
+                clear_of = [clear(more, table, least) for table in (tables if shared else [tables[b if len(tables) > 1 else 0]])]
+                x = np.concatenate([x, more[np.all(clear_of, axis=0)]])
             rows.append(frame[b, :d] + frame[b, d] * x[:N])
         points = rows[0] if shared else np.array(rows).reshape(B, N, d)
-        pieces = (None, None) if tables[0] is None else (np.concatenate(tables), np.cumsum([0, *map(len, tables)]))
-        return [points, frame, *pieces], options
+        facets = (None, None) if tables[0] is None else (np.concatenate(tables), np.cumsum([0, *map(len, tables)]))
+        return [points, frame, *facets], options
 
     return Case(op, name, make)
 

@@ -10,8 +10,8 @@ def icosphere(subdivisions, bumps=0.0):
     V = np.concatenate([np.roll(V, k, axis=1) for k in range(3)])
     near = np.linalg.norm(V[:, None] - V, axis=2) < 2.1
     F = np.array([(a, b, c) for a in range(12) for b in range(a) for c in range(b) if near[a, b] and near[b, c] and near[c, a]])
-    turned = np.linalg.det(V[F]) < 0
-    F[turned] = F[turned, ::-1]
+    reversed_rows = np.linalg.det(V[F]) < 0
+    F[reversed_rows] = F[reversed_rows, ::-1]
     V /= np.linalg.norm(V, axis=1, keepdims=True)
     for _ in range(subdivisions):
         V, F = quarters(V, F, lambda middle: middle / np.linalg.norm(middle, axis=1, keepdims=True))
@@ -136,24 +136,24 @@ def _instances(points, frame, ends, first):
 def nearest(points, frame, ends=None, first=None, *, sign=False, where=True, weights=False, closed=True):
     B, N, d = len(frame), points.shape[-2], points.shape[-1]
     distance, at, k, w = np.empty((B, N)), np.empty((B, N, d)), np.zeros((B, N), np.int64), np.empty((B, N, d))
-    for b, x, pieces in _instances(points, frame, ends, first):
-        if pieces is None:
+    for b, x, facets in _instances(points, frame, ends, first):
+        if facets is None:
             r = np.linalg.norm(x, axis=-1)
             distance[b], at[b] = np.abs(1 - r), x / r[:, None]
-        elif is_box(pieces, x):
-            distance[b], at[b], k[b] = on_box(pieces[0], x)
+        elif is_box(facets, x):
+            distance[b], at[b], k[b] = on_box(facets[0], x)
         elif N:
-            d2, each = all_distances(pieces, x)
+            d2, each = all_distances(facets, x)
             k[b] = d2.argmin(axis=1)
             distance[b], w[b] = np.sqrt(d2.min(axis=1)), each[np.arange(N), k[b]]
-            at[b] = (w[b][..., None] * pieces[k[b]].reshape(N, d, d)).sum(axis=1)
+            at[b] = (w[b][..., None] * facets[k[b]].reshape(N, d, d)).sum(axis=1)
         at[b] = frame[b, :-1] + frame[b, -1] * at[b]
-        distance[b] *= frame[b, -1] * (np.where(contained(pieces, x), -1, 1) if sign else 1)
+        distance[b] *= frame[b, -1] * (np.where(contained(facets, x), -1, 1) if sign else 1)
     return distance, at if where else None, k if where else None, w if weights else None
 
 
 def inside(points, frame, ends=None, first=None, *, closed=True):
     result = np.empty((len(frame), points.shape[-2]), np.int64)
-    for b, x, pieces in _instances(points, frame, ends, first):
-        result[b] = contained(pieces, x)
+    for b, x, facets in _instances(points, frame, ends, first):
+        result[b] = contained(facets, x)
     return result

@@ -41,8 +41,8 @@ def test_shapes_and_dtypes(best_backend, lead, dtype, rng):
         np.testing.assert_array_equal(np.abs(signed), distance)
         np.testing.assert_array_equal(signed < 0, inside)
         if q.size > d:
-            turned = np.asfortranarray(q)[..., ::-1, :]
-            np.testing.assert_array_equal(wos.closest_point(boundary, turned)[0], distance[..., ::-1])
+            strided = np.asfortranarray(q)[..., ::-1, :]
+            np.testing.assert_array_equal(wos.closest_point(boundary, strided)[0], distance[..., ::-1])
 
 
 V, F = oracle.icosphere(1)

@@ -307,7 +307,7 @@ class Walk:
         return z, weight[1:], plain / area + (1 - plain) / (TAU * reach * rho) if inside else 0
 
 
-_walk = remembered(Walk, most=4096)
+_walk = remembered(Walk, max_size=4096)
 
 
 def walked(

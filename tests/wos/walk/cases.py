@@ -72,7 +72,7 @@ def _ball(B, N, g, f="none", *, d=2, rows=1, epsilon=0.05, outside=0, box=False,
         def draw(n):
             return ends[0] * rng.uniform(-0.9, 0.9, (n, d)) if box else oracle.disc_points(rng, n, 0.9, d)
 
-        start = clear_points(rng, (B, N, d), draw, lambda x: [of.margin for of in oracle.paths_of_all(x, frame, ends, first, *run)])
+        start = clear_points(rng, (B, N, d), draw, lambda x: [walked.margin for walked in oracle.paths_of_all(x, frame, ends, first, *run)])
         if start is None:
             return make(rng)
         start[:, :outside] = np.nan
@@ -181,9 +181,9 @@ def _expansion(B, N, g, *, samples=2, modes=5, **options):
     return make
 
 
-def _gathered(K, N, *, d=2, samples=3, modes=6, screened=False, most=3):
+def _gathered(K, N, *, d=2, samples=3, modes=6, screened=False, max_balls=3):
     def make(rng):
-        count = np.array([0, *rng.integers(0, most + 1, N)]) if K else np.zeros(N + 1, int)
+        count = np.array([0, *rng.integers(0, max_balls + 1, N)]) if K else np.zeros(N + 1, int)
         begin = np.cumsum(count).astype(np.int64)
         P = int(begin[-1])
         offset = np.stack([0.7 * oracle.disc_points(rng, 1, 1.0, d)[0] for _ in range(P)]) if P else np.zeros((0, d))
@@ -252,7 +252,7 @@ CASES = [
     Case("gather", "space", _gathered(3, 7, d=3, modes=4)),
     Case("gather", "screened", _gathered(4, 8, screened=True)),
     Case("gather", "screened-space", _gathered(4, 5, d=3, modes=3, screened=True)),
-    Case("gather", "none", _gathered(3, 4, most=0)),
+    Case("gather", "none", _gathered(3, 4, max_balls=0)),
     Case("trace", "disc", _traced(3, events=200)),
     Case("trace", "cut", _traced(3, events=20, first_walk=5, walks=7)),
     Case("trace", "ends-only", _traced(4, outside=1, walks=5, first_point=2)),

@@ -123,10 +123,10 @@ def numbers(result, at=...):
     return {name: None if (x := getattr(result, name)) is None else np.asarray(x)[at] for name in NUMBERS + COUNTS}
 
 
-def same(a, b, where=..., of=None, unit=1.0, length=1.0):
-    """All fields of two results are bitwise equal: those of ``a`` at ``of`` in these units, and those of ``b`` at ``where``."""
+def same(a, b, where=..., rows=None, unit=1.0, length=1.0):
+    """All fields of two results are bitwise equal: those of ``a`` at ``rows`` in these units, and those of ``b`` at ``where``."""
     units, theirs = dict(zip(NUMBERS, (unit, unit, unit / length, unit / length))), numbers(b, where)
-    for name, x in numbers(a, where if of is None else of).items():
+    for name, x in numbers(a, where if rows is None else rows).items():
         assert (x is None) == (theirs[name] is None), name
         if x is not None:
             np.testing.assert_array_equal(x, theirs[name] * units.get(name, 1), err_msg=name)
@@ -188,7 +188,7 @@ def paths_of_all(start, frame, ends, first, screening, first_instance, first_poi
         return [paths(x, e, part_of(ends, first, b), first_instance + b, *settings, r, first_point) for x, e, b, r in each]
     epsilon, instance, rate = (np.repeat(x, N)[:, None] for x in (frame[:, -1], first_instance + np.arange(B), rate))
     whole = paths(start.reshape(-1, d), epsilon, ends, instance, *settings, rate, np.tile(first_point + np.arange(N), B))
-    return [whole.of(slice(b * N, (b + 1) * N)) for b in range(B)]
+    return [whole.rows(slice(b * N, (b + 1) * N)) for b in range(B)]
 
 
 def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, dirichlet_kind="number", source_kind="none", seed=0,
@@ -199,36 +199,36 @@ def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, di
     return added_up(of_all, start, frame, first, (dirichlet_kind, dirichlet), (source_kind, source), cut, gradient, nrhs)
 
 
-def added_up(of_all, start, frame, first, dirichlet, source, cut, gradient, nrhs=1, medium=lambda b, of: (1, lambda X: 1, 0)):
+def added_up(of_all, start, frame, first, dirichlet, source, cut, gradient, nrhs=1, medium=lambda b, walked: (1, lambda X: 1, 0)):
     """Means, squared deviations and counts of walks. ``medium``: factors of boundary values and sources, and a logarithmic slope."""
     B, N, d = start.shape
     shape = B * nrhs, N, len(cut), 1 + d if gradient else 1
     mean, m2, counts = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros((B * nrhs, N, 3), np.int64)
     for side in range(B * nrhs):
         b = side // nrhs
-        of, row = of_all[b], row_of(dirichlet[1], side)
+        walked, row = of_all[b], row_of(dirichlet[1], side)
         if dirichlet[0] == "per_vertex" and len(first) > 2:
             row = row[2 * first[b] : 2 * first[b + 1]]
-        of_end, of_source, slopes = medium(b, of)
-        total, toward = of.left * of_end * values(dirichlet[0], row, of.x, of.segment, of.place, frame[b]), 0
+        of_end, of_source, slopes = medium(b, walked)
+        total, toward = walked.left * of_end * values(dirichlet[0], row, walked.x, walked.segment, walked.place, frame[b]), 0
         if source[0] != "none":
             numbers = row_of(source[1], side)
             f = [
                 frame[b, d] ** 2 * of_source(y) * values(source[0], numbers, y, None, None, frame[b])
-                for y, _ in (*of.events, (of.entry, 0))
+                for y, _ in (*walked.events, (walked.entry, 0))
             ]
-            total = total + sum(np.where(weight == 0, 0, weight * at) for at, (_, weight) in zip(f, of.events))
+            total = total + sum(np.where(weight == 0, 0, weight * at) for at, (_, weight) in zip(f, walked.events))
             toward = f[-1][..., None]
-        mean[side], m2[side] = moments(sampled(of, total, toward, frame[b, d], gradient, slopes), cut, start[b])
-        counts[side, :, 0], counts[side, :, 1] = of.steps.sum(axis=1), of.cut.sum(axis=1)
+        mean[side], m2[side] = moments(sampled(walked, total, toward, frame[b, d], gradient, slopes), cut, start[b])
+        counts[side, :, 0], counts[side, :, 1] = walked.steps.sum(axis=1), walked.cut.sum(axis=1)
     return mean, m2, counts
 
 
-def sampled(of, found, toward, extent, gradient, slopes):
+def sampled(walked, value_after, toward, extent, gradient, slopes):
     """Values (N, walks, channels); with gradients, those of pairs."""
     if not gradient:
-        return found[..., None]
-    value = found[..., None] * of.along + toward * of.toward
+        return value_after[..., None]
+    value = value_after[..., None] * walked.along + toward * walked.toward
     value[..., 1:] = value[..., 1:] / extent - value[..., :1] * slopes
     return (value[:, ::2] + value[:, 1::2]) / 2
 
@@ -263,13 +263,15 @@ def place(points, frame, ends=None, first=None):
 def trace(start, frame, ends=None, first=None, *, seed=0, first_walk=0, walks=64, max_steps=1024, screening=0.0, first_point=0,
           sourced=False, events=0):  # fmt: skip
     """Record walk by walk and step by step. A walk with weight 0 stays at its position."""
-    (of,) = paths_of_all(start, frame, ends, first, screening, 0, first_point, seed, first_walk, walks, max_steps, False)
-    counts = np.stack([of.steps, of.cut, 0 * of.cut], axis=-1)
-    met = [(y[n, w], weight[n, w]) for n in range(start.shape[1]) for w in range(walks) for y, weight in of.events[: of.steps[n, w]]]
+    (walked,) = paths_of_all(start, frame, ends, first, screening, 0, first_point, seed, first_walk, walks, max_steps, False)
+    counts = np.stack([walked.steps, walked.cut, 0 * walked.cut], axis=-1)
+    met = [
+        (y[n, w], weight[n, w]) for n in range(start.shape[1]) for w in range(walks) for y, weight in walked.events[: walked.steps[n, w]]
+    ]
     met += events * [(np.zeros(start.shape[2]), 0.0)]
     points, shares = (np.array([pair[i] for pair in met[:events]]) for i in (0, 1))
-    exit = np.where(of.left[..., None] == 0, of.stopped, of.x)
-    return exit, of.left, counts, points.reshape(events, start.shape[2]), shares * frame[0, -2] ** 2
+    exit = np.where(walked.left[..., None] == 0, walked.stopped, walked.x)
+    return exit, walked.left, counts, points.reshape(events, start.shape[2]), shares * frame[0, -2] ** 2
 
 
 # ---------------------------------------------------------------- balls and their harmonics
@@ -305,14 +307,14 @@ def expand(start, frame, ends, first, dirichlet, reference, *, dirichlet_kind="n
     B, N, d = start.shape
     coefficients, counts = np.zeros((B, N, samples, harmonics(np.eye(d), modes).shape[-1])), np.zeros((B, N, 3), np.int64)
     of_all = paths_of_all(start, frame, ends, first, screening, 0, first_point, seed, first_walk, walks, max_steps, True)
-    for b, of in enumerate(of_all):
-        u = of.left * values(dirichlet_kind, row_of(dirichlet, b), of.x, of.segment, of.place, frame[b])
-        along = of.along[..., 1:]
+    for b, walked in enumerate(of_all):
+        u = walked.left * values(dirichlet_kind, row_of(dirichlet, b), walked.x, walked.segment, walked.place, frame[b])
+        along = walked.along[..., 1:]
         n = along / np.sqrt((along**2).sum(axis=-1, keepdims=True))
         shares = (u - reference[b][:, None])[..., None] * harmonics(n, modes)
         shares[..., 0] = u
         coefficients[b] = shares.reshape(N, samples, walks // samples, shares.shape[-1]).mean(axis=2)
-        counts[b, :, 0], counts[b, :, 1] = of.steps.sum(axis=1), of.cut.sum(axis=1)
+        counts[b, :, 0], counts[b, :, 1] = walked.steps.sum(axis=1), walked.cut.sum(axis=1)
     return coefficients, counts
 
 

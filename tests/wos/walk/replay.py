@@ -8,7 +8,7 @@ from wos.query.oracle import all_distances, is_box
 SOURCE, MORE, LIGHT, PAIR, TRIAL = 1 << 28, 2 << 28, 3 << 28, 4 << 28, 1 << 20  # streams of random words
 
 
-def remembered(function, most=64):
+def remembered(function, max_size=64):
     """Cache the ``most`` latest results. Callers must not modify them.
 
     A case chooses its points by the walks that its oracle replays. None of these walks depends on the data.
@@ -23,7 +23,7 @@ def remembered(function, most=64):
     def run(*args):
         at = key(args)
         if at not in answers:
-            while len(answers) >= most:
+            while len(answers) >= max_size:
                 del answers[next(iter(answers))]
             answers[at] = function(*args)
         return answers[at]
@@ -120,7 +120,7 @@ class Batch:
         self.along, self.toward = (np.tile([v, *[np.nan] * d], (N, walks, 1)) for v in (1.0, 0.0))
         self.events, self.segment, self.place = [], None, None
 
-    def of(self, rows):
+    def rows(self, rows):
         """The same walks, for a subset of the points."""
 
         def some(x):
@@ -194,8 +194,8 @@ class Batch:
         while np.isnan(r).any():
             w = self.words(SOURCE + trial * TRIAL + step, number)
             for a, b in ((w[0], w[1]), (w[2], w[3])):
-                good = np.isnan(r) & (_uniform(b) < 1 - _uniform(a) ** (self.d / 2 - 1))
-                r[good] = np.sqrt(_uniform(a))[good]
+                accepted = np.isnan(r) & (_uniform(b) < 1 - _uniform(a) ** (self.d / 2 - 1))
+                r[accepted] = np.sqrt(_uniform(a))[accepted]
             trial += 1
         return r, self.unit_of_many(MORE + step, number)
 

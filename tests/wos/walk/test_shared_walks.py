@@ -82,7 +82,7 @@ def check_alone(name, rng, backend):
     assert result.value.shape == (count, len(X))
     for i in sorted({0, 1, count // 2, count - 1} | ({63, 64} if count > 64 else set())):
         print(i)
-        same(result, wos.solve(boundary, X, **one(i), backend=backend), of=i)
+        same(result, wos.solve(boundary, X, **one(i), backend=backend), rows=i)
         if pulled is None:
             continue
         inputs = [all_of_them["dirichlet"], all_of_them["source"]]

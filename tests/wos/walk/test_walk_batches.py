@@ -44,14 +44,14 @@ def data(size, kind):
 KINDS = ["numbers", "fourier", "amplitudes", "widths", "centers", "polynomial", "grid", "per_vertex", "list", "functions"]
 
 
-def spelled(given, B):
+def spelled(value, B):
     """The same data, repeated for each of B instances."""
-    if isinstance(given, list):
-        return given * (B // len(given))
-    if isinstance(given, (float, np.ndarray)):
-        return np.array(np.broadcast_to(given, B))
-    axes = {id(x): n for x, n in _parameters(given, 2)}
-    return with_arrays(given, lambda x: np.array(np.broadcast_to(x, (B, *x.shape[x.ndim - axes[id(x)] :]))))
+    if isinstance(value, list):
+        return value * (B // len(value))
+    if isinstance(value, (float, np.ndarray)):
+        return np.array(np.broadcast_to(value, B))
+    axes = {id(x): n for x, n in _parameters(value, 2)}
+    return with_arrays(value, lambda x: np.array(np.broadcast_to(x, (B, *x.shape[x.ndim - axes[id(x)] :]))))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -60,11 +60,11 @@ def spelled(given, B):
 def test_one_serves_all(size, points, kind, backend):
     """Gradients of broadcast arguments are sums over the instances."""
     boundary, P, run = polygon(size), POINTS[points], {"source": np.array([1.0]), "walks": 4, "rng": 3}
-    for of in (1, 3):
-        g = data(of, kind)
-        B = 3 if 3 in (size, of) or points == "each" else 1
+    for count in (1, 3):
+        g = data(count, kind)
+        B = 3 if 3 in (size, count) or points == "each" else 1
         whole = boundary if size == 3 or B == 1 else wos.Polygon(np.stack([SQUARE] * B))
-        full = spelled(g, B) if of == 1 or kind == "centers" else g
+        full = spelled(g, B) if count == 1 or kind == "centers" else g
         wide = np.array(np.broadcast_to(P, (B, 4, 2)))
         result, expected = wos.solve(boundary, P, dirichlet=g, **run), wos.solve(whole, wide, dirichlet=full, **run)
         assert result.value.shape == (B, 4)
@@ -95,15 +95,15 @@ def test_sixteen_in_one_geometry(name, kind, best_backend):
     cases += [{"dirichlet": None, "diffusion": 16}, {"dirichlet": 16, "diffusion": 1}, {"dirichlet": 1, "screening": 16}]
     cases += [{"dirichlet": None, "flux": 16}, {"dirichlet": 16, "flux": 1}] if plane else []
 
-    def solve(boundary, given):
-        walls = {"neumann": (WHERE, given.pop("flux"))} if "flux" in given else {}
-        return wos.solve(boundary, X, **given, **walls, walks=2, rng=3, max_steps=30).value
+    def solve(boundary, data):
+        walls = {"neumann": (WHERE, data.pop("flux"))} if "flux" in data else {}
+        return wos.solve(boundary, X, **data, **walls, walks=2, rng=3, max_steps=30).value
 
     for sizes in cases:
-        given, B = {part: data(size, kind) for part, size in sizes.items()}, 16 if 16 in sizes.values() else 1
+        inputs, B = {part: data(size, kind) for part, size in sizes.items()}, 16 if 16 in sizes.values() else 1
         batched = B > 1 or 1 in sizes.values() or name == "one of a batch"
         whole = wos.Polygon(np.stack([SQUARE] * B)) if plane else boundary
-        expected, result = solve(whole, {part: spelled(x, B) for part, x in given.items()}), solve(boundary, dict(given))
+        expected, result = solve(whole, {part: spelled(x, B) for part, x in inputs.items()}), solve(boundary, dict(inputs))
         assert result.shape == ((B, 4) if batched else (4,))
         np.testing.assert_array_equal(result.reshape(B, 4), expected.reshape(B, 4))
 
@@ -116,11 +116,11 @@ def test_walls_of_each_instance(best_backend):
     assert wos.solve(polygon(3), X, dirichlet=1.0, neumann=(WHERE[None], 1.0), **run).value.shape == (3, 4)
     for walls in ({"neumann": (where, g)}, {"robin": (where, mu, 1.0)}, {"robin": (WHERE, mu, g)}, {"robin": (where, 1.0, 2.0)}):
         for one in (polygon(None), polygon(1)):
-            result, expected = (wos.solve(of, X, dirichlet=g, **walls, **run) for of in (one, three))
+            result, expected = (wos.solve(boundary, X, dirichlet=g, **walls, **run) for boundary in (one, three))
             assert result.value.shape == (3, 4)
             np.testing.assert_array_equal(result.value, expected.value)
             np.testing.assert_array_equal(result.grad, expected.grad)
-        got, expected = (wos.solve_vjp(of, X, np.ones((3, 4)), dirichlet=g, **walls, **run) for of in (polygon(None), three))
+        got, expected = (wos.solve_vjp(boundary, X, np.ones((3, 4)), dirichlet=g, **walls, **run) for boundary in (polygon(None), three))
         np.testing.assert_array_equal(got[1]["values"], expected[1]["values"])
     with pytest.raises(ValueError, match="robin's where has 2 rows, expected one for each of 3 boundaries"):
         wos.solve(polygon(None), X, dirichlet=1.0, robin=(where[:2], mu, 1.0), **run)
@@ -132,10 +132,10 @@ def test_queries(backend):
             B = 3 if size == 3 or (q.ndim > 2 and len(q) == 3) else 1
             whole = polygon(3) if size == 3 else wos.Polygon(np.stack([SQUARE] * B))
             wide = np.array(np.broadcast_to(q, (B, *q.shape[1:]))) if q.ndim > 2 else q
-            for of in (wos.contains, wos.signed_distance):
-                result = of(polygon(size), q)
+            for question in (wos.contains, wos.signed_distance):
+                result = question(polygon(size), q)
                 assert result.shape == (B, *(q.shape[:-1] if q.ndim < 3 else q.shape[1:-1]))
-                np.testing.assert_array_equal(result, of(whole, wide))
+                np.testing.assert_array_equal(result, question(whole, wide))
             for a, b in zip(wos.closest_point(polygon(size), q), wos.closest_point(whole, wide)):
                 np.testing.assert_array_equal(a, b)
     with pytest.raises(ValueError, match="with B = 3 as in boundary"):

@@ -31,9 +31,9 @@ def results(r):
     return [r.value, r.stderr, r.grad, r.grad_stderr, r.n_walks, r.mean_steps, r.n_truncated, r.n_escaped]
 
 
-def check(got, expected, place, back):
+def check(got, expected, location, back):
     for g, e in zip(arrays_of(got), arrays_of(expected), strict=True):
-        assert _arrays.location(g) == place
+        assert _arrays.location(g) == location
         assert (tuple(g.shape), _arrays.dtype_name(g)) == (e.shape, e.dtype.name)
         np.testing.assert_allclose(back(g), e, rtol=1e-9, atol=1e-9 * np.nanmax(np.abs(e), initial=0))
 
@@ -51,11 +51,11 @@ def test_like_the_host(name, dtype, cupy, rng, recwarn):
     boundary, X, options = problem_of(name, rng, dtype)
     expected = wos.solve(boundary, X, **options, backend="array")
     grad = rng.standard_normal(expected.value.shape).astype(dtype)
-    there = moved(cupy, options)
+    on_device = moved(cupy, options)
     _backends.warn_of_composing()  # once per process
     recwarn.clear()
     stand_in.WAITED.clear()
-    got = wos.solve(boundary, cupy(X), **there)
+    got = wos.solve(boundary, cupy(X), **on_device)
     assert stand_in.WAITED == [] or name in READ_BACK
     assert not recwarn.list
     equal = (expected.state.fold()[1] == 0).all(axis=1).reshape(expected.value.shape)
@@ -64,8 +64,8 @@ def test_like_the_host(name, dtype, cupy, rng, recwarn):
     check(results(got), results(expected), "cupy@cuda:1", stand_in.cupy.asnumpy)
     if isinstance(options["dirichlet"], list) or isinstance(options.get("source"), list):
         return
-    options["rng"] = there["rng"] = 5
-    pulled = wos.solve_vjp(boundary, cupy(X), cupy(grad), **there)
+    options["rng"] = on_device["rng"] = 5
+    pulled = wos.solve_vjp(boundary, cupy(X), cupy(grad), **on_device)
     check(pulled, wos.solve_vjp(boundary, X, grad, **options, backend="array"), "cupy@cuda:1", stand_in.cupy.asnumpy)
 
 
@@ -115,7 +115,7 @@ def test_what_is_refused(cupy, rng):
         return wos.solve(polygon, X, dirichlet=dirichlet, walks=2, **options)
 
     at, because = "points is on cuda:1, but backend", "cannot be used, because points is on cuda:1"
-    cure = ".* omit it, or move the arrays to the host"
+    fix = ".* omit it, or move the arrays to the host"
     with ThreadPoolExecutor(1) as executor:
         check_refused([
             *[
@@ -124,8 +124,8 @@ def test_what_is_refused(cupy, rng):
             ],
             (lambda: solve(dirichlet=wos.Polynomial(elsewhere)), TypeError, r"dirichlet.coefficients is on cuda:0 but points is on cuda:1"),
             (lambda: solve(source=wos.Polynomial(np.ones((2, 2)))), TypeError, "coefficients is a numpy array but points is a cupy"),
-            (lambda: solve(cache="harmonic"), NotImplementedError, f"solve: cache {because}, {cure}"),
-            (lambda: solve(executor=executor), NotImplementedError, f"solve: executor {because}, {cure}"),
+            (lambda: solve(cache="harmonic"), NotImplementedError, f"solve: cache {because}, {fix}"),
+            (lambda: solve(executor=executor), NotImplementedError, f"solve: executor {because}, {fix}"),
             (lambda: solve().resume(2, executor=executor), NotImplementedError, f"resume: executor {because}"),
             (lambda: solve(dirichlet=[1.0, u]), NotImplementedError, "dirichlet is a list of different kinds of data"),
             (lambda: wos.solve_vjp(polygon, X, np.ones(3), dirichlet=1.0, rng=0), TypeError, "grad is on cpu but points is on cuda:1"),
@@ -150,7 +150,7 @@ def compare(seed):
         if "cache" not in options and not any(isinstance(given, list) for given in options.values()):
             grad = rng.standard_normal(runs[0].value.shape)
             both = zip((got, expected), ("array", "numba"))
-            got, expected = ([*of, wos.solve_vjp(boundary, X, grad, **options, backend=b)] for of, b in both)
+            got, expected = ([*results, wos.solve_vjp(boundary, X, grad, **options, backend=b)] for results, b in both)
         for g, e in zip(arrays_of(got), arrays_of(expected), strict=True):
             np.testing.assert_allclose(g, e, rtol=1e-9, atol=1e-9 * np.nanmax(np.abs(e), initial=0), err_msg=name)
 
@@ -160,10 +160,10 @@ def compare(seed):
 def test_walk_by_walk(rng):
     """Compared with the plain loops, which also use exact distances. Not compiled: that would take longer than these few walks."""
     seed = int(rng.integers(2**31))
-    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    places = os.pathsep.join([here, os.path.dirname(os.path.dirname(qf.__file__)), os.environ.get("PYTHONPATH", "")])
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    paths = os.pathsep.join([root, os.path.dirname(os.path.dirname(qf.__file__)), os.environ.get("PYTHONPATH", "")])
     run = f"import warnings; warnings.simplefilter('ignore'); from wos.walk import test_walk_devices as t; t.compare({seed})"
-    run_python(run, NUMBA_DISABLE_JIT=1, PYTHONPATH=places)
+    run_python(run, NUMBA_DISABLE_JIT=1, PYTHONPATH=paths)
 
 
 def test_words():

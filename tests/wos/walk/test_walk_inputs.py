@@ -80,12 +80,12 @@ def test_empty_solids_labels_and_caches(any_backend):
 def test_most_walks_with_a_cache(monkeypatch):
     """A sample uses pairs of walks. The index of the last walk must stay below those of the pilot walks, which give the references."""
     monkeypatch.setattr(harmonic, "_PILOT_WALK", 2**12)
-    with pytest.raises(ValueError, match="at most") as refused:
+    with pytest.raises(ValueError, match="at most") as error:
         solve(walks=2**12, cache="harmonic")
-    most = int(re.search(r"at most (\d+) walks", str(refused.value))[1])
-    assert (solve(walks=most, cache="harmonic").n_walks == most).all()
-    with pytest.raises(ValueError, match=f"at most {most} walks per point are possible here, {most + 1}"):
-        solve(walks=most + 1, cache="harmonic")
+    limit = int(re.search(r"at most (\d+) walks", str(error.value))[1])
+    assert (solve(walks=limit, cache="harmonic").n_walks == limit).all()
+    with pytest.raises(ValueError, match=f"at most {limit} walks per point are possible here, {limit + 1}"):
+        solve(walks=limit + 1, cache="harmonic")
 
 
 def test_generator_and_seed(backend):
@@ -99,7 +99,7 @@ CIRCLE = np.linspace(0, 2 * np.pi, 257)[:-1]
 FEW = "the stderr of {} of {} points cannot be trusted: fewer than 5 of their walks determine the value"
 
 
-def said(run):
+def warnings_of(run):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         run()
@@ -110,14 +110,14 @@ def test_few_walks_that_count(backend):
     """With strong screening most walks end before the boundary, and a small part of it is rarely reached: 0 +- 0 must cause a warning."""
     ball, X, strong = wos.Ball((0.0, 0.0), 1.0), np.array([[0.0, 0.0], [0.9, 0.0]]), {"screening": 300.0, "rng": 0}
     for g in (1.0, -2.0, np.array([3.0]), wos.Fourier(np.array([2.0, 1.0, 0.5])), wos.Gaussians(np.ones(1), np.zeros((1, 2)), 1.0)):
-        (text,) = said(lambda: wos.solve(ball, X, dirichlet=g, walks=1024, **strong))  # noqa: B023
+        (text,) = warnings_of(lambda: wos.solve(ball, X, dirichlet=g, walks=1024, **strong))  # noqa: B023
         assert FEW.format(1, 2) in text
     result = wos.solve(ball, X, dirichlet=1.0, walks=64, **strong)  # too few walks to warn about
-    (text,) = said(lambda: result.resume(1000))
+    (text,) = warnings_of(lambda: result.resume(1000))
     assert FEW.format(1, 2) in text
     values, t = np.eye(400)[0], np.linspace(0, 2 * np.pi, 401)[:-1]
     disc = wos.Polygon(np.stack([np.cos(t), np.sin(t)], axis=-1))
-    (text,) = said(lambda: wos.solve(disc, np.zeros((1, 2)), dirichlet=wos.PerVertex(values), walks=300, rng=0))
+    (text,) = warnings_of(lambda: wos.solve(disc, np.zeros((1, 2)), dirichlet=wos.PerVertex(values), walks=300, rng=0))
     assert FEW.format(1, 1) in text
 
 
@@ -175,22 +175,22 @@ def test_ordinary_results_are_not_doubted(backend):
     """There is no warning for ordinary results, nor for one point among many with u close to 0."""
     square, X, run = wos.Polygon(SQUARE), np.array([[0.5, 0.5], [0.2, 0.3]]), {"walks": 256, "rng": 0}
     for g in (0.0, 1.0, wos.Fourier(np.array([0.0, 1.0, 0.0])), wos.PerVertex(np.array([0.0, 1.0, 0.0, 0.0])), lambda Y: Y[:, 0] - 0.5):
-        assert said(lambda: wos.solve(square, X, dirichlet=g, **run)) == []  # noqa: B023
+        assert warnings_of(lambda: wos.solve(square, X, dirichlet=g, **run)) == []  # noqa: B023
     both = wos.solve(square, X, dirichlet=np.array([0.0, 1.0]), **run)  # if all data are 0, the error is 0
     np.testing.assert_array_equal(both.value, [[0, 0], [1, 1]])
     ball, many = wos.Ball((0.0, 0.0), 1.0), np.concatenate([np.zeros((1, 2)), np.tile([[0.9, 0.0]], (30, 1))])
     for X, data in ((many, {"dirichlet": 1.0}), (many[:1], {"dirichlet": 0.0, "source": 1.0})):
-        assert said(lambda: wos.solve(ball, X, screening=300.0, **data, **run)) == []  # noqa: B023
+        assert warnings_of(lambda: wos.solve(ball, X, screening=300.0, **data, **run)) == []  # noqa: B023
 
 
 def test_escapes(backend):
     """More than 1 % of escaped walks cause a single warning, which names the counter."""
     box = ([-1.5] * 2, [1.5] * 2)
     lies = wos.SDF(lambda Y: np.minimum(100 * (np.hypot(*Y.T) - 1), 1.0), box)
-    (text,) = said(lambda: wos.solve(lies, np.array([[0.5, 0.0]]), dirichlet=1.0, walks=100, rng=1))
+    (text,) = warnings_of(lambda: wos.solve(lies, np.array([[0.5, 0.0]]), dirichlet=1.0, walks=100, rng=1))
     assert "100.0% of the walks left the domain (n_escaped)" in text
     honest = wos.SDF(lambda Y: np.hypot(*Y.T) - 1, box)
-    assert said(lambda: wos.solve(honest, np.array([[0.5, 0.0]]), dirichlet=1.0, walks=100, rng=1)) == []
+    assert warnings_of(lambda: wos.solve(honest, np.array([[0.5, 0.0]]), dirichlet=1.0, walks=100, rng=1)) == []
 
 
 SETUP = """

@@ -40,16 +40,16 @@ def check_scene(name, rng, epsilon=1e-3):
     X = np.concatenate([X, np.full((1, X.shape[1]), 0.0 if "exterior" in more else 9.0)])  # the last point is outside
     run = wos.Walks(12, epsilon=epsilon, walk_offset=3)
     with pytest.warns(RuntimeWarning, match="points? lies?"):
-        of = wos.Problem(boundary, dirichlet=0.0, source=None if f is None else 0.0, **more).operator(X, run, rng=5)
+        matrices = wos.Problem(boundary, dirichlet=0.0, source=None if f is None else 0.0, **more).operator(X, run, rng=5)
     with pytest.warns(RuntimeWarning, match="points? lies?"):
         truth = wos.Problem(boundary, dirichlet=g, source=f, **more).solve(X, replace(run, shared_walks=True), rng=5)
-    u = of.solve(g, f)
+    u = matrices.solve(g, f)
     size = np.nanmax(np.abs(truth.value)) + np.nanmax(truth.stderr)
     assert u.value.shape == truth.value.shape
     np.testing.assert_allclose(u.value, truth.value, rtol=0, atol=1e-4 * size)
     np.testing.assert_allclose(u.stderr, truth.stderr, rtol=0, atol=1e-4 * size)
-    np.testing.assert_array_equal(of.n_truncated, np.broadcast_to(truth.n_truncated, u.value.shape).reshape(-1, len(X))[0])
-    assert of.outside.tolist() == [False] * (len(X) - 1) + [True]
+    np.testing.assert_array_equal(matrices.n_truncated, np.broadcast_to(truth.n_truncated, u.value.shape).reshape(-1, len(X))[0])
+    assert matrices.outside.tolist() == [False] * (len(X) - 1) + [True]
 
 
 @every_backend
@@ -68,19 +68,19 @@ def test_in_double_precision(best_backend, rng):
 
 
 def test_constants_are_exact(best_backend, rng):
-    of = wos.Problem(STAR, dirichlet=0.0).operator(star_points(rng, 9), 10, rng=1)
-    value, stderr = of.solve(3.0)
+    matrices = wos.Problem(STAR, dirichlet=0.0).operator(star_points(rng, 9), 10, rng=1)
+    value, stderr = matrices.solve(3.0)
     assert (value == 3).all()
     assert (stderr == 0).all()
-    np.testing.assert_allclose(np.asarray(of.A.sum(axis=1)), 1, rtol=1e-12)
+    np.testing.assert_allclose(np.asarray(matrices.A.sum(axis=1)), 1, rtol=1e-12)
 
 
 def test_z_scores(best_backend, rng):
     """e^x cos y, and x^2 + y^2 with its source, from one set of walks."""
     X = star_points(rng, 500)
-    of = wos.Problem(STAR, dirichlet=0.0, source=0.0).operator(X, wos.Walks(512, epsilon=1e-5), rng=seed(rng))
+    matrices = wos.Problem(STAR, dirichlet=0.0, source=0.0).operator(X, wos.Walks(512, epsilon=1e-5), rng=seed(rng))
     for truth, f in ((harmonic, None), (lambda X: (X**2).sum(axis=1), -4.0)):
-        result = of.solve(truth, f)
+        result = matrices.solve(truth, f)
         assert oracle.gates(result.value, result.stderr, truth(X)) == []
 
 
@@ -88,17 +88,19 @@ def test_matrices(best_backend, rng):
     """A and B, and their products with interpolations, agree with ``solve``. Their transposes agree with the gradients of ``solve``."""
     X, V, F = star_points(rng, 8), rng.standard_normal(60), rng.standard_normal((5, 7))
     data = {"dirichlet": wos.PerVertex(V), "source": wos.GridField(F, BOX)}
-    of, truth = (wos.Problem(STAR, **data).operator(X, 9, rng=5), wos.solve(STAR, X, **data, walks=9, rng=5).value)
-    u = of.per_vertex() @ V + of.on_grid(F.shape, BOX) @ F.reshape(-1)
+    matrices, truth = (wos.Problem(STAR, **data).operator(X, 9, rng=5), wos.solve(STAR, X, **data, walks=9, rng=5).value)
+    u = matrices.per_vertex() @ V + matrices.on_grid(F.shape, BOX) @ F.reshape(-1)
     np.testing.assert_allclose(u, truth, rtol=1e-4, atol=1e-5)
-    f = data["source"](of.source_points)
-    np.testing.assert_allclose(of.solve(data["dirichlet"]).value + of.B @ f, u, rtol=1e-12, atol=1e-12)
+    f = data["source"](matrices.source_points)
+    np.testing.assert_allclose(matrices.solve(data["dirichlet"]).value + matrices.B @ f, u, rtol=1e-12, atol=1e-12)
     at_ends = wos.GridField(F, BOX)
-    np.testing.assert_allclose(of.on_grid(F.shape, BOX, "dirichlet") @ F.reshape(-1), of.solve(at_ends).value, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        matrices.on_grid(F.shape, BOX, "dirichlet") @ F.reshape(-1), matrices.solve(at_ends).value, rtol=1e-12, atol=1e-12
+    )
     grad = rng.standard_normal(len(X))
     _, of_g, of_f = wos.solve_vjp(STAR, X, grad, **data, walks=9, rng=5)
-    np.testing.assert_allclose(of.per_vertex().T @ grad, of_g["values"], rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose((of.on_grid(F.shape, BOX).T @ grad).reshape(F.shape), of_f["values"], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(matrices.per_vertex().T @ grad, of_g["values"], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose((matrices.on_grid(F.shape, BOX).T @ grad).reshape(F.shape), of_f["values"], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("columns", [(), (3,)])
@@ -106,28 +108,28 @@ def test_tensors(columns, rng):
     torch = pytest.importorskip("torch")
     X = np.concatenate([star_points(rng, 5), [[7.0, 7.0]]])
     with pytest.warns(RuntimeWarning, match="outside"):
-        of = wos.Problem(STAR, dirichlet=0.0, source=0.0).operator(torch.from_numpy(X), 6, rng=1)
-    g, f = (rng.standard_normal((len(x), *columns)) for x in (of.boundary_points, of.source_points))
+        matrices = wos.Problem(STAR, dirichlet=0.0, source=0.0).operator(torch.from_numpy(X), 6, rng=1)
+    g, f = (rng.standard_normal((len(x), *columns)) for x in (matrices.boundary_points, matrices.source_points))
     tensors = [torch.tensor(x, requires_grad=True) for x in (g, f)]
-    u = of.apply(*tensors)
-    np.testing.assert_allclose(u.detach().numpy(), of.apply(g, f), rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(of.apply(g, f)[:-1], (of.A @ g + of.B @ f)[:-1], rtol=1e-12, atol=1e-13)
+    u = matrices.apply(*tensors)
+    np.testing.assert_allclose(u.detach().numpy(), matrices.apply(g, f), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(matrices.apply(g, f)[:-1], (matrices.A @ g + matrices.B @ f)[:-1], rtol=1e-12, atol=1e-13)
     assert u[-1].isnan().all()
     grad = rng.standard_normal((5, *columns))
     u[:-1].backward(torch.from_numpy(grad))
-    for x, matrix in zip(tensors, (of.A, of.B)):
+    for x, matrix in zip(tensors, (matrices.A, matrices.B)):
         np.testing.assert_allclose(x.grad.numpy(), matrix.T @ np.concatenate([grad, 0 * grad[:1]]), rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", ["fourier and bells", "half discs", "mesh", "outside"])
 def test_saved_and_pickled(name, best_backend, rng, tmp_path):
     boundary, X, g, f, more = SCENES[name](rng)
-    of = wos.Problem(boundary, dirichlet=0.0, source=f, **more).operator(X, 5, rng=2**64 - 1)
-    of.save(tmp_path / "operator.npz")
-    for other in (wos.Operator.load(tmp_path / "operator.npz"), pickle.loads(pickle.dumps(of))):
-        for mine, theirs in zip(of.solve(g, f), other.solve(g, f)):
+    matrices = wos.Problem(boundary, dirichlet=0.0, source=f, **more).operator(X, 5, rng=2**64 - 1)
+    matrices.save(tmp_path / "operator.npz")
+    for other in (wos.Operator.load(tmp_path / "operator.npz"), pickle.loads(pickle.dumps(matrices))):
+        for mine, theirs in zip(matrices.solve(g, f), other.solve(g, f)):
             np.testing.assert_array_equal(mine, theirs)
-        assert (other.seed, other.walks, repr(other)) == (2**64 - 1, 5, repr(of))
+        assert (other.seed, other.walks, repr(other)) == (2**64 - 1, 5, repr(matrices))
     np.savez(tmp_path / "other.npz", a=np.ones(3))
     with pytest.raises(ValueError, match="is not a saved operator: it lacks"):
         wos.Operator.load(tmp_path / "other.npz")
@@ -136,21 +138,21 @@ def test_saved_and_pickled(name, best_backend, rng, tmp_path):
 def test_functions_that_are_compiled(best_backend, rng):
     pytest.importorskip("numba")
     X = star_points(rng, 3)
-    of = wos.Problem(STAR, dirichlet=0.0).operator(X, 4, rng=1)
-    np.testing.assert_allclose(of.solve(cfunc(u)).value, wos.solve(STAR, X, cfunc(u), walks=4, rng=1).value, rtol=1e-5)
+    matrices = wos.Problem(STAR, dirichlet=0.0).operator(X, 4, rng=1)
+    np.testing.assert_allclose(matrices.solve(cfunc(u)).value, wos.solve(STAR, X, cfunc(u), walks=4, rng=1).value, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(0, 2), (2,)])
 def test_no_point_and_one(shape, best_backend):
-    of = wos.Problem(STAR, dirichlet=0.0, source=0.0).operator(np.zeros(shape), 4, rng=1)
-    assert of.solve(1.0, 2.0).value.shape == (1 if shape == (2,) else 0,)
-    assert of.solve([1.0, 2.0], 2.0).value.shape == (2, 1 if shape == (2,) else 0)
+    matrices = wos.Problem(STAR, dirichlet=0.0, source=0.0).operator(np.zeros(shape), 4, rng=1)
+    assert matrices.solve(1.0, 2.0).value.shape == (1 if shape == (2,) else 0,)
+    assert matrices.solve([1.0, 2.0], 2.0).value.shape == (2, 1 if shape == (2,) else 0)
     assert np.isnan(wos.Problem(STAR, dirichlet=0.0).operator([0.0, 0.0], 1, rng=1).solve(1.0).stderr).all()
 
 
 def test_refused(rng):
     X, where = star_points(rng, 3), np.arange(60) < 3
-    of, plain = (wos.Problem(STAR, dirichlet=0.0, source=f).operator(X, 4, rng=1) for f in (0.0, None))
+    matrices, plain = (wos.Problem(STAR, dirichlet=0.0, source=f).operator(X, 4, rng=1) for f in (0.0, None))
     ball = wos.Problem(wos.Ball([0, 0], 1.0), dirichlet=0.0).operator(0.5 * X, 4, rng=1)
 
     def operator(boundary=STAR, points=X, walks=4, **given):
@@ -166,14 +168,14 @@ def test_refused(rng):
         (lambda: plain.solve(1.0, 2.0), ValueError, "has no source; construct the problem with one, such as source=0.0"),
         (lambda: plain.apply(np.zeros(12), np.zeros(1)), ValueError, "has no source"),
         (lambda: plain.apply(np.zeros(11)), ValueError, r"g has shape \(11,\), expected \(12,\)"),
-        (lambda: of.solve([1.0, 2.0], [1.0, 2.0, 3.0]), ValueError, "different numbers of instances"),
-        (lambda: of.solve(1.0, wos.PerVertex(np.ones(60))), ValueError, "source is PerVertex data"),
-        (lambda: of.solve(wos.PerVertex(np.ones(59))), ValueError, r"shape \(59,\), but the boundary has 60 vertices"),
-        (lambda: of.solve([fourier(rng, 3)]), ValueError, "list of data that have several instances each"),
-        (lambda: of.solve("1"), TypeError, "dirichlet is str, expected a number, Fourier"),
-        (lambda: of.solve(np.ones((2, 2))), ValueError, "expected a number or"),
+        (lambda: matrices.solve([1.0, 2.0], [1.0, 2.0, 3.0]), ValueError, "different numbers of instances"),
+        (lambda: matrices.solve(1.0, wos.PerVertex(np.ones(60))), ValueError, "source is PerVertex data"),
+        (lambda: matrices.solve(wos.PerVertex(np.ones(59))), ValueError, r"shape \(59,\), but the boundary has 60 vertices"),
+        (lambda: matrices.solve([fourier(rng, 3)]), ValueError, "list of data that have several instances each"),
+        (lambda: matrices.solve("1"), TypeError, "dirichlet is str, expected a number, Fourier"),
+        (lambda: matrices.solve(np.ones((2, 2))), ValueError, "expected a number or"),
         (ball.per_vertex, ValueError, "the boundary has no vertices"),
-        (lambda: of.on_grid((1, 2), BOX), ValueError, "shape is 1"),
-        (lambda: of.on_grid((3, 2), BOX, "robin"), ValueError, "of is 'robin'"),
+        (lambda: matrices.on_grid((1, 2), BOX), ValueError, "shape is 1"),
+        (lambda: matrices.on_grid((3, 2), BOX, "robin"), ValueError, "of is 'robin'"),
         (wos.Operator, TypeError, "create one with Problem.operator"),
     ])  # fmt: skip

@@ -129,8 +129,8 @@ DISC = wos.Ball([0.0, 0.0], 1.0)
 def test_what_cannot_be_sent_is_refused_first(threads, processes, monkeypatch):
     lock = threading.Lock()
     ring, locked = wos.Polygon(oracle.star(20)), lambda Y: Y[:, 0] + lock.locked()
-    for name, of in (("dirichlet", locked), ("source", locked), ("neumann", (np.arange(20) < 9, locked))):
-        executor, options = Pickled(), {"dirichlet": 1.0, name: of}
+    for name, value in (("dirichlet", locked), ("source", locked), ("neumann", (np.arange(20) < 9, locked))):
+        executor, options = Pickled(), {"dirichlet": 1.0, name: value}
         with pytest.raises(TypeError, match=f"solve: {name} cannot be pickled for the workers of Pickled"):
             wos.solve(ring, X, executor=executor, rng=1, **options)
         assert executor.tasks == []

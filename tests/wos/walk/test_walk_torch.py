@@ -30,10 +30,10 @@ def test_what_has_no_gradient_raises(rng):
             call()
     leaf = X.clone().requires_grad_()
     value = qf.wos.solve(square, leaf, dirichlet=qf.wos.Fourier(theta), rng=1).value
-    for of in (theta, leaf):
-        (first,) = torch.autograd.grad((value**2).sum(), of, create_graph=True)
+    for tensor in (theta, leaf):
+        (first,) = torch.autograd.grad((value**2).sum(), tensor, create_graph=True)
         with pytest.raises(NotImplementedError, match="second derivative"):
-            torch.autograd.grad(first.sum(), of)
+            torch.autograd.grad(first.sum(), tensor)
 
 
 def test_gradient_in_points(backend, rng):
@@ -119,15 +119,15 @@ def of_points(x):
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 def test_transforms_are_refused():
     """Transforms raise an error with our message: what is not supported, and what to do instead."""
-    cure, c = "a tensor inside torch.func .*compute gradients with backward or torch.autograd.grad", torch.ones(3, dtype=torch.float64)
+    fix, c = "a tensor inside torch.func .*compute gradients with backward or torch.autograd.grad", torch.ones(3, dtype=torch.float64)
     for transform in (
         lambda f, x: torch.func.grad(f)(x), lambda f, x: torch.func.vmap(f)(torch.stack([x, x])),
         lambda f, x: torch.func.jvp(f, (x,), (x,)),
     ):  # fmt: skip
         for f, x, name in ((of_data, c, "Fourier: coefficients"), (of_points, SQUARE[:1] + 0.5, "solve: points")):
-            with pytest.raises(NotImplementedError, match=f"{name} is {cure}"):
+            with pytest.raises(NotImplementedError, match=f"{name} is {fix}"):
                 transform(f, x)
-    with pytest.raises(NotImplementedError, match=f"signed_distance: q is {cure}"):
+    with pytest.raises(NotImplementedError, match=f"signed_distance: q is {fix}"):
         torch.func.vmap(lambda q: qf.wos.signed_distance(PLATE, q))(SQUARE)
 
 

@@ -47,7 +47,7 @@ class Data:
 
     def __init__(self, xp: Any, label: str, kind: str, numbers: Any, function: Any, side: int = 0) -> None:
         if kind == "function":
-            _refuse_compiled(label, function)
+            _reject_compiled(label, function)
         self.xp, self.kind, self.numbers, self.function, self.side = xp, kind, double(xp, numbers), function, side
 
     def values(self, at: Places, active: Any = None) -> Any:
@@ -55,11 +55,11 @@ class Data:
         if self.kind == "function":
             if active is not None:
                 at = at._replace(x=self.xp.where(active[:, None], at.x, at.home))
-            return _asked(self.xp, self.function, at, self.side)
+            return _evaluate(self.xp, self.function, at, self.side)
         if self.kind == "number":
             return self.of_rows(at)[:, 0] + 0 * at.x[:, 0]
-        of: Callable[[Places], Any] = getattr(self, f"_{self.kind}")
-        return in_chunks(self.xp, lambda some: of(at.cut(some)), at.x.shape[0], self._width(at))
+        evaluate: Callable[[Places], Any] = getattr(self, f"_{self.kind}")
+        return in_chunks(self.xp, lambda some: evaluate(at.cut(some)), at.x.shape[0], self._width(at))
 
     def gradient(self, at: Places, share: Any) -> Any:
         """The gradient of sum(share values) with respect to the parameters, (R, parameters). Ignores points with share 0."""
@@ -68,10 +68,10 @@ class Data:
             nodes, shares = self._of_nodes(at, share)
             sums = xp.reshape(sums_at(xp, nodes, shares[:, None], R * L), (R, L))
             return sums + self._of_box(at, share) if self.kind == "grid" else sums
-        of: Callable[[Places, Any], Any] = getattr(self, f"_{self.kind}_gradient")
+        evaluate: Callable[[Places, Any], Any] = getattr(self, f"_{self.kind}_gradient")
         total: Any = 0
         for some in chunk_slices(at.x.shape[0], self._width(at)):
-            part = of(at.cut(some), share[some])
+            part = evaluate(at.cut(some), share[some])
             row = at.row[some] if R > 1 else xp.zeros_like(at.row[some])
             total = total + sums_at(xp, row, part, R)
         width = total.shape[1]
@@ -106,8 +106,8 @@ class Data:
         c, s, theta, r = self._waves(at)
         P, M = c.shape
         m = xp.arange(1, M + 1, dtype=xp.float64, device=r.device)
-        turn = xp.sum(m * (c * numbers[:, 4 : 3 + 2 * M : 2] - s * numbers[:, 3 : 3 + 2 * M : 2]), axis=1)
-        slope = share * turn / xp.where(r > 0, r, xp.full_like(r, math.inf))
+        angular = xp.sum(m * (c * numbers[:, 4 : 3 + 2 * M : 2] - s * numbers[:, 3 : 3 + 2 * M : 2]), axis=1)
+        slope = share * angular / xp.where(r > 0, r, xp.full_like(r, math.inf))
         slope = xp.where(share == 0, xp.zeros_like(slope), slope)
         waves = xp.reshape(xp.stack([c, s], axis=2), (P, 2 * M))
         first = xp.stack([slope * xp.sin(theta), -slope * xp.cos(theta), share], axis=1)
@@ -176,11 +176,11 @@ class Data:
 
     def _per_vertex(self, at: Places) -> Any:
         xp, flat = self.xp, self.xp.reshape(self.numbers, (-1,))
-        places, weights = self._corners(at)
-        first = xp.take(flat, places[0], axis=0)
+        nodes, weights = self._corners(at)
+        first = xp.take(flat, nodes[0], axis=0)
         values = first
-        for place, w in zip(places[1:], weights[1:]):
-            values = values + w * (xp.take(flat, place, axis=0) - first)
+        for node, w in zip(nodes[1:], weights[1:]):
+            values = values + w * (xp.take(flat, node, axis=0) - first)
         return values
 
     def _grid(self, at: Places) -> Any:
@@ -194,17 +194,17 @@ class Data:
         """(9) Indices into all rows, and the gradients there."""
         xp = self.xp
         if self.kind == "per_vertex":
-            places, weights = self._corners(at)
+            nodes, weights = self._corners(at)
         else:
             cell = Cell(self, at)
-            places, weights = [], []
+            nodes, weights = [], []
             for bits in itertools.product((0, 1), repeat=at.x.shape[1]):
-                places.append(cell.node(bits))
+                nodes.append(cell.node(bits))
                 weight: Any = 1.0
                 for axis, bit in enumerate(bits):
                     weight = weight * (cell.place[:, axis] if bit else 1 - cell.place[:, axis])
                 weights.append(weight)
-        return xp.concat(places, axis=0), xp.concat([share * w for w in weights], axis=0)
+        return xp.concat(nodes, axis=0), xp.concat([share * w for w in weights], axis=0)
 
     def _of_box(self, at: Places, share: Any) -> Any:
         """(9) The gradient with respect to the corners of a grid's box, with 0 in the remainder of the row."""
@@ -249,10 +249,10 @@ class Cell:
         """The index of a corner of the cells."""
         return self.at([self.corner[:, axis] + bit for axis, bit in enumerate(bits)])
 
-    def along(self, at_corners: list[Any], places: list[Any]) -> Any:
+    def along(self, at_corners: list[Any], fractions: list[Any]) -> Any:
         """Interpolate the values at all corners linearly along every axis, the last axis first."""
-        for place in reversed(places):
-            at_corners = [a + place * (b - a) for a, b in zip(at_corners[::2], at_corners[1::2])]
+        for fraction in reversed(fractions):
+            at_corners = [a + fraction * (b - a) for a, b in zip(at_corners[::2], at_corners[1::2])]
         return at_corners[0]
 
     def interpolated(self, table: Any) -> Any:
@@ -267,7 +267,7 @@ class Cell:
         return self.along(values, ends[1]) - self.along(values, ends[0])
 
 
-def _refuse_compiled(label: str, function: Any) -> None:
+def _reject_compiled(label: str, function: Any) -> None:
     function = function.function if isinstance(function, Scaled) else function
     for one in function.parts if isinstance(function, OneEach) else [function]:
         if isinstance(one, Compiled) or is_njit(one) or is_cfunc(one):
@@ -275,7 +275,7 @@ def _refuse_compiled(label: str, function: Any) -> None:
             raise TypeError(f"{label}: {what}")
 
 
-def _asked(xp: Any, function: Any, at: Places, side: int) -> Any:
+def _evaluate(xp: Any, function: Any, at: Places, side: int) -> Any:
     """Call a user's function at the points of one instance at a time."""
     X, parts, scaled = at.absolute, [], function if isinstance(function, Scaled) else None
     function = function if scaled is None else scaled.function

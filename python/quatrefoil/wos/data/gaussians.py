@@ -121,11 +121,11 @@ def _part(data: Sequence[Any], part: str, target: Target, name: str) -> Array:
     if len(data) == 1:
         return arrays[0]
     xp = target.namespace
-    most = max(len(g.amplitude) for g in data)
+    width = max(len(g.amplitude) for g in data)
     rows = []
     for g, x in zip(data, arrays):
         if part == "width" and x.ndim == 0:
             x = xp.broadcast_to(x, (len(g.amplitude),))
         fill = xp.ones_like(x[:1]) if part == "width" else xp.zeros_like(x[:1])
-        rows.append(xp.concatenate([x, *[fill] * (most - len(x))]))
+        rows.append(xp.concatenate([x, *[fill] * (width - len(x))]))
     return xp.stack(rows)

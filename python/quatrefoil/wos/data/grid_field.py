@@ -64,11 +64,11 @@ class GridField(DataClass):
             raise ValueError(f"GridField: X has shape {X.shape}, expected points in {d} dimensions")
         box = np.array(self.box)
 
-        def of(v: np.ndarray, X: np.ndarray) -> np.ndarray:
+        def evaluate(v: np.ndarray, X: np.ndarray) -> np.ndarray:
             cell = Cells(v.shape, box, X.astype(np.float64))
             return interpolated(v, cell.corner, cell.place).astype(np.result_type(v, X), copy=False)
 
-        return at_instances(of, v, X, d)
+        return at_instances(evaluate, v, X, d)
 
     def _parameters(self, d: int) -> list[tuple[Array, int]]:
         return [(self.values, len(self.box[0]))]

@@ -51,20 +51,20 @@ class Cells:
         self.place = self.t - self.corner
 
 
-def interpolated(values: np.ndarray, corner: np.ndarray, place: np.ndarray) -> np.ndarray:
+def interpolated(values: np.ndarray, corner: np.ndarray, fraction: np.ndarray) -> np.ndarray:
     """Interpolate linearly along every axis, the last axis first. Equal neighbours give exactly their value."""
     d = values.ndim
     at_corners = [values[tuple(corner[..., i] + bit for i, bit in enumerate(bits))] for bits in itertools.product((0, 1), repeat=d)]
     for i in reversed(range(d)):
-        at_corners = [a + place[..., i] * (b - a) for a, b in zip(at_corners[::2], at_corners[1::2])]
+        at_corners = [a + fraction[..., i] * (b - a) for a, b in zip(at_corners[::2], at_corners[1::2])]
     return np.asarray(at_corners[0])
 
 
-def at_instances(of: Callable[[np.ndarray, np.ndarray], np.ndarray], table: np.ndarray, X: np.ndarray, d: int) -> np.ndarray:
-    """Apply ``of`` to a table with d axes, or to each instance's table. Points are (n, d), for all instances, or (B, n, d)."""
+def at_instances(function: Callable[[np.ndarray, np.ndarray], np.ndarray], table: np.ndarray, X: np.ndarray, d: int) -> np.ndarray:
+    """Apply ``function`` to a table with d axes, or to each instance's table. Points are (n, d), for all instances, or (B, n, d)."""
     if table.ndim == d:
-        return of(table, X)
+        return function(table, X)
     if X.ndim == 3 and len(X) != len(table):
         raise ValueError(f"X has shape {X.shape}, expected (n, {d}) or ({len(table)}, n, {d})")
     empty = np.zeros((0, X.shape[-2]), np.result_type(table, X))
-    return np.stack([of(one, X[b] if X.ndim == 3 else X) for b, one in enumerate(table)]) if len(table) else empty
+    return np.stack([function(one, X[b] if X.ndim == 3 else X) for b, one in enumerate(table)]) if len(table) else empty

@@ -61,8 +61,8 @@ class Target(NamedTuple):
         if isinstance(array, _arrays.Untyped):
             return self.array(np.asarray(array))
         host_or_device_numbers(array, "solve", name, differentiable=True)
-        kind, place = _arrays.kind(array), _arrays.location(array)
-        if place != self.kind:
+        kind, location = _arrays.kind(array), _arrays.location(array)
+        if location != self.kind:
             mine, _, where = self.kind.partition("@")
             if kind == mine:
                 devices = f"{name} is on {_arrays.device(array)} but points is on {where or 'cpu'}"

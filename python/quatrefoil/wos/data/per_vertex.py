@@ -98,16 +98,16 @@ def _pull_corners(g: np.ndarray, b: Any, values: Array) -> Any:
     return as_given(np.stack(rows) if rows else np.zeros((0, vertices)), values)
 
 
-def on_facets(packed: PackedData, d: int, chosen: np.ndarray, turned: np.ndarray | None, first: np.ndarray) -> PackedData:
-    """Select values at vertices for some segments or triangles: d values each, with the last two swapped for turned facets.
+def on_facets(packed: PackedData, d: int, chosen: np.ndarray, reversed_rows: np.ndarray | None, first: np.ndarray) -> PackedData:
+    """Select values at vertices for some segments or triangles: d values each, with the last two swapped for reversed facets.
 
     Returns other data unchanged. ``first``: the first segment or triangle of each instance.
     """
     if packed.kind != "per_vertex":
         return packed
     corners = d * chosen[:, None] + np.arange(d)
-    if turned is not None:
-        corners = np.where(turned[:, None], corners[:, [*range(d - 2), d - 1, d - 2]], corners)
+    if reversed_rows is not None:
+        corners = np.where(reversed_rows[:, None], corners[:, [*range(d - 2), d - 1, d - 2]], corners)
     column, numbers, whole = corners.reshape(-1), packed.numbers, packed.pull
     assert numbers is not None
     shape = tuple(numbers.shape)

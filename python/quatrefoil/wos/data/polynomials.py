@@ -102,10 +102,10 @@ def _dimensions(axes: int) -> list[int]:
 
 def polynomial(c: np.ndarray, X: np.ndarray) -> np.ndarray:
     """Evaluate sum c[i, j, ...] x^i y^j ..., with d axes, at points (..., d)."""
-    of: Any = np.polynomial.polynomial
-    sums = of.polyval(X[..., 0], c)  # the remaining axes of c come first
+    numpy_polynomial: Any = np.polynomial.polynomial
+    sums = numpy_polynomial.polyval(X[..., 0], c)  # the remaining axes of c come first
     for axis in range(1, X.shape[-1]):
-        sums = of.polyval(X[..., axis], sums, tensor=False)
+        sums = numpy_polynomial.polyval(X[..., axis], sums, tensor=False)
     return np.asarray(sums)
 
 

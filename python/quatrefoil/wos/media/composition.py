@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..walk.composition_balls import LIGHT, MAX_SCREENED, SHRUNK, First, bessel_series, roulette, source_weight
-from ..walk.composition_paths import Found, Walked, go_on
+from ..walk.composition_paths import Callback, Walked, go_on
 from ..walk.composition_philox import FIRST, ROULETTE, SOURCE, TRIAL, Lanes, direction, median, uniform
 from ..walk.composition_pieces import Piece
 from ..walk.composition_walk import Problem, Run
@@ -84,20 +84,20 @@ def of_root(first: First, slopes: Any, extent: Any) -> First:
     )  # fmt: skip
 
 
-def _through(piece: Piece, medium: Medium, slopes: Any, max_steps: int, found: Found | None) -> tuple[Walked, Any]:
+def _through(piece: Piece, medium: Medium, slopes: Any, max_steps: int, on_source: Callback | None) -> tuple[Walked, Any]:
     """Like ``walk_paths``. Also returns the number of each walk's jumps beyond the bound."""
     xp, x, active, extent, bound = piece.xp, piece.at.x, piece.good, piece.extent, medium.bound
     d = x.shape[1]
     weight, first = xp.ones_like(x[:, 0]), First.none(xp, x)
     steps, root = xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), medium.roots(piece.at)
-    beyond, most = xp.zeros_like(steps), MAX_SCREENED / xp.sqrt(xp.where(bound > 0, bound, xp.ones_like(bound)))
-    most = xp.where(bound > 0, most, xp.full_like(most, math.inf))
+    beyond, max_radius = xp.zeros_like(steps), MAX_SCREENED / xp.sqrt(xp.where(bound > 0, bound, xp.ones_like(bound)))
+    max_radius = xp.where(bound > 0, max_radius, xp.full_like(max_radius, math.inf))
     for step in range(max_steps):
         radius, _, _ = piece.domain.see(x)
         active = active & (radius > piece.epsilon) & (weight != 0)
         if not go_on(xp, step, active):
             break
-        R = xp.minimum(radius, most)
+        R = xp.minimum(radius, max_radius)
         enters = step == 0 and piece.pairs
         if enters:
             R = SHRUNK * R
@@ -106,10 +106,10 @@ def _through(piece: Piece, medium: Medium, slopes: Any, max_steps: int, found: F
         else:
             drawn = _step(xp, piece.lanes, d, step, R, bound)
         y = x + (R * drawn.s)[:, None] * drawn.m
-        if found:
+        if on_source:
             at = piece.at._replace(x=xp.where(active[:, None], y, x))
             area = (R * extent) ** 2 / (2.0 * d) * drawn.weight
-            found(at, weight * area / (medium.roots(at) * root), active, first, enters)
+            on_source(at, weight * area / (medium.roots(at) * root), active, first, enters)
         moved = xp.where(drawn.jumped[:, None], y, x + R[:, None] * drawn.n)
         x, steps = xp.where(active[:, None], moved, x), steps + xp.astype(active, xp.int64)
         jumps = active & drawn.jumped
@@ -130,10 +130,10 @@ def _problem(xp: Any, inputs: Sequence[Any], options: Sequence[Any], functions: 
     (diffusion,), (screening,) = problem.data[2:]
     slopes = None if slopes is None else xp.reshape(slopes, (slopes.shape[0] * slopes.shape[1], slopes.shape[2]))
 
-    def run(piece: Piece, found: Found | None) -> tuple[Walked, Any]:
-        medium = Medium(xp, diffusion, screening, piece.at, xp.take(problem.given.bounds, piece.at.row, axis=0))
+    def run(piece: Piece, on_source: Callback | None) -> tuple[Walked, Any]:
+        medium = Medium(xp, diffusion, screening, piece.at, xp.take(problem.args.bounds, piece.at.row, axis=0))
         of_piece = None if slopes is None else xp.take(slopes, piece.of_row, axis=0)
-        return _through(piece, medium, of_piece, problem.given.max_steps, found)
+        return _through(piece, medium, of_piece, problem.args.max_steps, on_source)
 
     return problem, run
 

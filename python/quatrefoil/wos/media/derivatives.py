@@ -110,11 +110,11 @@ def _by_differences(
 
 
 def _of_powers(row: Any, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    of: Any = np.polynomial.polynomial
+    polynomial: Any = np.polynomial.polynomial
     c, d = _data.table_of("polynomial", row, X.shape[1]), X.shape[1]
-    value = of.polyval2d if d == 2 else of.polyval3d
-    slope = np.stack([value(*X.T, of.polyder(c, axis=i)) for i in range(d)], axis=-1)
-    return value(*X.T, c), slope, sum(value(*X.T, of.polyder(c, 2, axis=i)) for i in range(d))
+    value = polynomial.polyval2d if d == 2 else polynomial.polyval3d
+    slope = np.stack([value(*X.T, polynomial.polyder(c, axis=i)) for i in range(d)], axis=-1)
+    return value(*X.T, c), slope, sum(value(*X.T, polynomial.polyder(c, 2, axis=i)) for i in range(d))
 
 
 def _of_bells(row: Any, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -63,7 +63,7 @@ def enter(d, walk, point, instance, k0, k1, radius, bound, n, m, first):
 
 @jit
 def _advance(ends, sees, some, x, radius, weight, step, walk, point, instance, k0, k1, epsilon, bound, pairs, max_steps, first, y, area,
-             jumped, done, facet, place, mark):  # fmt: skip
+             jumped, done, facet, weights, mark):  # fmt: skip
     """(5), (6) Make a step of walks ``some``: move ``x`` and write the point inside to ``y``, or mark walks as ended in ``done``.
 
     ``radius`` has the distances, unless ``sees`` requests computing them.
@@ -72,7 +72,7 @@ def _advance(ends, sees, some, x, radius, weight, step, walk, point, instance, k
     n, m = np.empty(d), np.empty(d)
     for i in some:
         if sees:
-            radius[i], facet[i] = see(ends, False, x[i], place[i])
+            radius[i], facet[i] = see(ends, False, x[i], weights[i])
         if radius[i] <= epsilon or step[i] >= max_steps or weight[i] == 0.0:
             done[i] = True
             mark[i] = step[i] + (CUT_OFF if weight[i] != 0.0 and radius[i] > epsilon else 0)
@@ -152,13 +152,13 @@ class _Walked:
         x, radius, weight, step = np.ascontiguousarray(p.start[b, point], np.float64), np.zeros(n), np.ones(n), np.zeros(n, np.int64)
         root, first, y, area = medium.roots(x), first_balls(n, d), np.zeros((n, d)), np.zeros(n)
         jumped, done = np.zeros(n, bool), np.zeros(n, bool)
-        facet, place, self.mark, self.beyond = np.zeros(n, np.int64), np.zeros((n, d - 1)), np.zeros(n, np.int64), np.zeros(n, np.int64)
+        facet, weights, self.mark, self.beyond = np.zeros(n, np.int64), np.zeros((n, d - 1)), np.zeros(n, np.int64), np.zeros(n, np.int64)
         ids, events, some = counters(p, b, point, walk), [], np.arange(n)
         while len(some):
             if distances is not None:
                 radius[some] = distances.radius(x[some])
             _advance(ends, distances is None, some, x, radius, weight, step, *ids, frame[-1], medium.bound, p.gradient, p.max_steps, first,
-                     y, area, jumped, done, facet, place, self.mark)  # fmt: skip
+                     y, area, jumped, done, facet, weights, self.mark)  # fmt: skip
             some = some[~done[some]]
             if wanted[1] and len(some):
                 counted = weight[some] * area[some] * frame[-2] ** 2 / (medium.roots(y[some]) * root[some])
@@ -171,7 +171,7 @@ class _Walked:
                 _survive(jumps, weight, step, *ids)
         end, moved, here = x.copy(), (step > 0) & (weight != 0), np.flatnonzero(weight)
         if distances is None:
-            end_all(ends, False, x, weight, facet, place, self.mark, end)
+            end_all(ends, False, x, weight, facet, weights, self.mark, end)
         else:
             self.mark[distances.beyond(x) & (weight != 0)] += ESCAPED
             end = distances.project(x)[1]
@@ -179,7 +179,7 @@ class _Walked:
         none = (np.zeros((0, d)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, bool))
         event, counts, owner, entering = (np.concatenate(parts) for parts in zip(none, *events))
         self.met = [
-            Met(end[here], facet[here], place[here], weight[here], here, np.zeros(len(here), bool)),
+            Met(end[here], facet[here], weights[here], weight[here], here, np.zeros(len(here), bool)),
             Met(event, None, None, counts, owner, entering),
         ]
         self.along, self.toward = factors(p, first, frame)

@@ -131,8 +131,8 @@ def _by_matrices(sides: Instances) -> Problem:
     tables = wos.PerVertex(g.astype(np.float32)), wos.GridField(f.reshape(-1, GRID, GRID).astype(np.float32), box)
 
     def matrices() -> tuple[Any, Any]:
-        of = wos.Problem(star, dirichlet=0.0, source=0.0).operator(X, how, rng=1)
-        return of.per_vertex(), of.on_grid((GRID, GRID), box)
+        operator = wos.Problem(star, dirichlet=0.0, source=0.0).operator(X, how, rng=1)
+        return operator.per_vertex(), operator.on_grid((GRID, GRID), box)
 
     def values(A: Any, B: Any) -> np.ndarray:
         return np.asarray((A @ g.T + B @ f.T).T)

@@ -112,15 +112,15 @@ class Draw:
         return list(_in_order(p, jobs, draw(p, jobs, rule, Tally(self.tell, total))))
 
     def _jobs(self, p: Prepared, requests: Sequence[Request], rule: Rule | None) -> Iterator[Job]:
-        of = np.full(p.sizes.B * p.sizes.N, -1)
+        request = np.full(p.sizes.B * p.sizes.N, -1)
         for k, (rows, _, _) in enumerate(requests):
-            of[rows] = k
+            request[rows] = k
         if rule is None:
             points = PART_WALKS // max(walks for _, _, walks in requests)
         else:
             points = POINTS_HERE if self.executor is None else ROUND_WALKS // rule.walks
         for window in windows(p.sizes.B, p.sizes.N, points, self.run.settings.shared_walks):
-            here = of[window.rows(p.sizes.N)]
+            here = request[window.rows(p.sizes.N)]
             for k in np.unique(here[here >= 0]):
                 _, first, walks = requests[k]
                 rows = np.flatnonzero(here == k)

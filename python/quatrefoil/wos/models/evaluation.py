@@ -66,8 +66,8 @@ def at_points(data: Any, X: np.ndarray, label: str, name: str) -> np.ndarray:
         return np.full(len(X), data)
     if isinstance(data, PerVertex):
         raise ValueError(f"{label}: {name} is PerVertex data, which is defined only on the boundary of a polygon or mesh")
-    of: Any = data if isinstance(data, DataClass) else _called(data, label, name)
-    parts = [np.asarray(of(X[at : at + _POINTS]), np.float64) for at in range(0, len(X), _POINTS)]
+    function: Any = data if isinstance(data, DataClass) else _called(data, label, name)
+    parts = [np.asarray(function(X[at : at + _POINTS]), np.float64) for at in range(0, len(X), _POINTS)]
     return np.concatenate([np.zeros(0), *parts])
 
 

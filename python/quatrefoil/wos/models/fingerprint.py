@@ -34,7 +34,7 @@ class NotComparable(Exception):
 def fingerprint(value: Any) -> bytes:
     """32 bytes, equal for values that compute the same. Raises NotComparable if that cannot be decided."""
     try:
-        return _Fingerprints().of(value)
+        return _Fingerprints().digest(value)
     except RecursionError:
         raise NotComparable(f"{type(value).__name__} nested too deeply") from None
 
@@ -45,7 +45,7 @@ class _Fingerprints:
         self._alive: list[Any] = []  # keeps objects alive so that no id is reused
         self._begun: dict[int, int] = {}  # depth of each value in progress, for recursive functions
 
-    def of(self, value: Any) -> bytes:
+    def digest(self, value: Any) -> bytes:
         if isinstance(value, _PLAIN) and type(value) in _PLAIN:
             return _hash(type(value).__name__, repr(value))  # repr of a float is exact
         key = id(value)
@@ -63,22 +63,22 @@ class _Fingerprints:
     def _parts(self, value: Any) -> Iterator[str | bytes]:
         yield type(value).__qualname__
         if type(value) in (tuple, list):
-            yield from map(self.of, value)
+            yield from map(self.digest, value)
         elif type(value) is dict:
-            yield from sorted(self.of(key) + self.of(item) for key, item in value.items())
+            yield from sorted(self.digest(key) + self.digest(item) for key, item in value.items())
         elif type(value) in (set, frozenset):
-            yield from sorted(map(self.of, value))
+            yield from sorted(map(self.digest, value))
         elif isinstance(value, types.ModuleType):
             yield value.__name__
         elif _arrays.kind(value) is not None:
             yield from self._array(value)
         elif is_njit(value):
-            yield self.of(value.py_func)
+            yield self.digest(value.py_func)
         elif is_cfunc(value):
-            yield self.of(value.__wrapped__)
+            yield self.digest(value.__wrapped__)
         elif isinstance(value, types.CodeType):
             yield from (value.co_code, getattr(value, "co_exceptiontable", b""), " ".join(value.co_names), " ".join(value.co_varnames))
-            yield from map(self.of, value.co_consts)
+            yield from map(self.digest, value.co_consts)
         elif isinstance(value, (type, types.FunctionType)) and _is_installed(value):
             yield from (value.__module__, value.__qualname__)
         elif isinstance(value, types.FunctionType):
@@ -96,25 +96,25 @@ class _Fingerprints:
             plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
             yield plain.reshape(-1).view(sys.modules["torch"].uint8).numpy().tobytes()
         elif value.dtype.hasobject:
-            yield from map(self.of, value.ravel().tolist())
+            yield from map(self.digest, value.ravel().tolist())
         else:
             yield value.tobytes()
 
     def _function(self, f: types.FunctionType) -> Iterator[bytes]:
-        yield self.of(f.__code__)
-        yield self.of([_content(cell) for cell in f.__closure__ or ()])
-        yield self.of([f.__defaults__, f.__kwdefaults__, vars(f)])
+        yield self.digest(f.__code__)
+        yield self.digest([_content(cell) for cell in f.__closure__ or ()])
+        yield self.digest([f.__defaults__, f.__kwdefaults__, vars(f)])
         read, names = set(_globals_of(f.__code__)), set(_names_of(f.__code__))
         for name in sorted(read & f.__globals__.keys()):
             item = f.__globals__[name]
-            yield self.of(name)
-            yield self.of(item)
+            yield self.digest(name)
+            yield self.digest(item)
             if isinstance(item, types.ModuleType) and not _is_installed(item):  # attributes of the module that f may read
-                yield from (self.of(getattr(item, n)) for n in sorted(names & vars(item).keys()))
+                yield from (self.digest(getattr(item, n)) for n in sorted(names & vars(item).keys()))
 
     def _class(self, cls: type) -> Iterator[str | bytes]:
         yield cls.__qualname__
-        yield from map(self.of, cls.__bases__)
+        yield from map(self.digest, cls.__bases__)
         for name, item in sorted(vars(cls).items()):
             inner = getattr(item, "__func__", getattr(item, "func", item))  # unwraps static methods, class methods and cached properties
             if isinstance(item, property):
@@ -122,7 +122,7 @@ class _Fingerprints:
             if isinstance(item, _OF_CLASSES) or (name.startswith("__") and not isinstance(inner, types.FunctionType)):
                 continue
             yield name
-            yield self.of(inner)
+            yield self.digest(inner)
 
     def _object(self, value: Any) -> Iterator[str | bytes]:
         """The contents of the object's pickle."""
@@ -134,10 +134,10 @@ class _Fingerprints:
         if isinstance(parts, str):
             yield from (str(getattr(value, "__module__", "")), parts)
             if hasattr(value, "__wrapped__"):  # functools.lru_cache and similar
-                yield self.of(value.__wrapped__)
+                yield self.digest(value.__wrapped__)
             return
         for part in parts:
-            yield self.of(list(part) if isinstance(part, Iterator) else part)
+            yield self.digest(list(part) if isinstance(part, Iterator) else part)
 
 
 def _hash(*parts: str | bytes) -> bytes:

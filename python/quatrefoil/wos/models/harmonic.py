@@ -20,7 +20,7 @@ from .state import State
 
 REACH, MODES = {2: 0.7, 3: 0.55}, {2: 32, 3: 18}  # the truncation error of a ball's sum is REACH^(MODES + 1), about 1e-5
 _PILOT_PAIRS, _PILOT_WALK = 8, 2**31  # walks from 2^31 on give the references, walks below it the samples
-_ROOM = 1 << 24  # coefficients in memory at a time
+_MAX_COEFFICIENTS = 1 << 24  # coefficients in memory at a time
 
 
 @dataclass
@@ -47,14 +47,14 @@ class Cover:
 
 def draw(p: Prepared, cover: Cover, first: int, samples: int) -> State:
     """Samples [first, first + samples) of every point."""
-    most = max((g.pairs for g in cover.groups), default=0)
-    if 2 * most * (first + samples) > _PILOT_WALK:
-        limit = _PILOT_WALK // (2 * most)
+    max_pairs = max((g.pairs for g in cover.groups), default=0)
+    if 2 * max_pairs * (first + samples) > _PILOT_WALK:
+        limit = _PILOT_WALK // (2 * max_pairs)
         raise ValueError(f"solve: with a cache, at most {limit} walks per point are possible here, {first + samples} were requested")
     d, K = p.boundary.dimension, len(cover.z2)
     values = np.full((p.sizes.N, samples), np.nan)
     counts = np.zeros((p.sizes.N, 3), np.int64)
-    some = max(1, _ROOM // max(1, K * harmonics(d, MODES[d])))
+    some = max(1, _MAX_COEFFICIENTS // max(1, K * harmonics(d, MODES[d])))
     for at in range(0, samples, some):
         now = min(some, samples - at)
         coefficients = np.empty((K, now, harmonics(d, MODES[d])))

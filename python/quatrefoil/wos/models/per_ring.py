@@ -60,9 +60,9 @@ class PerRing(DataClass):
         return None
 
     @classmethod
-    def _pack(cls, given: Sequence[Any], target: Target, name: str) -> PackedData:
+    def _pack(cls, data: Sequence[Any], target: Target, name: str) -> PackedData:
         """Values at all vertices, or a function."""
-        (one,), b = given, target.boundary
+        (one,), b = data, target.boundary
         assert isinstance(b, Polygon)
         first = _first_vertices(b)
         if not one._is_at_vertices():
@@ -149,10 +149,10 @@ def _first_vertices(b: Polygon) -> np.ndarray:
     return np.cumsum([0, *map(len, b._rings[0])])
 
 
-def _check_ring(given: PerVertex, m: int, label: str, name: str) -> None:
-    several = isinstance(given.values, list)
-    if several or tuple(given.values.shape) != (m,):
-        shape = f"is a list of length {len(given.values)}" if several else f"has shape {tuple(given.values.shape)}"
+def _check_ring(ring: PerVertex, m: int, label: str, name: str) -> None:
+    several = isinstance(ring.values, list)
+    if several or tuple(ring.values.shape) != (m,):
+        shape = f"is a list of length {len(ring.values)}" if several else f"has shape {tuple(ring.values.shape)}"
         raise ValueError(f"{label}: {name}.values {shape}, but the ring has {m} vertices: expected ({m},)")
 
 

@@ -36,13 +36,13 @@ class Shared:
     """Data shared by tasks of the same instances: pickled once, and unpickled once per process, which caches grids and compiled code."""
 
     boundary: Boundary
-    given: tuple[Any, ...]  # the caller's functions; None for other data
+    user_functions: tuple[Any, ...]  # the caller's functions; None for other data
     instance: int  # the first instance
     dtype: np.dtype
     names: tuple[str, ...] = ("dirichlet", "source")
     walls: Tables | None = None
     units: tuple[np.ndarray | None, ...] = (None, None)  # exponents for each kind of data
-    _made: Any = None
+    _functions: Any = None
     _pickle: bytes | None = None
 
     @property
@@ -52,24 +52,26 @@ class Shared:
 
     def functions(self) -> tuple[Any, ...]:
         """The functions in the form that kernels call."""
-        if self._made is None:
+        if self._functions is None:
             target = Target(self.boundary, "numpy", self.dtype)
-            self._made = tuple(self._function(f, target, name, units) for f, name, units in zip(self.given, self.names, self.units))
-        functions: tuple[Any, ...] = self._made
+            self._functions = tuple(
+                self._function(f, target, name, units) for f, name, units in zip(self.user_functions, self.names, self.units)
+            )
+        functions: tuple[Any, ...] = self._functions
         return functions
 
-    def _function(self, given: Any, target: Target, name: str, units: np.ndarray | None) -> Any:
-        if given is None:
+    def _function(self, data: Any, target: Target, name: str, units: np.ndarray | None) -> Any:
+        if data is None:
             return None
-        if isinstance(given, (list, tuple)):  # this part of the list may have no functions
-            function: Any = OneEach([as_function(pack(each, target, name)) for each in given], self.instance)
+        if isinstance(data, (list, tuple)):  # this part of the list may have no functions
+            function: Any = OneEach([as_function(pack(each, target, name)) for each in data], self.instance)
         else:
-            function = pack(given, target, name).function
+            function = pack(data, target, name).function
         return function if units is None else Scaled(function, units, self.instance)
 
     def __reduce__(self) -> Any:
         if self._pickle is None:
-            self._pickle = dumps((self.boundary, self.given, self.instance, self.dtype, self.names, self.walls, self.units))
+            self._pickle = dumps((self.boundary, self.user_functions, self.instance, self.dtype, self.names, self.walls, self.units))
         return _shared, (hashlib.sha256(self._pickle).digest(), self._pickle)
 
 

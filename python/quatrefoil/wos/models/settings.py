@@ -111,7 +111,7 @@ def checked(
     w = walks if isinstance(walks, Walks) else Walks(walks)
     default = _EPSILON_OF_TOLERANCES if with_tolerance else _EPSILON
     epsilon = default if w.epsilon is None else number(w.epsilon, label, "epsilon", positive=True)
-    most = integer(w.max_steps, label, "max_steps", 1, MAX_STEPS)
+    max_steps = integer(w.max_steps, label, "max_steps", 1, MAX_STEPS)
     for name in ("gradient", "shared_walks"):
         if not isinstance(getattr(w, name), bool):
             raise TypeError(f"{label}: {name} is {getattr(w, name)!r}, expected True or False")
@@ -121,7 +121,7 @@ def checked(
     number_of_threads = None if num_threads is None else threads(num_threads, label)
     kind = choice(cache, label, "cache", (None, "harmonic"))
     seed, where = drawn_seed(rng, label), _resolve(backend, points)
-    settings = Settings(seed, epsilon, bool(w.relative), most, w.gradient, where, number_of_threads, w.shared_walks, kind)
+    settings = Settings(seed, epsilon, bool(w.relative), max_steps, w.gradient, where, number_of_threads, w.shared_walks, kind)
     return settings, range(first, first + count)
 
 

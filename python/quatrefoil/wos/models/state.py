@@ -218,7 +218,7 @@ def meeting(a: State | Groups, b: State | Groups) -> list[tuple[np.ndarray, Stat
     mine, theirs = parts_of(a), parts_of(b)
     if len(mine) == len(theirs) == 1:
         return [(mine[0][0], mine[0][1], theirs[0][1])]
-    (of_a, at_a), (of_b, at_b) = _places(mine), _places(theirs)
+    (of_a, at_a), (of_b, at_b) = _groups_and_indices(mine), _groups_and_indices(theirs)
     pair = of_a * len(theirs) + of_b
     order = np.argsort(pair, kind="stable")
     meetings = []
@@ -228,13 +228,13 @@ def meeting(a: State | Groups, b: State | Groups) -> list[tuple[np.ndarray, Stat
     return meetings
 
 
-def _places(parts: list[Part]) -> tuple[np.ndarray, np.ndarray]:
+def _groups_and_indices(parts: list[Part]) -> tuple[np.ndarray, np.ndarray]:
     """The group of every point, and the point's index in the group."""
     count = sum(len(rows) for rows, _ in parts)
-    of, at = np.empty(count, np.int64), np.empty(count, np.int64)
+    group, index = np.empty(count, np.int64), np.empty(count, np.int64)
     for k, (rows, _) in enumerate(parts):
-        of[rows], at[rows] = k, np.arange(len(rows))
-    return of, at
+        group[rows], index[rows] = k, np.arange(len(rows))
+    return group, index
 
 
 def overlap(a: State | Groups, b: State | Groups) -> bool:

@@ -86,12 +86,12 @@ def _unit(exponents: np.ndarray) -> np.ndarray:
     return np.asarray(np.where((abs(exponents) <= _ORDINARY) | (exponents < _NOTHING // 2), 0, exponents))
 
 
-def each_instance(data: PackedData, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(1,) or (B,): ``of`` applied to the parameters in which data are linear: one row per instance, or one for all."""
+def each_instance(data: PackedData, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """(1,) or (B,): ``function`` applied to the parameters in which data are linear: one row per instance, or one for all."""
     numbers = _arrays.to_host(data.numbers)[:, data.linear]
     if data.first is None:
-        return of(numbers)
-    return np.concatenate([np.zeros(0), *(of(numbers[:, 2 * a : 2 * b]) for a, b in pairwise(data.first))])
+        return function(numbers)
+    return np.concatenate([np.zeros(0), *(function(numbers[:, 2 * a : 2 * b]) for a, b in pairwise(data.first))])
 
 
 def _sizes(data: PackedData) -> np.ndarray:
@@ -99,8 +99,8 @@ def _sizes(data: PackedData) -> np.ndarray:
 
     def largest(numbers: np.ndarray) -> np.ndarray:
         size = np.abs(numbers)
-        most: np.ndarray = size.max(axis=1, initial=0.0)
-        return most if np.isfinite(most).all() else np.where(np.isfinite(size), size, 0.0).max(axis=1, initial=0.0)
+        maximum: np.ndarray = size.max(axis=1, initial=0.0)
+        return maximum if np.isfinite(maximum).all() else np.where(np.isfinite(size), size, 0.0).max(axis=1, initial=0.0)
 
     return each_instance(data, largest)
 

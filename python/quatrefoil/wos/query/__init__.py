@@ -153,9 +153,9 @@ def _query(label: str, boundary: Boundary, q: Any) -> _Query:
     N = int(np.prod(outer, dtype=np.int64))
     points = q.reshape((N, d) if shared else (batch, N, d))
     rows = np.concatenate([boundary._centre, boundary._extent[:, None]], axis=1)
-    place = _arrays.location(q)
+    location = _arrays.location(q)
     closed = getattr(boundary, "watertight", True)
-    return _Query((points, _arrays.of_kind(place, rows), *boundary._arrays_of(place)), (boundary._memo_of(place),), lead, closed)
+    return _Query((points, _arrays.of_kind(location, rows), *boundary._arrays_of(location)), (boundary._memo_of(location),), lead, closed)
 
 
 def _into(out: Any, result: Any, label: str) -> Any:

@@ -21,8 +21,8 @@ def bumpy(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
     V = np.concatenate([np.roll(V, k, axis=1) for k in range(3)])
     near = np.linalg.norm(V[:, None] - V, axis=2) < 2.1
     F = np.array([(a, b, c) for a in range(12) for b in range(a) for c in range(b) if near[a, b] and near[b, c] and near[c, a]])
-    turned = np.linalg.det(V[F]) < 0
-    F[turned] = F[turned, ::-1]
+    reversed_rows = np.linalg.det(V[F]) < 0
+    F[reversed_rows] = F[reversed_rows, ::-1]
     V /= np.linalg.norm(V, axis=1, keepdims=True)
     for _ in range(subdivisions):
         sides = np.sort(F[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)

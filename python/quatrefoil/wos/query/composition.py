@@ -129,7 +129,7 @@ class Rows(NamedTuple):
     """
 
     x: Any
-    good: Any
+    valid: Any
     low: Any
     high: Any
 
@@ -138,12 +138,12 @@ def rows_of(xp: Any, x: Any, first: Any) -> Rows:
     """The rows of scaled points (B, N, d)."""
     B, N, d = x.shape
     x = xp.reshape(x, (B * N, d))
-    good = xp.all(xp.isfinite(x), axis=1)
-    x = xp.where(good[:, None], x, xp.zeros_like(x))
+    valid = xp.all(xp.isfinite(x), axis=1)
+    x = xp.where(valid[:, None], x, xp.zeros_like(x))
     if first is None or first.shape[0] == 2:
-        return Rows(x, good, None, None)
+        return Rows(x, valid, None, None)
     low, high = (xp.reshape(xp.broadcast_to(a[:, None], (B, N)), (B * N,)) for a in (first[:-1], first[1:]))
-    return Rows(x, good, low, high)
+    return Rows(x, valid, low, high)
 
 
 def scaled(xp: Any, points: Any, frame: Any) -> Any:
@@ -176,8 +176,8 @@ def closest(xp: Any, ends: Any, rows: Rows, shapes: Segments | Triangles | None 
         d2 = d2 if mine is None else xp.where(mine, d2, xp.full_like(d2, math.inf))
         k = xp.argmin(d2, axis=1)
         chosen = type(shapes)(*(xp.take(a, k, axis=0) for a in shapes))
-        best, place = chosen.foot(xp, x)
-        results.append([best, xp.astype(k, xp.int64), *chosen.weights(xp, place)])
+        best, coordinates = chosen.foot(xp, x)
+        results.append([best, xp.astype(k, xp.int64), *chosen.weights(xp, coordinates)])
     best, k, *weights = (xp.concat(list(parts), axis=0) for parts in zip(*results))
     return best, k, weights
 
@@ -205,8 +205,8 @@ def _goes_through(xp: Any, ends: Any, x: list[Any]) -> Any:
     for k in range(3):
         p, q = ends[:, 3 * k : 3 * k + 3], ends[:, 3 * ((k + 1) % 3) : 3 * ((k + 1) % 3) + 3]
         meets = (p[:, 1] <= x[1]) != (q[:, 1] <= x[1])
-        turned = (p[:, 1] > q[:, 1])[:, None]
-        a, b = (columns(c) for c in (xp.where(turned, q, p), xp.where(turned, p, q)))  # upwards
+        downwards = (p[:, 1] > q[:, 1])[:, None]
+        a, b = (columns(c) for c in (xp.where(downwards, q, p), xp.where(downwards, p, q)))  # upwards
         side = (b[0] - a[0]) * (x[1] - a[1]) - (x[0] - a[0]) * (b[1] - a[1])
         rise = b[1] - a[1]
         t = (x[1] - a[1]) / xp.where(rise > 0, rise, xp.ones_like(rise))
@@ -260,17 +260,17 @@ def nearest(
         d2, k, of_corners = closest(xp, ends, rows)
         far, at = xp.sqrt(d2), point_on(xp, ends, k, of_corners)
         far = xp.where(is_inside(xp, label, ends, rows, closed), -far, far) if sign else far
-    results = [xp.astype(xp.reshape(nan_unless(xp, rows.good, far), (B, N)) * frame[:, -1:], points.dtype), None, None, None]
+    results = [xp.astype(xp.reshape(nan_unless(xp, rows.valid, far), (B, N)) * frame[:, -1:], points.dtype), None, None, None]
     if where:
-        at = xp.reshape(nan_unless(xp, rows.good[:, None], at), (B, N, d))
+        at = xp.reshape(nan_unless(xp, rows.valid[:, None], at), (B, N, d))
         results[1] = xp.astype(frame[:, None, :d] + frame[:, None, -1:] * at, points.dtype)
         k = k if is_solid(ends, d) or rows.low is None else k - rows.low
-        results[2] = xp.reshape(xp.where(rows.good, k, xp.full_like(k, -1)), (B, N))
+        results[2] = xp.reshape(xp.where(rows.valid, k, xp.full_like(k, -1)), (B, N))
     if weights:
         rest = xp.ones_like(far)
         for w in of_corners:
             rest = xp.clip(rest - w, min=0.0)
-        all_weights = nan_unless(xp, rows.good[:, None], xp.stack([rest, *of_corners], axis=1))
+        all_weights = nan_unless(xp, rows.valid[:, None], xp.stack([rest, *of_corners], axis=1))
         results[3] = xp.astype(xp.reshape(all_weights, (B, N, d)), points.dtype)
     return tuple(results)
 
@@ -279,5 +279,5 @@ def inside(xp: Any, points: Any, frame: Any, ends: Any, first: Any, closed: bool
     """1 inside, 0 outside."""
     x = scaled(xp, points, frame)
     rows = rows_of(xp, x, first)
-    contains = is_inside(xp, "wos.inside", ends, rows, closed) & rows.good
+    contains = is_inside(xp, "wos.inside", ends, rows, closed) & rows.valid
     return xp.reshape(xp.astype(contains, xp.int64), x.shape[:2])

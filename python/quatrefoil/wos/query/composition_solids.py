@@ -40,7 +40,7 @@ def _field(xp: Any, row: Any, x: Any) -> tuple[Any, Any]:
     t = xp.where(t > 0, xp.where(t < last, t, xp.zeros_like(t) + last), xp.zeros_like(t))  # NaN is treated as 0
     corner = xp.floor(t)
     corner = xp.where(corner < last, corner, xp.zeros_like(t) + (last - 1))
-    place, sizes = t - corner, xp.astype(last + 1, xp.int64)
+    fraction, sizes = t - corner, xp.astype(last + 1, xp.int64)
     value: Any = None
     slopes: list[Any] = [None] * d
     for bits in range(1 << d):
@@ -49,7 +49,7 @@ def _field(xp: Any, row: Any, x: Any) -> tuple[Any, Any]:
         for i in range(d):
             bit = bits >> (d - 1 - i) & 1
             node = node * sizes[i] + xp.astype(corner[:, i], xp.int64) + bit
-            sides.append(place[:, i] if bit else 1 - place[:, i])
+            sides.append(fraction[:, i] if bit else 1 - fraction[:, i])
             signs.append(1.0 if bit else -1.0)
         v = xp.take(row, 1 + 3 * d + node, axis=0)
         value = added(value, _product(sides, v))

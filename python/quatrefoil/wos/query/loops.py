@@ -200,22 +200,22 @@ def _scaled(points, frame, b):
     """The points of an instance with 0 in place of points that are not finite, and a mask of the finite ones."""
     X = points if points.ndim == 2 else points[b]
     scaled = (X.astype(np.float64) - frame[b, :-1]) / frame[b, -1]
-    good = np.isfinite(scaled).all(axis=1)
-    return np.where(good[:, None], scaled, 0.0), good
+    valid = np.isfinite(scaled).all(axis=1)
+    return np.where(valid[:, None], scaled, 0.0), valid
 
 
 def nearest(points, frame, ends, first, distance, point, primitive, barycentric, sign, where, weights, closed, boundary, num_threads):
     """Write distances and the optional results."""
     d = points.shape[-1]
     for b in range(len(frame)):
-        scaled, good = _scaled(points, frame, b)
+        scaled, valid = _scaled(points, frame, b)
         of_b = pieces(ends, first, b, d)
         if is_function(of_b, d):
             far, at = Distances(of_b[0], boundary).project(scaled)
             far, k, w = far if sign else np.abs(far), np.zeros(len(scaled), np.int64), np.zeros(scaled.shape)
         else:
             far, at, k, w = nearest_all(of_b, scaled, sign, closed)
-        far[~good], at[~good], w[~good], k[~good] = np.nan, np.nan, np.nan, -1
+        far[~valid], at[~valid], w[~valid], k[~valid] = np.nan, np.nan, np.nan, -1
         distance[b] = far * frame[b, -1]
         if where:
             point[b], primitive[b] = frame[b, :-1] + frame[b, -1] * at, k
@@ -226,9 +226,9 @@ def nearest(points, frame, ends, first, distance, point, primitive, barycentric,
 def inside(points, frame, ends, first, contains, closed, boundary, num_threads):
     """Write 1 inside, 0 outside."""
     for b in range(len(frame)):
-        of_b, (scaled, good) = pieces(ends, first, b, points.shape[-1]), _scaled(points, frame, b)
+        of_b, (scaled, valid) = pieces(ends, first, b, points.shape[-1]), _scaled(points, frame, b)
         if is_function(of_b, points.shape[-1]):
             contains[b] = Distances(of_b[0], boundary)(scaled) < 0 if len(scaled) else 0
         else:
             inside_all(of_b, scaled, closed, contains[b])
-        contains[b] &= good
+        contains[b] &= valid

@@ -18,13 +18,13 @@ def is_solid(ends, d):
 def _field(row, x, slopes):
     """(2) The field and its slopes in scaled coordinates. Outside its box, those at the closest point of the box."""
     d = x.size
-    corner, place, steps = np.empty(d, np.int64), np.empty(d), np.empty(d)
+    corner, fraction, steps = np.empty(d, np.int64), np.empty(d), np.empty(d)
     for i in range(d):
         last = row[1 + i] - 1.0
         steps[i] = last / (row[1 + 2 * d + i] - row[1 + d + i])
         t = min(max((x[i] - row[1 + d + i]) * steps[i], 0.0), last)
         corner[i] = min(int(t), int(last) - 1)
-        place[i] = t - corner[i]
+        fraction[i] = t - corner[i]
     value = 0.0
     slopes[:] = 0.0
     for bits in range(1 << d):
@@ -32,7 +32,7 @@ def _field(row, x, slopes):
         for i in range(d):
             bit = bits >> (d - 1 - i) & 1
             node = node * int(row[1 + i]) + corner[i] + bit
-            weight *= place[i] if bit else 1.0 - place[i]
+            weight *= fraction[i] if bit else 1.0 - fraction[i]
         v = row[1 + 3 * d + node]
         value += weight * v
         for i in range(d):
@@ -42,7 +42,7 @@ def _field(row, x, slopes):
                 if j == i:
                     side *= 1.0 if bit else -1.0
                 else:
-                    side *= place[j] if bit else 1.0 - place[j]
+                    side *= fraction[j] if bit else 1.0 - fraction[j]
             slopes[i] += side * v * steps[i]
     return value
 

@@ -40,17 +40,17 @@ def _of_each(numbers: np.ndarray, boundary: Region, lead: tuple[int, ...], like:
 
 def _normals(boundary: Any, point: Array, primitive: Array, lead: tuple[int, ...]) -> Array:
     """(..., d): unit normals of the primitives, with either sign."""
-    place, dtype, d = _arrays.location(point), _arrays.dtype_name(point), boundary.dimension
+    location, dtype, d = _arrays.location(point), _arrays.dtype_name(point), boundary.dimension
     xp = _arrays.namespace(point)
     if hasattr(boundary, "_ends"):
         normals = -inward_normals(boundary._ends.reshape(-1, d, d))
         primitive = primitive + _of_each(boundary._first[:-1], boundary, lead, primitive)
     elif boundary._row() is None:  # a ball
-        centre = _arrays.of_kind(place, boundary._centre[0].astype(dtype))
+        centre = _arrays.of_kind(location, boundary._centre[0].astype(dtype))
         return (point - centre) / float(boundary._extent[0])
     else:
         is_box = boundary._row().shape == (d,)
         normals = np.repeat(np.eye(d) if is_box else np.full((d, d), np.nan), 2, axis=0)
-    rows = _arrays.of_kind(place, normals.astype(dtype))
+    rows = _arrays.of_kind(location, normals.astype(dtype))
     at = xp.clip(primitive.reshape(-1), min=0)  # -1 for device points that are not finite
     return rows[at].reshape((*lead, d))

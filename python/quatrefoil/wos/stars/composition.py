@@ -16,7 +16,7 @@ from ..media.composition_medium import Medium
 from ..query.composition import LIVE
 from ..walk.composition_balls import SHRUNK, First, bessel_series, hit_weight, roulette, source_weight
 from ..walk.composition_domain import beyond_box
-from ..walk.composition_paths import Found, Step, Walked, channels, go_on
+from ..walk.composition_paths import Callback, Step, Walked, channels, go_on
 from ..walk.composition_philox import BOUNDARY, ROULETTE, direction, source_point, uniform
 from ..walk.composition_pieces import LANE, Piece
 from ..walk.composition_walk import Gradient, Problem, Sum
@@ -31,8 +31,8 @@ _INPUTS = len(STARS.inputs)
 class _Met(NamedTuple):
     """Callbacks for source points and points on the walls, or None."""
 
-    sources: Found | None
-    flux: Found | None
+    sources: Callback | None
+    flux: Callback | None
 
 
 class _State(NamedTuple):
@@ -61,7 +61,7 @@ def _step(
     """(1) One step of every walk."""
     xp, d, x, own, weight = piece.xp, walls.d, at.x, at.own, at.weight
     words, *more = piece.lanes.words(xp, step, *([BOUNDARY + step] if met.flux or medium else []))
-    n = walls.turned(direction(xp, words[0], words[1], d), own)
+    n = walls.turn_inward(direction(xp, words[0], words[1], d), own)
     R, mass = walls.star(x, distance, piece.epsilon, own)
     factor = xp.where(own >= 0, xp.full_like(R, 2.0), xp.ones_like(R))
     weight = weight if mass is None else weight / (1.0 + factor * mass)
@@ -74,10 +74,10 @@ def _step(
     if met.sources:
         met.sources(piece.at._replace(x=y), weight * share * (R * piece.extent) ** 2 / (2.0 * d), active & inside, first, False)
     if met.flux or medium:
-        k, place, green = walls.flux(x, R, own, factor, [uniform(xp, word) for word in more[0]])
-        z = walls.point(k, place)
+        k, corner_weights, green = walls.flux(x, R, own, factor, [uniform(xp, word) for word in more[0]])
+        z = walls.point(k, corner_weights)
     if met.flux:
-        on_wall = piece.at._replace(x=z, piece=xp.clip(k, min=0), weights=place)
+        on_wall = piece.at._replace(x=z, piece=xp.clip(k, min=0), weights=corner_weights)
         met.flux(on_wall, weight * green * piece.extent, active & (k >= 0), first, False)
     lands = wall >= 0
     if medium:
@@ -109,10 +109,10 @@ def _jumped(piece: Piece, walls: Walls, medium: Medium, to: _State, jump: _Jump,
     return _State(x, own, weight, to.beyond + xp.astype(xp.abs(ratio) > BEYOND, xp.int64))
 
 
-def _enter(piece: Piece, walls: Walls, medium: Medium, at: _State, room: Any, enters: Any, met: _Met) -> tuple[_State, First]:
+def _enter(piece: Piece, walls: Walls, medium: Medium, at: _State, clearance: Any, enters: Any, met: _Met) -> tuple[_State, First]:
     """Media (8): the first step of pairs."""
     xp, x, d = piece.xp, at.x, walls.d
-    R = SHRUNK * xp.minimum(room, walls.limit())
+    R = SHRUNK * xp.minimum(clearance, walls.limit())
     drawn, entered = enter(xp, piece.lanes, d, R, medium.bound)
     first = of_root(entered, medium.slopes_at_start, piece.extent).where(xp, enters, First.none(xp, x))
     y = x + (R * drawn.s)[:, None] * drawn.m
@@ -136,12 +136,12 @@ def _walk(piece: Piece, walls: Walls, max_steps: int, screening: float, met: _Me
         if not go_on(xp, step, active):
             break
         if step == 0 and piece.pairs:
-            room = walls.nearest(at.x, xp.clip(distance, max=LARGEST))[1]
-            enters = active & (room > epsilon)
+            clearance = walls.nearest(at.x, xp.clip(distance, max=LARGEST))[1]
+            enters = active & (clearance > epsilon)
             if medium:
-                ball, first = _enter(piece, walls, medium, at, room, enters, met)
+                ball, first = _enter(piece, walls, medium, at, clearance, enters, met)
             else:
-                inside, first = first_step.enter(at.x, room, enters)
+                inside, first = first_step.enter(at.x, clearance, enters)
                 ball = at._replace(x=inside, own=xp.full_like(at.own, -1))
         moved = _step(piece, walls, at, distance, step, active & ~enters, first, met, medium)
         if step == 0 and piece.pairs:
@@ -173,19 +173,19 @@ class _Problem(Problem):
 
     def unless_wrong(self, x: Any) -> Any:
         """x, or NaN if the first rows of a table do not fit the table, which raises an error on the host. None stays None."""
-        g = self.given
+        g = self.args
         tables = ((g.ends, g.first), (g.walls, g.first_wall), (g.corners, g.first_corner))
         fits = [(first[0] == 0) & (first[-1] == table.shape[0]) for table, first in tables]
         return None if x is None else nan_unless(self.xp, fits[0] & fits[1] & fits[2], x)
 
     def medium(self, piece: Piece) -> Medium | None:
-        if not self.given.varies:
+        if not self.args.varies:
             return None
         (diffusion,), (screening,) = self.data[4:]
-        return Medium(self.xp, diffusion, screening, piece.at, self.xp.take(self.given.bounds, piece.at.row, axis=0), slopes=True)
+        return Medium(self.xp, diffusion, screening, piece.at, self.xp.take(self.args.bounds, piece.at.row, axis=0), slopes=True)
 
     def walk(self, piece: Piece, met: _Met) -> tuple[Walked, Any]:
-        xp, g, table, d = self.xp, self.given, self.given.walls, piece.at.x.shape[1]
+        xp, g, table, d = self.xp, self.args, self.args.walls, piece.at.x.shape[1]
         mine = self._mine(piece, table, g.first_wall)
         if table.shape[0] == 0:  # add one wall that belongs to no walk
             eye = [float(i == j) for j in range(d) for i in range(d)]
@@ -202,31 +202,31 @@ class _Problem(Problem):
             B, N, _ = g.slopes.shape
             medium.slopes_at_start = self.xp.take(self.xp.reshape(g.slopes, (B * N, d)), piece.of_row, axis=0)
 
-        def converted(found: Found | None, power: int) -> Found | None:
+        def converted(callback: Callback | None, power: int) -> Callback | None:
             """A callback with weights for u instead of U, media (1)."""
 
             def convert(at: Places, weight: Any, *rest: Any) -> None:
-                assert found is not None
-                found(at, weight * medium.roots(at) ** power / root, *rest)
+                assert callback is not None
+                callback(at, weight * medium.roots(at) ** power / root, *rest)
 
-            return found and convert
+            return callback and convert
 
         return _walk(piece, walls, g.max_steps, 0.0, _Met(converted(met.sources, -1), converted(met.flux, 1)), medium)
 
     def is_robin(self, at: Places) -> Any:
         """Whether points on the walls have a Robin condition."""
-        return self.xp.take(self.given.walls[:, -1], at.piece, axis=0) > 0
+        return self.xp.take(self.args.walls[:, -1], at.piece, axis=0) > 0
 
-    def flux(self, neumann: Any, robin: Any) -> Found:
+    def flux(self, neumann: Any, robin: Any) -> Callback:
         """A callback that adds points on the walls to one of these."""
 
-        def found(at: Places, weight: Any, active: Any, first: First, entering: bool) -> None:
+        def add(at: Places, weight: Any, active: Any, first: First, entering: bool) -> None:
             is_robin = self.is_robin(at)
             for one, mine in ((neumann, ~is_robin), (robin, is_robin)):
                 if one.data is not None:
                     one.add(at, weight, active & mine)
 
-        return found
+        return add
 
 
 def stars(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
@@ -235,21 +235,21 @@ def stars(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
     at_ends, sources, of_walls, of_robin, *_ = (data for (data,) in problem.data)
 
     def compute(piece: Piece) -> tuple[Any, Any]:
-        later, here, flux, radiated = (Sum(xp, data) for data in (sources, sources, of_walls, of_robin))
+        later, in_first, flux, radiated = (Sum(xp, data) for data in (sources, sources, of_walls, of_robin))
 
-        def found(at: Places, weight: Any, active: Any, _: First, entering: bool) -> None:
-            (here if entering else later).add(at, weight, active)
+        def add_source(at: Places, weight: Any, active: Any, _: First, entering: bool) -> None:
+            (in_first if entering else later).add(at, weight, active)
 
         on_walls = problem.flux(flux, radiated) if of_walls or of_robin else None
-        walked, beyond = problem.walk(piece, _Met(found if sources else None, on_walls))
-        total = None if problem.given.endless or at_ends is None else walked.found(at_ends)
+        walked, beyond = problem.walk(piece, _Met(add_source if sources else None, on_walls))
+        total = None if problem.args.endless or at_ends is None else walked.weighted_data(at_ends)
         for one in (later, flux, radiated):
             total = total if one.total is None else added(total, one.total)
         total = xp.zeros_like(walked.left) if total is None else total
-        return channels(xp, piece, walked, total, here.total), xp.concat([walked.marks(piece), beyond[:, None]], axis=1)
+        return channels(xp, piece, walked, total, in_first.total), xp.concat([walked.marks(piece), beyond[:, None]], axis=1)
 
     mean, m2, counts = problem.walks.nodes(1 + problem.walks.pairs * arguments[0].shape[2], 4, compute)
-    beyond = counts[:, :, 3] if problem.given.varies else None
+    beyond = counts[:, :, 3] if problem.args.varies else None
     return problem.unless_wrong(mean), problem.unless_wrong(m2), counts[:, :, :3], beyond
 
 
@@ -260,18 +260,18 @@ def stars_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
     of_ends, of_sources, *of_walls = (Gradient(xp, data) for data in wanted[:4])
 
     def compute(piece: Piece, share: Any) -> None:
-        def told(one: Any) -> Found:
-            def found(at: Places, weight: Any, active: Any, entered: First, entering: bool) -> None:
-                one(at, weight * _share_of(xp, piece, share, entered, entering), active, entered, entering)
+        def weighted(callback: Any) -> Callback:
+            def call(at: Places, weight: Any, active: Any, entered: First, entering: bool) -> None:
+                callback(at, weight * _share_of(xp, piece, share, entered, entering), active, entered, entering)
 
-            return found
+            return call
 
         def add(at: Places, weight: Any, active: Any, entered: First, entering: bool) -> None:
             of_sources.add(at, weight, active)
 
-        flux = told(problem.flux(*of_walls)) if wanted[2] or wanted[3] else None
-        walked, _ = problem.walk(piece, _Met(told(add) if wanted[1] else None, flux))
-        if not problem.given.endless:
+        flux = weighted(problem.flux(*of_walls)) if wanted[2] or wanted[3] else None
+        walked, _ = problem.walk(piece, _Met(weighted(add) if wanted[1] else None, flux))
+        if not problem.args.endless:
             weight = walked.left * _share_of(xp, piece, share, walked.first, False)
             of_ends.add(walked.end, weight, piece.good & (walked.left != 0))
 

@@ -39,23 +39,23 @@ class Facets(Walls):
     def robin_mass(self, x: Any, R: Any, own: Any) -> Any:
         """(4), (5') The integral of G μ / (1 + p μ) over the visible parts of the triangles in the ball."""
         xp, r, b = self.xp, self.shapes, R[:, None]
-        d2, place = r.foot(xp, [a[:, None] for a in columns(x)])
+        d2, foot = r.foot(xp, [a[:, None] for a in columns(x)])
         u, v, w = self.local(x[:, None, :] - r.a)
         p, mu, total = xp.clip(-w, min=0.0), self.mu * self.extent[:, None], None
         counts = (d2 < b * b) & (w < SLACK) & (mu > 0) & self.mine
         for some in chunk_slices(self.table.shape[0], 3 * LIVE * x.shape[0] * self.table.shape[0]):
             few = Triangles(*(part[some] for part in r))
-            z = few.a + place[0][:, some, None] * few.e + place[1][:, some, None] * few.f
+            z = few.a + foot[0][:, some, None] * few.e + foot[1][:, some, None] * few.f
             seen = self.sees(x[:, None, :], z, self.number[some], own)
             mass = _ball_mass(xp, few, u[:, some], v[:, some], p[:, some], b) * mu[:, some] / (1.0 + p[:, some] * mu[:, some])
             total = added(total, xp.sum(xp.where(counts[:, some] & seen, mass, xp.zeros_like(mass)), axis=1))
         return total
 
     def inward(self, k: Any) -> Any:
-        return -self.of(self.shapes.n, k)
+        return -self.take(self.shapes.n, k)
 
-    def turned(self, n: Any, own: Any) -> Any:
-        outward = (own >= 0) & (self.xp.sum(n * self.of(self.shapes.n, own), axis=1) > 0)
+    def turn_inward(self, n: Any, own: Any) -> Any:
+        outward = (own >= 0) & (self.xp.sum(n * self.take(self.shapes.n, own), axis=1) > 0)
         return self.xp.where(outward[:, None], -n, n)
 
     def local(self, x: Any) -> tuple[Any, ...]:
@@ -96,8 +96,8 @@ class Facets(Walls):
         away = x - r.a
         a, b, w = (xp.sum(away * axis, axis=1) for axis in (r.e, r.f, r.n))
         far2 = xp.maximum(xp.maximum(a * a + b * b, (r.length - a) ** 2 + b * b), (r.cx - a) ** 2 + (r.cy - b) ** 2)
-        there = wall >= 0
-        reach = xp.sqrt(xp.where(there, xp.minimum(R * R - w * w, far2), xp.ones_like(R)))
+        valid = wall >= 0
+        reach = xp.sqrt(xp.where(valid, xp.minimum(R * R - w * w, far2), xp.ones_like(R)))
         plain = math.pi * reach**2 / (math.pi * reach**2 + area)
         root, n = xp.sqrt(u[2]), direction(xp, xp.floor(u[3] * 2.0**32), None, 2)
         uniform = u[1] < plain
@@ -108,16 +108,16 @@ class Facets(Walls):
         density = chance * (plain / area + (1.0 - plain) / (2.0 * math.pi * reach * rho))
         z = r.a + p[:, None] * r.e + q[:, None] * r.f
         green = lambda far: (1.0 / far - 1.0 / R) / (4.0 * math.pi)  # noqa: E731
-        return wall, r.weights(xp, (p, q)), z, there & (uniform | inside), density, green, xp.clip(-w, min=0.0) * self.of(self.mu, k)
+        return wall, r.weights(xp, (p, q)), z, valid & (uniform | inside), density, green, xp.clip(-w, min=0.0) * self.take(self.mu, k)
 
-    def point(self, k: Any, place: list[Any]) -> Any:
-        return point_on(self.xp, self.table, self.xp.clip(k, min=0), place)
+    def point(self, k: Any, weights: list[Any]) -> Any:
+        return point_on(self.xp, self.table, self.xp.clip(k, min=0), weights)
 
     def land(self, x: Any, n: Any, t: Any, k: Any) -> Any:
         xp, at = self.xp, self.xp.clip(k, min=0)
         r = Triangles(*(xp.take(part, at, axis=0) for part in self.shapes))
-        _, place = r.foot(xp, columns(x + t[:, None] * n))
-        return point_on(xp, self.table, at, r.weights(xp, place))
+        _, foot = r.foot(xp, columns(x + t[:, None] * n))
+        return point_on(xp, self.table, at, r.weights(xp, foot))
 
 
 def _ball_mass(xp: Any, r: Triangles, u: Any, v: Any, p: Any, R: Any) -> Any:

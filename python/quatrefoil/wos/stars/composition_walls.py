@@ -40,7 +40,7 @@ class Walls:
         self.a, self.e = self.table[:, :2], self.table[:, 2:4] - self.table[:, :2]
         self.length = norm(self.xp, self.e)
 
-    def of(self, column: Any, k: Any) -> Any:
+    def take(self, column: Any, k: Any) -> Any:
         """Entries of walls k (P,); k may be -1."""
         return self.xp.take(column, self.xp.clip(k, min=0), axis=0)
 
@@ -71,10 +71,10 @@ class Walls:
 
     def star(self, x: Any, distance: Any, epsilon: Any, own: Any) -> tuple[Any, Any]:
         """The radius of the star, and the mass (4) of walls with a μ in it, or None without such walls."""
-        xp, most, reach = self.xp, self.limit(), ROBIN
+        xp, max_radius, reach = self.xp, self.limit(), ROBIN
         R = xp.maximum(epsilon, self.silhouette(x, xp.clip(distance, max=LARGEST)))
-        if most is not None:
-            R, reach = xp.minimum(R, most), xp.clip(most * (ROBIN_SCREENED / MAX_SCREENED), max=ROBIN)
+        if max_radius is not None:
+            R, reach = xp.minimum(R, max_radius), xp.clip(max_radius * (ROBIN_SCREENED / MAX_SCREENED), max=ROBIN)
         if self.exchange is not None:
             largest = (
                 xp.max(xp.where(self.mine, self.exchange[:, 0] + 0 * self.extent[:, None], 0 * self.extent[:, None]), axis=1) * self.extent
@@ -85,7 +85,7 @@ class Walls:
         wall, away = self.nearest(x, R, True)
         R = xp.where(wall >= 0, xp.minimum(R, xp.maximum(away, reach + 0 * away)), R)
         mass = self.robin_mass(x, R, own)
-        if most is not None:
+        if max_radius is not None:
             mass = mass * source_weight(self.d, 0.25, 1.3862943611198906, R * R * self.screening)[0]
         return R, xp.where((wall >= 0) & (away < R), mass, xp.zeros_like(mass))
 
@@ -94,21 +94,21 @@ class Walls:
         if self.screening is None:
             return None
         screened = self.screening > 0
-        most = MAX_SCREENED / self.xp.sqrt(self.xp.where(screened, self.screening, self.xp.ones_like(self.screening)))
-        return self.xp.where(screened, most, self.xp.full_like(most, NOWHERE))
+        radius = MAX_SCREENED / self.xp.sqrt(self.xp.where(screened, self.screening, self.xp.ones_like(self.screening)))
+        return self.xp.where(screened, radius, self.xp.full_like(radius, NOWHERE))
 
     def exchanged(self, k: Any) -> Any:
         """The bounds on |ν_0| (12) and the constant parts of ν_0 of walls k, (P, 2) in scaled units."""
-        return self.of(self.exchange, k) * self.extent[:, None]
+        return self.take(self.exchange, k) * self.extent[:, None]
 
     def inward(self, k: Any) -> Any:
         """(P, 2): inward normals of walls k."""
-        e = self.of(self.e, k) / self.of(self.length, k)[:, None]
+        e = self.take(self.e, k) / self.take(self.length, k)[:, None]
         return self.xp.stack([-e[:, 1], e[:, 0]], axis=1)
 
-    def turned(self, n: Any, own: Any) -> Any:
+    def turn_inward(self, n: Any, own: Any) -> Any:
         """n, reflected if it points outward from the wall that the walk is on."""
-        e = self.of(self.e, own)
+        e = self.take(self.e, own)
         outward = (own >= 0) & (n[:, 1] * e[:, 0] - n[:, 0] * e[:, 1] < 0)
         return self.xp.where(outward[:, None], -n, n)
 
@@ -205,16 +205,16 @@ class Walls:
 
         The wall is -1 if the point does not count.
         """
-        xp, (wall, place, z, there, density, green, mu) = self.xp, self.draw(x, R, u)
+        xp, (wall, corner_weights, z, valid, density, green, mu) = self.xp, self.draw(x, R, u)
         r = norm(xp, z - x)
-        there = there & (r > 0) & (r < R)
-        r = xp.where(there, r, 0.5 * R)
-        there = there & self.sees(x, z, xp.clip(wall, min=0), own)
-        weight = factor * green(r) / xp.where(there, density, xp.ones_like(density))
+        valid = valid & (r > 0) & (r < R)
+        r = xp.where(valid, r, 0.5 * R)
+        valid = valid & self.sees(x, z, xp.clip(wall, min=0), own)
+        weight = factor * green(r) / xp.where(valid, density, xp.ones_like(density))
         weight = weight / (1.0 + mu * self.extent)
         if self.screening is not None:
             weight = weight * source_weight(self.d, r / R, -xp.log(r / R), R * R * self.screening)[0]
-        return xp.where(there, wall, xp.full_like(wall, -1)), place, weight
+        return xp.where(valid, wall, xp.full_like(wall, -1)), corner_weights, weight
 
     def draw(self, x: Any, R: Any, u: list[Any]) -> tuple[Any, ...]:
         """Wall, position, point, whether there is one, its density, G as a function of the distance, and μ times the height of x."""
@@ -224,24 +224,24 @@ class Walls:
         wall, chance = self.drawn(xp.where(faces, xp.clip(likely, min=0.0), xp.zeros_like(likely)), u[0])
         k = xp.clip(wall, min=0)
         low, high, foot, p = (self.column(part, k) for part in (low, high, foot, p))
-        there = wall >= 0
-        half = xp.sqrt(xp.where(there, R * R - p * p, xp.ones_like(R)))
-        length = xp.where(there, high - low, xp.ones_like(low))
+        valid = wall >= 0
+        half = xp.sqrt(xp.where(valid, R * R - p * p, xp.ones_like(R)))
+        length = xp.where(valid, high - low, xp.ones_like(low))
         side = xp.where(u[1] < 0.75, half, -half)
         t = xp.where(u[1] < 0.5, low + 2.0 * u[1] * length, foot + side * u[2] * u[3])
-        there = there & (t >= low) & (t <= high)
+        valid = valid & (t >= low) & (t <= high)
         away = xp.maximum(xp.abs(t - foot), 1e-12 * half)
         density = 0.5 * chance * (1.0 / length + xp.log(half / xp.minimum(away, half)) / (2.0 * half))
-        place = xp.clip(t / self.of(self.length, k), max=1.0)
-        z = self.of(self.a, k) + place[:, None] * self.of(self.e, k)
-        return wall, [place], z, there, density, lambda r: -xp.log(r / R) / (2.0 * math.pi), p * self.of(self.mu, k)
+        weight = xp.clip(t / self.take(self.length, k), max=1.0)
+        z = self.take(self.a, k) + weight[:, None] * self.take(self.e, k)
+        return wall, [weight], z, valid, density, lambda r: -xp.log(r / R) / (2.0 * math.pi), p * self.take(self.mu, k)
 
-    def point(self, k: Any, place: list[Any]) -> Any:
-        return self.of(self.a, k) + place[0][:, None] * self.of(self.e, k)
+    def point(self, k: Any, weights: list[Any]) -> Any:
+        return self.take(self.a, k) + weights[0][:, None] * self.take(self.e, k)
 
     def land(self, x: Any, n: Any, t: Any, k: Any) -> Any:
         """The point of wall k that the ray meets."""
-        xp, a, e = self.xp, self.of(self.a, k), self.of(self.e, k)
+        xp, a, e = self.xp, self.take(self.a, k), self.take(self.e, k)
         where = xp.sum((x + t[:, None] * n - a) * e, axis=1) / xp.sum(e * e, axis=1)
         return a + xp.clip(where, min=0.0, max=1.0)[:, None] * e
 

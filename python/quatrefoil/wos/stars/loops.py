@@ -19,7 +19,7 @@ class _Walked:
         (n, d), frame = (len(point), p.start.shape[2]), p.frame[b]
         tables = (p.ends, p.first), (p.walls, p.first_wall), (p.corners, p.first_corner)
         segments, walls, corners = (pieces(table, first, b, 2) for table, first in tables)
-        end, facet, place = np.empty((n, d)), np.empty(n, np.int64), np.empty((n, d - 1))
+        end, facet, corner_weights = np.empty((n, d)), np.empty(n, np.int64), np.empty((n, d - 1))
         self.mark, self.beyond, first, extent = np.empty(n, np.int64), np.zeros(n, np.int64), np.empty((n, 2 + 2 * d)), frame[d]
         frames, x = loops_facets.frames_of(walls) if d == 3 else walls, np.ascontiguousarray(p.start[b, point], np.float64)
         step, weight, own, stops = np.zeros(n, np.int64), np.ones(n), np.empty(n, np.int64), np.empty(n, np.int64)
@@ -33,7 +33,7 @@ class _Walked:
             event, of_event, flux, of_flux = loops_paths.walks(
                 segments, walls, frames, corners, extent, bool((walls[:, d * d] > 0).any()), exchange, p.varies, some, x, step, weight, own,
                 *ids, frame[d + 1], medium.bound if medium else p.rate * extent**2, p.gradient, p.max_steps, wanted[1],
-                wanted[2] or wanted[3], end, facet, place, first, stops, self.mark,
+                wanted[2] or wanted[3], end, facet, corner_weights, first, stops, self.mark,
             )  # fmt: skip
             events.append((event, of_event))
             fluxes.append((flux, of_flux))
@@ -53,7 +53,7 @@ class _Walked:
             weight[moved] *= medium.roots(end[moved]) / root[moved]
         robin = walls[wall, d * d + 1] > 0
         self.met = [
-            Met(end[here], facet[here], place[here], weight[here], here, np.zeros(len(here), bool)),
+            Met(end[here], facet[here], corner_weights[here], weight[here], here, np.zeros(len(here), bool)),
             Met(event[:, :d], None, None, event[:, d], of_event, event[:, d + 1] > 0),
             *(Met(at[m], wall[m], along[m], flux[m, d], of_flux[m], np.zeros(m.sum(), bool)) for m in (~robin, robin)),
         ]

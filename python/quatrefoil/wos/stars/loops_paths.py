@@ -34,14 +34,14 @@ def _robin_mass(walls, frames, extent, x, R, own):
 
 
 @jit
-def _star(corners, walls, frames, extent, absorbs, most, x, distance, own, epsilon, screening):
+def _star(corners, walls, frames, extent, absorbs, max_exchange, x, distance, own, epsilon, screening):
     """The radius of the star, and the mass (4) of walls with a μ in it."""
     limit, reach = min(distance, LARGEST), ROBIN
     R = max(epsilon, flat.silhouette(corners, x[0], x[1], limit) if x.size == 2 else solid.silhouette(corners, x, limit))
     if screening > 0.0:
         R, reach = min(R, MAX_SCREENED / math.sqrt(screening)), min(ROBIN, ROBIN_SCREENED / math.sqrt(screening))
-    if most > 0.0:
-        R = min(R, EXCHANGED / most)
+    if max_exchange > 0.0:
+        R = min(R, EXCHANGED / max_exchange)
     if not absorbs:
         return R, 0.0
     wall, away = _nearest(walls, x, R, True)
@@ -87,26 +87,26 @@ def _land(wall, n, t, x):
 
 
 @jit
-def _point_on_walls(walls, frames, extent, x, R, own, factor, u, screening, place, z):
+def _point_on_walls(walls, frames, extent, x, R, own, factor, u, screening, corner_weights, z):
     """(6) A point on the walls: its wall and an estimate of the integral of G. Writes its position on the wall and the point."""
     if x.size == 2:
-        wall, place[0], z[0], z[1], green = flat.point_on_walls(walls, extent, x[0], x[1], R, own, factor, u, screening)
+        wall, corner_weights[0], z[0], z[1], green = flat.point_on_walls(walls, extent, x[0], x[1], R, own, factor, u, screening)
     else:
-        wall, place[0], place[1], green = solid.point_on_walls(walls, frames, extent, x, R, own, factor, u, screening, z)
+        wall, corner_weights[0], corner_weights[1], green = solid.point_on_walls(walls, frames, extent, x, R, own, factor, u, screening, z)
     return wall, green
 
 
 @jit
-def _first_step(x, room, walk, point, instance, k0, k1, screening, varies, extent, sources, n, m, first, events):
+def _first_step(x, clearance, walk, point, instance, k0, k1, screening, varies, extent, sources, n, m, first, events):
     """(9) The first step of a walk of a pair, in a medium that of media (8). Returns whether it jumps to the source point."""
     d = x.size
     if not varies:
         words = np.zeros(4, np.uint64)
-        make_step((0.0, 0.0), x, room, 0, 1.0, walk, point, instance, k0, k1, screening, True, sources, words, n, m, first, events)
+        make_step((0.0, 0.0), x, clearance, 0, 1.0, walk, point, instance, k0, k1, screening, True, sources, words, n, m, first, events)
         if sources:
             events[-1][d] *= extent * extent
         return False
-    R = SHRUNK * (min(room, MAX_SCREENED / math.sqrt(screening)) if screening > 0.0 else room)
+    R = SHRUNK * (min(clearance, MAX_SCREENED / math.sqrt(screening)) if screening > 0.0 else clearance)
     s, inside = enter(d, walk, point, instance, k0, k1, R, screening, n, m, first)
     if sources:
         event = np.empty(d + 2)
@@ -151,29 +151,29 @@ def _arrive(walls, met, n, t, R, screened, z2, x):
 
 @jit
 def _one_walk(segments, walls, frames, corners, extent, absorbs, exchange, varies, x, step, weight, own, walk, point, instance, k0, k1,
-              epsilon, screening, pairs, max_steps, sources, flux, first, place, events, fluxes):  # fmt: skip
-    """Move x to the end of the walk or to its next jump, and set ``place``.
+              epsilon, screening, pairs, max_steps, sources, flux, first, corner_weights, events, fluxes):  # fmt: skip
+    """Move x to the end of the walk or to its next jump, and set ``corner_weights``.
 
     Returns how the walk stops, its steps, weight, wall and distance, and the closest segment or triangle.
     """
     d = x.size
     n, y, z, on_wall = np.empty(d), np.zeros(d), np.empty(d), np.empty(d - 1)
-    most = exchange[:, 0].max() if exchange.size else 0.0
+    max_exchange = exchange[:, 0].max() if exchange.size else 0.0
     while True:
-        d2, at = closest(segments, x, place)
+        d2, at = closest(segments, x, corner_weights)
         distance = math.sqrt(d2)
         if distance <= epsilon or step >= max_steps or weight == 0.0 or np.abs(x).max() >= HALF_SIDE:
             return ENDS, step, weight, own, distance, at
         if pairs and step == 0:
-            room = _nearest(walls, x, min(distance, LARGEST), False)[1]
-            if room > epsilon:
-                if _first_step(x, room, walk, point, instance, k0, k1, screening, varies, extent, sources, n, y, first, events):
+            clearance = _nearest(walls, x, min(distance, LARGEST), False)[1]
+            if clearance > epsilon:
+                if _first_step(x, clearance, walk, point, instance, k0, k1, screening, varies, extent, sources, n, y, first, events):
                     return TO_SOURCE, step, weight, -1, distance, at
                 step, own = 1, -1
                 continue
         w0, w1, w2, w3 = philox(np.uint64(step), walk, point, instance, k0, k1)
         direction(w0, w1, n)
-        R, mass = _star(corners, walls, frames, extent, absorbs, most, x, distance, own, epsilon, screening)
+        R, mass = _star(corners, walls, frames, extent, absorbs, max_exchange, x, distance, own, epsilon, screening)
         factor = 2.0 if own >= 0 else 1.0
         weight /= 1.0 + factor * mass
         if own >= 0:
@@ -186,7 +186,7 @@ def _one_walk(segments, walls, frames, corners, extent, absorbs, exchange, varie
             event = np.empty(d + 2)
             event[:d], event[d], event[d + 1] = y, weight * R * R / (2.0 * d) * extent * extent * share, 0.0
             events.append(event)
-        if flux or most > 0.0:
+        if flux or max_exchange > 0.0:
             v0, v1, v2, v3 = philox(np.uint64(BOUNDARY + step), walk, point, instance, k0, k1)
             u = (uniform(v0), uniform(v1), uniform(v2), uniform(v3))
             wall, green = _point_on_walls(walls, frames, extent, x, R, own, factor, u, screening, on_wall, z)
@@ -194,7 +194,7 @@ def _one_walk(segments, walls, frames, corners, extent, absorbs, exchange, varie
                 each = np.empty(d + 1)
                 each[0], each[1:d], each[d] = wall, on_wall, weight * green * extent
                 fluxes.append(each)
-            odds = green * exchange[wall, 0] if wall >= 0 and most > 0.0 else 0.0
+            odds = green * exchange[wall, 0] if wall >= 0 and max_exchange > 0.0 else 0.0
         if varies:
             weight *= 1.0 + odds
             jump = _jump(step, walk, point, instance, k0, k1, odds, z2 / (2.0 * d) * share)
@@ -227,7 +227,7 @@ def begin(walls, start, own, first):
 
 @jit
 def walks(segments, walls, frames, corners, extent, absorbs, exchange, varies, some, x, step, weight, own, walk, point, instance, k0, k1,
-          epsilon, screening, pairs, max_steps, sources, flux, end, segment, place, first, stops, marks):  # fmt: skip
+          epsilon, screening, pairs, max_steps, sources, flux, end, segment, corner_weights, first, stops, marks):  # fmt: skip
     """Run walks ``some`` to their ends or to their next jumps. Write how each one stops to ``stops``.
 
     Returns source points with their weights and whether they are in the first ball of a pair, with the walk of each. Returns points on the
@@ -239,7 +239,7 @@ def walks(segments, walls, frames, corners, extent, absorbs, exchange, varies, s
     for i in some:
         stops[i], step[i], weight[i], own[i], distance, segment[i] = _one_walk(
             segments, walls, frames, corners, extent, absorbs, exchange, varies, x[i], step[i], weight[i], own[i], walk[i], point[i],
-            instance, k0, k1, epsilon, screening, pairs, max_steps, sources, flux, first[i], place[i], events, fluxes,
+            instance, k0, k1, epsilon, screening, pairs, max_steps, sources, flux, first[i], corner_weights[i], events, fluxes,
         )  # fmt: skip
         for _ in range(len(events) - len(of_event)):
             of_event.append(i)
@@ -251,7 +251,7 @@ def walks(segments, walls, frames, corners, extent, absorbs, exchange, varies, s
         if weight[i] != 0.0:
             marks[i] += CUT_OFF if distance > epsilon else 0
             marks[i] += ESCAPED if np.abs(x[i]).max() >= HALF_SIDE else 0
-        point_on(segments[segment[i]], place[i], end[i])
+        point_on(segments[segment[i]], corner_weights[i], end[i])
     return table_of(events, d + 2), np.array(of_event, dtype=np.int64), table_of(fluxes, d + 1), np.array(of_flux, dtype=np.int64)
 
 

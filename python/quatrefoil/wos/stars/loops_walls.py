@@ -170,11 +170,11 @@ def _draw(walls, x, y, R, u):
 @jit
 def point_on_walls(walls, extent, x, y, R, own, factor, u, screening):
     """(6) Wall, position and point, with an estimate of the integral of G over the walls. The wall is -1 if the point does not count."""
-    wall, place, height, density = _draw(walls, x, y, R, u)
+    wall, weight, height, density = _draw(walls, x, y, R, u)
     if wall < 0:
         return -1, 0.0, 0.0, 0.0, 0.0
-    dx = walls[wall, 0] + place * (walls[wall, 2] - walls[wall, 0]) - x
-    dy = walls[wall, 1] + place * (walls[wall, 3] - walls[wall, 1]) - y
+    dx = walls[wall, 0] + weight * (walls[wall, 2] - walls[wall, 0]) - x
+    dy = walls[wall, 1] + weight * (walls[wall, 3] - walls[wall, 1]) - y
     r = math.sqrt(dx * dx + dy * dy)
     if not 0.0 < r < R or not _sees(walls, x, y, x + dx, y + dy, wall, own):
         return -1, 0.0, 0.0, 0.0, 0.0
@@ -182,4 +182,4 @@ def point_on_walls(walls, extent, x, y, R, own, factor, u, screening):
     green = factor * -math.log(s) / (2.0 * math.pi) / density / (1.0 + height * walls[wall, 4] * extent)
     if screening > 0.0:
         green *= source_weight(2, s, -math.log(s), R * R * screening)[0]
-    return wall, place, x + dx, y + dy, green
+    return wall, weight, x + dx, y + dy, green

@@ -29,8 +29,8 @@ def reflecting_mesh(mesh: TriangleMesh, code: np.ndarray, mu: np.ndarray, screen
         )
     scaled = mesh._scaled_ends()
     edges = _Edges(mesh)
-    turned = _turned(mesh, edges)
-    outward = np.where(turned[:, None], scaled[:, [0, 1, 2, 6, 7, 8, 3, 4, 5]], scaled)
+    flipped = _flipped(mesh, edges)
+    outward = np.where(flipped[:, None], scaled[:, [0, 1, 2, 6, 7, 8, 3, 4, 5]], scaled)
     reflecting = np.flatnonzero(code > 0)
     reflecting = reflecting[_along_curve(scaled.reshape(-1, 3, 3).mean(axis=1)[reflecting])]
     absorbing = np.flatnonzero(code == 0) if not endless else np.zeros(1, np.int64)
@@ -38,7 +38,7 @@ def reflecting_mesh(mesh: TriangleMesh, code: np.ndarray, mu: np.ndarray, screen
     walls = np.column_stack([outward, mu, code == 2])[reflecting]
     ends = FAR if endless else np.ascontiguousarray(scaled[absorbing])
     rows = [x for table in (ends, walls, corners) for x in (table, np.array([0, len(table)], np.int64))]
-    return Reflecting(Tables(*rows), absorbing, reflecting, turned[reflecting], endless)
+    return Reflecting(Tables(*rows), absorbing, reflecting, flipped[reflecting], endless)
 
 
 class _Edges:
@@ -66,7 +66,7 @@ class _Edges:
         self.rest = np.flatnonzero(alone)
 
 
-def _turned(mesh: TriangleMesh, edges: _Edges) -> np.ndarray:
+def _flipped(mesh: TriangleMesh, edges: _Edges) -> np.ndarray:
     """Whether the corners of each triangle are clockwise seen from outside. Tests the largest triangle of every connected surface."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -81,8 +81,8 @@ def _turned(mesh: TriangleMesh, edges: _Edges) -> np.ndarray:
     largest = order[np.searchsorted(surface[order], np.arange(count), side="right") - 1]
     off = np.minimum(_OFF * mesh._extent[0], 1e-3 * np.sqrt(size[largest]))
     above = (a + b + c)[largest] / 3 + (off / size[largest])[:, None] * normal[largest]
-    turned: np.ndarray = np.asarray(contains(mesh, above), bool)[surface]
-    return turned
+    flipped: np.ndarray = np.asarray(contains(mesh, above), bool)[surface]
+    return flipped
 
 
 def _silhouettes(scaled: np.ndarray, outward: np.ndarray, edges: _Edges, reflects: np.ndarray) -> np.ndarray:

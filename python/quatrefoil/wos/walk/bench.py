@@ -143,7 +143,7 @@ def _solve(poisson: bool) -> Problem:
 
 @compiled
 def _walk_all(s: Any, values: Any, rise: Any, points: Any, bells: Any, walks: Any, epsilon: Any) -> Any:
-    turn = np.float32(2 * np.pi)
+    two_pi = np.float32(2 * np.pi)
     mean, stderr = np.empty(len(points), np.float32), np.empty(len(points), np.float32)
     for i in range(len(points)):
         total, squares = 0.0, 0.0
@@ -157,13 +157,13 @@ def _walk_all(s: Any, values: Any, rise: Any, points: Any, bells: Any, walks: An
                     break
                 if len(bells):
                     rho = r * np.float32(np.sqrt(np.random.random() * np.random.random()))
-                    angle = turn * np.float32(np.random.random())
+                    angle = two_pi * np.float32(np.random.random())
                     u, v = x + rho * np.cos(angle), y + rho * np.sin(angle)
                     f = np.float32(0)
                     for j in range(len(bells)):
                         f += bells[j, 0] * np.exp(-((u - bells[j, 1]) ** 2) - (v - bells[j, 2]) ** 2)
                     value += np.float32(0.25) * d2 * f
-                angle = turn * np.float32(np.random.random())
+                angle = two_pi * np.float32(np.random.random())
                 x += r * np.cos(angle)
                 y += r * np.sin(angle)
             k, t = closest(s, x, y)

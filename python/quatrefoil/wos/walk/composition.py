@@ -32,7 +32,7 @@ def place(xp: Any, points: Any, frame: Any, ends: Any, first: Any, closed: bool,
         d2, k, weights = closest(xp, ends, rows)
         away, at = xp.sqrt(d2), point_on(xp, ends, k, weights)
     start = xp.where(beyond[:, None], nan_unless(xp, (away <= epsilon)[:, None], at), rows.x)
-    return xp.reshape(nan_unless(xp, rows.good[:, None], start), x.shape)
+    return xp.reshape(nan_unless(xp, rows.valid[:, None], start), x.shape)
 
 
 def balls(xp: Any, start: Any, frame: Any, ends: Any, first: Any, screening: float, grids: Any = None) -> Any:
@@ -43,7 +43,7 @@ def balls(xp: Any, start: Any, frame: Any, ends: Any, first: Any, screening: flo
     else:
         distance = xp.sqrt(closest(xp, ends, rows)[0])
         distance = xp.where(xp.any(xp.abs(rows.x) >= HALF_SIDE, axis=1), xp.zeros_like(distance), distance)  # outside the box of the grid
-    radius = xp.reshape(nan_unless(xp, rows.good, distance), start.shape[:2])
+    radius = xp.reshape(nan_unless(xp, rows.valid, distance), start.shape[:2])
     if screening > 0:
         radius = xp.minimum(radius, MAX_SCREENED / math.sqrt(screening) / frame[:, -2:-1])
     return SHRUNK * radius

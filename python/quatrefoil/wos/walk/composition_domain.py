@@ -106,10 +106,10 @@ class Domain:
             radius = xp.maximum(one, reach)
             return radius, xp.where(radius > 1.0, 1.0625 * radius, radius)
         if self.is_solid(x):
-            least = norm(xp, self.ends[:1, :] if is_box(self.ends, d) else self.ends[:1, 1 + 2 * d : 1 + 3 * d])
+            inner = norm(xp, self.ends[:1, :] if is_box(self.ends, d) else self.ends[:1, 1 + 2 * d : 1 + 3 * d])
         else:
-            least = (0.5 if d == 3 else POLYGON_HALF) * math.sqrt(d) * one
-        radius = xp.maximum(least, reach)
+            inner = (0.5 if d == 3 else POLYGON_HALF) * math.sqrt(d) * one
+        radius = xp.maximum(inner, reach)
         return radius, 1.0625 * radius
 
 

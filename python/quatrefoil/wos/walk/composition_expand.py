@@ -22,8 +22,8 @@ def expand(xp: Any, *arguments: Any, g: Any = None) -> tuple[Any, Any]:
     first_walk, count, samples, modes = args.first_walk, args.walks, args.samples, args.modes
     (B, N, d), each, H, label = args.start.shape, count // samples, number_of(args.start.shape[2], modes), "wos.expand"
     data, walks = Data(xp, label, args.dirichlet_kind, args.dirichlet, g), Walks(xp, label, args)
-    most = 2 * items_per_chunk(2 * (LANE + H))
-    width = each * max(1, most // each) if each <= most else 1 << (most.bit_length() - 1)  # whole samples, or a part of one sample
+    limit = 2 * items_per_chunk(2 * (LANE + H))
+    width = each * max(1, limit // each) if each <= limit else 1 << (limit.bit_length() - 1)  # whole samples, or a part of one sample
     coefficients, counts = [], []
     for rows in walks.rows(min(width, count) * (LANE + H)):
         sums: list[Any] = [None] * samples
@@ -31,7 +31,7 @@ def expand(xp: Any, *arguments: Any, g: Any = None) -> tuple[Any, Any]:
         for begin in range(0, count, width):
             piece = walks.piece(rows, first_walk + begin, min(width, count - begin))
             walked = walk_paths(piece, args.max_steps, args.screening, None)
-            u = walked.found(data)
+            u = walked.weighted_data(data)
             lanes, sign = piece.lanes.pairs()
             ((w0, w1, _, _),) = lanes.words(xp, FIRST)
             n = xp.astype(sign, xp.float64)[:, None] * direction(xp, w0, w1, d)
@@ -65,17 +65,17 @@ def harmonics(xp: Any, n: Any, modes: int) -> list[Any]:
     sectoral = 1.0
     for m in range(modes + 1):
         sectoral *= math.sqrt((2 * m + 1) / (2 * m)) if m else 1.0
-        before, here = 0 * one, sectoral * one
+        before, current = 0 * one, sectoral * one
         for degree in range(m, modes + 1):
             if degree > m:
                 a = math.sqrt((4 * degree**2 - 1) / (degree**2 - m**2))
                 b = math.sqrt(((degree - 1) ** 2 - m**2) / (4 * (degree - 1) ** 2 - 1)) if degree > m + 1 else 0.0
-                before, here = here, a * (n[:, 2] * here - b * before)
+                before, current = current, a * (n[:, 2] * current - b * before)
             at = degree * degree
             if m == 0:
-                y[at] = here
+                y[at] = current
             else:
-                y[at + 2 * m - 1], y[at + 2 * m] = here * waves[m - 1][0], here * waves[m - 1][1]
+                y[at + 2 * m - 1], y[at + 2 * m] = current * waves[m - 1][0], current * waves[m - 1][1]
     return y
 
 

@@ -17,7 +17,7 @@ from .composition_philox import FIRST, direction, source_point, unit_vector
 from .composition_pieces import Piece
 
 LOOK = 32  # steps between two checks whether any walk is active
-Found = Callable[[Places, Any, Any, First, bool], None]
+Callback = Callable[[Places, Any, Any, First, bool], None]
 
 
 class Walked(NamedTuple):
@@ -30,7 +30,7 @@ class Walked(NamedTuple):
     cut: Any
     escaped: Any
 
-    def found(self, data: Data) -> Any:
+    def weighted_data(self, data: Data) -> Any:
         """(P,): the weighted data at the ends."""
         xp, goes = data.xp, self.left != 0
         return xp.where(goes, self.left * data.values(self.end), xp.zeros_like(self.left))
@@ -44,7 +44,7 @@ class Walked(NamedTuple):
 class Step:
     """Moves walks to the surfaces of their balls. Steps must come in order, because some of them share a block of words."""
 
-    def __init__(self, piece: Piece, screening: float, on_source: Found | None) -> None:
+    def __init__(self, piece: Piece, screening: float, on_source: Callback | None) -> None:
         self.piece, self.xp, self.lanes, self.d = piece, piece.xp, piece.lanes, piece.at.x.shape[1]
         self.screening, self.on_source = screening, on_source
         self.words: list[Any] = []
@@ -116,7 +116,7 @@ def go_on(xp: Any, step: int, active: Any) -> bool:
     return step % LOOK != 0 or _array_tools.is_any(xp, active)
 
 
-def walk_paths(piece: Piece, max_steps: int, screening: float, on_source: Found | None) -> Walked:
+def walk_paths(piece: Piece, max_steps: int, screening: float, on_source: Callback | None) -> Walked:
     """Run the walks of a piece.
 
     ``on_source`` receives the source points of a step: positions, weights, a mask of walks, their first balls, and whether the points are

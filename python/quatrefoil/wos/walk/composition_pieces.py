@@ -65,15 +65,15 @@ def named(op: Op, inputs: Sequence[Any], options: Sequence[Any], **more: Any) ->
 class Walks:
     """Walks [first_walk, first_walk + walks) of every point, for an op with these arguments."""
 
-    def __init__(self, xp: Any, label: str, given: SimpleNamespace, lane: int = LANE) -> None:
-        self.xp, self.label, self.frame, self.ends, self.first = xp, label, given.frame, given.ends, given.first
-        self.shape = B, N, d = given.start.shape
-        self.flat = xp.reshape(double(xp, given.start), (B * N, d))
-        self.seed, self.first_walk, self.count, self.pairs = given.seed, given.first_walk, given.walks, given.gradient
-        self.first_instance, self.first_point, self.group = given.first_instance, given.first_point, 2 if given.gradient else 1
-        self.outside, self.reach = getattr(given, "outside", False), getattr(given, "reach", 0.0)
-        plain = not hasattr(given, "walls") and not hasattr(given, "bounds")
-        self.laplace = plain and given.source_kind == "none" and given.screening == 0 and not self.outside
+    def __init__(self, xp: Any, label: str, args: SimpleNamespace, lane: int = LANE) -> None:
+        self.xp, self.label, self.frame, self.ends, self.first = xp, label, args.frame, args.ends, args.first
+        self.shape = B, N, d = args.start.shape
+        self.flat = xp.reshape(double(xp, args.start), (B * N, d))
+        self.seed, self.first_walk, self.count, self.pairs = args.seed, args.first_walk, args.walks, args.gradient
+        self.first_instance, self.first_point, self.group = args.first_instance, args.first_point, 2 if args.gradient else 1
+        self.outside, self.reach = getattr(args, "outside", False), getattr(args, "reach", 0.0)
+        plain = not hasattr(args, "walls") and not hasattr(args, "bounds")
+        self.laplace = plain and args.source_kind == "none" and args.screening == 0 and not self.outside
         self.lane = lane if d < 4 else 4 * lane  # (4c) draws several attempts at once
 
     def domain(self, piece: Piece) -> Domain:
@@ -92,8 +92,8 @@ class Walks:
 
     def ranges(self) -> list[tuple[int, int]]:
         """Ranges of walks that fit into a piece, split at nodes: (first walk, number of walks)."""
-        most = items_per_chunk(self.group * self.lane)
-        chunk = 1 << (most.bit_length() - 1)
+        limit = items_per_chunk(self.group * self.lane)
+        chunk = 1 << (limit.bit_length() - 1)
         begin, end, result = self.first_walk // self.group, (self.first_walk + self.count) // self.group, []
         while begin < end:
             stop = end if end - begin <= chunk and begin == self.first_walk // self.group else min(end, (begin // chunk + 1) * chunk)

@@ -51,15 +51,15 @@ def trace(xp: Any, *arguments: Any, **_: Any) -> tuple[Any, ...]:
     return exit, weight, counts, xp.where(valid[:, None], point, xp.zeros_like(point)), xp.where(valid, share, xp.zeros_like(share))
 
 
-def _traced(piece: Piece, given: Any) -> list[Any]:
+def _traced(piece: Piece, args: Any) -> list[Any]:
     """exit, weight, counts, and the source points of all steps with their weights: (points, walks, ...)."""
     xp, steps, shape = piece.xp, _Steps(), (piece.height, piece.count)
-    walked = walk_paths(piece, given.max_steps, given.screening, steps if given.sourced else None)
+    walked = walk_paths(piece, args.max_steps, args.screening, steps if args.sourced else None)
     nan = xp.full_like(walked.left, xp.nan)
     exit = xp.where(piece.good[:, None], walked.end.x, nan[:, None])
     marks = walked.marks(piece)
     results = [exit, xp.where(piece.good, walked.left, nan), xp.where(piece.good[:, None], marks, xp.zeros_like(marks))]
-    if given.events:
+    if args.events:
         empty = [exit[:, None, :][:, :0, :], nan[:, None][:, :0]]
         results += [xp.stack(x, axis=1) if x else none for x, none in zip((steps.points, steps.weights), empty)]
     return [xp.reshape(x, (*shape, *x.shape[1:])) for x in results]
@@ -73,6 +73,6 @@ def _alike(xp: Any, parts: tuple[Any, ...]) -> list[Any]:
     """Pad arrays (points, walks, steps, ...) to the same number of steps."""
     if parts[0].ndim < 3:
         return list(parts)
-    most = max(x.shape[2] for x in parts)
-    more = [xp.zeros((*x.shape[:2], most - x.shape[2], *x.shape[3:]), dtype=x.dtype, device=x.device) for x in parts]
+    longest = max(x.shape[2] for x in parts)
+    more = [xp.zeros((*x.shape[:2], longest - x.shape[2], *x.shape[3:]), dtype=x.dtype, device=x.device) for x in parts]
     return [xp.concat([x, zeros], axis=2) for x, zeros in zip(parts, more)]

@@ -10,10 +10,10 @@ from ..._spec import Op
 from ..data.composition import Data, Places
 from . import WALK
 from .composition_balls import First
-from .composition_paths import Found, channels, of_first, walk_paths
+from .composition_paths import Callback, channels, of_first, walk_paths
 from .composition_pieces import LANE, Piece, Walks, named
 
-Run = Callable[[Piece, Found | None], Sequence[Any]]  # the walks of a piece (Walked), and optionally another mark per walk
+Run = Callable[[Piece, Callback | None], Sequence[Any]]  # the walks of a piece (Walked), and optionally another mark per walk
 
 
 class Problem:
@@ -25,12 +25,12 @@ class Problem:
     def __init__(
         self, xp: Any, op: Op, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], *, adjoint: bool, **how: Any
     ) -> None:
-        self.xp, self.given, label = xp, named(op, inputs, options), f"{op.label}_vjp" if adjoint else op.label
-        self.walks, self.nrhs = Walks(xp, label, self.given, **how), getattr(self.given, "nrhs", 1)
-        tables = [arg for arg in op.inputs if hasattr(self.given, f"{arg.name}_kind")]
+        self.xp, self.args, label = xp, named(op, inputs, options), f"{op.label}_vjp" if adjoint else op.label
+        self.walks, self.nrhs = Walks(xp, label, self.args, **how), getattr(self.args, "nrhs", 1)
+        tables = [arg for arg in op.inputs if hasattr(self.args, f"{arg.name}_kind")]
         self.data: list[Sequence[Data | None]] = []
         for arg, function in zip(tables, (extra.name for extra in op.extras if extra.function)):
-            kind, numbers = getattr(self.given, f"{arg.name}_kind"), getattr(self.given, arg.name)
+            kind, numbers = getattr(self.args, f"{arg.name}_kind"), getattr(self.args, arg.name)
             kind = "none" if adjoint and numbers is None and not arg.constant else kind
             self.data.append(_of_sides(xp, label, kind, numbers, functions.get(function), self.nrhs))
 
@@ -46,7 +46,7 @@ class Problem:
                     total.add(at, weight, active)
 
             walked, *more = run(piece, on_source if any(sources) else None)
-            met = [added(a.total, walked.found(data)) for a, data in zip(later, at_ends)]
+            met = [added(a.total, walked.weighted_data(data)) for a, data in zip(later, at_ends)]
             values = [channels(xp, piece, walked, m, b.total) for m, b in zip(met, in_first)]
             none = xp.zeros((piece.at.x.shape[0], 0), dtype=xp.float64, device=piece.at.x.device)
             return xp.concat([none, *values], axis=1), xp.concat([walked.marks(piece), *(mark[:, None] for mark in more)], axis=1)
@@ -75,7 +75,7 @@ class Problem:
         if self.nrhs != 1:
             grad = xp.reshape(xp.permute_dims(grad, (1, 2, 0, 3)), (1, *grad.shape[1:3], self.nrhs * C))
         self.walks.replay(grad, compute)
-        return _total(xp, of_ends, self.given.dirichlet), _total(xp, of_sources, self.given.source)
+        return _total(xp, of_ends, self.args.dirichlet), _total(xp, of_sources, self.args.source)
 
 
 def _problem(xp: Any, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], adjoint: bool) -> tuple[Problem, Run]:

@@ -29,28 +29,28 @@ class _Walked:
         half_discs = distances is None and laplace and half_discs_pay(ends, d, frame[-1])
         around = sphere_around(ends, d, p.reach / frame[-2]) if p.outside else (0.0, 0.0)
         x, radius, left, self.mark = np.ascontiguousarray(p.start[b, point], np.float64), np.zeros(n), np.ones(n), np.zeros(n, np.int64)
-        facet, place, words, first = np.zeros(n, np.int64), np.zeros((n, d - 1)), np.zeros((n, 4), np.uint64), first_balls(n, d)
+        facet, weights, words, first = np.zeros(n, np.int64), np.zeros((n, d - 1)), np.zeros((n, 4), np.uint64), first_balls(n, d)
         about = *counters(p, b, point, walk), frame[-1], p.screening * frame[-2] ** 2, p.gradient, p.max_steps, wanted[1]
         events, owners, alive, step = [np.empty((0, d + 2))], [np.empty(0, np.int64)], np.arange(n), 0
         while len(alive):
             if distances is not None:
                 radius[alive] = distances.radius(x[alive], p.outside)
             alive, event, owner = step_all(
-                ends, distances is None, around, half_discs, alive, x, radius, step, left, *about, words, first, facet, place, self.mark
+                ends, distances is None, around, half_discs, alive, x, radius, step, left, *about, words, first, facet, weights, self.mark
             )
             events.append(event)
             owners.append(owner)
             step += 1
         end = x.copy()
         if distances is None:
-            end_all(ends, p.outside, x, left, facet, place, self.mark, end)
+            end_all(ends, p.outside, x, left, facet, weights, self.mark, end)
         else:
             self.mark[distances.beyond(x) & (left > 0) & (not p.outside)] += ESCAPED
             end = distances.project(x)[1]
         self.end, self.left = end, left
         here, event, owner = np.flatnonzero(left > 0), np.concatenate(events), np.concatenate(owners)
         self.met = [
-            Met(end[here], facet[here], place[here], left[here], here, np.zeros(len(here), bool)),
+            Met(end[here], facet[here], weights[here], left[here], here, np.zeros(len(here), bool)),
             Met(event[:, :d], None, None, event[:, d] * frame[-2] ** 2, owner, event[:, d + 1] > 0),
         ]
         self.along, self.toward = factors(p, first, frame)

@@ -21,7 +21,7 @@ class Met(NamedTuple):
 
     X: np.ndarray
     facet: np.ndarray | None
-    place: np.ndarray | None
+    corner_weights: np.ndarray | None
     weight: np.ndarray
     owner: np.ndarray
     entering: np.ndarray
@@ -65,7 +65,9 @@ class Problem:
         for kind, table, function, first, met in zip(self.kinds, self.tables, self.functions, self.firsts, walked.met):
             if kind != "none" and len(met.X):
                 X, row = np.ascontiguousarray(met.X), None if table is None else row_of(kind, table, side, first)
-                values = met.weight * data_values(kind, row, function, self.first_instance + side, self.frame[b], X, met.facet, met.place)
+                values = met.weight * data_values(
+                    kind, row, function, self.first_instance + side, self.frame[b], X, met.facet, met.corner_weights
+                )
                 after = ~met.entering
                 later = later + np.bincount(met.owner[after], values[after], minlength=n)
                 if met.entering.any():
@@ -152,7 +154,7 @@ def _add_gradients(p, walked, b, side, share, to):
         if gradient is None or not n:
             continue
         facet = None if met.facet is None else met.facet + (first[b] if first is not None and len(first) > 2 else 0)
-        frame, weights = np.broadcast_to(p.frame[b], (n, d + 2)), () if met.place is None else met.place.T
+        frame, weights = np.broadcast_to(p.frame[b], (n, d + 2)), () if met.corner_weights is None else met.corner_weights.T
         at = Places(met.X, np.full(n, side), frame[:, :d], frame[:, d], [], facet, weights)
         with np.errstate(all="ignore"):
             of_met = np.where(met.entering, toward[met.owner], along[met.owner])

@@ -128,7 +128,7 @@ def make_step(
 
 @jit
 def step_all(ends, sees, around, half_discs, alive, x, radius, step, weight, walk, point, instance, k0, k1, epsilon, screening, pairs,
-             max_steps, sources, words, first, facet, place, mark):  # fmt: skip
+             max_steps, sources, words, first, facet, corner_weights, mark):  # fmt: skip
     """Make a step of the walks ``alive``; ``ends`` without rows stands for the unit ball.
 
     Returns the walks that continue, and source points with their weights and whether they are in the first ball of a pair, with the walk of
@@ -141,11 +141,11 @@ def step_all(ends, sees, around, half_discs, alive, x, radius, step, weight, wal
     for j in range(len(alive)):
         i, moved, landed = alive[j], False, False
         if sees:
-            radius[i], facet[i] = see(ends, around[0] > 0.0, x[i], place[i])
+            radius[i], facet[i] = see(ends, around[0] > 0.0, x[i], corner_weights[i])
         if half_discs and step < max_steps and (step > 0 or (radius[i] > epsilon and not pairs)):
             words[i, 0], words[i, 1], words[i, 2], words[i, 3] = philox(np.uint64(step // 4), walk[i], point[i], instance, k0, k1)
             direction(words[i, step % 4], words[i, step % 4], n)
-            moved, landed = leave_half_disc(ends, facet[i], place[i], x[i], n, epsilon)
+            moved, landed = leave_half_disc(ends, facet[i], corner_weights[i], x[i], n, epsilon)
         if landed:
             mark[i], going[j] = step + 1, False
         elif moved:
@@ -171,10 +171,10 @@ def table_of(rows, width):
 
 
 @jit
-def end_all(ends, outside, x, weight, facet, place, mark, end):
+def end_all(ends, outside, x, weight, facet, corner_weights, mark, end):
     """Write the ends of walks on the boundary, and mark those that have left the box."""
     for i in range(len(x)):
         if weight[i] != 0.0:
             beyond = beyond_field(ends, x[i]) if is_solid(ends, x.shape[1]) else _beyond(x[i])
             mark[i] += ESCAPED if beyond and not outside else 0
-            _project(ends, x[i], facet[i], place[i], end[i])
+            _project(ends, x[i], facet[i], corner_weights[i], end[i])
