@@ -89,20 +89,20 @@ def twofold_sums(xp: Any, x: Any) -> tuple[Any, Any]:
     return high, low
 
 
-def sums_before(xp: Any, x: Any) -> Any:
+def exclusive_cumsum(xp: Any, x: Any) -> Any:
     """For each element of the last axis, the sum of the elements before it. Later elements, even NaN, do not affect it."""
     return xp.cumulative_sum(x, axis=-1, include_initial=True)[..., :-1]
 
 
-def sums_from(xp: Any, x: Any) -> Any:
+def reverse_cumsum(xp: Any, x: Any) -> Any:
     """For each element of the last axis, the sum from it to the end."""
     return xp.flip(xp.cumulative_sum(xp.flip(x, axis=-1), axis=-1), axis=-1)
 
 
-def sums_across(xp: Any, pairs: Any) -> Any:
+def crossing_sums(xp: Any, pairs: Any) -> Any:
     """For each t, the sum of the entries (i, j) of a matrix (..., C, C) with j < t <= i."""
     t = arange(xp, pairs.shape[-1], pairs, xp.int64)
-    before = sums_before(xp, pairs)
+    before = exclusive_cumsum(xp, pairs)
     return xp.sum(xp.where(t[:, None] >= t, before, xp.zeros_like(before)), axis=-2)
 
 
@@ -217,7 +217,7 @@ def ascends(xp: Any, ends: Any, length: int) -> Any:
     return (ends[0] == 0) & (ends[-1] == length) & xp.all(ends[:-1] <= ends[1:])
 
 
-def sums_of(xp: Any, x: Any, begin: Any) -> Any:
+def segment_sums(xp: Any, x: Any, begin: Any) -> Any:
     """Sums (N, S) of the rows begin[i] to begin[i + 1] of x, by doubling within each range."""
     P = x.shape[0]
     owner = xp.searchsorted(begin[1:], arange(xp, P, begin), side="right")
@@ -230,10 +230,10 @@ def sums_of(xp: Any, x: Any, begin: Any) -> Any:
     return xp.where((begin[1:] > begin[:-1])[:, None], sums, xp.zeros_like(sums))
 
 
-def sums_at(xp: Any, index: Any, x: Any, size: int) -> Any:
+def sums_by_index(xp: Any, index: Any, x: Any, size: int) -> Any:
     """Sums (size, S) of the rows of x with each index, 0 for indices without rows."""
     if size == 1 or x.shape[0] == 0:
         return xp.sum(x, axis=0, keepdims=True) if size == 1 else zeros(xp, (size, x.shape[1]), x)
     order = xp.argsort(index, stable=True)
     begin = xp.searchsorted(xp.take(index, order, axis=0), arange(xp, size + 1, index))
-    return sums_of(xp, xp.take(x, order, axis=0), xp.astype(begin, index.dtype))
+    return segment_sums(xp, xp.take(x, order, axis=0), xp.astype(begin, index.dtype))

@@ -150,7 +150,7 @@ __device__ __forceinline__ void put_or_add(bool first, T part, T& sum) {
 
 // Element (i, j) of a tile, j < i, covers the indices j + 1 to i. Calls put(t, sum) for t < n, with the sum of the elements that cover t.
 template <class T, class P>
-__device__ __forceinline__ void sums_across(Tile<T>& shared, int n, P put) {
+__device__ __forceinline__ void crossing_sums(Tile<T>& shared, int n, P put) {
   const int t = threadIdx.x;
   __syncthreads();
   if (t < n) {  // exclusive prefix sums along row t

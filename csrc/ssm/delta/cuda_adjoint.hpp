@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_pair_gradients(const Call<T> 
         value = j < i ? both : T(0);
       });
     }
-    sums_across(*shared, n, [&](int t, T sum) { b.across[me.gate(t)] = sum; });
+    crossing_sums(*shared, n, [&](int t, T sum) { b.across[me.gate(t)] = sum; });
   });
 }
 

@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_pairs(const Scan<T> s, const 
       b.pairs[me.step(i) * p.steps + j] = q;
       value = steps.together(i, j) ? T(q * inner[i * p.steps + j]) : T(0);
     });
-    sums_across(*shared, me.c.steps, [&](int t, T sum) { b.across[me.step(t)] = sum; });
+    crossing_sums(*shared, me.c.steps, [&](int t, T sum) { b.across[me.step(t)] = sum; });
   });
 }
 

@@ -19,9 +19,9 @@ class Incomparable(ValueError):
 
 @dataclass(frozen=True)
 class Times:
-    """Our time relative to ``of``, and the quartiles of the runs, if the file has them."""
+    """Our time relative to ``reference``, and the quartiles of the runs, if the file has them."""
 
-    of: str  # a peer, or seconds
+    reference: str  # a peer, or seconds
     value: float
     low: float
     high: float
@@ -157,5 +157,5 @@ def _name(key: Key) -> str:
 
 def _line(c: Change, margin: float) -> str:
     mark = "  SLOWER" if c.is_slower(margin) else "  faster" if c.is_faster(margin) else ""
-    of = "seconds" if c.before.of == "seconds" else f"of {c.before.of}"
-    return f"{_name(c.key):58s} {c.before.value:9.3g} -> {c.after.value:<9.3g} {of:22s} {c.factor - 1:+5.0%}{mark}"
+    reference = "seconds" if c.before.reference == "seconds" else f"of {c.before.reference}"
+    return f"{_name(c.key):58s} {c.before.value:9.3g} -> {c.after.value:<9.3g} {reference:22s} {c.factor - 1:+5.0%}{mark}"

@@ -64,11 +64,11 @@ def interleave(sides: Sequence[Run]) -> list[list[float]]:
     gc.collect()
     gc.disable()
     try:
-        for turn in range(_MAX_ROUNDS):
-            if turn >= _MIN_ROUNDS and time.perf_counter() - start > _BUDGET:
+        for round_index in range(_MAX_ROUNDS):
+            if round_index >= _MIN_ROUNDS and time.perf_counter() - start > _BUDGET:
                 break
             for k in range(len(sides)):
-                i = (k + turn) % len(sides)
+                i = (k + round_index) % len(sides)
                 begin = time.process_time()
                 sides[i]()
                 times[i].append(time.process_time() - begin)

@@ -86,7 +86,7 @@ class Run:
         for case in self.cases:
             size = case.sizes.dry if self.machine.dry else case.sizes.timed
             for precision in case.precisions:
-                self.add(case, size, precision, self.refuse if case.op.key in wrong else self.time)
+                self.add(case, size, precision, self.skip_wrong if case.op.key in wrong else self.time)
 
     def add(self, case: Case, size: Size, precision: str, make: Any) -> None:
         """One row, whether it is measured, skipped or fails."""
@@ -106,7 +106,7 @@ class Run:
     def skip(self, why: str) -> dict[str, Any]:
         return {"kind": "skipped", "why": why}
 
-    def refuse(self, case: Case, size: Size, precision: str, backend: str) -> dict[str, Any]:
+    def skip_wrong(self, case: Case, size: Size, precision: str, backend: str) -> dict[str, Any]:
         return self.skip("its values are wrong")
 
     # ------------------------------------------------------------ values

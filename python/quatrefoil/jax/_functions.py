@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from .._call import call
 from .._spec import Op
 from ._handler import TARGET
-from ._site import Layout, placed, text_of
+from ._site import Layout, expand, text_of
 
 
 def function(op: Op, options: tuple[Any, ...], backend: str | None, num_threads: int, arguments: Layout, results: Layout) -> Any:
@@ -27,14 +27,14 @@ def function(op: Op, options: tuple[Any, ...], backend: str | None, num_threads:
     differentiable = jax.custom_vjp(compute)
 
     def forward(*primals: Any) -> Any:
-        _refuse(op, placed(arguments, primals))
+        _reject_unsupported(op, expand(arguments, primals))
         arrays = tuple(jnp.asarray(p.value) for p in primals)  # the user's NumPy arrays have not been converted yet
         return differentiable(*arrays), arrays
 
     def backward(saved: Any, grads: Any) -> tuple[Any, ...]:
         vjp = _second if op.adjoint is None else _first
-        arrays = placed(arguments, saved)
-        gradients = vjp(op, options, backend, num_threads, arrays, placed(results, grads))
+        arrays = expand(arguments, saved)
+        gradients = vjp(op, options, backend, num_threads, arrays, expand(results, grads))
         return tuple(None if g is None else g.conj() for g, a in zip(gradients, arrays) if a is not None)
 
     differentiable.defvjp(forward, backward, symbolic_zeros=True)
@@ -55,7 +55,7 @@ def _second(op: Op, options: Any, backend: str | None, num_threads: int, arrays:
     return op.primal.policy.second_vjp(arrays, grads, options, backend, num_threads or None)
 
 
-def _refuse(op: Op, primals: Sequence[Any]) -> None:
+def _reject_unsupported(op: Op, primals: Sequence[Any]) -> None:
     """NotImplementedError if a gradient that does not exist is requested."""
     if op.adjoint is None and (op.primal is None or op.primal.policy.second_vjp is None):
         what = f"the gradient of {op.primal.label}" if op.primal else op.label

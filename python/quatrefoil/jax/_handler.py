@@ -91,9 +91,9 @@ def _arrays(expected: Sequence[Buffer], items: int, count: int) -> list[np.ndarr
         raise RuntimeError(f"quatrefoil: XLA passed {count} buffers, expected {len(expected)}")
     arrays = []
     for i, (shape, dtype, code, sizes, sizes_memory, memory) in enumerate(expected):
-        _, _, of, data, rank, dims = _BUFFER.at(_POINTER.at(items + i * _POINTER.size)[0])
-        if of != code or rank != len(shape) or (rank and sizes_memory.from_address(dims).raw != sizes):
-            raise RuntimeError(f"quatrefoil: XLA passed a buffer with {rank} axes and type {of}, expected {shape} of {dtype}")
+        _, _, passed_code, data, rank, dims = _BUFFER.at(_POINTER.at(items + i * _POINTER.size)[0])
+        if passed_code != code or rank != len(shape) or (rank and sizes_memory.from_address(dims).raw != sizes):
+            raise RuntimeError(f"quatrefoil: XLA passed a buffer with {rank} axes and type {passed_code}, expected {shape} of {dtype}")
         arrays.append(np.ndarray(shape, dtype, memory.from_address(data)) if memory else np.empty(shape, dtype))
     return arrays
 

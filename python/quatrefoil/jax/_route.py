@@ -10,14 +10,14 @@ from .. import _arrays, _backends, _bind
 from .._call import Planner
 from .._spec import Op
 from ._functions import function
-from ._site import placed
+from ._site import expand
 
 
 def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[Any]) -> Any:
     for name, _, _, a in op.named(arrays):
         if a is not None and _arrays.device(a) != "cpu":
-            cure = f"pass jax.device_put({name}, jax.devices('cpu')[0])"
-            raise TypeError(f"{op.label}: {name} is on {_arrays.device(a)}, expected JAX arrays on the CPU; {cure}")
+            fix = f"pass jax.device_put({name}, jax.devices('cpu')[0])"
+            raise TypeError(f"{op.label}: {name} is on {_arrays.device(a)}, expected JAX arrays on the CPU; {fix}")
     _backends.kernel(op, backend, "cpu", arrays)  # raises at tracing if there is no kernel
     arguments = [None if a is None else (tuple(a.shape), _arrays.dtype_name(a)) for a in arrays]
     if op.primal is not None:  # a gradient has the shape of its input, even a broadcast one
@@ -35,7 +35,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
         present = compiled(num_threads)(*[a for a in arrays if a is not None])
         if op.single:
             return present[0]
-        flat = placed(results, present)
+        flat = expand(results, present)
         return flat if op.primal else tuple(flat)
 
     return run

@@ -58,10 +58,10 @@ def site_of(text: bytes) -> Site:
     ]
 
     def run(arrays: list[np.ndarray], outputs: list[np.ndarray]) -> None:
-        flat = placed(sources, arrays)
+        flat = expand(sources, arrays)
         for i in narrow:  # JAX has only int32 without jax_enable_x64
             flat[i] = flat[i].astype(np.int64)
-        fill(flat, placed(targets, outputs))
+        fill(flat, expand(targets, outputs))
 
     return Site([a for a in sources if a], [r for r in targets if r], run)
 
@@ -74,7 +74,7 @@ def _buffer(entry: Any) -> Buffer | None:
     return Buffer(shape, dtype, _CODES[dtype.name], dims, ctypes.c_char * len(dims), ctypes.c_char * size if size else None)
 
 
-def placed(layout: Sequence[Any], arrays: Sequence[Any]) -> list[Any]:
+def expand(layout: Sequence[Any], arrays: Sequence[Any]) -> list[Any]:
     """The present arrays at their positions, None at the others."""
     if len(arrays) == len(layout):
         return list(arrays)
@@ -97,14 +97,14 @@ def _filler(op: Op, options: Any, backend: str | None, num_threads: int, sources
         return fill_composed
     primal = op.primal
     full = op.infer([a and a.shape for a in sources], options) if primal else None
-    stretched = [i for i, r in enumerate(targets) if r and full and r.shape != full[i]]  # gradients of broadcast arguments
+    broadcast = [i for i, r in enumerate(targets) if r and full and r.shape != full[i]]  # gradients of broadcast arguments
 
     def fill(arrays: Any, outputs: Any) -> None:
         filled = outputs
-        if stretched:
-            filled = [np.empty(full[i], r.dtype) if i in stretched else r for i, r in enumerate(outputs)]  # type: ignore[index]
+        if broadcast:
+            filled = [np.empty(full[i], r.dtype) if i in broadcast else r for i, r in enumerate(outputs)]  # type: ignore[index]
         kernel(*op.split(arrays), *(primal.split(filled) if primal else filled), *options, *extras, num_threads)
-        for i in stretched:
+        for i in broadcast:
             outputs[i][...] = _arrays.sum_to_shape(filled[i], outputs[i].shape)
 
     return fill

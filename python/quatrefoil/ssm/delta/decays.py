@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..._array_tools import arange, double, sums_across, sums_before, sums_from, twofold_sums, zeros
+from ..._array_tools import arange, crossing_sums, double, exclusive_cumsum, reverse_cumsum, twofold_sums, zeros
 from .tokens import Tokens
 
 _MIN = -746.0  # exponentials of smaller numbers are 0
@@ -64,7 +64,7 @@ class HeadDecays:
         of_reads = [sum(xp.matmul(x, k) for x, k in zip(row, keys)) for row in weighed]
         of_keys = [sum(xp.matmul(xp.matrix_transpose(row[n]), read.rows) for row, read in zip(weighed, reads)) for n in range(len(keys))]
         terms = sum(double(xp, x) * double(xp, m) for row, of_row in zip(pairs, d) for m, x in zip(row, of_row))
-        return of_reads, of_keys, sums_across(xp, terms)
+        return of_reads, of_keys, crossing_sums(xp, terms)
 
     def of_logs(self, read: Sequence[tuple[Read, Any]], written: Sequence[tuple[Any, Any]], S: Any, R: Any) -> Any:
         """(17): the terms from reads of the state before the chunk, from writes to the state after it, and from what passes through."""
@@ -72,7 +72,7 @@ class HeadDecays:
         from_start = sum(_dots(xp, by.rows, x) for by, x in read)
         to_end = sum(_dots(xp, k, x) for k, x in written)
         through = double(xp, self.total)[..., 0] * xp.sum(double(xp, S) * double(xp, R), axis=(-2, -1))[..., None]
-        return sums_from(xp, from_start) + sums_before(xp, to_end) + through
+        return reverse_cumsum(xp, from_start) + exclusive_cumsum(xp, to_end) + through
 
 
 class ChannelDecays:
@@ -165,11 +165,11 @@ class ChannelDecays:
     def _sums_after(self, read: Read, x: Any, dx: Any) -> Any:
         """For each token, the sum over all reads that come after its decay."""
         xp = self.xp
-        sums = _along_tokens(xp, sums_from, x, dx)
+        sums = _along_tokens(xp, reverse_cumsum, x, dx)
         return xp.concat([sums[..., 1:, :], xp.zeros_like(sums[..., :1, :])], axis=-2) if read.before else sums
 
     def _sums_before(self, k: Any, dk: Any) -> Any:
-        return _along_tokens(self.xp, sums_before, k, dk)
+        return _along_tokens(self.xp, exclusive_cumsum, k, dk)
 
     def of_logs(self, read: Sequence[tuple[Read, Any]], written: Sequence[tuple[Any, Any]], S: Any, R: Any) -> Any:
         xp = self.xp

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..._array_tools import chunk_slices, double, in_chunks, sums_at
+from ..._array_tools import chunk_slices, double, in_chunks, sums_by_index
 from .functions import Compiled, Function, OneEach, Scaled, is_cfunc, is_njit
 
 
@@ -66,14 +66,14 @@ class Data:
         xp, (R, L) = self.xp, self.numbers.shape
         if self.kind in ("grid", "per_vertex"):
             nodes, shares = self._of_nodes(at, share)
-            sums = xp.reshape(sums_at(xp, nodes, shares[:, None], R * L), (R, L))
+            sums = xp.reshape(sums_by_index(xp, nodes, shares[:, None], R * L), (R, L))
             return sums + self._of_box(at, share) if self.kind == "grid" else sums
         evaluate: Callable[[Places, Any], Any] = getattr(self, f"_{self.kind}_gradient")
         total: Any = 0
         for some in chunk_slices(at.x.shape[0], self._width(at)):
             part = evaluate(at.cut(some), share[some])
             row = at.row[some] if R > 1 else xp.zeros_like(at.row[some])
-            total = total + sums_at(xp, row, part, R)
+            total = total + sums_by_index(xp, row, part, R)
         width = total.shape[1]
         return xp.concat([total, xp.zeros((R, L - width), dtype=total.dtype, device=total.device)], axis=1) if width < L else total
 
@@ -217,7 +217,7 @@ class Data:
             low.append(moved * (cell.t[:, axis] - cell.last[:, axis]))
             high.append(-moved * cell.t[:, axis])
         row = at.row if R > 1 else xp.zeros_like(at.row)
-        sums = sums_at(xp, row, xp.stack([*low, *high], axis=1), R)
+        sums = sums_by_index(xp, row, xp.stack([*low, *high], axis=1), R)
         parts = [xp.zeros((R, d), dtype=sums.dtype, device=sums.device), sums]
         return xp.concat([*parts, xp.zeros((R, L - 3 * d), dtype=sums.dtype, device=sums.device)], axis=1)
 

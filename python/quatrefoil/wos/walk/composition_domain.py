@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..._array_tools import chunk_slices, sums_of
+from ..._array_tools import chunk_slices, segment_sums
 from ..data.composition import Places
 from ..query.composition import HALF_SIDE, LIVE, POLYGON_HALF, Rows, Segments, belongs, closest, columns, point_on, shapes_of
 from ..query.composition_solids import is_box, is_solid, nearest_on_solid, norm, radius_in_solid
@@ -146,7 +146,7 @@ class HalfDiscs:
         low, high = xp.take(first, owner, axis=0), xp.take(first, owner + 1, axis=0)
         a, b = ends[:, :2], ends[:, 2:]
         length, clear = norm(xp, b - a), _clear(xp, Domain(xp, "", ends, low, high), k, 0.5 * (a + b))
-        sums = sums_of(xp, xp.stack([length, length * clear], axis=1), first)
+        sums = segment_sums(xp, xp.stack([length, length * clear], axis=1), first)
         few = first[1:] - first[:-1] <= CLEAR_UP_TO
         mean = xp.where(few, sums[:, 1] / sums[:, 0], xp.zeros_like(sums[:, 0]))
         return xp.take(mean, at.row if first.shape[0] > 2 else 0 * at.row, axis=0) ** 3 >= epsilon
