@@ -171,10 +171,10 @@ def _size(arrays):
     return sum(x.size**0.5 * np.linalg.norm(np.nan_to_num(exact(x))) for x in arrays)
 
 
-def close(got, expected, most):
+def close(got, expected, allowed):
     """Compare two arrays relative to the largest value."""
     assert got.shape == expected.shape
-    assert np.abs(got - expected).max(initial=0) <= most * max(np.abs(expected).max(initial=0), 1e-300)
+    assert np.abs(got - expected).max(initial=0) <= allowed * max(np.abs(expected).max(initial=0), 1e-300)
 
 
 def check_refused(table):

@@ -108,13 +108,13 @@ def bits(result):
 def compare(got, expected, allowed, what):
     if [g.shape for g in got] != [e.shape for e in expected]:
         raise Wrong(f"{what}: shape", f"{[g.shape for g in got]}, expected {[e.shape for e in expected]}")
-    for number, (g, e, most) in enumerate(zip(got, expected, allowed)):
+    for number, (g, e, limit) in enumerate(zip(got, expected, allowed)):
         if not np.array_equal(np.isnan(g), np.isnan(e)):
             raise Wrong(f"{what}: NaN", f"result {number}: {np.isnan(g).sum()} of them, expected {np.isnan(e).sum()}")
         off = np.abs(np.nan_to_num(g) - np.nan_to_num(e)).max(initial=0)
-        if not off <= most:
+        if not off <= limit:
             raise Wrong(
-                f"{what}: value", f"result {number} is off by {off:.2e}, allowed {most:.2e}, largest {np.abs(e).max(initial=0):.2e}"
+                f"{what}: value", f"result {number} is off by {off:.2e}, allowed {limit:.2e}, largest {np.abs(e).max(initial=0):.2e}"
             )
 
 

@@ -74,7 +74,7 @@ def data_gradients(t, dirichlet, **options):
     return *d.values(), *s.values()
 
 
-def bells(t):
+def gaussians(t):
     return wos.Gaussians(t(normal(3)), t(normal(3, 2)), t(abs(normal(3)) + 0.5))
 
 
@@ -204,7 +204,9 @@ CALLS = {
     "wos.Fourier, list": lambda t: solved(t, [wos.Fourier(t(normal(3))), wos.Fourier(t(normal(5))), 2.0]),
     "wos.PerVertex": lambda t: [*solved(t, wos.PerVertex(t(normal(4)))), *data_gradients(t, wos.PerVertex(t(normal(4))))],
     "wos.PerVertex, list": lambda t: solved(t, wos.PerVertex([t(normal(4))]), wos.Polygon(t(SQUARE[None].copy()))),
-    "wos.Gaussians": lambda t: [*solved(t, bells(t), source=bells(t)), *data_gradients(t, 1.0, source=bells(t)), bells(t)(POINTS)],
+    "wos.Gaussians": lambda t: [
+        *solved(t, gaussians(t), source=gaussians(t)), *data_gradients(t, 1.0, source=gaussians(t)), gaussians(t)(POINTS),
+    ],
     "wos.Polynomial": lambda t: [*solved(t, wos.Polynomial(t(V)), source=wos.Polynomial(t(V))), *data_gradients(t, wos.Polynomial(t(V)))],
     "wos.GridField": lambda t: [*solved(t, field(t)), *data_gradients(t, field(t))],
     "wos.solve": lambda t: solved(t, t(normal(6))),

@@ -98,9 +98,9 @@ def test_cpp_layers(family):
                 if head == "core":
                     assert rest.partition("/")[0] in core, f"{path} includes {used}"
                 elif head in FAMILIES:
-                    of, _, file = rest.partition("/")
+                    folder, _, file = rest.partition("/")
                     assert head == family, f"{path} includes {used}"
-                    assert of in nearby, f"{path} includes {used}"
+                    assert folder in nearby, f"{path} includes {used}"
                     assert layer(file) in methods, f"{path} includes {used}"
                     assert file.endswith(".hpp"), f"{path} includes {used}"
                 elif "std" not in other:
@@ -253,8 +253,8 @@ def test_files_and_functions_are_short():
         long |= {f"{path.relative_to(ROOT)}: {name}": n for name, n in python_functions(path) if n > MAX_LINES["function"]}
     for path in sources(CSRC):
         kernel = path.parts[-3] in FAMILIES and layer(path.name) in ("further", "cuda")
-        most = MAX_LINES["kernel" if kernel else "function"]
-        long |= {f"{path.relative_to(ROOT)}: {name}": n for name, n in cpp_functions(path) if n > most}
+        limit = MAX_LINES["kernel" if kernel else "function"]
+        long |= {f"{path.relative_to(ROOT)}: {name}": n for name, n in cpp_functions(path) if n > limit}
     assert long == {}
 
 

@@ -157,7 +157,7 @@ def test_errors_name_the_invalid_tensor(entry_point):
 
 
 def test_points_and_numbers():
-    for given, error, text in (
+    for value, error, text in (
         (np.array([0, 1], object), TypeError, "center has dtype object, expected real numbers"),
         (np.array(["0", "1"]), TypeError, "center has dtype str"),
         (np.array([1.0]), ValueError, "center has 1 coordinates, expected 2 to 1024"),
@@ -175,9 +175,9 @@ def test_points_and_numbers():
     ):  # fmt: skip
         for make in (lambda c: qf.wos.Ball(c, 1.0), lambda c: qf.wos.Fourier(np.ones(3), c)):
             with pytest.raises(error, match=text.removesuffix(" to 1024")):
-                make(given)
-    for given in ([0, 1], (0.5, 1), np.array([0, 1]), np.array([0, 1], np.float32)):
-        assert qf.wos.Ball(given, 1).center.tolist() == [float(x) for x in given]
+                make(value)
+    for value in ([0, 1], (0.5, 1), np.array([0, 1]), np.array([0, 1], np.float32)):
+        assert qf.wos.Ball(value, 1).center.tolist() == [float(x) for x in value]
     for call in (
         lambda: qf.wos.Ball([0, 0], 10**400),
         lambda: qf.wos.Gaussians(np.ones(1), np.ones((1, 2)), 10**400),
@@ -202,8 +202,8 @@ def slim(**options):
 
 
 def pulled(**options):
-    given = {"dirichlet": qf.wos.PerVertex(np.ones(4)), "walks": 2, "rng": 0, **options}
-    return qf.wos.solve_vjp(qf.wos.Polygon(SQUARE), POINT, np.ones(1), **given)[1]["values"]
+    keywords = {"dirichlet": qf.wos.PerVertex(np.ones(4)), "walks": 2, "rng": 0, **options}
+    return qf.wos.solve_vjp(qf.wos.Polygon(SQUARE), POINT, np.ones(1), **keywords)[1]["values"]
 
 
 def mixture(**options):
@@ -250,13 +250,13 @@ SIZE_OF_RESULT = ("L", "N", "n[1]", "n")  # 2^31 elements may or may not fit in 
 MAY_BE_NEGATIVE = ("linear_scan axis", "vals2coeffs axes")
 
 
-def check_integers(name, call, taken):
+def check_integers(name, call, first_valid):
     before = qf.get_num_threads()
     try:
-        for n in SIZES[taken:]:
+        for n in SIZES[first_valid:]:
             with pytest.raises(ValueError, match=r"expected|out of range|larger than"):
                 call(n)
-        for n in SIZES[:taken] if name.split()[-1] not in SIZE_OF_RESULT else ():
+        for n in SIZES[:first_valid] if name.split()[-1] not in SIZE_OF_RESULT else ():
             call(n)
         for bad in (True, np.True_, 1.0, "3", 3j, {3}, np.array([3.0]), np.ma.masked):
             with pytest.raises(TypeError, match=r" is "):
@@ -269,9 +269,9 @@ def check_integers(name, call, taken):
 
 
 def test_integers_of_every_function():
-    for name, (call, taken) in INTEGERS.items():
+    for name, (call, first_valid) in INTEGERS.items():
         print(name)
-        check_integers(name, call, taken)
+        check_integers(name, call, first_valid)
 
 
 def test_sizes_too_large_for_any_array():

@@ -175,7 +175,7 @@ def test_compare_with_a_margin_and_equal_names(tmp_path, capsys):
 
 def test_files_that_cannot_be_compared(tmp_path, capsys):
     """Files that are not results, and rows without a common peer."""
-    good = written(tmp_path / "good.json", [("scan", 1.0, 0.01, {})])
+    valid = written(tmp_path / "good.json", [("scan", 1.0, 0.01, {})])
     for name, text in {
         "text": "rows", "list": "[]", "rows": '{"machine": {}, "config": {}, "rows": [{"family": "ssm"}]}',
         "device": '{"machine": {}, "config": {}, "rows": [{"kind": "time"}]}',
@@ -187,7 +187,7 @@ def test_files_that_cannot_be_compared(tmp_path, capsys):
         ("none", "No such file"), ("text", "not valid JSON"), ("list", "not a file written"), ("rows", "not a file written"),
         ("device", "GPU times"), ("problem", "the files have no row in common"), ("machine", "the processors differ"),
     ):  # fmt: skip
-        assert cli.main(["bench", "compare", good, f"{tmp_path}/{name}.json"]) == 2
+        assert cli.main(["bench", "compare", valid, f"{tmp_path}/{name}.json"]) == 2
         assert words in capsys.readouterr().err
 
 

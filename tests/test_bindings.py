@@ -103,7 +103,7 @@ def fits(op, arguments, outputs):
     return results == [shape(a) for a in flat]
 
 
-def refuse(op, *arguments):
+def check_rejects(op, *arguments):
     with pytest.raises((ValueError, TypeError), match=rf"^{op.key}: "):
         native.kernel(op)(*arguments)
 
@@ -119,8 +119,8 @@ def take(op, *arguments):
 
 def lone_precision(op):
     """The index of the argument that alone determines the precision; None if other arrays do too."""
-    places = [i for i, a in enumerate((*op.inputs, *(o for o in op.outputs if o.has_gradient))) if a.dtype not in ("int", "bool", "double")]
-    return places[0] if len(places) == 1 else None
+    where = [i for i, a in enumerate((*op.inputs, *(o for o in op.outputs if o.has_gradient))) if a.dtype not in ("int", "bool", "double")]
+    return where[0] if len(where) == 1 else None
 
 
 def is_real(a):
@@ -174,7 +174,7 @@ def test_wrong_arguments_are_refused(family, cases, rng, monkeypatch):
         wrong += [(at, value) for at, option, value in of_options if (option.name, value) != ("seed", -1)]  # a seed may be any 64 bits
         wrong.append((len(arguments) - 1, "all"))  # num_threads
         for at, value in wrong:
-            refuse(op, *arguments[:at], value, *arguments[at + 1 :])
-        refuse(op, *arguments[:-1])
-        refuse(op, *arguments, 1)
-        refuse(op)
+            check_rejects(op, *arguments[:at], value, *arguments[at + 1 :])
+        check_rejects(op, *arguments[:-1])
+        check_rejects(op, *arguments, 1)
+        check_rejects(op)

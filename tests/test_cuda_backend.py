@@ -24,7 +24,7 @@ def module_of(*cards, archs=SHIPPED, version="1"):
         why_no_device=lambda: "" if cards else "cudaErrorInsufficientDriver",
         device_name=lambda at: cards[at],
         capability=lambda at: CARDS[cards[at]],
-        ssm=types.SimpleNamespace(linear_scan=lambda *given: None),
+        ssm=types.SimpleNamespace(linear_scan=lambda *inputs: None),
     )
 
 

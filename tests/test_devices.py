@@ -14,7 +14,7 @@ from tensors import lazy, plain, to_numpy  # noqa: E402
 pytestmark = pytest.mark.torch
 
 WITHOUT_NUMBERS = {name for name in CALLS if name.startswith("ssm.") and name != "ssm.exponential_integrator"} | {  # this one iterates
-    *(f"kron.KroneckerOperator, {of}" for of in ("products", "float32", "entries", "algebra")),
+    *(f"kron.KroneckerOperator, {part}" for part in ("products", "float32", "entries", "algebra")),
     "kron.matvec, batches",
     *("cheb.TuckerTensor", "cheb.TensorTrain", "cheb.ChebTucker", "cheb.ChebTucker, plan", "cheb.ChebTucker, calculus"),
 }

@@ -110,8 +110,8 @@ def test_titles_in_errors():
 
 def test_flattened_grids():
     eye = np.eye(3)
-    for y, cure in ((np.ones((3, 3)), r"x.reshape\(-1\)"), (np.ones((2, 3, 3)), r"x.reshape\(2, -1\)")):
-        with pytest.raises(ValueError, match=rf"expected \(\.\.\., 9\).*; flatten the grid: {cure}$"):
+    for y, fix in ((np.ones((3, 3)), r"x.reshape\(-1\)"), (np.ones((2, 3, 3)), r"x.reshape\(2, -1\)")):
+        with pytest.raises(ValueError, match=rf"expected \(\.\.\., 9\).*; flatten the grid: {fix}$"):
             qf.kron.matvec([eye, eye], y)
     with pytest.raises(ValueError, match=r"expected \(\.\.\., 9\)$"):
         qf.kron.matvec([eye, eye], np.ones((3, 2)))

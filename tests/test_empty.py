@@ -85,13 +85,13 @@ def test_every_letter_at_0(family, cases, backend, rng):
         check_empty(family, case, rng, 1 if number else 2)
 
 
-def check_empty(family, case, rng, most):
-    """Check a case with up to ``most`` letters set to 0."""
+def check_empty(family, case, rng, limit):
+    """Check a case with up to ``limit`` letters set to 0."""
     call = Call(family, case, *build(family, case, rng, "float64"))
     call.find_op()
     op, letters = call.op, call.letters()
     done = 0
-    for empty, options in itertools.product([e for n in range(1, most + 1) for e in itertools.combinations(letters, n)], call.variants):
+    for empty, options in itertools.product([e for n in range(1, limit + 1) for e in itertools.combinations(letters, n)], call.variants):
         inputs = call.emptied(empty)
         arguments, keywords = call.positional(inputs), call.by_name(inputs) | {k: 0 if k in empty else v for k, v in options.items()}
         print(f"{', '.join(empty)} = 0")

@@ -51,7 +51,7 @@ def test_layouts_and_kinds(family, cases, best_backend, rng):
             if best_backend == "numba" and name == "unaligned":
                 continue  # Numba compiles every op again for such arrays
             print(case, name)
-            check_same(family, case, call, expected, lambda x, of=layout: mapped(np.ndarray, lambda a: of(a) if a.ndim else a, x))
+            check_same(family, case, call, expected, lambda x, layout=layout: mapped(np.ndarray, lambda a: layout(a) if a.ndim else a, x))
 
         def converted(change, case=case, call=call):
             return with_gradients(family, case, *call, lambda x: mapped(np.ndarray, change, x))
@@ -68,7 +68,7 @@ def test_layouts_of_functions_that_are_not_ops(name, best_backend):
     """This includes states that are updated in place."""
     expected = arrays(CALLS[name](lambda x: x))
     for layout in (LAYOUTS["fortran"], LAYOUTS["stepped"]):
-        got = arrays(CALLS[name](lambda x, of=layout: mapped(np.ndarray, lambda a: of(a) if a.ndim else a, x)))
+        got = arrays(CALLS[name](lambda x, layout=layout: mapped(np.ndarray, lambda a: layout(a) if a.ndim else a, x)))
         for g, e in zip(got, expected, strict=True):
             np.testing.assert_allclose(g, e, rtol=0, atol=1e-12 * np.abs(e).max(initial=1))
 

@@ -141,10 +141,10 @@ def on_device(request, library):
 
 def test_boundary_value_problems(on_device, rng):
     star, box = qf.wos.Star(0.1, 0.05), qf.wos.Box([0.0, 0.0], [1.0, 1.0])
-    X, c, bells = rng.uniform(0.1, 0.6, (5, 2)), rng.standard_normal((2, 3)), (rng.standard_normal(2), rng.random((2, 2)))
+    X, c, gaussians = rng.uniform(0.1, 0.6, (5, 2)), rng.standard_normal((2, 3)), (rng.standard_normal(2), rng.random((2, 2)))
 
     def solved(t, boundary, **options):
-        data = {"dirichlet": qf.wos.Polynomial(t(c)), "source": qf.wos.Gaussians(*t(bells), 0.5)}
+        data = {"dirichlet": qf.wos.Polynomial(t(c)), "source": qf.wos.Gaussians(*t(gaussians), 0.5)}
         r = qf.wos.solve(boundary, t(X), **data, gradient=True, walks=64, rng=1, **options)
         return [r.value, r.grad, r.stderr, r.grad_stderr, r.n_walks, r.mean_steps]
 

@@ -216,7 +216,7 @@ qf.show_config()
 try: qf.use_backend("native").__enter__()
 except ValueError as e: print(e)
 """
-    config, *shown, refused = run(code, failure).stdout.splitlines()
+    config, *shown, error = run(code, failure).stdout.splitlines()
     assert json.loads(config)["backend"] == "numba"
-    for text in (json.loads(config)["reason"], "\n".join(shown), refused):
+    for text in (json.loads(config)["reason"], "\n".join(shown), error):
         assert (failure or "QUATREFOIL_PURE=1") in text

@@ -80,8 +80,8 @@ def ssm():
     inputs = (u, u, A, A, A, None, None, None, u)
     yield "selective_scan_fn_vjp", lambda: qf.ssm.selective_scan_fn_vjp(*inputs), (0.3,)
     x, weight = floats(1, 16, 1 << 22), floats(16, 4)
-    turned = np.ascontiguousarray(x.transpose(0, 2, 1)).transpose(0, 2, 1)
-    for each in (x, turned):
+    strided = np.ascontiguousarray(x.transpose(0, 2, 1)).transpose(0, 2, 1)
+    for each in (x, strided):
         yield "causal_conv1d_fn", functools.partial(qf.ssm.causal_conv1d_fn, each, weight), (0.1,)
     yield "causal_conv1d_fn_vjp", lambda: qf.ssm.causal_conv1d_fn_vjp(x, weight, None, None, None, x), (0.3,)
     y, m = floats(1, 1 << 18, 4, 64), floats(1, 1 << 18, 1, 128)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from public import CALLS, CORE, POINTS, SQUARE, K, bells, one_at_a_time, operator
+from public import CALLS, CORE, POINTS, SQUARE, K, gaussians, one_at_a_time, operator
 from test_entry import masked
 
 wos, cheb = qf.wos, qf.cheb
@@ -63,7 +63,7 @@ OTHERS = {
     "Fourier at points": lambda: wos.Fourier(np.ones(3))(masked(POINTS)),
     "Polynomial at points": lambda: wos.Polynomial(np.ones((2, 2)))(masked(POINTS)),
     "GridField at points": lambda: wos.GridField(np.ones((2, 2)), ((0, 0), (1, 1)))(masked(POINTS)),
-    "Gaussians at points": lambda: bells(itself)(masked(POINTS)),
+    "Gaussians at points": lambda: gaussians(itself)(masked(POINTS)),
     "corner": lambda: wos.GridField(np.ones((2, 2)), (masked(np.zeros(2)), (1, 1))),
     "width": lambda: wos.Gaussians(np.ones(1), np.ones((1, 2)), np.ma.masked),
 }

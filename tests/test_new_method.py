@@ -22,8 +22,8 @@ sys.exit(pytest.main(["-q", "-c", "pyproject.toml", *sys.argv[1:]]))
 @pytest.mark.parametrize("family", ["ssm", "kron", "cheb", "wos"])
 def test_a_method_is_named_in_three_files(family, tmp_path):
     before = {}
-    for place in LISTED:
-        path = place.format(family=family)
+    for path in LISTED:
+        path = path.format(family=family)
         before[path] = (ROOT / path).read_text()
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(before[path])

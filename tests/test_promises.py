@@ -131,7 +131,7 @@ def test_functions_around_ops_compute_half_precision_in_float32(backend, name, h
     def widened(t):
         return narrow(t).float() if t.is_floating_point() else t
 
-    got, expected = (arrays(CALLS[name](lambda x, of=of: mapped(torch.Tensor, of, plain(x)))) for of in (narrow, widened))
+    got, expected = (arrays(CALLS[name](lambda x, cast=cast: mapped(torch.Tensor, cast, plain(x)))) for cast in (narrow, widened))
     assert got[0].dtype == getattr(torch, half)
     for a, b in zip(got, expected, strict=True):
         assert torch.equal(a, b.to(a.dtype))
@@ -142,12 +142,12 @@ def letters(dims, x, options):
     return words_of(re.sub(r"\bHV\b|\bG\b", "H", dims), x.ndim, 1, 1, options)
 
 
-def elsewhere(shape, names, place, time):
-    """A mask of the elements whose index differs from ``place`` along some letter, or whose time is earlier."""
+def elsewhere(shape, names, index_of, time):
+    """A mask of the elements whose index differs from ``index_of`` along some letter, or whose time is earlier."""
     mask = np.zeros(shape, bool)
     for name, index in zip(names, np.indices(shape)):
-        if name in place:
-            mask |= index < place[name] if name == time else index != place[name]
+        if name in index_of:
+            mask |= index < index_of[name] if name == time else index != index_of[name]
     return mask
 
 
@@ -170,14 +170,14 @@ def test_nan_does_not_spread(backend, rng, family, op, promise):
             print(case, precision, argument.name, bad)
             at, before = tuple(rng.integers(n) for n in x.shape), x.copy()
             x[at] = bad
-            place = {n: i for n, i in zip(letters(argument.dims, x, keywords), at) if n in (*independent.split(), time)}
+            index_of = {n: i for n, i in zip(letters(argument.dims, x, keywords), at) if n in (*independent.split(), time)}
             with np.errstate(invalid="warn" if np.isnan(bad) else "ignore"):
                 dirty = with_gradients(family, case, arguments, keywords)
             x[...] = before
             assert np.isinf(bad) or argument.name in unused or np.isnan(dirty[0][0]).any()
             for results, after, kinds in zip(clean, dirty, (op.outputs, [a for a, _ in present])):
                 for result, other, kind in zip(results, after, kinds):
-                    indices = place if kinds is op.outputs else {n: i for n, i in place.items() if n not in mixed}
+                    indices = index_of if kinds is op.outputs else {n: i for n, i in index_of.items() if n not in mixed}
                     unaffected = elsewhere(result.shape, letters(kind.dims, result, keywords), indices, time)
                     np.testing.assert_array_equal(other[unaffected], result[unaffected])
 
@@ -218,5 +218,5 @@ def test_sequences_may_be_split(backend, rng, family, op, promise):
 def test_memory(peak_memory, family, op, promise):
     """The promise: (a setup, pairs of code and the peak number of bytes that it may allocate)."""
     setup, bounds = promise
-    for code, most in bounds:
-        assert peak_memory(f"import numpy as np, quatrefoil as qf\n{setup}", code) < most
+    for code, limit in bounds:
+        assert peak_memory(f"import numpy as np, quatrefoil as qf\n{setup}", code) < limit

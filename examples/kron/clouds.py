@@ -80,8 +80,8 @@ def main(file: str | None = None) -> None:
     finer = gp.predict(coords={"day": COORDS["day"][day], **fine}).squeeze("day")
     hidden = maps.isnull()
 
-    def error(of: xr.DataArray) -> float:
-        return float(((of - truth) ** 2).where(hidden).mean() ** 0.5)
+    def error(field: xr.DataArray) -> float:
+        return float(((field - truth) ** 2).where(hidden).mean() ** 0.5)
 
     within = float((abs(filled["mean"] - truth) < 2 * filled["std"]).where(hidden).mean())
     days, *degrees = (float(k.keywords["scale"]) for k in gp.kernels_)

@@ -61,9 +61,9 @@ def variances(a: np.ndarray, q: np.ndarray, noise: float, seen: np.ndarray) -> t
     """Variance before the update, gain, variance after it, (lines, modes) each. They do not depend on the measurements."""
     before, gain, after = (np.empty((seen.size, a.size)) for _ in range(3))
     p = q / (1 - a * a)
-    for t, there in enumerate(seen):
+    for t, observed in enumerate(seen):
         before[t] = a * a * p + q
-        gain[t] = before[t] / (before[t] + noise**2) if there else 0.0
+        gain[t] = before[t] / (before[t] + noise**2) if observed else 0.0
         after[t] = p = (1 - gain[t]) * before[t]
     return before, gain, after
 
@@ -85,9 +85,9 @@ def full(Y: np.ndarray, seen: np.ndarray, noise: float, a: np.ndarray, q: np.nda
     D = dct(np.eye(a.size), axis=0, norm="ortho")
     M, Q, P = (D.T * values @ D for values in (a, q, q / (1 - a * a)))
     x, lines = np.zeros(a.size), []
-    for y, there in zip(Y, seen):
+    for y, observed in zip(Y, seen):
         x, P = M @ x, M @ P @ M.T + Q
-        if there:
+        if observed:
             K = np.linalg.solve(P + noise**2 * np.eye(a.size), P).T
             x, P = x + K @ (y - x), P - K @ P
         lines.append(x)

@@ -89,5 +89,5 @@ def draw(X: np.ndarray, inside: np.ndarray, T: np.ndarray, error: np.ndarray, pi
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    main(*(int(n) for n in given[:2]), *given[2:])
+    arguments = sys.argv[1:]
+    main(*(int(n) for n in arguments[:2]), *arguments[2:])

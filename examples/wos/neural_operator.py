@@ -45,8 +45,8 @@ class Instances:
         self.c = rng.uniform(-0.2, 0.2, (count, 2)).astype(np.float32)
         self.star = qf.wos.Star(self.c[:, 0].copy(), self.c[:, 1].copy(), segments=256)
         self.g = qf.wos.Fourier((rng.uniform(-1, 1, (count, 5)) * [1, 0.25, 0.25, 0.25, 0.25]).astype(np.float32))
-        bells = rng.standard_normal((count, 2, 3)).astype(np.float32)
-        self.f = qf.wos.Gaussians(bells[..., 0].copy(), bells[..., 1:].copy(), 1.0)
+        gaussians = rng.standard_normal((count, 2, 3)).astype(np.float32)
+        self.f = qf.wos.Gaussians(gaussians[..., 0].copy(), gaussians[..., 1:].copy(), 1.0)
         self.distance = qf.wos.signed_distance(self.star, NODES)  # (count, nodes)
 
     def labels(self) -> qf.wos.NeuralOperatorLabels[np.ndarray]:
@@ -107,20 +107,20 @@ class FourierOperator(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        place = torch.linspace(-1, 1, GRID)
-        self.register_buffer("place", torch.stack(torch.meshgrid(place, place, indexing="ij"))[None])
+        axis = torch.linspace(-1, 1, GRID)
+        self.register_buffer("coordinates", torch.stack(torch.meshgrid(axis, axis, indexing="ij"))[None])
         self.lift = torch.nn.Conv2d(6, WIDTH, 1)
         self.layers = torch.nn.ModuleList(SpectralLayer() for _ in range(LAYERS))
         self.out = torch.nn.Sequential(torch.nn.Conv2d(WIDTH, 64, 1), torch.nn.GELU(), torch.nn.Conv2d(64, 1, 1))
 
     def forward(self, fields: torch.Tensor) -> torch.Tensor:
-        v = self.lift(torch.cat([fields, self.place.expand(len(fields), -1, -1, -1)], dim=1))
+        v = self.lift(torch.cat([fields, self.coordinates.expand(len(fields), -1, -1, -1)], dim=1))
         for layer in self.layers:
             v = torch.nn.functional.gelu(layer(v))
         return fields[:, 2] + self.out(v)[:, 0]
 
 
-def turned(fields: torch.Tensor) -> torch.Tensor:
+def augmented(fields: torch.Tensor) -> torch.Tensor:
     """Apply a random symmetry of the square, which maps problems to other problems."""
     quarters, mirrored = int(torch.randint(4, ())), bool(torch.randint(2, ()))
     fields = torch.rot90(fields, quarters, (-2, -1))
@@ -151,7 +151,7 @@ def train(epochs: int, count: int) -> tuple[FourierOperator, np.ndarray]:
         target = torch.tensor(labels.epoch().value.reshape(-1, 1, GRID, GRID)).nan_to_num()  # NaN outside
         walked = time.process_time() - begin
         for rows in torch.randperm(count).split(BATCH):
-            both = turned(torch.cat([inputs[rows], target[rows]], dim=1))
+            both = augmented(torch.cat([inputs[rows], target[rows]], dim=1))
             error = (network(both[:, :4]) - both[:, 4]) * both[:, 1]
             loss = (error**2).sum() / both[:, 1].sum()
             optimiser.zero_grad()

@@ -38,9 +38,9 @@ DIMENSIONS, POINTS, EPSILON = 10, 100, 1e-4
 WIDTH, LAYERS, BATCH, RATE, BOUNDARY_WEIGHT = 64, 3, 256, 3e-3, 30.0
 
 
-def solution(X, A: float, of=np):
+def solution(X, A: float, xp=np):
     """The exact solution at points (N, 10), arrays or tensors."""
-    return (of.exp(A * (X[:, :5] - 1)) * of.cos(A * X[:, 5:])).mean(-1)
+    return (xp.exp(A * (X[:, :5] - 1)) * xp.cos(A * X[:, 5:])).mean(-1)
 
 
 class Network(torch.nn.Module):

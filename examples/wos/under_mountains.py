@@ -72,8 +72,8 @@ def known(top: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 def boreholes(top: np.ndarray) -> dict[str, np.ndarray]:
     """Points below the highest and the lowest points of the middle part of the section."""
     middle = np.arange(len(top) // 6, len(top) - len(top) // 6)
-    places = {"ridge": middle[top[middle, 1].argmax()], "valley": middle[top[middle, 1].argmin()]}
-    return {name: np.stack([np.full(DEPTHS.size, top[i, 0]), top[i, 1] - DEPTHS], axis=1) for name, i in places.items()}
+    cells = {"ridge": middle[top[middle, 1].argmax()], "valley": middle[top[middle, 1].argmin()]}
+    return {name: np.stack([np.full(DEPTHS.size, top[i, 0]), top[i, 1] - DEPTHS], axis=1) for name, i in cells.items()}
 
 
 def draw(top: np.ndarray, holes: dict[str, np.ndarray], gradients: dict[str, tuple[np.ndarray, np.ndarray]], walks: int, file: str) -> None:

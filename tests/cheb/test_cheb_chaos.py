@@ -48,15 +48,15 @@ def borehole(rw, r, Tu, Hu, Tl, Hl, L, Kw):
 BOREHOLE = [(0.05, 0.15), (100, 50000), (63070, 115600), (990, 1110), (63.1, 116), (700, 820), (1120, 1680), (9855, 12045)]
 
 
-@pytest.mark.parametrize(("most", "of_indices"), [(100, 1e-3), pytest.param(300, 2e-4, marks=pytest.mark.slow)])
-def test_few_samples_of_a_borehole(most, of_indices, rng):
+@pytest.mark.parametrize(("max_evaluations", "of_indices"), [(100, 1e-3), pytest.param(300, 2e-4, marks=pytest.mark.slow)])
+def test_few_samples_of_a_borehole(max_evaluations, of_indices, rng):
     """Compared with its Chebyshev tensor from a few thousand values; limits are twice the errors stated in csrc/cheb/README.md."""
     ct = qf.cheb.ChebTucker.from_function(borehole, BOREHOLE, tol=1e-6)
     lo, hi = np.array(BOREHOLE, float).T
     X = lo + (hi - lo) * rng.random((2000, 8))
     y = borehole(*X.T)
     np.testing.assert_allclose(ct(X), y, rtol=0, atol=1e-5 * y.max())
-    chaos = PolynomialChaos.from_function(borehole, BOREHOLE, max_evaluations=most)
+    chaos = PolynomialChaos.from_function(borehole, BOREHOLE, max_evaluations=max_evaluations)
     np.testing.assert_allclose(chaos.sobol("total"), ct.sobol("total"), atol=of_indices)
     np.testing.assert_allclose(chaos.sobol(1), ct.sobol(1), atol=of_indices)
     np.testing.assert_allclose(chaos.sobol(2), ct.sobol(2), atol=of_indices)
@@ -100,19 +100,20 @@ def test_constants_and_indices(rng):
     np.testing.assert_allclose(chaos.sobol()[1], partial * math.prod(1 + partial) / (1 + partial) / variance, atol=0.02)
 
 
-@pytest.mark.parametrize("of", [stats.norm(3, 2), stats.expon(), stats.beta(0.5, 4), stats.lognorm(0.3), stats.uniform(2, 3)])
-def test_polynomials_are_orthonormal_to_a_distribution(of):
-    basis = qf.cheb.orthopoly.from_distribution(of, 6)
+@pytest.mark.parametrize("frozen", [stats.norm(3, 2), stats.expon(), stats.beta(0.5, 4), stats.lognorm(0.3), stats.uniform(2, 3)])
+def test_polynomials_are_orthonormal_to_a_distribution(frozen):
+    basis = qf.cheb.orthopoly.from_distribution(frozen, 6)
     products = [
-        [of.expect(lambda x, j=j, k=k: basis(np.atleast_1d(x))[0, j] * basis(np.atleast_1d(x))[0, k]) for k in range(3)] for j in range(3)
+        [frozen.expect(lambda x, j=j, k=k: basis(np.atleast_1d(x))[0, j] * basis(np.atleast_1d(x))[0, k]) for k in range(3)]
+        for j in range(3)
     ]
     np.testing.assert_allclose(products, np.eye(3), atol=1e-6)  # error of SciPy's quadrature
-    if of.dist.name in ("norm", "expon"):
-        known = qf.cheb.orthopoly.classical("hermite" if of.dist.name == "norm" else "laguerre", 6)
-        scale = of.std()
-        np.testing.assert_allclose(basis.a[:6], known.a[:6] * scale + (of.mean() if of.dist.name == "norm" else 0), rtol=1e-9)
+    if frozen.dist.name in ("norm", "expon"):
+        known = qf.cheb.orthopoly.classical("hermite" if frozen.dist.name == "norm" else "laguerre", 6)
+        scale = frozen.std()
+        np.testing.assert_allclose(basis.a[:6], known.a[:6] * scale + (frozen.mean() if frozen.dist.name == "norm" else 0), rtol=1e-9)
         np.testing.assert_allclose(basis.b, known.b * np.append(1, [scale**2] * 6), rtol=1e-9)
-    x = np.linspace(of.ppf(0.1), of.ppf(0.9), 5)
+    x = np.linspace(frozen.ppf(0.1), frozen.ppf(0.9), 5)
     np.testing.assert_allclose(basis.derivative(x), (basis(x + 1e-6) - basis(x - 1e-6)) / 2e-6, rtol=1e-6, atol=1e-6)
 
 

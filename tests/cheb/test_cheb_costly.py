@@ -119,13 +119,13 @@ def test_no_point_is_computed_twice_whatever_the_tolerances():
 
 
 def test_progress(capsys):
-    told = []
-    ct = ChebTucker.from_function(root, BOX, tol=1e-5, progress=lambda count, error: told.append((count, error)))
-    counts = [count for count, _ in told]
+    reports = []
+    ct = ChebTucker.from_function(root, BOX, tol=1e-5, progress=lambda count, error: reports.append((count, error)))
+    counts = [count for count, _ in reports]
     assert counts == sorted(counts)
     assert counts[-1] == ct.n_evaluations
-    assert told[0][1] == math.inf
-    assert told[-1][1] < 1e-3
+    assert reports[0][1] == math.inf
+    assert reports[-1][1] < 1e-3
     PolynomialChaos.from_function(root, BOX, max_evaluations=20, progress=True)
     assert "20 values of f" in capsys.readouterr().err
 

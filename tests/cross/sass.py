@@ -66,8 +66,8 @@ class Kernel(NamedTuple):
 
     @property
     def method(self):
-        found = re.search(r"quatrefoil::(\w+)::(\w+)::cuda::", self.name)
-        return "/".join(found.groups()) if found else "core"
+        match = re.search(r"quatrefoil::(\w+)::(\w+)::cuda::", self.name)
+        return "/".join(match.groups()) if match else "core"
 
     @property
     def blocks(self):
@@ -96,24 +96,24 @@ def threads_of(cubin):
     size, count, names = struct.unpack_from("<HHH", data, 58)
     sections = [struct.unpack_from("<IIQQQQ", data, at + i * size) for i in range(count)]
     text = lambda start: data[sections[names][4] + start :].partition(b"\0")[0].decode()  # noqa: E731
-    found = {}
+    values = {}
     for name, _, _, _, begin, length in sections:
         if not text(name).startswith(".nv.info."):
             continue
-        place = begin
-        while place < begin + length:
-            kind, attribute, value = struct.unpack_from("<BBH", data, place)
+        offset = begin
+        while offset < begin + length:
+            kind, attribute, value = struct.unpack_from("<BBH", data, offset)
             if attribute == MAX_THREADS:
-                x, y, z = struct.unpack_from("<III", data, place + 4)
-                found[text(name).removeprefix(".nv.info.")] = x * y * z
-            place += 4 + (value if kind == STRING_VALUE else 0)
-    return found
+                x, y, z = struct.unpack_from("<III", data, offset + 4)
+                values[text(name).removeprefix(".nv.info.")] = x * y * z
+            offset += 4 + (value if kind == STRING_VALUE else 0)
+    return values
 
 
 def target(rest):
     """The address that a branch or call names; None for an indirect one."""
-    found = re.search(r"0x[0-9a-f]+", rest)
-    return int(found[0], 16) if found else None
+    match = re.search(r"0x[0-9a-f]+", rest)
+    return int(match[0], 16) if match else None
 
 
 def innermost(code):
@@ -135,10 +135,10 @@ def kernels_of(cubin):
     arch = re.search(r"sm_(\d+)", cubin.name)[1]
     threads = threads_of(cubin)
     resources = {name: tuple(map(int, numbers)) for name, *numbers in RESOURCES.findall(output("cuobjdump", "-res-usage", cubin))}
-    pieces = FUNCTION.split(output("cuobjdump", "-sass", cubin))[1:]
-    mangled = pieces[::2]
+    sections = FUNCTION.split(output("cuobjdump", "-sass", cubin))[1:]
+    mangled = sections[::2]
     names = subprocess.run(["c++filt"], input="\n".join(mangled), capture_output=True, text=True, check=True).stdout.splitlines()
-    for symbol, name, text in zip(mangled, names, pieces[1::2], strict=True):
+    for symbol, name, text in zip(mangled, names, sections[1::2], strict=True):
         code = [(int(a, 16), op, rest) for a, op, rest in INSTRUCTION.findall(text)]
         loops = innermost(code)
         wide = defaultdict(int)
@@ -165,8 +165,8 @@ def summary(all_kernels):
         groups[kernel.method, kernel.arch].append(kernel)
     for key, group in sorted(groups.items()):
         size = round(sum(16 * k.instructions for k in group) / 1000)
-        most, least = max(k.registers for k in group), min(k.blocks for k in group)
-        yield tuple(map(str, (*key, len(group), size, most, least, sum(k.double > 0 for k in group))))
+        max_registers, min_blocks = max(k.registers for k in group), min(k.blocks for k in group)
+        yield tuple(map(str, (*key, len(group), size, max_registers, min_blocks, sum(k.double > 0 for k in group))))
 
 
 HEADER = ("method", "arch", "kernels", "KB", "registers", "blocks per SM", "with double precision in loops")

@@ -33,10 +33,10 @@ def in_order_again():
 
 @parametrize(CASES)
 def test_any_order_gives_the_same_bits(family, case, rng):
-    given = build(family, case, rng, "float32")
+    inputs = build(family, case, rng, "float32")
     with qf.use_backend("emulator"):
         first, *others = (
-            emulator.module().run_in_order(order, int(rng.integers(2**31))) or results(family, case, *given) for order in ORDERS.values()
+            emulator.module().run_in_order(order, int(rng.integers(2**31))) or results(family, case, *inputs) for order in ORDERS.values()
         )
     for other in others:
         for a, b in zip(first, other, strict=True):
@@ -59,10 +59,10 @@ def files_of(method):
 
 
 BARRIERS = [
-    (method, path, found.start())
+    (method, path, match.start())
     for method in emu_build.METHODS
     for path in files_of(method)
-    for found in re.finditer(r"^ +__syncthreads\(\);", path.read_text(), re.M)
+    for match in re.finditer(r"^ +__syncthreads\(\);", path.read_text(), re.M)
 ]
 
 
@@ -186,10 +186,10 @@ def test_sequences_that_the_host_refuses_make_nan(ends, for_cupy, rng):
     ends, N = np.array(ends), len(ends) - 1
     q, k, v = (rng.standard_normal((1, 40, 2, n)) for n in (4, 4, 3))
     g, beta, state = -rng.uniform(size=(1, 40, 2)), rng.uniform(size=(1, 40, 2)), rng.standard_normal((N, 2, 4, 3))
-    given = [x.astype(np.float32).view(Array) for x in (q, k, v, g, beta, state)] + [ends.view(Array)]
-    keywords = {"initial_state": given[5], "cu_seqlens": given[6], "output_final_state": True}
-    o, final = qf.ssm.chunk_gated_delta_rule(*given[:5], **keywords)
-    gradients = qf.ssm.chunk_gated_delta_rule_vjp(*given, (np.ones_like(o), np.ones_like(final)), output_final_state=True)
+    inputs = [x.astype(np.float32).view(Array) for x in (q, k, v, g, beta, state)] + [ends.view(Array)]
+    keywords = {"initial_state": inputs[5], "cu_seqlens": inputs[6], "output_final_state": True}
+    o, final = qf.ssm.chunk_gated_delta_rule(*inputs[:5], **keywords)
+    gradients = qf.ssm.chunk_gated_delta_rule_vjp(*inputs, (np.ones_like(o), np.ones_like(final)), output_final_state=True)
     for got in (o, final, *gradients):
         assert np.isnan(got).all()
 
@@ -198,14 +198,14 @@ def test_sequences_that_the_host_refuses_make_nan(ends, for_cupy, rng):
 def test_cuts_that_the_host_refuses_make_nan(ends, for_cupy, rng):
     shapes = {"x": (1, 40, 2, 3), "dt": (1, 40, 2), "A": (2,), "B": (1, 40, 1, 4), "C": (1, 40, 1, 4)}
     shapes |= {"D": (2,), "z": (1, 40, 2, 3), "dt_bias": (2,), "initial_states": (1, 2, 3, 4)}
-    given = [rng.standard_normal(s).astype(np.float32).view(Array) for s in shapes.values()]
+    inputs = [rng.standard_normal(s).astype(np.float32).view(Array) for s in shapes.values()]
     options = {"chunk_size": 16, "dt_softplus": True, "return_final_states": True, "return_varlen_states": True}
-    states = given[5:9]
+    states = inputs[5:9]
     results = qf.ssm.mamba_chunk_scan_combined(
-        *given[:5], D=states[0], z=states[1], dt_bias=states[2], initial_states=states[3], cu_seqlens=np.array(ends).view(Array), **options
+        *inputs[:5], D=states[0], z=states[1], dt_bias=states[2], initial_states=states[3], cu_seqlens=np.array(ends).view(Array), **options
     )
     grads = tuple(np.ones_like(r) for r in results)
-    gradients = qf.ssm.mamba_chunk_scan_combined_vjp(*given, None, np.array(ends).view(Array), grads, **options)
+    gradients = qf.ssm.mamba_chunk_scan_combined_vjp(*inputs, None, np.array(ends).view(Array), grads, **options)
     for got in (*results, *gradients):
         assert np.isnan(got).all()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-PLACES = {"csrc": "csrc/{family}/{method}", "python": "python/quatrefoil/{family}/{method}", "tests": "tests/{family}/{method}"}
+FOLDERS = {"csrc": "csrc/{family}/{method}", "python": "python/quatrefoil/{family}/{method}", "tests": "tests/{family}/{method}"}
 LISTED = "CMakeLists.txt", "csrc/{family}/README.md", "python/quatrefoil/{family}/__init__.py"
 
 
@@ -27,14 +27,14 @@ def lay_out(family, method, root=ROOT):
         return re.sub(r"\bssm\b", family, text)
 
     paths = []
-    for kind, place in PLACES.items():
+    for kind, folder in FOLDERS.items():
         for file in sorted(path for path in (HERE / kind).iterdir() if path.is_file()):  # not __pycache__
             name = f"test_{method}.py" if file.name == "own_tests.py" else file.name
-            paths.append(root / place.format(family=family, method=method) / name)
+            paths.append(root / folder.format(family=family, method=method) / name)
             paths[-1].parent.mkdir(parents=True, exist_ok=True)
             paths[-1].write_text(named(file.read_text()))
-    for place, change in zip(LISTED, (_in_cmake, _in_readme, _in_family), strict=True):
-        file = root / place.format(family=family)
+    for path, change in zip(LISTED, (_in_cmake, _in_readme, _in_family), strict=True):
+        file = root / path.format(family=family)
         file.write_text(change(file.read_text(), family, method))
         paths.append(file)
     return paths

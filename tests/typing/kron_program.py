@@ -34,8 +34,8 @@ def smoothed(x: Table, t: Table, table: Table) -> tuple[Table, Table]:
 
 def compared(x: Table, t: Table, table: Table) -> float:
     """Compare two kernels by their likelihoods, with settings that are common in other programs."""
-    given = [partial(qf.kron.rbf, scale=0.3), partial(qf.kron.matern52, scale=0.5)]
-    rough = qf.kron.GridGP(given, noise=0.01, mean="linear", rng=0, backend="numba", num_threads=1).fit([x, t], table)
+    kernels = [partial(qf.kron.rbf, scale=0.3), partial(qf.kron.matern52, scale=0.5)]
+    rough = qf.kron.GridGP(kernels, noise=0.01, mean="linear", rng=0, backend="numba", num_threads=1).fit([x, t], table)
     trend = qf.kron.GridGP(qf.kron.rbf, mean=lambda x, t: 15 + 0 * x * t, optimizer=None).fit([x.tolist(), t], table.tolist())
     return rough.log_marginal_likelihood_value_ - trend.log_marginal_likelihood_value_
 

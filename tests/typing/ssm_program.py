@@ -52,10 +52,10 @@ def main() -> None:
     layer = Layer(channels=4)
     y = np.concatenate([layer(u[..., :40]), layer(u[..., 40:])], axis=-1)
     filtered, _ = low_pass(smooth(u))
-    held = qf.ssm.linear_scan(np.full_like(u, 0.5), filtered, backend="numba")
+    scanned_numba = qf.ssm.linear_scan(np.full_like(u, 0.5), filtered, backend="numba")
     scanned = qf.ssm.mamba.selective_scan_fn(u, np.abs(u), -np.ones((4, 3), np.float32), u[:, :3], u[:, :3])
     heads = u.reshape(2, 16, 4, 4)
     attended = attend(heads, heads, heads, np.full((2, 16, 4), 0.5, np.float32), np.full((2, 16, 4), -0.1, np.float32))
     start = qf.ssm.ptd_init(8, eps=0.1)
-    shapes: list[tuple[int, ...]] = [x.shape for x in (y, held, scanned, attended, start.V, *layer.gradients(u))]
+    shapes: list[tuple[int, ...]] = [x.shape for x in (y, scanned_numba, scanned, attended, start.V, *layer.gradients(u))]
     print(shapes, start.max_real < 0, qf.config()["backend"])

@@ -24,7 +24,7 @@ def along_x(X: Real) -> Real:
     return X[:, 0]
 
 
-def room() -> None:
+def polygon() -> None:
     plan = wos.Polygon(OUTLINE, holes=[PILLAR])
     points = np.random.default_rng(0).uniform(0, 3, (50, 2))
     inside: Real = points[wos.contains(plan, points)]
@@ -79,4 +79,4 @@ def batches() -> None:
     print(pulled[1]["coefficients"].shape, cached.value)
 
 
-TYPICAL = (room, one_point, mesh, batches)
+TYPICAL = (polygon, one_point, mesh, batches)

@@ -54,7 +54,7 @@ def solved(boundary, backend, name, X, u, **options):
     """Solve and check. The chords of a sphere's field in space cut off h^2 / 8 = 8e-5."""
     r = wos.solve(boundary, X, dirichlet=u, **options)
     spread = backend == "native" and not name.startswith(("function", "field in space", *RINGS))
-    check(r, X, u, spread, least=1e-4 * (name == "field in space"))
+    check(r, X, u, spread, error=1e-4 * (name == "field in space"))
     return r
 
 
@@ -86,7 +86,7 @@ ALL_WALKS = pytest.mark.slow
 HARMONIC = [
     (1e-4, False, 4),
     (1e-6, True, 4),
-    *(pytest.param(*of, 1, marks=ALL_WALKS) for of in ((1e-4, False), (1e-7, False), (1e-6, True))),
+    *(pytest.param(*values, 1, marks=ALL_WALKS) for values in ((1e-4, False), (1e-7, False), (1e-6, True))),
 ]
 
 
@@ -104,7 +104,7 @@ def test_harmonic_functions(name, epsilon, pairs, share, best_backend, rng):
 SOURCES = [
     (0.0, True, 4),
     (5.0, False, 4),
-    *(pytest.param(*of, 1, marks=ALL_WALKS) for of in ((0.0, False), (0.0, True), (5.0, False), (40.0, True))),
+    *(pytest.param(*values, 1, marks=ALL_WALKS) for values in ((0.0, False), (0.0, True), (5.0, False), (40.0, True))),
 ]
 
 

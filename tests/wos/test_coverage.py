@@ -37,8 +37,8 @@ def sines(X):
 def inside(name, walks=256, **options):
     boundary = closed_forms.BOUNDARIES[name]()
     rate = options.get("screening", 0.0)
-    given = {"dirichlet": sines, "source": lambda Y: (Y.shape[1] + rate) * sines(Y), **options}
-    return boundary, lambda rng, n: points_in(boundary, rng, n, 0.06), given, sines, walks
+    data = {"dirichlet": sines, "source": lambda Y: (Y.shape[1] + rate) * sines(Y), **options}
+    return boundary, lambda rng, n: points_in(boundary, rng, n, 0.06), data, sines, walks
 
 
 def of_walls(name):
@@ -86,9 +86,9 @@ def outside(name, what):
     def with_bell(X):
         return (d == 2) + of_bell(((X - at) ** 2).sum(axis=-1), width, d) / width**2
 
-    given = with_bell if what == "source" else pole
-    options = {"exterior": True, "dirichlet": given, "source": wos.Gaussians(width**-2.0, at, width) if what == "source" else None}
-    return boundary, lambda rng, n: around(boundary, rng, n, 0.05, 3.0), options, given, 256
+    datum = with_bell if what == "source" else pole
+    options = {"exterior": True, "dirichlet": datum, "source": wos.Gaussians(width**-2.0, at, width) if what == "source" else None}
+    return boundary, lambda rng, n: around(boundary, rng, n, 0.05, 3.0), options, datum, 256
 
 
 KINDS = {
@@ -109,10 +109,10 @@ def scores(name, rng):
     pairs = options.pop("gradient", True) and boundary.dimension < 4
     wanted = Z // 4 if name.startswith(FEWER) else Z
     n = -(-wanted // (1 + pairs * boundary.dimension))
-    found = [points(rng, n)]
-    while sum(map(len, found)) < n:
-        found.append(points(rng, n))
-    X = np.concatenate(found)[:n]
+    chunks = [points(rng, n)]
+    while sum(map(len, chunks)) < n:
+        chunks.append(points(rng, n))
+    X = np.concatenate(chunks)[:n]
     options = {"epsilon": EPSILON, "walks": walks, "rng": int(rng.integers(2**62)), "gradient": pairs, **options}
     return wos.solve(boundary, X, **options), X, u
 
@@ -130,15 +130,15 @@ def closed_forms_slope(u, X, h=1e-4):
 @pytest.mark.parametrize("name", KINDS)
 def test_ten_thousand_z_scores(name, rng):
     result, X, u = scores(name, rng)
-    check(result, X, u, least=1e-4 * name.startswith("field in space"))
+    check(result, X, u, error=1e-4 * name.startswith("field in space"))
 
 
 @pytest.mark.slow
 def test_ten_thousand_z_scores_of_an_operator(rng):
     X = star_points(rng, Z)
-    of = wos.Problem(closed_forms.BOUNDARIES["star"](), dirichlet=0.0, source=0.0).operator(X, wos.Walks(256, epsilon=EPSILON), rng=1)
+    operator = wos.Problem(closed_forms.BOUNDARIES["star"](), dirichlet=0.0, source=0.0).operator(X, wos.Walks(256, epsilon=EPSILON), rng=1)
     for u, f in ((harmonic, None), (sines, lambda Y: 2 * sines(Y))):
-        value, stderr = of.solve(u, f)
+        value, stderr = operator.solve(u, f)
         z = (value - u(X)) / stderr
         assert abs(z.sum()) / np.sqrt(len(z)) < 6
         assert abs(z).max() < 7

@@ -66,9 +66,9 @@ def test_gradients(name, pairs, dtype, backend, rng):
     grad = rng.standard_normal(value.shape).astype(dtype)
     points, *gradients = wos.solve_vjp(boundary, X, grad, **options)
     total = size = 0.0
-    for data, of in zip([options[k] for k in DATA if k in options], [of for k, of in zip(DATA, gradients) if k in options], strict=True):
+    for data, parts in zip([options[k] for k in DATA if k in options], [g for k, g in zip(DATA, gradients) if k in options], strict=True):
         data = data[-1] if isinstance(data, tuple) else data
-        for parameter, gradient in of.items():
+        for parameter, gradient in parts.items():
             numbers = data if parameter == "value" else getattr(data, parameter)
             for p, g in zip(arrays_of(numbers), arrays_of(gradient), strict=True):
                 assert (g.shape, g.dtype) == (p.shape, dtype)

@@ -120,7 +120,7 @@ def test_epochs_are_one_solve(backend, rng, walks, dtype):
 
 def test_progress():
     seen, where = [], dict(points=[[0.1, 0.2]], rng=0)
-    labels = wos.NeuralOperatorLabels(wos.Ball([0, 0], 1), 1.0, progress=lambda *told: seen.append(told), **where)
+    labels = wos.NeuralOperatorLabels(wos.Ball([0, 0], 1), 1.0, progress=lambda *report: seen.append(report), **where)
     for _ in range(2):
         labels.epoch()
         assert seen.pop() == (10, 0.0)
@@ -159,10 +159,10 @@ def test_the_least_radius(rng):
     theta = np.linspace(0, np.pi / 4, 20_001)
     refused = 0
     for c1, c2 in rng.uniform(-1.5, 1.5, (300, 2)):
-        least = radius(theta, c1, c2).min()
-        if abs(least) < 1e-6:
+        smallest = radius(theta, c1, c2).min()
+        if abs(smallest) < 1e-6:
             continue
-        if least < 0:
+        if smallest < 0:
             refused += 1
             with pytest.raises(ValueError, match=r"Star: the smallest radius is -\S+ for c1"):
                 wos.Star(c1, c2, segments=16)

@@ -30,17 +30,17 @@ def test_forces(rng, n, domain, tol):
     assert relative(forces.numpy(), q[:, None] * slope) <= tol
 
 
-@pytest.mark.parametrize("asked", ["X", "q", "targets", "all"])
-def test_derivatives_of_both_parts(rng, asked):
+@pytest.mark.parametrize("differentiated", ["X", "q", "targets", "all"])
+def test_derivatives_of_both_parts(rng, differentiated):
     """First derivatives with respect to any of the arrays, separately or together, and second derivatives of the long part."""
     X, q = (torch.tensor(a) for a in charges(rng, 6, LONG_BOX))
     targets = torch.tensor(charges(rng, 5, LONG_BOX)[0])
     arrays = {"X": X, "q": q, "targets": targets}
     for name, a in arrays.items():
-        a.requires_grad_(asked in (name, "all"))
+        a.requires_grad_(differentiated in (name, "all"))
     options = {"n": (7, 8, 6), "domain": LONG_BOX, "tol": 1e-10}
     assert torch.autograd.gradcheck(lambda *a: total(*a, **options), tuple(arrays.values()), atol=1e-5, fast_mode=True)
-    if asked != "targets":
+    if differentiated != "targets":
         long = lambda X, q, targets: qf.cheb.potential(X, q, **options)(targets)  # noqa: E731
         assert torch.autograd.gradgradcheck(long, tuple(arrays.values()), atol=1e-5, fast_mode=True)
 

@@ -9,28 +9,28 @@ namespace quatrefoil::ssm::decay {
 namespace {
 
 template <class T>
-Decay<T> inputs(Arguments& given, int threads) {
+Decay<T> inputs(Arguments& call, int threads) {
   Decay<T> p{};
-  p.x = given.input("x", "... H L"), p.rate = given.input("rate", "H");
-  p.B = given.product("..."), p.H = given["H"], p.L = given["L"], p.threads = threads;
+  p.x = call.input("x", "... H L"), p.rate = call.input("rate", "H");
+  p.B = call.product("..."), p.H = call["H"], p.L = call["L"], p.threads = threads;
   return p;
 }
 
-void decay_apply(Arguments& given, int threads) {
-  given.dispatch([&](auto zero) {
-    auto p = inputs<decltype(zero)>(given, threads);
-    p.y = given.output_like("y", "x");
-    given.run(kernels<decltype(zero)>().decay, p);
+void decay_apply(Arguments& call, int threads) {
+  call.dispatch([&](auto zero) {
+    auto p = inputs<decltype(zero)>(call, threads);
+    p.y = call.output_like("y", "x");
+    call.run(kernels<decltype(zero)>().decay, p);
   });
 }
 
-void decay_apply_vjp(Arguments& given, int threads) {
-  given.dispatch([&](auto zero) {
+void decay_apply_vjp(Arguments& call, int threads) {
+  call.dispatch([&](auto zero) {
     DecayAdjoint<decltype(zero)> q{};
-    q.forward = inputs<decltype(zero)>(given, threads);
-    q.grad = given.input_like("grad", "x");
-    q.dx = given.gradient_of("x"), q.drate = given.gradient_of("rate");
-    given.run(kernels<decltype(zero)>().decay_adjoint, q);
+    q.forward = inputs<decltype(zero)>(call, threads);
+    q.grad = call.input_like("grad", "x");
+    q.dx = call.gradient_of("x"), q.drate = call.gradient_of("rate");
+    call.run(kernels<decltype(zero)>().decay_adjoint, q);
   });
 }
 

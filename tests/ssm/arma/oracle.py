@@ -13,5 +13,5 @@ def arma_filter(b, a, x, zi=None, return_state=None):
     for t in range(x.shape[-1]):
         y[..., t] = b[..., 0] * x[..., t] + z[..., 0]
         z[..., :-1] = z[..., 1:] + b[..., 1:] * x[..., t, None] - a[..., 1:] * y[..., t, None]
-    asked = zi is not None if return_state is None else return_state
-    return (y, z[..., :order]) if asked else y
+    with_state = zi is not None if return_state is None else return_state
+    return (y, z[..., :order]) if with_state else y

@@ -122,13 +122,13 @@ def test_functions_are_asked_in_the_domain(what, array, backend):
     """Functions are evaluated only in the domain, even for ended walks and points outside, because interpolators raise errors elsewhere."""
     shapes = {"walls": ["ell", "ring", "tetrahedron"], "medium": ["ell", "ring", "ball", "tetrahedron"], "exterior": ["tetrahedron", "ell"]}
     for shape in shapes.get(what, SHAPES):
-        boundary, asked = SHAPES[shape], set()
+        boundary, names = SHAPES[shape], set()
 
-        def known(name, boundary=boundary, asked=asked):
+        def known(name, boundary=boundary, names=names):
             def f(Y):
                 distance = wos.signed_distance(boundary, Y.astype(np.float64))
                 assert (distance * (-1 if what == "exterior" else 1) <= 1e-6 * boundary._extent[0]).all(), (shape, name)  # noqa: B023
-                asked.add(name)
+                names.add(name)
                 return 1 + 0.1 * Y[:, 0]
 
             return f
@@ -141,4 +141,4 @@ def test_functions_are_asked_in_the_domain(what, array, backend):
         more = {**more, "source": None if what == "exterior" else known("f"), "backend": "array" if array else backend}
         X = boundary._centre[0] + boundary._extent[0] * np.random.default_rng(3).uniform(-0.6, 0.6, (37, boundary.dimension))
         wos.solve(boundary, X, dirichlet=known("g"), walks=6, rng=1, **more)
-        assert asked >= {"g"} | ({"f"} if what != "exterior" else set())
+        assert names >= {"g"} | ({"f"} if what != "exterior" else set())

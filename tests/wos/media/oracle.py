@@ -124,13 +124,13 @@ def media(start, frame, ends=None, first=None, dirichlet=None, source=None, diff
         through(start[b], frame[b, -1], part_of(ends, first, b), media_of[b], bound[b], first_instance + b, *settings) for b in range(B)
     ]
 
-    def medium(b, of):
+    def medium(b, walked):
         with np.errstate(invalid="ignore"):
             at_start = np.sqrt(alpha(media_of[b], start[b]))[:, None]
-            of_end = np.where(of.steps > 0, np.sqrt(alpha(media_of[b], of.x)) / at_start, 1)
+            of_end = np.where(walked.steps > 0, np.sqrt(alpha(media_of[b], walked.x)) / at_start, 1)
         return of_end, lambda X: 1 / (at_start * np.sqrt(alpha(media_of[b], X))), slopes[b][:, None] if gradient else 0
 
     cut = nodes(first_walk // (1 + gradient), walks // (1 + gradient))
     kinds = (dirichlet_kind, dirichlet), (source_kind, source)
-    beyond = np.array([of.beyond.sum(axis=1) for of in of_all], np.int64).reshape(start.shape[:2])
+    beyond = np.array([walked.beyond.sum(axis=1) for walked in of_all], np.int64).reshape(start.shape[:2])
     return *added_up(of_all, start, frame, first, *kinds, cut, gradient, medium=medium), beyond

@@ -36,18 +36,18 @@ def _mesh(rng, name):
     return V[F[:, rng.permutation(3)] if name == "tetrahedron" else F].reshape(-1, 9)
 
 
-def _clear(x, facets, least):
+def _clear(x, facets, min_distance):
     """Select points that have a unique closest facet by a margin and are not close to the boundary."""
     if facets is None:
-        return np.abs(np.linalg.norm(x, axis=-1) - 1) > least
+        return np.abs(np.linalg.norm(x, axis=-1) - 1) > min_distance
     if oracle.is_box(facets, x):
         d = np.sort(oracle.box_faces(facets[0], x)[0], axis=1)
     else:
         d = np.sqrt(np.sort(oracle.all_distances(facets, x)[0], axis=1)[:, :2])
-    return (d[:, 0] > least) & (d[:, 1] - d[:, 0] > CLEAR)
+    return (d[:, 0] > min_distance) & (d[:, 1] - d[:, 0] > CLEAR)
 
 
-def _case(op, name, N, *, d=2, B=1, rings=0, mesh=None, box=False, shared=False, least=CLEAR, **options):
+def _case(op, name, N, *, d=2, B=1, rings=0, mesh=None, box=False, shared=False, min_distance=CLEAR, **options):
     def make(rng):
         tables = _polygons(rng, rings) if rings else [_mesh(rng, mesh)] if mesh else [rng.uniform(0.3, 0.5, (1, d))] if box else [None]
         frame = np.concatenate([rng.standard_normal((B, d)), rng.uniform(0.5, 2, (B, 1))], axis=1)
@@ -58,7 +58,7 @@ def _case(op, name, N, *, d=2, B=1, rings=0, mesh=None, box=False, shared=False,
             x = np.zeros((0, d))
             while len(x) < N:
                 more = rng.uniform(-1.0, 1.0, (4 * N + 8, d))
-                clear_of = [clear(more, table, least) for table in (tables if shared else [tables[b if len(tables) > 1 else 0]])]
+                clear_of = [clear(more, table, min_distance) for table in (tables if shared else [tables[b if len(tables) > 1 else 0]])]
                 x = np.concatenate([x, more[np.all(clear_of, axis=0)]])
             rows.append(frame[b, :d] + frame[b, d] * x[:N])
         points = rows[0] if shared else np.array(rows).reshape(B, N, d)
@@ -76,7 +76,7 @@ CASES = [
     _case("nearest", "mesh-shared", 5, d=3, mesh="ball", shared=True),
     _case("nearest", "mesh-with-gaps", 20, d=3, mesh="gaps", sign=True, closed=False),
     _case("nearest", "needles", 40, d=3, mesh="needles"),
-    _case("nearest", "one-point", 1, d=3, mesh="ball", weights=True, least=0.05),  # errors are relative to this single distance
+    _case("nearest", "one-point", 1, d=3, mesh="ball", weights=True, min_distance=0.05),  # errors are relative to this single distance
     _case("nearest", "polygon", 50, rings=1, weights=True, sign=True),
     _case("nearest", "polygons", 9, B=3, rings=3, weights=True),
     _case("nearest", "polygon-for-all", 9, B=3, rings=1, sign=True),

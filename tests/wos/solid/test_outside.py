@@ -39,11 +39,11 @@ SPACE = {
 POLE = {"comb": np.array([2.25, 0.25]), "star": np.array([3.1, 2.9])}  # a point inside, if the centre is not inside
 
 
-def around(boundary, rng, n, least=0.02, most=5.0):
+def around(boundary, rng, n, min_distance=0.02, max_distance=5.0):
     """Points outside, from near the boundary to a few diagonals away."""
     d, size = boundary.dimension, boundary._diagonal[0]
-    X = boundary._centre[0] + size * (0.2 + most ** rng.uniform(-2, 1, (8 * n, 1))) * directions(rng, 8 * n, d)
-    return X[wos.signed_distance(boundary, X) > least * size][:n]
+    X = boundary._centre[0] + size * (0.2 + max_distance ** rng.uniform(-2, 1, (8 * n, 1))) * directions(rng, 8 * n, d)
+    return X[wos.signed_distance(boundary, X) > min_distance * size][:n]
 
 
 def sizes(backend):
@@ -87,7 +87,7 @@ def test_screened_in_the_plane(name, best_backend, rng):
     def u(X):
         return k0(m * np.linalg.norm(X - at, axis=1))
 
-    X = around(boundary, rng, n, most=2.0)
+    X = around(boundary, rng, n, max_distance=2.0)
     r = wos.solve(boundary, X, u, screening=m * m, exterior=True, walks=walks, epsilon=1e-6, rng=seed(rng))
     check(r, X, u)
 
@@ -111,7 +111,7 @@ def test_sources(name, pairs, best_backend, rng):
     def u(X):
         return 1.0 * (d == 2) + of_bell(((X - at) ** 2).sum(axis=1), width, d) / width**2
 
-    X = around(boundary, rng, n, most=3.0)
+    X = around(boundary, rng, n, max_distance=3.0)
     source = wos.Gaussians(width**-2.0, at, width)
     r = wos.solve(boundary, X, u, source=source, exterior=True, walks=walks, epsilon=1e-6, gradient=pairs, rng=seed(rng))
     check(r, X, u)

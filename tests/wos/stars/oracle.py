@@ -26,20 +26,20 @@ def robin_mass(walls, extent, x, R, own):
 
 
 class Medium:
-    """A medium of one instance, with its bounds in scaled units. ``given``: as in ``media.oracle.alpha``."""
+    """A medium of one instance, with its bounds in scaled units. ``description``: as in ``media.oracle.alpha``."""
 
-    def __init__(self, given, bound, exchange):
-        self.given, self.bound, self.exchange = given, bound, exchange
+    def __init__(self, description, bound, exchange):
+        self.description, self.bound, self.exchange = description, bound, exchange
 
     def root(self, x):
-        return np.sqrt(media.alpha(self.given, x))
+        return np.sqrt(media.alpha(self.description, x))
 
     def ratio(self, x, wall=None, k=-1):
         """σ', or ν on wall k, relative to its bound."""
         if wall is None:
-            return float(media.rate(self.given, x)) / self.bound
+            return float(media.rate(self.description, x)) / self.bound
         d = len(x)
-        return (self.exchange[k, 1] - media.slope(self.given, x) @ normal(wall, d)[0]) / self.exchange[k, 0]
+        return (self.exchange[k, 1] - media.slope(self.description, x) @ normal(wall, d)[0]) / self.exchange[k, 0]
 
 
 class Walk:
@@ -68,10 +68,10 @@ class Walk:
                 self.leave(min(away, self.from_absorbing(), 2.0))
         while self.step(max_steps):
             pass
-        distance, k, place, at = nearest(self.segs, self.x)
+        distance, k, corner_weights, at = nearest(self.segs, self.x)
         self.cut = self.weight != 0 and distance > self.epsilon
         if self.weight != 0 and not endless:
-            self.met[0].append((at, k, place, self.weight * (self.root(at) if self.steps else 1)))
+            self.met[0].append((at, k, corner_weights, self.weight * (self.root(at) if self.steps else 1)))
 
     def root(self, x):
         """√α relative to the start."""
@@ -147,8 +147,8 @@ class Walk:
         if self.screening:
             m = np.sqrt(self.screening)
             R, reach = min(R, 2 / m), min(reach, 0.25 / m)
-        if self.medium and (most := self.medium.exchange[:, 0].max()) > 0:
-            R = min(R, 0.3 / most)
+        if self.medium and (max_exchange := self.medium.exchange[:, 0].max()) > 0:
+            R = min(R, 0.3 / max_exchange)
         with_mu = self.walls[self.walls[:, d * d] > 0]
         away = nearest(with_mu, self.x)[0] if len(with_mu) else np.inf
         if away > R:
@@ -186,10 +186,10 @@ class Walk:
             self.met[1].append((y, None, None, self.weight * self.mass(s, R)[0] / (self.root(y) * self.start_root**2)))
         on_wall = self.drawn(R, factor) if self.wanted[2] or self.wanted[3] or self.medium else None
         if on_wall:
-            z, chosen, place, green = on_wall
+            z, chosen, corner_weights, green = on_wall
             robin = bool(self.walls[chosen, self.d**2 + 1])
             if self.wanted[2 + robin]:
-                self.met[2 + robin].append((z, chosen, place, self.weight * green * self.extent * self.root(z)))
+                self.met[2 + robin].append((z, chosen, corner_weights, self.weight * green * self.extent * self.root(z)))
         if not (self.medium and self.jumps(R, s, y if inside else None, on_wall)):
             t = R if k < 0 else t
             self.x = self.x + t * d
@@ -254,7 +254,7 @@ class Walk:
         up, away = (wall[:3] - self.x) @ n, nearest(wall[None], self.x)[0]
         return (R * R - away**2) * min(twice / 2, np.pi * (R * R - up * up)) if away < R and up > -1e-13 else 0.0
 
-    def drawn(self, R, held):
+    def drawn(self, R, factor):
         """A random point on the walls, its wall and position, and the estimate of the integral of G; None if it contributes nothing."""
         u = [_uniform(w) for w in self.words(2, self.steps)]
         likely = np.array([self.likely(wall, R) for wall in self.walls])
@@ -265,13 +265,13 @@ class Walk:
         self.near(*(sums[(sums > 0) & (sums < 1 - 1e-9)] - u[0]))
         chosen = int(np.searchsorted(sums, u[0]))
         wall = self.walls[chosen]
-        z, place, density = (self.on_wall if self.d == 2 else self.on_facet)(wall, R, u)
+        z, corner_weights, density = (self.on_wall if self.d == 2 else self.on_facet)(wall, R, u)
         away = np.sqrt(((z - self.x) ** 2).sum())
         if density == 0 or not sees(self.walls, self.x, chosen, z, self.own):
             return None
-        green = held * greens(self.d, away, R, self.screening)[0] / (chances[chosen] * density)
+        green = factor * greens(self.d, away, R, self.screening)[0] / (chances[chosen] * density)
         height = max((wall[: self.d] - self.x) @ normal(wall, self.d)[0], 0.0)
-        return z, chosen, place, green / (1 + height * wall[self.d**2] * self.extent)
+        return z, chosen, corner_weights, green / (1 + height * wall[self.d**2] * self.extent)
 
     def on_wall(self, wall, R, u):
         """A point on a segment, uniform on the chord with probability 1/2, otherwise concentrated near the foot. Also its position and
@@ -379,11 +379,11 @@ def _row(numbers, b, met, arrays):
 def _evaluated(kind, row, points, frame):
     if not points or kind == "none":
         return 0.0
-    X, piece, place, weight = (list(column) for column in zip(*points))
+    X, facet, corner_weights, weight = (list(column) for column in zip(*points))
     d = len(frame) - 2
     if kind == "per_vertex":
-        corner = row.reshape(-1, d)[np.array(piece)]
-        result = corner[:, 0] + (np.array(place) * (corner[:, 1:] - corner[:, :1])).sum(axis=1)
+        corner = row.reshape(-1, d)[np.array(facet)]
+        result = corner[:, 0] + (np.array(corner_weights) * (corner[:, 1:] - corner[:, :1])).sum(axis=1)
     else:
         result = values(kind, row, np.array(X), None, None, frame)
     return float((np.array(weight) * result).sum())

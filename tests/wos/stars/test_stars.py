@@ -59,7 +59,7 @@ def problems():
     cube, many, ells = (wos.TriangleMesh(*mesh[:2]) for mesh in (CUBE, fine, ell))
     inner, last, several = which(RING, *range(25, len(RING) - 1)), len(RING) - 1, np.array([0.0, 0.5, 2.0, 1.0])
 
-    def of(boundary, u, where, **more):
+    def neumann(boundary, u, where, **more):
         return boundary, {"dirichlet": u, "neumann": (where, flux(boundary, u)), **more}, u
 
     def robin(u, where, mu, boundary=r, **more):
@@ -68,31 +68,31 @@ def problems():
     planar, spatial = {"screening": RATES[:2] @ RATES[:2]}, {"screening": RATES @ RATES}
     screened = {"screening": 9.0, "source": lambda X: 1 + 9 * bowl(X)}
     return {
-        "rectangle": of(r, wave, which(r._ends, 0, 1, 2)),
-        "source": of(r, bowl, which(r._ends, 1, 3), source=1.0),
-        "quarter": of(q, lambda X: X[..., 0] ** 2 - X[..., 1] ** 2, which(q._ends, len(QUARTER) - 2, len(QUARTER) - 1)),
-        "ring": of(a, lambda X: pole(X, 0.0), inner | which(RING, 24, last)),
+        "rectangle": neumann(r, wave, which(r._ends, 0, 1, 2)),
+        "source": neumann(r, bowl, which(r._ends, 1, 3), source=1.0),
+        "quarter": neumann(q, lambda X: X[..., 0] ** 2 - X[..., 1] ** 2, which(q._ends, len(QUARTER) - 2, len(QUARTER) - 1)),
+        "ring": neumann(a, lambda X: pole(X, 0.0), inner | which(RING, 24, last)),
         "corner": (e, {"dirichlet": corner_solution, "neumann": (which(ELL, 0, 5), 0.0)}, corner_solution),
-        "screened": of(r, decay, which(r._ends, 0, 2, 3), **planar),
-        "screened-endless": of(r, decay, which(r._ends, 0, 1, 2, 3), **planar),
-        "screened-source": of(r, bowl, which(r._ends, 0, 2), **screened),
+        "screened": neumann(r, decay, which(r._ends, 0, 2, 3), **planar),
+        "screened-endless": neumann(r, decay, which(r._ends, 0, 1, 2, 3), **planar),
+        "screened-source": neumann(r, bowl, which(r._ends, 0, 2), **screened),
         "robin": robin(wave, which(r._ends, 1, 2), 1.0),
         "robin-source": robin(bowl, which(r._ends, 0), 3.0, source=1.0),
         "robin-and-neumann": robin(wave, which(r._ends, 2), 1.5, neumann=(which(r._ends, 0, 1), flux(r, wave))),
         "robin-alone": robin(wave, which(r._ends, 0, 1, 2, 3), several),
         "robin-screened": robin(decay, which(r._ends, 0, 1), 2.0, **planar),
-        "cube": of(cube, wave, on != 3),
-        "fine": of(many, wave, fine[2] != 3),
-        "cube-source": of(cube, bowl, on > 0, source=1.0),
+        "cube": neumann(cube, wave, on != 3),
+        "fine": neumann(many, wave, fine[2] != 3),
+        "cube-source": neumann(cube, bowl, on > 0, source=1.0),
         "corner-in-space": (ells, {"dirichlet": corner_solution, "neumann": (np.isin(ell[2], [-2, -1, 0, 5]), 0.0)}, corner_solution),
-        "cube-screened": of(cube, decay, on != 1, **spatial),
-        "cube-screened-source": of(cube, bowl, on != -1, **screened),
+        "cube-screened": neumann(cube, decay, on != 1, **spatial),
+        "cube-screened-source": neumann(cube, bowl, on != -1, **screened),
         "cube-robin": robin(wave, on == 1, 2.0, cube),
         "cube-robin-source": robin(bowl, (on == 0) | (on == -1), np.where(on == 0, 3.0, 0.5), cube, source=1.0),
         "cube-robin-and-neumann": robin(wave, fine[2] == 1, 1.5, many, neumann=(fine[2] == 0, flux(many, wave))),
         "cube-robin-screened": robin(decay, on != 3, 1.0, cube, **spatial),
         "cube-robin-alone": robin(wave, on > -3, 1.0, cube),
-        "cube-endless": of(cube, decay, on > -3, **spatial),
+        "cube-endless": neumann(cube, decay, on > -3, **spatial),
     }
 
 
@@ -158,7 +158,7 @@ def test_close_to_the_absorbing_part(name, rng):
     X = points_in(boundary, rng, 2000, 2e-3)
     X = X[from_absorbing(name, X) < 0.05][:8]
     result = wos.solve(boundary, X, walks=2**17, rng=seed(rng), epsilon=1e-5, max_steps=20000, **options)
-    check(result, X, u, least=1e-5)
+    check(result, X, u, error=1e-5)
 
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
@@ -259,7 +259,7 @@ def test_a_hole_that_reflects(d, best_backend, rng):
             boundary = wos.TriangleMesh(both, np.concatenate([F[:, ::turn], F[:, ::-inner] + len(V)]))
         where, X = np.arange(len(boundary._ends)) >= len(boundary._ends) // 2, points_in(boundary, rng, n, 0.1)
         r = wos.solve(boundary, X, dirichlet=u, neumann=(where, flux(boundary, u)), walks=512, epsilon=1e-4, rng=seed(rng))
-        check(r, X, u, least=1e-6)
+        check(r, X, u, error=1e-6)
 
 
 def test_on_walls_there_is_a_value_and_no_gradient(backend, rng):
@@ -299,11 +299,11 @@ def test_a_walk_beyond_a_wall_by_rounding_goes_back():
     from quatrefoil.wos.stars import loops_facets, loops_walls
 
     wall = np.array([[0.0, 0, 1, 0, 0, 0]])  # the domain is above
-    for place, met in ((0.5, 0), (1.5, -1)):
-        assert loops_walls.hit(wall, place, -5e-14, 1.0, -1e-4, 2.0, -1, 1e30) == (met, 0.0 if met == 0 else 2.0)
+    for x, met in ((0.5, 0), (1.5, -1)):
+        assert loops_walls.hit(wall, x, -5e-14, 1.0, -1e-4, 2.0, -1, 1e30) == (met, 0.0 if met == 0 else 2.0)
     triangle = np.array([[0.0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0]])  # its corners are in clockwise order seen from below
-    for place, met in ((0.2, 0), (1.5, -1)):
-        at, d = np.array([place, 0.3, -5e-14]), np.array([1.0, 0, -1e-4])
+    for x, met in ((0.2, 0), (1.5, -1)):
+        at, d = np.array([x, 0.3, -5e-14]), np.array([1.0, 0, -1e-4])
         assert loops_facets.hit(loops_facets.frames_of(triangle), at, d, 2.0, -1, 1e30)[0] == met
 
 
@@ -322,8 +322,8 @@ def test_which_edges_may_hide_something():
         assert len(edges(V, F, on > -3)) == 0
     S, T = icosphere(1)
     inner = np.concatenate([np.zeros(len(F), bool), np.ones(len(T), bool)])
-    for turned in (T, T[:, ::-1]):  # a hole with either orientation
-        silhouettes = edges(np.concatenate([V, 0.1 * S + [0.5, 0.4, 0.4]]), np.concatenate([F, turned + len(V)]), inner)
+    for triangles in (T, T[:, ::-1]):  # a hole with either orientation
+        silhouettes = edges(np.concatenate([V, 0.1 * S + [0.5, 0.4, 0.4]]), np.concatenate([F, triangles + len(V)]), inner)
         assert len(silhouettes) == 3 * len(T) // 2
         centre = silhouettes[:, :3] - (np.array([0.5, 0.4, 0.4]) - [0.5, 0.4, 0.45])
         assert ((centre * silhouettes[:, 6:9]).sum(axis=1) > 0).all()  # points into the domain

@@ -12,14 +12,14 @@ from wos.query.oracle import all_distances, on_segment
 TAU = 2 * np.pi
 
 
-def corners(piece, d):
+def corners(facet, d):
     """The corners of a segment or triangle."""
-    return piece[: d * d].reshape(d, d)
+    return facet[: d * d].reshape(d, d)
 
 
-def normal(piece, d):
+def normal(facet, d):
     """The outward normal, and the length or twice the area."""
-    return _normal(piece[: d * d].tobytes(), d)
+    return _normal(facet[: d * d].tobytes(), d)
 
 
 @functools.lru_cache(1024)
@@ -31,11 +31,11 @@ def _normal(numbers, d):
     return n / size, size
 
 
-def nearest(pieces, x):
+def nearest(facets, x):
     """Distance, facet, weights of its corners except the first, and closest point."""
-    (d2,), (weight,) = all_distances(pieces[:, : len(x) ** 2], x[None])
+    (d2,), (weight,) = all_distances(facets[:, : len(x) ** 2], x[None])
     k = int(d2.argmin())
-    return np.sqrt(d2[k]), k, weight[k, 1:], weight[k] @ corners(pieces[k], len(x))
+    return np.sqrt(d2[k]), k, weight[k, 1:], weight[k] @ corners(facets[k], len(x))
 
 
 def from_side(x, side):

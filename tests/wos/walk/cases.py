@@ -13,9 +13,9 @@ from . import oracle
 CLEAR = 2e-4  # smallest margin of weights; for distances, 0.01 epsilon
 
 
-def _tables(rng, d, least, heads):
+def _tables(rng, d, min_size, heads):
     """Rows of coefficients or values, preceded by their sizes and a head. The sizes differ; rows are padded at the end."""
-    sizes = rng.integers(least, 6, (len(heads), d))
+    sizes = rng.integers(min_size, 6, (len(heads), d))
     unpadded = [np.concatenate([n, head, rng.standard_normal(n.prod())]) for n, head in zip(sizes, heads)]
     width = max(map(len, unpadded), default=d) + 2
     return np.array([np.concatenate([row, np.zeros(width - len(row))]) for row in unpadded]).reshape(len(heads), width)
@@ -108,7 +108,7 @@ def _polygon(B, N, g, *, rings=1, rows=1, **options):
     return make
 
 
-def _placed(B, N, *, d=2, ring=False, box=False, shared=False):
+def _place_case(B, N, *, d=2, ring=False, box=False, shared=False):
     """Points inside and outside the ball, a triangle or a box, none of them within a rounding error of an edge."""
 
     def make(rng):
@@ -261,13 +261,13 @@ CASES = [
     Case("trace", "screened", _traced(4, events=60, screening=60.0)),
     Case("trace", "five-dimensions", _traced(2, d=5, events=50, walks=4, screening=2.0)),
     Case("trace", "polygon", _traced(9, polygon=True)),
-    Case("place", "ball", _placed(2, 40)),
-    Case("place", "space", _placed(1, 40, d=3)),
-    Case("place", "five-dimensions", _placed(1, 20, d=5)),
-    Case("place", "box", _placed(2, 20, box=True)),
-    Case("place", "box-in-four", _placed(2, 20, d=4, box=True)),
-    Case("place", "polygon", _placed(2, 60, ring=True)),
-    Case("place", "shared", _placed(3, 7, ring=True, shared=True)),
+    Case("place", "ball", _place_case(2, 40)),
+    Case("place", "space", _place_case(1, 40, d=3)),
+    Case("place", "five-dimensions", _place_case(1, 20, d=5)),
+    Case("place", "box", _place_case(2, 20, box=True)),
+    Case("place", "box-in-four", _place_case(2, 20, d=4, box=True)),
+    Case("place", "polygon", _place_case(2, 60, ring=True)),
+    Case("place", "shared", _place_case(3, 7, ring=True, shared=True)),
 ]
 
 
@@ -294,7 +294,7 @@ def _drawn_walk(rng):
 def _drawn_place(rng):
     d = int(rng.choice([2, 3]))
     ring = d == 2 and rng.random() < 0.7
-    return Case("place", "drawn", _placed(int(rng.integers(1, 4)), int(rng.integers(0, 30)), d=d, ring=ring, shared=rng.random() < 0.3))
+    return Case("place", "drawn", _place_case(int(rng.integers(1, 4)), int(rng.integers(0, 30)), d=d, ring=ring, shared=rng.random() < 0.3))
 
 
 def _drawn_gather(rng):

@@ -103,9 +103,9 @@ def gates(value, stderr, truth, spread=True):
     return failed
 
 
-def check(result, X, u, spread=False, least=0.0):
-    """Value (with the additional error ``least``) and gradient agree with a solution within their errors. All walks ended in the domain."""
-    assert gates(result.value, np.hypot(result.stderr, least), u(X), spread) == []
+def check(result, X, u, spread=False, error=0.0):
+    """Value (with the additional error ``error``) and gradient agree with a solution within their errors. All walks ended in the domain."""
+    assert gates(result.value, np.hypot(result.stderr, error), u(X), spread) == []
     assert result.n_truncated.sum() == result.n_escaped.sum() == 0
     for i in range(0 if result.grad is None else X.shape[-1]):
         assert gates(result.grad[:, i], result.grad_stderr[:, i], slope(u, X)[:, i], spread) == []
@@ -135,7 +135,7 @@ def same(a, b, where=..., rows=None, unit=1.0, length=1.0):
 # ---------------------------------------------------------------- the op ``walk``: the same random words, exact distances
 
 
-def values(kind, p, X, segment, place, frame):
+def values(kind, p, X, segment, fraction, frame):
     """Evaluate data at scaled points (..., d)."""
     d = X.shape[-1]
     if kind in ("polynomial", "grid"):
@@ -150,7 +150,7 @@ def values(kind, p, X, segment, place, frame):
         bells = p.reshape(-1, X.shape[-1] + 2)
         return gaussians(X, bells[:, 0], bells[:, 1:-1], 1 / np.sqrt(bells[:, -1]))
     pairs = p.reshape(-1, 2)[segment]
-    return (pairs[..., 0] * (1 - place) + pairs[..., 1] * place).reshape(X.shape[:-1])
+    return (pairs[..., 0] * (1 - fraction) + pairs[..., 1] * fraction).reshape(X.shape[:-1])
 
 
 def nodes(first, walks):
@@ -210,7 +210,7 @@ def added_up(of_all, start, frame, first, dirichlet, source, cut, gradient, nrhs
         if dirichlet[0] == "per_vertex" and len(first) > 2:
             row = row[2 * first[b] : 2 * first[b + 1]]
         of_end, of_source, slopes = medium(b, walked)
-        total, toward = walked.left * of_end * values(dirichlet[0], row, walked.x, walked.segment, walked.place, frame[b]), 0
+        total, toward = walked.left * of_end * values(dirichlet[0], row, walked.x, walked.segment, walked.fraction, frame[b]), 0
         if source[0] != "none":
             numbers = row_of(source[1], side)
             f = [
@@ -308,7 +308,7 @@ def expand(start, frame, ends, first, dirichlet, reference, *, dirichlet_kind="n
     coefficients, counts = np.zeros((B, N, samples, harmonics(np.eye(d), modes).shape[-1])), np.zeros((B, N, 3), np.int64)
     of_all = paths_of_all(start, frame, ends, first, screening, 0, first_point, seed, first_walk, walks, max_steps, True)
     for b, walked in enumerate(of_all):
-        u = walked.left * values(dirichlet_kind, row_of(dirichlet, b), walked.x, walked.segment, walked.place, frame[b])
+        u = walked.left * values(dirichlet_kind, row_of(dirichlet, b), walked.x, walked.segment, walked.fraction, frame[b])
         along = walked.along[..., 1:]
         n = along / np.sqrt((along**2).sum(axis=-1, keepdims=True))
         shares = (u - reference[b][:, None])[..., None] * harmonics(n, modes)

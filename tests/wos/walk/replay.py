@@ -118,7 +118,7 @@ class Batch:
         self.left = np.where(self.alive, 1.0, np.nan)
         self.margin, self.steps, self.cut = np.full((N, walks), np.inf), np.zeros((N, walks), int), np.zeros((N, walks), bool)
         self.along, self.toward = (np.tile([v, *[np.nan] * d], (N, walks, 1)) for v in (1.0, 0.0))
-        self.events, self.segment, self.place = [], None, None
+        self.events, self.segment, self.fraction = [], None, None
 
     def rows(self, rows):
         """The same walks, for a subset of the points."""
@@ -172,9 +172,9 @@ class Batch:
             face = np.arange(self.d) == (half - np.abs(x)).argmin(axis=-1)[..., None]
             self.x = np.where(face, np.where(x < 0, -half, half), x)
         else:
-            _, segment, place, at = closest(segs, np.nan_to_num(self.x.reshape(-1, self.d)))
+            _, segment, fraction, at = closest(segs, np.nan_to_num(self.x.reshape(-1, self.d)))
             self.x = np.where(np.isnan(self.x), np.nan, at.reshape(self.x.shape))
-            self.segment, self.place = segment.reshape(self.left.shape), place.reshape(self.left.shape)
+            self.segment, self.fraction = segment.reshape(self.left.shape), fraction.reshape(self.left.shape)
         return self
 
     def unit_of_many(self, counter, number):

@@ -147,7 +147,7 @@ def compare(seed):
         options |= {"rng": int(rng.integers(2**31)), **more}
         runs = [wos.solve(boundary, X, **options, backend=backend) for backend in ("array", "numba")]
         got, expected = ([r.value, r.stderr, r.grad, r.state.counts] for r in runs)
-        if "cache" not in options and not any(isinstance(given, list) for given in options.values()):
+        if "cache" not in options and not any(isinstance(value, list) for value in options.values()):
             grad = rng.standard_normal(runs[0].value.shape)
             both = zip((got, expected), ("array", "numba"))
             got, expected = ([*results, wos.solve_vjp(boundary, X, grad, **options, backend=b)] for results, b in both)

@@ -155,8 +155,8 @@ def test_refused(rng):
     matrices, plain = (wos.Problem(STAR, dirichlet=0.0, source=f).operator(X, 4, rng=1) for f in (0.0, None))
     ball = wos.Problem(wos.Ball([0, 0], 1.0), dirichlet=0.0).operator(0.5 * X, 4, rng=1)
 
-    def operator(boundary=STAR, points=X, walks=4, **given):
-        return wos.Problem(boundary, dirichlet=0.0, **given).operator(points, walks)
+    def operator(boundary=STAR, points=X, walks=4, **options):
+        return wos.Problem(boundary, dirichlet=0.0, **options).operator(points, walks)
 
     check_refused([
         (lambda: operator(neumann=(where, 0.0)), NotImplementedError, "operators do not support neumann or robin yet; use solve"),

@@ -28,9 +28,9 @@ class Linear:
         self.scale = scale
 
     def __call__(self, Y):
-        return self.of(Y)
+        return self.values(Y)
 
-    def of(self, Y):
+    def values(self, Y):
         return self.factor * self.scale * Y[:, 0]
 
 
@@ -69,8 +69,8 @@ def with_globals(code):
 
 
 def another_method(scale):
-    of = by_constant(lambda self, Y: 2 * Y[:, 0], lambda self, Y: 3 * Y[:, 0])(scale)
-    return type("Mine", (Linear,), {"of": of})(1.0)
+    values = by_constant(lambda self, Y: 2 * Y[:, 0], lambda self, Y: 3 * Y[:, 0])(scale)
+    return type("Mine", (Linear,), {"values": values})(1.0)
 
 
 def closure(scale):
@@ -94,7 +94,7 @@ FUNCTIONS = {
     "global of a module": with_globals((lambda Y: here.scale * Y[:, 0]).__code__),
     "callable": Linear,
     "slots": Slots,
-    "bound method": lambda scale: Linear(scale).of,
+    "bound method": lambda scale: Linear(scale).values,
     "attribute of a class": lambda scale: type("Mine", (Linear,), {"factor": scale})(1.0),
     "method of a class": another_method,
     "partial": lambda scale: functools.partial(lambda Y, s: s * Y[:, 0], s=scale),
