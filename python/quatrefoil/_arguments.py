@@ -181,12 +181,12 @@ def array(value: Any, label: str, name: str, *, dtypes: Sequence[str] = _arrays.
     named = " or ".join(dtypes)
     if kind is None or (kind == "torch" and not torch):
         what = "NumPy or PyTorch" if torch else "NumPy"
-        cure = f"{name}.numpy()" if kind == "torch" else _arrays.converted(value, name, dtypes[-1])
-        raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected a {what} array of {named}; convert it: {cure}")
+        fix = f"{name}.numpy()" if kind == "torch" else _arrays.converted(value, name, dtypes[-1])
+        raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected a {what} array of {named}; convert it: {fix}")
     dtype = _arrays.dtype_name(value)
     if dtype not in dtypes:
-        cure = _arrays.converted(value, name, dtypes[-1])
-        raise TypeError(f"{label}: {name} has dtype {dtype}, expected {named}; convert it: {cure}")
+        fix = _arrays.converted(value, name, dtypes[-1])
+        raise TypeError(f"{label}: {name} has dtype {dtype}, expected {named}; convert it: {fix}")
     if kind == "cupy":
         raise TypeError(f"{label}: {name} is a CuPy array, which this function does not accept; move it to the host")
     if kind == "jax":
@@ -208,8 +208,8 @@ def integer_array(value: Any, label: str, name: str) -> Any:
     if value is None:
         return None
     if _arrays.kind(value) is None or _arrays.dtype_name(value) not in ("int32", "int64"):
-        cure = _arrays.converted(value, name, "int64")
-        raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected an array of int32 or int64; convert it: {cure}")
+        fix = _arrays.converted(value, name, "int64")
+        raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected an array of int32 or int64; convert it: {fix}")
     if _arrays.dtype_name(value) == "int64" or _arrays.kind(value) == "jax":
         return value
     return value.long() if _arrays.kind(value) == "torch" else value.astype(np.int64)
@@ -326,8 +326,8 @@ def real_array(value: Any, label: str, name: str) -> None:
     if value.__class__ is np.ndarray or _arrays.kind(value) is None or _arrays.on_host(value):
         array(value, label, name)
     elif (dtype := _arrays.dtype_name(value)) not in _arrays.REAL:
-        cure = _arrays.converted(value, name, "float64")
-        raise TypeError(f"{label}: {name} has dtype {dtype}, expected {' or '.join(_arrays.REAL)}; convert it: {cure}")
+        fix = _arrays.converted(value, name, "float64")
+        raise TypeError(f"{label}: {name} has dtype {dtype}, expected {' or '.join(_arrays.REAL)}; convert it: {fix}")
 
 
 def host_or_device_numbers(value: Any, label: str, name: str, *, differentiable: bool = False) -> Any:
@@ -386,13 +386,13 @@ def keywords(label: str, positional: str = "", *, missing: str = "", **hints: st
                 return None
             if count > len(positionals):
                 keyword_only = ", ".join(f"{name}=" for name in known[len(positionals) :])
-                cure = positional or (f"pass by keyword: {keyword_only}" if keyword_only else f"expected at most {len(positionals)}")
-                return f"{label} takes {', '.join(positionals) or 'nothing'} by position, got {count} argument{'s' * (count != 1)}; {cure}"
+                fix = positional or (f"pass by keyword: {keyword_only}" if keyword_only else f"expected at most {len(positionals)}")
+                return f"{label} takes {', '.join(positionals) or 'nothing'} by position, got {count} argument{'s' * (count != 1)}; {fix}"
             absent = [name for name in required if name not in options and name not in positionals[: max(count, 0)]]
             if not absent:
                 return None
-            cure = missing or next((hints[name] for name in absent if name in hints), f"expected {', '.join(known)}")
-            return f"{label}: {', '.join(absent)} {'are' if len(absent) > 1 else 'is'} missing; {cure}"
+            fix = missing or next((hints[name] for name in absent if name in hints), f"expected {', '.join(known)}")
+            return f"{label}: {', '.join(absent)} {'are' if len(absent) > 1 else 'is'} missing; {fix}"
 
         @functools.wraps(function)
         def called(*args: P.args, **options: P.kwargs) -> R:

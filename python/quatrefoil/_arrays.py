@@ -155,8 +155,8 @@ def converted(value: Any, name: str, dtype: str, like: str | None = None) -> str
 def expected_like(value: Any, name: str, like: Any, other: str) -> str:
     """Error text for a value that is not of the kind of ``like``, the argument called ``other``, with the code that converts it."""
     wanted, dtype = (f"an array like {other}, {describe(like)}", dtype_name(like)) if kind(like) else ("an array of floats", "float64")
-    cure = converted(value, name, dtype, kind(like)) if kind(value) is None else moved(name, str(kind(like)))
-    return f"{name} is {describe(value)}, expected {wanted}; convert it: {cure}"
+    fix = converted(value, name, dtype, kind(like)) if kind(value) is None else moved(name, str(kind(like)))
+    return f"{name} is {describe(value)}, expected {wanted}; convert it: {fix}"
 
 
 def moved(name: str, kind: str) -> str:

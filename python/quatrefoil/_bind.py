@@ -67,18 +67,18 @@ def _check_dtype(op: Op, name: str, arg: Arg, array: Any, arrays: Sequence[Any])
         allowed = ("int64", "int32")  # JAX has only int32 without jax_enable_x64
     if kind is None:
         expected = f"a NumPy, PyTorch, CuPy or JAX array of {' or '.join(allowed)}"
-        cure = _cure(arg, name, array, arrays)
-        raise TypeError(f"{op.label}: {name} is {_arrays.describe(array)}, expected {expected}; convert it: {cure}")
+        fix = _fix(arg, name, array, arrays)
+        raise TypeError(f"{op.label}: {name} is {_arrays.describe(array)}, expected {expected}; convert it: {fix}")
     if _arrays.layout(array) != "strided":
         raise TypeError(f"{op.label}: {name} is a tensor of layout {_arrays.layout(array)}, expected a dense one")
     dtype = _arrays.dtype_name(array)
     if dtype not in allowed:
-        cure = _cure(arg, name, array, arrays)
-        raise TypeError(f"{op.label}: {name} has dtype {dtype}, expected {' or '.join(allowed)}; convert it: {cure}")
+        fix = _fix(arg, name, array, arrays)
+        raise TypeError(f"{op.label}: {name} has dtype {dtype}, expected {' or '.join(allowed)}; convert it: {fix}")
     return dtype
 
 
-def _cure(arg: Arg, name: str, array: Any, arrays: Sequence[Any]) -> str:
+def _fix(arg: Arg, name: str, array: Any, arrays: Sequence[Any]) -> str:
     """The code that converts an array to a dtype that this argument accepts, with the kind and precision of the other arrays."""
     others = [a for a in arrays if a is not array and _arrays.kind(a) is not None]
     like = next((dtype for dtype in map(_arrays.dtype_name, others) if dtype in _arrays.REAL + _arrays.COMPLEX), "float64")
@@ -96,14 +96,14 @@ def _check_precisions(op: Op, floating: Sequence[tuple[str, Arg, str, Any]]) -> 
         name, arg, dtype, array = next(f for f, precision in zip(floating, precisions) if precision != right)
         expected = [_arrays.in_precision(right, d) for d in (("real", "complex") if arg.dtype == "any" else (arg.dtype,))]
         expected += _arrays.HALF if arg.half and right == "float32" else ()
-        cure = _arrays.converted(array, name, expected["complex" in dtype and len(expected) > 1])
-        wanted = f"expected {' or '.join(expected)}; convert it: {cure}"
+        fix = _arrays.converted(array, name, expected["complex" in dtype and len(expected) > 1])
+        wanted = f"expected {' or '.join(expected)}; convert it: {fix}"
         raise TypeError(f"{op.label}: {name} has dtype {dtype} but {other} has {others}; {wanted}")
     either = [(name, _arrays.wide(dtype), dtype, array) for name, arg, dtype, array in floating if arg.dtype == "any"]
     for name, wide, dtype, array in either:
         if wide != either[0][1]:
-            cure = f"expected {either[0][1]}; convert it: {_arrays.converted(array, name, either[0][1])}"
-            raise TypeError(f"{op.label}: {name} has dtype {dtype} but {either[0][0]} has {either[0][2]}; {cure}")
+            fix = f"expected {either[0][1]}; convert it: {_arrays.converted(array, name, either[0][1])}"
+            raise TypeError(f"{op.label}: {name} has dtype {dtype} but {either[0][0]} has {either[0][2]}; {fix}")
 
 
 def layout(op: Op, arrays: Sequence[Any], options: tuple[Any, ...]) -> tuple[str, list[Layout]]:

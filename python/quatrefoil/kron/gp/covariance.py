@@ -185,7 +185,7 @@ class GridCovariance:
         solution: Solution
         if len(done) == 1 and isinstance(done[0].solver, Closed):
             z = grid.to_basis(rows)
-            grid.refuse_singular(done[0].solver.noise)
+            grid.reject_singular(done[0].solver.noise)
             if len(rows) == 1 and done[0].solver.noise and grid.floored is not None:
                 solution = one = OneRow(self, done[0], z, grid.floored)
                 fit = np.full(1, one.fit)

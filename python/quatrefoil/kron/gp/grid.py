@@ -74,12 +74,12 @@ class Grid:
 
     def inverse_eigenvalues(self, noise: float) -> np.ndarray:
         """1 / (λ + noise), (N,)."""
-        self.refuse_singular(noise)
+        self.reject_singular(noise)
         return 1 / (self.eigenvalues + noise)
 
     def logdet(self, noise: float) -> float:
         """log det(K + noise I), without clamping."""
-        self.refuse_singular(noise)
+        self.reject_singular(noise)
         if noise == 0:
             return sum(self.size // len(f) * 2 * float(np.log(np.linalg.cholesky(f).diagonal()).sum()) for f in self.factors if len(f))
         return log_determinant(self.values, noise)
@@ -92,7 +92,7 @@ class Grid:
     def _singular(self) -> int | None:
         return singular_axis(self.values, self.eps) if self.size else None
 
-    def refuse_singular(self, noise: float) -> None:
+    def reject_singular(self, noise: float) -> None:
         """Raise LinAlgError if K + noise I is singular to working precision."""
         if self._singular is None or not self.is_negligible(noise):
             return

@@ -17,7 +17,7 @@ from ... import _arguments, _arrays
 from ..._array_tools import cholesky, double, nan_unless
 from ..product.composition import product
 from ..product.dense import (
-    CURE,
+    FIX,
     exponent,
     factorised,
     log_determinant,
@@ -202,7 +202,7 @@ class HostFactorisation(Factorisation):
         if noise <= limit:
             raise np.linalg.LinAlgError(
                 f"{_LABEL}: a factor is singular to working precision and the noise is {noise:.3g}, expected more than eps times "
-                f"the largest eigenvalue of the product, {limit:.3g}; {CURE}"
+                f"the largest eigenvalue of the product, {limit:.3g}; {FIX}"
             )
         return values + noise, parts
 
@@ -243,7 +243,7 @@ class HostFactorisation(Factorisation):
         try:
             return np.linalg.cholesky(f.astype(np.float64))
         except np.linalg.LinAlgError:
-            raise np.linalg.LinAlgError(f"{_LABEL}.cholesky: factors[{i}] is not positive definite; {CURE}") from None
+            raise np.linalg.LinAlgError(f"{_LABEL}.cholesky: factors[{i}] is not positive definite; {FIX}") from None
 
     def _by_lu(self, rows: np.ndarray, transpose: bool) -> np.ndarray:
         if rows.size == 0:

@@ -11,7 +11,7 @@ import numpy as np
 from ... import _arrays, _backends
 
 _SMALL = 1e-280  # noise below which rounding errors of the smallest eigenvalues matter
-CURE = "add noise, or jitter to its diagonal"
+FIX = "add noise, or jitter to its diagonal"
 
 
 def namespace(array: Any) -> Any:
@@ -116,10 +116,10 @@ def factorised(f: Any, i: int) -> tuple[Any, Any]:
 
     lu, pivots, info = lapack.dgetrf(f.astype(np.float64))
     if info > 0:
-        raise np.linalg.LinAlgError(f"KroneckerOperator: factors[{i}] is singular (pivot {info - 1} is 0); {CURE}")
+        raise np.linalg.LinAlgError(f"KroneckerOperator: factors[{i}] is singular (pivot {info - 1} is 0); {FIX}")
     inverse_condition, _ = lapack.dgecon(lu, np.abs(f).sum(axis=0, dtype=np.float64).max())
     if inverse_condition < np.finfo(f.dtype).eps:
         raise np.linalg.LinAlgError(
-            f"KroneckerOperator: factors[{i}] is singular to working precision (1 / condition number is {inverse_condition:.1e}); {CURE}"
+            f"KroneckerOperator: factors[{i}] is singular to working precision (1 / condition number is {inverse_condition:.1e}); {FIX}"
         )
     return lu, pivots

@@ -25,8 +25,8 @@ def _check_state(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
     for name, is_set in (("initial_state", start), ("return_state=True", return_state), ("method='scan'", method == "scan")):
         if is_set and (bidirectional or disc == "dss"):
             why = "bidirectional=True" if bidirectional else "disc='dss'"
-            cure = "omit it, or use disc='zoh' or 'bilinear' in one direction"
-            raise ValueError(f"{label}: {name} needs a recurrence, which a system with {why} does not have; {cure}")
+            fix = "omit it, or use disc='zoh' or 'bilinear' in one direction"
+            raise ValueError(f"{label}: {name} needs a recurrence, which a system with {why} does not have; {fix}")
 
 
 S4D_KERNEL = Op(

@@ -276,8 +276,8 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
     label = f"ssm.{name}"
     for argument, array in (("x", x), ("weight", weight)):
         if _arrays.kind(array) is None:
-            cure = _arrays.converted(array, argument, "float64")
-            raise TypeError(f"{label}: {argument} is {_arrays.describe(array)}, expected an array of floats; convert it: {cure}")
+            fix = _arrays.converted(array, argument, "float64")
+            raise TypeError(f"{label}: {argument} is {_arrays.describe(array)}, expected an array of floats; convert it: {fix}")
     _check_target(name, "conv_state", conv_state, x)
     if len(x.shape) != 3:
         raise ValueError(f"{label}: x has shape {tuple(x.shape)}, expected (B, D) or (B, D, L)")

@@ -191,8 +191,8 @@ def _check_replaceable(package: str) -> None:
         what = f"ssm.install: {package} is installed ({where}) {reason}; quatrefoil replaces it until undo()"
         warnings.warn(what, RuntimeWarning, stacklevel=3)
         return
-    cure = "pass only targets that are not installed, or override=True to replace it until undo()"
-    raise ImportError(f"ssm.install: {package} is already installed ({where}); {cure}")
+    fix = "pass only targets that are not installed, or override=True to replace it until undo()"
+    raise ImportError(f"ssm.install: {package} is already installed ({where}); {fix}")
 
 
 class _StandIn(ModuleType):
