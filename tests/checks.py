@@ -177,7 +177,7 @@ def close(got, expected, allowed):
     assert np.abs(got - expected).max(initial=0) <= allowed * max(np.abs(expected).max(initial=0), 1e-300)
 
 
-def check_refused(table):
+def check_rejected(table):
     """Check that each (call, error, text) raises that error, also the second time, when the call's signature is cached."""
     for call, error, text in table:
         print(text)

@@ -14,7 +14,7 @@ import pytest
 
 import quatrefoil as qf
 from case import BACKENDS
-from checks import check_refused
+from checks import check_rejected
 from children import run_python
 from devices import cupy, device_tensors  # noqa: F401
 from emu import backend as emulator
@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(config, items):
 def pytest_pycollect_makeitem(collector, name, obj):
     """Turn a module's table ``BAD`` into a test that each of its calls raises its error."""
     if name == "BAD" and not hasattr(collector.obj, "test_bad_input"):
-        return pytest.Function.from_parent(collector, name="test_bad_input", callobj=lambda: check_refused(obj))
+        return pytest.Function.from_parent(collector, name="test_bad_input", callobj=lambda: check_rejected(obj))
 
 
 def _numba_first(item):

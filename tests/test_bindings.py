@@ -160,7 +160,7 @@ WRONG_OPTIONS = {
 
 
 @parametrize_ops(CASES)
-def test_wrong_arguments_are_refused(family, cases, rng, monkeypatch):
+def test_wrong_arguments_are_rejected(family, cases, rng, monkeypatch):
     """The bindings reject exactly the arguments that the Python rule rejects; the two are implemented separately."""
     for op, arguments in (call for case in cases for call in recorded(family, case, rng, monkeypatch)):
         others = list(other_arrays(op, arguments))

@@ -127,7 +127,7 @@ def test_environment_and_use_backend_choose_a_backend():
         qf.ssm.fft_conv(u, u, num_threads=0)
 
 
-def test_other_array_libraries_are_refused_and_work_by_dlpack():
+def test_other_array_libraries_are_rejected_and_work_by_dlpack():
     xp = pytest.importorskip("array_api_strict")
     assert hasattr(np.ones(1), "__array_namespace__")
     x = xp.ones((1, 4), dtype=xp.float64)

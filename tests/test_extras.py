@@ -220,7 +220,7 @@ class TestTorch:
         assert meta.shape == x.shape
 
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # a warning of torch at its first jvp
-    def test_traced_calls_refuse_functions(self, seen, tensors):
+    def test_traced_calls_reject_functions(self, seen, tensors):
         import torch
         from torch._subclasses.fake_tensor import FakeTensorMode
 

@@ -138,7 +138,7 @@ def test_errors_of_kernels_become_errors_of_xla():
     assert str(numpys.value) in str(xlas.value)
 
 
-def test_updates_in_place_are_refused(rng):
+def test_updates_in_place_are_rejected(rng):
     one, state = jnp.ones((1, 2)), jnp.zeros((1, 2, 3))
     with pytest.raises(TypeError, match="selective_state_update: state is a JAX array, which is immutable"):
         qf.ssm.selective_state_update(state, one, one, -jnp.ones((2, 3)), jnp.ones((1, 3)), jnp.ones((1, 3)))

@@ -80,7 +80,7 @@ def test_several_threads_at_once(rng):
     in_threads(4, work)
 
 
-def test_unexpected_buffers_are_refused(rng):
+def test_unexpected_buffers_are_rejected(rng):
     site = _site.text_of(qf.ssm.OPS.linear_scan, (False, 0), None, 0, [((3,), "float32"), ((3,), "float32"), None], [((3,), "float32")])
     for shape, dtype in (((4,), np.float32), ((3,), np.float64), ((1, 3), np.float32)):
         compute = jax.ffi.ffi_call(_handler.TARGET, [jax.ShapeDtypeStruct((3,), np.float32)])

@@ -68,7 +68,7 @@ def test_a_side_that_fails_is_named(monkeypatch, capsys):
 
 
 def test_a_busy_machine_publishes_nothing(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(jobs, "about", lambda: {"processor": "p", "load": 3.0, "date": "2026-12-01"})
+    monkeypatch.setattr(jobs, "describe_machine", lambda: {"processor": "p", "load": 3.0, "date": "2026-12-01"})
     assert jobs.main(["price"], json_file=tmp_path / "jobs.json") == 2
     assert "the load is 3.0" in capsys.readouterr().err
     assert not [*tmp_path.iterdir()]

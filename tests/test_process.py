@@ -135,7 +135,7 @@ def test_an_exit_while_a_daemon_thread_computes(op):
         assert done.stderr == ""
 
 
-def test_a_sub_interpreter_is_refused():
+def test_a_sub_interpreter_is_rejected():
     code = """
     import importlib
     for name in ("_interpreters", "_xxsubinterpreters"):

@@ -22,7 +22,7 @@ ssm, kron, cheb, wos = qf.ssm, qf.kron, qf.cheb, qf.wos
 
 MOVE = "is a CuPy array, which this function does not accept; move it to the host"
 # name: (call with arrays on a device, error, text)
-REFUSED = {
+REJECTED = {
     "ssm.transfer_function": (lambda t: ssm.transfer_function(t(normal(5)), *3 * [normal(4)]), TypeError, f"s {MOVE}"),
     "cheb.orthopoly": (lambda t: cheb.orthopoly.from_samples(t(normal(9)), 2), TypeError, f"x {MOVE}"),
     "cheb.PolynomialChaos": (lambda t: cheb.PolynomialChaos.fit(t(normal(9, 2)), normal(9)), TypeError, f"X {MOVE}"),
@@ -62,7 +62,7 @@ def names_of_ops():
 
 def test_the_list_is_complete():
     public = {f"{family}.{name}" for family in ("ssm", "kron", "cheb", "wos") for name in exported_names(getattr(qf, family))}
-    listed = {name.partition(",")[0] for name in (*CALLS, *REFUSED)} | WITHOUT_ARRAYS | {n for names in ELSEWHERE.values() for n in names}
+    listed = {name.partition(",")[0] for name in (*CALLS, *REJECTED)} | WITHOUT_ARRAYS | {n for names in ELSEWHERE.values() for n in names}
     assert listed - public == set()
     assert public - names_of_ops() - listed == set()
     assert all((Path(__file__).parents[1] / file).exists() for file in ELSEWHERE)
@@ -79,9 +79,9 @@ def test_like_the_host(name, cupy):
         np.testing.assert_allclose(g, e, rtol=0, atol=1e-9 * np.abs(e).max(initial=1e-300))
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused(name, cupy):
-    call, error, text = REFUSED[name]
+@pytest.mark.parametrize("name", REJECTED)
+def test_rejected(name, cupy):
+    call, error, text = REJECTED[name]
     with pytest.raises(error, match=text):
         call(cupy)
 

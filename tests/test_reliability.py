@@ -186,7 +186,7 @@ def test_no_writable_home_for_the_numba_cache(tmp_path):
 
 @pytest.mark.torch
 @needs_native
-def test_null_pointers_are_refused():
+def test_null_pointers_are_rejected():
     torch = pytest.importorskip("torch")
     from torch._subclasses.fake_tensor import FakeTensorMode
 

@@ -177,7 +177,7 @@ def test_out(rng):
         qf.ssm.fft_conv(u, k, out=out.numpy())
 
 
-def test_out_is_refused_by_a_compiler():
+def test_out_is_rejected_by_a_compiler():
     """It must not be ignored."""
     u, k, out = torch.randn(2, 70), torch.randn(2, 70), torch.zeros(2, 70)
     torch._dynamo.reset()
@@ -187,7 +187,7 @@ def test_out_is_refused_by_a_compiler():
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:The PyTorch API of nested")
 @pytest.mark.parametrize("layout", ["sparse_coo", "sparse_csr", "_mkldnn", "nested"])
-def test_sparse_and_nested_tensors_are_refused(layout, backend, entry_point):
+def test_sparse_and_nested_tensors_are_rejected(layout, backend, entry_point):
     make = {
         "sparse_coo": torch.Tensor.to_sparse,
         "sparse_csr": torch.Tensor.to_sparse_csr,

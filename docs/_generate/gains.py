@@ -18,7 +18,7 @@ from typing import Any
 
 import quatrefoil as qf
 from quatrefoil.bench import models
-from quatrefoil.bench._machine import about
+from quatrefoil.bench._machine import describe_machine
 from quatrefoil.bench._run import error
 
 HERE = Path(__file__).parent
@@ -81,7 +81,7 @@ def main(names: list[str]) -> None:
             rows[name][task] = gain(request)
             print(name, task, *(f"{x:.3g}" for x in (rows[name][task]["ratio"], *rows[name][task]["quartiles"])), flush=True)
         packages = {"torch": torch.__version__, "transformers": transformers.__version__}
-        result = {"machine": about(), "packages": packages, "isa": qf.config()["isa"], "rows": rows}
+        result = {"machine": describe_machine(), "packages": packages, "isa": qf.config()["isa"], "rows": rows}
         file.write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -141,8 +141,8 @@ def draw(models: list[Network], seen: np.ndarray, X: np.ndarray, pixels: np.ndar
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    said = predict(models, X)
-    wrong = np.flatnonzero(said != labels)[:8]
+    predicted = predict(models, X)
+    wrong = np.flatnonzero(predicted != labels)[:8]
     figure = plt.figure(figsize=(12, 4), layout="constrained")
     left, right = figure.subfigures(1, 2)
     ax, z = left.subplots(), np.sort(models[0].inputs(seen)[1][:, 0])
@@ -153,7 +153,7 @@ def draw(models: list[Network], seen: np.ndarray, X: np.ndarray, pixels: np.ndar
     ax.legend()
     for axis, i in zip(right.subplots(2, 4).ravel(), wrong):
         axis.imshow(pixels[i].reshape(8, 8), cmap="gray_r")
-        axis.set_title(f"{labels[i]}, classified as {said[i]}")
+        axis.set_title(f"{labels[i]}, classified as {predicted[i]}")
         axis.set_axis_off()
     figure.savefig(file, dpi=120)
 

@@ -35,7 +35,7 @@ def unit(v: np.ndarray) -> np.ndarray:
     return v / np.linalg.norm(v)
 
 
-def placed(a: np.ndarray, b: np.ndarray, c: np.ndarray, bond: float, angle: float, torsion: float) -> np.ndarray:
+def place_atom(a: np.ndarray, b: np.ndarray, c: np.ndarray, bond: float, angle: float, torsion: float) -> np.ndarray:
     """The atom bonded to c, at the given angle to b and torsion about b-c to a."""
     along = unit(c - b)
     normal = unit(np.cross(b - a, along))
@@ -49,17 +49,17 @@ def helix(residues: int) -> tuple[np.ndarray, np.ndarray]:
     C = CA + BONDS["CA-C"] * np.array([-np.cos(ANGLES["N-CA-C"]), np.sin(ANGLES["N-CA-C"]), 0.0])
     atoms: list[tuple[np.ndarray, float]] = []
     for _ in range(residues):
-        before, N = (CA, C), placed(N, CA, C, BONDS["C-N"], ANGLES["CA-C-N"], PSI)
+        before, N = (CA, C), place_atom(N, CA, C, BONDS["C-N"], ANGLES["CA-C-N"], PSI)
         before_CA, before_C = before
-        CA = placed(before_CA, before_C, N, BONDS["N-CA"], ANGLES["C-N-CA"], OMEGA)
-        C = placed(before_C, N, CA, BONDS["CA-C"], ANGLES["N-CA-C"], PHI)
-        O = placed(N, CA, C, BONDS["C-O"], ANGLES["CA-C-O"], PSI + np.pi)
+        CA = place_atom(before_CA, before_C, N, BONDS["N-CA"], ANGLES["C-N-CA"], OMEGA)
+        C = place_atom(before_C, N, CA, BONDS["CA-C"], ANGLES["N-CA-C"], PHI)
+        O = place_atom(N, CA, C, BONDS["C-O"], ANGLES["CA-C-O"], PSI + np.pi)
         to_N, to_C = unit(N - CA), unit(C - CA)
         middle, across = unit(to_N + to_C), unit(np.cross(to_N, to_C))
         CB = CA + BONDS["CA-CB"] * unit(-middle + 1.35 * across)  # an L amino acid: seen from HA, CO, R and N run clockwise
         HA = CA + BONDS["C-H"] * unit(-middle - 1.35 * across)
         H = N - BONDS["N-H"] * unit(unit(before_C - N) + unit(CA - N))
-        HB = [placed(N, CA, CB, BONDS["C-H"], ANGLES["CA-CB-H"], turn) for turn in np.radians((60.0, 180.0, 300.0))]
+        HB = [place_atom(N, CA, CB, BONDS["C-H"], ANGLES["CA-CB-H"], turn) for turn in np.radians((60.0, 180.0, 300.0))]
         atoms += [(x, CHARGES[name]) for name, x in zip(("N", "H", "CA", "HA", "CB", "C", "O"), (N, H, CA, HA, CB, C, O))]
         atoms += [(x, CHARGES["HB"]) for x in HB]
     X = np.array([x for x, _ in atoms])

@@ -80,8 +80,8 @@ def unseen(seeds: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return y, ours, ridge
 
 
-def r2(y: np.ndarray, said: np.ndarray) -> float:
-    return float(1 - np.mean((y - said) ** 2) / np.var(y))
+def r2(y: np.ndarray, predicted: np.ndarray) -> float:
+    return float(1 - np.mean((y - predicted) ** 2) / np.var(y))
 
 
 def draw(y: np.ndarray, ours: np.ndarray, path: str) -> None:

@@ -78,7 +78,7 @@ def drawdown(T: np.ndarray, wells: int) -> np.ndarray:
     return np.ascontiguousarray(np.stack(steps).transpose(2, 0, 1)).reshape(wells, SNAPSHOTS, n, m)
 
 
-def kept(values: np.ndarray, allowed: float) -> int:
+def rank_within(values: np.ndarray, allowed: float) -> int:
     """The number of singular values to keep so that the squares of the others sum to at most ``allowed``."""
     return int(np.sum(np.cumsum(np.sort(values, axis=None) ** 2) > allowed))
 
@@ -90,8 +90,8 @@ def sizes(snapshots: np.ndarray, tol: float, single: np.ndarray, whole: np.ndarr
     core, factors = qf.cheb.tucker(snapshots, tol=tol)
     return {
         "Tucker": core.size + sum(f.size for f in factors),
-        "one SVD per snapshot": kept(single, allowed) * (n + m),
-        "one SVD of all": kept(whole, allowed) * (n * m + snapshots.size // (n * m)),
+        "one SVD per snapshot": rank_within(single, allowed) * (n + m),
+        "one SVD of all": rank_within(whole, allowed) * (n * m + snapshots.size // (n * m)),
     }
 
 
@@ -123,7 +123,7 @@ def local(snapshots: np.ndarray, tol: float, count: int) -> tuple[int, float, fl
         core, factors = qf.cheb.tucker(part.reshape(-1, n, m), tol=tol)
         size += core.size + sum(f.size for f in factors)
         singular = np.linalg.svd(part, compute_uv=False)
-        modes, ranks = max(modes, core.shape[0]), max(ranks, kept(singular, tol**2 * float((singular**2).sum())))
+        modes, ranks = max(modes, core.shape[0]), max(ranks, rank_within(singular, tol**2 * float((singular**2).sum())))
     return size, modes, ranks
 
 

@@ -124,7 +124,7 @@ def by_salib(f: Callable[..., Any], box: list[tuple[float, float]], calls: int, 
 def by_pychebyshev(f: Callable[..., Any], box: list[tuple[float, float]], calls: int, exact: Moments) -> Moments | None:
     from pychebyshev import ChebyshevTT
 
-    best, most, d = None, 0, len(box)
+    best, best_calls, d = None, 0, len(box)
     for n, rank in itertools.product(range(2, 16), range(1, 6)):
         if d * n > calls:
             continue
@@ -140,8 +140,8 @@ def by_pychebyshev(f: Callable[..., Any], box: list[tuple[float, float]], calls:
         tt = ChebyshevTT(point, d, [list(pair) for pair in box], [n] * d, max_rank=rank)
         with contextlib.suppress(OverflowError), contextlib.redirect_stdout(io.StringIO()):
             tt.build(verbose=False)
-            if most < seen <= calls:
-                best, most = tt, seen
+            if best_calls < seen <= calls:
+                best, best_calls = tt, seen
     if best is None:
         return None
     return moments(qf.cheb.ChebTucker.from_function(lambda *x: best.eval_batch(np.stack(x, axis=-1)), box, tol=1e-12, method="tt"))

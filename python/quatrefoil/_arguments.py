@@ -9,7 +9,7 @@ import numbers
 import operator
 import sys
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NoReturn, ParamSpec, TypeVar, cast
+from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, cast, overload
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def integers(
 
 def is_sequence(value: Any, label: str, name: str) -> bool:
     """Whether a value is a sequence of integers; a 0-d array is treated as one integer."""
-    refuse_masked(value, label, name)
+    reject_masked(value, label, name)
     return isinstance(value, Sequence) and not isinstance(value, str) if not isinstance(value, np.ndarray) else value.ndim > 0
 
 
@@ -113,7 +113,7 @@ def point(value: Any, label: str, name: str) -> tuple[float, ...]:
     return tuple(number(x, label, f"{name}[{i}]", negative=True) for i, x in enumerate(value))
 
 
-def refuse_masked(value: Any, label: str, name: str) -> None:
+def reject_masked(value: Any, label: str, name: str) -> None:
     """TypeError for a masked array, whose mask would be lost."""
     if _arrays.is_masked(value):
         raise TypeError(f"{label}: {name} is a masked array, whose mask would be lost; pass {name}.filled(...)")
@@ -124,16 +124,16 @@ def _plain(value: Any, label: str, name: str) -> None:
     if _arrays.is_traced(value):
         raise TypeError(f"{label}: {name} is traced by JAX, but its values must be read; compute it outside the traced function")
     if getattr(value, "requires_grad", False):
-        _refuse_gradient(label, name)
-    _refuse_device(value, label, name)
+        _reject_gradient(label, name)
+    _reject_device(value, label, name)
 
 
-def _refuse_device(value: Any, label: str, name: str) -> None:
+def _reject_device(value: Any, label: str, name: str) -> None:
     if _arrays.kind(value) == "torch" and value.device.type != "cpu":
         raise RuntimeError(f"{label}: {name} is on {value.device}; move it to the CPU")
 
 
-def _refuse_gradient(label: str, name: str) -> NoReturn:
+def _reject_gradient(label: str, name: str) -> NoReturn:
     raise NotImplementedError(f"{label} has no gradient with respect to {name}, which requires grad; pass {name}.detach()")
 
 
@@ -191,7 +191,7 @@ def array(value: Any, label: str, name: str, *, dtypes: Sequence[str] = _arrays.
         raise TypeError(f"{label}: {name} is a CuPy array, which this function does not accept; move it to the host")
     if kind == "jax":
         raise TypeError(f"{label}: {name} is a JAX array, which this function does not accept; pass numpy.asarray({name})")
-    _refuse_device(value, label, name)
+    _reject_device(value, label, name)
     return kind
 
 
@@ -246,7 +246,7 @@ def _check_parts(value: Any, label: str, name: str) -> bool:
     """TypeError for values that NumPy would convert with a loss, or not at all. Returns whether any part is an array with axes."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and not hasattr(value, "__array__"):
         return any([_check_parts(part, label, name) for part in value])
-    refuse_masked(value, label, name)
+    reject_masked(value, label, name)
     kind = _arrays.kind(value)
     if kind not in (None, "numpy"):
         raise TypeError(f"{label}: {name} is a list of {kind} arrays; stack them into one array")
@@ -256,13 +256,13 @@ def _check_parts(value: Any, label: str, name: str) -> bool:
     return not is_number(value) and getattr(value, "ndim", 1) > 0
 
 
-def axes(value: Any) -> int:
+def ndim(value: Any) -> int:
     """The number of axes of an array, or of nested lists."""
     if hasattr(value, "ndim"):
         return int(value.ndim)
     if not isinstance(value, Sequence) or isinstance(value, str):
         return 0
-    return 1 + axes(value[0]) if len(value) else 1
+    return 1 + ndim(value[0]) if len(value) else 1
 
 
 def points_like(value: Any, label: str, name: str) -> Any:
@@ -279,21 +279,33 @@ def arrays_like(values: Sequence[Any], label: str, names: Sequence[str]) -> list
     return [_arrays.to_device_of(np.asarray(a, dtype), like) if isinstance(a, _arrays.Untyped) else a for a in arrays]
 
 
-def numbers_like(value: Any, label: str, name: str) -> np.ndarray:
-    """An ``array_like`` value as a NumPy array; one on a device is copied to the host."""
-    return numbers_on_host(points_like(value, label, name), label, name)
+@overload
+def host_array(value: Any, label: str, name: str, *, device: Literal["keep"], convert: bool = ..., differentiable: bool = ...) -> Any: ...
+@overload
+def host_array(
+    value: Any, label: str, name: str, *, device: Literal["reject", "copy"] = ..., convert: bool = ..., differentiable: bool = ...
+) -> np.ndarray: ...
+def host_array(value: Any, label: str, name: str, *, device: str = "reject", convert: bool = False, differentiable: bool = False) -> Any:
+    """A real array as a NumPy array, whose values can be read.
+
+    ``device``: an array on a device raises an error ("reject"), is copied to the host ("copy"), or is returned unchanged, because its
+    values are not needed ("keep"). ``convert`` accepts what ``points_like`` does. An array that requires a gradient raises an error unless
+    ``differentiable``.
+    """
+    if convert:
+        value = points_like(value, label, name)
+    if device == "reject" or value.__class__ is np.ndarray or _arrays.kind(value) is None or _arrays.on_host(value):
+        return _host_values(value, label, name, differentiable)
+    real_array(value, label, name)
+    if getattr(value, "requires_grad", False) and not differentiable:
+        _reject_gradient(label, name)
+    return value if device == "keep" else _arrays.to_host(value)
 
 
-def array_like_on_host(value: Any, label: str, name: str) -> np.ndarray:
-    """An ``array_like`` value as a NumPy array; an array on a device raises an error."""
-    return numbers_of(points_like(value, label, name), label, name)
-
-
-def numbers_of(value: Any, label: str, name: str, *, differentiable: bool = False) -> np.ndarray:
-    """A real host array as a NumPy array. One that requires a gradient raises an error unless ``differentiable``."""
+def _host_values(value: Any, label: str, name: str, differentiable: bool) -> np.ndarray:
     if array(value, label, name) == "numpy":
         return cast(np.ndarray, value)
-    refuse_tracing(label)
+    reject_tracing(label)
     plain = value.detach() if differentiable else value
     _plain(plain, label, name)
     plain = plain.resolve_neg() if plain.is_neg() else plain
@@ -311,7 +323,7 @@ def numbers_of(value: Any, label: str, name: str, *, differentiable: bool = Fals
             ) from None
 
 
-def refuse_tracing(label: str) -> None:
+def reject_tracing(label: str) -> None:
     """NotImplementedError if torch.compile traces a function that must read values."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.compiler.is_compiling():
@@ -328,27 +340,6 @@ def real_array(value: Any, label: str, name: str) -> None:
     elif (dtype := _arrays.dtype_name(value)) not in _arrays.REAL:
         fix = _arrays.converted(value, name, "float64")
         raise TypeError(f"{label}: {name} has dtype {dtype}, expected {' or '.join(_arrays.REAL)}; convert it: {fix}")
-
-
-def host_or_device_numbers(value: Any, label: str, name: str, *, differentiable: bool = False) -> Any:
-    """Like ``numbers_of``, but a real array on a device is returned unchanged, because its values are not read."""
-    if value.__class__ is np.ndarray or _arrays.kind(value) is None or _arrays.on_host(value):
-        return numbers_of(value, label, name, differentiable=differentiable)
-    real_array(value, label, name)
-    if getattr(value, "requires_grad", False) and not differentiable:
-        _refuse_gradient(label, name)
-    return value
-
-
-def numbers_on_host(value: Any, label: str, name: str, *, differentiable: bool = False) -> np.ndarray:
-    """Like ``numbers_of``, but an array on a device is copied to the host."""
-    return _arrays.to_host(host_or_device_numbers(value, label, name, differentiable=differentiable))
-
-
-def host_or_device_array(value: Any, label: str, name: str) -> str:
-    """The kind of a real array, on the host or a device, that does not require a gradient."""
-    host_or_device_numbers(value, label, name)
-    return str(_arrays.kind(value))
 
 
 def finite(values: np.ndarray | None, label: str, name: str, *, positive: bool = False, nonnegative: bool = False) -> None:

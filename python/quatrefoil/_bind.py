@@ -184,7 +184,7 @@ def _function(op: Op, extra: Extra, value: Any) -> Any:
     return value
 
 
-def refuse_functions(op: Op, extras: Sequence[Any], tracer: str = "torch.compile, torch.func and fake tensors") -> None:
+def reject_functions(op: Op, extras: Sequence[Any], tracer: str = "torch.compile, torch.func and fake tensors") -> None:
     """TypeError for a function, which a compiler cannot trace."""
     for extra, value in zip(op.extras, extras):
         if value is not None and not isinstance(value, Memo):
@@ -207,14 +207,14 @@ def one_result(op: Op, layout: Sequence[Any]) -> None:
         raise TypeError(f"{op.label}: out= is only for calls that return one array, but this call returns several")
 
 
-def refuse_jax(op: Op, kind: str) -> None:
+def reject_jax(op: Op, kind: str) -> None:
     if kind == "jax":
         raise TypeError(f"{op.label}: out= does not accept JAX arrays, which are immutable; omit it")
 
 
 def check_out(op: Op, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any], kind: str = "numpy") -> None:
     """Check that ``out=`` is like the array that the call would allocate, and shares no memory with an input."""
-    refuse_jax(op, kind)
+    reject_jax(op, kind)
     if _arrays.kind(out) != kind:
         wanted = "NumPy" if kind == "numpy" else "CuPy"
         raise TypeError(f"{op.label}: out is {_arrays.describe(out)}, expected a {wanted} array like the inputs")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 
 ChebTucker = qf.cheb.ChebTucker
 UNIT = ((0, 1), (0, 1))
@@ -62,7 +62,7 @@ def test_calls_keep_the_dtype():
     single = ChebTucker(f.core.astype(np.float32), [U.astype(np.float32) for U in f.factors], domain=UNIT)
     for result in (single([0, 0.5]), single(0, 0.5), single([[0, 1]]), single(X[:, 0].astype(np.float32), 0)):
         assert result.dtype == np.float32
-    check_refused([
+    check_rejected([
         (lambda: single(X), TypeError, r"X has dtype float64, but core has float32; convert it: X.astype\(np.float32\)"),
         (lambda: single(X[:, 0], 0), TypeError, r"x has dtype float64, but core has float32; convert it: x.astype\(np.float32\)"),
         (lambda: f(X[:, 0], X[:, 1].astype(np.float32)), TypeError, "y has dtype float32, but core has float64; convert it"),

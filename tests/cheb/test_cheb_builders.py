@@ -11,7 +11,7 @@ from scipy.interpolate import CubicSpline
 import quatrefoil as qf
 from cheb.particles.cases import relative
 from cheb.tucker.oracle import full
-from checks import check_refused
+from checks import check_rejected
 from quatrefoil.cheb.models import canonical, leastsquares
 
 ChebTucker = qf.cheb.ChebTucker
@@ -207,7 +207,7 @@ BAD = [
 
 
 def test_bad_input():
-    check_refused(BAD)
+    check_rejected(BAD)
 
 
 @pytest.mark.torch
@@ -245,6 +245,6 @@ def test_pictures():
         assert len(ChebTucker.from_function(np.sin, (0, 1)).plot().lines) == 1
         wrong = {"axes": (0, 0)}, {"at": [1, 2]}, {"points": 1}, {"at": 7}
         texts = "distinct", "at has 2 numbers, expected 1", "points is 1", "point 0 of axis 2 is 7"
-        check_refused([(lambda w=w: ct.plot(**w), ValueError, text) for w, text in zip(wrong, texts)])
+        check_rejected([(lambda w=w: ct.plot(**w), ValueError, text) for w, text in zip(wrong, texts)])
     finally:
         plt.close("all")

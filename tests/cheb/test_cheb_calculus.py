@@ -6,7 +6,7 @@ import pytest
 import quatrefoil as qf
 from cheb.scattered.cases import random_tensor
 from cheb.tucker.oracle import full
-from checks import check_refused
+from checks import check_rejected
 
 ChebTucker = qf.cheb.ChebTucker
 DOMAIN = ((-2.0, 1.0), (0.0, 5.0), (3.0, 4.0))
@@ -133,7 +133,7 @@ BAD = [
 
 
 def test_bad_input():
-    check_refused(BAD)
+    check_rejected(BAD)
 
 
 @pytest.mark.torch

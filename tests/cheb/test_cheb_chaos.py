@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 
 PolynomialChaos = qf.cheb.PolynomialChaos
 
@@ -130,7 +130,7 @@ def test_the_example_of_a_wing(monkeypatch, tmp_path, example):
 def test_bad_input(rng):
     X = rng.random((10, 2))
     y = X[:, 0]
-    check_refused([
+    check_rejected([
         (lambda: PolynomialChaos.fit(X, y[:9]), ValueError, r"expected \(P, d\) and \(P,\)"),
         (lambda: PolynomialChaos.fit(X, y, [(0, 1)]), ValueError, "distributions has 1 entries, expected 2"),
         (lambda: PolynomialChaos.fit(X, np.full(10, np.nan)), ValueError, "nan"),

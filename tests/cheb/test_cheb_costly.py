@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 
 ChebTucker, PolynomialChaos = qf.cheb.ChebTucker, qf.cheb.PolynomialChaos
 BOX = [(0.1, 1)] * 4
@@ -159,7 +159,7 @@ def test_bad_input(tmp_path):
     other, broken = tmp_path / "other", tmp_path / "broken"
     other.write_text("x0,x1,f\n")
     broken.write_text("x0,x1,x2,x3,f\n1,2,3,4,5\n1,2,three,4,5\n")
-    check_refused([
+    check_rejected([
         (lambda: ChebTucker.from_function(root, BOX, executor=4), TypeError, r"executor is 4, expected an executor of concurrent\.futures"),
         (lambda: ChebTucker.from_function(root, BOX, progress="yes"), TypeError, "progress is 'yes'"),
         (lambda: ChebTucker.from_function(root, BOX, checkpoint=other), ValueError, r"begins with 'x0,x1,f', expected x0,x1,x2,x3,f"),

@@ -8,7 +8,7 @@ import pytest
 from numpy.polynomial import chebyshev
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 
 ChebTucker = qf.cheb.ChebTucker
 CUBE = ((-1, 1),) * 3
@@ -191,7 +191,7 @@ WRONG_RESULTS = [
 
 @pytest.mark.filterwarnings("ignore:divide by zero")
 def test_what_f_must_not_return():
-    check_refused([(lambda f=f: ChebTucker.from_function(f, ((-1, 1), (-1, 1))), error, text) for f, error, text in WRONG_RESULTS])
+    check_rejected([(lambda f=f: ChebTucker.from_function(f, ((-1, 1), (-1, 1))), error, text) for f, error, text in WRONG_RESULTS])
 
 
 # ---------------------------------------------------------------- long axes

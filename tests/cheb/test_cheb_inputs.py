@@ -7,7 +7,7 @@ import pytest
 
 import quatrefoil as qf
 from case import precisions
-from checks import check_refused
+from checks import check_rejected
 
 CORE, FACTORS, X = np.ones((2, 3)), [np.ones((4, 2)), np.ones((5, 3))], np.zeros((6, 2))
 
@@ -115,4 +115,4 @@ BAD = [
 
 
 def test_bad_input():
-    check_refused(BAD)
+    check_rejected(BAD)

@@ -7,7 +7,7 @@ import pytest
 from scipy import integrate
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 
 PiecewiseTucker = qf.cheb.PiecewiseTucker
 UNIT = [(0, 1)]
@@ -76,7 +76,7 @@ def test_error_for_a_kink_suggests_a_fix():
         (lambda x, y: x * np.sqrt(1 - y), r"singular={1: \"hi\"}"),
         (lambda x, y: np.abs(x - y), "at other positions on other lines.* in which its kinks are at fixed values"),
     ]
-    check_refused([(lambda f=f: qf.cheb.ChebTucker.from_function(f, [(0, 1)] * 2, tol=1e-8), ValueError, text) for f, text in cures])
+    check_rejected([(lambda f=f: qf.cheb.ChebTucker.from_function(f, [(0, 1)] * 2, tol=1e-8), ValueError, text) for f, text in cures])
 
 
 def test_checkpoints(tmp_path):
@@ -99,7 +99,7 @@ def test_checkpoints(tmp_path):
 def test_bad_input():
     make = PiecewiseTucker.from_function
     ct = make(np.abs, [(-1, 1)], special_points={0: [0]})
-    check_refused([
+    check_rejected([
         (lambda: make(np.abs, [(-1, 1)], special_points=[0.3]), TypeError, "special_points is list, expected a mapping"),
         (lambda: make(np.abs, [(-1, 1)], special_points={0: [2]}), ValueError, r"expected increasing numbers within \(-1"),
         (lambda: make(np.abs, [(-1, 1)], special_points={1: [0]}), ValueError, "an axis of special_points is 1"),

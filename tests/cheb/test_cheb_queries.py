@@ -5,7 +5,7 @@ import pytest
 from scipy import integrate, optimize, special, stats
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 
 ChebTucker = qf.cheb.ChebTucker
 BOX = [(0, 1), (-1, 2), (3, 4)]
@@ -144,7 +144,7 @@ def test_indices_of_ishigami():
 
 def test_bad_input(ct):
     line = ct.at(x=0.1, y=0.1)
-    check_refused([
+    check_rejected([
         (lambda: ct.at(w=1), TypeError, "'w' is not an axis"),
         (lambda: ct.at(x=3.0), ValueError, "within the domain"),
         (lambda: ct.at({0: 0.5}, x=0.5), ValueError, "two coordinates"),

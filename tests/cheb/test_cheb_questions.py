@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 
 ChebTucker, tucker = qf.cheb.ChebTucker, qf.cheb.tucker
 BOX = ((-1.0, 2.0), (0.0, 1.0), (1.0, 3.0))
@@ -160,7 +160,7 @@ def test_a_question(question):
 
 
 def test_questions_without_an_answer_say_so():
-    check_refused([
+    check_rejected([
         (lambda: create(lambda x, y, z: x + 1j * y), TypeError, "expected real numbers"),
         (lambda: F.restrict([(0, 1), (0, 1), (0, 1)]), ValueError, r"point 0 of axis 2 is 0\.0, expected a number within the domain"),
         (lambda: F.restrict({3: (0, 1)}), ValueError, "expected at most 2"),

@@ -8,7 +8,7 @@ import pytest
 
 import quatrefoil as qf
 from cheb.scattered.cases import random_tensor
-from checks import check_refused
+from checks import check_rejected
 from quatrefoil._backends import native
 from quatrefoil._call import call
 from quatrefoil._memo import Memo
@@ -132,7 +132,7 @@ def test_a_basis_is_read_only_for_good(rng):
 
 
 @needs_native
-def test_foreign_memos_are_refused(rng):
+def test_foreign_memos_are_rejected(rng):
     core, factors = frozen(rng)
     X = points(rng)
     single = native.core().cheb.Packed(core.astype(np.float32), [U.astype(np.float32) for U in factors])
@@ -254,7 +254,7 @@ def test_bad_input(rng):
     bad = [(lambda eps=eps: ct.plan(eps), ValueError, "eps is") for eps in (0, 1.0, np.nan)]
     bad += [(lambda: ct.plan("1"), TypeError, "eps is"), (lambda: plan(X[:, :2]), ValueError, "X has shape")]
     bad += [(lambda: plan(beyond), ValueError, r"X\[5, 1\] is 1.1.*, expected a number within the domain \[-3, 1\] of axis 1")]
-    check_refused(bad)
+    check_rejected(bad)
 
 
 @needs_native

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 
 ChebTucker, TensorTrain = qf.cheb.ChebTucker, qf.cheb.TensorTrain
 SIZES, SHAPE, RANKS = (6, 5, 7, 4), (3, 2, 4, 3), (2, 3, 2)
@@ -291,7 +291,7 @@ def test_tensors_keep_their_graph(rng):
 def test_bad_input(rng):
     one, full = pair(rng)
     cores = train(rng)
-    check_refused([
+    check_rejected([
         (lambda: TensorTrain(cores[:2]), ValueError, r"cores have shapes .*, expected \(1, r_1, R_1\)"),
         (lambda: TensorTrain([]), ValueError, "cores: expected at least one array, got none"),
         (lambda: TensorTrain([cores[0].astype(np.float32), *cores[1:]]), TypeError, "expected the same library and dtype"),

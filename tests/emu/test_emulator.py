@@ -169,7 +169,7 @@ def test_cupy_arrays_reach_a_kernel(for_cupy, rng):
         np.testing.assert_allclose(g, e, rtol=0, atol=1e-11 * np.abs(e).max())
 
 
-def test_rows_that_the_host_refuses_are_nan(for_cupy, rng):
+def test_rows_that_the_host_rejects_are_nan(for_cupy, rng):
     """The first item that names a row uses it. Items with a repeated or invalid row get NaN and change no state."""
     state, x, dt, B, C = (rng.standard_normal(shape) for shape in ((3, 2, 4), (5, 2), (5, 2), (5, 4), (5, 4)))
     A, rows, dt = -np.exp(rng.standard_normal((2, 4))), np.array([1, 1, 3, -1, 0]), abs(dt)
@@ -181,7 +181,7 @@ def test_rows_that_the_host_refuses_are_nan(for_cupy, rng):
 
 
 @pytest.mark.parametrize("ends", [[1, 20, 40], [0, 20, 39], [0, 30, 20, 40], [0, -5, 40], [0, 99, 40], [40]], ids=str)
-def test_sequences_that_the_host_refuses_make_nan(ends, for_cupy, rng):
+def test_sequences_that_the_host_rejects_make_nan(ends, for_cupy, rng):
     """Only the kernel reads ``cu_seqlens``, and invalid entries do not make it access memory outside the arrays."""
     ends, N = np.array(ends), len(ends) - 1
     q, k, v = (rng.standard_normal((1, 40, 2, n)) for n in (4, 4, 3))
@@ -195,7 +195,7 @@ def test_sequences_that_the_host_refuses_make_nan(ends, for_cupy, rng):
 
 
 @pytest.mark.parametrize("ends", [[1, 20, 40], [0, 20, 39], [0, 30, 20, 40], [0, -5, 40], [0, 99, 40]], ids=str)
-def test_cuts_that_the_host_refuses_make_nan(ends, for_cupy, rng):
+def test_cuts_that_the_host_rejects_make_nan(ends, for_cupy, rng):
     shapes = {"x": (1, 40, 2, 3), "dt": (1, 40, 2), "A": (2,), "B": (1, 40, 1, 4), "C": (1, 40, 1, 4)}
     shapes |= {"D": (2,), "z": (1, 40, 2, 3), "dt_bias": (2,), "initial_states": (1, 2, 3, 4)}
     inputs = [rng.standard_normal(s).astype(np.float32).view(Array) for s in shapes.values()]

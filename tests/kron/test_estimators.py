@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from checks import check_refused
+from checks import check_rejected
 from quatrefoil.kron import GridGP, SlimKL, rbf
 
 pytest.importorskip("sklearn", minversion="1.6")
@@ -120,7 +120,7 @@ def test_points_outside_a_grid_raise(rng):
     X, z = points_of_a_grid(rng)
     fit, far, missing = GridGP(KERNELS, noise=1e-3, optimizer=None).fit, rng.standard_normal((300, 2)), X.copy()
     missing[3, 1] = np.nan
-    check_refused([
+    check_rejected([
         (lambda: fit(np.vstack([X, X[:1]]), np.append(z, 0.0)), ValueError, r"X\[0\] and X\[72\] are the same point"),
         (lambda: fit(far, far[:, 0]), ValueError, "300 points span a grid of 300 x 300 cells"),
         (lambda: fit(X[:, :1].copy(), z), ValueError, r"X\[\d+\] and X\[\d+\] are the same point"),

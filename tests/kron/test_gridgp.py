@@ -10,7 +10,7 @@ from scipy import optimize
 from scipy.optimize import approx_fprime
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 from kron.dense import Problem, dense_kernel, fixed
 
 partial = functools.partial
@@ -157,11 +157,11 @@ def test_kernels_of_scikit_learn(rng):
     np.testing.assert_allclose(gp.predict(X, return_std=True), ours.predict(X, return_std=True), rtol=1e-6)
 
 
-def test_refused(rng):
+def test_rejected(rng):
     p = Problem(rng)
     gp, fit, fresh, axes, Y = p.fitted(), p.model().fit, p.model(), p.axes, p.Y
     hidden = np.where(p.mask, Y, np.nan)
-    check_refused([
+    check_rejected([
         (lambda: fit(axes, Y.T), ValueError, "Y has shape"),
         (lambda: fit(axes, Y, p.mask.T), ValueError, "mask has shape"),
         (lambda: fit(axes, Y, p.mask.astype(float)), TypeError, "mask has dtype"),

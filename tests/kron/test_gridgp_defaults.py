@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import approx_fprime
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 from kron.dense import Dense, written_out
 from quatrefoil.kron import GridGP
 from quatrefoil.kron.models.blas import _libraries, one_thread
@@ -209,7 +209,7 @@ def test_a_dataset_by_coordinates():
         gp.predict(coords={"x": 0.3}, derivative="t")["mean"], gp.predict([[0.3], T], derivative="t").rename("mean")
     )
     assert (list(gp.predict(coords={})), gp.predict(coords={}).sizes) == (["mean"], {"x": 14, "t": 12})
-    check_refused([
+    check_rejected([
         (lambda: gp.predict([x, T], coords={"x": x}), ValueError, "got both X and coords"),
         (lambda: gp.predict(coords={"y": x}), ValueError, "unknown axis 'y'; expected 'x', 't'"),
         (lambda: gp.predict(coords=[x, T]), TypeError, "coords is a list, expected a dict of axes by name, {'x': values}"),
@@ -230,7 +230,7 @@ def test_common_first_calls(rng):
     np.testing.assert_array_equal(by_name.predict(), gp.predict())
     with pytest.warns(RuntimeWarning, match="Y equals its mean everywhere, so there is nothing to learn"):
         GridGP().fit([X, T], np.full((14, 12), 3.0))
-    check_refused([
+    check_rejected([
         (lambda: gp.sample(3), TypeError, "pass the number of samples as size=3"),
         (lambda: gp.predict(x=X, t=T), TypeError, r"pass axes by name as a dict: predict\({'x'"),
         (lambda: gp.length_scales_, AttributeError, r"use kernels_\[0\].keywords\['scale'\]"),
@@ -282,7 +282,7 @@ def test_dates():
     np.testing.assert_array_equal(single.predict(), GridGP(**FIXED).fit(frame.stack()).predict())
     scores = gp.score(frame), gp.score([days, T], frame), by_name.score(field.T), GridGP(**FIXED).fit(frame.stack()).score(frame.stack())
     np.testing.assert_allclose(scores, scores[0], rtol=1e-9)
-    check_refused([
+    check_rejected([
         (lambda: gp.predict(np.array([[3.0, 0.5]])), TypeError, r"X\[:, 0\] has numbers, but fit had dates; pass dates such as np"),
         (lambda: gp.predict([[3, 4], T]), TypeError, r"axes\[0\] has numbers, but fit had dates"),
         (lambda: gp.predict([query, query]), TypeError, r"axes\[1\] has dates, but fit had numbers; pass numbers"),

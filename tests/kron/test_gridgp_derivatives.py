@@ -72,7 +72,7 @@ def test_of_a_named_axis():
     np.testing.assert_array_equal(slope, gp.predict(derivative=1))
 
 
-def test_refused():
+def test_rejected():
     gp = qf.kron.GridGP([partial(qf.kron.matern32, scale=1.0), partial(qf.kron.matern12, scale=1.0)], optimizer=None, noise=0.1).fit(
         [X, T], Y
     )

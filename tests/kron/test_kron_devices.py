@@ -9,7 +9,7 @@ import pytest
 import devices
 import quatrefoil as qf
 import stand_in
-from checks import check_refused
+from checks import check_rejected
 from quatrefoil.kron import gp_posterior, gp_posterior_sample, gp_sample, rbf
 
 near = functools.partial(devices.near, tolerance=1e-8)
@@ -84,7 +84,7 @@ def test_errors(cupy, rng):
     gp = qf.kron.GridGP(kernels, noise=0.1, optimizer=None).fit(cupy(axes), cupy(Y))
     host = qf.kron.GridGP([lambda x, y=None: np.eye(len(x))] * 2, noise=0.1)
     posterior = functools.partial(gp_posterior, on_device)
-    check_refused([
+    check_rejected([
         (lambda: posterior(cross, cupy(y), 0.1), TypeError, r"cross_factors\[0\] is a numpy array of float64 but factors\[0\] is a cupy"),
         (lambda: posterior(elsewhere, cupy(y), 0.1), TypeError, r"cross_factors\[0\] is on cuda:0 but factors\[0\] is on cuda:1; all"),
         (lambda: posterior(cupy(cross), cupy(y), 0.1, backend="native"), TypeError, r"on cuda:1, but backend 'native' runs only on"),

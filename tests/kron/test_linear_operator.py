@@ -95,7 +95,7 @@ def test_other_diagonals_are_upstreams(rng):
     torch.testing.assert_close(total.to_dense(), 2 * dense_of(factors))
 
 
-def test_refused(rng):
+def test_rejected(rng):
     K = KroneckerProductLinearOperator(torch.ones(2, 3), torch.eye(2))
     with pytest.raises(RuntimeError, match="square"):
         K.solve(torch.ones(6))

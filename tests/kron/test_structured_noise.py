@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import approx_fprime
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 from kron.dense import Dense, near, written_out
 from quatrefoil.kron import GridGP
 from quatrefoil.kron.gp import covariance
@@ -108,7 +108,7 @@ def test_defaults_and_errors(rng):
     assert (mean == 0).all()
     np.testing.assert_allclose(std, 2**0.5)
     near_singular = partial(qf.kron.rbf, scale=10.0)
-    check_refused([
+    check_rejected([
         (lambda: GridGP(noise_kernels=["white"]).fit([x, t], Y), ValueError, "got 1 noise_kernels for 2 axes"),
         (lambda: GridGP(["white"] * 2).fit([x, t], Y), ValueError, r"kernels\[0\] is 'white'"),
         (lambda: GridGP(noise=np.ones(72), noise_kernels="white").fit([x, t], Y), ValueError, "one value per cell, but noise_kernels"),

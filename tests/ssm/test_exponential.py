@@ -6,7 +6,7 @@ from scipy.fft import dct, idct
 from scipy.integrate import solve_ivp
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 
 etd = qf.ssm.exponential_integrator
 
@@ -67,7 +67,7 @@ def test_gradients():
 
 def test_bad_input():
     a = np.array([-1.0, -2.0])
-    check_refused([
+    check_rejected([
         (lambda: etd(a, np.sin, np.ones(3), 0.1, 2), ValueError, r"exponential_integrator: start has shape \(3,\), expected \(\.\.\., P\)"),
         (lambda: etd(a, np.sin, np.ones(2) + 0j, 0.1, 2), TypeError, "start has dtype complex128"),
         (lambda: etd(a, lambda u: u[0], np.ones(2), 0.1, 2), ValueError, r"nonlinearity returned shape \(2,\) for states \(1, 2\)"),

@@ -70,7 +70,7 @@ def case(name):
 
 
 @pytest.mark.parametrize("name", OPS)
-def test_a_function_refuses(name):
+def test_a_function_rejects(name):
     call, right, wrong = case(name)
     for backend in BACKENDS:
         call(np.asarray, backend)(right)
@@ -101,7 +101,7 @@ if importlib.util.find_spec("jax"):
 
 @pytest.mark.parametrize("name", OPS)
 @pytest.mark.parametrize("make", LIBRARIES)
-def test_a_program_refuses(make, name):
+def test_a_program_rejects(make, name):
     call, right, wrong = case(name)
     for backend in BACKENDS:
         program, error = make(call, backend)
@@ -113,7 +113,7 @@ def test_a_program_refuses(make, name):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("name", OPS)
-def test_a_gradient_refuses(name):
+def test_a_gradient_rejects(name):
     """Call the operator alone: in a program, the result is computed first and raises the error."""
     torch = pytest.importorskip("torch")
     from quatrefoil.torch import _library

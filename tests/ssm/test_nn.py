@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from checks import check_refused  # noqa: E402
+from checks import check_rejected  # noqa: E402
 from children import run_python  # noqa: E402
 from quatrefoil.torch import nn  # noqa: E402
 from ssm.layers import LAYERS, inference, output_of, same  # noqa: E402
@@ -267,7 +267,7 @@ def test_wrong_inputs_are_named_as_the_layer_names_them(name):
         (u.double(), TypeError, r"input has dtype torch.float64, .*, or the layer: layer.to\(torch.float64\)"),
         (u.numpy(), TypeError, r"input is a numpy array of float32, .*: torch.as_tensor\(input, dtype=torch.float32\)"),
     ]
-    check_refused([(lambda x=x: layer(x), error, f"^{label}: {text}") for x, error, text in wrong])
+    check_rejected([(lambda x=x: layer(x), error, f"^{label}: {text}") for x, error, text in wrong])
 
 
 def test_sizes_are_printed():

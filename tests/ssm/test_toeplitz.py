@@ -7,7 +7,7 @@ import pytest
 from scipy.linalg import hankel, toeplitz
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 
 PRODUCTS = {
     "toeplitz": (qf.ssm.toeplitz_matmul, qf.ssm.toeplitz_matmul_vjp, toeplitz),
@@ -199,8 +199,8 @@ BAD = [
 @both
 def test_bad_input(name):
     product, vjp, _ = PRODUCTS[name]
-    check_refused((lambda a=a, k=k: product(*a, **k), error, rf"ssm\.{name}_matmul: {text}") for a, k, error, text in BAD)
-    check_refused(
+    check_rejected((lambda a=a, k=k: product(*a, **k), error, rf"ssm\.{name}_matmul: {text}") for a, k, error, text in BAD)
+    check_rejected(
         [
             (lambda: product(C, R, X, num_threads=0), ValueError, "at least 1"),
             (lambda: vjp(C, R, X, X), ValueError, "grad has shape"),

@@ -178,7 +178,7 @@ def test_packed_sequences_are_kept_apart(name):
 
 
 @pytest.mark.parametrize("name", [name for name in HALF_APART if name in MODELS])
-def test_sequences_that_the_scan_would_mix_are_refused(name):
+def test_sequences_that_the_scan_would_mix_are_rejected(name):
     """The error is the same as without stand-ins."""
     model = make_model(name)
     ids, options = packed([9, 12])

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from checks import check_refused
+from checks import check_rejected
 from quatrefoil import wos
 from wos.domains import SQUARE
 from wos.walk.oracle import same, star
@@ -67,9 +67,9 @@ def test_it_never_changes():
     assert repr(walls) == "Problem(Polygon(4 segments), dirichlet=[1.0, warm], neumann=((4,), 1.0))"
 
 
-def test_methods_refuse_in_their_name():
+def test_methods_reject_in_their_name():
     heat = wos.Problem(DISC, dirichlet=1.0)
-    check_refused([
+    check_rejected([
         (lambda: heat.solve(X, walks=0), ValueError, "solve: walks is 0"),
         (lambda: heat.solve(X, n_walks=3), TypeError, "solve has no argument 'n_walks'; use walks"),
         (lambda: heat.solve(X, epsilon=1e-4), TypeError, r"no argument 'epsilon'; pass it to wos.Walks, as in walks=wos.Walks\(64"),
@@ -157,18 +157,18 @@ def test_vertices_are_on_the_curve(c2, rng):
 def test_the_least_radius(rng):
     """Stars with a radius of 0 or less somewhere raise an error; others do not."""
     theta = np.linspace(0, np.pi / 4, 20_001)
-    refused = 0
+    rejected = 0
     for c1, c2 in rng.uniform(-1.5, 1.5, (300, 2)):
         smallest = radius(theta, c1, c2).min()
         if abs(smallest) < 1e-6:
             continue
         if smallest < 0:
-            refused += 1
+            rejected += 1
             with pytest.raises(ValueError, match=r"Star: the smallest radius is -\S+ for c1"):
                 wos.Star(c1, c2, segments=16)
         else:
             wos.Star(c1, c2, segments=64)
-    assert refused > 50
+    assert rejected > 50
 
 
 @pytest.mark.torch

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from case import first_backend_or_slow
-from checks import check_refused
+from checks import check_rejected
 from quatrefoil import wos
 from wos.domains import SQUARE
 from wos.query.oracle import cube
@@ -202,7 +202,7 @@ def test_gradients_with_respect_to_points(best_backend):
     expected = problem.solve(points.detach().numpy(), wos.Walks(64, gradient=True), rng=1).grad
     np.testing.assert_array_equal(points.grad.numpy(), expected)
     g = torch.ones(1, dtype=torch.float64, requires_grad=True)
-    check_refused([
+    check_rejected([
         (lambda: wos.Problem(OUTER, dirichlet=g, diffusion=wos.Regions(1.0, [(CORE, 2.0)])).solve(points), NotImplementedError,
          "dirichlet requires grad, but a diffusion of Regions is not supported with PyTorch's gradients with respect to data"),
     ])  # fmt: skip
@@ -260,7 +260,7 @@ def test_cut_off(best_backend):
     np.testing.assert_allclose(wos.signed_distance(OUTER, operator.boundary_points), 0, atol=1e-6)
 
 
-def test_refused(rng):
+def test_rejected(rng):
     def stated(parts, boundary=OUTER, outside=1.0, **more):
         return wos.Problem(boundary, dirichlet=0.0, diffusion=wos.Regions(outside, parts), **more)
 
@@ -269,7 +269,7 @@ def test_refused(rng):
     big, tips = wos.TriangleMesh(8 * V - 4, F), np.array([[0.0, 0, 3], [0.1, 0, -3], [-0.1, 0.1, -3], [-0.1, -0.1, -3]])
     spike = wos.TriangleMesh(tips, [[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])  # goes through INNER, with all corners outside
     shifted, opened = wos.TriangleMesh(0.6 * V, F), wos.TriangleMesh(0.5 * V, F[1:], watertight=False)
-    check_refused([
+    check_rejected([
         (lambda: stated([core]).solve([[0.0, 0.0]], cache="harmonic"), ValueError, "cache cannot be combined with a diffusion"),
         (lambda: stated([(INNER, 2.0)]), ValueError, r"parts\[0\] of diffusion is TriangleMesh\(12 triangles\), but boundary is Polygon"),
         (lambda: stated([core], CUBE), ValueError, r"parts\[0\] of diffusion is Polygon\(4 segments\), but boundary is TriangleMesh"),

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from checks import check_refused
+from checks import check_rejected
 from quatrefoil import wos
 from wos.domains import SQUARE
 
@@ -18,7 +18,7 @@ X = np.array([[0.5, 0.5], [2.5, 1.5], [1.5, 0.9999]])  # the last point is next 
 
 def test_holes_lie_in_the_outline():
     inside, at_vertices = SQUARE + 1, np.array([[1, 1], [3, 1], [4, 1.5], [3, 2], [1, 2]])
-    check_refused([
+    check_rejected([
         (lambda: wos.Polygon(3 * SQUARE, [inside, SQUARE + 2.5]), ValueError, r"polygon 0: holes\[1\] crosses the outline, expected"),
         (lambda: wos.Polygon(U, [BAR]), ValueError, r"holes\[0\] crosses the outline"),
         (lambda: wos.Polygon([SQUARE, 3 * SQUARE], [[], SQUARE + 5]), ValueError, r"polygon 1: holes\[0\] lies outside the outline"),
@@ -87,11 +87,11 @@ def test_gradients_of_tensors():
         solve([0, wos.Fourier(both[:1])], torch.from_numpy(X))
 
 
-def test_what_is_refused():
+def test_what_is_rejected():
     def plain(dirichlet, boundary=ROOM, **options):
         return wos.solve(boundary, X, dirichlet=dirichlet, **options)
 
-    check_refused([
+    check_rejected([
         (lambda: plain([0, 1]), ValueError, "dirichlet is a list, .*For the rings of one polygon pass dirichlet_per_ring. For B problems"),
         (lambda: plain((1.0,), wos.Ball([0, 0], 4)), ValueError, "dirichlet is a list"),
         (lambda: plain([hole_only, hole_only]), ValueError, "dirichlet is a list"),
@@ -107,7 +107,7 @@ def test_what_is_refused():
         (lambda: solve([0, 1], boundary=wos.Polygon([3 * SQUARE] * 2, [[SQUARE + 1]] * 2)), ValueError, "requires a single Polygon"),
     ])  # fmt: skip
     rings = r"dirichlet=0.0, or a function such as dirichlet=lambda X: X\[:, 0\], or dirichlet_per_ring=\[0, 1\] for the outline, then"
-    check_refused([
+    check_rejected([
         (lambda: wos.solve(ROOM, X), TypeError, f"dirichlet is None, expected boundary values: {rings}"),
         (lambda: plain({"outer": 0, "hole": 1}), TypeError, f"dirichlet is a dict, expected boundary values: {rings}"),
         (lambda: wos.solve(wos.Ball([0, 0], 1), X), TypeError, r"a function such as dirichlet=lambda X: X\[:, 0\]$"),

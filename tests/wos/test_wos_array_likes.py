@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from checks import check_refused
+from checks import check_rejected
 from quatrefoil import wos
 from wos.domains import SQUARE
 from wos.query.oracle import icosphere
@@ -149,7 +149,7 @@ def test_hints():
     quads = SimpleNamespace(points=V, faces=np.insert(F, 0, 4, axis=1).ravel())
     result, labels = wos.solve(box, points, 1.0, walks=8, rng=1), wos.NeuralOperatorLabels(box, 1.0, points=points)
     assert value(mesh, V[None, :2] / 4, V[:, 2])[0].shape == (42, 2)  # 42 problems, as the error message says
-    check_refused([
+    check_rejected([
         (lambda: wos.TriangleMesh(V), TypeError, "V is a numpy array of float64 and F is missing, expected V and F, a mesh"),
         (lambda: wos.TriangleMesh("no.stl"), FileNotFoundError, "no.stl"),
         (lambda: wos.TriangleMesh(quads), ValueError, r"faces that are not triangles; pass mesh.triangulate\(\)"),

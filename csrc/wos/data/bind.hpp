@@ -45,7 +45,7 @@ inline void set_callback(const Arguments& call, PythonFunction& f, decltype(Data
 }
 
 // The segments of `count` polygons, or the triangles of a mesh: their number, and each polygon's first one. total is -1 for a solid.
-struct Pieces {
+struct Facets {
   const std::int64_t* first = nullptr;
   std::int64_t count = 1, total = -1;
 };
@@ -57,7 +57,7 @@ struct DataOf {
   PythonFunction function;
   std::vector<void*> compiled;  // one function per instance
 
-  DataOf(const Arguments& call, const char* name, const View& numbers, const std::string& kind, const py::object& f, const Pieces& pieces,
+  DataOf(const Arguments& call, const char* name, const View& numbers, const std::string& kind, const py::object& f, const Facets& facets,
          std::int64_t first_instance, std::int64_t B, std::int64_t D)
       : function{f, D} {
     data.kind = Kind(call.choice(name, kind, {"none", "number", "fourier", "per_vertex", "gaussians", "polynomial", "grid", "function"}));
@@ -70,11 +70,11 @@ struct DataOf {
     data.numbers = numbers.as<double>();
     data.width = numbers.shape[1];
     data.stride = numbers.shape[0] > 1 ? data.width : 0;
-    check(call, numbers, pieces, D);
+    check(call, numbers, facets, D);
   }
 
  private:
-  void check(const Arguments& call, const View& numbers, const Pieces& pieces, std::int64_t D) {
+  void check(const Arguments& call, const View& numbers, const Facets& facets, std::int64_t D) {
     switch (data.kind) {
       case Kind::number: call.require(data.width == 1, "data of kind 'number' must have one column"); break;
       case Kind::fourier: call.require(data.width >= 3 && D == 2, "Fourier data need a centre and a0, and are two-dimensional"); break;
@@ -83,7 +83,7 @@ struct DataOf {
       case Kind::grid:
         for (std::int64_t row = 0; row < numbers.shape[0]; ++row) check_table(call, row, D);
         break;
-      default: set_corners(call, numbers, pieces, D); break;
+      default: set_corners(call, numbers, facets, D); break;
     }
   }
   void set_function(const Arguments& call, std::int64_t last) {
@@ -121,12 +121,12 @@ struct DataOf {
     for (std::int64_t i = 0; data.kind == Kind::grid && i < D; ++i) call.require(p[D + i] < p[2 * D + i], "a grid's box must not be empty");
 #endif
   }
-  void set_corners(const Arguments& call, const View& numbers, const Pieces& pieces, std::int64_t D) {
-    call.require(data.width == D * pieces.total, "values at vertices need one value per corner of every segment or triangle");
-    if (pieces.count == 1) return;
+  void set_corners(const Arguments& call, const View& numbers, const Facets& facets, std::int64_t D) {
+    call.require(data.width == D * facets.total, "values at vertices need one value per corner of every segment or triangle");
+    if (facets.count == 1) return;
     call.require(numbers.shape[0] == 1, "values at the vertices of several polygons must be in one row");
-    if (!pieces.first) return;  // null on a device, where only the kernels read it
-    for (std::int64_t b = 0; b <= pieces.count; ++b) offsets.push_back(2 * pieces.first[b]);
+    if (!facets.first) return;  // null on a device, where only the kernels read it
+    for (std::int64_t b = 0; b <= facets.count; ++b) offsets.push_back(2 * facets.first[b]);
     data.offsets = offsets.data();
   }
 };

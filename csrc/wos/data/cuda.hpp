@@ -71,7 +71,7 @@ struct Field {
     for (int i = 0; i < D; ++i) at[i] = double(x[i]);
     const auto cell = cells<double, D>(numbers + D, n, frame, at);
     corners<D, double>(table(), n, cell.node, v);
-    return interpolated<D>(v, cell.place);
+    return interpolated<D>(v, cell.fraction);
   }
 };
 
@@ -105,10 +105,10 @@ __device__ __forceinline__ void add_share(const Field<T, D>& field, const T (&x)
   for (int i = 0; i < D; ++i) at[i] = double(x[i]);
   const auto cell = cells<double, D>(box, n, field.frame, at);
   corners<D, double>(field.table(), n, cell.node, v);
-  add_to_corners<D>(to + 3 * D + cell.node, n, cell.place, share);
+  add_to_corners<D>(to + 3 * D + cell.node, n, cell.fraction, share);
   for (int i = 0; i < D; ++i) {
     if (!cell.inside[i]) continue;
-    const double moved = slope<D>(v, cell.place, i) * share / (box[D + i] - box[i]);
+    const double moved = slope<D>(v, cell.fraction, i) * share / (box[D + i] - box[i]);
     to[D + i] += moved * (cell.t[i] - double(n[i] - 1));
     to[2 * D + i] -= moved * cell.t[i];
   }

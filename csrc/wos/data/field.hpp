@@ -98,7 +98,7 @@ struct Field {
       const auto cell = cells<E, D>(box, nodes, frame, at);
       E v[1 << D];
       corners(values, nodes, cell.node, v);
-      store_as<Out>(out + k, interpolated<D>(v, cell.place));
+      store_as<Out>(out + k, interpolated<D>(v, cell.fraction));
     }
   }
 };
@@ -167,12 +167,12 @@ class FieldAdjoint {
       E v[1 << D];
       corners(values, nodes, cell.node, v);
       for (int l = 0; l < L; ++l) {
-        double place[D];
-        for (int i = 0; i < D; ++i) place[i] = cell.place[i][l];
-        if (s[l] != 0) add_to_corners<D>(to_ + 3 * D + cell.node[l], nodes, place, s[l]);
+        double fraction[D];
+        for (int i = 0; i < D; ++i) fraction[i] = cell.fraction[i][l];
+        if (s[l] != 0) add_to_corners<D>(to_ + 3 * D + cell.node[l], nodes, fraction, s[l]);
       }
       for (int i = 0; i < D; ++i) {
-        const E slopes = slope<D>(v, cell.place, i) * s;
+        const E slopes = slope<D>(v, cell.fraction, i) * s;
         const E moved = cell.inside[i] != 0 ? slopes / (box[D + i] - box[i]) : E{};
         of_box[i] += moved * (cell.t[i] - double(nodes[i] - 1));
         of_box[D + i] -= moved * cell.t[i];

@@ -163,9 +163,9 @@ QF_HD int64_t polynomial_adjoint(const int64_t* n, const V* x, V s, int64_t at, 
 // The positions of W points in a grid of n[0] x n[1] (x n[2]) nodes.
 template <class V, int D>
 struct Cells {
-  Bits<V> node;       // of the cell's lowest corner, as an index into the values
-  V place[D], t[D];   // position in the cell, 0 to 1; position in the grid, 0 to n - 1
-  Bits<V> inside[D];  // whether t was not clamped
+  Bits<V> node;         // of the cell's lowest corner, as an index into the values
+  V fraction[D], t[D];  // position in the cell, 0 to 1; position in the grid, 0 to n - 1
+  Bits<V> inside[D];    // whether t was not clamped
 };
 
 // (8) x is scaled; `box` has its lowest and highest corners in absolute coordinates. Moves points outside to the closest face.
@@ -180,7 +180,7 @@ QF_HD Cells<V, D> cells(const double* box, const int64_t (&n)[D], const double* 
     at.inside[i] = (t >= 0) & (t <= last);
     at.t[i] = lower(higher(t, V{}), broadcast<V>(last));
     const V corner = lower(converted<Element<V>>(converted<Element<I>>(at.t[i])), broadcast<V>(last - 1));
-    at.place[i] = at.t[i] - corner;
+    at.fraction[i] = at.t[i] - corner;
     at.node = at.node * n[i] + converted<Element<I>>(corner);
   }
   return at;
@@ -203,38 +203,38 @@ QF_HD void corners(const double* values, const int64_t (&n)[D], Bits<V> node, V 
 
 // Interpolates linearly along every axis. Equal neighbours give exactly their value.
 template <int D, class V>
-QF_HD V interpolated(const V* v, const V* place) {
+QF_HD V interpolated(const V* v, const V* fraction) {
   if constexpr (D == 0) {
     return *v;
   } else {
-    const V a = interpolated<D - 1>(v, place + 1), b = interpolated<D - 1>(v + (1 << (D - 1)), place + 1);
-    return multiply_add(*place, b - a, a);
+    const V a = interpolated<D - 1>(v, fraction + 1), b = interpolated<D - 1>(v + (1 << (D - 1)), fraction + 1);
+    return multiply_add(*fraction, b - a, a);
   }
 }
 
 // The slope along an axis, in units of a cell.
 template <int D, class V>
-QF_HD V slope(const V* v, const V* place, int axis) {
+QF_HD V slope(const V* v, const V* fraction, int axis) {
   if constexpr (D == 0) {
     return V{};
   } else {
     const V* const above = v + (1 << (D - 1));
-    if (axis == 0) return interpolated<D - 1>(above, place + 1) - interpolated<D - 1>(v, place + 1);
-    const V a = slope<D - 1>(v, place + 1, axis - 1);
-    return multiply_add(*place, slope<D - 1>(above, place + 1, axis - 1) - a, a);
+    if (axis == 0) return interpolated<D - 1>(above, fraction + 1) - interpolated<D - 1>(v, fraction + 1);
+    const V a = slope<D - 1>(v, fraction + 1, axis - 1);
+    return multiply_add(*fraction, slope<D - 1>(above, fraction + 1, axis - 1) - a, a);
   }
 }
 
 // (9) Adds s times one point's share to every corner of its cell.
 template <int D, class Sums>
-QF_HD void add_to_corners(Sums to, const int64_t* n, const double* place, double s) {
+QF_HD void add_to_corners(Sums to, const int64_t* n, const double* fraction, double s) {
   if constexpr (D == 0) {
     *to += s;
   } else {
     int64_t next = 1;
     for (int i = 1; i < D; ++i) next *= n[i];
-    add_to_corners<D - 1>(to, n + 1, place + 1, s * (1 - *place));
-    add_to_corners<D - 1>(to + next, n + 1, place + 1, s * *place);
+    add_to_corners<D - 1>(to, n + 1, fraction + 1, s * (1 - *fraction));
+    add_to_corners<D - 1>(to + next, n + 1, fraction + 1, s * *fraction);
   }
 }
 

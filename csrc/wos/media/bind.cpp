@@ -42,8 +42,8 @@ struct Inputs {
         N(call["N"]),
         dirichlet_numbers(numbers_of(call, "dirichlet", "R K")),
         source_numbers(numbers_of(call, "source", "S J")),
-        dirichlet(of(call, "dirichlet", dirichlet_numbers, o.dirichlet, o.g, o)),
-        source(of(call, "source", source_numbers, o.source, o.f, o)),
+        dirichlet(data_of(call, "dirichlet", dirichlet_numbers, o.dirichlet, o.g, o)),
+        source(data_of(call, "source", source_numbers, o.source, o.f, o)),
         medium(call, o.diffusion, o.screening, o.a, o.s, o.range.first_instance, scene.B, N, scene.D, 2, o.range.pairs),
         options(o) {
     call.require(scene.D <= 3, "media are supported only in two and three dimensions");
@@ -64,9 +64,9 @@ struct Inputs {
   }
 
  private:
-  DataOf of(const Arguments& call, const char* name, const View& table, const std::string& kind, const py::object& function,
-            const Options& o) const {
-    return {call, name, table, kind, function, scene.boundaries.pieces(), o.range.first_instance, scene.B, scene.D};
+  DataOf data_of(const Arguments& call, const char* name, const View& table, const std::string& kind, const py::object& function,
+                 const Options& o) const {
+    return {call, name, table, kind, function, scene.boundaries.facets(), o.range.first_instance, scene.B, scene.D};
   }
 };
 

@@ -29,9 +29,10 @@ struct Medium {
     for (std::int64_t row = 0; diffusion.data.kind == data::Kind::grid && row < diffusion_numbers.shape[0]; ++row)
       check_tables(call, row, tables);
     if (!bounds.present) return;
-    const double* const of = bounds.as<double>();
+    const double* const rate_bounds = bounds.as<double>();
     for (std::int64_t b = 0; b < B; ++b)
-      call.require(of[kBounds * b] >= 0 && of[kBounds * b] < 1e300 && of[kBounds * b + 1] > 0, "invalid rate bound");
+      call.require(rate_bounds[kBounds * b] >= 0 && rate_bounds[kBounds * b] < 1e300 && rate_bounds[kBounds * b + 1] > 0,
+                   "invalid rate bound");
     call.require(slopes.present == pairs, "slopes are required with pairs, and only then");
   }
 

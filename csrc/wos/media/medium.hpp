@@ -27,20 +27,20 @@ class Medium {
   static constexpr int W = kWidth<V>;
 
   // most: the largest number of points per call, a multiple of the lane count. with_slopes: `rates` also computes slopes.
-  Medium(const Media<T>& p, int64_t instance, int64_t most, bool with_slopes = false)
+  Medium(const Media<T>& p, int64_t instance, int64_t capacity, bool with_slopes = false)
       : diffusion_{p.diffusion, instance, p.walk.first_instance, p.walk.frame + instance * (D + 2)},
         screening_{p.screening, instance, p.walk.first_instance, p.walk.frame + instance * (D + 2)},
         area_(diffusion_.frame[D] * diffusion_.frame[D]),
         step_(p.bounds[kBounds * instance + 1]),
-        shifted_(diffusion_.data.kind == Kind::function ? kShifted * most : 0),
-        absolute_((shifted_ ? shifted_ : most) * D),
-        room_(shifted_ ? shifted_ : most),
-        most_(with_slopes ? most : 0),
-        slopes_(D * most_),
-        alpha_(most),
-        rate_(most),
+        shifted_(diffusion_.data.kind == Kind::function ? kShifted * capacity : 0),
+        absolute_((shifted_ ? shifted_ : capacity) * D),
+        shifted_values_(shifted_ ? shifted_ : capacity),
+        slope_stride_(with_slopes ? capacity : 0),
+        slopes_(D * slope_stride_),
+        alpha_(capacity),
+        rate_(capacity),
         derived_(diffusion_.data.kind == Kind::polynomial ? (D + 1) * table_size() : 0) {
-    for (int64_t k = 0; k < D * most_; ++k) slopes_[k] = 0;
+    for (int64_t k = 0; k < D * slope_stride_; ++k) slopes_[k] = 0;
     if (diffusion_.data.kind != Kind::polynomial) return;
     int64_t n[D];
     diffusion_.sizes(n);
@@ -52,7 +52,7 @@ class Medium {
   // sqrt(alpha). x[i][k]: coordinate i of point k; n is a multiple of the lane count.
   void roots(const T* const (&x)[D], int64_t n, double* out) {
     if (varies())
-      diffusion_.evaluate(x, n, out, absolute_, static_cast<double*>(room_));
+      diffusion_.evaluate(x, n, out, absolute_, static_cast<double*>(shifted_values_));
     else
       for (int64_t k = 0; k < n; ++k) out[k] = 1;
     for (int64_t k = 0; k < n; ++k) out[k] = square_root(out[k]);
@@ -62,11 +62,11 @@ class Medium {
   void rates(const T* const (&x)[D], int64_t n, double* out) {
     derivatives(x, n, out);
     if (screening_.data.kind == Kind::none) return;
-    screening_.evaluate(x, n, static_cast<double*>(rate_), absolute_, static_cast<double*>(room_));
+    screening_.evaluate(x, n, static_cast<double*>(rate_), absolute_, static_cast<double*>(shifted_values_));
     for (int64_t k = 0; k < n; ++k) out[k] += rate_[k] * area_ / alpha_[k];
   }
   // Component i of grad alpha / (2 alpha) at point k of the last call of `rates`, in scaled coordinates.
-  double slope(int i, int64_t k) const { return slopes_[i * most_ + k]; }
+  double slope(int i, int64_t k) const { return slopes_[i * slope_stride_ + k]; }
 
  private:
   static constexpr int kShifted = 2 * D + 1;  // values per finite difference
@@ -92,7 +92,7 @@ class Medium {
   }
   // Stores component i of grad alpha at point k, if slopes are wanted.
   void keep_slope(int i, int64_t k, double slope) {
-    if (most_) slopes_[i * most_ + k] = slope / (2 * alpha_[k]);
+    if (slope_stride_) slopes_[i * slope_stride_ + k] = slope / (2 * alpha_[k]);
   }
   void of_vectors(const T* const (&x)[D], int64_t n, double* out) {
     int64_t sizes[D];
@@ -132,13 +132,13 @@ class Medium {
       for (int i = 0; i < D; ++i) at[i] = load_as<E>(x[i] + k);
       const auto cell = data::cells<E, D>(box, nodes, diffusion_.frame, at);
       data::corners<D>(values, nodes, cell.node, v);
-      store_as<double>(alpha_ + k, data::interpolated<D>(v, cell.place));
+      store_as<double>(alpha_ + k, data::interpolated<D>(v, cell.fraction));
       data::corners<D>(values + table_size(), nodes, cell.node, v);
-      store_as<double>(out + k, data::interpolated<D>(v, cell.place) * area_);
-      for (int i = 0; most_ && i < D; ++i) {
+      store_as<double>(out + k, data::interpolated<D>(v, cell.fraction) * area_);
+      for (int i = 0; slope_stride_ && i < D; ++i) {
         data::corners<D>(values + (2 + i) * table_size(), nodes, cell.node, v);
-        const E slope = data::interpolated<D>(v, cell.place) * diffusion_.frame[D];
-        store_as<double>(slopes_ + i * most_ + k, slope);
+        const E slope = data::interpolated<D>(v, cell.fraction) * diffusion_.frame[D];
+        store_as<double>(slopes_ + i * slope_stride_ + k, slope);
       }
     }
   }
@@ -152,10 +152,10 @@ class Medium {
           absolute_[(k * kShifted + j) * D + i] = frame[i] + frame[D] * double(x[i][k]) + moved;
         }
     const data::Data& d = diffusion_.data;
-    d.callback(d.context, diffusion_.first_instance + diffusion_.instance, n * kShifted, absolute_, room_);
+    d.callback(d.context, diffusion_.first_instance + diffusion_.instance, n * kShifted, absolute_, shifted_values_);
     for (int64_t k = 0; k < n; ++k) {
-      alpha_[k] = room_[k * kShifted];
-      const double* const values = room_ + k * kShifted;
+      alpha_[k] = shifted_values_[k * kShifted];
+      const double* const values = shifted_values_ + k * kShifted;
       out[k] = curvature_of_differences<D>(values, area_ / (step_ * step_));
       for (int i = 0; i < D; ++i) keep_slope(i, k, (values[2 + 2 * i] - values[1 + 2 * i]) * diffusion_.frame[D] / (2 * step_));
     }
@@ -164,8 +164,8 @@ class Medium {
   const data::Field<V, D> diffusion_, screening_;
   const double area_, step_;  // squared extent; finite difference step of a function
   const int64_t shifted_;
-  const Scratch<double> absolute_, room_;
-  const int64_t most_;  // 0 without slopes
+  const Scratch<double> absolute_, shifted_values_;
+  const int64_t slope_stride_;  // 0 without slopes
   const Scratch<double> slopes_, alpha_, rate_, derived_;
 };
 

@@ -19,13 +19,14 @@ bool calls_functions(const Media<T>& p) {
 template <class T, int D>
 void find_roots(const Media<T>& p, double* roots) {
   using V = Lanes<T>;
-  constexpr int64_t W = kWidth<V>, most = kForCalls;
-  const int64_t N = p.walk.N, parts = (N + most - 1) / most;
-  parallel_for(p.walk.B * parts, p.walk.threads, double(min(N, most)) * 20, [&](int64_t begin, int64_t end) {
+  constexpr int64_t W = kWidth<V>, capacity = kForCalls;
+  const int64_t N = p.walk.N, parts = (N + capacity - 1) / capacity;
+  parallel_for(p.walk.B * parts, p.walk.threads, double(min(N, capacity)) * 20, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t instance = item / parts, from = instance * N + item % parts * most, count = min(most, N - item % parts * most);
-      Medium<V, D> medium(p, instance, most + W);
-      walk::List<T, D, double> list(most + W);
+      const int64_t instance = item / parts, from = instance * N + item % parts * capacity,
+                    count = min(capacity, N - item % parts * capacity);
+      Medium<V, D> medium(p, instance, capacity + W);
+      walk::List<T, D, double> list(capacity + W);
       for (int64_t i = from; i < from + count; ++i) {
         T x[D];
         for (int j = 0; j < D; ++j) x[j] = p.walk.start[i * D + j];
@@ -33,8 +34,8 @@ void find_roots(const Media<T>& p, double* roots) {
       }
       if (!list.count) continue;
       const auto at = list.points();
-      Scratch<double> of_list(most + W);
-      medium.roots(at.of, list.pad(W), of_list);
+      Scratch<double> of_list(capacity + W);
+      medium.roots(at.column, list.pad(W), of_list);
       for (int64_t e = 0; e < list.count; ++e) roots[list.slot()[e]] = of_list[e];
     }
   });

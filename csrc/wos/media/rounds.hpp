@@ -47,7 +47,7 @@ void media_adjoint(const MediaAdjoint<T>& unscaled) {
   const int64_t parts = walk::parts_of(sizes);
   const walk::Parts of_boundary(p.dirichlet, p.B, parts, q.ddirichlet), of_source(p.source, p.B, parts, q.dsource);
   const walk::Slots slots{0, p.N, p.first_walk, p.walks};
-  walk::in_pieces(p, parts, kUsualSteps * kStepNs, [&](int64_t instance, int64_t part, int64_t first, int64_t last) {
+  walk::in_batches(p, parts, kUsualSteps * kStepNs, [&](int64_t instance, int64_t part, int64_t first, int64_t last) {
     run_team<Shares>(
         q.forward, instance, slots, roots + instance * p.N, first, last, [](const auto&) {}, q, instance, slots,
         of_boundary(instance, part), of_source(instance, part));

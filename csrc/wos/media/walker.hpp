@@ -58,13 +58,13 @@ class DomainOf final : public Domain<V, Of::D> {
  public:
   static constexpr int D = Of::D;
   using T = Element<V>;
-  explicit DomainOf(const Of& of) : of_(of) {}
-  polygon::Seen<V> look(const V (&x)[D], Bits<V> active) const override { return of_.look(x, active); }
-  bool escaped(const T (&x)[D]) const override { return of_.escaped(x); }
-  void project(T (&x)[D], Bits<T>& primitive, T (&where)[D - 1]) const override { of_.project(x, primitive, where); }
+  explicit DomainOf(const Of& domain) : domain_(domain) {}
+  polygon::Seen<V> look(const V (&x)[D], Bits<V> active) const override { return domain_.look(x, active); }
+  bool escaped(const T (&x)[D]) const override { return domain_.escaped(x); }
+  void project(T (&x)[D], Bits<T>& primitive, T (&where)[D - 1]) const override { domain_.project(x, primitive, where); }
 
  private:
-  const Of& of_;
+  const Of& domain_;
 };
 
 // Runs walks and passes the points where they evaluate data to a Sink.
@@ -86,15 +86,15 @@ class Team {
         sink_(sink),
         roots_(roots),
         side_by_side_(walks_together(p)),
-        most_(walk::kCallPoints + side_by_side_),
+        capacity_(walk::kCallPoints + side_by_side_),
         extent_(p.walk.frame[instance * (D + 2) + D]),
         bound_(p.bounds[kBounds * instance] * extent_ * extent_),
         epsilon_(T(p.walk.frame[instance * (D + 2) + D + 1])),
         global_instance_(uint32_t(p.walk.first_instance + instance)),
-        medium_(p, instance, most_),
-        lists_{List<T, D>(most_), List<T, D>(most_)},
+        medium_(p, instance, capacity_),
+        lists_{List<T, D>(capacity_), List<T, D>(capacity_)},
         jumps_(side_by_side_),
-        evaluated_(most_),
+        evaluated_(capacity_),
         reals_((D + 1) * side_by_side_),
         ints_(2 * side_by_side_),
         words_(3 * side_by_side_),
@@ -185,7 +185,7 @@ class Team {
     store(busy() + at, active);
     if (!bits(active)) return;
     const T bound = T(bound_);
-    V R = bound > 0 ? lower(seen.radius, broadcast<V>(T(walk::kMostScreened) / square_root(bound))) : seen.radius;
+    V R = bound > 0 ? lower(seen.radius, broadcast<V>(T(walk::kMaxScreening) / square_root(bound))) : seen.radius;
     V n[D], inner[D];
     const Drawn drawn = draw(at, steps, n);
     V z2 = R * R * bound, w = broadcast<V>(T(1)), r = R * drawn.s;
@@ -265,7 +265,7 @@ class Team {
   void jump() {
     if (!jumps_.count) return;
     const auto at = jumps_.points();
-    medium_.rates(at.of, jumps_.pad(W), evaluated_);
+    medium_.rates(at.column, jumps_.pad(W), evaluated_);
     for (int64_t e = 0; e < jumps_.count; ++e) {
       const int64_t l = jumps_.slot()[e];
       const double share = evaluated_[e] / bound_;
@@ -286,7 +286,7 @@ class Team {
     for (; ending; ending &= ending - 1) {
       const int l = __builtin_ctz(ending);
       const int64_t lane = at + l, steps = step()[lane];
-      T end[D], where[D - 1] = {seen.place[l]};
+      T end[D], where[D - 1] = {seen.t[l]};
       Int primitive = seen.primitive[l];
       for (int i = 0; i < D; ++i) end[i] = here[i][l];
       uint32_t mark = uint32_t(steps);
@@ -309,7 +309,7 @@ class Team {
     const int64_t n = list.pad(W);
     if (medium_.varies()) {
       const auto at = list.points();
-      medium_.roots(at.of, n, evaluated_);
+      medium_.roots(at.column, n, evaluated_);
       for (int64_t e = 0; e < list.count; ++e)
         if (met == in_domain)
           list.weight()[e] /= evaluated_[e];
@@ -326,7 +326,7 @@ class Team {
   const Domain<V, D>& domain_;
   Sink<T, D>& sink_;
   const double* const roots_;
-  const int64_t side_by_side_, most_;
+  const int64_t side_by_side_, capacity_;
   const double extent_, bound_;  // bound_ is in scaled units
   const T epsilon_;
   const uint32_t global_instance_;

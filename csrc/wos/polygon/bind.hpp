@@ -56,7 +56,7 @@ class Polygons {
   std::int64_t count() const { return std::int64_t(first_.size()) - 1; }
   std::int64_t total() const { return first_.back(); }
   std::int64_t first(std::int64_t b) const { return first_[std::size_t(b)]; }
-  data::Pieces pieces() const { return {first_.data(), count(), total()}; }
+  data::Facets facets() const { return {first_.data(), count(), total()}; }
   Segments segments(std::int64_t b) const { return {ends_.data() + 4 * first(b), first(b + 1) - first(b), closed_}; }
 
   // The grids of these polygons at these levels, cached or new. Call without the GIL.

@@ -37,7 +37,7 @@ QF_HD void load_records(const Element<V>* records, const Bits<Element<V>>* index
 template <class V>
 struct Seen {
   V radius;           // the distance, or a lower bound on it
-  V place;            // t on the closest segment
+  V t;                // the position on the closest segment
   Bits<V> primitive;  // closest segment; -1 if radius is a bound
 };
 
@@ -62,7 +62,7 @@ class Polygon {
     const V node = real((I{} + 1) << size) * cell_;
     const V dx = (x[0] - low) - (real(cx >> size) + T(0.5)) * node, dy = (x[1] - low) - (real(cy >> size) + T(0.5)) * node;
     const V bound = (V)word - square_root(dx * dx + dy * dy);
-    V place{}, best = broadcast<V>(T(1e30));
+    V nearest_t{}, best = broadcast<V>(T(1e30));
     I primitive = I{} - 1;
     const I list = near ? word & kIndex : I{};  // list 0 is empty
     const I count = gather(grid_.lists, list);
@@ -77,10 +77,10 @@ class Polygon {
       const V d2 = segment_distance2(x[0], x[1], f[0], f[1], f[2], f[3], f[4], t);
       const I closer = d2 < best;
       best = closer ? d2 : best;
-      place = closer ? t : place;
+      nearest_t = closer ? t : nearest_t;
       primitive = closer ? candidate : primitive;
     }
-    return {near != 0 ? square_root(best) : bound, place, near != 0 ? primitive : I{} - 1};
+    return {near != 0 ? square_root(best) : bound, nearest_t, near != 0 ? primitive : I{} - 1};
   }
   // The mean clearance, weighted by length.
   T clear() const { return grid_.clear; }
@@ -96,8 +96,8 @@ class Polygon {
     V f[kRecord];
     load_records<V>(grid_.records, at, f);
     const V clearance[3] = {f[5], f[6], f[7]}, length = square_root(f[2] * f[2] + f[3] * f[3]), inverse = length * f[4];
-    const V R = clear_radius(seen.place, length, clearance), along[2] = {f[2] * inverse, f[3] * inverse};
-    const V foot[2] = {f[0] + seen.place * f[2], f[1] + seen.place * f[3]};
+    const V R = clear_radius(seen.t, length, clearance), along[2] = {f[2] * inverse, f[3] * inverse};
+    const V foot[2] = {f[0] + seen.t * f[2], f[1] + seen.t * f[3]};
     const V side = (x[1] - foot[1]) * along[0] - (x[0] - foot[0]) * along[1], height = side < 0 ? -side : side;
     moved = may & (R >= min_radius) & (R >= T(1.4) * height) & (height > kOnSegment);
     if (!bits(moved)) return I{};
@@ -107,7 +107,7 @@ class Polygon {
     x[0] = moved ? foot[0] + R * (to_x * along[0] - up * along[1]) : x[0];
     x[1] = moved ? foot[1] + R * (to_x * along[1] + up * along[0]) : x[1];
     seen.radius = landed ? V{} : seen.radius;
-    seen.place = landed ? seen.place + to_x * R * inverse : seen.place;
+    seen.t = landed ? seen.t + to_x * R * inverse : seen.t;
     return landed;
   }
   // Moves x to the closest boundary point, where its walk ends. Tests every segment if x is far from the boundary.

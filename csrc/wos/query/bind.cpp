@@ -42,7 +42,7 @@ void nearest(Arguments& call, bool sign, bool where, bool weights, bool closed, 
     p.primitive = call.output_if(where, "primitive", "B N");
     p.weights = call.output_if(weights, "barycentric", "B N D");
     p.sign = sign;
-    call.require(!weights || !boundaries.pieceless(), "barycentric weights need polygons or a mesh");
+    call.require(!weights || !boundaries.has_no_facets(), "barycentric weights need polygons or a mesh");
   };
   run(call, memo, closed, threads, outputs, [](const auto& p) { kernels<std::decay_t<decltype(*p.distance)>>().nearest(p); });
 }

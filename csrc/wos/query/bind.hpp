@@ -43,8 +43,8 @@ struct Boundaries {
       call.require(call["M"] == mesh->count(), "the memo was built for a different mesh");
     }
   }
-  data::Pieces pieces() const { return polygons ? polygons->pieces() : mesh ? data::Pieces{nullptr, 1, mesh->count()} : data::Pieces{}; }
-  bool pieceless() const { return !polygons && !mesh; }
+  data::Facets facets() const { return polygons ? polygons->facets() : mesh ? data::Facets{nullptr, 1, mesh->count()} : data::Facets{}; }
+  bool has_no_facets() const { return !polygons && !mesh; }
   std::int64_t polygon(std::int64_t instance) const { return polygons->count() == 1 ? 0 : instance; }
   std::vector<polygon::Segments> segments(std::int64_t B) const {
     std::vector<polygon::Segments> all;

@@ -64,8 +64,8 @@ struct GridDistances {
     const auto cell = data::cells<E, D>(box, nodes, frame, x);
     E v[1 << D];
     data::corners<D, E>(values, nodes, cell.node, v);
-    for (int i = 0; slopes && i < D; ++i) slopes[i] = data::slope<D>(v, cell.place, i) * (double(nodes[i] - 1) / (box[D + i] - box[i]));
-    return data::interpolated<D>(v, cell.place);
+    for (int i = 0; slopes && i < D; ++i) slopes[i] = data::slope<D>(v, cell.fraction, i) * (double(nodes[i] - 1) / (box[D + i] - box[i]));
+    return data::interpolated<D>(v, cell.fraction);
   }
 };
 // Repeats (3) until x is on the boundary within rounding. `at(x, slopes)` evaluates the field. Returns the field at the initial x.

@@ -16,7 +16,7 @@ namespace quatrefoil::wos::stars {
 namespace {
 
 using data::DataOf;
-using data::Pieces;
+using data::Facets;
 
 // A table with the rows of one boundary or of B boundaries, and the index of each boundary's first row.
 struct Rows {
@@ -60,7 +60,7 @@ struct Scene : walk::Scene {
   int of_wall() const { return D == 2 ? kWallNumbers<2> : kWallNumbers<3>; }
   int of_corner() const { return D == 2 ? kCornerNumbers<2> : kCornerNumbers<3>; }
   std::int64_t count(const Arguments& call) const {
-    call.require(!boundaries.pieceless(), "walls are supported only for polygons and meshes");
+    call.require(!boundaries.has_no_facets(), "walls are supported only for polygons and meshes");
     return boundaries.polygons ? boundaries.polygons->count() : 1;
   }
 };
@@ -91,9 +91,9 @@ struct Inputs {
     for (int met = 0; met < kMet; ++met) {
       const View& of_kind = data::numbers_of(call, kNames[met], dims[met]);
       numbers.push_back(&of_kind);
-      const Pieces walls{scene.walls.first, scene.walls.count, scene.walls.first[scene.walls.count]};
-      const Pieces pieces = met == on_boundary ? scene.boundaries.pieces() : met == in_domain ? Pieces{} : walls;
-      data.push_back(std::make_unique<DataOf>(call, kNames[met], of_kind, o.kinds[met], o.functions[met], pieces, o.range.first_instance,
+      const Facets walls{scene.walls.first, scene.walls.count, scene.walls.first[scene.walls.count]};
+      const Facets facets = met == on_boundary ? scene.boundaries.facets() : met == in_domain ? Facets{} : walls;
+      data.push_back(std::make_unique<DataOf>(call, kNames[met], of_kind, o.kinds[met], o.functions[met], facets, o.range.first_instance,
                                               scene.B, scene.D));
     }
     const int tables = 2 + int(scene.D);

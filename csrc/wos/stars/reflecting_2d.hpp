@@ -11,17 +11,18 @@ class Reflecting2D {
   static constexpr int D = 2;
   using V = Eight<T>;
 
-  Reflecting2D(const Reflecting& of, double extent)
-      : walls_(runs(of.M) * kWallFields * kRun),
-        corners_(runs(of.K) * kCornerFields * kRun),
-        boxes_(of.M, [&](int64_t i) { return box_of_wall(of.walls + kWallNumbers<D> * i); }),
-        corner_boxes_(of.K, [&](int64_t i) { return box_of_corner(of.corners + kCornerNumbers<D> * i); }) {
-    for (int64_t i = 0; i < runs(of.M) * kRun; ++i) {
+  Reflecting2D(const Reflecting& tables, double extent)
+      : walls_(runs(tables.M) * kWallFields * kRun),
+        corners_(runs(tables.K) * kCornerFields * kRun),
+        boxes_(tables.M, [&](int64_t i) { return box_of_wall(tables.walls + kWallNumbers<D> * i); }),
+        corner_boxes_(tables.K, [&](int64_t i) { return box_of_corner(tables.corners + kCornerNumbers<D> * i); }) {
+    for (int64_t i = 0; i < runs(tables.M) * kRun; ++i) {
       double f[kWallFields] = {1e12, 1e12, 0, 0, 0, 0, 0, 0, 0, 0, 0};  // padding, far away
-      if (i < of.M) {
-        const double* const w = of.walls + kWallNumbers<D> * i;
+      if (i < tables.M) {
+        const double* const w = tables.walls + kWallNumbers<D> * i;
         const double ex = w[2] - w[0], ey = w[3] - w[1], length = square_root(ex * ex + ey * ey);
-        const double bound = of.exchange ? of.exchange[2 * i] * extent : 0, constant = of.exchange ? of.exchange[2 * i + 1] * extent : 0;
+        const double bound = tables.exchange ? tables.exchange[2 * i] * extent : 0,
+                     constant = tables.exchange ? tables.exchange[2 * i + 1] * extent : 0;
         const double fields[kWallFields] = {w[0],          w[1], ex,    ey,      length, 1 / length, 1 / (length * length),
                                             w[4] * extent, w[5], bound, constant};
         __builtin_memcpy(f, fields, sizeof(f));
@@ -29,9 +30,9 @@ class Reflecting2D {
       }
       for (int j = 0; j < kWallFields; ++j) *number(walls_, kWallFields, i, j) = T(f[j]);
     }
-    for (int64_t i = 0; i < runs(of.K) * kRun; ++i)
+    for (int64_t i = 0; i < runs(tables.K) * kRun; ++i)
       for (int j = 0; j < kCornerFields; ++j)
-        *number(corners_, kCornerFields, i, j) = i < of.K ? T(of.corners[kCornerNumbers<D> * i + j]) : T(j < 2 ? 1e12 : 0);
+        *number(corners_, kCornerFields, i, j) = i < tables.K ? T(tables.corners[kCornerNumbers<D> * i + j]) : T(j < 2 ? 1e12 : 0);
   }
 
   bool has_mu() const { return has_mu_; }  // whether any mu is positive
@@ -129,10 +130,10 @@ class Reflecting2D {
     if (!(t >= from[k] && t <= to[k])) return drawn;
     const T off = higher(t < foot[k] ? foot[k] - t : t - foot[k], T(1e-12) * half);
     drawn.wall = kRun * run + k;
-    drawn.place[0] = lower(t * f[kInverse * kRun + k], T(1));
+    drawn.corner_weights[0] = lower(t * f[kInverse * kRun + k], T(1));
     drawn.height = higher(height[k], T(0));
     drawn.density = chance * 0.5 * double(T(1) / length + (off < half ? T(elementary::log(half / off)) : T(0)) / (T(2) * half));
-    point(drawn.wall, drawn.place[0], drawn.x);
+    point(drawn.wall, drawn.corner_weights[0], drawn.x);
     return drawn;
   }
 
@@ -141,8 +142,8 @@ class Reflecting2D {
                        kCornerFields = 6;
 
   T of_wall(int64_t wall, int j) const { return *number(walls_, kWallFields, wall, j); }
-  void point(int64_t wall, T place, T (&x)[2]) const {
-    for (int j = 0; j < 2; ++j) x[j] = of_wall(wall, j) + place * of_wall(wall, 2 + j);
+  void point(int64_t wall, T t, T (&x)[2]) const {
+    for (int j = 0; j < 2; ++j) x[j] = of_wall(wall, j) + t * of_wall(wall, 2 + j);
   }
   static Box<T, D> box_of_wall(const double* w) {
     const double ex = w[2] - w[0], ey = w[3] - w[1];

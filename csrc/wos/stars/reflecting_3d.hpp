@@ -11,37 +11,37 @@ class Reflecting3D {
   static constexpr int D = 3;
   using V = Eight<T>;
 
-  Reflecting3D(const Reflecting& of, double extent)
-      : triangles_(runs(of.M) * kTriangleFields * kRun),
-        edges_(runs(of.K) * kEdgeFields * kRun),
-        boxes_(of.M, [&](int64_t i) { return box_of_triangle(of.walls + kWallNumbers<D> * i); }),
-        edge_boxes_(of.K, [&](int64_t i) { return box_of<2>(of.corners + kCornerNumbers<D> * i, 0); }) {
-    for (int64_t i = 0; i < runs(of.M) * kRun; ++i) {
+  Reflecting3D(const Reflecting& tables, double extent)
+      : triangles_(runs(tables.M) * kTriangleFields * kRun),
+        edges_(runs(tables.K) * kEdgeFields * kRun),
+        boxes_(tables.M, [&](int64_t i) { return box_of_triangle(tables.walls + kWallNumbers<D> * i); }),
+        edge_boxes_(tables.K, [&](int64_t i) { return box_of<2>(tables.corners + kCornerNumbers<D> * i, 0); }) {
+    for (int64_t i = 0; i < runs(tables.M) * kRun; ++i) {
       double r[mesh::kFields] = {1e12, 1e12, 1e12};
       r[mesh::kNormal] = 1;  // padding, far away
       double mu = 0, robin = 0, bound = 0, constant = 0;
-      int turn = 0;
-      if (i < of.M) {
-        const double* const w = of.walls + kWallNumbers<D> * i;
+      int rotation = 0;
+      if (i < tables.M) {
+        const double* const w = tables.walls + kWallNumbers<D> * i;
         double corner[9];
         for (int j = 0; j < 9; ++j) corner[j] = w[j];
-        turn = mesh::triangle_record(corner, r);
-        mu = w[9] * extent, robin = w[10], bound = of.exchange ? of.exchange[2 * i] * extent : 0;
-        constant = of.exchange ? of.exchange[2 * i + 1] * extent : 0;
+        rotation = mesh::triangle_record(corner, r);
+        mu = w[9] * extent, robin = w[10], bound = tables.exchange ? tables.exchange[2 * i] * extent : 0;
+        constant = tables.exchange ? tables.exchange[2 * i + 1] * extent : 0;
         has_mu_ = has_mu_ || mu > 0, exchange_ = higher(exchange_, T(bound));
       }
       for (int j = 0; j < mesh::kFields; ++j) *number(triangles_, kTriangleFields, i, j) = T(r[j]);
       *number(triangles_, kTriangleFields, i, kArea) = T(0.5 * r[mesh::kLength] * r[mesh::kY]);
-      *number(triangles_, kTriangleFields, i, kTurn) = T(turn);
+      *number(triangles_, kTriangleFields, i, kRotation) = T(rotation);
       *number(triangles_, kTriangleFields, i, kMu) = T(mu);
       *number(triangles_, kTriangleFields, i, kRobin) = T(robin);
       *number(triangles_, kTriangleFields, i, kExchange) = T(bound);
       *number(triangles_, kTriangleFields, i, kConstant) = T(constant);
     }
-    for (int64_t i = 0; i < runs(of.K) * kRun; ++i) {
+    for (int64_t i = 0; i < runs(tables.K) * kRun; ++i) {
       double f[kEdgeFields] = {1e12, 1e12, 1e12};
-      if (i < of.K) {
-        const double* const c = of.corners + kCornerNumbers<D> * i;
+      if (i < tables.K) {
+        const double* const c = tables.corners + kCornerNumbers<D> * i;
         double length2 = 0;
         for (int j = 0; j < 3; ++j) f[j] = c[j], f[3 + j] = c[3 + j] - c[j], length2 += f[3 + j] * f[3 + j];
         f[6] = length2 > 0 ? 1 / length2 : 0;
@@ -156,12 +156,12 @@ class Reflecting3D {
     drawn.wall = wall;
     drawn.height = higher(-here.w[k], T(0));
     point(r, p[0], p[1], drawn.x);
-    weights_at(r, p[0], p[1], drawn.place);
+    weights_at(r, p[0], p[1], drawn.corner_weights);
     return drawn;
   }
 
  private:
-  static constexpr int kArea = mesh::kFields, kTurn = kArea + 1, kMu = kTurn + 1, kRobin = kMu + 1, kExchange = kRobin + 1;
+  static constexpr int kArea = mesh::kFields, kRotation = kArea + 1, kMu = kRotation + 1, kRobin = kMu + 1, kExchange = kRobin + 1;
   static constexpr int kConstant = kExchange + 1, kTriangleFields = kConstant + 1;
   static constexpr int kEdgeFields = 13;
   static constexpr double kPi = 3.14159265358979323846;
@@ -197,12 +197,12 @@ class Reflecting3D {
   }
   // The barycentric weights of the triangle's second and third corners, in the order of the input.
   template <class Field>
-  QF_HD static void weights_at(const Field& r, T u, T v, T (&place)[2]) {
-    T turned[3], weight[3];
-    mesh::triangle_weights(u, v, r(mesh::kLength), r(mesh::kX), r(mesh::kY), turned);
-    const int turn = int(r(kTurn));
-    for (int k = 0; k < 3; ++k) weight[(turn + k) % 3] = turned[k];
-    place[0] = weight[1], place[1] = weight[2];
+  QF_HD static void weights_at(const Field& r, T u, T v, T (&corner_weights)[2]) {
+    T rotated[3], weight[3];
+    mesh::triangle_weights(u, v, r(mesh::kLength), r(mesh::kX), r(mesh::kY), rotated);
+    const int rotation = int(r(kRotation));
+    for (int k = 0; k < 3; ++k) weight[(rotation + k) % 3] = rotated[k];
+    corner_weights[0] = weight[1], corner_weights[1] = weight[2];
   }
 
   // Draws a point p of the triangle in its plane and returns its density. The point is uniform, or on a circle around the foot of x. The

@@ -24,7 +24,7 @@ int64_t side_by_side(const Stars<T>& p) {
   return p.medium ? media::walks_together(*p.medium) : kWidth<V>;
 }
 template <class V, class T>
-int64_t most_points(const Stars<T>& p) {
+int64_t list_capacity(const Stars<T>& p) {
   return walk::kCallPoints + 2 * kWidth<V> + side_by_side<V>(p);
 }
 

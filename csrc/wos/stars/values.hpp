@@ -12,8 +12,8 @@ constexpr int data_of(int met) { return met == kEntered ? int(in_domain) : met; 
 template <class V, int D>
 using Fields = walk::Fields<V, D, kMet>;
 template <class V, int D, class T>
-Fields<V, D> fields_of(const Stars<T>& p, int64_t instance, int64_t most) {
-  return {p.walk, instance, {&p.data(0), &p.data(1), &p.data(2), &p.data(3)}, most};
+Fields<V, D> fields_of(const Stars<T>& p, int64_t instance, int64_t capacity) {
+  return {p.walk, instance, {&p.data(0), &p.data(1), &p.data(2), &p.data(3)}, capacity};
 }
 
 // `values`, `marks` and `beyond` have one element per slot of [first, last); `beyond` is null without a medium. Consecutive channels of
@@ -24,9 +24,9 @@ class Values final : public Sink<Element<V>, D> {
  public:
   using T = Element<V>;
   Values(const Stars<T>& p, int64_t instance, int64_t first, int64_t last, double* values, int64_t slots, uint32_t* marks, uint32_t* beyond,
-         const walk::Slots& of)
-      : fields_(fields_of<V, D>(p, instance, most_points<V>(p))),
-        of_(of),
+         const walk::Slots& walks)
+      : fields_(fields_of<V, D>(p, instance, list_capacity<V>(p))),
+        walks_(walks),
         slopes_(p.medium && p.walk.gradient ? p.medium->slopes + instance * p.walk.N * D : nullptr),
         pairs_(p.walk.gradient),
         scale_(1 / p.walk.frame[(D + 2) * instance + D]),
@@ -68,7 +68,7 @@ class Values final : public Sink<Element<V>, D> {
       if (!pairs_) continue;
       const double* const ball = firsts_ + kFirst * i;
       values_[first_ + i] = ball[0] * later + ball[1] * here;
-      const double* const slope = slopes_ ? slopes_ + of_.point(first_ + i) * D : nullptr;
+      const double* const slope = slopes_ ? slopes_ + walks_.point(first_ + i) * D : nullptr;
       for (int c = 0; c < D; ++c) {
         const double of_root = slope ? values_[first_ + i] * slope[c] : 0;  // media (8)
         values_[(1 + c) * slots_ + first_ + i] = ball[2 + c] * later + ball[2 + D + c] * here - of_root;
@@ -81,7 +81,7 @@ class Values final : public Sink<Element<V>, D> {
   double& first_ball(int64_t slot, int j) { return firsts_[kFirst * (slot - first_) + j]; }
 
   const Fields<V, D> fields_;
-  const walk::Slots of_;
+  const walk::Slots walks_;
   const double* const slopes_;  // null without a medium or pairs
   const bool pairs_;
   const double scale_;
@@ -97,9 +97,9 @@ template <class V, int D>
 class Shares final : public Sink<Element<V>, D> {
  public:
   using T = Element<V>;
-  Shares(const StarsAdjoint<T>& q, int64_t instance, const walk::Slots& slots, double* const* to)
+  Shares(const StarsAdjoint<T>& q, int64_t instance, const walk::Slots& walks, double* const* to)
       : p_(q.forward.walk),
-        slots_(slots),
+        walks_(walks),
         grad_(q.grad + instance * p_.N * p_.nodes() * p_.channels()),
         slopes_(q.forward.medium && p_.gradient ? q.forward.medium->slopes + instance * p_.N * D : nullptr),
         scale_(1 / p_.frame[(D + 2) * instance + D]),
@@ -114,7 +114,7 @@ class Shares final : public Sink<Element<V>, D> {
     const walk::NodeGradient node = node_of(slot);
     const double* const grad = node.channels;
     double value = grad[0];
-    for (int i = 0; slopes_ && i < D; ++i) value -= grad[1 + i] * slopes_[slots_.point(slot) * D + i];  // media (8)
+    for (int i = 0; slopes_ && i < D; ++i) value -= grad[1 + i] * slopes_[walks_.point(slot) * D + i];  // media (8)
     Entered share{value * double(at.source), value * double(at.along)};
     for (int i = 0; i < D; ++i) {
       share.here += grad[1 + i] * scale_ * double(at.toward[i]);
@@ -130,10 +130,10 @@ class Shares final : public Sink<Element<V>, D> {
   void finish() const {}
 
  private:
-  walk::NodeGradient node_of(int64_t slot) const { return gradient_of_node(p_, grad_, slots_.point(slot), slots_.walk(slot)); }
+  walk::NodeGradient node_of(int64_t slot) const { return gradient_of_node(p_, grad_, walks_.point(slot), walks_.walk(slot)); }
 
   const walk::Walk<T>& p_;
-  const walk::Slots slots_;
+  const walk::Slots walks_;
   const double *const grad_, *const slopes_;
   const double scale_;
   const Fields<V, D> fields_;
@@ -150,7 +150,7 @@ void run_team(const Stars<T>& p, int64_t instance, const walk::Slots& slots, con
     using Walls = typename std::remove_const<typename std::remove_reference<decltype(walls)>::type>::type;
     Own<V, Domain::D> sink(arguments...);
     if (p.medium) {
-      media::Medium<V, Domain::D> medium(*p.medium, instance, most_points<V>(p), true);
+      media::Medium<V, Domain::D> medium(*p.medium, instance, list_capacity<V>(p), true);
       Team<V, Domain, Walls, true>(p, instance, slots, domain, walls, sink, &medium, roots).run(first, last);
     } else {
       Team<V, Domain, Walls, false>(p, instance, slots, domain, walls, sink, nullptr, nullptr).run(first, last);
@@ -182,7 +182,7 @@ void stars_adjoint(const StarsAdjoint<T>& unscaled) {
   const walk::Slots slots{0, p.N, p.first_walk, p.walks};
   const Scratch<double> roots(q.forward.medium ? p.B * p.N : 0);
   if (q.forward.medium) media::find_roots(*q.forward.medium, roots);
-  walk::in_pieces(p, parts, kUsualSteps * kStepNs, [&](int64_t instance, int64_t part, int64_t first, int64_t last) {
+  walk::in_batches(p, parts, kUsualSteps * kStepNs, [&](int64_t instance, int64_t part, int64_t first, int64_t last) {
     double* const to[kMet] = {sums[0](instance, part), sums[1](instance, part), sums[2](instance, part), sums[3](instance, part)};
     run_team<Shares>(q.forward, instance, slots, roots + instance * p.N, first, last, q, instance, slots, static_cast<double* const*>(to));
   });

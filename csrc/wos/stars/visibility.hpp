@@ -19,7 +19,7 @@ using Eight = Lanes<T, kRun>;  // one value per wall of a run
 template <class T, int D>
 struct Drawn {
   int64_t wall = -1;  // -1: no point
-  T x[D], place[D - 1];
+  T x[D], corner_weights[D - 1];
   T height = 0;    // the walk's height above the wall's line, needed if the wall has a mu
   double density;  // per scaled length or area
 };

@@ -18,7 +18,7 @@ constexpr double kUsualSteps = 20;
 constexpr double kRobinRadius = 0.02;    // largest ball that reaches a wall with mu, relative to the box, README (4)
 constexpr double kRobinScreened = 0.25;  // largest R sqrt(screening) of such a ball
 constexpr double kLargestRadius = 2;     // from any point of the box, such a ball contains the box
-constexpr double kMostExchanged = 0.3;   // largest R times the largest bound on |nu_0|, README (12)
+constexpr double kMaxExchange = 0.3;     // largest R times the largest bound on |nu_0|, README (12)
 
 // Runs walks and passes the points where they evaluate data to a Sink. Walls: Reflecting2D or Reflecting3D. A medium is a template
 // parameter because its branches would slow down walks without one by 3 to 8 %.
@@ -43,15 +43,16 @@ class Team {
         medium_(medium),
         roots_(roots),
         side_by_side_(side_by_side<V>(p)),
-        most_(most_points<V>(p)),
+        capacity_(list_capacity<V>(p)),
         extent_(p.walk.frame[(D + 2) * instance + D]),
         epsilon_(T(p.walk.frame[(D + 2) * instance + D + 1])),
         screening_(T((kInMedium ? p.medium->bounds[media::kBounds * instance] : p.walk.screening) * extent_ * extent_)),
         global_instance_(uint32_t(p.walk.first_instance + instance)),
         endless_(p.endless),
-        lists_{List<T, D>(most_), List<T, D>(most_), List<T, D>(most_), List<T, D>(most_), List<T, D>(p.walk.gradient ? most_ : 1)},
+        lists_{List<T, D>(capacity_), List<T, D>(capacity_), List<T, D>(capacity_), List<T, D>(capacity_),
+               List<T, D>(p.walk.gradient ? capacity_ : 1)},
         jumps_(kInMedium ? side_by_side_ : 1),
-        evaluated_(kInMedium ? most_ : 1),
+        evaluated_(kInMedium ? capacity_ : 1),
         groups_(groups()) {
     for (int met = 0; met < kMet; ++met) wanted_[met] = sink.wants(met);
     flux_ = wanted_[on_neumann] || wanted_[on_robin];
@@ -91,11 +92,11 @@ class Team {
       Group& g = groups_[k / W];
       const int l = int(k % W);
       const T* at;
-      const int64_t of = g.busy[l] ? -1 : queue_.next(at);
-      if (of >= 0) {
-        g.busy[l] = -1, g.step[l] = 0, g.weight[l] = 1, g.slot[l] = of, g.beyond[l] = 0;
-        g.point[l] = uint32_t(p_.first_point + slots_.point(of)), g.walk[l] = uint32_t(slots_.walk(of));
-        g.share[l] = sink_.begin(of);
+      const int64_t next = g.busy[l] ? -1 : queue_.next(at);
+      if (next >= 0) {
+        g.busy[l] = -1, g.step[l] = 0, g.weight[l] = 1, g.slot[l] = next, g.beyond[l] = 0;
+        g.point[l] = uint32_t(p_.first_point + slots_.point(next)), g.walk[l] = uint32_t(slots_.walk(next));
+        g.share[l] = sink_.begin(next);
         T near = 4 * kSlack<T>, here[D];
         for (int i = 0; i < D; ++i) g.x[i][l] = here[i] = at[i];
         g.wall[l] = walls_.closest(here, near);
@@ -140,7 +141,7 @@ class Team {
     }
     if (p_.gradient && bits(active & (steps == 0))) leave(g);
     store(radius_, seen.radius);
-    store(place_, seen.place);
+    store(t_, seen.t);
     store(primitive_, seen.primitive);
     for (int l = 0; l < W; ++l)
       if (g.busy[l]) lane(g, l);
@@ -255,7 +256,7 @@ class Team {
   void jump() {
     if (!jumps_.count) return;
     const auto at = jumps_.points();
-    medium_->rates(at.of, jumps_.pad(W), evaluated_);
+    medium_->rates(at.column, jumps_.pad(W), evaluated_);
     for (int64_t e = 0; e < jumps_.count; ++e) {
       const int64_t k = jumps_.slot()[e], wall = jumps_.primitive()[e];
       Group& g = groups_[k / W];
@@ -283,7 +284,7 @@ class Team {
     T R = lower(radius_[l], T(kLargestRadius));
     walls_.closest(from, R);
     if (!(R > epsilon_)) return false;
-    if (screening_ > 0) R = lower(R, T(walk::kMostScreened) / square_root(screening_));
+    if (screening_ > 0) R = lower(R, T(walk::kMaxScreening) / square_root(screening_));
     R *= T(walk::kShrunk);
     const T z2 = R * R * screening_;
     T n[D], m[D] = {}, y[D] = {}, s = first_s_[l];
@@ -315,8 +316,8 @@ class Team {
   T radius(int l, const T (&x)[D], int64_t own, T& mass) const {
     T R = lower(radius_[l], T(kLargestRadius));
     R = higher(epsilon_, walls_.silhouette(x, R));
-    if (screening_ > 0) R = lower(R, T(walk::kMostScreened) / square_root(screening_));
-    if (kInMedium && walls_.exchange() > 0) R = lower(R, T(kMostExchanged) / walls_.exchange());
+    if (screening_ > 0) R = lower(R, T(walk::kMaxScreening) / square_root(screening_));
+    if (kInMedium && walls_.exchange() > 0) R = lower(R, T(kMaxExchange) / walls_.exchange());
     return walls_.has_mu() ? near_robin(x, R, own, mass) : R;
   }
   // Inlined, this and `draw` would make every step spill registers.
@@ -372,7 +373,7 @@ class Team {
   void add_flux(Group& g, int l, const OnWall& drawn) {
     const Drawn<T, D>& z = drawn.z;
     const int met = kind(z.wall);
-    if (wanted_[met]) lists_[met].add(z.x, T(g.weight[l] * g.share[l] * extent_ * drawn.green), g.slot[l], 0, z.wall, z.place);
+    if (wanted_[met]) lists_[met].add(z.x, T(g.weight[l] * g.share[l] * extent_ * drawn.green), g.slot[l], 0, z.wall, z.corner_weights);
   }
 
   void finish(Group& g, int l, T (&at)[D], bool out) {
@@ -381,10 +382,10 @@ class Team {
     if (g.weight[l] != 0) {
       if (!(radius_[l] <= epsilon_)) mark |= walk::kCutOff;
       if (out) mark |= walk::kEscaped;
-      T place[D - 1] = {place_[l]};
-      domain_.project(at, primitive_[l], place);
+      T corner_weights[D - 1] = {t_[l]};
+      domain_.project(at, primitive_[l], corner_weights);
       const double w = g.weight[l] * g.share[l];
-      if (!endless_ && wanted_[on_boundary]) lists_[on_boundary].add(at, T(w), g.slot[l], steps, primitive_[l], place);
+      if (!endless_ && wanted_[on_boundary]) lists_[on_boundary].add(at, T(w), g.slot[l], steps, primitive_[l], corner_weights);
     }
     sink_.mark(g.slot[l], mark, g.beyond[l]);
     g.busy[l] = 0;
@@ -402,7 +403,7 @@ class Team {
   // value.
   void convert(int met, List<T, D>& list, int64_t n) {
     const auto at = list.points();
-    medium_->roots(at.of, n, evaluated_);
+    medium_->roots(at.column, n, evaluated_);
     for (int64_t e = 0; e < list.count; ++e) {
       const double root = evaluated_[e], from = roots_[slots_.point(list.slot()[e])];
       const bool inside = met == in_domain || met == kEntered, plain = met == on_boundary && !list.step()[e];
@@ -418,7 +419,7 @@ class Team {
   Sink<T, D>& sink_;
   media::Medium<V, D>* const medium_;
   const double* const roots_;
-  const int64_t side_by_side_, most_;
+  const int64_t side_by_side_, capacity_;
   const double extent_;
   const T epsilon_, screening_;  // scaled; in a medium, the latter is the bound on |sigma'|
   const uint32_t global_instance_;
@@ -428,7 +429,7 @@ class Team {
   const Scratch<double> evaluated_;
   const Scratch<Group> groups_;
   // The current vector of walks.
-  alignas(64) T n_[D][W], source_[W], radius_[W], place_[W];
+  alignas(64) T n_[D][W], source_[W], radius_[W], t_[W];
   alignas(64) T first_n_[D][W], first_m_[D][W], first_s_[W], decides_[W], choice_[W];  // first steps of pairs
   alignas(64) Int primitive_[W];
   alignas(64) uint32_t draw_[4][W], to_source_[W], to_wall_[W];

@@ -204,7 +204,7 @@ int64_t parts_of(const WalkAdjoint<T>& q) {
 
 // Calls run(instance, part, first, last) for the slots [first, last) of every part of every instance, kPieceWalks slots at a time.
 template <class T, class F>
-void in_pieces(const Walk<T>& p, int64_t parts, double walk_ns, F&& run) {
+void in_batches(const Walk<T>& p, int64_t parts, double walk_ns, F&& run) {
   const int64_t total = p.N * p.walks, longest = (total + parts - 1) / parts;
   for (int64_t done = 0; done < longest; done += kBatchWalks)
     parallel_for(p.B * parts, p.threads, double(min(kBatchWalks, longest)) * walk_ns, [&](int64_t begin, int64_t end) {
@@ -228,7 +228,7 @@ void walk_adjoint(const WalkAdjoint<T>& unscaled) {
   const int64_t parts = parts_of(q);
   const Parts of_boundary(p.dirichlet, sides, parts, q.ddirichlet), of_source(p.source, sides, parts, q.dsource);
   const Slots slots{0, p.N, p.first_walk, p.walks};
-  in_pieces(p, parts, kUsualSteps * kStepNs, [&](int64_t instance, int64_t part, int64_t first, int64_t last) {
+  in_batches(p, parts, kUsualSteps * kStepNs, [&](int64_t instance, int64_t part, int64_t first, int64_t last) {
     const PartOf boundary{of_boundary, instance, p.nrhs, part}, source{of_source, instance, p.nrhs, part};
     if (p.dimension > 3)
       wide_shares(q, instance, slots, first, last, boundary, source);

@@ -45,9 +45,9 @@ struct Inputs {
         N(call["N"]),
         dirichlet_numbers(numbers_of(call, "dirichlet", "R K")),
         source_numbers(sources ? numbers_of(call, "source", "S J") : nothing()),
-        dirichlet(call, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.pieces(), o.range.first_instance, rows(call, o),
+        dirichlet(call, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.facets(), o.range.first_instance, rows(call, o),
                   scene.D),
-        source(call, "source", source_numbers, o.source_kind, o.f, scene.pieces(), o.range.first_instance, rows(call, o), scene.D),
+        source(call, "source", source_numbers, o.source_kind, o.f, scene.facets(), o.range.first_instance, rows(call, o), scene.D),
         options(o) {
     scene.set_outside(call, o.outside, o.reach);
     const bool known = dirichlet.data.kind != data::Kind::grid && source.data.kind != data::Kind::grid;

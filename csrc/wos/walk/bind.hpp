@@ -32,7 +32,7 @@ struct Scene {
     call.require(!is || D <= 3, "outside is not supported in more than three dimensions");
     outside = is;
   }
-  data::Pieces pieces() const { return boundaries.pieces(); }
+  data::Facets facets() const { return boundaries.facets(); }
   double epsilon(std::int64_t instance) const { return frame[instance * (D + 2) + D + 1]; }
 };
 
@@ -94,7 +94,7 @@ struct Scene {
     call.require(reach == 0, "on a device, a source outside requires screening");
     outside = is;
   }
-  data::Pieces pieces() const { return {nullptr, boundary.polygons, boundary.ends && !boundary.solid ? boundary.count : -1}; }
+  data::Facets facets() const { return {nullptr, boundary.polygons, boundary.ends && !boundary.solid ? boundary.count : -1}; }
 };
 #endif
 

@@ -155,7 +155,7 @@ class Walker {
     T n[D], m[D] = {}, s{}, next[D];
     for (int i = 0; i < D; ++i) n[i] = along[i];
     met.in_first = p_.gradient && step_ == 0;
-    if (screened) radius = lower(radius, T(T(kMostScreened) / square_root(screening_)));
+    if (screened) radius = lower(radius, T(T(kMaxScreening) / square_root(screening_)));
     if (met.in_first) {
       uint32_t words[4];
       random.walk >>= 1;

@@ -18,7 +18,7 @@ void first_radii(const Walk<Element<V>>& p, const Domain& domain, int64_t instan
   for (int j = 0; j < D; ++j) x[j] = load<V>(at[j]);
   V seen = domain.look(x, Bits<V>{} - 1).radius;
   const T extent = T(p.frame[instance * (D + 2) + D]), screening = T(p.screening) * extent * extent;
-  if (screening > 0) seen = lower(seen, broadcast<V>(T(kMostScreened) / square_root(screening)));
+  if (screening > 0) seen = lower(seen, broadcast<V>(T(kMaxScreening) / square_root(screening)));
   store(r, seen * T(kShrunk));
   for (int l = 0; i + l < end; ++l) radius[instance * p.N + i + l] = double(r[l]);
 }

@@ -14,7 +14,7 @@ constexpr uint32_t kSourceDirectionStream = 2u << 28;  // in more than three dim
 constexpr uint32_t kTrial = 1u << 20;
 constexpr uint32_t kCutOff = 1u << 31, kEscaped = 1u << 30;  // flags in a walk's mark, next to its number of steps
 constexpr double kShrunk = 0.99;        // factor of a pair's first radius that keeps both end points inside: README (13)
-constexpr double kMostScreened = 2;     // largest R sqrt(screening) of a ball: README (9)
+constexpr double kMaxScreening = 2;     // largest R sqrt(screening) of a ball: README (9)
 constexpr double kLightWeight = 0.125;  // below this weight a walk may end, README (14)
 
 // The first ball of a walk of a pair (13). With u the value of the remaining walk, and s = |G| f at the first source point,

@@ -134,7 +134,7 @@ class WideWalker {
  private:
   template <class Sink>
   QF_KERNEL void move(double radius, Sink& sink, WideMet<Vector>& met) {
-    if (screening_ > 0) radius = min(radius, kMostScreened / square_root(screening_));
+    if (screening_ > 0) radius = min(radius, kMaxScreening / square_root(screening_));
     met.in_first = pairs_ && step_ == 0;
     Random<uint32_t> random = random_;
     double sign = 1;

@@ -32,7 +32,7 @@ class List {
  public:
   template <int n>
   struct Columns {
-    const T* of[n];
+    const T* column[n];
   };
 
   explicit List(int64_t capacity) : capacity_(capacity), numbers_((2 * D - 1) * capacity), weights_(capacity), integers_(3 * capacity) {}
@@ -64,7 +64,7 @@ class List {
   template <int n>
   Columns<n> columns(int first) const {
     Columns<n> columns;
-    for (int i = 0; i < n; ++i) columns.of[i] = x(first + i);
+    for (int i = 0; i < n; ++i) columns.column[i] = x(first + i);
     return columns;
   }
   const int64_t capacity_;
@@ -89,10 +89,10 @@ class Fields {
   const double* at(int kind, const Points& list, int64_t n) const {
     if (at_vertices(kind)) {
       const auto corner_weights = list.corner_weights();
-      for (int64_t e = 0; e < list.count; ++e) values_[e] = fields_[kind].on_primitive(list.primitive()[e], corner_weights.of, e);
+      for (int64_t e = 0; e < list.count; ++e) values_[e] = fields_[kind].on_primitive(list.primitive()[e], corner_weights.column, e);
     } else {
       const auto x = list.points();
-      fields_[kind].evaluate(x.of, n, static_cast<double*>(values_), absolute_, values_ + n);
+      fields_[kind].evaluate(x.column, n, static_cast<double*>(values_), absolute_, values_ + n);
     }
     return values_;
   }
@@ -102,10 +102,10 @@ class Fields {
     if (at_vertices(kind)) {
       const auto corner_weights = list.corner_weights();
       for (int64_t e = 0; e < list.count; ++e)
-        adjoint.add_on_primitive(list.primitive()[e], corner_weights.of, e, double(list.weight()[e]));
+        adjoint.add_on_primitive(list.primitive()[e], corner_weights.column, e, double(list.weight()[e]));
     } else {
       const auto x = list.points();
-      adjoint.add(x.of, share, n);
+      adjoint.add(x.column, share, n);
     }
   }
 

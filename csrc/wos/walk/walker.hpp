@@ -196,7 +196,7 @@ class Team {
       if (const unsigned ending = bits(ends)) finish(ending, x, step, weight, seen);
       busy &= ~ends;
       moved &= busy;
-      if (!plain && screening_ > 0) seen.radius = lower(seen.radius, broadcast<V>(T(kMostScreened) / square_root(screening_)));
+      if (!plain && screening_ > 0) seen.radius = lower(seen.radius, broadcast<V>(T(kMaxScreening) / square_root(screening_)));
       I first{}, beyond{};
       if (!plain && s == 0 && p_.gradient) first = busy & (step == 0);
       if constexpr (solid::kOutside<Domain>)
@@ -290,7 +290,7 @@ class Team {
     alignas(64) T at[D][W], t[W], radius[W], weights[W];
     alignas(64) Int primitive[W], steps[W];
     for (int i = 0; i < D; ++i) store(at[i], x[i]);
-    store(t, seen.place);
+    store(t, seen.t);
     store(radius, seen.radius);
     store(weights, weight);
     store(primitive, seen.primitive);

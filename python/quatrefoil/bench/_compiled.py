@@ -15,15 +15,15 @@ class TooLong(RuntimeError):
     """The first call of a compiled peer exceeded the limit."""
 
 
-def peers(of: Mapping[str, Run]) -> dict[str, Run]:
+def peers(runs: Mapping[str, Run]) -> dict[str, Run]:
     """``torch.compile`` of each peer whose name begins with torch. They compile in their first call."""
-    names = [name for name in of if name.startswith("torch")]
+    names = [name for name in runs if name.startswith("torch")]
     if not names:
         return {}
     import torch
 
     torch.compiler.reset()  # otherwise later peers would run uncompiled: recompilations are limited, and counted over all problems
-    return {f"{name}, compiled": torch.compile(_function(of[name])) for name in names}
+    return {f"{name}, compiled": torch.compile(_function(runs[name])) for name in names}
 
 
 def _function(run: Run) -> Run:

@@ -21,7 +21,7 @@ _PAGE = 4096
 QUIET = 1.2  # the largest load of a run whose results are published
 
 
-def about() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """The processor, the number of cores, the load average and the date."""
     try:
         model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
@@ -46,7 +46,7 @@ def check_quiet(machine: dict[str, Any], force: bool) -> bool:
     return False
 
 
-def named(file: Path, machine: dict[str, Any], prefix: str = "") -> Path:
+def result_file(file: Path, machine: dict[str, Any], prefix: str = "") -> Path:
     """The file itself; for a folder a new file in it, named after the processor and the date: results are never overwritten."""
     if not file.is_dir():
         return file

@@ -84,9 +84,9 @@ def torch_peers(functions: Mapping[str, Callable[..., Any]], *arrays: Any) -> di
     return {name: partial(function, *arguments) for name, function in functions.items()}
 
 
-def autograd(arrays: Sequence[np.ndarray], grad: np.ndarray, of: int = 0) -> Callable[[Callable[..., Any]], Run]:
+def autograd(arrays: Sequence[np.ndarray], grad: np.ndarray, index: int = 0) -> Callable[[Callable[..., Any]], Run]:
     """Turn a function of tensors into a run: forward, then backward from ``grad`` to all arrays; returns the gradient of array ``of``."""
     import torch
 
     leaves, start = [t.requires_grad_() for t in tensors(arrays)], torch.from_numpy(grad)
-    return lambda function: lambda: torch.autograd.grad(function(*leaves), leaves, start)[of]
+    return lambda function: lambda: torch.autograd.grad(function(*leaves), leaves, start)[index]

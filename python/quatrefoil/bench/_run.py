@@ -21,7 +21,7 @@ import numpy as np
 from .. import _config
 from .._spec import FAMILIES
 from . import _compiled
-from ._machine import about, arithmetic, check_quiet, named, traffic
+from ._machine import arithmetic, check_quiet, describe_machine, result_file, traffic
 from ._plot import plot
 from ._problem import Problem, Run
 
@@ -236,7 +236,7 @@ def main(
     force: bool = False,
 ) -> int:
     """Print the table; 1 if a goal was missed, 2 if the machine is too busy for a file of results."""
-    machine = about()
+    machine = describe_machine()
     if json_file and not check_quiet(machine, force):
         return 2
     restore, rows = one_thread(), []
@@ -254,7 +254,7 @@ def finish(
 ) -> int:
     """Write the files; 1 if a goal was missed."""
     if json_file:
-        json_file = named(json_file, machine)
+        json_file = result_file(json_file, machine)
         results = {"machine": machine, "request": list(request), "config": _config.config(), "rows": rows}
         json_file.write_text(json.dumps(results, indent=1) + "\n")
         print(f"wrote {json_file}")

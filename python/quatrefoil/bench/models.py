@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._machine import about, check_quiet
+from ._machine import check_quiet, describe_machine
 from ._run import error, finish, quartiles, show
 
 TASKS, DTYPES = ("prompt", "training", "token"), ("float32", "bfloat16")
@@ -336,7 +336,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="plot the ratios")
     parser.add_argument("--force", action="store_true", help="write --json even on a busy machine; the file records the load")
     options = parser.parse_args(arguments)
-    machine = about()
+    machine = describe_machine()
     if options.json and not check_quiet(machine, options.force):
         return 2
     if not importlib.util.find_spec("transformers"):

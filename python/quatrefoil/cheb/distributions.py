@@ -31,7 +31,7 @@ class Distribution:
                 raise ValueError(f"{label}: a distribution is ({lo}, {hi}), expected lo < hi")
             self.ends = lo, hi
             return
-        host = _arguments.array_like_on_host(value, label, "a distribution").astype(np.float64)
+        host = _arguments.host_array(value, label, "a distribution", convert=True).astype(np.float64)
         if host.ndim != 1 or host.size < 2:
             raise ValueError(
                 f"{label}: a distribution has shape {host.shape}, expected (lo, hi), samples (N,) or a frozen distribution of scipy.stats"

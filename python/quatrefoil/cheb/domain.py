@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._arguments import arrays_like, is_number, real, refuse_masked
+from .._arguments import arrays_like, is_number, real, reject_masked
 
 Domain = Sequence[Any]  # (lo, hi), one such pair per axis, or 2d numbers in one sequence
 
@@ -48,7 +48,7 @@ def box_of(X: np.ndarray) -> tuple[float, ...]:
 def _frozen(value: Any) -> Any:
     if type(value) is tuple and all(type(x) in _PLAIN for x in value):
         return value
-    refuse_masked(value, "cheb", "domain")
+    reject_masked(value, "cheb", "domain")
     if isinstance(value, np.ndarray):
         value = value.tolist()
     return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value

@@ -92,7 +92,7 @@ class Basis:
 
     def _evaluated(self, x: ArrayLike) -> tuple[Any, Any]:
         points: Any = _arguments.points_like(x, "orthopoly.Basis", "x")
-        host = _arguments.numbers_of(points, "orthopoly.Basis", "x", differentiable=True)
+        host = _arguments.host_array(points, "orthopoly.Basis", "x", differentiable=True)
         if host.ndim > 1:
             raise ValueError(f"orthopoly.Basis: x has shape {host.shape}, expected (N,)")
         if _arrays.is_meta(points):
@@ -147,7 +147,7 @@ def from_samples(x: ArrayLike, degree: int) -> Basis:
     True
     """
     label = "orthopoly.from_samples"
-    host = _arguments.array_like_on_host(x, label, "x")
+    host = _arguments.host_array(x, label, "x", convert=True)
     if host.ndim != 1:
         raise ValueError(f"{label}: x has shape {host.shape}, expected (N,)")
     _arguments.finite(host, label, "x")
@@ -238,7 +238,7 @@ def from_moments(mu: ArrayLike) -> Basis:
     array([1.        , 0.33333333, 0.26666667])
     """
     label = "orthopoly.from_moments"
-    host = _arguments.array_like_on_host(mu, label, "mu")
+    host = _arguments.host_array(mu, label, "mu", convert=True)
     if host.ndim != 1 or host.size % 2 == 0:
         raise ValueError(f"{label}: mu has shape {host.shape}, expected (2 m + 1,)")
     _arguments.finite(host, label, "mu")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .. import _config
 from .._spec import FAMILIES
-from ..bench._machine import about
+from ..bench._machine import describe_machine
 from . import _table
 from ._row import Row
 
@@ -33,7 +33,7 @@ def main(folder: Path, *, quick: bool = False) -> int:
     for family in FAMILIES:
         rows += importlib.import_module(f"quatrefoil.demo.{family}").run(folder, progress, quick)
     progress("done")
-    machine = about()
+    machine = describe_machine()
     where = (
         f"{machine['date']}, {machine['processor']}, {config['num_threads']} threads; quatrefoil {config['version']}, "
         f"{config['backend']} ({config['reason']})" + ("; --quick: small sizes" if quick else "")

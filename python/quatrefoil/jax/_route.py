@@ -29,9 +29,9 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
 
     def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is not None:
-            _bind.refuse_jax(op, "jax")
+            _bind.reject_jax(op, "jax")
         if extras:
-            _bind.refuse_functions(op, extras, "a compiled JAX program")
+            _bind.reject_functions(op, extras, "a compiled JAX program")
         present = compiled(num_threads)(*[a for a in arrays if a is not None])
         if op.single:
             return present[0]

@@ -354,7 +354,7 @@ def on_grid(field: Any, axes: Sequence[Array], label: str, name: str) -> Array:
         field = _values(field, xp.meshgrid(*axes, indexing="ij"), label, name)
     if _arguments.is_number(field):
         return _arrays.to_device_of(np.full(shape, _arguments.real(field, label, name)), axes[0])
-    values = _arguments.host_or_device_numbers(_arguments.points_like(field, label, name), label, name)
+    values = _arguments.host_array(field, label, name, device="keep", convert=True)
     check_location(label, name, values, "axes[0]", axes[0])
     if tuple(values.shape) != shape:
         raise ValueError(f"{label}: {name} has shape {tuple(values.shape)}, expected {shape}, one number per point")

@@ -10,7 +10,7 @@ import torch
 
 from .._call import call
 from .._spec import Op
-from ._library import constant_results, differentiable_grads, no_derivative, pack, place, refuse_constants, registered
+from ._library import constant_results, differentiable_grads, expand, no_derivative, pack, registered, reject_constants
 from ._private import apply_of
 
 
@@ -32,7 +32,7 @@ def _second(op: Op, arrays: Any, grads: Any, options: Any, backend: str | None, 
     """The gradient of an adjoint; raises if its op has none."""
     if op.primal is None or op.primal.policy.second_vjp is None:
         no_derivative(op)
-    return op.primal.policy.second_vjp(arrays, place(op, arrays, options, grads), options, backend, num_threads or None)  # type: ignore[union-attr,misc]
+    return op.primal.policy.second_vjp(arrays, expand(op, arrays, options, grads), options, backend, num_threads or None)  # type: ignore[union-attr,misc]
 
 
 def _eager(op: Op) -> Any:
@@ -54,7 +54,7 @@ def _eager(op: Op) -> Any:
             arrays = ctx.saved_tensors
             if op.adjoint is None:
                 return (None, None, None, *_second(op, arrays, grads, options, backend, ctx.num_threads))
-            refuse_constants(op, arrays, ctx.needs_input_grad[3:])
+            reject_constants(op, arrays, ctx.needs_input_grad[3:])
             inputs = [*arrays, *differentiable_grads(op, arrays, options, grads)]
             return (None, None, None, *call(op.adjoint, inputs, options, extras, None, backend, ctx.num_threads or None))
 
@@ -75,7 +75,7 @@ def _transformed(op: Op) -> Any:
             ctx.setting = inputs[0]
             ctx.save_for_backward(*inputs[1:])
             if not op.single:
-                ctx.mark_non_differentiable(*constant_results(op, place(op, inputs[1:], inputs[0][0], output)))
+                ctx.mark_non_differentiable(*constant_results(op, expand(op, inputs[1:], inputs[0][0], output)))
 
         @staticmethod
         def backward(ctx: Any, *grads: Any) -> Any:
@@ -83,9 +83,9 @@ def _transformed(op: Op) -> Any:
             if op.adjoint is None:
                 options, backend, num_threads = ctx.setting
                 return (None, *_second(op, arrays, grads, options, backend, num_threads))
-            refuse_constants(op, arrays, ctx.needs_input_grad[1:])
+            reject_constants(op, arrays, ctx.needs_input_grad[1:])
             inputs = [*arrays, *differentiable_grads(op, arrays, ctx.setting[0], grads)]
-            return (None, *place(op.adjoint, inputs, ctx.setting[0], functions(op.adjoint).transformed.apply(ctx.setting, *inputs)))
+            return (None, *expand(op.adjoint, inputs, ctx.setting[0], functions(op.adjoint).transformed.apply(ctx.setting, *inputs)))
 
         @staticmethod
         def vmap(info: Any, in_dims: Any, setting: Any, *arrays: Any) -> Any:

@@ -124,12 +124,12 @@ def register(op: Op) -> None:
     plans: dict[Any, Any] = {}
 
     def plan(op: Op, key: Any, arrays: Any, options: tuple[Any, ...], backend: str | None) -> Any:
-        made = _plan(op, arrays, options, backend)
+        new_plan = _plan(op, arrays, options, backend)
         if key is not None:
             if len(plans) >= MAX_PLANS:
                 plans.clear()
-            plans[key] = made
-        return made
+            plans[key] = new_plan
+        return new_plan
 
     def run(*arguments: Any) -> Any:
         arrays, options, backend, num_threads = unpack(op, arguments)
@@ -173,10 +173,10 @@ def _save(op: Op, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.results = [(tuple(x.shape), x.dtype, x.device) for x in output] if isinstance(output, (list, tuple)) else None
     if ctx.results is not None and op.primal is None:
         arrays, options, _, _ = unpack(op, inputs)
-        ctx.mark_non_differentiable(*constant_results(op, place(op, arrays, options, output)))
+        ctx.mark_non_differentiable(*constant_results(op, expand(op, arrays, options, output)))
 
 
-def place(op: Op, arrays: Any, options: tuple[Any, ...], results: Any) -> list[Any]:
+def expand(op: Op, arrays: Any, options: tuple[Any, ...], results: Any) -> list[Any]:
     """Expand the present results, or their gradients, to one entry per output of ``op``, None for absent ones."""
     if op.single:
         return list(results)
@@ -186,8 +186,8 @@ def place(op: Op, arrays: Any, options: tuple[Any, ...], results: Any) -> list[A
 
 def differentiable_grads(op: Op, arrays: Any, options: tuple[Any, ...], grads: Any) -> list[Any]:
     """Select from the gradients of the present results those that the adjoint takes, None for absent ones."""
-    placed = place(op, arrays, options, grads)
-    return [placed[i] for i in op.differentiable_outputs]
+    expanded = expand(op, arrays, options, grads)
+    return [expanded[i] for i in op.differentiable_outputs]
 
 
 def constant_results(op: Op, results: Any) -> list[Any]:
@@ -195,7 +195,7 @@ def constant_results(op: Op, results: Any) -> list[Any]:
     return [r for r, o in zip(results, op.outputs) if r is not None and not o.has_gradient]
 
 
-def refuse_constants(op: Op, arrays: Any, wanted: Any) -> None:
+def reject_constants(op: Op, arrays: Any, wanted: Any) -> None:
     """Raise NotImplementedError if an input that is not differentiable requires a gradient."""
     for (name, arg, _, _), wants in zip(op.named(arrays), wanted):
         if wants and arg.constant:

@@ -17,7 +17,7 @@ from .. import _backends, _bind
 from .._call import Planner
 from .._spec import Op
 from ._functions import functions
-from ._library import empty, pack, place, refuse_constants, registered, run_composed, run_kernel
+from ._library import empty, expand, pack, registered, reject_constants, run_composed, run_kernel
 from ._private import dispatch_modes as _modes
 from ._private import forward_ad as _forward_ad
 from ._private import functorch_level as _functorch_level
@@ -36,8 +36,8 @@ def traced(
     out: Any = None,
 ) -> Any:
     """Call the registered operator. It takes no extras: memos are dropped, and functions raise an error."""
-    _refuse_out(op, out)
-    _bind.refuse_functions(op, extras)
+    _reject_out(op, out)
+    _bind.reject_functions(op, extras)
     return _restore(op, arrays, options, registered[op.key](*pack(op, arrays, options, backend, num_threads or 0)))
 
 
@@ -79,8 +79,8 @@ class _Route:
         if _is_transformed():
             return self.transform(arrays, extras, out, num_threads)
         if self.wants_gradient and torch.is_grad_enabled():
-            _refuse_out(op, out)
-            refuse_constants(op, arrays, self.wanted)
+            _reject_out(op, out)
+            reject_constants(op, arrays, self.wanted)
             result = self.function.eager(self.compute, num_threads, (self.options, extras, self.backend), *arrays)
             return _restore(op, arrays, self.options, result)
         result = self.compute(arrays, extras, out, num_threads)
@@ -89,8 +89,8 @@ class _Route:
     def transform(self, arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         if _modes():
             return traced(self.op, arrays, self.options, extras, self.backend, num_threads, out)
-        _refuse_out(self.op, out)
-        _bind.refuse_functions(self.op, extras)
+        _reject_out(self.op, out)
+        _bind.reject_functions(self.op, extras)
         result = self.function.transformed.apply((self.options, self.backend, num_threads), *arrays)
         return _restore(self.op, arrays, self.options, result)
 
@@ -177,7 +177,7 @@ class _Filled(_Route):
 
 def _restore(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], result: Any) -> Any:
     """Insert None for the absent results, which operators and Functions omit."""
-    return result if op.single else tuple(place(op, arrays, options, result))
+    return result if op.single else tuple(expand(op, arrays, options, result))
 
 
 def _matching_argument(arrays: Sequence[Any], layout: Any) -> int | None:
@@ -191,7 +191,7 @@ def _is_plain(a: Any) -> bool:
     return a.is_contiguous() and not (a.is_neg() or a.is_conj() or a.requires_grad)
 
 
-def _refuse_out(op: Op, out: Any) -> None:
+def _reject_out(op: Op, out: Any) -> None:
     if out is not None and out is not _bind.IN_PLACE:
         raise RuntimeError(f"{op.label}: out= does not work with automatic differentiation or tracing; omit it")
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import _arrays
-from .._arguments import axes, finite, keywords, numbers_like, refuse_masked
+from .._arguments import finite, host_array, keywords, ndim, reject_masked
 from .._backends import native
 from .._typing import ArrayLike
 from .polygon import Polygon, Solid, check_extent
@@ -81,7 +81,7 @@ class TriangleMesh(Region):
     def __init__(self, V: ArrayLike | Any, F: ArrayLike | None = None, *, watertight: bool | None = True) -> None:
         label = "TriangleMesh"
         V, F = _of_mesh(V, label) if F is None else (V, F)
-        v = numbers_like(V, label, "V")
+        v = host_array(V, label, "V", device="copy", convert=True)
         f = _indices(F, label, _arrays.kind(V))
         if v.ndim != 2 or v.shape[1] != 3:
             raise ValueError(f"{label}: V has shape {v.shape}, expected (P, 3)")
@@ -179,8 +179,8 @@ def _of_mesh(mesh: Any, label: str) -> tuple[Any, Any]:
     """Vertices and triangles of a file, of corners (M, 3, 3), or of a mesh of another library."""
     if isinstance(mesh, (str, os.PathLike)):
         return _read(mesh)
-    if axes(mesh) == 3:
-        corners = numbers_like(mesh, label, "V")
+    if ndim(mesh) == 3:
+        corners = host_array(mesh, label, "V", device="copy", convert=True)
         finite(corners, label, "V")
         if corners.shape[1:] == (3, 3):
             V, at = merged(corners.reshape(-1, 3))
@@ -216,7 +216,7 @@ def _triangles(cells: Any, what: str) -> np.ndarray:
 
 def _indices(F: Any, label: str, kind: str | None) -> np.ndarray:
     """The indices from lists or an array, which must have the same array type as V if both are arrays."""
-    refuse_masked(F, label, "F")
+    reject_masked(F, label, "F")
     own = _arrays.kind(F)
     if None not in (own, kind) and own != kind:
         raise TypeError(f"{label}: F is a {own} array but V is a {kind} array; all arrays of a call must be from one library")

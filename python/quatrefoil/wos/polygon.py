@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arguments import axes, finite, keywords, number, numbers_like, point
+from .._arguments import finite, host_array, keywords, ndim, number, point
 from .._backends import native
 from .._typing import ArrayLike
 from .region import Region
@@ -73,11 +73,11 @@ class Polygon(Region):
         shape: Any = vertices
         if hasattr(shape, "exterior") and holes is None:  # shapely's rings are closed
             vertices, *holes = (np.asarray(ring.coords)[:-1, :2] for ring in (shape.exterior, *shape.interiors))
-        count, is_array = axes(vertices), hasattr(vertices, "shape")
+        count, is_array = ndim(vertices), hasattr(vertices, "shape")
         several = count == 3 or (not is_array and count == 1 and isinstance(vertices, Sequence) and not len(vertices))
         outlines: list[Any] = list(vertices) if several else [vertices]  # type: ignore[arg-type]
         if is_array:
-            array = numbers_like(vertices, label, "vertices")
+            array = host_array(vertices, label, "vertices", device="copy", convert=True)
             if array.ndim not in (2, 3) or array.shape[-1] != 2:
                 raise ValueError(f"{label}: vertices has shape {array.shape}, expected (M, 2) or (B, M, 2)")
             finite(array, label, "vertices")
@@ -85,12 +85,12 @@ class Polygon(Region):
         self._batch: int | None = len(outlines) if several else None
         rings = [[_ring(v, label, f"vertices[{b}]" if several and not is_array else "vertices")] for b, v in enumerate(outlines)]
         of_each: Any = [[]] * len(rings) if holes is None else [holes] if self._batch is None else holes
-        if not isinstance(of_each, Sequence) or any(axes(inner) not in (1, 2, 3) for inner in of_each):
+        if not isinstance(of_each, Sequence) or any(ndim(inner) not in (1, 2, 3) for inner in of_each):
             raise TypeError(f"{label}: holes is {type(holes).__name__}, expected a list of arrays (H, 2)")
         if len(of_each) != len(rings):
             raise ValueError(f"{label}: holes has {len(of_each)} lists, expected {len(rings)}, one per polygon")
         for instance, inner in zip(rings, of_each):
-            instance += [_ring(h, label, f"holes[{k}]") for k, h in enumerate([inner] if axes(inner) == 2 else inner)]
+            instance += [_ring(h, label, f"holes[{k}]") for k, h in enumerate([inner] if ndim(inner) == 2 else inner)]
         self._rings = rings
         self._pack(rings)
         super().__init__()
@@ -302,7 +302,7 @@ def check_extent(extent: float, what: str) -> None:
 
 
 def _ring(array: Any, label: str, name: str) -> np.ndarray:
-    v = numbers_like(array, label, name)
+    v = host_array(array, label, name, device="copy", convert=True)
     if v.ndim != 2 or v.shape[-1] != 2:
         raise ValueError(f"{label}: {name} has shape {v.shape}, expected (M, 2)")
     if len(v) < 3:

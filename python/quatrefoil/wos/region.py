@@ -47,7 +47,7 @@ class Frame:
     """Boxes of the instances, and the distance from the boundary at which a walk ends."""
 
     rows: np.ndarray  # (count, d + 2): the box's centre and extent, epsilon in units of the extent
-    least: float  # smallest epsilon in units of a box's diagonal; infinite without instances
+    min_epsilon: float  # smallest epsilon in units of a box's diagonal; infinite without instances
     swallows: bool  # whether some domain has no interior beyond epsilon
     extents: tuple[float, float]  # smallest and largest extent; infinite and 0 without instances
 
@@ -148,8 +148,8 @@ class Region(Tables):
             absolute = epsilon * self._diagonal if relative else np.full(self._count, epsilon)
             rows = np.concatenate([self._centre, self._extent[:, None], (absolute / self._extent)[:, None]], axis=1)
             extents = float(self._extent.min(initial=math.inf)), float(self._extent.max(initial=0.0))
-            least = float((absolute / self._diagonal).min(initial=math.inf))
-            frame = Frame(np.ascontiguousarray(rows), least, bool((absolute >= self._half_width).any()), extents)
+            min_epsilon = float((absolute / self._diagonal).min(initial=math.inf))
+            frame = Frame(np.ascontiguousarray(rows), min_epsilon, bool((absolute >= self._half_width).any()), extents)
             self._frames.clear()  # only the last one is cached
             self._frames[epsilon, relative] = frame
         return frame

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arguments import finite, keywords, number, numbers_like, point
+from .._arguments import finite, host_array, keywords, number, point
 from .._memo import Memo
 from .._typing import ArrayLike
 from .data import box_of, check_corners
@@ -231,7 +231,7 @@ class _FunctionMemo(Memo):
 
 
 def _grid(values: Any, d: int) -> np.ndarray:
-    v = numbers_like(values, "SDF", "values")
+    v = host_array(values, "SDF", "values", device="copy", convert=True)
     if v.ndim != d or min(v.shape) < 2:
         axes = ", ".join(f"n{i + 1}" for i in range(d))
         raise ValueError(f"SDF: values has shape {v.shape}, expected ({axes}) in a box of {d} axes, n >= 2")

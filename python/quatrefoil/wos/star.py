@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._arguments import finite, integer, is_number, number, numbers_like
+from .._arguments import finite, host_array, integer, is_number, number
 from .._typing import ArrayLike
 from .polygon import Polygon
 
@@ -70,7 +70,7 @@ def _coefficient(c: ArrayLike, name: str) -> np.ndarray:
     """A number or (B,) in float64."""
     if is_number(c):
         return np.array(number(c, "Star", name, negative=True))
-    values = numbers_like(c, "Star", name)
+    values = host_array(c, "Star", name, device="copy", convert=True)
     if values.ndim > 1:
         raise ValueError(f"Star: {name} has shape {values.shape}, expected a number or (B,)")
     finite(values, "Star", name)

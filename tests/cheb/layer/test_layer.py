@@ -5,7 +5,7 @@ import pytest
 from numpy.polynomial import chebyshev, hermite_e, laguerre, legendre
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 from quatrefoil.cheb import orthopoly
 
 
@@ -168,4 +168,4 @@ BAD = [
 
 
 def test_bad_input():
-    check_refused(BAD)
+    check_rejected(BAD)

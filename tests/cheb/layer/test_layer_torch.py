@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from checks import check_refused  # noqa: E402
+from checks import check_rejected  # noqa: E402
 from quatrefoil.cheb import orthopoly  # noqa: E402
 from quatrefoil.torch import nn  # noqa: E402
 
@@ -72,7 +72,7 @@ BAD = [
 
 
 def test_bad_modules():
-    check_refused(BAD)
+    check_rejected(BAD)
 
 
 @pytest.mark.slow

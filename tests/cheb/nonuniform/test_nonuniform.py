@@ -7,7 +7,7 @@ from numpy.polynomial import chebyshev
 
 import quatrefoil as qf
 from cheb.nonuniform import oracle
-from checks import check_refused
+from checks import check_rejected
 from quatrefoil._call import call
 from quatrefoil.cheb.nonuniform import CHEB_EVAL
 
@@ -115,7 +115,7 @@ def test_points_outside_are_named(backend, rng):
             lambda X=X, eps=eps: qf.cheb.cheb_moments(X, q, n, eps=eps),
             lambda X=X, eps=eps: qf.cheb.cheb_moments_vjp(X, q, grad, n=n, eps=eps),
         )
-        check_refused([(f, ValueError, r"X\[17, 2\] is .*, expected a number within the domain \[-1, 1\] of axis 2") for f in calls])
+        check_rejected([(f, ValueError, r"X\[17, 2\] is .*, expected a number within the domain \[-1, 1\] of axis 2") for f in calls])
 
 
 def test_rounding_at_the_ends_is_forgiven(backend, rng):
@@ -141,7 +141,7 @@ BAD = [
 
 
 def test_bad_input():
-    check_refused(BAD)
+    check_rejected(BAD)
 
 
 def test_one_number_for_all_axes(rng):

@@ -13,7 +13,7 @@ from scipy.special import erf
 import quatrefoil as qf
 from cheb.particles import oracle
 from cheb.particles.cases import CUBE, LONG_BOX, charges, relative
-from checks import check_refused
+from checks import check_rejected
 from quatrefoil.cheb.models.longrange import bandwidth, kernel_by_parity
 
 # ---------------------------------------------------------------- sums of Gaussians
@@ -254,7 +254,7 @@ BAD = [
 
 
 def test_bad_input():
-    check_refused(BAD)
+    check_rejected(BAD)
 
 
 POINTS = 257  # Chebyshev points of the splines: they resolve the narrowest column

@@ -6,7 +6,7 @@ import pytest
 import quatrefoil as qf
 from cheb.tucker.cases import tensor_of_spectrum
 from cheb.tucker.oracle import full, tails
-from checks import check_refused
+from checks import check_rejected
 
 tucker = qf.cheb.tucker
 
@@ -114,7 +114,7 @@ def test_bad_input(rng):
     few[:, :, 0] = few[0] = few[:, 0] = True
     with_nan = C.copy()
     with_nan[1, 2, 3] = np.nan
-    check_refused([
+    check_rejected([
         (lambda: tucker(C, tol=1e-3, modes=(0, 0)), ValueError, "expected distinct axes"),
         (lambda: tucker(C, tol=1e-3, modes=3), ValueError, "modes is 3"),
         (lambda: tucker(C, rank=(2, 2, 2), modes=(0, 1)), ValueError, "rank has 3 entries, expected 2"),

@@ -8,7 +8,7 @@ import pytest
 
 import quatrefoil as qf
 from case import flat
-from checks import check_refused
+from checks import check_rejected
 from kron.gp import oracle
 from kron.gp.cases import factor
 from quatrefoil.kron.gp import covariance, iterative, missing
@@ -173,11 +173,11 @@ def test_lanczos_depends_on_the_seed_alone(rng, monkeypatch):
 # ---------------------------------------------------------------- what raises an error
 
 
-def test_refused(rng):
+def test_rejected(rng):
     factors, y, _ = grid_of(rng, (3, 4))
     (A, B), ones, nll_of = factors, np.ones((3, 3)), functools.partial(qf.kron.gp_nll, noise=0.1)
     missing_y, five = np.where(np.arange(12) == 2, np.nan, y), np.arange(12) < 5
-    check_refused([
+    check_rejected([
         (lambda: nll_of([A, B[:, :3]], y), ValueError, r"factors\[1\] has shape"),
         (lambda: nll_of([np.triu(A), B], y), ValueError, r"^kron.gp_nll: .*factors\[0\] is not symmetric"),
         (lambda: nll_of([-np.eye(3), B], y), np.linalg.LinAlgError, r"factors\[0\] is not positive semidefinite.*-1"),

@@ -36,7 +36,7 @@ def test_a_residual_that_is_too_large_is_nan(rng, monkeypatch):
     assert np.isnan(composition.gp_solve(np, factors, y, noise * 1e-3, mask, None, 1e-12)).all()
 
 
-REFUSED = {
+REJECTED = {
     "asymmetric": lambda A, B, noise: ([A + 0.1 * np.eye(4, k=1), B], noise),
     "indefinite": lambda A, B, noise: ([A, B - 5 * np.eye(3)], noise),
     "NaN": lambda A, B, noise: ([np.where(np.eye(4) > 0, np.nan, A), B], noise),
@@ -45,10 +45,10 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.parametrize("what", REJECTED)
 def test_nan_if_the_host_raises(what, rng):
     (A, B), y, noise, mask = system(rng, (4, 3), "none", False)
-    factors, noise = REFUSED[what](A, B, noise)
+    factors, noise = REJECTED[what](A, B, noise)
     inputs = factors, y, noise, mask
     assert np.isnan(composition.gp_solve(np, *inputs, None, 1e-10)).all()
     nll, error = composition.gp_nll(np, *inputs, None, "exact", 16, 0, 1e-10, True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from checks import check_refused
+from checks import check_rejected
 from kron.dense import close, of_items, positive
 from quatrefoil import kron
 
@@ -49,9 +49,9 @@ def test_gradients_and_samples(rng):
     assert (alike[0] != alike[1]).any()  # every item has its own random numbers
 
 
-def test_refused(rng):
+def test_rejected(rng):
     factors, y = grids(rng, (3,), 3, 4), rng.standard_normal((3, 12))
-    check_refused([
+    check_rejected([
         (lambda: kron.gp_nll(factors, y[0], 0.1), ValueError, r"gp_nll: y has shape \(12,\), expected the leading batch axes \(3,\)"),
         (lambda: kron.gp_nll(factors, y, np.ones(12)), ValueError,
          r"gp_nll: noise has shape \(12,\), expected the leading batch axes \(3,\)"),

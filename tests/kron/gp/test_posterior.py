@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 from kron.gp import oracle
 
 
@@ -171,12 +171,12 @@ def test_tables(rng):
     assert kron.gp_nll(row, np.ones((1, 5)), 0.1).shape == (1,)  # rows of a batch, as without a table
 
 
-def test_refused(rng):
+def test_rejected(rng):
     p, kron = Problem(rng), qf.kron
     posterior, drawn = (functools.partial(f, p.factors, p.cross, p.y, 0.1) for f in (kron.gp_posterior, kron.gp_posterior_sample))
     at = lambda *cross: functools.partial(kron.gp_posterior, p.factors, list(cross), p.y, 0.1)  # noqa: E731
     uneven, negative = [np.diag(np.arange(1.0, 7)), p.factors[1]], np.where(np.arange(30) == 2, -1.0, 1)
-    check_refused([
+    check_rejected([
         (lambda: posterior(variance="some"), ValueError, "variance is 'some'"),
         (at(*(c.T for c in p.cross)), ValueError, r"cross_factors\[0\] has shape"),
         (at(p.cross[0]), ValueError, "1 cross_factors for 2"),

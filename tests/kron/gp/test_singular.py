@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 from kron.gp.cases import contracted, dense_likelihood
 from quatrefoil.kron import KroneckerOperator, gp_nll, gp_posterior, gp_posterior_sample, gp_sample, gp_solve
 from quatrefoil.kron.gp import composition, covariance
@@ -68,7 +68,7 @@ def test_models_and_samples_of_zeros(backend):
 
 LARGEST = 8.0  # largest eigenvalue of MIXED x ONES
 SEEN = np.arange(12) % 5 > 0  # without one cell of each row of MIXED: the covariance stays singular
-REFUSED = {
+REJECTED = {
     "gp_nll": lambda f, y, s, **o: gp_nll(f, y, s, **o),
     "gp_nll with gradients": lambda f, y, s, **o: gp_nll(f, y, s, grad=True, **o)[1][0],
     "gp_nll by lanczos": lambda f, y, s, **o: gp_nll(f, y, s, logdet="lanczos", **o),
@@ -80,14 +80,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-@pytest.mark.parametrize("function", REFUSED)
+@pytest.mark.parametrize("function", REJECTED)
 def test_singular_covariances_need_noise(name, function):
     for noise, mask in itertools.product((0.0, 1e-300, 0.5 * EPS * LARGEST, 2.0**-60 * np.arange(12)), (None, SEEN)):
-        call = functools.partial(REFUSED[function], [MIXED, ONES], np.linspace(-1, 2, 12), noise, mask=mask, backend=name)
+        call = functools.partial(REJECTED[function], [MIXED, ONES], np.linspace(-1, 2, 12), noise, mask=mask, backend=name)
         if name == "array" and function not in ("gp_posterior", "gp_posterior_sample"):  # partly computed on the host
             assert np.isnan(call()).all()
         else:
-            check_refused([(call, *SINGULAR)])
+            check_rejected([(call, *SINGULAR)])
 
 
 @pytest.mark.parametrize("unit", [1e-200, 1e-12, 1.0, 1e12, 1e200])
@@ -146,9 +146,9 @@ def test_regular_factors_of_a_product_that_is_not():
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-300, 0.5 * EPS * LARGEST])
-def test_an_operator_and_a_model_refuse_the_same(noise):
+def test_an_operator_and_a_model_reject_the_same(noise):
     K = KroneckerOperator([MIXED, ONES])
-    check_refused([(call, SINGULAR[0], "singular") for call in (lambda: K.solve(np.ones(12), noise), lambda: K.logdet(noise))])
+    check_rejected([(call, SINGULAR[0], "singular") for call in (lambda: K.solve(np.ones(12), noise), lambda: K.logdet(noise))])
     if noise:
         kernels = [lambda x, y=None: MIXED, lambda x, y=None: ONES]
         with pytest.raises(SINGULAR[0], match="singular to working precision"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 from quatrefoil.kron import pde
 
 X, Y = np.linspace(0, 1, 50), np.linspace(1, 0, 40)
@@ -98,9 +98,9 @@ def test_frequencies_that_do_not_suffice():
         qf.kron.GPHM(pde.Poisson(lambda x: -4 * np.sin(2 * x), lambda x: np.sin(2 * x)), x).fit()
 
 
-def test_refused():
+def test_rejected():
     gp = qf.kron.GPHM(pde.Poisson(0.0, 1.0), X)
-    check_refused([
+    check_rejected([
         (lambda: gp.predict(X), ValueError, "GPHM.predict: the solver has not taken a step; call fit first"),
         (lambda: gp.error_estimate(X), ValueError, "GPHM.error_estimate: the solver has not taken a step; call fit first"),
         (lambda: pde.Semilinear(1.0, cubic, boundary=0.0), TypeError, "function is float, expected a function of u"),

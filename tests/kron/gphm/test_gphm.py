@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 from kron.gp.oracle import inverse
 from kron.gphm import dense
 from kron.gphm.attacks import same
@@ -326,10 +326,10 @@ def test_points_too_far_apart_for_the_source():
     output(15, axes=lambda x: [np.linspace(0, 1, 5), x])
 
 
-def test_refused():
+def test_rejected():
     poisson, gp = qf.kron.Poisson, line()
     overflow, not_definite = (FloatingPointError, np.linalg.LinAlgError), np.linspace(0, 1e-6, 30)
-    check_refused([
+    check_rejected([
         (lambda: qf.kron.GPHM("poisson", [LINE]), TypeError, "pde is 'poisson', expected Poisson"),
         (axes(LINE + 0j), TypeError, r"axes\[0\] has dtype complex128"),
         (axes(np.ma.masked_less(LINE, 0.5)), TypeError, r"axes\[0\] is a masked array"),

@@ -9,7 +9,7 @@ import pytest
 
 import quatrefoil as qf
 import stand_in
-from checks import check_refused
+from checks import check_rejected
 from devices import near
 from kron.gphm.test_gphm import SETUPS, Problem, plain
 from kron.gphm.test_projection import rough
@@ -129,7 +129,7 @@ def test_errors(cupy):
     heavy = gp(x).state_dict() | {"0.log_weights_0": np.full(30, 1e4)}
     bad = poisson(source=cupy(missing), boundary=0.0)
     singular = gp(cupy(np.linspace(0, 1e-6, 30)), freq_scale=1.0, jitter=0.0, optimizer="adam")
-    check_refused([
+    check_rejected([
         (lambda: qf.kron.GPHM(flat, [at, y]), TypeError, r"GPHM: axes\[1\] is on cpu but axes\[0\] is on cuda:1"),
         (lambda: gp(pde=poisson(source=x, boundary=0.0)), TypeError, r"GPHM: source of Poisson is on cpu but axes\[0\] is on"),
         (lambda: gp(x, poisson(source=0.0, boundary=at)), TypeError, r"GPHM: boundary of Poisson is on cuda:1 but axes\[0\]"),

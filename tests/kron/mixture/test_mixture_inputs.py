@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 from quatrefoil.kron.mixture import spectral_mixture_lags
 
 X, Y = np.linspace(0, 1, 5) ** 2, np.linspace(0, 2, 4)
@@ -65,9 +65,9 @@ TYPES = [
 ]
 
 
-def test_refused():
-    check_refused([(call, ValueError, rf"^kron\.{text}" if ": " in text else text) for call, text in VALUES])
-    check_refused([(call, TypeError, rf"^kron\.{text}") for call, text in TYPES])
+def test_rejected():
+    check_rejected([(call, ValueError, rf"^kron\.{text}" if ": " in text else text) for call, text in VALUES])
+    check_rejected([(call, TypeError, rf"^kron\.{text}") for call, text in TYPES])
 
 
 # ---- tensors
@@ -90,7 +90,7 @@ def test_numbers_next_to_tensors(best_backend):
         torch.testing.assert_close(torch.vmap(both)(several), torch.stack([both(x), both(2 * x)]))
     assert rbf(torch.empty(3, device="meta"), scale=0.5).shape == (3, 3)
     graded = x.clone().requires_grad_()
-    check_refused([
+    check_rejected([
         (lambda: gsmp(graded, **components), NotImplementedError, "gsmp_kernel is not differentiable with respect to x"),
         (lambda: rbf(x, scale=np.array(1.0)), TypeError, "scale is a numpy array but x is a torch array"),
         (lambda: rbf(x, Y, scale=1.0), TypeError, "y is a numpy array but x is a torch array"),

@@ -6,7 +6,7 @@ import operator
 import numpy as np
 import pytest
 
-from checks import check_refused
+from checks import check_rejected
 from kron.dense import close, of_items, positive
 from quatrefoil import kron
 from quatrefoil.kron.product import batches
@@ -167,11 +167,11 @@ def test_precisions_and_errors_of_a_batch(rng):
                 call()
 
 
-def test_refused(rng):
+def test_rejected(rng):
     A, B, x = rng.standard_normal((3, 2, 2)), rng.standard_normal((2, 2)), rng.standard_normal((3, 4))
     K = kron.KroneckerOperator.batch([np.stack(positive(rng, 2, 2)), np.eye(2)])
     batch, y = kron.KroneckerOperator.batch, np.ones((2, 4))
-    check_refused([
+    check_rejected([
         (lambda: kron.matvec([A, B], x[:2]), ValueError, r"x has shape \(2, 4\); its leading axes do not broadcast with .*, \(3,\)"),
         (lambda: kron.matvec([A, A[:2]], x), ValueError, "broadcast"),
         (lambda: kron.matvec([A, B], x[:, :3]), ValueError, r"x has shape \(3, 3\), expected \(\.\.\., 4\)"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import LinearOperator
 
-from checks import check_refused
+from checks import check_rejected
 from kron.dense import close, normal
 from quatrefoil import use_backend
 from quatrefoil._backends import native
@@ -81,7 +81,7 @@ def test_operator_packs_once_a_direction(rng):
         np.testing.assert_array_equal(a, b)
 
 
-def test_foreign_memos_are_refused(rng):
+def test_foreign_memos_are_rejected(rng):
     if native.reason():
         pytest.skip("no compiled kernels")
     A, x = normal(rng, (4, 4), 4)
@@ -184,10 +184,10 @@ def test_negative_eigenvalues(rng):
     close(K.solve(np.ones(4)), np.linalg.solve(K.to_dense(), np.ones(4)))
 
 
-def test_refused():
+def test_rejected():
     A = np.arange(9.0).reshape(3, 3)
     K, y, broken = KroneckerOperator([A, A]), np.zeros(9), KroneckerOperator([np.full((2, 2), np.nan)])
-    check_refused([
+    check_rejected([
         (lambda: KroneckerOperator([A, np.eye(2, dtype=int)]), TypeError, r"factors\[1\] has dtype int64, expected float32 or float64"),
         (lambda: KroneckerOperator([A.tolist()]), TypeError, r"factors\[0\] is list, expected a NumPy, PyTorch, CuPy or JAX array of"),
         (lambda: KroneckerOperator([A, A.astype(np.float32)]), TypeError, r"factors\[1\] has dtype float32"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import LinearOperator, aslinearoperator, cg
 
-from checks import check_refused
+from checks import check_rejected
 from kron.dense import close, dense_of, normal, positive
 from quatrefoil.kron import KroneckerOperator
 
@@ -175,10 +175,10 @@ def test_results_are_independent(rng):
     close(K.to_dense(), dense_of(factors))
 
 
-def test_refused(rng):
+def test_rejected(rng):
     K, wide = KroneckerOperator(positive(rng, 3, 2)), KroneckerOperator([np.ones((2, 3)), np.eye(2)])
     flat, singular = KroneckerOperator([np.eye(2), np.ones((2, 2))]), np.linalg.LinAlgError
-    check_refused([
+    check_rejected([
         (lambda: K[6], IndexError, "index 6 is out of bounds for axis 0 with size 6"),
         (lambda: K[0, [1, -7]], IndexError, "index -7 is out of bounds for axis 1 with size 6"),
         (lambda: K[0.5], IndexError, "index 0 is 0.5, expected integers, a slice, or an array of 6 bools"),

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from checks import check_refused
+from checks import check_rejected
 from kron.dense import close
 from quatrefoil.kron import KroneckerOperator
 
@@ -128,7 +128,7 @@ def test_precisions_and_empty_gradients(rng):
         assert dy.shape == (N, columns)
 
 
-def test_refused():
+def test_rejected():
     K, y = KroneckerOperator(kernels(3, 4)), np.ones(12)
 
     def values(h):
@@ -137,7 +137,7 @@ def test_refused():
     def apply_to(factor):
         return functools.partial(KroneckerOperator([factor]).apply, np.exp, np.ones(len(factor)))
 
-    check_refused([
+    check_rejected([
         (values(3.0), TypeError, r"^KroneckerOperator\.apply: h is float, expected a function"),
         (values(lambda lam: 1.0), TypeError, "h returned float, expected a numpy array of 12 real"),
         (values(lambda lam: lam[:5]), ValueError, r"h returned an array of shape \(5,\), expected \(12,\)"),

@@ -6,7 +6,7 @@ import pytest
 import devices
 import quatrefoil as qf
 import stand_in
-from checks import check_refused
+from checks import check_rejected
 from kron.dense import positive
 from quatrefoil import _backends
 
@@ -92,7 +92,7 @@ def test_errors(cupy, rng):
             (lambda call=call: call(elsewhere), TypeError, elsewhere_given),
             (lambda call=call: call(y[:5]), ValueError, r"y has shape \(5,\), expected \(6,\) or \(6, c\)"),
         ]
-    check_refused(table)
+    check_rejected(table)
 
 
 @pytest.mark.torch

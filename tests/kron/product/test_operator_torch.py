@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from scipy.sparse.linalg import LinearOperator  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
-from checks import check_refused  # noqa: E402
+from checks import check_rejected  # noqa: E402
 from kron.dense import close, normal, positive  # noqa: E402
 from quatrefoil.kron import KroneckerOperator  # noqa: E402
 
@@ -293,13 +293,13 @@ def test_functions_without_a_slope(rng):
 # ---------------------------------------------------------------- what raises an error
 
 
-def test_refused(rng):
+def test_rejected(rng):
     K, T = (KroneckerOperator([convert(f) for f in normal(rng, *SHAPES)]) for convert in (np.asarray, torch.from_numpy))
     x, out, host = rng.standard_normal(24), torch.zeros(30, dtype=torch.float64), KroneckerOperator([np.eye(6)])
     t, y, plain = torch.from_numpy(x), torch.ones(6, dtype=torch.float64), KroneckerOperator(tensors(*positive(rng, 3, 2)))
     mixed, numpy_given = r"x is a torch array but factors\[0\] is a numpy array", r"x is a numpy array but factors\[0\] is a torch array"
     y_is_numpy, y_is_torch = (text.replace("x is", "y is") for text in (numpy_given, mixed))
-    check_refused([
+    check_rejected([
         (lambda: K @ t, TypeError, mixed),
         (lambda: K.matvec(t), TypeError, mixed),
         (lambda: T @ x, TypeError, numpy_given),
@@ -325,14 +325,14 @@ def test_refused(rng):
     ])  # fmt: skip
 
 
-def test_refused_with_a_gradient(rng):
+def test_rejected_with_a_gradient(rng):
     skew, negative, flat = np.triu(np.ones((3, 3))), np.diag([1.0, -1.0]), np.ones((2, 2))
     K = lambda *arrays: KroneckerOperator(leaves(*arrays))  # noqa: E731
     y = torch.ones(6, dtype=torch.float64)
     tensor = lambda x: torch.tensor(x, dtype=torch.float64, requires_grad=True)  # noqa: E731
     asymmetric, apart = r"factors\[0\] is not symmetric", r"\.apply: a value of h depends on several eigenvalues"
     singular, lost = np.linalg.LinAlgError, "singular"
-    check_refused([
+    check_rejected([
         (lambda: K(skew, flat).solve(y, 0.1), ValueError, asymmetric),
         (lambda: K(skew, np.eye(2)).logdet(0.1), ValueError, asymmetric),
         (lambda: K(skew, np.eye(2)).apply(torch.exp, y), ValueError, f"apply: {asymmetric}"),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from checks import check_refused
+from checks import check_rejected
 from kron.dense import close, normal
 from quatrefoil.kron import KroneckerOperator, matvec, matvec_vjp
 
@@ -48,10 +48,10 @@ def test_a_thin_axis_between_does_not_blow_up(backend, rng):
     close(y[7], (A @ x[7]) * B[:, 0], 64 * 60)
 
 
-def test_refused():
+def test_rejected():
     """Wrong arguments that tests/test_entry.py and tests/test_bindings.py do not generate."""
     A, B, x = np.ones((4, 3)), np.ones((5, 6)), np.ones(18)
-    check_refused([
+    check_rejected([
         (lambda: matvec([A, B], x[1:]), ValueError, r"kron\.matvec: x has shape \(17,\), expected"),
         (lambda: matvec([A, B], x, transpose=True), ValueError, r"kron\.rmatvec: x has shape \(18,\), expected .*20"),
         (lambda: matvec([A, x], x), ValueError, r"factors\[1\] has shape \(18,\)"),

@@ -9,7 +9,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
-from checks import check_refused
+from checks import check_rejected
 from kron.slimkl.oracle import objective
 from quatrefoil.kron import SlimKL
 from quatrefoil.kron.models import slimkl_consensus as parts
@@ -347,20 +347,20 @@ def test_series_frames_and_dates():
     model = SlimKL(means=np.array([[0.1, 0.2], [0.3, 0.1]]), noise=0.1).fit(points)
     assert model.predict().index is points.index
     np.testing.assert_array_equal(model.predict(frame), model.predict())
-    check_refused([
+    check_rejected([
         (lambda: model.predict(np.zeros((3, 2))), TypeError, r"X\[:, 1\] has numbers, but fit had dates; pass dates such as"),
         (lambda: model.fit(frame), TypeError, r"y is missing; pass X and y, or a Series whose index is X: .* df.set_index"),
     ])  # fmt: skip
 
 
-def test_refused():
+def test_rejected():
     model, fitted_model = SlimKL(means=GRID, noise=0.5), SlimKL(means=GRID, noise=0.5).fit(X, Y)
 
     def fit(options, data):
         return lambda: SlimKL(**{"means": GRID, "noise": 0.5, **options}).fit(**{"X": X, "y": Y, **data})
 
-    check_refused([(fit(options, data), error, rf"SlimKL\.fit: {text}") for options, data, error, text in BAD_MODELS])
-    check_refused([
+    check_rejected([(fit(options, data), error, rf"SlimKL\.fit: {text}") for options, data, error, text in BAD_MODELS])
+    check_rejected([
         (lambda: model.predict(X), ValueError, r"SlimKL\.predict: the model has no weights yet; call fit first"),
         (lambda: fitted_model.predict(np.zeros((3, 2))), ValueError, "X has 2 coordinates per point, expected 1, as in fit"),
         (lambda: fitted_model.score(X, Y[:5]), ValueError, r"SlimKL\.score: y has shape \(5,\), expected \(6,\)"),

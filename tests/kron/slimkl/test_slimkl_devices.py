@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import stand_in
-from checks import check_refused
+from checks import check_rejected
 from devices import near
 from quatrefoil.kron import SlimKL
 
@@ -81,7 +81,7 @@ def test_errors(cupy, rng):
         SlimKL(means=GRID, std=stand_in.ndarray(0 * GRID, 0), noise=0.05),
         SlimKL(means=np.zeros(1), std=0.0, noise=1e-300),
     )
-    check_refused([
+    check_rejected([
         (lambda: fit(at[0], y), TypeError, r"SlimKL.fit: y is on cpu but X is on cuda:1; all arrays of a call must be on one device"),
         (lambda: SlimKL(means=cupy(GRID), noise=0.05).fit(x, y), TypeError, r"SlimKL.fit: means is on cuda:1 but X is on cpu"),
         (lambda: elsewhere.fit(*at), TypeError, r"SlimKL.fit: std is on cuda:0 but X is on cuda:1"),

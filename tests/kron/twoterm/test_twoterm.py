@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 from kron.dense import close
 from kron.twoterm.cases import _matrices, _wishart
 
@@ -70,7 +70,7 @@ BAD_MATRICES = [
 ]
 
 
-def test_refused(rng):
+def test_rejected(rng):
     """Functions and their adjoints raise the same errors."""
     matrices = dict(zip(("K1", "K2", "S1", "S2"), _matrices(rng, 4, 3, "positive")))
     C, one, kron = np.ones((4, 3)), np.ones(()), qf.kron
@@ -78,13 +78,13 @@ def test_refused(rng):
         inputs = list((matrices | {name: bad}).values())
         calls = [lambda g=inputs: kron.sum_solve(*g, C), lambda g=inputs: kron.sum_logdet(*g)]
         calls += [lambda g=inputs: kron.sum_solve_vjp(*g, C, C), lambda g=inputs: kron.sum_logdet_vjp(*g, one)]
-        check_refused([(call, error, rf"^kron\.sum_\w+: .*({text})") for call in calls])
+        check_rejected([(call, error, rf"^kron\.sum_\w+: .*({text})") for call in calls])
     for A, B, text in (
         (np.full((4, 4), np.nan), np.eye(3), r"A\[0, 0\] is nan"),
         (np.eye(4), np.full((3, 3), np.inf), r"B\[0, 0\] is inf"),
     ):
         calls = [lambda A=A, B=B: kron.sylvester_solve(A, B, C), lambda A=A, B=B: kron.sylvester_solve_vjp(A, B, C, C)]
-        check_refused([(call, ValueError, rf"^kron\.sylvester_solve\w*: .*({text})") for call in calls])
+        check_rejected([(call, ValueError, rf"^kron\.sylvester_solve\w*: .*({text})") for call in calls])
 
 
 def test_a_singular_sum(backend, rng):

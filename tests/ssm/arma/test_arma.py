@@ -3,7 +3,7 @@
 import numpy as np
 
 import quatrefoil as qf
-from checks import check_refused
+from checks import check_rejected
 
 filter, vjp = qf.ssm.arma_filter, qf.ssm.arma_filter_vjp
 
@@ -38,4 +38,4 @@ BAD = [
 
 
 def test_bad_input(backend):
-    check_refused(BAD)
+    check_rejected(BAD)

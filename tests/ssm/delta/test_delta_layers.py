@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import quatrefoil as qf  # noqa: E402
-from checks import check_refused  # noqa: E402
+from checks import check_rejected  # noqa: E402
 from quatrefoil.torch import nn  # noqa: E402
 from ssm.layers import same  # noqa: E402
 
@@ -123,7 +123,7 @@ BAD = [
 def test_padding_after_cached_states_raises():
     layer, u, states = DELTA["DeltaNet"](), torch.randn(1, 4, 6).double(), {}
     layer(u, past_key_values=states, use_cache=True)
-    check_refused([(lambda: layer(u, torch.tensor([[1, 1, 1, 0]]), states), ValueError, "attention_mask has padding after cached")])
+    check_rejected([(lambda: layer(u, torch.tensor([[1, 1, 1, 0]]), states), ValueError, "attention_mask has padding after cached")])
 
 
 @pytest.mark.parametrize("seqlen", [16, 13, 10])
@@ -140,7 +140,7 @@ def test_flash_fft_conv(seqlen):
     half = conv(u.half(), k, gate.half(), gate.half())
     assert half.dtype == torch.float16
     assert (half - expected * gate).abs().max() < 0.02 * expected.abs().max()
-    check_refused(
+    check_rejected(
         [(lambda: conv(torch.ones(1, 3, 17), k), ValueError, "FlashFFTConv: u has 17 samples and k has 8, expected at most seqlen")]
     )
 

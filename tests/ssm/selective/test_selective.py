@@ -5,7 +5,7 @@ import pytest
 
 import quatrefoil as qf
 from case import Case, build, precisions
-from checks import check_refused
+from checks import check_rejected
 from ssm.selective.cases import scan as scan_case
 from ssm.selective.cases import step as step_case
 
@@ -253,6 +253,6 @@ BAD = [
 
 
 def test_bad_input():
-    check_refused(BAD)
+    check_rejected(BAD)
     for state in (STATE, S):
         np.testing.assert_array_equal(state, 0, err_msg="an update that raised has written")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quatrefoil import _array_tools, wos
-from quatrefoil.wos.data.composition import Data, Places
+from quatrefoil.wos.data.composition import Data, Points
 from quatrefoil.wos.data.packed import with_arrays
 from wos.domains import SQUARE, instance
 from wos.walk import oracle
@@ -167,7 +167,7 @@ def test_threads_and_cuts_of_walks(backend, rng):
 
 
 def test_a_composition_adds_up_all_pieces_of_points(monkeypatch, rng):
-    at = Places(rng.uniform(-1, 1, (7, 2)), np.zeros(7, np.int64), np.zeros((7, 2)), np.ones(7), [])
+    at = Points(rng.uniform(-1, 1, (7, 2)), np.zeros(7, np.int64), np.zeros((7, 2)), np.ones(7), [])
     data, share = Data(np, "wos.walk", "fourier", rng.normal(size=(1, 9)), None), rng.normal(size=7)
     whole = data.gradient(at, share)
     monkeypatch.setattr(_array_tools, "CHUNK", 1)

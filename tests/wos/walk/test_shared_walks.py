@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from checks import check_refused
+from checks import check_rejected
 from quatrefoil import _backends, wos
 from wos import domains
 from wos.domains import SQUARE, field, fourier, instance, instances_of
@@ -155,10 +155,10 @@ def test_labels(rng):
     same(labels.epoch(), wos.solve(star, X, g, source=1.0, walks=8, shared_walks=True, rng=1))
 
 
-def test_refused(rng):
+def test_rejected(rng):
     star, X, g = wos.Polygon(oracle.star(60)), star_points(rng, 3), fourier(rng, 2)
     many, run = wos.Polygon([oracle.star(60), 2 * oracle.star(60)]), {"dirichlet": g, "walks": 4, "rng": 1, "shared_walks": True}
-    check_refused([
+    check_rejected([
         (lambda: wos.solve(many, X, **run), ValueError, "a single boundary and a single set of points"),
         (lambda: wos.solve(star, np.stack([X, X]), **run), ValueError, "a single boundary and a single set of points"),
         (lambda: wos.solve(star, X, cache="harmonic", **run), ValueError, "cache requires a single instance"),

@@ -15,7 +15,7 @@ import pytest
 
 import quatrefoil as qf
 import stand_in
-from checks import check_refused
+from checks import check_rejected
 from children import run_python
 from quatrefoil import _array_tools, _arrays, _backends, wos
 from quatrefoil.wos.walk import composition_paths
@@ -103,7 +103,7 @@ def test_until_errors_are_small(name, options, cupy, rng):
     check(results(got.resume(4)), results(expected.resume(4)), "cupy@cuda:1", stand_in.cupy.asnumpy)
 
 
-def test_what_is_refused(cupy, rng):
+def test_what_is_rejected(cupy, rng):
     """Invalid calls. Points that are not finite are not an error: they give NaN for that point alone."""
     X = np.where(np.arange(6).reshape(3, 2) == 2, np.nan, 0.3)
     r = wos.solve(wos.Polygon(SQUARE), cupy(X), dirichlet=1.0, walks=4, rng=0)
@@ -117,7 +117,7 @@ def test_what_is_refused(cupy, rng):
     at, because = "points is on cuda:1, but backend", "cannot be used, because points is on cuda:1"
     fix = ".* omit it, or move the arrays to the host"
     with ThreadPoolExecutor(1) as executor:
-        check_refused([
+        check_rejected([
             *[
                 (lambda b=b: solve(backend=b), TypeError, f"solve: {at} '{b}' runs only on the host; omit the choice")
                 for b in ("native", "numba") if not _backends.reason(b)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from case import BACKENDS
-from checks import check_refused
+from checks import check_rejected
 from quatrefoil import wos
 from wos.domains import SQUARE, bells, cfunc, field, fourier, u
 from wos.query.oracle import icosphere
@@ -150,7 +150,7 @@ def test_no_point_and_one(shape, best_backend):
     assert np.isnan(wos.Problem(STAR, dirichlet=0.0).operator([0.0, 0.0], 1, rng=1).solve(1.0).stderr).all()
 
 
-def test_refused(rng):
+def test_rejected(rng):
     X, where = star_points(rng, 3), np.arange(60) < 3
     matrices, plain = (wos.Problem(STAR, dirichlet=0.0, source=f).operator(X, 4, rng=1) for f in (0.0, None))
     ball = wos.Problem(wos.Ball([0, 0], 1.0), dirichlet=0.0).operator(0.5 * X, 4, rng=1)
@@ -158,7 +158,7 @@ def test_refused(rng):
     def operator(boundary=STAR, points=X, walks=4, **options):
         return wos.Problem(boundary, dirichlet=0.0, **options).operator(points, walks)
 
-    check_refused([
+    check_rejected([
         (lambda: operator(neumann=(where, 0.0)), NotImplementedError, "operators do not support neumann or robin yet; use solve"),
         (lambda: operator(diffusion=lambda X: 1 + X[:, 0]), NotImplementedError, "operators do not support a diffusion"),
         (lambda: operator(wos.Polygon([SQUARE, 2 * SQUARE])), ValueError, "an operator requires a single boundary"),

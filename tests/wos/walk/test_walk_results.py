@@ -137,7 +137,7 @@ def test_a_function_counts_as_it_was_when_it_was_solved_with():
         again[0].merge(again[1])
 
 
-def test_what_cannot_be_compared_is_refused():
+def test_what_cannot_be_compared_is_rejected():
     with open(__file__) as file:
         open_file = solve(8, dirichlet=(lambda f: lambda Y: 0 * Y[:, 0] + (f is None))(file))
     generator = solve(8, source=(lambda scales: lambda Y: next(scales) * Y[:, 0])(2.0 for _ in range(10**6)))

@@ -126,7 +126,7 @@ X = np.array([[0.1, 0.2], [0.3, 0.3]])
 DISC = wos.Ball([0.0, 0.0], 1.0)
 
 
-def test_what_cannot_be_sent_is_refused_first(threads, processes, monkeypatch):
+def test_what_cannot_be_sent_is_rejected_first(threads, processes, monkeypatch):
     lock = threading.Lock()
     ring, locked = wos.Polygon(oracle.star(20)), lambda Y: Y[:, 0] + lock.locked()
     for name, value in (("dirichlet", locked), ("source", locked), ("neumann", (np.arange(20) < 9, locked))):

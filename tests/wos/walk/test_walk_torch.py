@@ -93,7 +93,7 @@ def test_gradients_of_bells(backend, rng, name):
     torch.testing.assert_close((got * direction).sum(), single + (single - double) / 3, rtol=1e-6, atol=1e-7)
 
 
-def test_constants_are_refused_where_their_gradient_would_be_lost():
+def test_constants_are_rejected_where_their_gradient_would_be_lost():
     start = torch.tensor([[[0.1, 0.2], [0.3, -0.4]]], dtype=torch.float64)
     rest = torch.tensor([[0.0, 0.0, 1.0, 1e-2]], dtype=torch.float64), None, None, torch.tensor([[0.7]], dtype=torch.float64)
     value, leaf = lambda s: walk(s, *rest, walks=2)[0].sum(), start.clone().requires_grad_()
@@ -117,7 +117,7 @@ def of_points(x):
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
-def test_transforms_are_refused():
+def test_transforms_are_rejected():
     """Transforms raise an error with our message: what is not supported, and what to do instead."""
     fix, c = "a tensor inside torch.func .*compute gradients with backward or torch.autograd.grad", torch.ones(3, dtype=torch.float64)
     for transform in (
@@ -132,7 +132,7 @@ def test_transforms_are_refused():
 
 
 @pytest.mark.filterwarnings("ignore:Dynamo:UserWarning")
-def test_compiling_is_refused():
+def test_compiling_is_rejected():
     """torch.compile wraps our error in its own message. With graph breaks it calls the function normally."""
     c = torch.ones(3, dtype=torch.float64)
     for f, x, name in ((lambda x: qf.wos.Fourier(x).coefficients, c, "Fourier"), (of_points, SQUARE[:1] + 0.5, "solve")):

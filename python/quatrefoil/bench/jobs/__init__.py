@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import _config
-from .._machine import about, check_quiet, named
+from .._machine import check_quiet, describe_machine, result_file
 from .._run import time_text
 from ._plot import plot
 
@@ -114,10 +114,10 @@ def main(
     force: bool = False,
 ) -> int:
     """Run jobs on one thread and on all threads, and print a table for each. Return 1 if one of our sides fails."""
-    machine = about()
+    machine = describe_machine()
     if json_file and not check_quiet(machine, force):
         return 2
-    json_file = json_file and named(json_file, machine, "jobs")
+    json_file = json_file and result_file(json_file, machine, "jobs")
     threads = sorted({1, _config.get_num_threads()})
     jobs: list[dict[str, Any]] = []
     for name in names or JOBS:

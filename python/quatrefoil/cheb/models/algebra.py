@@ -36,7 +36,7 @@ def on_host(core: Any, factors: Sequence[Any], label: str, differentiable: bool 
     """
 
     def numbers(array: Any, name: str) -> np.ndarray:
-        return _arguments.numbers_on_host(array, label, name, differentiable=differentiable)
+        return _arguments.host_array(array, label, name, device="copy", differentiable=differentiable)
 
     parts = core.cores if isinstance(core, TensorTrain) else [core]
     hosts = [numbers(G, "core") for G in parts]
@@ -96,13 +96,13 @@ def balanced(core: Any, factors: Sequence[np.ndarray]) -> tuple[Any, list[np.nda
     columns = [np.ldexp(U.astype(np.float64), -powers) for U, powers in zip(factors, exponents)]
     if isinstance(core, TensorTrain):
         parts = []
-        for G, of in zip(core.cores, exponents):
+        for G, column_powers in zip(core.cores, exponents):
             mantissas, powers = np.frexp(G.astype(np.float64))
-            parts.append(assembled(mantissas, powers + of[:, None]))
+            parts.append(assembled(mantissas, powers + column_powers[:, None]))
         return TensorTrain([small for small, _ in parts]), columns, sum(exponent for _, exponent in parts)
     mantissas, powers = np.frexp(core.astype(np.float64))
-    for k, of in enumerate(exponents):
-        powers = powers + of.reshape([-1 if j == k else 1 for j in range(core.ndim)])
+    for k, column_powers in enumerate(exponents):
+        powers = powers + column_powers.reshape([-1 if j == k else 1 for j in range(core.ndim)])
     small, exponent = assembled(mantissas, powers)
     return small, columns, exponent
 

@@ -18,32 +18,32 @@ LINES, FIRST = 1 / 6, 1 / 2  # fractions of the values that all lines and the fi
 LEVELS = [1e-2, *0.1 ** np.arange(4.0, 17.0)]  # successive tolerances of the train
 
 
-def trains(f: Function, most: int, tol: float) -> tuple[sampling.Tensors, np.ndarray] | None:
-    """Adaptive trains from at most ``most`` values and their errors as in ``sampling.sampled``, or None if random points are better.
+def trains(f: Function, max_evaluations: int, tol: float) -> tuple[sampling.Tensors, np.ndarray] | None:
+    """Adaptive trains from at most ``max_evaluations`` values and their errors (``sampling.sampled``); None if random points are better.
 
     A line along each axis decides. Random points do not determine polynomials of a high degree in one variable, so fibres are used if a
     line is smooth but needs one. Otherwise random points need fewer values for the same error, but a fit of very many takes long.
     """
     result = None
-    if f.d > 2 and most > FEW * f.d:
-        f.most = int(LINES * most)
+    if f.d > 2 and max_evaluations > FEW * f.d:
+        f.max_evaluations = int(LINES * max_evaluations)
         try:
-            if _length(f) > regression.MAX_DEGREE + 1 or most > MANY * f.count:
-                f.most = int(FIRST * most)
+            if _length(f) > regression.MAX_DEGREE + 1 or max_evaluations > MANY * f.count:
+                f.max_evaluations = int(FIRST * max_evaluations)
                 for level in [*(t for t in LEVELS if t > tol), tol]:
                     result = sampling.sampled(f, float(level), chained=True)
-                    f.most = most
+                    f.max_evaluations = max_evaluations
         except NotResolved:
             pass
-    f.most = most
+    f.max_evaluations = max_evaluations
     return result
 
 
-def samples(f: Function, inputs: Sequence[Distribution], most: int) -> np.ndarray:
-    """The points (P, d) of a fit to at most ``most`` values: random ones, and those of the lines but not of a train that failed."""
-    X = points_of(inputs, most - f.count)
+def samples(f: Function, inputs: Sequence[Distribution], max_evaluations: int) -> np.ndarray:
+    """The points (P, d) of a fit to ``max_evaluations`` values: random ones, and those of the lines but not of a train that failed."""
+    X = points_of(inputs, max_evaluations - f.count)
     known = np.array([np.frombuffer(key) for key in f.cache or ()]).reshape(-1, f.d)
-    return np.concatenate([np.unique(known, axis=0), X]) if len(known) <= LINES * most else X
+    return np.concatenate([np.unique(known, axis=0), X]) if len(known) <= LINES * max_evaluations else X
 
 
 def _length(f: Function) -> int:

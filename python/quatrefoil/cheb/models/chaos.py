@@ -259,7 +259,7 @@ class PolynomialChaos:
 
     def _points(self, X: tuple[Any, ...], label: str) -> tuple[np.ndarray, tuple[int, ...]]:
         d = len(self.bases)
-        arrays = [_arguments.array_like_on_host(x, label, "X").astype(np.float64) for x in X]
+        arrays = [_arguments.host_array(x, label, "X", convert=True).astype(np.float64) for x in X]
         x = arrays[0] if len(arrays) == 1 else np.stack(np.broadcast_arrays(*arrays), axis=-1)
         if x.ndim == 0 or x.shape[-1] != d:
             raise ValueError(f"{label}: X has shape {x.shape}, expected (P, {d}), ({d},) for one point, or {d} arrays of coordinates")
@@ -284,7 +284,7 @@ class PolynomialChaos:
 
 def _samples(X: Any, y: Any, label: str) -> tuple[np.ndarray, np.ndarray]:
     """Points (P, d) and values (P,) in float64."""
-    x, values = (_arguments.array_like_on_host(a, label, name).astype(np.float64) for a, name in ((X, "X"), (y, "y")))
+    x, values = (_arguments.host_array(a, label, name, convert=True).astype(np.float64) for a, name in ((X, "X"), (y, "y")))
     if x.ndim != 2 or values.shape != x.shape[:1] or len(x) < 2:
         raise ValueError(f"{label}: X has shape {x.shape} and y has {values.shape}, expected (P, d) and (P,) with at least 2 samples")
     for array, name in ((x, "X"), (values, "y")):

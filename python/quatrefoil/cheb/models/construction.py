@@ -151,12 +151,12 @@ class Construction(TensorParts):
                 raise ValueError(
                     f"{label}: got n and max_evaluations, expected one of them; with n, prod(n) + {sampling.CHECKED} values are computed"
                 )
-            function.most = None
+            function.max_evaluations = None
             counts = _arguments.integers(n, d, label, "n", 1, _arguments.MAX_NUMBERS)
             outputs, off = cls._on_a_grid(function, counts, tol, label)
         else:
             if max_evaluations is not None:
-                function.most = _arguments.integer(max_evaluations, label, "max_evaluations", 1)
+                function.max_evaluations = _arguments.integer(max_evaluations, label, "max_evaluations", 1)
             outputs, off = _adaptive(function, tol, max_evaluations, chained and d > 2)
         tensors: list[Any] = [cls(core, factors, domain=flat) for core, factors in outputs]
         for ct, missed in zip(tensors, off):
@@ -271,7 +271,7 @@ class Construction(TensorParts):
         weights = arrays[0]
         check_arrays(_CANONICAL, arrays)
         _CANONICAL.infer([tuple(a.shape) for a in arrays], ())
-        hosts = [_arguments.numbers_on_host(a, label, name) for a, name in zip(arrays, names)]
+        hosts = [_arguments.host_array(a, label, name, device="copy") for a, name in zip(arrays, names)]
         for host, name in zip(hosts, names):
             _arguments.finite(host, label, name)
         w, columns = hosts[0].astype(np.float64), [U.astype(np.float64) for U in hosts[1:]]
@@ -306,26 +306,26 @@ class Construction(TensorParts):
         return cls(core, factors, domain=tuple(flat))
 
 
-def _adaptive(f: Function, tol: float, most: int | None, chained: bool) -> tuple[sampling.Tensors, np.ndarray]:
+def _adaptive(f: Function, tol: float, max_evaluations: int | None, chained: bool) -> tuple[sampling.Tensors, np.ndarray]:
     """Tensors to ``tol``, or to the smallest tolerance that ``most`` values allow, and their errors."""
-    if chained and most is not None:
-        return budget.trains(f, most, tol) or _sampled_train(f, most, tol)
-    levels = [tol] if most is None else [t for t in 0.1 ** np.arange(1.0, 17.0) if t > tol] + [tol]
+    if chained and max_evaluations is not None:
+        return budget.trains(f, max_evaluations, tol) or _sampled_train(f, max_evaluations, tol)
+    levels = [tol] if max_evaluations is None else [t for t in 0.1 ** np.arange(1.0, 17.0) if t > tol] + [tol]
     result: Any = None
     try:
         for level in levels:
             result = sampling.sampled(f, float(level), chained)
     except NotResolved as reason:
-        if result is None or most is None:
+        if result is None or max_evaluations is None:
             what = f"{f.label}: f is not resolved to tol = {levels[0]:g}: {reason} ({f.count} values)"
-            cure = f", a larger tol, {reason.cure}" if reason.cure else ", or a larger tol"
-            raise ValueError(f"{what}; expected a smooth function; pass n to interpolate it anyway{cure}") from None
+            fix = f", a larger tol, {reason.fix}" if reason.fix else ", or a larger tol"
+            raise ValueError(f"{what}; expected a smooth function; pass n to interpolate it anyway{fix}") from None
     return result  # type: ignore[no-any-return]
 
 
-def _sampled_train(f: Function, most: int, tol: float) -> tuple[sampling.Tensors, np.ndarray]:
+def _sampled_train(f: Function, max_evaluations: int, tol: float) -> tuple[sampling.Tensors, np.ndarray]:
     """Trains fitted to values at random points, to ``tol``, and their held-out errors relative to the largest |f|."""
-    X = budget.samples(f, distributions_of(list(zip(f.domain[::2], f.domain[1::2])), f.d, f.label), most)
+    X = budget.samples(f, distributions_of(list(zip(f.domain[::2], f.domain[1::2])), f.d, f.label), max_evaluations)
     points = [np.clip(to_reference(x, *f.domain[2 * k : 2 * k + 2]), -1, 1) for k, x in enumerate(X.T)]
     values = f(*X.T)
     fits = [trainfit.of_samples(points, y / s) for y, s in zip(values, f.scale)]
@@ -337,7 +337,7 @@ def _sampled_train(f: Function, most: int, tol: float) -> tuple[sampling.Tensors
 def _full(value: Any, label: str, name: str) -> tuple[Any, Any]:
     """Return a full tensor, and the same as a NumPy array if it is on the host."""
     array = _arguments.points_like(value, label, name)
-    host = _arguments.host_or_device_numbers(array, label, name)
+    host = _arguments.host_array(array, label, name, device="keep")
     if host.ndim == 0 or 0 in host.shape:
         raise ValueError(f"{label}: {name} has shape {tuple(host.shape)}, expected at least one axis and no empty axis")
     return array, host
@@ -357,7 +357,7 @@ def _increasing(grid: Any, sizes: Sequence[int], label: str) -> list[np.ndarray]
         raise ValueError(f"{label}: grid has {len(axes)} entries, expected {len(sizes)}, one per axis")
     points = []
     for k, (x, m) in enumerate(zip(axes, sizes)):
-        host = _arguments.numbers_like(x, label, f"grid[{k}]")
+        host = _arguments.host_array(x, label, f"grid[{k}]", device="copy", convert=True)
         if host.shape != (m,) or m < 2:
             raise ValueError(
                 f"{label}: grid[{k}] has shape {host.shape}, expected {(max(m, 2),)}, at least two points, one per row of factors[{k}]"

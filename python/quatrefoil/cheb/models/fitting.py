@@ -100,7 +100,7 @@ class Fitting(Construction):
             raise ValueError(f"{label}: X has shape {shape} for {count} samples, expected one point per row: np.transpose(X)")
         check_arrays(_SAMPLES, arrays)
         _SAMPLES.infer([None if a is None else tuple(a.shape) for a in arrays], ())
-        hosts = [None if a is None else _arguments.numbers_on_host(a, label, name) for a, name in zip(arrays, names)]
+        hosts = [None if a is None else _arguments.host_array(a, label, name, device="copy") for a, name in zip(arrays, names)]
         x, samples, w = hosts
         assert x is not None
         assert samples is not None

@@ -34,11 +34,11 @@ def arguments_of(f: Callable[..., Any]) -> int:
 
 
 class NotResolved(Exception):
-    """f needs too many values or points; ``cure``: a suggestion in addition to the usual ones."""
+    """f needs too many values or points; ``fix``: a suggestion in addition to the usual ones."""
 
-    def __init__(self, reason: str, cure: str = "") -> None:
+    def __init__(self, reason: str, fix: str = "") -> None:
         super().__init__(reason)
-        self.cure = cure
+        self.fix = fix
 
 
 class Function:
@@ -63,7 +63,7 @@ class Function:
         self.d = len(domain) // 2
         self.count = 0
         self.begun = 0  # the count when work on the current tolerance began
-        self.most: int | None = MAX_VALUES
+        self.max_evaluations: int | None = MAX_VALUES
         self.outputs: int | None = None  # set by the first call if f returns a tuple
         self.largest = np.zeros(0)
         self.error = math.inf  # in the last test, for ``progress``
@@ -100,8 +100,8 @@ class Function:
         return self.count - self.begun
 
     def _afford(self, more: int) -> None:
-        if self.most is not None and self.count + more > self.most:
-            raise NotResolved(f"it needs more than {self.most} values")
+        if self.max_evaluations is not None and self.count + more > self.max_evaluations:
+            raise NotResolved(f"it needs more than {self.max_evaluations} values")
 
     def _looked_up(self, X: np.ndarray, cache: dict[bytes, np.ndarray]) -> np.ndarray:
         """Values (outputs, P) at points X (P, d), computed unless they are in the cache or in the file."""
@@ -212,7 +212,7 @@ class Function:
         return np.where(self.largest > 0, self.largest, 1.0)
 
     def _checked(self, part: Any, points: Sequence[np.ndarray], name: str, is_first: bool) -> np.ndarray:
-        _arguments.refuse_masked(part, self.label, "what f returned")
+        _arguments.reject_masked(part, self.label, "what f returned")
         try:
             values = np.asarray(part)
         except (TypeError, ValueError, RuntimeError) as reason:  # lists of unequal lengths, tensors with a gradient or on a device

@@ -28,21 +28,21 @@ def fitted(points: Sequence[np.ndarray], y: np.ndarray, root: np.ndarray, n: Seq
     C = np.zeros((int(degrees.max()) + 1,) * d if n is None else tuple(n))
     C[tuple(degrees.T)] = solution
     what = f"{label}: {len(solution)} coefficients from {P} samples"
-    cure = "use more samples" if n is None else "use a smaller n, or omit n"
+    fix = "use more samples" if n is None else "use a smaller n, or omit n"
     if error > _DOUBTFUL:
         missed = f"miss held-out samples by {error:.2g} standard deviations (error_estimate)"
-        warnings.warn(f"{what} {missed}; {cure}", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"{what} {missed}; {fix}", RuntimeWarning, stacklevel=4)
     elif len(solution) > _CROWDED * P:
-        warnings.warn(f"{what} are nearly as many as the samples and fit their noise; {cure}", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"{what} are nearly as many as the samples and fit their noise; {fix}", RuntimeWarning, stacklevel=4)
     return C, error
 
 
 def by_degree(P: int, d: int) -> tuple[np.ndarray, np.ndarray]:
     """Degrees (K, d) of products of polynomials by total degree, and (D,) how many have total degree at most 0, 1, ...; up to as many as P
     samples can determine."""
-    most = min(max(P // 2, min(P - 1, d + 1)), int(math.sqrt(MAX_FLOPS / max(P, 1))))
+    max_terms = min(max(P // 2, min(P - 1, d + 1)), int(math.sqrt(MAX_FLOPS / max(P, 1))))
     rows, ends = [np.zeros((1, d), np.int64)], [1]
-    while d and math.comb(len(ends) + d, d) <= most and (len(ends) + 1) ** d <= MAX_DENSE:
+    while d and math.comb(len(ends) + d, d) <= max_terms and (len(ends) + 1) ** d <= MAX_DENSE:
         chosen = np.array(list(combinations_with_replacement(range(d), len(ends))))
         rows.append((chosen[:, :, None] == np.arange(d)).sum(axis=1))
         ends.append(ends[-1] + len(chosen))
@@ -58,8 +58,8 @@ def coefficients(
     error is infinite if the fit to all other samples is not determined. With several k, products that the samples do not distinguish from
     earlier ones are omitted.
     """
-    most = len(degrees)
-    step = max(most, BLOCK // (most + 1))
+    max_terms = len(degrees)
+    step = max(max_terms, BLOCK // (max_terms + 1))
     blocks = [slice(s, s + step) for s in range(0, y.size, step)]
 
     def matrix(block: slice) -> np.ndarray:
@@ -69,13 +69,13 @@ def coefficients(
         weighted: np.ndarray = np.concatenate([rows, y[block, None]], axis=1) * root[block, None]
         return weighted
 
-    triangle: Any = np.zeros((0, most + 1))
+    triangle: Any = np.zeros((0, max_terms + 1))
     for block in blocks:
         triangle = np.linalg.qr(np.concatenate([triangle, matrix(block)]), mode="r")
     if len(ends) > 1:
-        diagonal = np.abs(np.diagonal(triangle))[:most]
+        diagonal = np.abs(np.diagonal(triangle))[:max_terms]
         determined = np.append(0, 1 + np.flatnonzero(diagonal[1:] > _DETERMINED * diagonal[0]))
-        triangle, degrees = np.linalg.qr(triangle[:, [*determined, most]], mode="r"), degrees[determined]
+        triangle, degrees = np.linalg.qr(triangle[:, [*determined, max_terms]], mode="r"), degrees[determined]
         ends = np.unique(np.searchsorted(determined, ends))
     K = int(ends[-1])
     inverse, squares = _inverse(triangle[:K, :K], y.size, label, known=len(ends) > 1), np.zeros(len(ends))

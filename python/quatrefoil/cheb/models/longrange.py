@@ -174,7 +174,7 @@ def potential(
     n = min(129, max(33, math.ceil(2 * x.shape[0] ** (1 / 3)))) if n is None else n
     counts = _arguments.integers(n, 3, label, "n", 1, _arguments.MAX_NUMBERS)
     if domain is None:
-        _arguments.finite(at := _arguments.numbers_on_host(x, label, "X", differentiable=True), label, "X")
+        _arguments.finite(at := _arguments.host_array(x, label, "X", device="copy", differentiable=True), label, "X")
         flat = box_of(at)
     else:
         flat = flat_domain(domain, 3, label)
@@ -206,7 +206,7 @@ def _checked(X: Any, q: Any, flat: Sequence[float], label: str) -> list[np.ndarr
     if not _arrays.on_host(X):
         return None
     try:
-        hosts = [_arguments.numbers_of(a, label, name, differentiable=True) for a, name in ((X, "X"), (q, "q"))]
+        hosts = [_arguments.host_array(a, label, name, differentiable=True) for a, name in ((X, "X"), (q, "q"))]
     except RuntimeError:
         if X.device.type != "cpu":
             raise
@@ -220,15 +220,17 @@ def _checked(X: Any, q: Any, flat: Sequence[float], label: str) -> list[np.ndarr
 def _cut(counts: Sequence[int], half: Sequence[float], tol: float, split: Any, label: str) -> SumOfGaussians:
     """The sum of Gaussians for the pairs in a box, split where the coefficients resolve it (5)."""
     root = math.sqrt(-math.log(tol))
-    most = min(min(max(0, m - MARGIN) / (2 * root), _resolved(m, tol)) / length for m, length in zip(counts, half))
+    max_split = min(min(max(0, m - MARGIN) / (2 * root), _resolved(m, tol)) / length for m, length in zip(counts, half))
     if split is None:
-        split = most
+        split = max_split
     else:
         split = _arguments.number(split, label, "split")
-        if split > most:
+        if split > max_split:
             needed = tuple(max(math.ceil(2 * length * split * root) + MARGIN, bandwidth(length * split, tol)) for length in half)
             what = f"{label}: n = {tuple(counts)} does not resolve split = {split:g} to tol = {tol:g}"
-            warnings.warn(f"{what}, which needs n = {needed}; use that n, or a split of at most {most:g}", RuntimeWarning, stacklevel=4)
+            warnings.warn(
+                f"{what}, which needs n = {needed}; use that n, or a split of at most {max_split:g}", RuntimeWarning, stacklevel=4
+            )
     rmax = 2 * math.hypot(*half)
     return coulomb_sog(max(SHARE * tol, MIN_EPS), min(rmax / 2, 1 / split) if split else rmax / 2, rmax, split=split)
 
@@ -238,18 +240,18 @@ def _long_part(X: Any, q: Any, counts: Sequence[int], flat: Sequence[float], hal
     columns = [to_reference(X[:, k], *flat[2 * k : 2 * k + 2]) for k in range(3)]
     M = cheb_moments(_arrays.namespace(X).stack(columns, 1), q, tuple(counts), eps=sog.eps)
     xp = _arrays.namespace(M)
-    room = [m + m % 2 for m in counts]
-    parts = _by_parity(xp, _padded(xp, M, room))
+    even_counts = [m + m % 2 for m in counts]
+    parts = _by_parity(xp, _padded(xp, M, even_counts))
     total: Any = None
     for t, w in zip(sog.t[: sog.n_long].tolist(), sog.w[: sog.n_long].tolist()):
-        sizes = [min(m, bandwidth(t * length, sog.eps) + 1) // 2 for m, length in zip(room, half)]
+        sizes = [min(m, bandwidth(t * length, sog.eps) + 1) // 2 for m, length in zip(even_counts, half)]
         kernels = {key: _arrays.to_device_of(kernel_by_parity(t * key[0], key[1]), M) for key in dict.fromkeys(zip(half, sizes))}
         A, B, C = (kernels[key] for key in zip(half, sizes))
         a, b, c = sizes
         part = A[:, None, None] @ (w * parts[:, :, :, :a, :b, :c]).reshape(2, 2, 2, a, b * c)
         part = (part.reshape(2, 2, 2, a * b, c) @ C).reshape(2, 2, 2, a, b, c)
         part = B[None, :, None, None] @ part
-        total = _added(xp, total, part, [m // 2 for m in room])
+        total = _added(xp, total, part, [m // 2 for m in even_counts])
     return _from_parity(xp, total)[tuple(slice(m) for m in counts)]
 
 

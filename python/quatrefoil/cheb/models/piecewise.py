@@ -21,12 +21,12 @@ ENDS = ("lo", "hi", "both")
 class Side:
     """An interval, and the variable in which a function is smooth on it: its coordinate or, at a singular end, s in [0, 1].
 
-    There x = end + (other - end) exp(1 - 1/s), so that powers of the distance to the end have all derivatives, for any exponent. ``least``
-    and ``most``: the limits of the coordinates at which f is called, next to a special point on this side of it.
+    There x = end + (other - end) exp(1 - 1/s), so that powers of the distance to the end have all derivatives, for any exponent. ``lower``
+    and ``upper``: the limits of the coordinates at which f is called, next to a special point on this side of it.
     """
 
-    def __init__(self, lo: float, hi: float, least: float, most: float, singular: str | None = None) -> None:
-        self.lo, self.hi, self.least, self.most, self.singular = lo, hi, least, most, singular
+    def __init__(self, lo: float, hi: float, lower: float, upper: float, singular: str | None = None) -> None:
+        self.lo, self.hi, self.lower, self.upper, self.singular = lo, hi, lower, upper, singular
 
     @property
     def domain(self) -> tuple[float, float]:
@@ -34,12 +34,12 @@ class Side:
 
     def coordinate(self, s: np.ndarray) -> np.ndarray:
         if self.singular is None:
-            inside: np.ndarray = np.clip(s, self.least, self.most)
+            inside: np.ndarray = np.clip(s, self.lower, self.upper)
             return inside
         with np.errstate(divide="ignore"):
             share = np.exp(1 - 1 / s)
         end, other = (self.lo, self.hi) if self.singular == "lo" else (self.hi, self.lo)
-        x: np.ndarray = np.clip(end * (1 - share) + other * share, self.least, self.most)
+        x: np.ndarray = np.clip(end * (1 - share) + other * share, self.lower, self.upper)
         return x
 
     def variable(self, x: np.ndarray) -> np.ndarray:
@@ -200,7 +200,7 @@ class PiecewiseTucker:
 
     def integrate(self) -> float:
         """Return the integral over the domain."""
-        return sum(_integral(piece, self._of(cell)) for cell, piece in self.pieces.items())
+        return sum(_integral(piece, self._sides_of(cell)) for cell, piece in self.pieces.items())
 
     def mean(self) -> float:
         """Return the mean over the domain."""
@@ -209,7 +209,7 @@ class PiecewiseTucker:
     def var(self) -> float:
         """Return the variance for uniform inputs."""
         mean, volume = self.mean(), float(np.prod([hi - lo for lo, hi in self.domain]))
-        return sum(_integral((piece - mean) ** 2, self._of(cell)) for cell, piece in self.pieces.items()) / volume
+        return sum(_integral((piece - mean) ** 2, self._sides_of(cell)) for cell, piece in self.pieces.items()) / volume
 
     def minimize(self) -> Extremum:
         """Return the smallest value and its location, over all pieces."""
@@ -220,14 +220,14 @@ class PiecewiseTucker:
         return self._extremum("maximize", max)
 
     def _extremum(self, which: str, best: Callable[..., Any]) -> Extremum:
-        extrema = [(getattr(piece, which)(), self._of(cell)) for cell, piece in self.pieces.items()]
+        extrema = [(getattr(piece, which)(), self._sides_of(cell)) for cell, piece in self.pieces.items()]
         (value, s), sides = best(extrema, key=lambda pair: pair[0].value)
         return Extremum(value, np.array([float(side.coordinate(np.asarray(t))) for side, t in zip(sides, s)]))
 
     def __repr__(self) -> str:
         return f"PiecewiseTucker({len(self.pieces)} pieces, domain={self.domain})"
 
-    def _of(self, cell: Sequence[int]) -> list[Side]:
+    def _sides_of(self, cell: Sequence[int]) -> list[Side]:
         return [axis[i] for axis, i in zip(self._sides, cell)]
 
     def _points(self, X: tuple[Any, ...], label: str) -> tuple[np.ndarray, tuple[int, ...], np.ndarray]:
@@ -245,7 +245,7 @@ class PiecewiseTucker:
         cells = np.stack([np.searchsorted(axis[1:-1], x, side="right") for axis, x in zip(self.breaks, points.T)], axis=-1)
         kinds, of_point = np.unique(cells, axis=0, return_inverse=True)
         for i, cell in enumerate(map(tuple, kinds.tolist())):
-            at, sides = np.flatnonzero(of_point.ravel() == i), self._of(cell)
+            at, sides = np.flatnonzero(of_point.ravel() == i), self._sides_of(cell)
             yield at, self.pieces[cell], sides, np.stack([side.variable(x) for side, x in zip(sides, points[at].T)], axis=-1)
 
 

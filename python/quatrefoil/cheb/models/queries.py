@@ -240,12 +240,15 @@ def _descended(ct: Any) -> np.ndarray:
         starts = np.stack([x[i] for x, i in zip(lines, valleys.T)], axis=-1)
     scale = float(np.abs(values).max()) or 1.0
 
-    def of(t: np.ndarray) -> tuple[float, np.ndarray]:
+    def value_and_slope(t: np.ndarray) -> tuple[float, np.ndarray]:
         value, slope = ct.value_and_grad(np.clip(lo + (hi - lo) * t, lo, hi))
         return float(value) / scale, slope * (hi - lo) / scale
 
     options = {"ftol": 0.0, "gtol": 1e-14, "maxiter": 200}
-    minima = [minimize(of, (x - lo) / (hi - lo), jac=True, method="L-BFGS-B", bounds=[(0, 1)] * lo.size, options=options).x for x in starts]
+    minima = [
+        minimize(value_and_slope, (x - lo) / (hi - lo), jac=True, method="L-BFGS-B", bounds=[(0, 1)] * lo.size, options=options).x
+        for x in starts
+    ]
     return np.concatenate([starts, np.clip(lo + (hi - lo) * np.array(minima), lo, hi)])
 
 
@@ -258,12 +261,12 @@ def _roots(c: np.ndarray) -> np.ndarray:
     if largest == 0 or c.size == 1:
         return np.zeros(0)
     if c.size > PIECE:
-        pieces = []
+        halves = []
         for lo, hi in ((-1.0, SPLIT), (SPLIT, 1.0)):
             n = 3 * c.size // 4 + 16  # the local degree is at most 0.71 of the degree of c
             inner = _roots(vals2coeffs(polynomials(chebpts(n, (lo, hi)), c.size) @ c))
-            pieces.append((lo + hi) / 2 + (hi - lo) / 2 * inner)
-        both: np.ndarray = np.concatenate(pieces)
+            halves.append((lo + hi) / 2 + (hi - lo) / 2 * inner)
+        both: np.ndarray = np.concatenate(halves)
         return both[np.append(True, np.diff(both) > 1e-12)] if both.size else both
     roots = chebroots(c)
     near = np.sqrt(algebra.EPS)

@@ -29,7 +29,7 @@ def sparse(tables: Sequence[np.ndarray], y: np.ndarray, share: float) -> tuple[n
     best: tuple[np.ndarray, np.ndarray, float] = (np.zeros((1, d), np.int64), np.array([y.mean()]), 1.0)
     if spread <= EQUAL * float(np.abs(y).max(initial=0)):
         return best[0], best[1], 0.0
-    flops, since, most = 0.0, 0, share * min(max(FLOPS[0], FLOPS[1] * y.size), FLOPS[2])
+    flops, since, budget = 0.0, 0, share * min(max(FLOPS[0], FLOPS[1] * y.size), FLOPS[2])
     for degrees in _crosses(d, min(table.shape[1] for table in tables) - 1):
         A = products(tables, degrees)
         terms, error, steps = _selected(A, (y - y.mean()) / spread, 1 / np.prod(1.0 + degrees, axis=1))
@@ -38,16 +38,16 @@ def sparse(tables: Sequence[np.ndarray], y: np.ndarray, share: float) -> tuple[n
         if error < BETTER * best[2]:
             chosen = degrees[terms]
             best, since = (chosen, np.linalg.lstsq(A[:, terms], y, rcond=None)[0], error), 0
-        if (since >= PATIENCE and flops > CHEAP * most) or flops > most or best[2] < EQUAL:
+        if (since >= PATIENCE and flops > CHEAP * budget) or flops > budget or best[2] < EQUAL:
             break
     return best
 
 
-def _crosses(d: int, most: int) -> list[np.ndarray]:
+def _crosses(d: int, max_degree: int) -> list[np.ndarray]:
     """Multi-indices (K, d) of all crosses, from small to large."""
     crosses = {}
     for norm in NORMS:
-        for degree in range(1, most + 1):
+        for degree in range(1, max_degree + 1):
             degrees = cross(d, degree, norm, MAX_TERMS)
             if degrees is None:
                 break
@@ -72,17 +72,17 @@ def _selected(A: np.ndarray, y: np.ndarray, preference: np.ndarray) -> tuple[np.
     P = y.size
     folds = np.random.Generator(np.random.Philox(key=0)).permutation(np.arange(P) % min(FOLDS, P))
     count = int(folds.max()) + 1
-    most = max(1, min(A.shape[1], int(0.8 * (P - -(-P // FOLDS)))))
-    missed = _steps(A, y, preference, folds != np.arange(count)[:, None], most)[1]
+    max_steps = max(1, min(A.shape[1], int(0.8 * (P - -(-P // FOLDS)))))
+    missed = _steps(A, y, preference, folds != np.arange(count)[:, None], max_steps)[1]
     means = missed.sum(axis=0) / P
     k = int(means.argmin()) + 1
     chosen = _steps(A, y, preference, np.ones((1, P), bool), k)[0][0]
     return chosen, float(np.sqrt(means[k - 1])), count * int(np.isfinite(means).sum()) + k
 
 
-def _steps(A: np.ndarray, y: np.ndarray, preference: np.ndarray, fitted: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+def _steps(A: np.ndarray, y: np.ndarray, preference: np.ndarray, fitted: np.ndarray, max_steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Orthogonal least squares on the ``fitted`` rows (F, P) of F folds at once. Return the columns (F, steps) in the order of their
-    choice, and the squared residuals (F, most) in the other rows after each step, infinite after the last step of a fold.
+    choice, and the squared residuals (F, max_steps) in the other rows after each step, infinite after the last step of a fold.
 
     Each step selects the column whose part orthogonal to the earlier columns reduces the residual most.
     """
@@ -91,9 +91,9 @@ def _steps(A: np.ndarray, y: np.ndarray, preference: np.ndarray, fitted: np.ndar
     every = np.arange(F)
     sizes = w @ A**2
     left, gains = sizes.copy(), (w * y) @ A  # squared norms of the orthogonal parts, and their products with y
-    Q, along, residual = np.empty((F, most, P)), np.empty((F, most, A.shape[1])), np.repeat(y[None], F, axis=0)
-    chosen, missed, ended = np.zeros((F, most), np.intp), np.full((F, most), np.inf), np.zeros(F, bool)
-    for k in range(most):
+    Q, along, residual = np.empty((F, max_steps, P)), np.empty((F, max_steps, A.shape[1])), np.repeat(y[None], F, axis=0)
+    chosen, missed, ended = np.zeros((F, max_steps), np.intp), np.full((F, max_steps), np.inf), np.zeros(F, bool)
+    for k in range(max_steps):
         lowered = np.where(left > 1e-9 * sizes, preference * gains**2 / np.maximum(left, 1e-300), -1.0)
         j = lowered.argmax(axis=1) if k else np.zeros(F, np.intp)
         ended |= lowered[every, j] < 0

@@ -158,8 +158,8 @@ def _padded(coefficients: np.ndarray, n: int) -> np.ndarray:
 class Axis:
     """Fibres along an axis, with as many points as the tolerance requires."""
 
-    def __init__(self, f: Function, axis: int, most: int = MAX_POINTS) -> None:
-        self.f, self.axis, self.n, self.least, self.most = f, axis, START, 1, most
+    def __init__(self, f: Function, axis: int, max_n: int = MAX_POINTS) -> None:
+        self.f, self.axis, self.n, self.min_n, self.max_n = f, axis, START, 1, max_n
         self.others = np.zeros((0, f.d))  # (m, d): coordinates of the other axes
         self.coefficients = np.zeros((1, START, 0))  # (outputs, n, m)
         self.rough = np.zeros((0, f.d))  # points where the first fibres are least smooth
@@ -179,7 +179,7 @@ class Axis:
                 unresolved[:] = unresolved.any() or not self._is_smooth(relative, others, tol)
             if not unresolved.any():
                 break
-            if n >= self.most:
+            if n >= self.max_n:
                 raise _too_rough(f, k, values[:, :, unresolved])
             refined = refined[unresolved]
             finer = np.empty((len(values), 2 * n - 1, refined.size))
@@ -195,7 +195,7 @@ class Axis:
     def _trim(self, tol: float) -> None:
         sizes = np.abs(self.coefficients / self.f.scale[:, None, None]).max(axis=(0, 2))
         m = 1 + int(np.flatnonzero(np.append(True, sizes[1:] > _tail_allowed(sizes.size, tol)))[-1])
-        self.n = max(self.least, min(sizes.size, m + max(2, m // 7 + 1)))
+        self.n = max(self.min_n, min(sizes.size, m + max(2, m // 7 + 1)))
         self.coefficients = _padded(self.coefficients, self.n)[:, : self.n]
 
     def worst(self, tensors: Tensors, last: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -221,7 +221,7 @@ class Axis:
     def lengthen(self, tol: float, more: int) -> None:
         """Sample all fibres again with ``more`` additional points."""
         others, self.others = self.others, self.others[:0]
-        self.least = self.n = self.n + max(2, more)
+        self.min_n = self.n = self.n + max(2, more)
         self.add(others, tol)
 
     @property
@@ -300,20 +300,20 @@ class Rows:
         t = to_reference(earlier, *f.domain[2 * axis : 2 * axis + 2])
         values = coeffs2vals(np.ascontiguousarray(basis), 0)
         known = polynomials(np.clip(t, -1, 1), len(basis)) @ basis
-        least = KEPT * np.abs(values).max()
-        first = _pivots(known, least)
+        threshold = KEPT * np.abs(values).max()
+        first = _pivots(known, threshold)
         Q = np.linalg.qr(known[first].T)[0]
         more = _pivots(values - (values @ Q) @ Q.T, 0.0)[: basis.shape[1] - first.size]
         self.basis, self.points = basis, np.concatenate([earlier[first], grid[more]])
         self.inverse = np.linalg.inv(np.concatenate([known[first], values[more]]))
 
 
-def _pivots(rows: np.ndarray, least: float) -> np.ndarray:
+def _pivots(rows: np.ndarray, threshold: float) -> np.ndarray:
     """Rows in the order of a pivoted QR, as long as its diagonal is at least ``least``."""
     from scipy.linalg import qr
 
     R, order = qr(rows.T, mode="r", pivoting=True)
-    return order[: int((np.abs(np.diagonal(R)) >= least).sum())] if rows.size else np.zeros(0, np.intp)
+    return order[: int((np.abs(np.diagonal(R)) >= threshold).sum())] if rows.size else np.zeros(0, np.intp)
 
 
 class Core:

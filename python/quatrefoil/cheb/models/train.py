@@ -194,7 +194,7 @@ def evaluated(train: TensorTrain, factors: Sequence[Any], X: Any, domain: Domain
     def part(at: slice) -> list[Any]:
         t = reference(xp, X[at], domain, extrapolate)
         T = [polynomials(xp, t[k], len(U)) for k, U in enumerate(tables)]
-        F, dF, ddF = ([T[k][: len(U)].T @ U for k, U in enumerate(of)] for of in (tables, slopes, seconds))
+        F, dF, ddF = ([T[k][: len(U)].T @ U for k, U in enumerate(factors)] for factors in (tables, slopes, seconds))
         results = [double.values(F)]
         if order:
             slopes_of_f, *rows = double.gradients(F, dF, ddF or None)
@@ -205,7 +205,7 @@ def evaluated(train: TensorTrain, factors: Sequence[Any], X: Any, domain: Domain
 
     width = max(sum(len(U) for U in tables), max(G.shape[0] * G.shape[1] for G in train.cores))
     parts = zip(*(part(at) for at in chunk_slices(X.shape[0], width, xp)))
-    results = [xp.concat(list(of), axis=0) if len(of) > 1 else of[0] for of in parts]
+    results = [xp.concat(list(arrays), axis=0) if len(arrays) > 1 else arrays[0] for arrays in parts]
     return tuple(results) if order else results[0]
 
 

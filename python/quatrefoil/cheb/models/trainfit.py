@@ -58,8 +58,8 @@ def fitted(tables: Sequence[np.ndarray], y: np.ndarray, degrees: np.ndarray, coe
     tables: values (P, n) of orthonormal polynomials of each input; degrees (K, d) and coefficients (K,): a sparse fit as the start.
     """
     scale, spread = float(np.sqrt(np.mean(y**2))), float(y.std())
-    most = [table.shape[1] for table in tables]
-    sizes = [min(int(m) + 1 + MORE, n) for m, n in zip(degrees.max(axis=0), most)]
+    limits = [table.shape[1] for table in tables]
+    sizes = [min(int(m) + 1 + MORE, n) for m, n in zip(degrees.max(axis=0), limits)]
     start = _sparse_train(degrees, coefficients / scale, sizes)
     chosen = Fit(_cut(start, 1), math.inf, 0)
     for prior in PRIORS:
@@ -72,7 +72,7 @@ def fitted(tables: Sequence[np.ndarray], y: np.ndarray, degrees: np.ndarray, coe
         while best.cores:
             tails = [float(np.linalg.norm(G[:, -2:])) for G in centres(best.cores)]
             rough = [tail >= ROUGH * max(tails) for tail in tails]
-            longer = [_padded(G, min(G.shape[1] + (MORE // 2 if more else 0), n)) for G, n, more in zip(best.cores, most, rough)]
+            longer = [_padded(G, min(G.shape[1] + (MORE // 2 if more else 0), n)) for G, n, more in zip(best.cores, limits, rough)]
             result = _weighted(longer, tables, y / scale, prior, max(0, best.at - BACK))
             if result.error > BETTER * best.error:
                 break
@@ -207,12 +207,12 @@ class _Point:
 def _cut(cores: Sequence[np.ndarray], ranks: int | Sequence[int]) -> list[np.ndarray]:
     """Truncate the train to at most these ranks between axes."""
     rest = left_orthogonal(cores)
-    most = [ranks] * (len(rest) - 1) if isinstance(ranks, int) else ranks
+    max_ranks = [ranks] * (len(rest) - 1) if isinstance(ranks, int) else ranks
     for k in reversed(range(1, len(rest))):
         R, n, S = rest[k].shape
         Q, B = leading(rest[k].reshape(R, n * S).T, 0.0)
-        rest[k] = Q[:, : most[k - 1]].T.reshape(-1, n, S)
-        rest[k - 1] = mode_product(rest[k - 1], B[: most[k - 1]], 2)
+        rest[k] = Q[:, : max_ranks[k - 1]].T.reshape(-1, n, S)
+        rest[k - 1] = mode_product(rest[k - 1], B[: max_ranks[k - 1]], 2)
     return rest
 
 

@@ -57,7 +57,7 @@ class SumOfGaussians:
     def __post_init__(self) -> None:
         label = "cheb.SumOfGaussians"
         for name in ("t", "w"):
-            numbers = np.array(_arguments.numbers_of(getattr(self, name), label, name), np.float64)
+            numbers = np.array(_arguments.host_array(getattr(self, name), label, name), np.float64)
             if numbers.ndim != 1 or numbers.size == 0 or numbers.shape != np.shape(self.t):
                 raise ValueError(f"{label}: {name} has shape {numbers.shape}, expected (R,), at least one exponent and as many weights")
             _arguments.finite(numbers, label, name)

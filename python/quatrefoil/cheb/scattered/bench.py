@@ -125,7 +125,7 @@ ENDS = 1e-10  # peer_tolerance of gradients: arccos has an infinite slope at the
 def _gradient(n: int, r: int) -> Problem:
     """Forward and backward in PyTorch, with gradients of core, factors and points; that of the points is compared."""
     core, factors, X = tensor_and_points(n, r)
-    run = autograd([core, *factors, X], grad=np.ones(POINTS), of=4)
+    run = autograd([core, *factors, X], grad=np.ones(POINTS), index=4)
     ours = run(lambda core, *rest: cheb.tucker_eval(core, rest[:3], rest[3]))
     peers = {"torch autograd": run(lambda core, *rest: _in_chunks(core, rest[:3], rest[3]))}
     return Problem("cheb", "tucker_eval fwd+bwd", _size(n, r), ours, peers, partial(_slopes, core, factors, X), 1e-14, {}, ENDS)

@@ -129,7 +129,7 @@ def tucker(
     if mask is not None or fixed is not None:
         return _partial(C, tol, rank, method, modes, mask, fixed, backend, label)
     _arguments.choice(method, label, "method", METHODS)
-    _arguments.host_or_device_array(C, label, "C")
+    _arguments.host_array(C, label, "C", device="keep")
     shape = tuple(C.shape)
     if not shape or 0 in shape:
         raise ValueError(f"{label}: C has shape {shape}, expected at least one axis and no empty axis")
@@ -159,12 +159,12 @@ def _partial(
     if backend not in (None, "native", "numba"):
         raise ValueError(f"{label}: mask and fixed are supported only on the host, not by backend {backend!r}")
     _arguments.choice(method, label, "method", METHODS)
-    host = _arguments.numbers_of(C, label, "C").astype(np.float64)
+    host = _arguments.host_array(C, label, "C").astype(np.float64)
     axes = modes_of(modes, host.ndim, label)
     matrices = {}
     for k, U in fixed_factors.items():
         axis = _arguments.integer(k, label, "an axis of fixed", -host.ndim, host.ndim - 1) % host.ndim
-        matrix = _arguments.array_like_on_host(U, label, f"fixed[{k}]").astype(np.float64)
+        matrix = _arguments.host_array(U, label, f"fixed[{k}]", convert=True).astype(np.float64)
         if axis not in axes or matrix.ndim != 2 or not 1 <= matrix.shape[1] <= matrix.shape[0] or len(matrix) != host.shape[axis]:
             what = f"({host.shape[axis]}, r)" if axis in axes else "an axis among modes"
             raise ValueError(f"{label}: fixed[{k}] has shape {matrix.shape}, expected {what}")

@@ -93,10 +93,10 @@ def gp_posterior(
     if not variance:
         return mean
     plain, s, m = plain_numbers(_LABEL, factors, noise, mask, y)
-    points = [_arguments.host_or_device_numbers(c, _LABEL, f"cross_factors[{k}]") for k, c in enumerate(cross)]
+    points = [_arguments.host_array(c, _LABEL, f"cross_factors[{k}]", device="keep") for k, c in enumerate(cross)]
     kernel: Any = {"backend": backend, "num_threads": num_threads}
     if variance == "samples":
-        count, numbers = _arguments.integer(samples, _LABEL, "samples", 2), _arguments.host_or_device_numbers(y, _LABEL, "y")
+        count, numbers = _arguments.integer(samples, _LABEL, "samples", 2), _arguments.host_array(y, _LABEL, "y", device="keep")
         drawn = gp_posterior_sample(plain, points, numbers, s, mask=m, prior_factors=prior_factors, size=count, rng=rng, tol=tol, **kernel)
         center = mean if not _arrays.on_host(mean) else _arrays.to_host(mean)
         var = _arrays.double((drawn - center) ** 2).mean(0)
@@ -124,13 +124,13 @@ def _prior(prior_diag: Any, factors: Sequence[Any], sizes: Sequence[int]) -> Any
             value = value * nan_unless(xp, is_constant, diagonal[0])
         return value
     if isinstance(prior_diag, (list, tuple)):
-        vectors = [_arguments.host_or_device_numbers(v, _LABEL, f"prior_diag[{k}]") for k, v in enumerate(prior_diag)]
+        vectors = [_arguments.host_array(v, _LABEL, f"prior_diag[{k}]", device="keep") for k, v in enumerate(prior_diag)]
         if (shapes := [tuple(v.shape) for v in vectors]) != [(m,) for m in sizes]:
             raise ValueError(f"{_LABEL}: prior_diag has shapes {shapes}, expected {[(m,) for m in sizes]}")
         return outer(list(map(_arrays.double, vectors)))
     if _arrays.kind(prior_diag) is None or not prior_diag.ndim:
         return _arguments.number(prior_diag, _LABEL, "prior_diag")
-    vector, M = _arguments.host_or_device_numbers(prior_diag, _LABEL, "prior_diag"), math.prod(sizes)
+    vector, M = _arguments.host_array(prior_diag, _LABEL, "prior_diag", device="keep"), math.prod(sizes)
     if tuple(vector.shape) != (M,):
         raise ValueError(f"{_LABEL}: prior_diag has shape {tuple(vector.shape)}, expected ({M},)")
     return _arrays.double(vector)

@@ -167,7 +167,7 @@ def gp_posterior_sample(
     kernel: Any = {"backend": backend, "num_threads": num_threads}
     plain, s, m = plain_numbers(_LABEL, factors, noise, mask, y)
     points = same_kind(_LABEL, "cross_factors", cross)
-    numbers = _arguments.host_or_device_numbers(y, _LABEL, "y")
+    numbers = _arguments.host_array(y, _LABEL, "y", device="keep")
     check_numbers(_LABEL, numbers, s, m)
     covariance = covariance_of(_LABEL, plain, _arrays.double(s), m, **kernel)  # factors in their own precision, which limits accuracy
     sampler = PosteriorSampler(covariance, plain, points, numbers, m, prior_factors, tol)

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from ... import _arguments, _arrays
-from ..._arguments import host_or_device_numbers
+from ..._arguments import host_array
 from ..._bind import check_device
 from ..product.batches import is_batch
 from .batches import per_item
@@ -84,7 +84,7 @@ def same_kind(label: str, name: str, arrays: Sequence[Any], like: Any = None, ot
     """The arrays without gradients, as NumPy arrays on the host. They must have the kind, dtype and device of ``like``, named ``other``; by
     default those of the first."""
     leader, other = (arrays[0], f"{name}[0]") if like is None else (like, other)
-    plain = [host_or_device_numbers(a, label, f"{name}[{k}]") for k, a in enumerate(arrays)]
+    plain = [host_array(a, label, f"{name}[{k}]", device="keep") for k, a in enumerate(arrays)]
     for k, a in enumerate(arrays):
         if a is leader:
             continue
@@ -119,7 +119,7 @@ def plain_numbers(label: str, factors: Any, noise: Any, mask: Any, y: Any) -> tu
         return same_kind(label, "factors", factors, y), *same_kind(label, "noise", [noise_of(noise, y, label)], y), mask
     plain = same_kind(label, "factors", factors)
     is_number = _arrays.kind(noise) is None
-    s = np.full(1, _arguments.number(noise, label, "noise")) if is_number else _arguments.numbers_of(noise, label, "noise")
+    s = np.full(1, _arguments.number(noise, label, "noise")) if is_number else _arguments.host_array(noise, label, "noise")
     if mask is not None:
         _arguments.array(mask, label, "mask", dtypes=("bool",))
     return plain, s.reshape(-1), None if mask is None else _arrays.to_host(mask)

@@ -96,7 +96,7 @@ def differentiated(h: Callable[[Any], Any], lam: Any) -> tuple[Any, Any, Any]:
         return values if has_slope[0] else lam
 
     values, pull = torch.func.vjp(floating, lam)
-    if not has_slope[0]:  # bools, integers, and values that a later check refuses
+    if not has_slope[0]:  # bools, integers, and values that a later check rejects
         zero = torch.zeros_like(lam)
         return h(lam), zero, zero
     uneven = _arrays.to_device_of(2.0 ** (np.random.default_rng(0).permutation(len(lam)) % 4), lam)  # powers of two do not round

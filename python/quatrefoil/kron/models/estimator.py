@@ -80,7 +80,7 @@ def determination(y: Any, mean: np.ndarray, label: str, seen: np.ndarray | None 
 
     As scikit-learn's ``r2_score``: if all values of y are equal, 1 if ``mean`` is exact, else 0. NaN and a warning for fewer than two.
     """
-    values = _arguments.numbers_of(y, label, "y").astype(np.float64)
+    values = _arguments.host_array(y, label, "y").astype(np.float64)
     if values.shape != mean.shape:
         raise ValueError(f"{label}: y has shape {values.shape}, expected {mean.shape}, the shape of the predictions")
     observed, predicted = (a.reshape(-1) if seen is None else a[seen] for a in (values, mean))

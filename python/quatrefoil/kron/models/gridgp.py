@@ -330,7 +330,7 @@ class GridGP(Estimator):
             X, Y, _ = unlabelled(self._fitted("score").ordered(X), label)
         predicted = self.predict(X)
         mean = np.asarray(predicted) if _arrays.kind(predicted) is None else _arrays.to_host(predicted)
-        values = _arguments.numbers_on_host(_arguments.points_like(Y, label, "y"), label, "y")
+        values = _arguments.host_array(Y, label, "y", device="copy", convert=True)
         observed = None if mask is None else _arrays.to_host(mask_of(mask, label))
         if observed is not None and observed.shape != mean.shape:
             raise ValueError(f"{label}: mask has shape {observed.shape}, expected {mean.shape}")

@@ -100,7 +100,7 @@ class Mean(NamedTuple):
         returned = self.function(*(xp.asarray(xp.broadcast_to(c, shape), copy=True) for c in coordinates(axes, on_grid)))
         if _arguments.is_number(returned):
             return _arguments.number(returned, label, "the mean", negative=True)
-        values = _arguments.host_or_device_numbers(_arguments.points_like(returned, label, "the mean"), label, "the mean")
+        values = _arguments.host_array(returned, label, "the mean", device="keep", convert=True)
         if tuple(values.shape) != shape:
             raise ValueError(f"{label}: the mean has shape {tuple(values.shape)}, expected {shape}, the shape of its arguments")
         check_location(label, "the mean", values, "axes[0]", axes[0])

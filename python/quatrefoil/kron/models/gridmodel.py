@@ -139,7 +139,7 @@ class Model(NamedTuple):
             what = "noise has one value per cell" if per_cell else f"Y is on {_arrays.device(data.y)}"
             raise ValueError(f"{label}: {what}, but noise_kernels require a single noise and arrays on the host")
         if per_cell:
-            s = _arrays.double(_arguments.host_or_device_numbers(_arguments.points_like(noise, label, "noise"), label, "noise")).reshape(-1)
+            s = _arrays.double(_arguments.host_array(noise, label, "noise", device="keep", convert=True)).reshape(-1)
             if s.shape != data.y.shape:
                 raise ValueError(f"{label}: noise has {s.shape[0]} values, expected one, or {data.y.shape[0]}, one per cell")
             check_location(label, "noise", s, "axes[0]", data.y)
@@ -224,7 +224,7 @@ class Model(NamedTuple):
 def _table(Y: Any, label: str) -> Array:
     """Y as real numbers, with NaN for masked entries."""
     if not _arrays.is_masked(Y):
-        return _arguments.host_or_device_numbers(_arguments.points_like(Y, label, "Y"), label, "Y")
+        return _arguments.host_array(Y, label, "Y", device="keep", convert=True)
     return np.where(np.ma.getmaskarray(Y), np.nan, _arguments.points_like(Y.data, label, "Y"))
 
 
@@ -269,7 +269,7 @@ def _is_any(a: Array) -> bool:
 
 def cells_of(X: Any, y: Any, label: str) -> tuple[list[Array], Array, Array | None]:
     """Points (P, d) of a grid, one column per axis, and their values (P,) -> axes, values on the grid, and the mask of observed cells."""
-    parts, y = columns(X, label), _arguments.numbers_of(_arguments.points_like(y, label, "y"), label, "y")
+    parts, y = columns(X, label), _arguments.host_array(y, label, "y", convert=True)
     if not parts or parts[0].ndim != 1 or not len(parts[0]):
         shape = (len(parts[0]), *parts[0].shape[1:], len(parts)) if parts else np.shape(X)
         raise ValueError(f"{label}: X has shape {shape}, expected (P, d) with P at least 1: points of a grid, one column per axis")
@@ -308,7 +308,7 @@ def columns_of(X: Any, axes: Sequence[Array], names: Sequence[str], label: str, 
 def mask_of(mask: Any, label: str) -> Array:
     """Convert a mask, or an array-like, to an array of bool."""
     if _arrays.kind(mask) is None:
-        _arguments.refuse_masked(mask, label, "mask")
+        _arguments.reject_masked(mask, label, "mask")
         mask = np.asarray(mask)
     if _arrays.dtype_name(mask) != "bool":
         raise TypeError(

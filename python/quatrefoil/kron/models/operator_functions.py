@@ -308,4 +308,4 @@ def is_differentiated(arrays: Sequence[Any]) -> bool:
 
 def _numbers(array: Any, label: str, name: str) -> Any:
     """An array without its gradient."""
-    return _arguments.host_or_device_numbers(array, label, name, differentiable=True)
+    return _arguments.host_array(array, label, name, device="keep", differentiable=True)

@@ -50,7 +50,7 @@ def check_function(label: str, h: Any, y: Any, factors: Sequence[Array]) -> None
 def check_values(label: str, name: str, values: Any, factors: Sequence[Array]) -> None:
     """Checks that ``values``, which the function ``name`` returned, are N real numbers."""
     kind, N = _arrays.kind(factors[0]), math.prod(f.shape[0] for f in factors)
-    _arguments.refuse_masked(values, label, f"{name}(lam)")
+    _arguments.reject_masked(values, label, f"{name}(lam)")
     if _arrays.kind(values) != kind:
         raise TypeError(f"{label}: {name} returned {_arrays.describe(values)}, expected a {kind} array of {N} real numbers")
     _bind.check_device(label, f"{name}(lam)", values, "factors[0]", factors[0])

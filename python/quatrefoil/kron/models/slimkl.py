@@ -256,7 +256,7 @@ class _Setting(NamedTuple):
 
 def _numbers(value: Any, label: str, name: str) -> Array:
     """Convert an array, or an array-like, to a real array."""
-    return _arguments.host_or_device_numbers(_arguments.points_like(value, label, name), label, name)
+    return _arguments.host_array(value, label, name, device="keep", convert=True)
 
 
 def _points(X: Any, label: str, min_points: int = 0, kinds: Sequence[str] = ()) -> tuple[Array, list[str], Array]:

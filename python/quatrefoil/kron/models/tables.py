@@ -126,7 +126,7 @@ def stacked(parts: Sequence[Any], label: str, kinds: Sequence[str] = ()) -> Any:
 def plain(x: Any, label: str, name: str, fix: str = "") -> Any:
     """Real numbers, or NumPy dates (in UTC) or durations, from anything that NumPy or pandas reads as such."""
     if _arrays.kind(x) is None or (isinstance(x, np.ndarray) and x.dtype.kind in "OU"):
-        _arguments.refuse_masked(x, label, name)
+        _arguments.reject_masked(x, label, name)
         try:
             x = _plain(x)
         except (ValueError, TypeError) as error:
@@ -134,7 +134,7 @@ def plain(x: Any, label: str, name: str, fix: str = "") -> Any:
             raise TypeError(f"{label}: {name}, expected numbers or dates: {error}; {fix}") from None
     if isinstance(x, np.ndarray) and x.dtype.kind in _KINDS:
         return x
-    return _arguments.host_or_device_numbers(_arguments.points_like(x, label, name), label, name)
+    return _arguments.host_array(x, label, name, device="keep", convert=True)
 
 
 def kind(x: Any) -> str:

@@ -150,7 +150,7 @@ def _whole(shape: tuple[int, ...]) -> Problem:
 def _gradient(shape: tuple[int, ...]) -> Problem:
     """Forward and backward through autograd. Compares the gradient of the keys, which occur in most terms."""
     arrays = _inputs(shape)[:5]
-    run = autograd(arrays, grad=arrays[2], of=1)
+    run = autograd(arrays, grad=arrays[2], index=1)
 
     def truth() -> Any:
         q, k, v, g, beta = double(*arrays)
@@ -198,7 +198,7 @@ def _channels(shape: tuple[int, ...]) -> Problem:
 
 def _channels_gradient(shape: tuple[int, ...]) -> Problem:
     arrays = _inputs(shape, channels=True)[:5]
-    run = autograd(arrays, grad=arrays[2], of=1)
+    run = autograd(arrays, grad=arrays[2], index=1)
 
     def truth() -> Any:
         q, k, v, g, beta = double(*arrays)

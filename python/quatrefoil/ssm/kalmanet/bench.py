@@ -134,7 +134,7 @@ def _backward(shape: tuple[int, ...]) -> Problem:
     """Forward and backward through autograd; the gradient of the values v is compared, which is linear in the solution."""
     arrays = _inputs(shape)
     options: dict[str, Any] = {"ridge_strength": RIDGE, "num_iter": STEPS}
-    run = autograd(arrays, grad=arrays[2], of=2)
+    run = autograd(arrays, grad=arrays[2], index=2)
 
     def truth() -> Any:
         wide = double(*arrays)

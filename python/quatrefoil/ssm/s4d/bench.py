@@ -101,7 +101,7 @@ def _kernel_gradient(H: int, L: int) -> Problem:
     """Forward and backward through autograd; the gradient of C is compared."""
     dt, A, C = inputs(H)
     grad = np.random.default_rng(1).standard_normal((H, L)).astype(np.float32)
-    run = autograd([dt, A, C], grad, of=2)
+    run = autograd([dt, A, C], grad, index=2)
 
     def truth() -> Any:
         x = dt.astype(float)[:, None] * A.astype(complex)

@@ -80,9 +80,9 @@ def _scan(shape: tuple[int, int, int, int]) -> Problem:
 def _scan_gradient(shape: tuple[int, int, int, int]) -> Problem:
     """Forward and backward through autograd; the gradient of delta is compared, which has the longest sums."""
     arrays = _scan_inputs(shape)
-    wide, run = double(*arrays), autograd(arrays, grad=arrays[0], of=1)
+    wide, run = double(*arrays), autograd(arrays, grad=arrays[0], index=1)
     peers = {"torch loop and autograd": run(by_torch)}
-    truth = autograd(wide, grad=wide[0], of=1)(by_torch)
+    truth = autograd(wide, grad=wide[0], index=1)(by_torch)
     return Problem("ssm", "selective_scan_fn fwd+bwd", f"{shape} float32", run(_ours), peers, truth, 1e-5, {}, 1e-4)
 
 

@@ -115,9 +115,9 @@ def _scan(shape: tuple[int, ...]) -> Problem:
 def _gradient(shape: tuple[int, ...]) -> Problem:
     """Forward and backward through autograd; the gradient of dt is compared, which has the longest sums."""
     arrays = _inputs(shape)
-    wide, run = double(*arrays), autograd(arrays, grad=arrays[0], of=1)
+    wide, run = double(*arrays), autograd(arrays, grad=arrays[0], index=1)
     peers = {name: run(f) for name, f in PEERS.items()}
-    truth = autograd(wide, grad=wide[0], of=1)(_batched)
+    truth = autograd(wide, grad=wide[0], index=1)(_batched)
     return Problem("ssm", "mamba_chunk_scan_combined fwd+bwd", f"{shape} float32", run(_ours), peers, truth, 5e-6, GOALS, 1e-4)
 
 

@@ -43,7 +43,7 @@ class Layer(torch.nn.Module):  # type: ignore[misc]
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "__init__" in vars(cls) and cls.__module__.startswith("quatrefoil"):
-            cls.__init__ = _refusing_unknown(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = _rejecting_unknown(cls.__init__)  # type: ignore[method-assign]
 
     def _check_input(
         self,
@@ -63,12 +63,12 @@ class Layer(torch.nn.Module):  # type: ignore[misc]
         """
         label, wanted = type(self).__name__, f"torch.{str(like.dtype).removeprefix('torch.')}"
         if not isinstance(x, Tensor):
-            cure = f"convert it: torch.as_tensor({name}, dtype={wanted})"
-            raise TypeError(f"{label}: {name} is {describe(x)}, expected a tensor; {cure}")
+            fix = f"convert it: torch.as_tensor({name}, dtype={wanted})"
+            raise TypeError(f"{label}: {name} is {describe(x)}, expected a tensor; {fix}")
         if not x.is_floating_point() or (x.dtype == torch.float64) != (like.dtype == torch.float64):
-            cure = f"convert it: {name}.to({wanted})"
-            cure += f", or the layer: layer.to({x.dtype})" if x.is_floating_point() else ""
-            raise TypeError(f"{label}: {name} has dtype {x.dtype}, but its parameters have {like.dtype}; {cure}")
+            fix = f"convert it: {name}.to({wanted})"
+            fix += f", or the layer: layer.to({x.dtype})" if x.is_floating_point() else ""
+            raise TypeError(f"{label}: {name} has dtype {x.dtype}, but its parameters have {like.dtype}; {fix}")
         if (ndims and x.ndim not in ndims) or x.ndim < -axis or x.shape[axis] != size:
             at = swapped is not None and x.ndim >= 2 and x.shape[swapped[0]] == size
             hint = f"; {swapped[1]}" if swapped is not None and at else ""
@@ -84,11 +84,11 @@ class Layer(torch.nn.Module):  # type: ignore[misc]
         known = isinstance(state, Tensor) and state.is_complex()
         if not known or tuple(state.shape) != shape:
             got = f"has shape {tuple(state.shape)}" if known else f"is {describe(state)}"
-            label, cure = type(self).__name__, f"start with default_state({', '.join(map(str, shape[:1]))})"
-            raise ValueError(f"{label}: state {got}, expected a complex tensor of shape {shape}; {cure}")
+            label, fix = type(self).__name__, f"start with default_state({', '.join(map(str, shape[:1]))})"
+            raise ValueError(f"{label}: state {got}, expected a complex tensor of shape {shape}; {fix}")
 
 
-def _refusing_unknown(init: Any) -> Any:
+def _rejecting_unknown(init: Any) -> Any:
     """An ``__init__`` whose TypeError for an unknown keyword suggests a known one."""
     known = list(inspect.signature(init).parameters)[1:]
 

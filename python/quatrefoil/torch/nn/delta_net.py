@@ -84,7 +84,7 @@ class _DeltaLayer(Layer):
 
     def _convolved(self, x: Tensor, caches: Any, keep: bool, cu_seqlens: Tensor | None) -> tuple[list[Tensor], tuple[Any, ...]]:
         """q, k and v, split into heads, and the caches of their convolutions."""
-        parts, kept = [], []
+        parts, final_states = [], []
         for name, cache, size in zip("qkv", caches, (self.head_k_dim, self.head_k_dim, self.head_v_dim)):
             part, after = getattr(self, f"{name}_proj")(x), None
             if self.use_short_conv:
@@ -92,8 +92,8 @@ class _DeltaLayer(Layer):
             elif name == "v" or self._activates():
                 part = F.silu(part)
             parts.append(part.unflatten(-1, (-1, size)))
-            kept.append(after)
-        return parts, tuple(kept)
+            final_states.append(after)
+        return parts, tuple(final_states)
 
     def _activates(self) -> bool:
         return True

@@ -159,10 +159,10 @@ def _heads_of(q: int, k: int | None, v: int | None) -> tuple[int, ...]:
     """The numbers of query, key and value heads, by default as many as query heads; all must divide the largest."""
     numbers = {"q": q, "k": q if k is None else k, "v": q if v is None else v}
     heads = {name: integer(n, "GatedKalmaNet", f"num_{name}_heads", 1) for name, n in numbers.items()}
-    most = max(heads.values())
+    largest = max(heads.values())
     for name, n in heads.items():
-        if most % n:
-            raise ValueError(f"GatedKalmaNet: num_{name}_heads is {n}, expected a divisor of {most}, the largest number of heads")
+        if largest % n:
+            raise ValueError(f"GatedKalmaNet: num_{name}_heads is {n}, expected a divisor of {largest}, the largest number of heads")
     return tuple(heads.values())
 
 

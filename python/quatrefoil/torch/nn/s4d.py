@@ -23,7 +23,7 @@ def complex_of(x: Tensor) -> torch.dtype:
 
 
 class S4DKernel(Layer):
-    """The parameters of H diagonal systems of n stored modes, and their convolution kernels (16).
+    """The parameters of H diagonal systems of n stored modes, and their convolution kernels, (16) of csrc/ssm/README.md.
 
     ``C`` (H, n, 2), or (2, H, n, 2) if bidirectional; ``log_dt`` (H,); ``log_A_real``, ``A_imag`` (H, n): A = -exp(log_A_real) + i A_imag,
     dt = exp(log_dt), as in state-spaces/s4. The argument N is the size of a state, so n = N / 2. If ``is_real``, there are n = N real

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..._array_tools import chunk_slices, double, in_chunks, sums_by_index
-from .functions import Compiled, Function, OneEach, Scaled, is_cfunc, is_njit
+from .functions import Compiled, Function, PerInstance, Scaled, is_cfunc, is_njit
 
 
-class Places(NamedTuple):
+class Points(NamedTuple):
     """Scaled points (P, d), the rows and frames of their instances, and for functions each instance's global index with its points.
 
     Points on a boundary also have their segments or triangles (P,), and the weights of the corners after the first. ``home``: points of
@@ -27,14 +27,14 @@ class Places(NamedTuple):
     centre: Any
     extent: Any
     spans: list[tuple[int, slice]]
-    piece: Any = None
+    facet: Any = None
     weights: Any = ()
     home: Any = None
 
-    def cut(self, at: slice) -> Places:
-        of_piece = None if self.piece is None else self.piece[at]
-        return Places(
-            self.x[at, :], self.row[at], self.centre[at, :], self.extent[at], self.spans, of_piece, [w[at] for w in self.weights]
+    def cut(self, at: slice) -> Points:
+        facet = None if self.facet is None else self.facet[at]
+        return Points(
+            self.x[at, :], self.row[at], self.centre[at, :], self.extent[at], self.spans, facet, [w[at] for w in self.weights]
         )  # fmt: skip
 
     @property
@@ -50,7 +50,7 @@ class Data:
             _reject_compiled(label, function)
         self.xp, self.kind, self.numbers, self.function, self.side = xp, kind, double(xp, numbers), function, side
 
-    def values(self, at: Places, active: Any = None) -> Any:
+    def values(self, at: Points, active: Any = None) -> Any:
         """(P,). Functions receive points of the domain in place of inactive points, which may be anywhere."""
         if self.kind == "function":
             if active is not None:
@@ -58,17 +58,17 @@ class Data:
             return _evaluate(self.xp, self.function, at, self.side)
         if self.kind == "number":
             return self.of_rows(at)[:, 0] + 0 * at.x[:, 0]
-        evaluate: Callable[[Places], Any] = getattr(self, f"_{self.kind}")
+        evaluate: Callable[[Points], Any] = getattr(self, f"_{self.kind}")
         return in_chunks(self.xp, lambda some: evaluate(at.cut(some)), at.x.shape[0], self._width(at))
 
-    def gradient(self, at: Places, share: Any) -> Any:
+    def gradient(self, at: Points, share: Any) -> Any:
         """The gradient of sum(share values) with respect to the parameters, (R, parameters). Ignores points with share 0."""
         xp, (R, L) = self.xp, self.numbers.shape
         if self.kind in ("grid", "per_vertex"):
             nodes, shares = self._of_nodes(at, share)
             sums = xp.reshape(sums_by_index(xp, nodes, shares[:, None], R * L), (R, L))
             return sums + self._of_box(at, share) if self.kind == "grid" else sums
-        evaluate: Callable[[Places, Any], Any] = getattr(self, f"_{self.kind}_gradient")
+        evaluate: Callable[[Points, Any], Any] = getattr(self, f"_{self.kind}_gradient")
         total: Any = 0
         for some in chunk_slices(at.x.shape[0], self._width(at)):
             part = evaluate(at.cut(some), share[some])
@@ -77,17 +77,17 @@ class Data:
         width = total.shape[1]
         return xp.concat([total, xp.zeros((R, L - width), dtype=total.dtype, device=total.device)], axis=1) if width < L else total
 
-    def of_rows(self, at: Places) -> Any:
+    def of_rows(self, at: Points) -> Any:
         """(P, parameters), or (1, parameters) if all share one row."""
         return self.numbers if self.numbers.shape[0] == 1 else self.xp.take(self.numbers, at.row, axis=0)
 
-    def _width(self, at: Places) -> int:
+    def _width(self, at: Points) -> int:
         return int(2 * at.x.shape[1] * (self.numbers.shape[1] + 1))
 
-    def _number_gradient(self, at: Places, share: Any) -> Any:
+    def _number_gradient(self, at: Points, share: Any) -> Any:
         return share[:, None]
 
-    def _waves(self, at: Places) -> tuple[Any, Any, Any, Any]:
+    def _waves(self, at: Points) -> tuple[Any, Any, Any, Any]:
         """The cosines and sines (P, M) of multiples of the angle, the angle, and the distance."""
         xp, numbers = self.xp, self.of_rows(at)
         dx, dy = at.x[:, 0] - numbers[:, 0], at.x[:, 1] - numbers[:, 1]
@@ -95,13 +95,13 @@ class Data:
         m = xp.arange(1, modes + 1, dtype=xp.float64, device=theta.device)
         return xp.cos(theta[:, None] * m), xp.sin(theta[:, None] * m), theta, xp.sqrt(dx * dx + dy * dy)
 
-    def _fourier(self, at: Places) -> Any:
+    def _fourier(self, at: Points) -> Any:
         xp, numbers = self.xp, self.of_rows(at)
         c, s, theta, _ = self._waves(at)
         K = 2 * c.shape[1]
         return numbers[:, 2] + 0 * theta + xp.sum(c * numbers[:, 3 : 3 + K : 2], axis=1) + xp.sum(s * numbers[:, 4 : 3 + K : 2], axis=1)
 
-    def _fourier_gradient(self, at: Places, share: Any) -> Any:
+    def _fourier_gradient(self, at: Points, share: Any) -> Any:
         xp, numbers = self.xp, self.of_rows(at)
         c, s, theta, r = self._waves(at)
         P, M = c.shape
@@ -113,11 +113,11 @@ class Data:
         first = xp.stack([slope * xp.sin(theta), -slope * xp.cos(theta), share], axis=1)
         return xp.concat([first, share[:, None] * waves], axis=1)
 
-    def sizes(self, at: Places) -> Any:
+    def sizes(self, at: Points) -> Any:
         """(P or 1, d) int64: sizes of a table's axes."""
         return self.xp.astype(self.of_rows(at)[:, : at.x.shape[1]], self.xp.int64)
 
-    def powers(self, at: Places) -> tuple[list[Any], Any]:
+    def powers(self, at: Points) -> tuple[list[Any], Any]:
         """The exponents (P or 1, L) of a polynomial's coefficients on each axis, and whether each coefficient exists."""
         xp, d = self.xp, at.x.shape[1]
         sizes = self.sizes(at)
@@ -129,7 +129,7 @@ class Data:
             left = left // n
         return exponents[::-1], left == 0
 
-    def _monomials(self, at: Places) -> Any:
+    def _monomials(self, at: Points) -> Any:
         xp = self.xp
         exponents, exists = self.powers(at)
         product: Any = 1.0
@@ -137,27 +137,27 @@ class Data:
             product = product * at.x[:, axis : axis + 1] ** xp.astype(e, xp.float64)
         return xp.where(exists, product, xp.zeros_like(product))
 
-    def _polynomial(self, at: Places) -> Any:
+    def _polynomial(self, at: Points) -> Any:
         xp, c = self.xp, self.of_rows(at)[:, at.x.shape[1] :]
         monomials = self._monomials(at)
         return xp.sum(xp.where(self.powers(at)[1], c * monomials, xp.zeros_like(monomials)), axis=1)
 
-    def _polynomial_gradient(self, at: Places, share: Any) -> Any:
+    def _polynomial_gradient(self, at: Points, share: Any) -> Any:
         shares = share[:, None] * self._monomials(at)
         return self.xp.concat([self.xp.zeros_like(share[:, None] + 0 * at.x), shares], axis=1)
 
-    def bells(self, at: Places) -> tuple[Any, Any, Any, Any]:
+    def bells(self, at: Points) -> tuple[Any, Any, Any, Any]:
         """The amplitudes and exponents (P or 1, J) of Gaussians, x - centre (P, J, d), and its squared length."""
         xp, d, numbers = self.xp, at.x.shape[1], self.of_rows(at)
         bells = xp.reshape(numbers, (numbers.shape[0], numbers.shape[1] // (d + 2), d + 2))
         away = at.x[:, None, :] - bells[:, :, 1:-1]
         return bells[:, :, 0], bells[:, :, -1], away, xp.sum(away * away, axis=2)
 
-    def _gaussians(self, at: Places) -> Any:
+    def _gaussians(self, at: Points) -> Any:
         amplitude, q, _, r2 = self.bells(at)
         return self.xp.sum(self.xp.exp(-r2 * q) * amplitude, axis=1)
 
-    def _gaussians_gradient(self, at: Places, share: Any) -> Any:
+    def _gaussians_gradient(self, at: Points, share: Any) -> Any:
         xp = self.xp
         amplitude, q, away, r2 = self.bells(at)
         e = xp.exp(-r2 * q) * share[:, None]
@@ -165,16 +165,16 @@ class Data:
         gradients = xp.concat([e[:, :, None], of_centre, -(amplitude * e * r2)[:, :, None]], axis=2)
         return xp.reshape(gradients, (e.shape[0], self.numbers.shape[1]))
 
-    def _corners(self, at: Places) -> tuple[list[Any], list[Any]]:
+    def _corners(self, at: Points) -> tuple[list[Any], list[Any]]:
         """The indices (P,) of a segment's or triangle's corners in all rows, and their weights."""
         d, L = at.x.shape[1], self.numbers.shape[1]
-        begin = d * at.piece + (at.row * L if self.numbers.shape[0] > 1 else 0)
+        begin = d * at.facet + (at.row * L if self.numbers.shape[0] > 1 else 0)
         rest = 1 + 0 * at.x[:, 0]
         for w in at.weights:
             rest = rest - w
         return [begin + j for j in range(d)], [rest, *at.weights]
 
-    def _per_vertex(self, at: Places) -> Any:
+    def _per_vertex(self, at: Points) -> Any:
         xp, flat = self.xp, self.xp.reshape(self.numbers, (-1,))
         nodes, weights = self._corners(at)
         first = xp.take(flat, nodes[0], axis=0)
@@ -183,14 +183,14 @@ class Data:
             values = values + w * (xp.take(flat, node, axis=0) - first)
         return values
 
-    def _grid(self, at: Places) -> Any:
+    def _grid(self, at: Points) -> Any:
         return Cell(self, at).interpolated(self.table())
 
     def table(self) -> Any:
         """All rows, concatenated."""
         return self.xp.reshape(self.numbers, (-1,))
 
-    def _of_nodes(self, at: Places, share: Any) -> tuple[Any, Any]:
+    def _of_nodes(self, at: Points, share: Any) -> tuple[Any, Any]:
         """(9) Indices into all rows, and the gradients there."""
         xp = self.xp
         if self.kind == "per_vertex":
@@ -202,11 +202,11 @@ class Data:
                 nodes.append(cell.node(bits))
                 weight: Any = 1.0
                 for axis, bit in enumerate(bits):
-                    weight = weight * (cell.place[:, axis] if bit else 1 - cell.place[:, axis])
+                    weight = weight * (cell.fraction[:, axis] if bit else 1 - cell.fraction[:, axis])
                 weights.append(weight)
         return xp.concat(nodes, axis=0), xp.concat([share * w for w in weights], axis=0)
 
-    def _of_box(self, at: Places, share: Any) -> Any:
+    def _of_box(self, at: Points, share: Any) -> Any:
         """(9) The gradient with respect to the corners of a grid's box, with 0 in the remainder of the row."""
         xp, d, (R, L) = self.xp, at.x.shape[1], self.numbers.shape
         cell = Cell(self, at)
@@ -225,7 +225,7 @@ class Data:
 class Cell:
     """(8) The positions of points in the grids of their instances."""
 
-    def __init__(self, data: Data, at: Places) -> None:
+    def __init__(self, data: Data, at: Points) -> None:
         xp, d = data.xp, at.x.shape[1]
         numbers = data.of_rows(at)
         self.xp, self.d, low = xp, d, numbers[:, d : 2 * d]
@@ -235,7 +235,7 @@ class Cell:
         self.inside = (t >= 0) & (t <= self.last)
         self.t = xp.where(t > 0, xp.minimum(t, self.last + zero), zero)  # NaN is treated as 0
         corner = xp.minimum(xp.floor(self.t), self.last - 1 + zero)
-        self.place, self.corner, self.sizes = self.t - corner, xp.astype(corner, xp.int64), data.sizes(at)
+        self.fraction, self.corner, self.sizes = self.t - corner, xp.astype(corner, xp.int64), data.sizes(at)
         self.begin = 3 * d + (at.row * data.numbers.shape[1] if data.numbers.shape[0] > 1 else 0)
 
     def at(self, index: list[Any]) -> Any:
@@ -257,30 +257,30 @@ class Cell:
 
     def interpolated(self, table: Any) -> Any:
         values = [self.xp.take(table, self.node(bits), axis=0) for bits in itertools.product((0, 1), repeat=self.d)]
-        return self.along(values, [self.place[:, axis] for axis in range(self.d)])
+        return self.along(values, [self.fraction[:, axis] for axis in range(self.d)])
 
     def step(self, table: Any, axis: int) -> Any:
         """The difference of the values across a cell along an axis."""
         values = [self.xp.take(table, self.node(bits), axis=0) for bits in itertools.product((0, 1), repeat=self.d)]
-        zero = self.xp.zeros_like(self.place[:, 0])
-        ends = [[zero + end if k == axis else self.place[:, k] for k in range(self.d)] for end in (0.0, 1.0)]
+        zero = self.xp.zeros_like(self.fraction[:, 0])
+        ends = [[zero + end if k == axis else self.fraction[:, k] for k in range(self.d)] for end in (0.0, 1.0)]
         return self.along(values, ends[1]) - self.along(values, ends[0])
 
 
 def _reject_compiled(label: str, function: Any) -> None:
     function = function.function if isinstance(function, Scaled) else function
-    for one in function.parts if isinstance(function, OneEach) else [function]:
+    for one in function.parts if isinstance(function, PerInstance) else [function]:
         if isinstance(one, Compiled) or is_njit(one) or is_cfunc(one):
             what = "backend 'array' cannot call a function compiled by Numba; pass the Python function"
             raise TypeError(f"{label}: {what}")
 
 
-def _evaluate(xp: Any, function: Any, at: Places, side: int) -> Any:
+def _evaluate(xp: Any, function: Any, at: Points, side: int) -> Any:
     """Call a user's function at the points of one instance at a time."""
     X, parts, scaled = at.absolute, [], function if isinstance(function, Scaled) else None
     function = function if scaled is None else scaled.function
     for instance, some in ((number + side, some) for number, some in at.spans):
-        one = function.parts[instance - function.first] if isinstance(function, OneEach) else function
+        one = function.parts[instance - function.first] if isinstance(function, PerInstance) else function
         one = _plain(xp, one) if isinstance(one, Function) else one
         values = double(xp, xp.asarray(one(instance, X[some, :])))
         parts.append(values if scaled is None else scaled.scale(instance, values))

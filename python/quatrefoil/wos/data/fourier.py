@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._arguments import array_like, finite, host_or_device_numbers, numbers_of, point, points_like
+from ..._arguments import array_like, finite, host_array, point, points_like
 from ..._typing import ArrayLike
 from ..region import Region
 from .packed import Array, DataClass, PackedData, Parameters, Target, as_given, instances, stacked
@@ -35,7 +35,7 @@ class Fourier(DataClass):
 
     def __init__(self, coefficients: ArrayLike, center: ArrayLike = (0.0, 0.0)) -> None:
         coefficients = array_like(coefficients, "Fourier", "coefficients")
-        c = host_or_device_numbers(coefficients, "Fourier", "coefficients", differentiable=True)
+        c = host_array(coefficients, "Fourier", "coefficients", device="keep", differentiable=True)
         if c.ndim not in (1, 2) or c.shape[-1] % 2 == 0:
             raise ValueError(f"Fourier: coefficients has shape {c.shape}, expected (K,) or (B, K) with K odd: a0, a1, b1, ...")
         finite(c, "Fourier", "coefficients")
@@ -47,7 +47,7 @@ class Fourier(DataClass):
     def __call__(self, X: Any) -> np.ndarray:
         """Evaluate g with NumPy at absolute points (n, 2): (n,). With instances, (B, n) at points (n, 2) or (B, n, 2)."""
         X = points_like(X, "Fourier", "X")
-        c = numbers_of(self.coefficients, "Fourier", "coefficients", differentiable=True)
+        c = host_array(self.coefficients, "Fourier", "coefficients", differentiable=True)
         c = c[:, None] if c.ndim == 2 else c
         theta = np.arctan2(X[..., 1] - self.center[1], X[..., 0] - self.center[0])[..., None]
         m = np.arange(1, (c.shape[-1] + 1) // 2)

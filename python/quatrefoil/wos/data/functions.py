@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._arguments import is_number, refuse_masked
+from ..._arguments import is_number, reject_masked
 
 
 class Function:
@@ -43,7 +43,7 @@ class Function:
             hint = self._hint(X) if B is None else f"for {B} problems pass a list of {B} functions"
             expected = f"expected shape {(len(X),)}" + (f"; {hint}" if hint else "")
             raise ValueError(f"{self.caller}: {self.name}(X) with X of shape {X.shape} returned {got}, {expected}")
-        refuse_masked(values, self.caller, f"{self.name}(X)")
+        reject_masked(values, self.caller, f"{self.name}(X)")
         dtype = str(getattr(values, "dtype", ""))
         if "complex" in dtype or dtype == "object":
             raise TypeError(f"{self.caller}: {self.name}(X) has dtype {dtype}, expected real numbers")
@@ -121,7 +121,7 @@ class Compiled:
         return out
 
 
-class OneEach:
+class PerInstance:
     """B functions of absolute coordinates, one per instance."""
 
     def __init__(self, parts: Sequence[Callable[[int, np.ndarray], np.ndarray]], first: int = 0) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import array_like, finite, host_or_device_numbers, is_number, keywords, number, numbers_of, points_like
+from ..._arguments import array_like, finite, host_array, is_number, keywords, number, points_like
 from ..._typing import ArrayLike
 from ..region import Region
 from .packed import Array, DataClass, PackedData, Parameters, Target, as_given, common, instances
@@ -49,7 +49,7 @@ class Gaussians(DataClass):
         self.width: Any = number(width, "Gaussians", "width", positive=True) if is_one else array_like(width, "Gaussians", "width")
         if self.amplitude.ndim == 0 and self.center.ndim == 1:  # a single Gaussian
             self.amplitude, self.center = self.amplitude[None], self.center[None]
-        a, c, w = self._arrays(host_or_device_numbers)
+        a, c, w = self._arrays(device="keep")
         if a.ndim not in (1, 2) or c.ndim not in (2, 3) or c.shape[-2] != a.shape[-1] or (w.ndim and w.shape[-1] != a.shape[-1]):
             raise ValueError(
                 f"Gaussians: amplitude {a.shape}, center {c.shape}, width {w.shape}; expected (J,), (J, d) and (J,), or with a leading B"
@@ -59,9 +59,11 @@ class Gaussians(DataClass):
         if isinstance(w, np.ndarray) and not (w > 0).all():
             raise ValueError("Gaussians: width must be positive")
 
-    def _arrays(self, numbers: Callable[..., Any] = numbers_of) -> tuple[Any, Any, Any]:
-        a, c = (numbers(getattr(self, name), "Gaussians", name, differentiable=True) for name in ("amplitude", "center"))
-        return a, c, np.asarray(self.width) if is_number(self.width) else numbers(self.width, "Gaussians", "width", differentiable=True)
+    def _arrays(self, **how: Any) -> tuple[Any, Any, Any]:
+        def read(name: str) -> Any:
+            return host_array(getattr(self, name), "Gaussians", name, differentiable=True, **how)
+
+        return read("amplitude"), read("center"), np.asarray(self.width) if is_number(self.width) else read("width")
 
     def __call__(self, X: Any) -> np.ndarray:
         """Evaluate the sum with NumPy at absolute points (n, d): (n,). With instances, (B, n) at points (n, d) or (B, n, d)."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._arguments import array_like, host_or_device_numbers, keywords, numbers_of, points_like
+from ..._arguments import array_like, host_array, keywords, points_like
 from ..._typing import ArrayLike
 from ..region import Region
 from .grids import Cells, at_instances, box_of, interpolated
@@ -49,7 +49,7 @@ class GridField(DataClass):
     )
     def __init__(self, values: ArrayLike, box: ArrayLike | tuple[ArrayLike, ArrayLike]) -> None:
         self.box, values = box_of(box, "GridField"), array_like(values, "GridField", "values")
-        v, d = host_or_device_numbers(values, "GridField", "values", differentiable=True), len(self.box[0])
+        v, d = host_array(values, "GridField", "values", device="keep", differentiable=True), len(self.box[0])
         if v.ndim not in (d, d + 1) or min(v.shape[-d:], default=0) < 2:
             axes = ", ".join(f"n{i + 1}" for i in range(d))
             raise ValueError(f"GridField: values has shape {v.shape}, expected ({axes}) or (B, {axes}) in a box of {d} axes, n >= 2")
@@ -58,7 +58,7 @@ class GridField(DataClass):
     def __call__(self, X: Any) -> np.ndarray:
         """Evaluate the field with NumPy at absolute points (n, d): (n,). With instances, (B, n) at points (n, d) or (B, n, d)."""
         X = points_like(X, "GridField", "X")
-        v = numbers_of(self.values, "GridField", "values", differentiable=True)
+        v = host_array(self.values, "GridField", "values", differentiable=True)
         d = len(self.box[0])
         if X.shape[-1] != d:
             raise ValueError(f"GridField: X has shape {X.shape}, expected points in {d} dimensions")
@@ -66,7 +66,7 @@ class GridField(DataClass):
 
         def evaluate(v: np.ndarray, X: np.ndarray) -> np.ndarray:
             cell = Cells(v.shape, box, X.astype(np.float64))
-            return interpolated(v, cell.corner, cell.place).astype(np.result_type(v, X), copy=False)
+            return interpolated(v, cell.corner, cell.fraction).astype(np.result_type(v, X), copy=False)
 
         return at_instances(evaluate, v, X, d)
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ..._arguments import point, refuse_masked
+from ..._arguments import point, reject_masked
 
 _SMALLEST, _LARGEST = 1e-70, 1e70  # limits of a box's sides, as for the extent of a polygon
 
 
 def box_of(box: Any, label: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Check and return the corners of a box."""
-    refuse_masked(box, label, "box")
+    reject_masked(box, label, "box")
     if not hasattr(box, "__len__") or isinstance(box, (str, dict)):
         raise TypeError(f"{label}: box is {type(box).__name__}, expected (lo, hi), the corners of a box")
     if len(box) != 2:
@@ -48,7 +48,7 @@ class Cells:
         self.inside = (t >= 0) & (t <= last)
         self.t = np.where(t > 0, np.minimum(t, last), 0.0)
         self.corner = np.minimum(self.t.astype(np.int64), last - 1)
-        self.place = self.t - self.corner
+        self.fraction = self.t - self.corner
 
 
 def interpolated(values: np.ndarray, corner: np.ndarray, fraction: np.ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ def box_of(numbers, d):
     return numbers[d : 3 * d].reshape(2, d)
 
 
-def data_values(kind, numbers, function, instance, frame, X, piece=None, place=None):
+def data_values(kind, numbers, function, instance, frame, X, facet=None, weights=None):
     """Data at scaled points, or on segments and triangles. Avoids BLAS, so that a value does not depend on the other points."""
     if kind == "function":
         return function(instance, np.ascontiguousarray(frame[:-2] + frame[-2] * X))
@@ -45,10 +45,10 @@ def data_values(kind, numbers, function, instance, frame, X, piece=None, place=N
     if kind == "grid":
         values, box = table_of(kind, numbers, X.shape[1]), box_of(numbers, X.shape[1])
         cell = Cells(values.shape, box, frame[:-2] + frame[-2] * X)
-        return interpolated(values, cell.corner, cell.place)
+        return interpolated(values, cell.corner, cell.fraction)
     if kind == "per_vertex":
-        at_corners = numbers.reshape(-1, X.shape[1])[piece]
-        return at_corners[:, 0] + (place * (at_corners[:, 1:] - at_corners[:, :1])).sum(axis=1)
+        at_corners = numbers.reshape(-1, X.shape[1])[facet]
+        return at_corners[:, 0] + (weights * (at_corners[:, 1:] - at_corners[:, :1])).sum(axis=1)
     bells = numbers.reshape(-1, X.shape[1] + 2)
     r2 = ((X[:, None, :] - bells[:, 1:-1]) ** 2).sum(axis=-1)
     return (np.exp(-r2 * bells[:, -1]) * bells[:, 0]).sum(axis=1)

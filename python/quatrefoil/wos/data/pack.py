@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import array_like, finite, host_or_device_numbers, number
+from ..._arguments import array_like, finite, host_array, number
 from ..region import Region
-from .functions import OneEach, is_function, wrap
+from .functions import PerInstance, is_function, wrap
 from .packed import NOTHING, Array, DataClass, PackedData, Target, as_given
 from .per_vertex import PerVertex
 
@@ -40,7 +40,7 @@ def check(data: Any, boundary: Region, label: str, name: str) -> int | None:
                 f"{label}: {name} has shape {tuple(array.shape)}, expected a number or (B,) numbers; "
                 "for values on a grid pass GridField(values, box)"
             )
-        finite(host_or_device_numbers(array, label, name, differentiable=True), label, name)
+        finite(host_array(array, label, name, device="keep", differentiable=True), label, name)
         return None if array.ndim == 0 else len(array)
     if not is_function(data):
         kinds = "a number, Fourier, PerVertex, Gaussians, Polynomial, GridField, a function, or a list of them"
@@ -82,7 +82,7 @@ def pack(data: Any, target: Target, name: str) -> PackedData:
     if data is None:
         return NOTHING
     if data.__class__ is float or data.__class__ is int or isinstance(data, (np.integer, np.floating)):
-        return PackedData("number", numbers=target.array(np.array([[float(data)]])), pull=lambda g: {}, given=data)
+        return PackedData("number", numbers=target.array(np.array([[float(data)]])), pull=lambda g: {}, user_data=data)
     if isinstance(data, (list, tuple)):
         if len(data) == 1:
             return pack(data[0], target, f"{name}[0]")._replace(batch=1, pull=None)
@@ -93,7 +93,7 @@ def pack(data: Any, target: Target, name: str) -> PackedData:
         packed = _pack_numbers(data, target, name)
     else:
         packed = PackedData("function", function=wrap(data, target.boundary, target.dtype, name))
-    return packed._replace(given=data)
+    return packed._replace(user_data=data)
 
 
 def _pack_numbers(data: Array, target: Target, name: str) -> PackedData:
@@ -117,7 +117,7 @@ def _pack_list(data: list[Any], target: Target, name: str) -> PackedData:
             raise NotImplementedError(f"solve: {name}[{i}] requires grad, but a list of different kinds of data has no gradient; detach it")
     if "@" in target.kind and any(p.kind != "function" for p in parts):
         raise NotImplementedError(f"solve: {name} is a list of different kinds of data, which is not supported on a device; pass functions")
-    return PackedData("function", len(parts), function=OneEach([as_function(p) for p in parts]))
+    return PackedData("function", len(parts), function=PerInstance([as_function(p) for p in parts]))
 
 
 def as_function(packed: PackedData) -> Callable[[int, np.ndarray], np.ndarray]:
@@ -128,4 +128,4 @@ def as_function(packed: PackedData) -> Callable[[int, np.ndarray], np.ndarray]:
     if packed.kind == "number":
         value = float(packed.numbers[0, 0])  # type: ignore[index]
         return lambda instance, X: np.full(len(X), value)
-    return lambda instance, X: np.asarray(packed.given(X), np.float64)
+    return lambda instance, X: np.asarray(packed.user_data(X), np.float64)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import host_or_device_numbers
+from ..._arguments import host_array
 from ..region import Region
 
 Array = Any
@@ -32,7 +32,7 @@ class PackedData(NamedTuple):
     numbers: Array | None = None
     function: Any = None
     pull: Pull | None = None
-    given: Any = None
+    user_data: Any = None
     linear: slice = slice(None)
     first: np.ndarray | None = None
 
@@ -60,7 +60,7 @@ class Target(NamedTuple):
         """
         if isinstance(array, _arrays.Untyped):
             return self.array(np.asarray(array))
-        host_or_device_numbers(array, "solve", name, differentiable=True)
+        host_array(array, "solve", name, device="keep", differentiable=True)
         kind, location = _arrays.kind(array), _arrays.location(array)
         if location != self.kind:
             mine, _, where = self.kind.partition("@")
@@ -80,12 +80,12 @@ class Target(NamedTuple):
         return _arrays.namespace_of(self.kind)
 
 
-def said(data: Any) -> str:
+def describe(data: Any) -> str:
     """A short description: the shape of an array, the name of a function."""
     if _arrays.kind(data) is not None:
         return str(tuple(data.shape))
     if isinstance(data, (list, tuple)):
-        inner = f"{', '.join(map(said, data[:3]))}{', ...' if len(data) > 3 else ''}"
+        inner = f"{', '.join(map(describe, data[:3]))}{', ...' if len(data) > 3 else ''}"
         return f"[{inner}]" if isinstance(data, list) else f"({inner})"
     return getattr(data, "__qualname__", None) or repr(data)
 
@@ -94,7 +94,7 @@ class DataClass:
     """Data with parameters that kernels evaluate themselves, in addition to numbers and functions."""
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name} {said(x)}' for name, x in vars(self).items())})"
+        return f"{type(self).__name__}({', '.join(f'{name} {describe(x)}' for name, x in vars(self).items())})"
 
     def _parameters(self, d: int) -> list[tuple[Array, int]]:
         """The arrays, and the number of axes of each for one instance in d dimensions."""

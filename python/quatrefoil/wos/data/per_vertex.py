@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import array_like, axes, finite, host_or_device_numbers
+from ..._arguments import array_like, finite, host_array, ndim
 from ..._typing import ArrayLike
 from ..region import Region
 from .packed import Array, DataClass, PackedData, Parameters, Target, as_given
@@ -33,11 +33,11 @@ class PerVertex(DataClass):
     """
 
     def __init__(self, values: ArrayLike) -> None:
-        several = isinstance(values, (list, tuple)) and axes(values) != 1
+        several = isinstance(values, (list, tuple)) and ndim(values) != 1
         parts: Any = values if several else [values]
         rows = [array_like(v, "PerVertex", f"values[{b}]" if several else "values") for b, v in enumerate(parts)]
         for row in rows:
-            a = host_or_device_numbers(row, "PerVertex", "values", differentiable=True)
+            a = host_array(row, "PerVertex", "values", device="keep", differentiable=True)
             if a.ndim not in ((1,) if several else (1, 2)):
                 raise ValueError(f"PerVertex: values has shape {a.shape}, expected (M,) or (B, M)")
             finite(a, "PerVertex", "values")

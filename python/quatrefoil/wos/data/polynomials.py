@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._arguments import array_like, finite, host_or_device_numbers, numbers_of, points_like
+from ..._arguments import array_like, finite, host_array, points_like
 from ..._typing import ArrayLike
 from ..region import Region
 from .grids import at_instances
@@ -45,7 +45,7 @@ class Polynomial(DataClass):
 
     def __init__(self, coefficients: ArrayLike) -> None:
         coefficients = array_like(coefficients, "Polynomial", "coefficients")
-        c = host_or_device_numbers(coefficients, "Polynomial", "coefficients", differentiable=True)
+        c = host_array(coefficients, "Polynomial", "coefficients", device="keep", differentiable=True)
         if c.ndim < 2 or 0 in c.shape[c.ndim > 2 :]:  # the first of three or more axes may be B = 0
             raise ValueError(
                 f"Polynomial: coefficients has shape {c.shape}, expected (n1, n2) or (n1, n2, n3), or with a leading B, and n >= 1"
@@ -56,7 +56,7 @@ class Polynomial(DataClass):
     def __call__(self, X: Any) -> np.ndarray:
         """Evaluate the polynomial with NumPy at absolute points (n, d): (n,). With instances, (B, n) at points (n, d) or (B, n, d)."""
         X = points_like(X, "Polynomial", "X")
-        c = numbers_of(self.coefficients, "Polynomial", "coefficients", differentiable=True)
+        c = host_array(self.coefficients, "Polynomial", "coefficients", differentiable=True)
         d = X.shape[-1]
         if d < 2 or c.ndim - d not in (0, 1):
             raise ValueError(

@@ -9,7 +9,7 @@ import numpy as np
 from ... import _arrays
 from ..._call import call
 from ..._typing import Backend
-from ..data.functions import Function, OneEach
+from ..data.functions import Function, PerInstance
 from ..data.packed import PackedData
 from ..mesh import Boundary, TriangleMesh
 from ..polygon import Ball
@@ -46,7 +46,7 @@ def bound_of(
     bounds, largest = np.empty((B, 2)), np.empty(B)
     kinds = diffusion.kind, screening.kind
     numbers = on_host(diffusion.numbers), on_host(screening.numbers)
-    functions = by_host(diffusion.function, like), by_host(screening.function, like)
+    functions = as_host_function(diffusion.function, like), as_host_function(screening.function, like)
     for b in range(min(B, 1) if shared else B):
         step = STEP * float(boundary._diagonal[b if len(boundary._diagonal) > 1 else 0])
         X = _samples(boundary, b, frame[b], backend, num_threads)
@@ -60,9 +60,9 @@ def bound_of(
     return Bound(np.repeat(bounds[:1], B, axis=0), np.repeat(largest[:1], B)) if shared else Bound(bounds, largest)
 
 
-def _check(values: np.ndarray, good: np.ndarray, name: str, expected: str, X: np.ndarray, frame: np.ndarray) -> None:
-    if not good.all():
-        k = int(np.argmin(good))
+def _check(values: np.ndarray, valid: np.ndarray, name: str, expected: str, X: np.ndarray, frame: np.ndarray) -> None:
+    if not valid.all():
+        k = int(np.argmin(valid))
         where = ", ".join(f"{x:.6g}" for x in frame[:-2] + frame[-2] * X[k])
         raise ValueError(f"solve: {name} is {values[k]:.6g} at ({where}), expected {expected} in the whole domain")
 
@@ -104,7 +104,7 @@ def _samples(whole: Boundary, b: int, frame: np.ndarray, backend: Backend | None
 def slopes(kind: str, numbers: Array, function: Any, first_instance: int, start: Array, frame: Array, bounds: Array) -> Array:
     """(B, N, d) grad α / (2 α) at ``start``, as an array of the same type."""
     x, rows, steps, row = (on_host(a) for a in (start, frame, bounds, numbers))
-    result, host_function = np.zeros(x.shape), by_host(function, start)
+    result, host_function = np.zeros(x.shape), as_host_function(function, start)
     for b in range(len(x)):
         live = ~np.isnan(x[b, :, 0])
         if live.any():
@@ -118,13 +118,13 @@ def on_host(array: Array) -> Any:
     return None if array is None else _arrays.to_host(array)
 
 
-def by_host(function: Any, like: Array) -> Any:
+def as_host_function(function: Any, like: Array) -> Any:
     """Convert a user's function of device arrays (on the device of ``like``) to one of NumPy arrays. Returns host functions unchanged."""
     if function is None or _arrays.on_host(like):
         return function
 
     def on_device(instance: int, X: np.ndarray) -> np.ndarray:
-        one = function.parts[instance - function.first] if isinstance(function, OneEach) else function
+        one = function.parts[instance - function.first] if isinstance(function, PerInstance) else function
         if not isinstance(one, Function):  # compiled code
             return np.asarray(one(instance, X))
         return _arrays.to_host(one.function(_arrays.to_device_of(np.ascontiguousarray(X, one.dtype), like))).astype(np.float64)

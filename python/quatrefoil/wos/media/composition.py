@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..walk.composition_balls import LIGHT, MAX_SCREENED, SHRUNK, First, bessel_series, roulette, source_weight
+from ..walk.composition_batches import WalkBatch
 from ..walk.composition_paths import Callback, Walked, go_on
 from ..walk.composition_philox import FIRST, ROULETTE, SOURCE, TRIAL, Lanes, direction, median, uniform
-from ..walk.composition_pieces import Piece
 from ..walk.composition_walk import Problem, Run
 from . import MEDIA
 from .composition_medium import Medium
@@ -84,45 +84,45 @@ def of_root(first: First, slopes: Any, extent: Any) -> First:
     )  # fmt: skip
 
 
-def _through(piece: Piece, medium: Medium, slopes: Any, max_steps: int, on_source: Callback | None) -> tuple[Walked, Any]:
+def _through(batch: WalkBatch, medium: Medium, slopes: Any, max_steps: int, on_source: Callback | None) -> tuple[Walked, Any]:
     """Like ``walk_paths``. Also returns the number of each walk's jumps beyond the bound."""
-    xp, x, active, extent, bound = piece.xp, piece.at.x, piece.good, piece.extent, medium.bound
+    xp, x, active, extent, bound = batch.xp, batch.at.x, batch.valid, batch.extent, medium.bound
     d = x.shape[1]
     weight, first = xp.ones_like(x[:, 0]), First.none(xp, x)
-    steps, root = xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), medium.roots(piece.at)
+    steps, root = xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), medium.roots(batch.at)
     beyond, max_radius = xp.zeros_like(steps), MAX_SCREENED / xp.sqrt(xp.where(bound > 0, bound, xp.ones_like(bound)))
     max_radius = xp.where(bound > 0, max_radius, xp.full_like(max_radius, math.inf))
     for step in range(max_steps):
-        radius, _, _ = piece.domain.see(x)
-        active = active & (radius > piece.epsilon) & (weight != 0)
+        radius, _, _ = batch.domain.see(x)
+        active = active & (radius > batch.epsilon) & (weight != 0)
         if not go_on(xp, step, active):
             break
         R = xp.minimum(radius, max_radius)
-        enters = step == 0 and piece.pairs
+        enters = step == 0 and batch.pairs
         if enters:
             R = SHRUNK * R
-            drawn, entered = enter(xp, piece.lanes, d, R, bound)
+            drawn, entered = enter(xp, batch.lanes, d, R, bound)
             first = of_root(entered, slopes, extent).where(xp, active, First.none(xp, x))
         else:
-            drawn = _step(xp, piece.lanes, d, step, R, bound)
+            drawn = _step(xp, batch.lanes, d, step, R, bound)
         y = x + (R * drawn.s)[:, None] * drawn.m
         if on_source:
-            at = piece.at._replace(x=xp.where(active[:, None], y, x))
+            at = batch.at._replace(x=xp.where(active[:, None], y, x))
             area = (R * extent) ** 2 / (2.0 * d) * drawn.weight
             on_source(at, weight * area / (medium.roots(at) * root), active, first, enters)
         moved = xp.where(drawn.jumped[:, None], y, x + R[:, None] * drawn.n)
         x, steps = xp.where(active[:, None], moved, x), steps + xp.astype(active, xp.int64)
         jumps = active & drawn.jumped
-        share = xp.where(jumps, medium.share(piece.at._replace(x=x)), xp.zeros_like(weight))
+        share = xp.where(jumps, medium.share(batch.at._replace(x=x)), xp.zeros_like(weight))
         beyond = beyond + xp.astype(xp.abs(share) > BEYOND, xp.int64)
         weight = weight * (1 - share)
-        left = roulette(xp, weight, uniform(xp, piece.lanes.words(xp, ROULETTE + step)[0][0]))
+        left = roulette(xp, weight, uniform(xp, batch.lanes.words(xp, ROULETTE + step)[0][0]))
         weight = xp.where(jumps & (xp.abs(weight) < LIGHT), left, weight)
-    radius, k, weights = piece.domain.see(x)
+    radius, k, weights = batch.domain.see(x)
     goes = weight != 0
-    end = piece.at._replace(x=xp.where(goes[:, None], piece.domain.project(x, k, weights), x), piece=k, weights=weights)
+    end = batch.at._replace(x=xp.where(goes[:, None], batch.domain.project(x, k, weights), x), facet=k, weights=weights)
     weight = xp.where(goes & (steps > 0), weight * medium.roots(end) / root, weight)
-    return Walked(end, weight, first, steps, goes & (radius > piece.epsilon), goes & piece.domain.escaped(x)), beyond
+    return Walked(end, weight, first, steps, goes & (radius > batch.epsilon), goes & batch.domain.escaped(x)), beyond
 
 
 def _problem(xp: Any, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], adjoint: bool) -> tuple[Problem, Run]:
@@ -130,10 +130,10 @@ def _problem(xp: Any, inputs: Sequence[Any], options: Sequence[Any], functions: 
     (diffusion,), (screening,) = problem.data[2:]
     slopes = None if slopes is None else xp.reshape(slopes, (slopes.shape[0] * slopes.shape[1], slopes.shape[2]))
 
-    def run(piece: Piece, on_source: Callback | None) -> tuple[Walked, Any]:
-        medium = Medium(xp, diffusion, screening, piece.at, xp.take(problem.args.bounds, piece.at.row, axis=0))
-        of_piece = None if slopes is None else xp.take(slopes, piece.of_row, axis=0)
-        return _through(piece, medium, of_piece, problem.args.max_steps, on_source)
+    def run(batch: WalkBatch, on_source: Callback | None) -> tuple[Walked, Any]:
+        medium = Medium(xp, diffusion, screening, batch.at, xp.take(problem.args.bounds, batch.at.row, axis=0))
+        of_batch = None if slopes is None else xp.take(slopes, batch.of_row, axis=0)
+        return _through(batch, medium, of_batch, problem.args.max_steps, on_source)
 
     return problem, run
 

@@ -7,33 +7,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..data.composition import Cell, Data, Places
+from ..data.composition import Cell, Data, Points
 
 
 class Medium:
     """α and σ for a group of walks, with their ``bounds`` (P, 2). None stands for α = 1 or σ = 0. ``slopes``: grids have grad α / (2 α)."""
 
-    def __init__(self, xp: Any, diffusion: Data | None, screening: Data | None, at: Places, bounds: Any, slopes: bool = False) -> None:
+    def __init__(self, xp: Any, diffusion: Data | None, screening: Data | None, at: Points, bounds: Any, slopes: bool = False) -> None:
         self.xp, self.diffusion, self.screening, self.slopes = xp, diffusion, screening, slopes
         self.bound, self.step = bounds[:, 0] * at.extent**2, bounds[:, 1]
         self.slopes_at_start: Any = None  # (P, d) grad α / (2 α) where walks start, in absolute units
 
-    def roots(self, at: Places) -> Any:
+    def roots(self, at: Points) -> Any:
         """√α (P,)"""
         return self.xp.ones_like(at.extent) if self.diffusion is None else self.xp.sqrt(self.diffusion.values(at))
 
-    def share(self, at: Places) -> Any:
+    def share(self, at: Points) -> Any:
         """σ' (2) over its bound (P,)."""
         return self.about(at)[0]
 
-    def about(self, at: Places) -> tuple[Any, Any]:
+    def about(self, at: Points) -> tuple[Any, Any]:
         """``share``, and grad α / (2 α) (P, d) in scaled coordinates."""
         alpha, rate, slope = self._curvature(at)
         if self.screening is not None:
             rate = rate + self.screening.values(at) / alpha
         return rate * at.extent**2 / self.bound, slope
 
-    def _curvature(self, at: Places) -> tuple[Any, Any, Any]:
+    def _curvature(self, at: Points) -> tuple[Any, Any, Any]:
         """α and (3), in absolute units; grad α / (2 α) in scaled coordinates, or 0 for a grid without these."""
         data = self.diffusion
         if data is None or data.kind == "number":
@@ -58,7 +58,7 @@ class Medium:
         slope = slope / (2 * alpha[:, None])
         return alpha, (laplace / (2 * alpha) - self.xp.sum(slope * slope, axis=1)) / at.extent**2, slope
 
-    def _by_differences(self, data: Data, at: Places) -> tuple[Any, Any, Any]:
+    def _by_differences(self, data: Data, at: Points) -> tuple[Any, Any, Any]:
         """(4) by finite differences."""
         xp, d, alpha = self.xp, at.x.shape[1], data.values(at)
         total: Any = -2 * d
@@ -71,7 +71,7 @@ class Medium:
             slopes.append((after - before) / (4 * self.step * alpha) * at.extent)
         return alpha, total / self.step**2, xp.stack(slopes, axis=1)
 
-    def _of_powers(self, data: Data, at: Places) -> tuple[Any, Any, Any]:
+    def _of_powers(self, data: Data, at: Points) -> tuple[Any, Any, Any]:
         """α, its gradient and Δα of a polynomial, in scaled coordinates."""
         xp, d = self.xp, at.x.shape[1]
         exponents, exists = data.powers(at)
@@ -92,7 +92,7 @@ class Medium:
         slope = xp.stack([summed(axis, 1) for axis in range(d)], axis=1)
         return summed(0, 0), slope, sum(summed(axis, 2) for axis in range(d))
 
-    def _of_bells(self, data: Data, at: Places) -> tuple[Any, Any, Any]:
+    def _of_bells(self, data: Data, at: Points) -> tuple[Any, Any, Any]:
         """α, its gradient and Δα of Gaussians, in scaled coordinates."""
         xp, d = self.xp, at.x.shape[1]
         amplitude, q, away, r2 = data.bells(at)

@@ -74,8 +74,8 @@ def derived(
         curvature = row[3 * d + values.size :][: values.size].reshape(values.shape)  # type: ignore[index]
         cell = Cells(values.shape, box, frame[:-2] + extent * X)
         per = (np.array(values.shape) - 1) / (box[1] - box[0])
-        slope = np.stack([interpolated(_first(values, i) * per[i], cell.corner, cell.place) for i in range(d)], axis=-1)
-        return interpolated(values, cell.corner, cell.place), slope, interpolated(curvature, cell.corner, cell.place)
+        slope = np.stack([interpolated(_first(values, i) * per[i], cell.corner, cell.fraction) for i in range(d)], axis=-1)
+        return interpolated(values, cell.corner, cell.fraction), slope, interpolated(curvature, cell.corner, cell.fraction)
     alpha, slope, laplace = (_of_powers if kind == "polynomial" else _of_bells)(row, X)
     one = _power_of_two(alpha)
     steepness = ((slope * one[:, None]) ** 2).sum(axis=1) / (4 * (alpha * one) ** 2)
@@ -88,7 +88,7 @@ def slopes_of_grid(row: Any, frame: np.ndarray, X: np.ndarray) -> np.ndarray:
     values, box = _data.table_of("grid", row, d), _data.box_of(row, d)
     cell = Cells(values.shape, box, frame[:-2] + frame[-2] * X)
     tables = row[3 * d + 2 * values.size :][: d * values.size].reshape(d, *values.shape)
-    return np.stack([interpolated(table, cell.corner, cell.place) for table in tables], axis=-1)
+    return np.stack([interpolated(table, cell.corner, cell.fraction) for table in tables], axis=-1)
 
 
 def _power_of_two(alpha: np.ndarray) -> np.ndarray:

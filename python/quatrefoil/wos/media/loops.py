@@ -9,7 +9,7 @@ import numpy as np
 
 from ..._backends.numba import jit
 from ..data.loops import row_of
-from ..query.loops import pieces
+from ..query.loops import facets_of
 from ..query.loops_solids import Distances, is_function
 from ..walk.composition_balls import LIGHT, MAX_SCREENED, SHRUNK
 from ..walk.composition_philox import FIRST, ROULETTE, SOURCE, TRIAL
@@ -147,7 +147,7 @@ class _Walked:
     firsts, skips_unknown = ("first", "first"), False
 
     def __init__(self, p, b, point, walk, wanted):
-        ends, frame, (n, d) = pieces(p.ends, p.first, b, p.start.shape[2]), p.frame[b], (len(point), p.start.shape[2])
+        ends, frame, (n, d) = facets_of(p.ends, p.first, b, p.start.shape[2]), p.frame[b], (len(point), p.start.shape[2])
         medium, distances = Medium(p, b), Distances(ends[0], p.grids) if is_function(ends, d) else None
         x, radius, weight, step = np.ascontiguousarray(p.start[b, point], np.float64), np.zeros(n), np.ones(n), np.zeros(n, np.int64)
         root, first, y, area = medium.roots(x), first_balls(n, d), np.zeros((n, d)), np.zeros(n)

@@ -26,22 +26,22 @@ class Rule:
     rtol: float
     atol: float
     walks: int
-    most: int
+    max_walks: int
     dtype: np.dtype  # dtype of the results, in which errors are compared
 
     @staticmethod
-    def of(label: str, rtol: Any, atol: Any, walks: int, max_walks: Any, dtype: np.dtype) -> Rule | None:
+    def from_arguments(label: str, rtol: Any, atol: Any, walks: int, max_walks: Any, dtype: np.dtype) -> Rule | None:
         """The rule for a caller's arguments, or None without a tolerance."""
         if rtol is None and atol is None:
             if max_walks is not None:
                 raise ValueError(f"{label}: max_walks requires rtol or atol; pass one of them, or pass the number of walks as walks")
             return None
         relative, absolute = (0.0 if x is None else number(x, label, name) for x, name in ((rtol, "rtol"), (atol, "atol")))
-        most = MAX_WALKS if max_walks is None else integer(max_walks, label, "max_walks")
-        if most < walks:
+        limit = MAX_WALKS if max_walks is None else integer(max_walks, label, "max_walks")
+        if limit < walks:
             default = ", its default" if max_walks is None else ""
-            raise ValueError(f"{label}: max_walks is {most}{default}, expected at least {walks}, the walks of one round")
-        return Rule(relative, absolute, walks, most, dtype)
+            raise ValueError(f"{label}: max_walks is {limit}{default}, expected at least {walks}, the walks of one round")
+        return Rule(relative, absolute, walks, limit, dtype)
 
     def met(self, state: State, units: np.ndarray | None) -> np.ndarray:
         """(rows,): whether a point is done.
@@ -69,11 +69,11 @@ def draw_until(
     state, count = None, 0
     rows = np.arange(chunk.points)
     while len(rows) and not (stop is not None and stop.is_set()):
-        step = min(rule.walks, rule.most - count)
+        step = min(rule.walks, rule.max_walks - count)
         fresh = chunk.run(first + count, step, rows)
         state = fresh if state is None else state.join(fresh)
         count += step
-        enough = rule.met(state, chunk.units_of(rows)) | (count == rule.most)
+        enough = rule.met(state, chunk.units_of(rows)) | (count == rule.max_walks)
         ended = int(enough.sum())
         if tell is not None:
             tell(step * len(rows), ended)

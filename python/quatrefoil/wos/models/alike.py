@@ -59,8 +59,8 @@ def ranges_of(p: Prepared) -> np.ndarray:
             size = size / s._interfaces.alphas.min()
         if p.bound is not None and k == 0:
             size = size * 2.0 ** alpha_unit(p.bound.largest, p.data[-2]) / p.bound.largest
-        least, largest = _range(p, data, of_domain=k == 0)
-        low, high = low + np.minimum(least, 0.0) * size, high + np.maximum(largest, 0.0) * size
+        smallest, largest = _range(p, data, of_domain=k == 0)
+        low, high = low + np.minimum(smallest, 0.0) * size, high + np.maximum(largest, 0.0) * size
     return np.stack([np.broadcast_to(x, p.sizes.B) for x in (low, high)], axis=1)
 
 
@@ -71,8 +71,8 @@ def _range(p: Prepared, data: PackedData, of_domain: bool) -> tuple[np.ndarray, 
     elif data.numbers is None:
         rows = np.zeros((1, 2))
     else:
-        of = _OF_KIND.get(data.kind, _of_numbers)
-        return each_instance(data, lambda c: of(c)[0]), each_instance(data, lambda c: of(c)[1])
+        bounds_of = _OF_KIND.get(data.kind, _of_numbers)
+        return each_instance(data, lambda c: bounds_of(c)[0]), each_instance(data, lambda c: bounds_of(c)[1])
     return rows[:, 0], rows[:, 1]
 
 

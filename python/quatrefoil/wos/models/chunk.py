@@ -60,11 +60,11 @@ def windows(B: int, N: int, points: int, together: bool = False) -> Iterator[Win
             yield Window(b, b + 1, n, min(N, n + max(1, points)))
 
 
-def walk_ranges(first: int, walks: int, most: int) -> Iterator[tuple[int, int]]:
-    """Split [first, first + walks) at multiples of ``most``, a power of two, so that each range has few nodes (5)."""
+def walk_ranges(first: int, walks: int, size: int) -> Iterator[tuple[int, int]]:
+    """Split [first, first + walks) at multiples of ``size``, a power of two, so that each range has few nodes (5)."""
     at, end = first, first + walks
     while at < end:
-        count = min(end, (at // most + 1) * most) - at
+        count = min(end, (at // size + 1) * size) - at
         yield at, count
         at += count
 

@@ -64,13 +64,13 @@ class Draw:
     label: str
 
     @staticmethod
-    def of(run: Run, executor: Any, progress: Any, label: str) -> Draw:
+    def from_run(run: Run, executor: Any, progress: Any, label: str) -> Draw:
         tell = reporter(progress, label, lambda walks, left: f"wos.solve: {walks} walks, {left:.0%} left")
         if executor is not None:
             check_executor(run, executor, label)
         return Draw(run, executor, tell, label)
 
-    def some(self, requests: Sequence[Request], rule: Rule | None = None) -> State | Groups:
+    def run_groups(self, requests: Sequence[Request], rule: Rule | None = None) -> State | Groups:
         """Run the requested walks. Every point occurs in one request. With a rule, run only as many walks as each point needs, in order."""
         return gather(self._parts(requests, rule))
 
@@ -81,12 +81,12 @@ class Draw:
         while going:
             more: list[Part] = []
             for rows, part in going:
-                enough = rule.met(part, whole.units_of(rows)) | (part.walks >= rule.most)
+                enough = rule.met(part, whole.units_of(rows)) | (part.walks >= rule.max_walks)
                 if enough.any():
                     done.append((rows[enough], part.take(enough)))
                 if not enough.all():
                     rows, part = rows[~enough], part.take(~enough)
-                    step = min(rule.walks, rule.most - part.walks)
+                    step = min(rule.walks, rule.max_walks - part.walks)
                     walks += step * len(rows)
                     fresh = quiet._parts([(rows, part.end, step)])
                     more += [(r, part.take(np.searchsorted(rows, r)).join(drawn)) for r, drawn in fresh]
@@ -98,7 +98,7 @@ class Draw:
     def _parts(self, requests: Sequence[Request], rule: Rule | None = None) -> list[Part]:
         p = self.run.prepared
         for _, first, walks in requests:
-            check_range(self.label, first, walks if rule is None else rule.most)
+            check_range(self.label, first, walks if rule is None else rule.max_walks)
         if self.run.settings.cache:
             return parts_of(harmonic.draw(p, self.run.cover, *requests[0][1:]))
         plain = self.executor is None and self.tell is None and rule is None and len(requests) == 1

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import is_number, number, numbers_of
+from ..._arguments import host_array, is_number, number
 from ..data import PerVertex
 from ..data.functions import Compiled, Function, is_cfunc, is_function, is_njit
 from ..data.packed import DataClass, with_arrays
@@ -35,7 +35,7 @@ def sets_of(data: Any, d: int, label: str, name: str) -> Sets:
     if isinstance(data, DataClass):
         return _sets_of_class(data, d)
     if _arrays.kind(data) is not None:
-        values = numbers_of(data, label, name)
+        values = host_array(data, label, name)
         if values.ndim > 1:
             raise ValueError(f"{label}: {name} has shape {values.shape}, expected a number or (B,) numbers")
         return Sets(None if values.ndim == 0 else len(values), values.reshape(-1).tolist())

@@ -149,17 +149,17 @@ class _Legs:
         frame = shape._frame(self.how.epsilon, False).rows
         geometry, memo = shape._arrays_of("numpy"), (shape._memo_of("numpy"),)
         backend, threads = self.how.backend, self.how.num_threads
-        placed = call(PLACE, (self.x[own], frame, *geometry), (True, False), memo, None, backend, threads)[0]
-        lost = np.isnan(placed[:, 0])  # outside at a corner, by rounding
+        starts = call(PLACE, (self.x[own], frame, *geometry), (True, False), memo, None, backend, threads)[0]
+        lost = np.isnan(starts[:, 0])  # outside at a corner, by rounding
         if lost.any():
             self.part[own[lost]] = self._part_at(self.x[own[lost]])
             self.alive[own[lost]] = self.at.domain.contains(self.x[own[lost]])
-        own, placed = own[~lost], placed[~lost]
+        own, starts = own[~lost], starts[~lost]
         if not len(own):
             return
         rows = self.row[own]
         start = np.full((1, rows[-1] + 1 - rows[0], self.d), np.nan)
-        start[0, rows - rows[0]] = placed
+        start[0, rows - rows[0]] = starts
         seed, block = _mixed(self.how.seed, 2 * leg, k, self.instance), int(self.walk[0]) // BLOCK
 
         def trace(events: int) -> Any:
@@ -203,8 +203,8 @@ class _Legs:
         a, b, c = self._lanes(own, _mixed(self.how.seed, 2 * leg + 1, 0, self.instance)).words(np, 0, SOURCE, SOURCE_DIRECTION)
         enters = uniform(np, a[0]) * both < alphas[k]
         n = direction(np, a[1], a[2], self.d)
-        turned = ((n * inward).sum(axis=1) > 0) != enters
-        x = y + R[:, None] * np.where(turned[:, None], -n, n)
+        clockwise = ((n * inward).sum(axis=1) > 0) != enters
+        x = y + R[:, None] * np.where(clockwise[:, None], -n, n)
         self.counts[own, 0] += 1
         if self.how.sourced or sigma > 0:
             u, m = [uniform(np, word) for word in b], direction(np, c[0], c[1], self.d)

@@ -15,7 +15,7 @@ from ..data import Data
 from ..data.packed import copied
 from ..mesh import Boundary
 from .dataset import label_dataset
-from .result import Result, answer
+from .result import Result, solve_problem
 from .run import Run
 from .settings import IN_WALKS, Settings, Walks, checked
 from .statement import Statement
@@ -116,11 +116,11 @@ class NeuralOperatorLabels(Generic[T]):
         num_threads: int | None = None,
     ) -> None:
         data = {"dirichlet": dirichlet, "source": source, "screening": screening, "diffusion": None, "neumann": None, "robin": None}
-        statement = Statement._of(_LABEL, boundary, False, **data)
+        statement = Statement._create(_LABEL, boundary, False, **data)
         self._begin(statement, points, checked(_LABEL, points, walks, rng, backend, num_threads), progress, _LABEL)
 
     @classmethod
-    def _of(
+    def _create(
         cls, statement: Statement, points: Any, settings: tuple[Settings, range], progress: Any, label: str
     ) -> NeuralOperatorLabels[Any]:
         """Labels of an existing problem."""
@@ -140,7 +140,7 @@ class NeuralOperatorLabels(Generic[T]):
     def epoch(self) -> Result[T]:
         """Draw ``walks`` more walks per point. Return the labels of all epochs so far."""
         if self.result is None:
-            result = answer(*self._first, progress=self.progress)
+            result = solve_problem(*self._first, progress=self.progress)
         else:
             result = self.result.resume(self.walks, progress=self.progress)
         self.result, self._first = result, None

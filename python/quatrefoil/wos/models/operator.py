@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import array_like, choice, host_or_device_numbers, integer, numbers_of
+from ..._arguments import array_like, choice, host_array, integer
 from ..data import Cells, Data, GridField, PerVertex
 from ..mesh import TriangleMesh
 from ..polygon import Polygon
@@ -97,7 +97,7 @@ class Operator:
         raise TypeError("Operator: create one with Problem.operator(points) or Operator.load(path)")
 
     @classmethod
-    def _of(cls, statement: Statement, points: Any, settings: Settings, walks: range, label: str) -> Self:
+    def _create(cls, statement: Statement, points: Any, settings: Settings, walks: range, label: str) -> Self:
         """Record the walks of a problem."""
         run = Run(statement, points, _check(statement, settings, label))
         if run.points.ndim > 2:
@@ -167,7 +167,7 @@ class Operator:
         cell = Cells(sizes, np.array(GridField(np.zeros(sizes), box).box), X)
         bits = np.array(list(product((0, 1), repeat=len(sizes))))
         nodes = np.ravel_multi_index(tuple(np.moveaxis(cell.corner[:, None] + bits, -1, 0)), sizes)
-        weights = np.where(bits, cell.place[:, None], 1 - cell.place[:, None]).prod(axis=-1)
+        weights = np.where(bits, cell.fraction[:, None], 1 - cell.fraction[:, None]).prod(axis=-1)
         return matrix @ _interpolation(nodes, weights, math.prod(sizes))
 
     def apply(self, g: Any, f: Any = None) -> Any:
@@ -223,7 +223,7 @@ class Operator:
         """(E,) weighted boundary values."""
         if not isinstance(data, PerVertex):
             return np.asarray(self.weight * at_points(data, self.boundary_points, "solve", "dirichlet"))
-        values = numbers_of(data.values, "solve", "dirichlet.values")
+        values = host_array(data.values, "solve", "dirichlet.values")
         if self.corners is None or self.at_corners is None or values.shape != (self.vertices,):
             raise ValueError(f"solve: dirichlet.values has shape {values.shape}, but the boundary has {self.vertices} vertices")
         return np.asarray(self.weight * (values[self.corners] * self.at_corners).sum(axis=1))
@@ -309,7 +309,7 @@ def _interpolation(columns: np.ndarray, weights: np.ndarray, width: int) -> csr_
 
 def _product(matrix: csr_array, x: Any, name: str) -> Any:
     x = array_like(x, "apply", name)
-    numbers = host_or_device_numbers(x, "apply", name, differentiable=True)
+    numbers = host_array(x, "apply", name, device="keep", differentiable=True)
     if numbers.ndim not in (1, 2) or len(numbers) != matrix.shape[1]:
         raise ValueError(f"apply: {name} has shape {tuple(numbers.shape)}, expected ({matrix.shape[1]},) or ({matrix.shape[1]}, K)")
     if _arrays.kind(x) != "torch":

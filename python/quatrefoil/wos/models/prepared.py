@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import _arrays, _backends
-from ..._arguments import host_or_device_numbers, is_number
+from ..._arguments import host_array, is_number
 from ..._call import call
 from ..._typing import Backend
 from ..data.pack import pack
@@ -194,7 +194,7 @@ def _check_shared(s: Statement, points: Array, settings: Settings) -> None:
 
 def _target(statement: Statement, at: Array) -> Target:
     """The target for packing data. Raises an error for points that do not fit the boundary."""
-    numbers, d = host_or_device_numbers(at, "solve", "points", differentiable=True), statement.boundary.dimension
+    numbers, d = host_array(at, "solve", "points", device="keep", differentiable=True), statement.boundary.dimension
     dtype = _SINGLE if _arrays.dtype_name(numbers) == "float32" else _DOUBLE
     if numbers.ndim not in (2, 3) or numbers.shape[-1] != d:
         raise ValueError(f"solve: points has shape {tuple(numbers.shape)}, expected (N, {d}) or (B, N, {d}), or ({d},) for one point")
@@ -203,12 +203,12 @@ def _target(statement: Statement, at: Array) -> Target:
 
 def _pack(statement: Statement, target: Target) -> tuple[PackedData, ...]:
     """Pack the data of the walks: fluxes on reflecting walls, boundary values on the other facets."""
-    packed = {name: pack(statement._given(name), target, name) for name in statement._names}
+    packed = {name: pack(statement._argument(name), target, name) for name in statement._names}
     if (r := statement._reflecting) is not None:
         d, (_, first, _, first_wall, *_) = target.boundary.dimension, r.tables.rows
         packed["dirichlet"] = on_facets(packed["dirichlet"], d, r.absorbing, None, first)
         for name in ("neumann", "robin"):
-            packed[name] = on_facets(packed[name], d, r.reflecting, r.turned, first_wall)
+            packed[name] = on_facets(packed[name], d, r.reflecting, r.flipped, first_wall)
     if statement._varies:
         packed["diffusion"] = with_curvature(packed["diffusion"], target, slopes=statement._method == "stars")
     return tuple(packed.values())
@@ -289,7 +289,7 @@ def _precision(s: Statement, frame: Frame, bound: Bound | None) -> np.dtype:
     rate = s._rate if bound is None else float(bound.rows[:, 0].max(initial=0.0))
     smallest, largest = frame.extents
     fits = smallest > 1 / _SINGLE_EXTENT and largest < _SINGLE_EXTENT and rate * largest * largest < _SINGLE_EXTENT**2
-    return _SINGLE if frame.least >= _SINGLE_FROM and fits else _DOUBLE
+    return _SINGLE if frame.min_epsilon >= _SINGLE_FROM and fits else _DOUBLE
 
 
 def _place(
@@ -318,9 +318,9 @@ def _warn_of_outside(s: Statement, count: int, of: int) -> None:
     pairs = crossings(segments)[:1] if len(segments) <= _MAX_SEARCHED else ()
     crossed = "".join(f"; segments {i} and {j} of the polygon cross" for i, j in pairs)
     could = b.dimension <= 3 and not s.exterior and count == of
-    cure = f"{crossed}; for the exterior domain pass exterior=True" if could else crossed
+    fix = f"{crossed}; for the exterior domain pass exterior=True" if could else crossed
     what = "1 point lies" if count == 1 else f"{count} points lie"
-    warn(f"{what} {side} the boundary; their values are NaN{cure}")
+    warn(f"{what} {side} the boundary; their values are NaN{fix}")
 
 
 def _cast(array: Array, dtype: np.dtype) -> Array:

@@ -12,7 +12,7 @@ from ..._arguments import keywords, seed
 from ..._typing import Array, ArrayLike, Backend, Points, T
 from .labels import NeuralOperatorLabels
 from .operator import Operator
-from .result import Result, answer
+from .result import Result, solve_problem
 from .run import Run
 from .settings import IN_WALKS, Walks, checked
 from .statement import Statement
@@ -129,7 +129,9 @@ class Problem(Statement):
         """
         has_tolerance = not (rtol is None and atol is None)
         settings, indices = checked("solve", points, walks, rng, backend, num_threads, cache, has_tolerance)
-        return answer(self, points, settings, indices, rtol=rtol, atol=atol, max_walks=max_walks, executor=executor, progress=progress)
+        return solve_problem(
+            self, points, settings, indices, rtol=rtol, atol=atol, max_walks=max_walks, executor=executor, progress=progress
+        )
 
     @keywords("vjp", **IN_WALKS)
     def vjp(
@@ -167,7 +169,7 @@ class Problem(Statement):
 
         See ``qf.wos.NeuralOperatorLabels``. ``backend`` and ``num_threads`` are as in ``help(qf.conventions)``.
         """
-        return NeuralOperatorLabels._of(self, points, checked("labels", points, walks, rng, backend, num_threads), progress, "labels")
+        return NeuralOperatorLabels._create(self, points, checked("labels", points, walks, rng, backend, num_threads), progress, "labels")
 
     @keywords("operator", **IN_WALKS)
     def operator(
@@ -186,4 +188,4 @@ class Problem(Statement):
         supported. ``backend`` and ``num_threads`` are as in ``help(qf.conventions)``.
         """
         settings, indices = checked("operator", points, walks, rng, backend, num_threads)
-        return Operator._of(self, points, settings, indices, "operator")
+        return Operator._create(self, points, settings, indices, "operator")

@@ -180,15 +180,15 @@ class Result(Generic[T]):
                 raise TypeError("resume: expected a number of additional walks, such as resume(walks=1000), or rtol or atol")
             extra = int(min(np.min(self.state.walks), MAX_WALKS if max_walks is None else integer(max_walks, "resume", "max_walks", 1)))
         extra = integer(extra, "resume", name, 1)
-        rule = Rule.of("resume", rtol, atol, extra, max_walks, self.run.prepared.dtype)
-        check_pairs("resume", self.run.settings.gradient, **{name: extra, "max_walks": rule.most if rule else 0})
-        draw = Draw.of(self.run, executor, progress, "resume")
+        rule = Rule.from_arguments("resume", rtol, atol, extra, max_walks, self.run.prepared.dtype)
+        check_pairs("resume", self.run.settings.gradient, **{name: extra, "max_walks": rule.max_walks if rule else 0})
+        draw = Draw.from_run(self.run, executor, progress, "resume")
         if rule is not None:
             if self.run.settings.cache:
                 raise ValueError("resume: rtol and atol cannot be combined with a cache yet; omit them")
             return finish(self.run, draw.further(self.state, rule))
         requests = [(rows, part.end, extra) for rows, part in parts_of(self.state)]
-        return finish(self.run, join(self.state, draw.some(requests)))
+        return finish(self.run, join(self.state, draw.run_groups(requests)))
 
     def merge(self, other: Result[T]) -> Result[T]:
         """Return a new Result with the walks of both runs.
@@ -213,7 +213,7 @@ class Result(Generic[T]):
         return finish(self.run, join(self.state, other.state))
 
 
-def answer(
+def solve_problem(
     statement: Statement, points: Any, settings: Settings, walks: range, *, rtol: Any = None, atol: Any = None, max_walks: Any = None,
     executor: Any = None, progress: Any = None,
 ) -> Result[Any]:  # fmt: skip
@@ -223,10 +223,10 @@ def answer(
         if any(x is not None for x in (rtol, atol, executor, progress)):
             raise ValueError("solve: rtol, atol, executor and progress cannot be combined with a cache yet; omit them")
         _check_cache(run)
-    rule = Rule.of("solve", rtol, atol, len(walks), max_walks, run.prepared.dtype)
+    rule = Rule.from_arguments("solve", rtol, atol, len(walks), max_walks, run.prepared.dtype)
     if rule is not None:
-        check_pairs("solve", settings.gradient, max_walks=rule.most)
-    return finish(run, Draw.of(run, executor, progress, "solve").some([(slice(None), walks.start, len(walks))], rule))
+        check_pairs("solve", settings.gradient, max_walks=rule.max_walks)
+    return finish(run, Draw.from_run(run, executor, progress, "solve").run_groups([(slice(None), walks.start, len(walks))], rule))
 
 
 def _check_cache(run: Run) -> None:

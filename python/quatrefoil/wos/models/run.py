@@ -99,6 +99,6 @@ def _of_functions(data: PackedData) -> bytes | NotComparable | None:
     if data.function is None:
         return None
     try:
-        return fingerprint(data.given)
+        return fingerprint(data.user_data)
     except NotComparable as error:
         return error

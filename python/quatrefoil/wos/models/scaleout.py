@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..data.functions import OneEach, Scaled
+from ..data.functions import PerInstance, Scaled
 from ..data.pack import as_function, pack
 from ..data.packed import Target, with_arrays
 from ..mesh import Boundary
@@ -64,7 +64,7 @@ class Shared:
         if data is None:
             return None
         if isinstance(data, (list, tuple)):  # this part of the list may have no functions
-            function: Any = OneEach([as_function(pack(each, target, name)) for each in data], self.instance)
+            function: Any = PerInstance([as_function(pack(each, target, name)) for each in data], self.instance)
         else:
             function = pack(data, target, name).function
         return function if units is None else Scaled(function, units, self.instance)
@@ -92,7 +92,7 @@ def _shared(digest: bytes, data: bytes) -> Shared:
 
 
 def dumps(value: Any) -> bytes:
-    """A pickle. Uses cloudpickle, if installed, for objects that pickle refuses or stores as names of the main script."""
+    """A pickle. Uses cloudpickle, if installed, for objects that pickle rejects or stores as names of the main script."""
     try:
         data = pickle.dumps(value, 5)
     except Exception:
@@ -141,7 +141,7 @@ def shared_by(p: Prepared, window: Window) -> Shared:
     b, end = window.instance, window.instance_end
     functions, units = [], []
     for data in p.data:
-        each = data.given if data.function is not None else None
+        each = data.user_data if data.function is not None else None
         each = each[b:end] if isinstance(each, (list, tuple)) else each
         functions.append(with_arrays(each, _arrays.to_host))
         units.append(data.function.exponents[b:end] if isinstance(data.function, Scaled) else None)
@@ -173,7 +173,7 @@ def check_executor(run: Run, executor: Any, label: str) -> None:
         if packed.function is None:
             continue
         try:
-            dumps(packed.given)
+            dumps(packed.user_data)
         except Exception as error:
             raise TypeError(
                 f"{label}: {name} cannot be pickled for the workers of {type(executor).__name__} ({error}); expected a function at module "

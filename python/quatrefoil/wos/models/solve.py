@@ -98,7 +98,7 @@ def solve(
     >>> warm.value.round(1).tolist()
     [1.0, 0.0]
     """
-    return Problem._of(
+    return Problem._create(
         "solve", boundary, exterior, dirichlet=_or_per_ring(dirichlet, dirichlet_per_ring, "solve"), source=source, screening=screening,
         diffusion=diffusion, neumann=neumann, robin=robin,
     ).solve(
@@ -180,7 +180,7 @@ def solve_vjp(
     >>> dx.shape
     (1, 2)
     """
-    return Problem._of(
+    return Problem._create(
         "solve_vjp", boundary, exterior, dirichlet=_or_per_ring(dirichlet, dirichlet_per_ring, "solve_vjp"), source=source,
         screening=screening, diffusion=diffusion, neumann=neumann, robin=robin,
     ).vjp(

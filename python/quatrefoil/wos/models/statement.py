@@ -7,10 +7,10 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from ..._arguments import is_number, keywords, number, refuse_tracing
+from ..._arguments import is_number, keywords, number, reject_tracing
 from ..data import Data, Fourier
 from ..data.pack import check, is_varying
-from ..data.packed import DataClass, copied, detached, said, with_arrays
+from ..data.packed import DataClass, copied, describe, detached, with_arrays
 from ..mesh import Boundary, TriangleMesh
 from ..polygon import Polygon
 from ..region import check_boundary
@@ -59,7 +59,7 @@ class Statement:
         self._fill(None, boundary, {"dirichlet": dirichlet, **others}, exterior)
 
     @classmethod
-    def _of(cls, caller: str, boundary: Any, exterior: Any, **data: Any) -> Self:
+    def _create(cls, caller: str, boundary: Any, exterior: Any, **data: Any) -> Self:
         """A problem whose errors name the function ``caller``."""
         statement = cls.__new__(cls)
         statement._fill(caller, boundary, data, exterior)
@@ -67,7 +67,7 @@ class Statement:
 
     def _fill(self, caller: str | None, boundary: Any, data: dict[str, Any], exterior: Any) -> None:
         label = caller or "Problem"
-        refuse_tracing(label)
+        reject_tracing(label)
         check_boundary(boundary, label)
         dirichlet = data["dirichlet"]
         if dirichlet is None or isinstance(dirichlet, dict):
@@ -97,7 +97,7 @@ class Statement:
             _check_medium(self, label)
             batches |= {name: check(getattr(self, name), b, label, name) for name in ("diffusion", "screening")}
         if self._reflecting is not None:
-            batches |= {name: check(self._given(name), b, label, name) for name in ("neumann", "robin")}
+            batches |= {name: check(self._argument(name), b, label, name) for name in ("neumann", "robin")}
             batches["where"] = instances_of(self.neumann, self.robin)
         common_batch({"boundary": self.boundary._batch, **batches}, label)
         _ = self._reach  # raises an error if it is infinite
@@ -159,7 +159,7 @@ class Statement:
         constant = self.diffusion is None or isinstance(self.diffusion, Regions)
         return self.screening if isinstance(self.screening, float) and constant else 0.0
 
-    def _given(self, name: str) -> Any:
+    def _argument(self, name: str) -> Any:
         """The data with this name; for walls, the flux h. None if it is 0 everywhere."""
         data = getattr(self, name)
         if name in ("neumann", "robin") and data is not None:
@@ -181,7 +181,7 @@ class Statement:
     def __repr__(self) -> str:
         shown = {name: getattr(self, name) for name in ("dirichlet", *_DEFAULTS)}
         parts = (
-            f"{name}={repr(x) if is_number(x) or isinstance(x, (bool, DataClass)) else said(x)}"
+            f"{name}={repr(x) if is_number(x) or isinstance(x, (bool, DataClass)) else describe(x)}"
             for name, x in shown.items()
             if x is not _DEFAULTS.get(name, ...) and not (name == "screening" and is_number(x) and x == 0)
         )
@@ -237,7 +237,7 @@ def _check_medium(s: Statement, label: str) -> None:
             raise ValueError(f"{label}: {name} requires grad, but gradients with respect to it are not supported; detach it")
 
 
-def any_requires_grad(given: Any) -> bool:
+def any_requires_grad(data: Any) -> bool:
     """Whether any array among the data requires grad."""
     flags: list[bool] = []
 
@@ -245,5 +245,5 @@ def any_requires_grad(given: Any) -> bool:
         flags.append(bool(getattr(array, "requires_grad", False)))
         return array
 
-    with_arrays(given, look)
+    with_arrays(data, look)
     return any(flags)

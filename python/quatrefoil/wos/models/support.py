@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import is_number, numbers_of
+from ..._arguments import host_array, is_number
 from ..data import Gaussians, GridField
 
 _WIDTHS = 6.1  # exp(-6.1^2) is below rounding
@@ -42,6 +42,6 @@ def _away(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 def _ends_at_0(field: GridField, d: int) -> bool:
-    values = numbers_of(field.values, "solve", "source.values", differentiable=True)
+    values = host_array(field.values, "solve", "source.values", differentiable=True)
     inner: Any = (..., *[slice(1, -1)] * d)
     return bool(np.count_nonzero(values) == np.count_nonzero(values[inner]))

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import arrays_like, host_or_device_numbers
+from ..._arguments import arrays_like, host_array
 from ..._bind import check_device
 from ..._call import call_vjp
-from ..data.composition import Data, Places
+from ..data.composition import Data, Points
 from ..data.packed import PackedData
 from ..walk.nodes import schedule
 from .chunk import METHODS
@@ -56,7 +56,7 @@ def _of_jumps(p: Prepared, jumps: Iterator[tuple[int, np.ndarray, Walked]], shar
         if n and (k := next((k for k, each in enumerate(data) if each is of), None)) is not None:
             at = (X - frame[:d]) / frame[d], np.full(n, b), np.tile(frame[:d], (n, 1)), np.full(n, frame[d])
             weights = () if corners is None else [corners[:, j] for j in range(1, d)]
-            totals[k] += fields[k].gradient(Places(*at, [], facet, weights), weight)
+            totals[k] += fields[k].gradient(Points(*at, [], facet, weights), weight)
 
     for b, frame, part in jumps:
         W = len(part.walks)
@@ -73,7 +73,7 @@ def _of_jumps(p: Prepared, jumps: Iterator[tuple[int, np.ndarray, Walked]], shar
 def _checked(run: Run, grad: Any, label: str) -> Array:
     """``grad`` as an array with the shape, dtype and array type of the value."""
     p = run.prepared
-    array = host_or_device_numbers(arrays_like((run.points, grad), label, ("points", "grad"))[1], label, "grad")
+    array = host_array(arrays_like((run.points, grad), label, ("points", "grad"))[1], label, "grad", device="keep")
     if tuple(array.shape) != p.sizes.shape:
         raise ValueError(f"{label}: grad has shape {tuple(array.shape)}, expected {p.sizes.shape}, the shape of value")
     if (dtype := _arrays.dtype_name(array)) != p.dtype.name:

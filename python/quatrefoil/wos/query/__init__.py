@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, cast, overload
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import axes, finite, host_or_device_array, numbers_of, points_like, refuse_tracing
+from ..._arguments import finite, host_array, ndim, points_like, reject_tracing
 from ..._call import call
 from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option
@@ -123,7 +123,7 @@ def _axes_of_vectors(shape: Any, d: int) -> int:
     """The number of axes of arrays or nested lists of vectors (..., d), judged by the first one. 0 for anything else."""
     if _arrays.kind(shape) is None and not isinstance(shape, (list, tuple)):
         return 0
-    count, vector = axes(shape), shape
+    count, vector = ndim(shape), shape
     for _ in range(count - 1):
         vector = vector[0] if len(vector) else ()
     return count if count > 1 and len(vector) == d else 0
@@ -136,14 +136,14 @@ def _is_mesh(shape: Any) -> bool:
 
 
 def _query(label: str, boundary: Boundary, q: Any) -> _Query:
-    refuse_tracing(label)
+    reject_tracing(label)
     q = points_like(q, label, "q")
-    host_or_device_array(q, label, "q")
+    host_array(q, label, "q", device="keep")
     d, batch, shape = boundary.dimension, boundary._batch, tuple(q.shape)
     if not shape or shape[-1] != d:
         raise ValueError(f"{label}: q has shape {shape}, expected (..., {d})")
     if _arrays.on_host(q):
-        finite(numbers_of(q, label, "q"), label, "q")
+        finite(host_array(q, label, "q"), label, "q")
     if batch is not None and len(shape) > 2 and 1 not in (batch, shape[0]) and shape[0] != batch:
         raise ValueError(f"{label}: q has shape {shape}, expected (N, {d}) or (B, ..., {d}) with B = {batch} as in boundary")
     outer = shape[:-1] if batch is None or len(shape) <= 2 else shape[1:-1]

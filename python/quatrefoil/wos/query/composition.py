@@ -38,8 +38,8 @@ class Segments(NamedTuple):
 class Triangles(NamedTuple):
     """Triangles in the frame (1).
 
-    The longest side goes from a along e, the opposite corner is at (cx, cy), and f and n complete the axes. ``turn`` is the index of the
-    corner a.
+    The longest side goes from a along e, the opposite corner is at (cx, cy), and f and n complete the axes. ``rotation`` is the index of
+    the corner a.
     """
 
     a: Any
@@ -49,7 +49,7 @@ class Triangles(NamedTuple):
     length: Any
     cx: Any
     cy: Any
-    turn: Any
+    rotation: Any
 
     def foot(self, xp: Any, x: Any) -> tuple[Any, tuple[Any, ...]]:
         """(2) Squared distances from points, given as a list of coordinates, and the coordinates in each triangle's frame."""
@@ -80,8 +80,8 @@ class Triangles(NamedTuple):
         of_c = xp.where(has_area, of_c, xp.zeros_like(nv))
         of_b = xp.minimum(xp.clip((nu - self.cx * of_c) / self.length, min=0.0), 1 - of_c)
         of_a = (1 - of_c) - of_b
-        first = [xp.where(self.turn == 0, of_b, xp.where(self.turn == 1, of_a, of_c))]
-        return [*first, xp.where(self.turn == 0, of_c, xp.where(self.turn == 1, of_b, of_a))]
+        first = [xp.where(self.rotation == 0, of_b, xp.where(self.rotation == 1, of_a, of_c))]
+        return [*first, xp.where(self.rotation == 0, of_c, xp.where(self.rotation == 1, of_b, of_a))]
 
 
 def columns(a: Any) -> list[Any]:
@@ -104,10 +104,10 @@ def shapes_of(xp: Any, ends: Any) -> Segments | Triangles:
     if ends.shape[1] == 4:
         return Segments(ends[:, :2], ends[:, 2:] - ends[:, :2])
     c = [ends[:, :3], ends[:, 3:6], ends[:, 6:]]
-    turn = xp.argmax(xp.stack([xp.sum((c[(k + 1) % 3] - c[k]) ** 2, axis=1) for k in range(3)], axis=1), axis=1)
+    rotation = xp.argmax(xp.stack([xp.sum((c[(k + 1) % 3] - c[k]) ** 2, axis=1) for k in range(3)], axis=1), axis=1)
 
     def corner(k: int) -> Any:
-        at = turn[:, None]
+        at = rotation[:, None]
         return xp.where(at == 0, c[k], xp.where(at == 1, c[(k + 1) % 3], c[(k + 2) % 3]))
 
     a, e, w = corner(0), corner(1) - corner(0), corner(2) - corner(0)
@@ -119,7 +119,7 @@ def shapes_of(xp: Any, ends: Any) -> Segments | Triangles:
     f = f - slip[:, None] * e
     size = xp.sqrt(xp.sum(f * f, axis=1))[:, None]
     f = f / xp.where(size > 0, size, xp.ones_like(size))
-    return Triangles(a, e, f, xp.stack(_cross(columns(e), columns(f)), axis=1), length, cx, cy, turn)
+    return Triangles(a, e, f, xp.stack(_cross(columns(e), columns(f)), axis=1), length, cx, cy, rotation)
 
 
 class Rows(NamedTuple):

@@ -188,7 +188,7 @@ def inside_all(ends, scaled, closed, contains):
         contains[i] = is_inside(ends, scaled[i], closed)
 
 
-def pieces(ends, first, instance, d):
+def facets_of(ends, first, instance, d):
     """The segments or triangles of one instance. The unit ball has no rows, other solids have one."""
     if ends is None:
         return np.empty((0, d * d))
@@ -209,7 +209,7 @@ def nearest(points, frame, ends, first, distance, point, primitive, barycentric,
     d = points.shape[-1]
     for b in range(len(frame)):
         scaled, valid = _scaled(points, frame, b)
-        of_b = pieces(ends, first, b, d)
+        of_b = facets_of(ends, first, b, d)
         if is_function(of_b, d):
             far, at = Distances(of_b[0], boundary).project(scaled)
             far, k, w = far if sign else np.abs(far), np.zeros(len(scaled), np.int64), np.zeros(scaled.shape)
@@ -226,7 +226,7 @@ def nearest(points, frame, ends, first, distance, point, primitive, barycentric,
 def inside(points, frame, ends, first, contains, closed, boundary, num_threads):
     """Write 1 inside, 0 outside."""
     for b in range(len(frame)):
-        of_b, (scaled, valid) = pieces(ends, first, b, points.shape[-1]), _scaled(points, frame, b)
+        of_b, (scaled, valid) = facets_of(ends, first, b, points.shape[-1]), _scaled(points, frame, b)
         if is_function(of_b, points.shape[-1]):
             contains[b] = Distances(of_b[0], boundary)(scaled) < 0 if len(scaled) else 0
         else:

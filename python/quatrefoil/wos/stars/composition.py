@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 
 from ... import _array_tools
 from ..._array_tools import added, nan_unless
-from ..data.composition import Places
+from ..data.composition import Points
 from ..media.composition import BEYOND, enter, of_root
 from ..media.composition_medium import Medium
 from ..query.composition import LIVE
 from ..walk.composition_balls import SHRUNK, First, bessel_series, hit_weight, roulette, source_weight
+from ..walk.composition_batches import LANE, WalkBatch
 from ..walk.composition_domain import beyond_box
 from ..walk.composition_paths import Callback, Step, Walked, channels, go_on
 from ..walk.composition_philox import BOUNDARY, ROULETTE, direction, source_point, uniform
-from ..walk.composition_pieces import LANE, Piece
 from ..walk.composition_walk import Gradient, Problem, Sum
 from . import STARS
 from .composition_facets import Facets
@@ -56,34 +56,34 @@ class _Jump(NamedTuple):
 
 
 def _step(
-    piece: Piece, walls: Walls, at: _State, distance: Any, step: int, active: Any, first: First, met: _Met, medium: Medium | None
+    batch: WalkBatch, walls: Walls, at: _State, distance: Any, step: int, active: Any, first: First, met: _Met, medium: Medium | None
 ) -> _State:
     """(1) One step of every walk."""
-    xp, d, x, own, weight = piece.xp, walls.d, at.x, at.own, at.weight
-    words, *more = piece.lanes.words(xp, step, *([BOUNDARY + step] if met.flux or medium else []))
+    xp, d, x, own, weight = batch.xp, walls.d, at.x, at.own, at.weight
+    words, *more = batch.lanes.words(xp, step, *([BOUNDARY + step] if met.flux or medium else []))
     n = walls.turn_inward(direction(xp, words[0], words[1], d), own)
-    R, mass = walls.star(x, distance, piece.epsilon, own)
+    R, mass = walls.star(x, distance, batch.epsilon, own)
     factor = xp.where(own >= 0, xp.full_like(R, 2.0), xp.ones_like(R))
     weight = weight if mass is None else weight / (1.0 + factor * mass)
     wall, t = walls.hit(x, n, R, own, NOWHERE)
     z2: Any = None if walls.screening is None else R * R * walls.screening
     if met.sources or medium:
-        s = xp.sqrt(uniform(xp, words[1]) * uniform(xp, words[2])) if d == 2 else source_point(xp, piece.lanes, step, d)[0]
+        s = xp.sqrt(uniform(xp, words[1]) * uniform(xp, words[2])) if d == 2 else source_point(xp, batch.lanes, step, d)[0]
         share = xp.ones_like(s) if z2 is None else source_weight(d, s, -xp.log(s), z2)[0]
         y, inside = x + (R * s)[:, None] * n, s * R < t
     if met.sources:
-        met.sources(piece.at._replace(x=y), weight * share * (R * piece.extent) ** 2 / (2.0 * d), active & inside, first, False)
+        met.sources(batch.at._replace(x=y), weight * share * (R * batch.extent) ** 2 / (2.0 * d), active & inside, first, False)
     if met.flux or medium:
         k, corner_weights, green = walls.flux(x, R, own, factor, [uniform(xp, word) for word in more[0]])
         z = walls.point(k, corner_weights)
     if met.flux:
-        on_wall = piece.at._replace(x=z, piece=xp.clip(k, min=0), weights=corner_weights)
-        met.flux(on_wall, weight * green * piece.extent, active & (k >= 0), first, False)
+        on_wall = batch.at._replace(x=z, facet=xp.clip(k, min=0), weights=corner_weights)
+        met.flux(on_wall, weight * green * batch.extent, active & (k >= 0), first, False)
     lands = wall >= 0
     if medium:
         to = xp.where(lands[:, None], walls.land(x, n, t, wall), x + R[:, None] * n)
         odds = xp.where(k >= 0, green * walls.exchanged(k)[:, 0], xp.zeros_like(green))
-        at = _jumped(piece, walls, medium, _State(to, wall, weight, at.beyond), _Jump(inside, y, z2 / (2.0 * d) * share, k, z, odds), step)
+        at = _jumped(batch, walls, medium, _State(to, wall, weight, at.beyond), _Jump(inside, y, z2 / (2.0 * d) * share, k, z, odds), step)
         return at._replace(weight=roulette(xp, at.weight, uniform(xp, words[3])))
     if z2 is not None:
         s = t / R if d == 3 else xp.clip(t / R, min=1e-10)
@@ -93,15 +93,15 @@ def _step(
     return _State(x, wall, roulette(xp, weight, uniform(xp, words[3])), at.beyond)
 
 
-def _jumped(piece: Piece, walls: Walls, medium: Medium, to: _State, jump: _Jump, step: int) -> _State:
+def _jumped(batch: WalkBatch, walls: Walls, medium: Medium, to: _State, jump: _Jump, step: int) -> _State:
     """(12) Where the walks of a step in a medium arrive, ``to`` without a jump, and their weights."""
-    xp = piece.xp
-    ((_, to_source, to_wall, _),) = piece.lanes.words(xp, ROULETTE + step)
+    xp = batch.xp
+    ((_, to_source, to_wall, _),) = batch.lanes.words(xp, ROULETTE + step)
     on_wall = uniform(xp, to_wall) * (1.0 + jump.odds) < jump.odds
     inside = ~on_wall & jump.inside & (uniform(xp, to_source) < jump.likely)
     x = xp.where(on_wall[:, None], jump.z, xp.where(inside[:, None], jump.y, to.x))
     own = xp.where(on_wall, jump.wall, xp.where(inside, xp.full_like(to.own, -1), to.own))
-    rate, slope = medium.about(piece.at._replace(x=x))
+    rate, slope = medium.about(batch.at._replace(x=x))
     bound, constant = walls.exchanged(own)[:, 0], walls.exchanged(own)[:, 1]
     nu, bound = xp.sum(walls.inward(own) * slope, axis=1) + constant, xp.where(on_wall, bound, xp.ones_like(bound))
     ratio = xp.where(on_wall, nu / bound, xp.where(inside, rate, xp.zeros_like(rate)))
@@ -109,51 +109,51 @@ def _jumped(piece: Piece, walls: Walls, medium: Medium, to: _State, jump: _Jump,
     return _State(x, own, weight, to.beyond + xp.astype(xp.abs(ratio) > BEYOND, xp.int64))
 
 
-def _enter(piece: Piece, walls: Walls, medium: Medium, at: _State, clearance: Any, enters: Any, met: _Met) -> tuple[_State, First]:
+def _enter(batch: WalkBatch, walls: Walls, medium: Medium, at: _State, clearance: Any, enters: Any, met: _Met) -> tuple[_State, First]:
     """Media (8): the first step of pairs."""
-    xp, x, d = piece.xp, at.x, walls.d
+    xp, x, d = batch.xp, at.x, walls.d
     R = SHRUNK * xp.minimum(clearance, walls.limit())
-    drawn, entered = enter(xp, piece.lanes, d, R, medium.bound)
-    first = of_root(entered, medium.slopes_at_start, piece.extent).where(xp, enters, First.none(xp, x))
+    drawn, entered = enter(xp, batch.lanes, d, R, medium.bound)
+    first = of_root(entered, medium.slopes_at_start, batch.extent).where(xp, enters, First.none(xp, x))
     y = x + (R * drawn.s)[:, None] * drawn.m
     if met.sources:
-        met.sources(piece.at._replace(x=xp.where(enters[:, None], y, x)), (R * piece.extent) ** 2 / (2.0 * d), enters, first, True)
+        met.sources(batch.at._replace(x=xp.where(enters[:, None], y, x)), (R * batch.extent) ** 2 / (2.0 * d), enters, first, True)
     to, jumps = xp.where(drawn.jumped[:, None], y, x + R[:, None] * drawn.n), enters & drawn.jumped
-    ratio = xp.where(jumps, medium.share(piece.at._replace(x=xp.where(enters[:, None], to, x))), xp.zeros_like(R))
-    weight = roulette(xp, 1.0 - ratio, uniform(xp, piece.lanes.words(xp, 0)[0][3]))
+    ratio = xp.where(jumps, medium.share(batch.at._replace(x=xp.where(enters[:, None], to, x))), xp.zeros_like(R))
+    weight = roulette(xp, 1.0 - ratio, uniform(xp, batch.lanes.words(xp, 0)[0][3]))
     return _State(to, xp.full_like(at.own, -1), weight, xp.astype(xp.abs(ratio) > BEYOND, xp.int64)), first
 
 
-def _walk(piece: Piece, walls: Walls, max_steps: int, screening: float, met: _Met, medium: Medium | None) -> tuple[Walked, Any]:
-    """The walks of a piece, and the number of each walk's jumps beyond a medium's bounds."""
-    xp, x, active, epsilon = piece.xp, piece.at.x, piece.good, piece.epsilon
+def _walk(batch: WalkBatch, walls: Walls, max_steps: int, screening: float, met: _Met, medium: Medium | None) -> tuple[Walked, Any]:
+    """The walks of a batch, and the number of each walk's jumps beyond a medium's bounds."""
+    xp, x, active, epsilon = batch.xp, batch.at.x, batch.valid, batch.epsilon
     at = _State(x, walls.nearest(x, 4 * SLACK)[0], xp.ones_like(x[:, 0]), xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device))
     first, enters = First.none(xp, x), xp.zeros_like(active)
-    steps, first_step = xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), Step(piece, screening, met.sources)
+    steps, first_step = xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), Step(batch, screening, met.sources)
     for step in range(max_steps):
-        distance, _, _ = piece.domain.see_far(at.x)
+        distance, _, _ = batch.domain.see_far(at.x)
         active = active & (distance > epsilon) & (at.weight != 0) & ~beyond_box(xp, at.x)
         if not go_on(xp, step, active):
             break
-        if step == 0 and piece.pairs:
+        if step == 0 and batch.pairs:
             clearance = walls.nearest(at.x, xp.clip(distance, max=LARGEST))[1]
             enters = active & (clearance > epsilon)
             if medium:
-                ball, first = _enter(piece, walls, medium, at, clearance, enters, met)
+                ball, first = _enter(batch, walls, medium, at, clearance, enters, met)
             else:
                 inside, first = first_step.enter(at.x, clearance, enters)
                 ball = at._replace(x=inside, own=xp.full_like(at.own, -1))
-        moved = _step(piece, walls, at, distance, step, active & ~enters, first, met, medium)
-        if step == 0 and piece.pairs:
+        moved = _step(batch, walls, at, distance, step, active & ~enters, first, met, medium)
+        if step == 0 and batch.pairs:
             moved = _State(*(xp.where(enters if a.ndim == 1 else enters[:, None], a, b) for a, b in zip(ball, moved)))
             enters = xp.zeros_like(enters)
         at = _State(*(xp.where(active if a.ndim == 1 else active[:, None], a, b) for a, b in zip(moved, at)))
         steps = steps + xp.astype(active, xp.int64)
-    distance, k, weights = piece.domain.see_far(at.x)
-    end = piece.at._replace(x=piece.domain.project(at.x, k, weights), piece=k, weights=weights)
+    distance, k, weights = batch.domain.see_far(at.x)
+    end = batch.at._replace(x=batch.domain.project(at.x, k, weights), facet=k, weights=weights)
     goes, weight = at.weight != 0, at.weight
     if medium:
-        weight = xp.where(goes & (steps > 0), weight * medium.roots(end) / medium.roots(piece.at), weight)
+        weight = xp.where(goes & (steps > 0), weight * medium.roots(end) / medium.roots(batch.at), weight)
     return Walked(end, weight, first, steps, goes & (distance > epsilon), goes & beyond_box(xp, at.x)), at.beyond
 
 
@@ -164,10 +164,10 @@ class _Problem(Problem):
         lane = LANE + LIVE * (inputs[4].shape[0] + inputs[6].shape[0])
         super().__init__(xp, STARS, inputs, options, functions, adjoint=adjoint, lane=lane)
 
-    def _mine(self, piece: Piece, table: Any, first: Any) -> Any:
+    def _mine(self, batch: WalkBatch, table: Any, first: Any) -> Any:
         """(P, rows of the table): which rows belong to each walk's instance."""
         xp, (low, high) = self.xp, (first[:-1], first[1:])
-        row = piece.at.row if first.shape[0] > 2 else 0 * piece.at.row
+        row = batch.at.row if first.shape[0] > 2 else 0 * batch.at.row
         k = xp.arange(table.shape[0], dtype=xp.int64, device=table.device)
         return (xp.take(low, row, axis=0)[:, None] <= k) & (k < xp.take(high, row, axis=0)[:, None])
 
@@ -178,49 +178,49 @@ class _Problem(Problem):
         fits = [(first[0] == 0) & (first[-1] == table.shape[0]) for table, first in tables]
         return None if x is None else nan_unless(self.xp, fits[0] & fits[1] & fits[2], x)
 
-    def medium(self, piece: Piece) -> Medium | None:
+    def medium(self, batch: WalkBatch) -> Medium | None:
         if not self.args.varies:
             return None
         (diffusion,), (screening,) = self.data[4:]
-        return Medium(self.xp, diffusion, screening, piece.at, self.xp.take(self.args.bounds, piece.at.row, axis=0), slopes=True)
+        return Medium(self.xp, diffusion, screening, batch.at, self.xp.take(self.args.bounds, batch.at.row, axis=0), slopes=True)
 
-    def walk(self, piece: Piece, met: _Met) -> tuple[Walked, Any]:
-        xp, g, table, d = self.xp, self.args, self.args.walls, piece.at.x.shape[1]
-        mine = self._mine(piece, table, g.first_wall)
+    def walk(self, batch: WalkBatch, met: _Met) -> tuple[Walked, Any]:
+        xp, g, table, d = self.xp, self.args, self.args.walls, batch.at.x.shape[1]
+        mine = self._mine(batch, table, g.first_wall)
         if table.shape[0] == 0:  # add one wall that belongs to no walk
             eye = [float(i == j) for j in range(d) for i in range(d)]
             table = xp.asarray([[*eye, 0.0, 0.0]], dtype=xp.float64, device=table.device)
-            mine = xp.zeros((piece.at.x.shape[0], 1), dtype=xp.bool, device=table.device)
-        corners = (g.corners, self._mine(piece, g.corners, g.first_corner)) if g.corners.shape[0] else None
+            mine = xp.zeros((batch.at.x.shape[0], 1), dtype=xp.bool, device=table.device)
+        corners = (g.corners, self._mine(batch, g.corners, g.first_corner)) if g.corners.shape[0] else None
         absorbs = _array_tools.is_any(xp, table[:, d * d] > 0)
-        medium, screening = self.medium(piece), g.rate * piece.extent**2 if g.rate > 0 else None
-        walls = (Walls if d == 2 else Facets)(xp, table, mine, corners, piece.extent, medium.bound if medium else screening, absorbs)
+        medium, screening = self.medium(batch), g.rate * batch.extent**2 if g.rate > 0 else None
+        walls = (Walls if d == 2 else Facets)(xp, table, mine, corners, batch.extent, medium.bound if medium else screening, absorbs)
         if medium is None:
-            return _walk(piece, walls, g.max_steps, g.rate, met, None)
-        walls.exchange, root = g.exchange, medium.roots(piece.at)
+            return _walk(batch, walls, g.max_steps, g.rate, met, None)
+        walls.exchange, root = g.exchange, medium.roots(batch.at)
         if g.slopes is not None:
             B, N, _ = g.slopes.shape
-            medium.slopes_at_start = self.xp.take(self.xp.reshape(g.slopes, (B * N, d)), piece.of_row, axis=0)
+            medium.slopes_at_start = self.xp.take(self.xp.reshape(g.slopes, (B * N, d)), batch.of_row, axis=0)
 
         def converted(callback: Callback | None, power: int) -> Callback | None:
             """A callback with weights for u instead of U, media (1)."""
 
-            def convert(at: Places, weight: Any, *rest: Any) -> None:
+            def convert(at: Points, weight: Any, *rest: Any) -> None:
                 assert callback is not None
                 callback(at, weight * medium.roots(at) ** power / root, *rest)
 
             return callback and convert
 
-        return _walk(piece, walls, g.max_steps, 0.0, _Met(converted(met.sources, -1), converted(met.flux, 1)), medium)
+        return _walk(batch, walls, g.max_steps, 0.0, _Met(converted(met.sources, -1), converted(met.flux, 1)), medium)
 
-    def is_robin(self, at: Places) -> Any:
+    def is_robin(self, at: Points) -> Any:
         """Whether points on the walls have a Robin condition."""
-        return self.xp.take(self.args.walls[:, -1], at.piece, axis=0) > 0
+        return self.xp.take(self.args.walls[:, -1], at.facet, axis=0) > 0
 
     def flux(self, neumann: Any, robin: Any) -> Callback:
         """A callback that adds points on the walls to one of these."""
 
-        def add(at: Places, weight: Any, active: Any, first: First, entering: bool) -> None:
+        def add(at: Points, weight: Any, active: Any, first: First, entering: bool) -> None:
             is_robin = self.is_robin(at)
             for one, mine in ((neumann, ~is_robin), (robin, is_robin)):
                 if one.data is not None:
@@ -234,19 +234,19 @@ def stars(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
     problem = _Problem(xp, arguments[:_INPUTS], arguments[_INPUTS:], functions, False)
     at_ends, sources, of_walls, of_robin, *_ = (data for (data,) in problem.data)
 
-    def compute(piece: Piece) -> tuple[Any, Any]:
+    def compute(batch: WalkBatch) -> tuple[Any, Any]:
         later, in_first, flux, radiated = (Sum(xp, data) for data in (sources, sources, of_walls, of_robin))
 
-        def add_source(at: Places, weight: Any, active: Any, _: First, entering: bool) -> None:
+        def add_source(at: Points, weight: Any, active: Any, _: First, entering: bool) -> None:
             (in_first if entering else later).add(at, weight, active)
 
         on_walls = problem.flux(flux, radiated) if of_walls or of_robin else None
-        walked, beyond = problem.walk(piece, _Met(add_source if sources else None, on_walls))
+        walked, beyond = problem.walk(batch, _Met(add_source if sources else None, on_walls))
         total = None if problem.args.endless or at_ends is None else walked.weighted_data(at_ends)
         for one in (later, flux, radiated):
             total = total if one.total is None else added(total, one.total)
         total = xp.zeros_like(walked.left) if total is None else total
-        return channels(xp, piece, walked, total, in_first.total), xp.concat([walked.marks(piece), beyond[:, None]], axis=1)
+        return channels(xp, batch, walked, total, in_first.total), xp.concat([walked.marks(batch), beyond[:, None]], axis=1)
 
     mean, m2, counts = problem.walks.nodes(1 + problem.walks.pairs * arguments[0].shape[2], 4, compute)
     beyond = counts[:, :, 3] if problem.args.varies else None
@@ -259,29 +259,29 @@ def stars_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
     wanted = [data for (data,) in problem.data]
     of_ends, of_sources, *of_walls = (Gradient(xp, data) for data in wanted[:4])
 
-    def compute(piece: Piece, share: Any) -> None:
+    def compute(batch: WalkBatch, share: Any) -> None:
         def weighted(callback: Any) -> Callback:
-            def call(at: Places, weight: Any, active: Any, entered: First, entering: bool) -> None:
-                callback(at, weight * _share_of(xp, piece, share, entered, entering), active, entered, entering)
+            def call(at: Points, weight: Any, active: Any, entered: First, entering: bool) -> None:
+                callback(at, weight * _share_of(xp, batch, share, entered, entering), active, entered, entering)
 
             return call
 
-        def add(at: Places, weight: Any, active: Any, entered: First, entering: bool) -> None:
+        def add(at: Points, weight: Any, active: Any, entered: First, entering: bool) -> None:
             of_sources.add(at, weight, active)
 
         flux = weighted(problem.flux(*of_walls)) if wanted[2] or wanted[3] else None
-        walked, _ = problem.walk(piece, _Met(weighted(add) if wanted[1] else None, flux))
+        walked, _ = problem.walk(batch, _Met(weighted(add) if wanted[1] else None, flux))
         if not problem.args.endless:
-            weight = walked.left * _share_of(xp, piece, share, walked.first, False)
-            of_ends.add(walked.end, weight, piece.good & (walked.left != 0))
+            weight = walked.left * _share_of(xp, batch, share, walked.first, False)
+            of_ends.add(walked.end, weight, batch.valid & (walked.left != 0))
 
     problem.walks.replay(arguments[_INPUTS], compute)
     return *[None] * 8, *(problem.unless_wrong(one.total()) for one in (of_ends, of_sources, *of_walls)), *[None] * 5
 
 
-def _share_of(xp: Any, piece: Piece, share: Any, first: First, entering: bool) -> Any:
+def _share_of(xp: Any, batch: WalkBatch, share: Any, first: First, entering: bool) -> Any:
     """As in walk. A walk without a first ball has no gradient and contributes nothing."""
-    if not piece.pairs:
+    if not batch.pairs:
         return share[:, 0]
-    factors = first.channels(xp, piece.extent)[entering]
+    factors = first.channels(xp, batch.extent)[entering]
     return xp.sum(share * xp.where(xp.isnan(factors), xp.zeros_like(factors), factors), axis=1)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import axes, number, numbers_like
+from ..._arguments import host_array, ndim, number
 from ..mesh import TriangleMesh
 from ..polygon import Ball, Polygon
 from .reflecting_2d import reflecting_polygon
@@ -34,13 +34,14 @@ def reflecting(boundary: Any, neumann: Any, robin: Any, screening: float, label:
     return reflecting_polygon(boundary, code, mu, screening, label)
 
 
-def by_facet(boundary: Any, name: str, given: Any, label: str) -> Any:
+def by_facet(boundary: Any, name: str, condition: Any, label: str) -> Any:
     """Replace a function ``where`` in ``neumann`` or ``robin`` by its values: one entry per facet."""
-    if not isinstance(given, (tuple, list)) or not given or not callable(given[0]) or not isinstance(boundary, (Polygon, TriangleMesh)):
-        return given
+    is_function = isinstance(condition, (tuple, list)) and condition and callable(condition[0])
+    if not is_function or not isinstance(boundary, (Polygon, TriangleMesh)):
+        return condition
     corners = boundary._ends.reshape(len(boundary._ends), boundary.dimension, -1)
     inner = np.einsum("pc,mcd->mpd", _INNER[boundary.dimension], corners)
-    answers = np.asarray(given[0](inner.reshape(-1, inner.shape[-1])))
+    answers = np.asarray(condition[0](inner.reshape(-1, inner.shape[-1])))
     what = "segment" if isinstance(boundary, Polygon) else "triangle"
     if answers.shape != (inner.shape[0] * inner.shape[1],) or answers.dtype != bool:
         got = f"{answers.dtype} of shape {answers.shape}, expected one bool per point of X"
@@ -53,16 +54,16 @@ def by_facet(boundary: Any, name: str, given: Any, label: str) -> Any:
             f"split the {what}, or pass bools"
         )
     if isinstance(boundary, TriangleMesh):
-        return (answers[:, 0], *given[1:])
+        return (answers[:, 0], *condition[1:])
     flat = np.zeros(boundary._first_vertex[-1], bool)
     flat[boundary._pairs[:, 0]] = answers[:, 0]
     rows = np.split(flat, boundary._first_vertex[1:-1])
-    return (rows if len(rows) > 1 else rows[0], *given[1:])
+    return (rows if len(rows) > 1 else rows[0], *condition[1:])
 
 
 def instances_of(neumann: Any, robin: Any) -> int | None:
     """The number of instances in ``where`` and μ, or None if they have no batch axis."""
-    parts = [x for condition in (neumann, robin) if isinstance(condition, (tuple, list)) for x in condition[:-1] if axes(x) == 2]
+    parts = [x for condition in (neumann, robin) if isinstance(condition, (tuple, list)) for x in condition[:-1] if ndim(x) == 2]
     return max(map(len, parts)) if parts else None
 
 
@@ -76,45 +77,45 @@ def conditions(boundary: Any, neumann: Any, robin: Any, label: str) -> tuple[np.
         if condition is None:
             continue
         if not isinstance(condition, (tuple, list)) or len(condition) != number_of + 1:
-            raise TypeError(f"{label}: {name} is {_said(condition)}, expected a tuple {_EXPECTED[name]}")
-        here = _per_facet(boundary, condition[0], f"{name}'s where", label, bool)
-        if (code[here] > 0).any():
-            segment = int(np.flatnonzero(here & (code > 0))[0])
+            raise TypeError(f"{label}: {name} is {_describe(condition)}, expected a tuple {_EXPECTED[name]}")
+        selected = _per_facet(boundary, condition[0], f"{name}'s where", label, bool)
+        if (code[selected] > 0).any():
+            segment = int(np.flatnonzero(selected & (code > 0))[0])
             raise ValueError(f"{label}: segment {segment} is in both neumann and robin, expected one of them")
-        code[here] = number_of
+        code[selected] = number_of
         if name == "robin":
-            mu[here] = _of_mu(boundary, condition[1], label)[here]
+            mu[selected] = _of_mu(boundary, condition[1], label)[selected]
     return code, mu
 
 
-def _said(given: Any) -> str:
-    return f"{type(given).__name__} of length {len(given)}" if isinstance(given, (tuple, list)) else type(given).__name__
+def _describe(condition: Any) -> str:
+    return f"{type(condition).__name__} of length {len(condition)}" if isinstance(condition, (tuple, list)) else type(condition).__name__
 
 
-def _of_mu(boundary: Polygon | TriangleMesh, given: Any, label: str) -> np.ndarray:
-    if isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool):
-        return np.full(len(boundary._ends), number(given, label, "robin's mu"))
-    if callable(given):
+def _of_mu(boundary: Polygon | TriangleMesh, mu: Any, label: str) -> np.ndarray:
+    if isinstance(mu, (int, float, np.integer, np.floating)) and not isinstance(mu, bool):
+        return np.full(len(boundary._ends), number(mu, label, "robin's mu"))
+    if callable(mu):
         raise TypeError(
             f"{label}: robin's mu is a function, expected a number, or one number per segment, such as its values at the midpoints"
         )
-    mu = _per_facet(boundary, given, "robin's mu", label, float)
-    if not (np.isfinite(mu) & (mu >= 0)).all():
+    values = _per_facet(boundary, mu, "robin's mu", label, float)
+    if not (np.isfinite(values) & (values >= 0)).all():
         raise ValueError(f"{label}: robin's mu contains negative or infinite numbers, expected finite nonnegative numbers")
-    return mu
+    return values
 
 
-def _per_facet(boundary: Polygon | TriangleMesh, given: Any, name: str, label: str, dtype: type) -> np.ndarray:
-    """Entries in the order of the boundary's facets. ``given``: (M,) for a mesh or for every polygon, or one array (M,) per polygon."""
+def _per_facet(boundary: Polygon | TriangleMesh, values: Any, name: str, label: str, dtype: type) -> np.ndarray:
+    """Entries in the order of the boundary's facets. ``values``: (M,) for a mesh or for every polygon, or one array (M,) per polygon."""
     sizes = np.diff(boundary._first_vertex if isinstance(boundary, Polygon) else boundary._first)
-    if isinstance(given, (list, tuple)) and any(_arrays.kind(g) is not None for g in given):
-        if boundary._batch is None or len(given) != boundary._count:
+    if isinstance(values, (list, tuple)) and any(_arrays.kind(g) is not None for g in values):
+        if boundary._batch is None or len(values) != boundary._count:
             raise ValueError(
-                f"{label}: {name} is a list of length {len(given)}, expected one array for each of {boundary._count} boundaries"
+                f"{label}: {name} is a list of length {len(values)}, expected one array for each of {boundary._count} boundaries"
             )
-        rows = [_row(g, name, label, dtype) for g in given]
+        rows = [_row(g, name, label, dtype) for g in values]
     else:
-        row = _row(given, name, label, dtype)
+        row = _row(values, name, label, dtype)
         rows = [row] * boundary._count if row.ndim == 1 else list(row) * (boundary._count if len(row) == 1 else 1)
         if len(rows) != boundary._count:
             raise ValueError(f"{label}: {name} has {len(rows)} rows, expected one for each of {boundary._count} boundaries")
@@ -126,12 +127,12 @@ def _per_facet(boundary: Polygon | TriangleMesh, given: Any, name: str, label: s
     return np.asarray(flat[boundary._pairs[:, 0]] if isinstance(boundary, Polygon) else flat)
 
 
-def _row(given: Any, name: str, label: str, dtype: type) -> np.ndarray:
+def _row(values: Any, name: str, label: str, dtype: type) -> np.ndarray:
     if dtype is float:
-        return np.asarray(numbers_like(given, label, name), np.float64)
-    array = np.asarray(given if _arrays.kind(given) is None else _arrays.to_host(given))
-    if isinstance(given, np.ma.MaskedArray) or array.dtype != bool:
-        cure = "; for indices pass np.isin(np.arange(M), indices)" if array.dtype.kind in "iu" else ""
+        return np.asarray(host_array(values, label, name, device="copy", convert=True), np.float64)
+    array = np.asarray(values if _arrays.kind(values) is None else _arrays.to_host(values))
+    if isinstance(values, np.ma.MaskedArray) or array.dtype != bool:
+        fix = "; for indices pass np.isin(np.arange(M), indices)" if array.dtype.kind in "iu" else ""
         what = "expected bool: True where the segment or triangle has the condition"
-        raise TypeError(f"{label}: {name} has dtype {array.dtype}, {what}{cure}")
+        raise TypeError(f"{label}: {name} has dtype {array.dtype}, {what}{fix}")
     return array

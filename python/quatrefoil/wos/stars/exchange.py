@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.packed import PackedData
-from ..media.bound import ON_BOUNDARY, SLACK, SPREAD, by_host, on_host
+from ..media.bound import ON_BOUNDARY, SLACK, SPREAD, as_host_function, on_host
 from ..media.derivatives import derived
 from ..mesh import Boundary
 from ..query import contains
@@ -33,7 +33,7 @@ def exchange_of(diffusion: PackedData, tables: Tables, frame: np.ndarray, steps:
     """Split μ + ν of every wall, by its values at points of the wall in all instances."""
     (walls, first), d = tables.rows[2:4], frame.shape[1] - 2
     (X, inward), mu = _on_walls(walls, d), walls[:, d * d]
-    numbers, function = on_host(diffusion.numbers), by_host(diffusion.function, like)
+    numbers, function = on_host(diffusion.numbers), as_host_function(diffusion.function, like)
     low, high = np.full(len(walls), np.inf), np.full(len(walls), -np.inf)
     for b in _instances(diffusion, first, len(frame)):
         rows = slice(None) if len(first) == 2 else slice(first[b], first[b + 1])
@@ -50,7 +50,7 @@ def exchange_of(diffusion: PackedData, tables: Tables, frame: np.ndarray, steps:
 def rise(boundary: Boundary, diffusion: PackedData, tables: Tables, frame: np.ndarray, steps: np.ndarray, like: Array) -> float:
     """The largest ratio of α on a wall with μ + ν < 0 to α on the wall's inward normal, from samples; 0 without such walls."""
     (walls, first), d, largest = tables.rows[2:4], frame.shape[1] - 2, 0.0
-    numbers, function = on_host(diffusion.numbers), by_host(diffusion.function, like)
+    numbers, function = on_host(diffusion.numbers), as_host_function(diffusion.function, like)
     for b in _instances(diffusion, first, len(frame)):
         own = walls if len(first) == 2 else walls[first[b] : first[b + 1]]
         own = own[:: max(1, len(own) // _NORMALS)]

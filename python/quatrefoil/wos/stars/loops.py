@@ -4,7 +4,7 @@ import numpy as np
 
 from ..media.composition import BEYOND
 from ..media.loops import Medium
-from ..query.loops import pieces
+from ..query.loops import facets_of
 from ..region import inward_normals
 from ..walk.loops_nodes import Met, counters, factors, forward, replay
 from . import STARS, loops_facets, loops_paths
@@ -18,7 +18,7 @@ class _Walked:
     def __init__(self, p, b, point, walk, wanted):
         (n, d), frame = (len(point), p.start.shape[2]), p.frame[b]
         tables = (p.ends, p.first), (p.walls, p.first_wall), (p.corners, p.first_corner)
-        segments, walls, corners = (pieces(table, first, b, 2) for table, first in tables)
+        segments, walls, corners = (facets_of(table, first, b, 2) for table, first in tables)
         end, facet, corner_weights = np.empty((n, d)), np.empty(n, np.int64), np.empty((n, d - 1))
         self.mark, self.beyond, first, extent = np.empty(n, np.int64), np.zeros(n, np.int64), np.empty((n, 2 + 2 * d)), frame[d]
         frames, x = loops_facets.frames_of(walls) if d == 3 else walls, np.ascontiguousarray(p.start[b, point], np.float64)

@@ -22,7 +22,7 @@ def frames_of(walls):
     area; the index of the corner A.
     """
     r = shapes_of(np, walls[:, :9])
-    return np.column_stack([r.a, r.e, r.f, r.n, r.length, r.cx, r.cy, 0.5 * r.length * r.cy, r.turn])
+    return np.column_stack([r.a, r.e, r.f, r.n, r.length, r.cx, r.cy, 0.5 * r.length * r.cy, r.rotation])
 
 
 @jit

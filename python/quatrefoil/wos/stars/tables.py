@@ -59,12 +59,12 @@ class Tables(region.Tables):
 class Reflecting:
     """A partly reflecting boundary.
 
-    ``absorbing`` and ``reflecting``: the facets of the tables in order; if nothing absorbs, the first facet of each polygon. ``turned``:
+    ``absorbing`` and ``reflecting``: the facets of the tables in order; if nothing absorbs, the first facet of each polygon. ``flipped``:
     reflecting facets whose corners are reversed in the tables. ``endless``: nothing absorbs.
     """
 
     tables: Tables
     absorbing: np.ndarray
     reflecting: np.ndarray
-    turned: np.ndarray
+    flipped: np.ndarray
     endless: bool

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from ..._array_tools import chunk_slices, segment_sums
-from ..data.composition import Places
+from ..data.composition import Points
 from ..query.composition import HALF_SIDE, LIVE, POLYGON_HALF, Rows, Segments, belongs, closest, columns, point_on, shapes_of
 from ..query.composition_solids import is_box, is_solid, nearest_on_solid, norm, radius_in_solid
 from .composition_philox import _TURN, ROULETTE, Lanes, uniform
@@ -18,7 +18,7 @@ CLEAR_UP_TO, MIN, HIGHEST, ON_SEGMENT = 256, 16.0, 1.4, 1e-14  # as in csrc
 
 
 class Domain:
-    """The boundaries of the walks of a piece. A walk has segments ``low`` to ``high``, or all segments if these are None."""
+    """The boundaries of the walks of a batch. A walk has segments ``low`` to ``high``, or all segments if these are None."""
 
     def __init__(self, xp: Any, label: str, ends: Any, low: Any, high: Any, outside: bool = False, reach: Any = 0.0) -> None:
         self.xp, self.label, self.ends, self.low, self.high = xp, label, ends, low, high
@@ -133,7 +133,7 @@ class HalfDiscs:
         self.xp, self.domain, self.pays, self.epsilon = xp, domain, pays, epsilon
 
     @staticmethod
-    def pay(xp: Any, ends: Any, first: Any, at: Places, epsilon: Any) -> Any:
+    def pay(xp: Any, ends: Any, first: Any, at: Points, epsilon: Any) -> Any:
         """Whether the clearance at the middle of a segment, averaged over the boundary, is at least epsilon^(1/3).
 
         One value per walk, or None if it is false for all walks.

@@ -9,9 +9,9 @@ from ..._array_tools import added, chunk_slices, items_per_chunk, nan_unless, se
 from ..data.composition import Data
 from ..query.composition_solids import norm
 from .composition_balls import bessel_series
+from .composition_batches import LANE, Walks, named
 from .composition_paths import walk_paths
 from .composition_philox import FIRST, direction
-from .composition_pieces import LANE, Walks, named
 from .expansion import EXPAND
 from .expansion import harmonics as number_of
 
@@ -29,21 +29,21 @@ def expand(xp: Any, *arguments: Any, g: Any = None) -> tuple[Any, Any]:
         sums: list[Any] = [None] * samples
         marks: Any = None
         for begin in range(0, count, width):
-            piece = walks.piece(rows, first_walk + begin, min(width, count - begin))
-            walked = walk_paths(piece, args.max_steps, args.screening, None)
+            batch = walks.batch(rows, first_walk + begin, min(width, count - begin))
+            walked = walk_paths(batch, args.max_steps, args.screening, None)
             u = walked.weighted_data(data)
-            lanes, sign = piece.lanes.pairs()
+            lanes, sign = batch.lanes.pairs()
             ((w0, w1, _, _),) = lanes.words(xp, FIRST)
             n = xp.astype(sign, xp.float64)[:, None] * direction(xp, w0, w1, d)
-            less = u - xp.take(xp.reshape(args.reference, (B * N,)), piece.of_row, axis=0)
+            less = u - xp.take(xp.reshape(args.reference, (B * N,)), batch.of_row, axis=0)
             shares = xp.stack([u, *(less * y for y in harmonics(xp, n, modes)[1:])], axis=1)
-            shares = xp.where(piece.good[:, None], shares, xp.zeros_like(shares))
+            shares = xp.where(batch.valid[:, None], shares, xp.zeros_like(shares))
             part = min(each, width, count - begin)
-            of_samples = xp.sum(xp.reshape(shares, (piece.height, piece.count // part, part, H)), axis=2)
-            for i in range(piece.count // part):
+            of_samples = xp.sum(xp.reshape(shares, (batch.height, batch.count // part, part, H)), axis=2)
+            for i in range(batch.count // part):
                 at = (begin + i * part) // each
                 sums[at] = added(sums[at], of_samples[:, i, :])
-            marks = added(marks, piece.tallied(walked.marks(piece)))
+            marks = added(marks, batch.tallied(walked.marks(batch)))
         coefficients.append(xp.stack(sums, axis=1) / each)
         counts.append(marks)
     if not coefficients:

@@ -1,4 +1,4 @@
-"""The walks of a piece, one step of all walks at a time, with array API functions in float64.
+"""The walks of a batch, one step of all walks at a time, with array API functions in float64.
 
 Equation numbers refer to csrc/wos/walk/README.md: (2), (10), (13), (24). The host must know when all walks have ended. It reads one flag
 every LOOK steps, and one before the walks if half discs may pay off.
@@ -11,19 +11,19 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ... import _array_tools
-from ..data.composition import Data, Places
+from ..data.composition import Data, Points
 from .composition_balls import MAX_SCREENED, SHRUNK, First, source_weight, survive
+from .composition_batches import WalkBatch
 from .composition_philox import FIRST, direction, source_point, unit_vector
-from .composition_pieces import Piece
 
 LOOK = 32  # steps between two checks whether any walk is active
-Callback = Callable[[Places, Any, Any, First, bool], None]
+Callback = Callable[[Points, Any, Any, First, bool], None]
 
 
 class Walked(NamedTuple):
     """Ends of walks, their weights there, their first balls and steps, and which were cut off or escaped."""
 
-    end: Places
+    end: Points
     left: Any
     first: First
     steps: Any
@@ -35,17 +35,17 @@ class Walked(NamedTuple):
         xp, goes = data.xp, self.left != 0
         return xp.where(goes, self.left * data.values(self.end), xp.zeros_like(self.left))
 
-    def marks(self, piece: Piece) -> Any:
+    def marks(self, batch: WalkBatch) -> Any:
         """(P, 3): steps, cut off, escaped."""
-        xp = piece.xp
+        xp = batch.xp
         return xp.stack([xp.astype(x, xp.int64) for x in (self.steps, self.cut, self.escaped)], axis=1)
 
 
 class Step:
     """Moves walks to the surfaces of their balls. Steps must come in order, because some of them share a block of words."""
 
-    def __init__(self, piece: Piece, screening: float, on_source: Callback | None) -> None:
-        self.piece, self.xp, self.lanes, self.d = piece, piece.xp, piece.lanes, piece.at.x.shape[1]
+    def __init__(self, batch: WalkBatch, screening: float, on_source: Callback | None) -> None:
+        self.batch, self.xp, self.lanes, self.d = batch, batch.xp, batch.lanes, batch.at.x.shape[1]
         self.screening, self.on_source = screening, on_source
         self.words: list[Any] = []
 
@@ -62,13 +62,13 @@ class Step:
     def limited(self, radius: Any) -> Any:
         if self.screening == 0:
             return radius
-        return self.xp.minimum(radius, MAX_SCREENED / math.sqrt(self.screening) / self.piece.extent)
+        return self.xp.minimum(radius, MAX_SCREENED / math.sqrt(self.screening) / self.batch.extent)
 
     def _meet(self, x: Any, s: Any, m: Any, radius: Any, weight: Any, active: Any, first: First, entering: bool) -> None:
         """Report a source point."""
-        area = (radius * self.piece.extent) ** 2 / (2.0 * self.d)
+        area = (radius * self.batch.extent) ** 2 / (2.0 * self.d)
         assert self.on_source is not None
-        self.on_source(self.piece.at._replace(x=x + (radius * s)[:, None] * m), weight * area, active, first, entering)
+        self.on_source(self.batch.at._replace(x=x + (radius * s)[:, None] * m), weight * area, active, first, entering)
 
     def enter(self, x: Any, radius: Any, active: Any) -> tuple[Any, First]:
         """(13) The first step of pairs."""
@@ -81,7 +81,7 @@ class Step:
             ((w0, w1, _, _),) = lanes.words(xp, FIRST)
             n = sign * direction(xp, w0, w1, self.d)
         radius = SHRUNK * self.limited(radius)
-        z2 = radius * radius * self.screening * self.piece.extent**2
+        z2 = radius * radius * self.screening * self.batch.extent**2
         of_value, of_gradient, m, s = xp.ones_like(radius), xp.zeros_like(radius), xp.zeros_like(x), None
         if self.on_source:
             s, m = source_point(xp, lanes, 0, self.d)
@@ -96,9 +96,9 @@ class Step:
     def go(self, x: Any, radius: Any, n: Any, weight: Any, step: int, active: Any, first: First) -> tuple[Any, Any]:
         """(2), (10) The new positions of walks, and their weights."""
         xp, screening, radius = self.xp, self.screening, self.limited(radius)
-        z2 = radius * radius * screening * self.piece.extent**2
-        returns = self.piece.domain.outside and screening == 0
-        beyond = self.piece.domain.beyond_sphere(x) if returns else None
+        z2 = radius * radius * screening * self.batch.extent**2
+        returns = self.batch.domain.outside and screening == 0
+        beyond = self.batch.domain.beyond_sphere(x) if returns else None
         if self.on_source:
             s, m = source_point(xp, self.lanes, step, self.d)
             counted = weight * source_weight(self.d, s, -xp.log(s), z2)[0] if screening > 0 else weight
@@ -106,7 +106,7 @@ class Step:
             self._meet(x, s, m, radius, counted, active, first, False)
         y = x + radius[:, None] * n
         if beyond is not None:
-            back, lands = self.piece.domain.return_to_sphere(x, self.lanes, step)
+            back, lands = self.batch.domain.return_to_sphere(x, self.lanes, step)
             return xp.where(beyond[:, None], back, y), xp.where(beyond & ~lands, xp.zeros_like(weight), weight)
         return y, survive(xp, weight, self.d, z2, self.lanes, step) if screening > 0 else weight
 
@@ -116,30 +116,30 @@ def go_on(xp: Any, step: int, active: Any) -> bool:
     return step % LOOK != 0 or _array_tools.is_any(xp, active)
 
 
-def walk_paths(piece: Piece, max_steps: int, screening: float, on_source: Callback | None) -> Walked:
-    """Run the walks of a piece.
+def walk_paths(batch: WalkBatch, max_steps: int, screening: float, on_source: Callback | None) -> Walked:
+    """Run the walks of a batch.
 
     ``on_source`` receives the source points of a step: positions, weights, a mask of walks, their first balls, and whether the points are
     in these.
     """
-    xp, domain, x, active = piece.xp, piece.domain, piece.at.x, piece.good
+    xp, domain, x, active = batch.xp, batch.domain, batch.at.x, batch.valid
     weight, steps, first = xp.ones_like(x[:, 0]), xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), First.none(xp, x)
-    at, landed = Step(piece, screening, on_source), xp.zeros_like(active)
-    half_discs = piece.half_discs if piece.half_discs is not None and _array_tools.is_any(xp, piece.half_discs.pays) else None
+    at, landed = Step(batch, screening, on_source), xp.zeros_like(active)
+    half_discs = batch.half_discs if batch.half_discs is not None and _array_tools.is_any(xp, batch.half_discs.pays) else None
     for step in range(max_steps):
         radius, k, weights = domain.see(x)
         n = at.direction(step)
         active = active & (weight != 0) & ~landed
         moved = None
-        if half_discs is not None and (step > 0 or not piece.pairs):
+        if half_discs is not None and (step > 0 or not batch.pairs):
             moved, lands, exits = half_discs.leave(x, n, k, weights[0])
-            moved = moved & active & ((radius > piece.epsilon) if step == 0 else active)
+            moved = moved & active & ((radius > batch.epsilon) if step == 0 else active)
             landed = landed | (moved & lands)
-        active = active & ((radius > piece.epsilon) if moved is None else (radius > piece.epsilon) | moved)
+        active = active & ((radius > batch.epsilon) if moved is None else (radius > batch.epsilon) | moved)
         if not go_on(xp, step, active):
             break
         walks = active if moved is None else active & ~moved
-        if step == 0 and piece.pairs:
+        if step == 0 and batch.pairs:
             y, first = at.enter(x, radius, walks)
             left = weight
         else:
@@ -149,15 +149,15 @@ def walk_paths(piece: Piece, max_steps: int, screening: float, on_source: Callba
         weight = xp.where(walks, left, weight)
     radius, k, weights = domain.see(x)
     goes = weight != 0
-    end = piece.at._replace(x=xp.where(goes[:, None], domain.project(x, k, weights), x), piece=k, weights=weights)
-    return Walked(end, weight, first, steps, goes & (radius > piece.epsilon), goes & domain.escaped(x))
+    end = batch.at._replace(x=xp.where(goes[:, None], domain.project(x, k, weights), x), facet=k, weights=weights)
+    return Walked(end, weight, first, steps, goes & (radius > batch.epsilon), goes & domain.escaped(x))
 
 
-def channels(xp: Any, piece: Piece, walked: Walked, met: Any, in_first: Any) -> Any:
+def channels(xp: Any, batch: WalkBatch, walked: Walked, met: Any, in_first: Any) -> Any:
     """(P, C): the value and the gradient (13), from contributions after the first balls and in them (None without a source)."""
-    if not piece.pairs:
+    if not batch.pairs:
         return met[:, None]
-    along, toward = walked.first.channels(xp, piece.extent)
+    along, toward = walked.first.channels(xp, batch.extent)
     return met[:, None] * along if in_first is None else met[:, None] * along + in_first[:, None] * toward
 
 

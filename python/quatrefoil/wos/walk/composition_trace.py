@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..data.composition import Places
+from ..data.composition import Points
 from .composition_balls import First
+from .composition_batches import WalkBatch, Walks, named
 from .composition_paths import walk_paths
-from .composition_pieces import Piece, Walks, named
 from .traces import TRACE
 
 
 class _Steps:
-    """The source points of all steps of a piece's walks, and their weights."""
+    """The source points of all steps of a batch's walks, and their weights."""
 
     def __init__(self) -> None:
         self.points: list[Any] = []
         self.weights: list[Any] = []
 
-    def __call__(self, at: Places, weight: Any, active: Any, first: First, entering: bool) -> None:
+    def __call__(self, at: Points, weight: Any, active: Any, first: First, entering: bool) -> None:
         self.points.append(at.x)
         self.weights.append(weight)
 
@@ -28,8 +28,8 @@ def trace(xp: Any, *arguments: Any, **_: Any) -> tuple[Any, ...]:
     args.source_kind = "number" if args.sourced else "none"
     walks, (_, N, d), W = Walks(xp, TRACE.label, args), args.start.shape, args.walks
     by_rows = []
-    for rows, ranges in walks.pieces():
-        parts = [_traced(walks.piece(rows, *some), args) for some in ranges]
+    for rows, ranges in walks.batches():
+        parts = [_traced(walks.batch(rows, *some), args) for some in ranges]
         by_rows.append([_joined(xp, same) for same in zip(*parts)])
     S, like = args.events, {"device": args.frame.device}
     none = xp.zeros((S, d), dtype=xp.float64, **like), xp.zeros((S,), dtype=xp.float64, **like)
@@ -51,14 +51,14 @@ def trace(xp: Any, *arguments: Any, **_: Any) -> tuple[Any, ...]:
     return exit, weight, counts, xp.where(valid[:, None], point, xp.zeros_like(point)), xp.where(valid, share, xp.zeros_like(share))
 
 
-def _traced(piece: Piece, args: Any) -> list[Any]:
+def _traced(batch: WalkBatch, args: Any) -> list[Any]:
     """exit, weight, counts, and the source points of all steps with their weights: (points, walks, ...)."""
-    xp, steps, shape = piece.xp, _Steps(), (piece.height, piece.count)
-    walked = walk_paths(piece, args.max_steps, args.screening, steps if args.sourced else None)
+    xp, steps, shape = batch.xp, _Steps(), (batch.height, batch.count)
+    walked = walk_paths(batch, args.max_steps, args.screening, steps if args.sourced else None)
     nan = xp.full_like(walked.left, xp.nan)
-    exit = xp.where(piece.good[:, None], walked.end.x, nan[:, None])
-    marks = walked.marks(piece)
-    results = [exit, xp.where(piece.good, walked.left, nan), xp.where(piece.good[:, None], marks, xp.zeros_like(marks))]
+    exit = xp.where(batch.valid[:, None], walked.end.x, nan[:, None])
+    marks = walked.marks(batch)
+    results = [exit, xp.where(batch.valid, walked.left, nan), xp.where(batch.valid[:, None], marks, xp.zeros_like(marks))]
     if args.events:
         empty = [exit[:, None, :][:, :0, :], nan[:, None][:, :0]]
         results += [xp.stack(x, axis=1) if x else none for x, none in zip((steps.points, steps.weights), empty)]

@@ -7,13 +7,13 @@ from typing import Any
 
 from ..._array_tools import added
 from ..._spec import Op
-from ..data.composition import Data, Places
+from ..data.composition import Data, Points
 from . import WALK
 from .composition_balls import First
+from .composition_batches import LANE, WalkBatch, Walks, named
 from .composition_paths import Callback, channels, of_first, walk_paths
-from .composition_pieces import LANE, Piece, Walks, named
 
-Run = Callable[[Piece, Callback | None], Sequence[Any]]  # the walks of a piece (Walked), and optionally another mark per walk
+Run = Callable[[WalkBatch, Callback | None], Sequence[Any]]  # the walks of a batch (Walked), and optionally another mark per walk
 
 
 class Problem:
@@ -38,18 +38,18 @@ class Problem:
         """mean, m2 and the sums of marks over the walks of every point."""
         xp, C, (at_ends, sources) = self.xp, 1 + self.walks.pairs * self.walks.shape[2], self.data[:2]
 
-        def compute(piece: Piece) -> tuple[Any, Any]:
+        def compute(batch: WalkBatch) -> tuple[Any, Any]:
             later, in_first = ([Sum(xp, data) for data in sources] for _ in range(2))
 
-            def on_source(at: Places, weight: Any, active: Any, _: First, entering: bool) -> None:
+            def on_source(at: Points, weight: Any, active: Any, _: First, entering: bool) -> None:
                 for total in in_first if entering else later:
                     total.add(at, weight, active)
 
-            walked, *more = run(piece, on_source if any(sources) else None)
+            walked, *more = run(batch, on_source if any(sources) else None)
             met = [added(a.total, walked.weighted_data(data)) for a, data in zip(later, at_ends)]
-            values = [channels(xp, piece, walked, m, b.total) for m, b in zip(met, in_first)]
-            none = xp.zeros((piece.at.x.shape[0], 0), dtype=xp.float64, device=piece.at.x.device)
-            return xp.concat([none, *values], axis=1), xp.concat([walked.marks(piece), *(mark[:, None] for mark in more)], axis=1)
+            values = [channels(xp, batch, walked, m, b.total) for m, b in zip(met, in_first)]
+            none = xp.zeros((batch.at.x.shape[0], 0), dtype=xp.float64, device=batch.at.x.device)
+            return xp.concat([none, *values], axis=1), xp.concat([walked.marks(batch), *(mark[:, None] for mark in more)], axis=1)
 
         mean, m2, counts = self.walks.nodes(self.nrhs * C, marks, compute)
         if self.nrhs == 1:
@@ -61,16 +61,16 @@ class Problem:
         xp, C = self.xp, grad.shape[-1]
         of_ends, of_sources = ([Gradient(xp, data) for data in of_sides] for of_sides in self.data[:2])
 
-        def compute(piece: Piece, share: Any) -> None:
+        def compute(batch: WalkBatch, share: Any) -> None:
             shares = [share[:, side * C : (side + 1) * C] for side in range(self.nrhs)]
 
-            def on_source(at: Places, weight: Any, active: Any, entered: First, entering: bool) -> None:
+            def on_source(at: Points, weight: Any, active: Any, entered: First, entering: bool) -> None:
                 for gradient, own in zip(of_sources, shares):
-                    gradient.add(at, weight * share_of(xp, piece, own, entered, entering), active)
+                    gradient.add(at, weight * share_of(xp, batch, own, entered, entering), active)
 
-            walked = run(piece, on_source if any(self.data[1]) else None)[0]
+            walked = run(batch, on_source if any(self.data[1]) else None)[0]
             for gradient, own in zip(of_ends, shares):
-                gradient.add(walked.end, walked.left * share_of(xp, piece, own, walked.first, False), piece.good & (walked.left != 0))
+                gradient.add(walked.end, walked.left * share_of(xp, batch, own, walked.first, False), batch.valid & (walked.left != 0))
 
         if self.nrhs != 1:
             grad = xp.reshape(xp.permute_dims(grad, (1, 2, 0, 3)), (1, *grad.shape[1:3], self.nrhs * C))
@@ -82,7 +82,7 @@ def _problem(xp: Any, inputs: Sequence[Any], options: Sequence[Any], functions: 
     args = named(WALK, inputs, options)
     numbers = args.nrhs * (1 + args.gradient * args.start.shape[2])
     problem = Problem(xp, WALK, inputs, options, functions, adjoint=adjoint, lane=max(LANE, 2 * numbers))
-    return problem, lambda piece, on_source: (walk_paths(piece, args.max_steps, args.screening, on_source),)
+    return problem, lambda batch, on_source: (walk_paths(batch, args.max_steps, args.screening, on_source),)
 
 
 def walk(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, Any, Any]:
@@ -118,7 +118,7 @@ class Sum:
         self.xp, self.data = xp, data
         self.total: Any = None
 
-    def add(self, at: Places, weight: Any, active: Any) -> None:
+    def add(self, at: Points, weight: Any, active: Any) -> None:
         assert self.data is not None
         met = weight * self.data.values(at, active)
         self.total = added(self.total, self.xp.where(active, met, self.xp.zeros_like(met)))
@@ -134,11 +134,11 @@ def _total(xp: Any, of_sides: list[Gradient], numbers: Any) -> Any:
     return sum(totals, xp.zeros_like(numbers))
 
 
-def share_of(xp: Any, piece: Piece, share: Any, first: First, entering: bool) -> Any:
+def share_of(xp: Any, batch: WalkBatch, share: Any, first: First, entering: bool) -> Any:
     """(P,): the share of the gradient for points after the first ball, or in it."""
-    if not piece.pairs:
+    if not batch.pairs:
         return share[:, 0]
-    return of_first(xp, share, first.channels(xp, piece.extent)[entering])
+    return of_first(xp, share, first.channels(xp, batch.extent)[entering])
 
 
 class Gradient:
@@ -148,7 +148,7 @@ class Gradient:
         self.xp, self.data = xp, data
         self.sum: Any = None
 
-    def add(self, at: Places, share: Any, active: Any) -> None:
+    def add(self, at: Points, share: Any, active: Any) -> None:
         if self.data is not None:
             self.sum = added(self.sum, self.data.gradient(at, self.xp.where(active, share, self.xp.zeros_like(share))))
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..query.loops import inside_all, nearest_all, pieces
+from ..query.loops import facets_of, inside_all, nearest_all
 from ..query.loops_solids import Distances, is_function, sphere_around
 from . import WALK
 from .composition_balls import MAX_SCREENED, SHRUNK
@@ -23,7 +23,7 @@ class _Walked:
     firsts, skips_unknown, beyond = ("first", "first"), False, 0
 
     def __init__(self, p, b, point, walk, wanted):
-        ends, frame, (n, d) = pieces(p.ends, p.first, b, p.start.shape[2]), p.frame[b], (len(point), p.start.shape[2])
+        ends, frame, (n, d) = facets_of(p.ends, p.first, b, p.start.shape[2]), p.frame[b], (len(point), p.start.shape[2])
         distances = Distances(ends[0], p.grids) if is_function(ends, d) else None
         laplace = p.source_kind == "none" and p.screening == 0 and not p.outside
         half_discs = distances is None and laplace and half_discs_pay(ends, d, frame[-1])
@@ -61,7 +61,7 @@ def place(points, frame, ends, first, start, closed, outside, grids, num_threads
     for b in range(len(frame)):
         X = points if points.ndim == 2 else points[b]
         scaled = (X.astype(np.float64) - frame[b, :-2]) / frame[b, -2]
-        of_b, d = pieces(ends, first, b, X.shape[-1]), X.shape[-1]
+        of_b, d = facets_of(ends, first, b, X.shape[-1]), X.shape[-1]
         if is_function(of_b, d):
             distance, at = Distances(of_b[0], grids).project(scaled)
             beyond = np.flatnonzero(distance > 0)
@@ -78,7 +78,7 @@ def balls(start, frame, ends, first, radius, screening, grids, num_threads):
     """Write the radii of the first balls of pairs."""
     for b in range(len(start)):
         limit = MAX_SCREENED / math.sqrt(screening) / frame[b, -2] if screening > 0 else math.inf
-        of_b, weights = pieces(ends, first, b, start.shape[2]), np.empty(start.shape[2] - 1)
+        of_b, weights = facets_of(ends, first, b, start.shape[2]), np.empty(start.shape[2] - 1)
         if is_function(of_b, start.shape[2]):
             radius[b] = SHRUNK * np.minimum(Distances(of_b[0], grids).radius(start[b].astype(np.float64)), limit)
             continue

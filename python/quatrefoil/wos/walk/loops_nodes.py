@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._arrays import dense
-from ..data.composition import Data, Places
+from ..data.composition import Data, Points
 from ..data.loops import data_values, row_of
 from .loops_paths import CUT_OFF, ESCAPED
 from .nodes import of_values, schedule
@@ -155,7 +155,7 @@ def _add_gradients(p, walked, b, side, share, to):
             continue
         facet = None if met.facet is None else met.facet + (first[b] if first is not None and len(first) > 2 else 0)
         frame, weights = np.broadcast_to(p.frame[b], (n, d + 2)), () if met.corner_weights is None else met.corner_weights.T
-        at = Places(met.X, np.full(n, side), frame[:, :d], frame[:, d], [], facet, weights)
+        at = Points(met.X, np.full(n, side), frame[:, :d], frame[:, d], [], facet, weights)
         with np.errstate(all="ignore"):
             of_met = np.where(met.entering, toward[met.owner], along[met.owner])
             gradient += Data(np, "", kind, table, None).gradient(at, met.weight * of_met)

@@ -399,7 +399,7 @@ def _checked(value: Any, now: Params, label: str, name: str) -> Array:
 
 def _points(x: Any, label: str, k: int, other: str, first: Array | None) -> Array:
     """Checked points in their own precision, on the device of the first axis."""
-    numbers = _arguments.host_or_device_numbers(_arguments.points_like(x, label, f"axes[{k}]"), label, f"axes[{k}]")
+    numbers = _arguments.host_array(x, label, f"axes[{k}]", device="keep", convert=True)
     if numbers.ndim != 1:
         raise ValueError(f"{label}: axes[{k}] has shape {tuple(numbers.shape)}, expected (n,)")
     _arguments.finite(numbers, label, f"axes[{k}]")

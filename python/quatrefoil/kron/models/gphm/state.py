@@ -135,7 +135,7 @@ def flat(component: Component, saved: Mapping[str, Any], prefix: str, label: str
 
 def fitting(value: Any, now: Params, label: str, name: str) -> Array:
     """A copy in double precision, after checks."""
-    numbers = _arguments.host_or_device_numbers(value, label, name)
+    numbers = _arguments.host_array(value, label, name, device="keep")
     if tuple(numbers.shape) != tuple(now[name].shape):
         raise ValueError(f"{label}: {name} has shape {tuple(numbers.shape)}, expected {tuple(now[name].shape)}")
     _arguments.finite(numbers, label, name)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from checks import check_refused
+from checks import check_rejected
 from quatrefoil import wos
 from wos.domains import SQUARE
 from wos.ops import gather, media
@@ -96,12 +96,12 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_shapes(shape):
-    check_refused([(lambda args=args: shape(*args), error, f"{shape.__name__}.*{text}") for args, error, text in SHAPES[shape]])
+    check_rejected([(lambda args=args: shape(*args), error, f"{shape.__name__}.*{text}") for args, error, text in SHAPES[shape]])
 
 
 @pytest.mark.parametrize("scale", [1e-310, 1e-100, 1e100, 1e308])
 def test_domains_beyond_all_squares(scale):
-    check_refused([
+    check_rejected([
         (lambda: wos.Polygon(SQUARE * scale), ValueError, r"Polygon: polygon 0 has an extent of .*, expected 1e-70 to .*; choose another"),
         (lambda: wos.Polygon(np.stack([SQUARE, SQUARE * scale])), ValueError, r"Polygon: polygon 1 has an extent of"),
         (lambda: wos.Ball([0, 0], scale), ValueError, r"Ball: the ball has an extent of .*, expected 1e-70 to 1e\+70"),
@@ -112,7 +112,7 @@ def test_domains_beyond_all_squares(scale):
 
 def test_data():
     fourier, gaussians, powers, grid = wos.Fourier, wos.Gaussians, wos.Polynomial, wos.GridField
-    check_refused([
+    check_rejected([
         (lambda: fourier(np.zeros(4)), ValueError, "odd"),
         (lambda: fourier(nan_at(np.zeros(3), 1)), ValueError, "nan"),
         (lambda: fourier([1j]), TypeError, "coefficients has dtype complex128"),
@@ -152,9 +152,9 @@ def stated(boundary=None, points=None, dirichlet=1.0, **options):
 def check_solve(*rows, later=()):
     """Errors in the statement of a problem are raised when it is created, with its name. ``later``: errors that are raised when walks
     run."""
-    check_refused([(lambda options=options: solve(**options), error, text) for options, error, text in (*rows, *later)])
+    check_rejected([(lambda options=options: solve(**options), error, text) for options, error, text in (*rows, *later)])
     of_problem = [row for row in rows if row[0].keys() <= {*STATED, *(["points"] if "boundary" in row[0] else [])}]
-    check_refused([(lambda options=options: stated(**options), error, f"Problem.*?{text}") for options, error, text in of_problem])
+    check_rejected([(lambda options=options: stated(**options), error, f"Problem.*?{text}") for options, error, text in of_problem])
 
 
 def test_solve():
@@ -343,7 +343,7 @@ def test_outside():
 def test_queries(function):
     mesh, three, name = wos.TriangleMesh(V, F), wos.Polygon([SQUARE] * 3), function.__name__
     expected = r"q has shape .*, expected \(N, 2\) or \(B, ..., 2\) with B = 3"
-    check_refused([
+    check_rejected([
         (lambda: function(mesh, nan_at(np.zeros((1, 3)), 0, 2)), ValueError, rf"{name}: q\[0, 2\] is nan, expected finite numbers"),
         (lambda: function(mesh, np.zeros((3, 2))), ValueError, r"q has shape \(3, 2\), expected \(..., 3\)"),
         (lambda: function(mesh, np.zeros(())), ValueError, "expected"),

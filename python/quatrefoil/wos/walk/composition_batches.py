@@ -1,4 +1,4 @@
-"""Runs the walks of all points in bounded pieces, and computes the nodes of their range: csrc/wos/walk/README.md (5) to (7)."""
+"""Runs the walks of all points in bounded batches, and computes the nodes of their range: csrc/wos/walk/README.md (5) to (7)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ..._array_tools import added, double, items_per_chunk, nan_unless
 from ..._spec import Op
-from ..data.composition import Places
+from ..data.composition import Points
 from .composition_domain import Domain, HalfDiscs
 from .composition_philox import Lanes
 from .nodes import Node, nodes_of, push, schedule
@@ -16,8 +16,8 @@ from .nodes import Node, nodes_of, push, schedule
 LANE = 64  # approximate elements in memory per walk, without parameters and the distances of all segments
 
 
-class Piece:
-    """Walks of a group of points, (P,), consecutive for each point. ``good``: whether a walk starts there."""
+class WalkBatch:
+    """Walks of a group of points, (P,), consecutive for each point. ``valid``: whether a walk starts there."""
 
     def __init__(self, walks: Walks, rows: slice, first_walk: int, count: int) -> None:
         xp, (_, N, d), like = walks.xp, walks.shape, walks.frame
@@ -32,18 +32,18 @@ class Piece:
         row = self.of_row // N
         self.lanes = Lanes(self.walk, walks.first_point + self.of_row % N, walks.first_instance + row, walks.seed)
         x, frame = xp.take(walks.flat, self.of_row, axis=0), xp.take(like, row, axis=0)
-        self.good = xp.all(xp.isfinite(x), axis=1)
+        self.valid = xp.all(xp.isfinite(x), axis=1)
         self.epsilon, self.extent = frame[:, d + 1], frame[:, d]
         spans, homes = [], []
         for b in range(rows.start // N, (rows.stop - 1) // N + 1):
             low, high = max(rows.start, b * N), min(rows.stop, (b + 1) * N)
             some = slice((low - rows.start) * count, (high - rows.start) * count)
             spans.append((walks.first_instance + b, some))
-            k = xp.argmax(xp.astype(self.good[some], xp.int64), keepdims=True)
+            k = xp.argmax(xp.astype(self.valid[some], xp.int64), keepdims=True)
             homes.append(xp.broadcast_to(xp.take(x[some, :], k, axis=0), x[some, :].shape))
-        x = xp.where(self.good[:, None], x, xp.concat(homes, axis=0))  # other walks start where a good walk of their instance does
+        x = xp.where(self.valid[:, None], x, xp.concat(homes, axis=0))  # other walks start where a valid walk of their instance does
         x = xp.where(xp.isfinite(x), x, xp.zeros_like(x))
-        self.at = Places(x, row, frame[:, :d], self.extent, spans, home=x)
+        self.at = Points(x, row, frame[:, :d], self.extent, spans, home=x)
         self.domain, self.half_discs = walks.domain(self), None
         if walks.laplace:
             pays = HalfDiscs.pay(xp, walks.ends, walks.first, self.at, self.epsilon)
@@ -52,7 +52,7 @@ class Piece:
     def tallied(self, marks: Any) -> Any:
         """(rows, k): sums of values (P, k) over the walks of each point."""
         xp = self.xp
-        marks = xp.where(self.good[:, None], xp.astype(marks, xp.int64), 0 * xp.astype(marks, xp.int64))
+        marks = xp.where(self.valid[:, None], xp.astype(marks, xp.int64), 0 * xp.astype(marks, xp.int64))
         return xp.sum(xp.reshape(marks, (self.height, self.count, marks.shape[1])), axis=1)
 
 
@@ -76,10 +76,10 @@ class Walks:
         self.laplace = plain and args.source_kind == "none" and args.screening == 0 and not self.outside
         self.lane = lane if d < 4 else 4 * lane  # (4c) draws several attempts at once
 
-    def domain(self, piece: Piece) -> Domain:
+    def domain(self, batch: WalkBatch) -> Domain:
         several = self.first is not None and self.first.shape[0] > 2
-        low, high = (self.xp.take(a, piece.at.row, axis=0) for a in (self.first[:-1], self.first[1:])) if several else (None, None)
-        reach = self.reach / piece.at.extent if self.outside else 0.0
+        low, high = (self.xp.take(a, batch.at.row, axis=0) for a in (self.first[:-1], self.first[1:])) if several else (None, None)
+        reach = self.reach / batch.at.extent if self.outside else 0.0
         return Domain(self.xp, self.label, self.ends, low, high, self.outside, reach)
 
     def rows(self, numbers: int) -> list[slice]:
@@ -87,11 +87,11 @@ class Walks:
         count, step = self.shape[0] * self.shape[1], items_per_chunk(numbers)
         return [slice(i, min(i + step, count)) for i in range(0, count, step)]
 
-    def piece(self, rows: slice, first_walk: int, count: int) -> Piece:
-        return Piece(self, rows, first_walk, count)
+    def batch(self, rows: slice, first_walk: int, count: int) -> WalkBatch:
+        return WalkBatch(self, rows, first_walk, count)
 
     def ranges(self) -> list[tuple[int, int]]:
-        """Ranges of walks that fit into a piece, split at nodes: (first walk, number of walks)."""
+        """Ranges of walks that fit into a batch, split at nodes: (first walk, number of walks)."""
         limit = items_per_chunk(self.group * self.lane)
         chunk = 1 << (limit.bit_length() - 1)
         begin, end, result = self.first_walk // self.group, (self.first_walk + self.count) // self.group, []
@@ -101,27 +101,27 @@ class Walks:
             begin = stop
         return result
 
-    def pieces(self) -> list[tuple[slice, list[tuple[int, int]]]]:
+    def batches(self) -> list[tuple[slice, list[tuple[int, int]]]]:
         ranges = self.ranges()
         return [(rows, ranges) for rows in self.rows(self.lane * max(count for _, count in ranges))]
 
     def no_counts(self, k: int) -> Any:
         return self.xp.zeros((*self.shape[:2], k), dtype=self.xp.int64, device=self.frame.device)
 
-    def nodes(self, channels: int, k: int, compute: Callable[[Piece], tuple[Any, Any]]) -> tuple[Any, Any, Any]:
+    def nodes(self, channels: int, k: int, compute: Callable[[WalkBatch], tuple[Any, Any]]) -> tuple[Any, Any, Any]:
         """(5) mean and m2 (B, N, K, channels) of the walks' values (P, channels), and sums (B, N, k) of their marks (P, k)."""
         xp, (B, N, _), means, spreads, counts = self.xp, self.shape, [], [], []
-        for rows, ranges in self.pieces():
+        for rows, ranges in self.batches():
             nodes: list[Node] = []
             total: Any = None
             for first_walk, count in ranges:
-                piece = self.piece(rows, first_walk, count)
-                values, marks = compute(piece)
-                values = xp.reshape(nan_unless(xp, piece.good[:, None], values), (piece.height, count, channels))
+                batch = self.batch(rows, first_walk, count)
+                values, marks = compute(batch)
+                values = xp.reshape(nan_unless(xp, batch.valid[:, None], values), (batch.height, count, channels))
                 samples = (values[:, ::2, :] + values[:, 1::2, :]) * 0.5 if self.group == 2 else values
                 for node in nodes_of(xp, samples, first_walk // self.group):
                     push(nodes, node)
-                total = added(total, piece.tallied(marks))
+                total = added(total, batch.tallied(marks))
             means.append(xp.stack([node[2] for node in nodes], axis=1))
             m2 = xp.stack([node[3] for node in nodes], axis=1)
             spreads.append(nan_unless(xp, xp.isfinite(self.flat[rows, :1])[:, :, None], m2))  # also for single walks
@@ -133,8 +133,8 @@ class Walks:
         mean, m2 = (xp.reshape(xp.concat(parts, axis=0), (B, N, K, channels)) for parts in (means, spreads))
         return mean, m2, xp.reshape(xp.concat(counts, axis=0), (B, N, k))
 
-    def replay(self, grad: Any, compute: Callable[[Piece, Any], None]) -> None:
-        """(7) Repeat every piece with the walks' shares (P, channels) of ``grad``.
+    def replay(self, grad: Any, compute: Callable[[WalkBatch, Any], None]) -> None:
+        """(7) Repeat every batch with the walks' shares (P, channels) of ``grad``.
 
         ``grad`` (B, N, K, channels) is the gradient with respect to the nodes' means.
         """
@@ -143,12 +143,12 @@ class Walks:
         starts, sizes = (
             xp.asarray(x, dtype=xp.int64, device=grad.device) for x in schedule(self.first_walk // self.group, self.count // self.group)
         )
-        for rows, ranges in self.pieces():
+        for rows, ranges in self.batches():
             for first_walk, count in ranges:
-                piece = self.piece(rows, first_walk, count)
+                batch = self.batch(rows, first_walk, count)
                 number = xp.arange(first_walk, first_walk + count, dtype=xp.int64, device=grad.device) // self.group
                 node = xp.searchsorted(starts, number, side="right") - 1
                 size = xp.astype(xp.take(sizes, node, axis=0) * self.group, xp.float64)
                 share = xp.take(grad[rows, :, :], node, axis=1) / size[:, None]
-                share = xp.reshape(share, (piece.height * count, C))
-                compute(piece, xp.where(piece.good[:, None], share, xp.zeros_like(share)))
+                share = xp.reshape(share, (batch.height * count, C))
+                compute(batch, xp.where(batch.valid[:, None], share, xp.zeros_like(share)))
