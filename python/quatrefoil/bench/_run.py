@@ -239,14 +239,22 @@ def main(
     machine = describe_machine()
     if json_file and not check_quiet(machine, force):
         return 2
+    json_file = json_file and result_file(json_file, machine)
     restore, rows = one_thread(), []
     try:
         for problem in problems(request or list(FAMILIES)):
             rows.append(run(problem, peers, compiled))
             show(rows[-1])
+            if json_file:  # after each problem, because all of them take half an hour
+                write(rows, machine, request, json_file)
     finally:
         restore()
     return finish(rows, machine, request, json_file, plot_file)
+
+
+def write(rows: list[dict[str, Any]], machine: dict[str, Any], request: Sequence[str], json_file: Path) -> None:
+    results = {"machine": machine, "request": list(request), "config": _config.config(), "rows": rows}
+    json_file.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def finish(
@@ -255,8 +263,7 @@ def finish(
     """Write the files; 1 if a goal was missed."""
     if json_file:
         json_file = result_file(json_file, machine)
-        results = {"machine": machine, "request": list(request), "config": _config.config(), "rows": rows}
-        json_file.write_text(json.dumps(results, indent=1) + "\n")
+        write(rows, machine, request, json_file)
         print(f"wrote {json_file}")
     if plot_file:
         plot(rows, plot_file, f"{machine['processor']}, {machine['date']}")
