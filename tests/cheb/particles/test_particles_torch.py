@@ -89,7 +89,7 @@ def test_with_and_without_a_gradient(rng):
         assert result_of(graded).requires_grad
         assert relative(result_of(graded).detach().numpy(), np.asarray(result_of(plain))) <= 1e-5
     with torch.no_grad():
-        assert qf.cheb.result_of(X.clone().requires_grad_(), q, **options).rank == plain.rank
+        assert qf.cheb.potential(X.clone().requires_grad_(), q, **options).rank == plain.rank
 
 
 def test_kinds_do_not_mix(rng):

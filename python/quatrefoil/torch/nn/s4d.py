@@ -23,7 +23,9 @@ def complex_of(x: Tensor) -> torch.dtype:
 
 
 class S4DKernel(Layer):
-    """The parameters of H diagonal systems of n stored modes, and their convolution kernels, (16) of csrc/ssm/README.md.
+    """The parameters of H diagonal systems of n stored modes, and their convolution kernels.
+
+    The kernels are equation (16) of csrc/ssm/README.md.
 
     ``C`` (H, n, 2), or (2, H, n, 2) if bidirectional; ``log_dt`` (H,); ``log_A_real``, ``A_imag`` (H, n): A = -exp(log_A_real) + i A_imag,
     dt = exp(log_dt), as in state-spaces/s4. The argument N is the size of a state, so n = N / 2. If ``is_real``, there are n = N real
@@ -98,7 +100,7 @@ class S4DKernel(Layer):
 
 
 class S4D(Layer):
-    """The S4D layer of state-spaces/s4; it loads their checkpoints (16).
+    """The S4D layer of state-spaces/s4; it loads their checkpoints.
 
     Convolution with H learned systems, GELU, dropout, and a gated linear mixing of channels. A call returns (y, state); passing the state
     to the next call, or to ``step``, continues the sequence. ``S4D(H, transposed=False, return_state=False)`` maps (B, L, H) to
