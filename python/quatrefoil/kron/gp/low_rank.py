@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..product.dense import inverse_lower
 from ..product.packed import PackedFactors
 from .grid import Grid
 from .missing import cholesky
@@ -23,8 +24,6 @@ class LowRank:
     """r -> w∘(r + Q_r A⁻¹ Q_rᵀ (w∘r)) on grids (B, N). ``weights`` are w (N,), 0 at cells that are not latent."""
 
     def __init__(self, grid: Grid, noise: float, weights: np.ndarray) -> None:
-        from scipy.linalg import lapack
-
         count = min(_MAX_VECTORS, int((_SETUP * grid.size * sum(grid.shape)) ** (1 / 3)), grid.size)
         leading = np.argpartition(grid.eigenvalues, -count)[-count:]
         leading = leading[grid.eigenvalues[leading] > _MIN_RATIO * noise]
@@ -39,8 +38,8 @@ class LowRank:
         A[np.diag_indices_from(A)] += self._share
         L = cholesky(A, grid.label)
         self._logdet = 2 * float(np.log(L.diagonal()).sum())
-        inverse = np.tril(lapack.dpotri(L, lower=1, overwrite_c=1)[0])
-        self._inverse = inverse + np.tril(inverse, -1).T
+        root = inverse_lower(L)
+        self._inverse = root.T @ root
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         weights = self.weights.astype(rows.dtype, copy=False)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ..product.dense import inverse_lower
 from .basis import Filter
 from .grid import Grid
 
@@ -117,14 +118,11 @@ class ByLatent:
 
     def columns(self) -> Iterator[np.ndarray]:
         """Yields Qᵀ of the columns of W = P E L⁻ᵀ as rows (b, N), in batches: C⁻¹ = P - W Wᵀ."""
-        from scipy.linalg import solve_triangular
-
-        n, step = len(self.factor), max(1, _COLUMNS_BYTES // (8 * max(1, self.grid.size)))
-        for i in range(0, n, step):
-            unit = np.zeros((n, min(step, n - i)))
-            unit[np.arange(i, i + unit.shape[1]), np.arange(unit.shape[1])] = 1
-            lifted = np.zeros((unit.shape[1], self.grid.size))
-            lifted[:, self.cells.latent] = solve_triangular(self.factor, unit, lower=True, trans=1, check_finite=False).T
+        inverse, step = inverse_lower(self.factor), max(1, _COLUMNS_BYTES // (8 * max(1, self.grid.size)))
+        for i in range(0, len(inverse), step):
+            rows = inverse[i : i + step]
+            lifted = np.zeros((len(rows), self.grid.size))
+            lifted[:, self.cells.latent] = rows
             yield self.grid.to_basis(lifted) * self.closed.inverse
 
     def traces(self, per_cell: bool) -> tuple[list[np.ndarray], np.ndarray]:
@@ -177,9 +175,8 @@ class ByObserved:
 
     @functools.cached_property
     def inverse(self) -> np.ndarray:
-        from scipy.linalg import cho_solve
-
-        return cho_solve((self.factor, True), np.eye(len(self.factor)), check_finite=False)
+        root = inverse_lower(self.factor)
+        return root.T @ root
 
     def traces(self, per_cell: bool) -> tuple[list[np.ndarray], np.ndarray]:
         R = []
@@ -234,9 +231,12 @@ def _columns(vectors: Sequence[np.ndarray], at: Sequence[np.ndarray], count: int
 
 def cholesky(a: np.ndarray, label: str) -> np.ndarray:
     """The lower factor of a covariance. Raises LinAlgError if it is not positive definite."""
-    from scipy.linalg import lapack
+    try:
+        return np.linalg.cholesky(a)
+    except np.linalg.LinAlgError:
+        from scipy.linalg import lapack
 
-    factor, info = lapack.dpotrf(a, lower=1, clean=1, overwrite_a=0)
-    if info:
-        raise np.linalg.LinAlgError(f"{label}: the covariance of the observed cells is not positive definite (pivot {info - 1}); add noise")
-    return factor
+        pivot = lapack.dpotrf(a, lower=1)[1] - 1
+        raise np.linalg.LinAlgError(
+            f"{label}: the covariance of the observed cells is not positive definite (pivot {pivot}); add noise"
+        ) from None

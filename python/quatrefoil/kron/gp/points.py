@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
+from ..product.dense import inverse_lower
 from ..product.packed import PackedFactors
 from .missing import ByLatent, ByObserved, Closed
 
@@ -116,11 +117,9 @@ def explained(solver: Any, points: GridPoints | ScatteredPoints) -> np.ndarray:
 
 
 def _explained_by_observed(solver: ByObserved, points: GridPoints | ScatteredPoints) -> np.ndarray:
-    from scipy.linalg import solve_triangular
-
-    variances = np.zeros(points.size)
+    variances, root = np.zeros(points.size), inverse_lower(solver.factor)
     step = max(1, _BLOCK_BYTES // (8 * max(1, len(solver.factor))))
     for begin in range(0, points.size, step):
         block = points.rows(begin, min(points.size, begin + step), solver.at)
-        variances[begin : begin + step] = (solve_triangular(solver.factor, block.T, lower=True, check_finite=False) ** 2).sum(axis=0)
+        variances[begin : begin + step] = ((block @ root.T) ** 2).sum(axis=1)
     return variances

@@ -11,6 +11,7 @@ import numpy as np
 from ... import _arrays, _backends
 
 _SMALL = 1e-280  # noise below which rounding errors of the smallest eigenvalues matter
+_INVERTED = 64  # largest triangular matrix that LAPACK inverts
 FIX = "add noise, or jitter to its diagonal"
 
 
@@ -123,3 +124,14 @@ def factorised(f: Any, i: int) -> tuple[Any, Any]:
             f"KroneckerOperator: factors[{i}] is singular to working precision (1 / condition number is {inverse_condition:.1e}); {FIX}"
         )
     return lu, pivots
+
+
+def inverse_lower(L: np.ndarray) -> np.ndarray:
+    """The inverse of a lower triangular matrix, by halves, n^3 / 3 multiplications in NumPy."""
+    n, h = len(L), len(L) // 2
+    if n <= _INVERTED:
+        return np.tril(np.linalg.inv(L))
+    inverse = np.zeros_like(L)
+    inverse[:h, :h], inverse[h:, h:] = inverse_lower(L[:h, :h]), inverse_lower(L[h:, h:])
+    inverse[h:, :h] = -inverse[h:, h:] @ (L[h:, :h] @ inverse[:h, :h])
+    return inverse
