@@ -132,15 +132,14 @@ def page(result: dict[str, Any], name: str) -> str:
         f"{slower} of them the peer is faster.\n\n"
     )
     for family in families:
-        text += (
-            f"## {family}\n\n| problem | size | time | error | peer | its time | its error | ratio |\n|---|---|--:|--:|---|--:|--:|--:|\n"
-        )
+        text += f"## {family}\n\n| problem | size | time | on all threads | error | peer | its time | its error | ratio |\n|---|---|--:|--:|--:|---|--:|--:|--:|\n"
         text += "".join(_rows(row) for row in result["rows"] if row["family"] == family) + "\n"
     return text
 
 
 def _rows(row: dict[str, Any]) -> str:
-    first = [f"`{row['problem']}`", row["size"], number(row["seconds"]), error(row["error"])]
+    all_threads = number(row["threads"]["seconds"]) if "threads" in row else ""
+    first = [f"`{row['problem']}`", row["size"], number(row["seconds"]), all_threads, error(row["error"])]
     text = ""
     for name, peer in row["peers"].items() or {"": None}.items():
         if peer is None:
@@ -148,14 +147,9 @@ def _rows(row: dict[str, Any]) -> str:
         elif "fails" in peer:
             cells = [name, "fails", "", ""]
         else:
-            cells = [
-                name,
-                number(peer["seconds"]),
-                error(peer["error"]),
-                multiple(peer["ratio"]),
-            ]
+            cells = [name, number(peer["seconds"]), error(peer["error"]), multiple(peer["ratio"])]
         text += f"| {' | '.join([*first, *cells])} |\n"
-        first = [""] * 4
+        first = [""] * 5
     return text
 
 

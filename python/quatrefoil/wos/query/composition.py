@@ -123,7 +123,7 @@ def shapes_of(xp: Any, ends: Any) -> Segments | Triangles:
 
 
 class Rows(NamedTuple):
-    """Scaled points of all instances, (P, d). Points that are not finite are set to 0 and are not ``good``.
+    """Scaled points of all instances, (P, d). Points that are not finite are set to 0 and are not ``valid``.
 
     An instance has segments or triangles ``low`` to ``high``, or all of them if these are None.
     """
