@@ -148,7 +148,7 @@ void* allocate_in_stream(std::size_t bytes) {
 }
 
 void free_in_stream(void* data) {
-  if (cudaFreeAsync(data, call_stream) != cudaSuccess) static_cast<void>(cudaGetLastError());  // or the next launch would report it
+  if (cudaFreeAsync(data, call_stream) != cudaSuccess) static_cast<void>(cudaGetLastError());  // otherwise the next launch would report it
 }
 
 }  // namespace quatrefoil

@@ -51,8 +51,8 @@ __device__ __forceinline__ void each_of_warp(int64_t count, F f) {
   for (int64_t at = int64_t(blockIdx.x) * warps + threadIdx.x / kWarp; at < count; at += int64_t(gridDim.x) * warps) f(at);
 }
 
-// Prefix sums of up to kSide elements of a warp: lane l holds elements l, l + 32, ... Each is replaced by its inclusive prefix sum, or with
-// `back` by its inclusive suffix sum. Returns the total, in every lane.
+// Prefix sums of up to kSide elements of a warp: lane l holds elements l, l + 32, ... Each is replaced by its inclusive prefix sum, or, if
+// `back`, by its inclusive suffix sum. Returns the total, in every lane.
 constexpr int kRowParts = kSide / kWarp;
 template <bool back, class T, class Plus>
 __device__ __forceinline__ T running_sums(T (&x)[kRowParts], Plus plus) {

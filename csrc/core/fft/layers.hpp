@@ -55,9 +55,9 @@ QF_HD void butterfly(cplx<V>* z) {
 }
 
 // ---- layers. The roots of a block with c = exp(4 i t) are exp(2 i t) for a pair (one layer), and exp(2 i t), exp(i t), exp(3 i t) for a
-// quad (two layers); the roots of the resulting blocks follow. A root is stored as its cosine and its tangent: a product with it, divided
-// by its cosine, takes two fused multiply-adds. The cosine is then a factor in the fused multiply-adds that add the product. For exp(3 i t)
-// the cosine is divided by that of exp(i t), which gives 4 cos^2 t - 3. No root is i, which has no tangent, because c is never -1.
+// quad (two layers), then those of the resulting blocks. A root is stored as its cosine and its tangent: a product with it, divided by its
+// cosine, takes two fused multiply-adds. The cosine is then a factor in the fused multiply-adds that add the product. For exp(3 i t) the
+// cosine is divided by that of exp(i t), which gives 4 cos^2 t - 3. No root is i, which has no tangent, because c is never -1.
 
 constexpr int roots_of(int layers) { return (1 << layers) - 1; }  // one root per halved block
 

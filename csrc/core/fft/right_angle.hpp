@@ -9,7 +9,7 @@ namespace quatrefoil {
 inline namespace QF_ISA {
 namespace fft {
 
-// The shortest transform of at least n numbers. At most a quarter is padding, except in very short transforms.
+// The shortest transform of length at least n. At most a quarter is padding, except in very short transforms.
 template <class T>
 QF_HD Length padded_length(int64_t n) {
   constexpr int64_t square = kLanes<T> * kLanes<T>;  // the leaf's block: it must divide N
@@ -23,7 +23,7 @@ QF_HD Length padded_length(int64_t n) {
   return best;
 }
 
-// The longest transform of at most n numbers; length 0 if no transform is that short.
+// The longest transform of length at most n; length 0 if no transform is that short.
 template <class T>
 QF_HD Length filled_length(int64_t n) {
   constexpr int64_t square = kLanes<T> * kLanes<T>;
@@ -61,7 +61,7 @@ QF_HD void split_at_i(const V* u, cplx<V>* x) {
   if constexpr (R == 4) {
     using Q = QuadOfI<T>;
     const V c = broadcast<V>(T(Q::kCos)), s2 = u[2] * T(Q::kHalf), ratio = broadcast<V>(T(Q::kTan)), y = u[1] * T(Q::kTan);
-    const cplx<V> a{u[0] + T(Q::kHalf) * u[2], s2}, b{u[0] - T(Q::kHalf) * u[2], -s2};  // s2: the sine is the cosine
+    const cplx<V> a{u[0] + T(Q::kHalf) * u[2], s2}, b{u[0] - T(Q::kHalf) * u[2], -s2};  // sin(pi/4) = cos(pi/4)
     const cplx<V> e{u[1] + ratio * u[3], y + u[3]}, f{u[3] - y, u[1] - ratio * u[3]};   // kTan kThirdTan = 1
     x[0] = plus(a, c, e), x[1] = less(a, c, e), x[2] = plus(b, c, f), x[3] = less(b, c, f);
   } else {
@@ -117,7 +117,7 @@ class RightAngle {
   explicit RightAngle(fft::Length length) : N_(length.N), R_(length.R), tree_(length), roots_(fft::tree_table<T>(length)) {}
   int64_t length() const { return N_; }
 
-  // meanwhile(at, count) runs before the leaf of numbers [at, at + count). The leaf is not memory-bound, so meanwhile can prefetch.
+  // meanwhile(at, count) runs before the leaf of elements [at, at + count). The leaf is not memory-bound, so meanwhile can prefetch.
   struct Nothing {
     QF_HD void operator()(int64_t, int64_t) const {}
   };
@@ -133,9 +133,9 @@ class RightAngle {
     first<true>(nullptr, N_, re, im);
     below<true, false>(re, im, re, im, Unchanged(), Nothing());
   }
-  // Forward and inverse transform in one sweep. The spectrum of u consists of blocks z, polynomials modulo x^kBlock - c that begin with
-  // number i. f(i, z, c) changes each block in place. The result is transformed back into to_re, to_im, which may be re, im.
-  // finish(l, re, im, n - l) receives W values, starting at index l < n.
+  // Forward and inverse transform in one sweep. The spectrum of u consists of blocks z, polynomials modulo x^kBlock - c that begin at
+  // element i. f(i, z, c) changes each block in place. The result is transformed back into to_re, to_im, which may be re, im. finish(l, re,
+  // im, n - l) receives W values, starting at index l < n.
   template <class F, class Finish, class Meanwhile = Nothing>
   void through(const T* u, int64_t n, T* re, T* im, T* to_re, T* to_im, F f, Finish finish, Meanwhile meanwhile = {}) const {
     first<false>(u, n, re, im);
@@ -270,7 +270,8 @@ class RightAngle {
   void below(T* re, T* im, T* to_re, T* to_im, const F& f, const Meanwhile& meanwhile) const {
     descend<forth, back>(re, im, to_re, to_im, 0, 0, N_, f, meanwhile);
   }
-  // Transforms the numbers [from, from + n), which are blocks of pass i. A check is cheap compared with a block that does not fit in L1.
+  // Transforms elements [from, from + n), which are blocks of pass i. A check for an interrupt is cheap compared with a block that does not
+  // fit in L1.
   static constexpr int64_t kCheckedFrom = 16 << 10;
   template <bool forth, bool back, class F, class Meanwhile>
   void descend(T* re, T* im, T* to_re, T* to_im, int i, int64_t from, int64_t n, const F& f, const Meanwhile& meanwhile) const {

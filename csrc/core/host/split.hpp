@@ -5,7 +5,7 @@
 
 namespace quatrefoil {
 
-// The strides of `v` broadcast to the shape of `full`, aligned at the last axis; v lacks axis `skip` of `full` (-1: lacks none).
+// The strides of `v` broadcast to the shape of `full`, aligned at the last axis; v lacks axis `skip` of `full`, or no axis if skip is -1.
 inline void broadcast_strides(const View& v, const View& full, int skip, std::int64_t* strides) {
   int j = v.rank - 1;
   for (int i = full.rank - 1; i >= 0; --i) {

@@ -75,7 +75,7 @@ QF_HD V expm1(V x) {
   const Reduced<V> q = reduce(x);
   const V m = multiply_add(V(q.r * q.r), exp_tail(q.r), q.r);  // e^r - 1
   const V near = multiply_add(V(m * q.low), q.high, V(q.low * q.high - T(1)));
-  const V far = x > T(64) ? V((m + T(1)) * q.low * q.high) : near;  // 2^1024 is out of range where e^x is not
+  const V far = x > T(64) ? V((m + T(1)) * q.low * q.high) : near;  // low * high may be 2^1024, which overflows where e^x does not
   return q.low * q.high == T(1) ? m : far;
 }
 
@@ -108,7 +108,7 @@ QF_HD V exp2(V x) {
   constexpr T lowest = dbl ? T(-1021) : T(-125), highest = dbl ? T(1024) : T(128);  // below lowest: 0
   const V inside = x < lowest ? broadcast<V>(lowest) : x > highest ? broadcast<V>(highest) : x;
   const V n = (inside + kRound<T>)-kRound<T>;
-  const V half = power(V(inside - n)) * power_of_two(V(n - T(1)));  // 2^1024 is out of range where half of it is not
+  const V half = power(V(inside - n)) * power_of_two(V(n - T(1)));  // 2^1024 would overflow
   return x < lowest ? V{} : V(half + half);
 }
 

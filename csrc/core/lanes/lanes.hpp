@@ -57,7 +57,7 @@ template <class V>
 QF_HD V broadcast(Element<V> x) {
   return x - V{};  // compiles to one load, because x - 0 is x for every x; x + 0 would need an addition, because -0 + 0 is 0
 }
-// Keeps v in a register; GCC would otherwise reload it at each use. Clang does not, and has no register for vectors of 8 bytes.
+// Keeps v in a register; GCC would otherwise reload it at each use. Clang would not, and has no registers for 8-byte vectors.
 template <class V>
 QF_HD V keep(V v) {
 #if defined(QF_HAS_LANES) && defined(__x86_64__) && !defined(__clang__)
@@ -189,7 +189,7 @@ QF_HD To as_bits(From from) {
   return to;
 }
 
-// x << n without the bits that overflow. C++ does not allow this for a signed scalar.
+// x << n, dropping the bits that overflow. C++ does not allow this for a signed scalar.
 template <class I>
 QF_HD I shift_left(I x, int n) {
   if constexpr (std::is_integral<I>::value)

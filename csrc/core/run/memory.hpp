@@ -27,7 +27,7 @@ void set_zero(T* x, int64_t n) {  // x may be null
 }
 
 template <class T>
-class Scratch {  // n uninitialised numbers
+class Scratch {  // n uninitialised elements
  public:
   explicit Scratch(int64_t n) : data_(static_cast<T*>(allocate(std::size_t(n > 0 ? n : 1) * sizeof(T)))) {}
   ~Scratch() { release(data_); }

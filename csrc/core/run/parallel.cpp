@@ -31,7 +31,6 @@ constexpr int kSpins = 4000;  // ~10 us of spinning before the caller parks
 std::atomic<int> configured_threads{1};
 
 struct Work;
-// The state of one thread.
 struct ThreadState {
   const Work* work = nullptr;  // the innermost work that it takes part in
   bool inside = false;         // whether it works in a team

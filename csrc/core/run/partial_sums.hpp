@@ -13,7 +13,7 @@ void add_parts(int64_t count, const E* parts, int64_t stride, int64_t n, To* to)
     for (int64_t i = 0; i < n; ++i) to[i] = to[i] + To(parts[k * stride + i]);
 }
 
-// `sums` results of `size` numbers, each in `count` parts that are computed separately and added in order.
+// `sums` results of `size` elements, each in `count` parts that are computed separately and added in order.
 template <class E>
 class PartialSums {
  public:
