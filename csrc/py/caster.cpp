@@ -99,7 +99,7 @@ Strided::Strided(py::handle h, const char* name) {
 Output::Output(py::handle h, const char* name) {
   if (h.is_none()) return;
   if (py::isinstance<py::array>(h) && !py::reinterpret_borrow<py::array>(h).writeable())
-    throw ValueError(std::string(name) + ": is read-only, expected a writeable array");
+    throw ValueError(std::string(name) + " is read-only, expected a writeable array");
   static_cast<View&>(*this) = strided_view(h, name);
   if (!contiguous() || !aligned(*this)) throw ValueError(std::string(name) + ": expected a C-contiguous array");
   const std::int64_t bytes = size() * item_size(dtype);

@@ -53,7 +53,7 @@ View interface_view(py::handle h, const char* name) {
     v.stride[i] = has_strides ? py::tuple(interface["strides"])[std::size_t(i)].cast<std::int64_t>() / item_size(v.dtype) : next;
     next *= v.shape[i];
   }
-  if (v.size() > 0 && !v.data) throw TypeError(std::string(name) + ": has no memory");
+  if (v.size() > 0 && !v.data) throw TypeError(std::string(name) + " has no memory");
   return v;
 }
 

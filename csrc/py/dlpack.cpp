@@ -28,7 +28,7 @@ View view(const Tensor& t, const char* name) {
     v.shape[i] = t.shape[i];
     v.stride[i] = t.strides[i];
   }
-  if (v.size() > 0 && !t.data) throw TypeError(std::string(name) + ": has no memory (a fake or traced tensor?)");
+  if (v.size() > 0 && !t.data) throw TypeError(std::string(name) + " has no memory (a fake or traced tensor?)");
   return v;
 }
 
