@@ -93,7 +93,7 @@ struct DataOf {
         "a host function cannot be called on a device; describe boundary values and sources by numbers (Fourier, Gaussians, "
         "Polynomial, PerVertex, GridField), or move the arrays to the host");
 #else
-    call.require(!function.function.is_none(), "a function is missing");
+    call.require(!function.function.is_none(), "expected a function");
     const py::object addresses = py::getattr(function.function, "addresses", py::none());
     if (!addresses.is_none()) {
       for (const py::handle each : addresses) compiled.push_back(reinterpret_cast<void*>(each.cast<std::uintptr_t>()));
@@ -143,7 +143,6 @@ inline double* gradient_from(double* gradient, const Data& data, std::int64_t fi
   return gradient ? gradient + (data.offsets ? 0 : first * data.stride) : nullptr;
 }
 
-// The data of instances from `first` on.
 inline Data from_instance(Data data, std::int64_t first) {
   if (data.offsets)
     data.offsets += first;

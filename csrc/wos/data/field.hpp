@@ -7,7 +7,7 @@
 namespace quatrefoil::wos::data {
 inline namespace QF_ISA {
 
-// independent vectors of points, because a multiply-add takes 4 cycles. They share one read of the parameters.
+// Vectors of points evaluated together, because a multiply-add takes 4 cycles. They share one read of the parameters.
 constexpr int kTogether = 4;
 
 // One instance's data in scaled coordinates.
@@ -38,7 +38,7 @@ struct Field {
     if (data.kind == Kind::grid) return evaluate_grid(x, n, out);
     for (int64_t k = 0; k < n; k += kTogether * W) evaluate_vectors(x, k, n, out);
   }
-  // Interpolates linearly on a segment or triangle: place[i][k] are the weights of its corners after the first.
+  // Interpolates linearly on a segment or triangle: corner_weights[i][k] are the weights of its corners after the first.
   double on_primitive(int64_t primitive, const T* const (&corner_weights)[D - 1], int64_t k) const {
     const double* const p = numbers() + D * primitive;
     double value = p[0];

@@ -107,7 +107,7 @@ QF_HD void fourier_adjoint(const double* numbers, int64_t width, V x, V y, V s, 
   add(1, -(rate * c1));
 }
 
-// (4) Calls `add` likewise for each Gaussian's amplitude, centre and inverse squared width.
+// (4) The same for each Gaussian's amplitude, centre and inverse squared width.
 template <class V, int D, class Add>
 QF_HD void gaussians_adjoint(const double* numbers, int64_t width, const V (&x)[D], V s, Add&& add) {
   using T = Element<V>;

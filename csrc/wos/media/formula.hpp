@@ -54,8 +54,8 @@ QF_HD void derived_gaussians(const double* numbers, int64_t width, const V (&x)[
   }
 }
 
-// (8) The first ball of a pair: the radius of the point inside, whether the walk jumps there, and the factors. `outward` belongs to the
-// direction of the point inside if the walk jumps, otherwise to that of the step.
+// (8) The first ball of a pair: the radius of the point inside, whether the walk jumps there, and the factors. `outward` multiplies the
+// direction of the point inside if the walk jumps, otherwise that of the step.
 template <class V>
 struct FirstBall {
   V s, along, source, outward, toward;

@@ -26,7 +26,7 @@ class Medium {
   using T = Element<V>;
   static constexpr int W = kWidth<V>;
 
-  // most: the largest number of points per call, a multiple of the lane count. with_slopes: `rates` also computes slopes.
+  // capacity: the largest number of points per call, a multiple of the lane count. with_slopes: `rates` also computes slopes.
   Medium(const Media<T>& p, int64_t instance, int64_t capacity, bool with_slopes = false)
       : diffusion_{p.diffusion, instance, p.walk.first_instance, p.walk.frame + instance * (D + 2)},
         screening_{p.screening, instance, p.walk.first_instance, p.walk.frame + instance * (D + 2)},
@@ -90,7 +90,7 @@ class Medium {
         for (int64_t k = 0; k < n; ++k) alpha_[k] = varies() ? diffusion_.numbers()[0] : 1, out[k] = 0;
     }
   }
-  // Stores component i of grad alpha at point k, if slopes are wanted.
+  // Stores component i of grad alpha / (2 alpha) at point k, if slopes are wanted. `slope`: component i of grad alpha.
   void keep_slope(int i, int64_t k, double slope) {
     if (slope_stride_) slopes_[i * slope_stride_ + k] = slope / (2 * alpha_[k]);
   }

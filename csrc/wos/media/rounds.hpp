@@ -32,7 +32,7 @@ void media(const Media<T>& q) {
   walk::in_rounds(p, [&](const walk::Round& r, double* values, uint32_t* marks) { media_round<T>(q, r, roots, values, marks); });
 }
 
-// Costs a forward run without its reduction. Memory: at most walk::kParts partial sums per gradient, for any number of walks.
+// Costs as much as a forward run without its reduction. Memory: at most walk::kParts partial sums per gradient, for any number of walks.
 template <class T>
 void media_adjoint(const MediaAdjoint<T>& unscaled) {
   const walk::Walk<T>& p = unscaled.forward.walk;

@@ -1,4 +1,4 @@
-// The values of walks through media, and the gradients of their means with respect to the data's parameters, which replay the walks.
+// The values of walks through media, and the gradients of their means with respect to the data's parameters, by replaying the walks.
 #pragma once
 #include "wos/media/walker.hpp"
 

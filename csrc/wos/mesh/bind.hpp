@@ -33,7 +33,7 @@ struct OwnedGrid : Grid<T> {
   std::shared_ptr<OwnedTree<T>> owned_tree;
 };
 
-// log2 of the grid's side: 8 to 128 cells of about the size of two triangles. The side has fewer cells for a large epsilon, because the
+// log2 of the grid's side: 8 to 128 cells, each about the size of two triangles. The side has fewer cells for a large epsilon, because the
 // smallest bound of a cell, 3 half diagonals or 2.6 cells, must exceed epsilon.
 inline int grid_level(std::int64_t M, double epsilon) {
   int by_size = 3;
@@ -54,7 +54,7 @@ class Mesh {
   }
   std::int64_t count() const { return std::int64_t(corners_.size()) / 9; }
 
-  // The tree, built by the first call. With `moments`, it has the moments for winding numbers. Call without the GIL.
+  // The tree, built by the first call. If `moments`, it includes the moments for winding numbers. Call without the GIL.
   template <class T>
   std::shared_ptr<OwnedTree<T>> tree(int threads, bool moments) {
     const auto result = tree<T>(threads);

@@ -162,7 +162,7 @@ class TreeBuilder {
       }
     });
   }
-  // Absent children are farther than any distance and on no line.
+  // Absent children are farther than any distance and meet no ray.
   void absent(int level, int64_t from) {
     for (int64_t i = from; i % kBlock; ++i)
       for (int j = 0; j < 3; ++j) {

@@ -5,7 +5,6 @@
 namespace quatrefoil::wos::mesh {
 inline namespace QF_ISA {
 
-// The distance, or its bound, that a walk uses at every point.
 template <class T>
 void bounds(Grid<T>& grid, const T* points, int64_t n, T* radius, int64_t* primitive) {
   using V = Lanes<T>;

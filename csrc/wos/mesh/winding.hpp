@@ -24,7 +24,6 @@ struct Cluster {
   double area = 0, at[3] = {4, 4, 4}, normal[3] = {}, spread[9] = {}, radius = 0;
 };
 
-// The union of n clusters.
 template <class F>
 Cluster united(int64_t n, const F& part) {
   Cluster all;
@@ -120,7 +119,6 @@ class Winding {
     lane[kRadius * kBlock] = one.radius, lane[kArea * kBlock] = one.area;
   }
 
-  // Half of the solid angle of a node.
   double half_solid_angle(int level, int64_t node, const double (&x)[3]) const {
     const double* const m = moments_of(static_cast<const double*>(tree_.moments), level, node);
     V total{};

@@ -4,7 +4,6 @@
 namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
-// Distances at points, as walks use them.
 template <class T>
 void bounds(const Grid<T>& grid, const T* points, int64_t n, T* radius, int64_t* primitive) {
   using V = Lanes<T>;

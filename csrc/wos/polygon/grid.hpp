@@ -82,7 +82,6 @@ class Polygon {
     }
     return {near != 0 ? square_root(best) : bound, nearest_t, near != 0 ? primitive : I{} - 1};
   }
-  // The mean clearance, weighted by length.
   T clear() const { return grid_.clear; }
   // (5) Moves lanes out of half discs in direction n. A lane of `may` moves if the half disc of its closest segment has a radius of at
   // least `min_radius` and 1.4 times the lane's height; `moved` marks these lanes. Returns the lanes that landed on the segment; `seen`

@@ -20,7 +20,8 @@ void project_on_solid(const Solid& solid, T (&x)[D]) {
   for (int i = 0; i < D; ++i) x[i] = T(at[i]);
 }
 
-// Evaluates a field at W points. Writes their coordinates to `from` and the values to `to`; those outside the box are of its closest point.
+// Evaluates a field at W points. Writes their coordinates to `from` and the values to `to`. Outside the box, the value is that of its
+// closest point.
 template <class V, int D, class T, int W>
 void field_at(const Solid& solid, const V (&x)[D], T (&from)[D][W], T (&to)[W]) {
   using E = Lanes<double>;

@@ -16,7 +16,7 @@ class Outside {
   using Int = Bits<T>;
   using Grid = typename std::conditional<D == 2, const polygon::Grid<T>, mesh::Grid<T>>::type;
   // grid: the grid of a polygon or mesh, or null. epsilon: the distance within which the closest segment or triangle must be known. reach:
-  // sources are 0 farther from 0 than this.
+  // sources are 0 beyond this distance from 0.
   Outside(const Solid& solid, Grid* grid, double epsilon, double reach) : solid_(solid), grid_(grid), near_(near_of(epsilon)) {
     double r2 = 0;
     for (int i = 0; i < D; ++i) {

@@ -22,7 +22,6 @@ struct Box {
   }
 };
 
-// The index of the lowest set bit.
 QF_HD int first_bit(unsigned mask) { return __builtin_ctz(mask); }
 
 template <class T, int D>
@@ -49,7 +48,6 @@ class Boxes {
 
   struct Group {
     V low[D], high[D], measure;
-    // Squared distances from x.
     QF_HD V distance2(const T (&x)[D]) const {
       V sum{};
       for (int i = 0; i < D; ++i) {

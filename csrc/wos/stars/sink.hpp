@@ -28,7 +28,6 @@ int64_t list_capacity(const Stars<T>& p) {
   return walk::kCallPoints + 2 * kWidth<V> + side_by_side<V>(p);
 }
 
-// Receives the points where walks evaluate data.
 template <class T, int D>
 class Sink {
  public:

@@ -1,4 +1,4 @@
-// The values of walks on stars, and the gradients of their means with respect to the data's parameters, which replay the walks.
+// The values of walks on stars, and the gradients of their means with respect to the data's parameters, by replaying the walks.
 #pragma once
 #include "wos/media/points.hpp"
 #include "wos/stars/walker.hpp"
@@ -165,7 +165,7 @@ void run_team(const Stars<T>& p, int64_t instance, const walk::Slots& slots, con
     run(polygon::Polygon<V>(p.walk.grids[instance]), Reflecting2D<T>(p.reflecting[instance], extent));
 }
 
-// Costs a forward run without its reduction. Memory: at most walk::kParts partial sums per gradient, for any number of walks.
+// Costs as much as a forward run without its reduction. Memory: at most walk::kParts partial sums per gradient, for any number of walks.
 template <class T>
 void stars_adjoint(const StarsAdjoint<T>& unscaled) {
   const walk::Walk<T>& p = unscaled.forward.walk;

@@ -13,8 +13,8 @@ constexpr int64_t kPartNumbers = 1 << 21;  // values in all parts together, 16 M
 constexpr int64_t kMinParts = 8;           // this many parts are always allowed
 constexpr int64_t kBatchWalks = 16384;     // walks of a part between two checks for an interrupt
 
-// Scales the gradient of each right-hand side to a unit of its own, a power of two. Otherwise small shares would be lost: they are summed
-// in T, and float32 treats 1e-40 as 0.
+// Divides the gradient of each right-hand side by a unit, a power of two. Otherwise small shares would be lost: they are summed in T, and
+// float32 treats 1e-40 as 0.
 class Units {
  public:
   // grad (B, each) is copied only if some unit is not 1.
@@ -26,7 +26,7 @@ class Units {
 
  private:
   static constexpr int64_t kOrdinary = 20;
-  // Whether all units are 1.
+  // Computes the units. Returns whether all are 1.
   bool find(int64_t B, int64_t each) {
     bool ordinary = true;
     for (int64_t b = 0; b < B; ++b) {
@@ -202,7 +202,7 @@ int64_t parts_of(const WalkAdjoint<T>& q) {
   return max<int64_t>(1, min(parts / p.B, p.N * p.walks / kPartWalks));
 }
 
-// Calls run(instance, part, first, last) for the slots [first, last) of every part of every instance, kPieceWalks slots at a time.
+// Calls run(instance, part, first, last) for the slots [first, last) of every part of every instance, kBatchWalks slots at a time.
 template <class T, class F>
 void in_batches(const Walk<T>& p, int64_t parts, double walk_ns, F&& run) {
   const int64_t total = p.N * p.walks, longest = (total + parts - 1) / parts;
@@ -216,7 +216,7 @@ void in_batches(const Walk<T>& p, int64_t parts, double walk_ns, F&& run) {
     });
 }
 
-// Costs a forward run without its reduction. Memory: at most kParts partial sums per gradient, for any number of walks.
+// Costs as much as a forward run without its reduction. Memory: at most kParts partial sums per gradient, for any number of walks.
 template <class T>
 void walk_adjoint(const WalkAdjoint<T>& unscaled) {
   const Walk<T>& p = unscaled.forward;

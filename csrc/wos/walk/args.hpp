@@ -11,7 +11,7 @@
 
 namespace quatrefoil::wos::walk {
 
-// README (5): the size of the aligned power of two that starts at walk `at`, in a range that ends at `end`.
+// README (5): the size of the largest aligned block, a power of two, that starts at `at` and ends at or before `end`.
 QF_HD constexpr std::int64_t node_size(std::int64_t at, std::int64_t end) {
   std::int64_t size = 1;
   while ((at & (2 * size - 1)) == 0 && at + 2 * size <= end) size *= 2;

@@ -121,7 +121,6 @@ void adjoint(Arguments& call, const Inputs<T>& inputs) {
   });
 }
 
-// Runs walk or walk_vjp.
 template <bool is_adjoint>
 void walk(Arguments& call, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed, std::int64_t first_walk,
           std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, std::int64_t first_instance,
@@ -148,7 +147,7 @@ void expand(Arguments& call, const std::string& dirichlet_kind, std::int64_t see
     const Inputs<T> inputs(call, options, false);
     call.require(inputs.scene.D <= 3, "balls are supported only in two and three dimensions");
     call.require(samples >= 1 && walks % (2 * samples) == 0 && modes >= 0 && modes < 1000,
-                 "walks must be whole pairs per sample, and modes below 1000");
+                 "expected whole pairs of walks per sample, and modes below 1000");
     const std::int64_t each = walks / samples;
     call.require((each & (each - 1)) == 0, "walks per sample must be a power of two");
     call.size("samples", samples);

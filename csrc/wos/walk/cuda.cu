@@ -62,7 +62,6 @@ __global__ void __launch_bounds__(kThreads, 1)
                [&](int64_t side, int64_t point, int64_t walk) { begin(walker, p, side, point, walk); });
   }
 }
-// The number of concurrent walks.
 int64_t wide_walkers(const Walk<double>& p, int64_t wanted) {
   return max<int64_t>(1, min(wanted, kWideNumbers / (kWideColumns * p.dimension)));
 }

@@ -54,14 +54,12 @@ __device__ __forceinline__ void set(solid::Outside<T>& domain, const Walk<T>& p,
   domain = solid::Outside<T>(is_mesh ? nullptr : p.boundary.ends, mesh, p.frame[instance * 5 + 4]);
 }
 
-// The data of one right-hand side.
 template <int D, class T>
 __device__ __forceinline__ data::Field<T, D> field_of(const Walk<T>& p, const data::Data& data, int64_t side) {
   const bool per_polygon = data.kind == data::Kind::per_vertex && p.boundary.polygons > 1;
   return {data, per_polygon ? D * Span(p.boundary, side).begin : side * data.stride, p.frame + p.instance_of(side) * (D + 2)};
 }
 
-// The number of samples in `walks` walks.
 template <class T>
 __device__ __forceinline__ int64_t samples(const Walk<T>& p, int64_t walks) {
   return p.gradient ? walks >> 1 : walks;
@@ -115,7 +113,7 @@ class Walker {
     random_ = random_of(p_, instance, point, walk);
   }
 
-  // Makes kSharing steps, or fewer if the walk ends. Walks start at the first of these steps.
+  // Makes kSharing steps, or fewer if the walk ends. A walk starts only at the first of these steps.
   template <class Sink>
   __device__ void advance(Sink& sink) {
     uint32_t words[4];
@@ -145,7 +143,7 @@ class Walker {
     if (met.ends || sink.wants_sources) sink.meet(met);
   }
 
-  // Moves to a point of a ball's surface. Its source point has the weight |G| / extent^2 (3), (10). The first step of a pair (13) uses a
+  // Moves to a point on a ball's surface. Its source point has the weight |G| / extent^2 (3), (10). The first step of a pair (13) uses a
   // smaller ball; its direction and source point are opposite in the two walks.
   template <class Sink>
   __device__ void move(T radius, const T (&along)[D], Sink& sink, Met<T, D>& met) {

@@ -23,7 +23,6 @@ void first_radii(const Walk<Element<V>>& p, const Domain& domain, int64_t instan
   for (int l = 0; i + l < end; ++l) radius[instance * p.N + i + l] = double(r[l]);
 }
 
-// The radii of the first balls of walks.
 template <class T>
 void balls(const Balls<T>& q) {
   const Walk<T>& p = q.forward;
@@ -58,7 +57,7 @@ void leaving(const Walk<T>& p, int64_t instance, int64_t point, int64_t walk, La
   }
 }
 
-// The mean coefficients of a point's samples, each of `walks` walks, a power of two. u = values * scale.
+// The mean coefficients of each sample of a point. A sample has `walks` walks, a power of two. u = values * scale.
 template <class T, int D>
 void expand_point(const Expand<T>& q, const Harmonics<D>& basis, int64_t instance, int64_t point, int64_t first, int64_t samples,
                   double scale, const double* values, Lanes<double, kAbreast>* workspace, double* means) {

@@ -95,7 +95,7 @@ struct WideMet {
 template <class Vector>
 class WideWalker {
  public:
-  // room: kWideColumns D elements; half: half sizes of a box, or null for the unit ball.
+  // workspace: kWideColumns D elements; half: half sizes of a box, or null for the unit ball.
   QF_KERNEL WideWalker(int64_t D, const Vector& workspace, const double* half, int64_t max_steps, bool pairs)
       : D(D),
         x(workspace),

@@ -86,7 +86,7 @@ class SideSums {
   const T area_;
   const int64_t capacity_;
   int64_t packed_ = 0, walks_ = 0;
-  const Scratch<T> points_, weights_, values_;  // (D, room), (room,), (room, W)
+  const Scratch<T> points_, weights_, values_;  // (D, capacity), (capacity,), (capacity, W)
   const Scratch<Span> spans_;
   const Scratch<T> sums_;  // (W, 2, count): the walks in the lanes, and their first balls
 };

@@ -18,7 +18,8 @@ constexpr double kMinHalfDisc = 16;    // smallest radius of a half disc in unit
 constexpr int64_t kIterations = 64;    // steps of a team between two evaluations of data, so that events stay in the L2 cache
 constexpr int64_t kCallPoints = 4096;  // minimum points per call of a user's function
 
-// Walks [0, walks) of points [0, points) of one instance; first_* are their global indices. Slot k is point k / walks, walk k % walks.
+// Walks [first_walk, first_walk + walks) of points [first_point, first_point + points) of one instance. Walk indices are global, point
+// indices are those of the call. Slot k is point k / walks, walk k % walks.
 struct Slots {
   int64_t first_point, points, first_walk, walks;
   int64_t point(int64_t slot) const { return first_point + slot / walks; }
@@ -36,7 +37,7 @@ struct Events {
 // Walks that ended, in the order of their ends.
 template <class T, int D>
 struct Ends {
-  const T *x[D], *corner_weights[D - 1];  // scaled, and weights of the primitive's corners after the first; padded to whole vectors
+  const T *x[D], *corner_weights[D - 1];  // x is scaled; corner_weights: of corners after the first; padded to whole vectors
   const T* weight;                        // 0 if screening has ended the walk
   const int64_t *slot, *primitive, *lane;
   const int64_t* before;  // (iterations,): walks that had ended before each step
@@ -167,8 +168,8 @@ class Team {
     return any;
   }
 
-  // (1), (2) Makes kSharing steps in every busy lane. The state is in registers between load and store. Walks start at the first of these
-  // steps. plain: neither screening nor pairs. half_discs: near long segments (24).
+  // (1), (2) Makes kSharing steps in every busy lane. The state is in registers between load and store. A walk starts only at the first of
+  // these steps. plain: neither screening nor pairs. half_discs: uses half discs near long segments (24).
   template <bool plain, bool half_discs>
   void advance() {
     V x[D];

@@ -63,7 +63,7 @@ class Wide {
 
   const int64_t D, max_walks;
   int64_t count = 0, event_count = 0;
-  Scratch<double> end, end_weight;  // (most, D), (most,)
+  Scratch<double> end, end_weight;  // (max_walks, D), (max_walks,)
   Scratch<double> first;            // first ball of a walk of a pair: along, source, outward, toward
   Scratch<int64_t> slot;
   Scratch<double> event, event_weight;  // (kWideEvents, D), (kWideEvents,): weights are negative in the first ball of a pair
@@ -107,7 +107,6 @@ class Wide {
   InterruptCheck check_;
 };
 
-// The data of a right-hand side of an instance.
 template <class T>
 data::WideField wide_field(const Walk<T>& p, const data::Data& data, int64_t instance, int64_t side) {
   return {data, p.dimension, instance * p.nrhs + side, p.first_data, p.frame + instance * (p.dimension + 2)};
