@@ -60,7 +60,7 @@ void filter_rows_back(const FilterAdjoint<T>& p, int64_t row, double* sums) {
   for (int64_t i = 0; i < p.a_taps; ++i) store_rows(to + p.b_taps + i, stride, rows, V(da[i] / coefficients.first));
 }
 
-// Copies the gradients of each row to `to` (rows, taps), or, without `each`, sums them over the rows in order.
+// If `each`, copies the gradients of each row to `to` (rows, taps); otherwise sums them over the rows in order.
 template <class T>
 void put_sums(int64_t rows, int64_t taps, bool each, const double* from, int64_t stride, T* to) {
   for (int64_t i = 0; i < taps; ++i) {

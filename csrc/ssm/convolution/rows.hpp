@@ -10,7 +10,7 @@ inline namespace QF_ISA {
 
 constexpr int64_t kDirectUpTo = 64;          // taps and samples; up to here L^2 / W multiply-adds are faster than the shortest transform
 constexpr int64_t kFewChannels = 16;         // with fewer channels, the batch is split too, to occupy the threads
-constexpr double kTransformNs = 1.2;         // per number and transform (estimate)
+constexpr double kTransformNs = 1.2;         // per element and transform (estimate)
 constexpr int64_t kInPlaceFrom = 256 << 10;  // bytes of a row; from here on y stores the spectrum's real part, to save L2 traffic
 
 // The arrays of a spectrum are not a power of two apart; otherwise all streams of a pass over re and im would use the same sets of L1.
@@ -31,7 +31,7 @@ Taps<T> channel_taps(const FftConv<T>& p, int64_t h) {
   return {p.k + h * p.Lk, p.k_reverse ? p.k_reverse + h * p.Lr : nullptr, p.D ? p.D + h : nullptr, p.Lk, p.Lr};
 }
 
-// README (1). Reads u and the kernels once; writes y once. All shifted loads hit L1. `padded` has zeros on both sides of L numbers.
+// README (1). Reads u and the kernels once; writes y once. All shifted loads hit L1. `padded` has zeros on both sides of L elements.
 template <class T>
 struct Padded {
   static constexpr int64_t kMargin = kDirectUpTo + kLanes<T>;
@@ -76,7 +76,7 @@ struct Cut {
 };
 template <class T>
 Cut row_cut(int64_t L, bool reverse) {
-  // Relative cost per number of the last part: three transforms and two products instead of two transforms and one product.
+  // Relative cost per element of the last part: three transforms and two products instead of two transforms and one product.
   constexpr double kRest = 2.2;
   const fft::Length whole = fft::padded_length<T>(L), filled = fft::filled_length<T>(L);
   if (reverse || !filled.N || double(filled.N) + kRest * double(fft::padded_length<T>(L - filled.N).N) > 0.95 * double(whole.N))
@@ -85,7 +85,7 @@ Cut row_cut(int64_t L, bool reverse) {
 }
 
 // The rows of one channel, by FFT. Per row: reads u twice, writes y once, and prefetches both (which saves a fifth of the time for rows of
-// 4096). The spectra (4 N numbers) stay in cache; the kernel's is computed once per channel.
+// 4096). The spectra (4 N elements) stay in cache; the kernel's is computed once per channel.
 template <class T>
 class Channel {
  public:

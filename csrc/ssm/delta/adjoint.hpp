@@ -105,7 +105,7 @@ class HeadAdjoint {
       for (int64_t i = 0; i < chunk.n; ++i) p.dbeta[s.gate_at(at, t + i)] = dot(columns, a.y[i], u(c)[i]);
   }
 
-  // Computes everything of a chunk that does not depend on the gradient of the state after it.
+  // Computes all parts of a chunk that do not depend on the gradient of the state after it.
   void load_rows(const HeadSequence& at, int64_t c) {
     const int64_t t = c * s.chunk, n = chunk.n, rows = chunk.rows, K = s.key_columns(), columns = s.value_columns();
     for (int64_t i = 0; i < rows; ++i)

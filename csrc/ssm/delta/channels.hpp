@@ -30,8 +30,8 @@ void load_decay(int64_t n, const T* g, T* to) {
   for (int64_t c = 0; c < n; c += kLanes<T>) store(to + c, elementary::exp(load_first<V>(g + c, n - c)));
 }
 
-// Writes the rows q times the decays since before these tokens to `read`, the rows e times these decays and `scale` to `missed`, and the
-// product of all decays to `total`.
+// Writes to `read` the rows q times the decays from before these tokens, to `missed` the rows e times these decays and `scale`, and to
+// `total` the product of all decays.
 template <class T>
 void decay_from_start(const ChannelRows<T>& a, T scale, Matrix<T> read, Matrix<T> missed, T* total) {
   using V = Lanes<T>;
@@ -142,8 +142,7 @@ struct ChannelKey {
   ChannelKey block(int64_t first) const { return {k.from(first), d.from(first), dreads.from(first, first), dmisses.from(first, first)}; }
 };
 
-// The adjoint of one vector of channels in a block. Every term of the gradient of a decay passes over that decay, so no sum is a difference
-// of larger ones.
+// The adjoint of one vector of channels in a block. The gradient of a decay sums only terms that pass over it; nothing is subtracted.
 template <class T>
 class ChannelBack {
   using V = Lanes<T>;

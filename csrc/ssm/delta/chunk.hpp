@@ -132,7 +132,7 @@ class Chunk {
     read_weight = write_weight = one, erase_weight = s.p.a ? one : minus_one;
   }
 
-  // With a decay per channel: stores the pairs of tokens in memory of the caller.
+  // With a decay per channel: stores the pairs of tokens in the caller's memory.
   static int64_t pairs_size(const Problem<T>& s) { return (s.p.a ? 4 : 2) * s.pair_size(kChunk); }
   void put_pairs(T* workspace) {
     for (Matrix<T>* m : {&reads, &corrects}) *m = s.pairs(workspace, kChunk);

@@ -11,7 +11,7 @@ constexpr int kStateColumns = kSide / 2;  // columns of a state per thread block
 
 // ------------------------------------------------------------ states
 
-// Passes states from chunk to chunk, from `first` (null: 0) to `last` (null: not requested), or with `back` their gradients from the last
+// Passes states from chunk to chunk, from `first` (null: 0) to `last` (null: not requested), or, if `back`, their gradients from the last
 // chunk to the first.
 template <class T>
 struct Passing {

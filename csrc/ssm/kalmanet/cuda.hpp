@@ -148,7 +148,7 @@ class SeriesMemory {
     upper_end_ = A(chebyshev_upper_end(p.ridge_strength, n));
     int64_t degree = steps_ - 1;
     double geometric = 0, once = 0, twice = 0, above = 0;  // above: odd[j + 1]
-    if (double(degree) > 2 * negligible_) {                // the square of a rounding error: all later terms are negligible
+    if (double(degree) > 2 * negligible_) {                // weights beyond this degree are below the square of a rounding error
       degree = int64_t(2 * negligible_);
       geometric = (1 - __builtin_pow(mu, 2 * double(steps_ - 1 - degree))) / (1 - mu * mu);
     }
@@ -264,8 +264,8 @@ struct Regression {
   }
 
   // Processes one token with decay e of H. load() stores the token's vectors, including k and the right-hand sides. After the barrier that
-  // follows, prepare() can read them and compute its own vectors. updated(kk) is called when H and M have been updated with kk = k.k. On
-  // return, all threads can read x.
+  // follows, prepare() can read them and compute its own vectors. After updating H and M, calls updated(k.k). On return, all threads can
+  // read x.
   template <class Load, class Prepare, class Updated>
   __device__ void take(A e, Load load, Prepare prepare, Updated updated) {
     __syncthreads();  // the previous token has been read
@@ -311,7 +311,7 @@ struct Regression {
       s.solver == Solver::exact ? eliminate() : chebyshev();
   }
 
-  // R products with columns of S, for vectors D apart.
+  // Multiplies R vectors, stored D elements apart, by the columns of S.
   template <class Put>
   __device__ void multiply(const Square<A>& S, const A* from, Put put) const {
     for_columns<R, A>(

@@ -23,7 +23,7 @@ QF_HD double chebyshev_upper_end(double ridge_strength, double n) {
   return (1 - sign * 2 * __builtin_pow(mu, n) / (1 + __builtin_pow(mu, 2 * n))) / (1 + ridge_strength);
 }
 
-// The degree from which on the weights are far below a rounding error of the first weight; infinite for a = 0.
+// The degree beyond which all weights are far below the rounding error of the first one; infinite for a = 0.
 template <class T>
 QF_HD double negligible_degree(double ridge_strength) {
   constexpr double bits = sizeof(T) == 8 ? 53 : 24, spare = 6;

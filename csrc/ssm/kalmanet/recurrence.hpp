@@ -293,7 +293,7 @@ class Ridge {
 // ---------------------------------------------------------------- the order of the work
 
 constexpr int64_t kHeadsAtOnce = 64;  // heads whose states are in memory
-constexpr double kSegmentNs = 4e6;    // work on one head between two checks for an interrupt
+constexpr double kSegmentNs = 4e6;    // work on one head per call of parallel_for
 
 // Nanoseconds per token: products with M, updates, readout (estimate).
 template <class T, class A>

@@ -30,7 +30,7 @@ QF_HD T* tile_at(T* a, int64_t I, int64_t J) {
   return a + (I * (I + 1) / 2 + J) * W * W;
 }
 template <class T>
-QF_HD T& entry(T* a, int64_t i, int64_t j) {  // the tile of i must not be above the tile of j
+QF_HD T& entry(T* a, int64_t i, int64_t j) {  // requires i / W >= j / W
   constexpr int W = kLanes<std::remove_const_t<T>>;
   return tile_at(a, i / W, j / W)[i % W * W + j % W];
 }
@@ -57,14 +57,14 @@ void from_tiles(int64_t D, const T* a, T* dense) {
     for (int64_t j = 0; j < D; ++j) dense[i * D + j] = j <= i ? entry(a, i, j) : entry(a, j, i);
 }
 
-// N neighbouring tiles in one row of tiles: y_columns += tiles^T x_rows and, below the diagonal, dots[i] += row i times x_columns. With
+// N neighbouring tiles in one row of tiles: y_columns += tiles^T x_rows and, below the diagonal, dots[i] += row i times x_columns. If
 // `last`, the last tile is on the diagonal. Reads a row once for both products, and an entry of x once for all tiles.
 template <int N, bool last, class V>
 QF_HD void multiply_tiles(const Element<V>* tiles, const Element<V>* x_rows, const Element<V>* x_columns, V* dots, Element<V>* y_columns) {
   constexpr int W = kWidth<V>;
   V column[N], part[N];
 #pragma GCC unroll 4
-  for (int c = 0; c < N; ++c) column[c] = load<V>(x_columns + c * W), part[c] = V{};  // from 0: avoids a chain of sums across rows
+  for (int c = 0; c < N; ++c) column[c] = load<V>(x_columns + c * W), part[c] = V{};  // from 0, not y: shortens the chain of sums
 #pragma GCC unroll 16
   for (int i = 0; i < W; ++i) {
     const V x_i = keep(broadcast<V>(x_rows[i]));

@@ -13,8 +13,8 @@ constexpr int kPatch = 4;          // a thread has kPatch x kPatch elements of a
 
 __device__ __forceinline__ cplx<double> power(const Mode& mode, double t) { return raised(mode.log, mode.low, t); }
 
-// The giant steps of a tile that begins at `first`. The last ones of a row begin early, so that all baby steps lie within the row; those
-// baby steps then belong to earlier giant steps.
+// The giant steps of a tile that begins at `first`. The last ones of a row begin early, so that all baby steps lie within the row; baby
+// steps that belong to earlier giant steps are skipped.
 struct Steps {
   int64_t first, L, babies;  // babies: kSide, or the length of the row if that is shorter
   __device__ Steps(const Shape& s, int64_t tile) : first(tile * kTile), L(s.L), babies(min(int64_t(kSide), s.L)) {}

@@ -82,8 +82,8 @@ QF_HD Pole<V> zoh(V dt, cplx<V> A) {
   return p;
 }
 
-// The error of `phase`, the first double of the phase of u = re + i im, where |u| = 1 to rounding. Repeated squaring in double-double
-// arithmetic gives u^(2^k), whose phase has 2^k times the error.
+// Returns the rounding error of `phase`, the leading double of the phase of u = re + i im, where |u| = 1 to rounding. Repeated squaring in
+// double-double arithmetic gives u^(2^k). Its phase differs from 2^k times `phase` by 2^k times the error.
 template <class V>
 QF_HD V phase_rest(Twofold<V> re, Twofold<V> im, V phase) {
   constexpr int k = 20;
@@ -103,7 +103,7 @@ QF_HD V phase_rest(Twofold<V> re, Twofold<V> im, V phase) {
 // phase, for float64 kernels.
 template <bool rest, class V>
 QF_HD Pole<V> bilinear(V dt, cplx<V> A) {
-  constexpr double min_size = 1e-30, min_log = -69.07755278982137;  // in place of a pole at 0 (x = -2): keeps its derivatives in float32
+  constexpr double min_size = 1e-30, min_log = -69.07755278982137;  // for a pole at 0 (x = -2): derivatives stay in the range of float32
   Pole<V> p;
   V low;
   const cplx<V> x = step_times(dt, A, low), half = scaled(x, broadcast<V>(0.5));
@@ -133,7 +133,7 @@ QF_HD Pole<V> bilinear(V dt, cplx<V> A) {
   return p;
 }
 
-// (4) DSS: divides each mode by its sum over l, regularised near 0. `sign` is -1 if Re A > 0, else 1.
+// (4) DSS: divides each mode by its sum over l, regularised near 0. `sign` is -1 if Re A > 0, otherwise 1.
 template <class V>
 struct DssParts {
   V sign;

@@ -34,7 +34,7 @@ QF_HD auto join(V a, V b, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(a, b, i...);
 }
 
-// Converts to T: both registers if T has twice the lanes, else the first.
+// Converts to T: both registers if T has twice the lanes, otherwise the first.
 template <class T>
 QF_HD Lanes<T> rounded(Lanes<double> a, Lanes<double> b) {
   if constexpr (sizeof(T) == 8)

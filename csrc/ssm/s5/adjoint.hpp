@@ -14,7 +14,7 @@ struct Retreat {
   T* r;                 // the latest row; replaced by mu
   const T* x;           // the states one row before it
   const T* x_earliest;  // the states before the earliest row
-  T* mu;                // parts: after the latest row on entry, that of the earliest row on return
+  T* mu;                // real and imaginary parts: on entry after the latest row, on return at the earliest
   double* dlambda;      // real, then imaginary parts of the sums
 };
 

@@ -132,7 +132,7 @@ struct States {
   }
 };
 
-// to (rows x H) = a (rows x 2P) times a packed matrix, + D x. Alternatively adds the product to `to`, using `sum` (kTile x H).
+// to (rows x H) = a (rows x 2P) times a packed matrix, + D x. If `sum` (kTile x H) is not null, adds only the product, to `to`.
 template <class T, class Next = NothingAhead>
 void project(int64_t rows, int64_t P, int64_t H, const T* a, const T* packed, const T* D, const T* x, T* to, T* sum, Next ahead = {}) {
   multiply_packed(rows, 2 * P, H, a, packed, sum ? sum : to, ahead);

@@ -16,7 +16,7 @@ constexpr int64_t kTile = kThreads * kItems;  // steps per tile
 constexpr int64_t kThreadsWanted = 512 * 132;  // with at least this many scans, each gets a thread, in any layout
 constexpr int64_t kPartSteps = 4 * kTile;      // minimum steps per part
 
-// Addresses of the operands of one scan (of fewer than 2^31) at its first step, which is the last one in memory if `backwards`.
+// Addresses of the operands of one of fewer than 2^31 scans, at its first step, which is the last one in memory if `backwards`.
 template <class P>
 struct Where {
   const P& p;

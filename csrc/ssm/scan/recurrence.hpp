@@ -184,8 +184,8 @@ bool forgets(const Line<E>& l, int64_t steps) {
 }
 
 // Calls f(unit, first step, end step, follows) for units of scans in parallel. If `follows`, the unit starts from the state before the
-// first step, else from zero. If there are fewer units than threads, each is cut in time: all parts but the first start from zero and are
-// corrected.
+// first step, otherwise from zero. If there are fewer units than threads, each is cut in time: all parts but the first start from zero and
+// are corrected.
 template <bool conj, class E, class F>
 void for_units(const Linear<E>& p, int64_t units, F&& f) {
   const auto& r = p.rows;

@@ -145,7 +145,7 @@ struct ScanAdjoint {
   }
 
   // Reads u, delta, z, grad, B and C of a tile (u, delta and B twice); writes du, ddelta and dz once. Gradients of arguments that do not
-  // vary in time are summed in registers; B and C add sums over W channels to the task's elements.
+  // vary in time are summed in registers. Those of B and C are sums over W channels, added to the task's elements.
   void run(const Tile& tile, const Memory& m, int64_t task) const {
     const V D = tile.per_channel(f.D), bias = tile.per_channel(f.delta_bias);
     V sum_D{}, sum_bias{};

@@ -129,7 +129,7 @@ VarlenStates<T> varlen_inputs(Arguments& call, std::int64_t states, int threads)
   p.items = call["B"], p.channels = call["D"], p.states = states, p.threads = threads;
   bool fits = p.ends[0] >= 0 && p.ends[p.items] <= call["T"];
   for (std::int64_t b = 0; b < p.items; ++b) fits = fits && p.ends[b] <= p.ends[b + 1];
-  call.require(fits, "cu_seqlens must never decrease and stay in [0, T], where T is the number of rows of x");
+  call.require(fits, "cu_seqlens must stay in [0, T], with T the number of rows of x, and never decrease");
   return p;
 }
 

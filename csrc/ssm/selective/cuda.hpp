@@ -32,7 +32,8 @@ struct ChannelTiles {
   QF_HD int64_t blocks() const { return runs * tiles; }
 };
 
-// A thread's channel (for threads without one, the last of the thread block) and its lane: a state of each chunk, a step of each tile.
+// A thread's channel (for threads without one, the last of the thread block) and its lane, which selects a state of each chunk and a step
+// of each tile.
 template <class T, class E>
 struct ThreadChannel {
   const SelectiveScan<T, E>& p;
@@ -76,7 +77,7 @@ __device__ __forceinline__ Step<T> step_of(const SelectiveScan<T, E>& p, T raw, 
   return {delta, delta * u};
 }
 
-// Each lane of half a warp has kSide numbers. Returns their sums over the lanes, one sum per lane.
+// Each lane of half a warp has kSide elements. Returns their sums over the lanes, one sum per lane.
 template <class T>
 __device__ __forceinline__ T sum_for_lane(T (&x)[kSide]) {
   QF_UNROLL(4)
@@ -98,7 +99,7 @@ struct ScanTile {
   E B[kSide][kPitch], C[kSide][kPitch];
 };
 
-// (2), (3) With `reads`, runs the complete scan and writes the final states to `states` (items, channels, states); `stride` is then 0.
+// (2), (3) If `reads`, runs the complete scan and writes the final states to `states` (items, channels, states); `stride` is then 0.
 // Otherwise writes the state before each tile, `stride` apart. Reads u, delta and z once, and B and C once per thread block; writes out
 // once.
 template <class T, class E>

@@ -14,7 +14,6 @@ Signal<T> signal(const ShapeChecker::CheckedArray& array) {
   return {array, v.stride[0], v.stride[1], v.stride[2], v.rank > 3 ? v.stride[3] : 0};
 }
 
-// The inputs and their sizes.
 template <class T>
 ChunkScan<T> inputs(Arguments& call, std::int64_t steps, bool softplus, double dt_min, double dt_max, bool varlen, int threads) {
   ChunkScan<T> p{};

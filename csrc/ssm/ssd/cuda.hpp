@@ -59,7 +59,7 @@ struct HeadChunk {
   __device__ int from(int64_t i) const { return s.from_of(item, c.begin + i); }
   // Whether the state before the chunk passes through it, because the chunk is part of one sequence.
   __device__ bool keeps() const { return empty() || from(c.steps - 1) < 0; }
-  // Adds the part of row i's sum for the columns from p on to the sums of all steps, or stores it there if p is 0.
+  // Adds `sum`, the part of row i's sum from column p on, to the sums of all steps, or stores it there if p is 0.
   __device__ void add_row(T* of_steps, int64_t i, int64_t p, T sum) const {
     if (i < c.steps) put_or_add(p == 0, sum, of_steps[step(i)]);
   }
@@ -97,8 +97,8 @@ __device__ __forceinline__ void each_chunk(const Scan<T>& s, Shared<T>& shared, 
 
 // ------------------------------------------------------------ before the products
 
-// One thread per chunk slot of the only item. A sequence's chunks are stored where no other sequence can have one, for any cu_seqlens: from
-// the number of full chunks before it plus its own index on. If cu_seqlens is invalid, there are no chunks.
+// One thread per chunk slot of the only item. The first slot of a sequence is the number of full chunks before it plus its index, so
+// sequences never share a slot, for any cu_seqlens. If cu_seqlens is invalid, there are no chunks.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) cut_item(const Scan<T> s) {
   const int64_t* const cuts = s.p.cu_seqlens;
@@ -131,7 +131,7 @@ __global__ void __launch_bounds__(kThreads, 1) find_sequences(const Scan<T> s) {
   }
 }
 
-// (3) Two cumulative sums.
+// (3) Adds two cumulative sums.
 template <class T>
 __device__ __forceinline__ Exponent<T> plus(Exponent<T> earlier, Exponent<T> later) {
   const Exponent<T> sum = plus(earlier, later.high);
@@ -206,7 +206,7 @@ struct GradIn {
   }
 };
 
-// Writes each chunk's contribution to the state after it (7) to `to`; with `back`, its contribution to the gradient of the state before it
+// Writes each chunk's contribution to the state after it (7) to `to`; if `back`, its contribution to the gradient of the state before it
 // (13). One thread block per kSide states of a chunk of a head. Reads x, or grad and z, once per kSide states, and B or C once per kSide
 // channels.
 template <class T>
@@ -274,8 +274,8 @@ __global__ void __launch_bounds__(kThreads, 1) pass_states(const Scan<T> s, cons
 
 // ------------------------------------------------------------ outputs
 
-// Computes the outputs (5), (6). One thread block per chunk and head. With `into_gate` computes instead dz (8), if there is a gate, and f_i
-// g_i.h C_i for every step. Reads x, z and the state once, and C once per kSide channels.
+// Computes the outputs (5), (6). One thread block per chunk and head. If `into_gate`, computes instead f_i g_i.h C_i for every step and, if
+// there is a gate, dz (8). Reads x, z and the state once, and C once per kSide channels.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     put_outputs(const Scan<T> s, const GradIn<T> in, const bool into_gate, T* dz, T* from_states) {

@@ -65,7 +65,7 @@ class HeadAdjoint {
       for (int64_t i = 0; i < count; ++i) {
         take_head(head, i);
         carry_ = heads_[i], first_ = first && i == 0;
-        const bool same = i + 1 < count;  // the next head has the same chunk
+        const bool same = i + 1 < count;  // whether another head processes this chunk next
         next_ = same ? &chunks.begin(item_)[k] : k > 0 ? &chunks.begin(item_)[k - 1] : nullptr, next_head_ = head + (same ? i + 1 : 0);
         go_back(chunks, k, dD_channels(totals));
         heads_[i] = carry_;
@@ -280,8 +280,8 @@ class HeadAdjoint {
     sum_lanes(padded_, in_lanes_, in_), sum_lanes(padded_, along_lanes_, along_);
   }
 
-  // (11), (13) The gradient of C from the state before the chunk, and the gradient of that state, which replaces the one after the chunk.
-  // Returns the term that passes over all decays of the chunk.
+  // (11), (13) The gradient of C from the state before the chunk, and the gradient of that state, which replaces that of the state after
+  // the chunk. Returns the term that passes over all decays of the chunk.
   T outputs(const Chunk& c, const T* state) {
     const bool reaches = carry_.reaches;
     set_zero(out_lanes_, padded_ * kLanes<T>), set_zero(out_, padded_);

@@ -61,7 +61,7 @@ struct Sums {
   QF_HD void scale_rows(const T* by) {
     each([&](int r, int, V& sum) __attribute__((always_inline)) { sum = sum * broadcast<V>(by[r]); });
   }
-  // Prefetches the destination of the sums. The prefetch takes about as long as computing the sums.
+  // Prefetches the destination of the sums, which takes about as long as computing them.
   QF_HD void fetch_for(T* to, int64_t step) const {
     for (int r = 0; r < R; ++r) fetch<true>(to + r * step, NV * W);
   }
@@ -77,7 +77,7 @@ struct Sums {
   QF_HD void add_to(T* to, int64_t step) const {
     each([&](int r, int v, const V& sum) __attribute__((always_inline)) { store(to + r * step + v, V(load<V>(to + r * step + v) + sum)); });
   }
-  // Adds the elementwise products of the sums and b to `lanes`, kLanes<T> numbers per row. The sum over the lanes of a row is its dot
+  // Adds the elementwise products of the sums and b to `lanes`, kLanes<T> elements per row. The sum over the lanes of a row is its dot
   // product with b.
   QF_HD void dot_rows(const T* b, int64_t b_stride, T* lanes) const {
 #pragma GCC unroll 8
@@ -105,7 +105,7 @@ struct Sums {
   }
 };
 
-// Sums kLanes<T> numbers per row. Computes a multiple of kLanes<T> rows.
+// Sums kLanes<T> elements per row. Computes a multiple of kLanes<T> rows.
 template <class T>
 void sum_lanes(int64_t rows, const T* lanes, T* to) {
   constexpr int W = kLanes<T>;
@@ -133,7 +133,7 @@ void for_tiles(int64_t m, int64_t cols, F&& f) {
   });
 }
 
-// c (m x cols) = a (m x b.rows) b, or c += a b with `add`. a is stored by rows, or with Left::columns by columns.
+// c (m x cols) = a (m x b.rows) b, or c += a b if `add`. a is stored by rows, or with Left::columns by columns.
 template <Left left, class T, class B>
 void multiply(int64_t m, const T* a, int64_t a_stride, Matrix<B> b, int64_t cols, Matrix<T> c, bool add) {
   for_columns<T, Rest::narrower>(cols, [&](auto columns, int64_t j) {
@@ -165,8 +165,8 @@ void add_lower(int64_t n, const T* m, int64_t m_stride, Matrix<B> b, int64_t col
   });
 }
 
-// The lower triangle of c (n x n, rows of whole vectors) = a (n x b.rows) b, where b has n columns and padded for whole vectors. Also
-// writes a few elements to the right of the triangle.
+// The lower triangle of c (n x n, rows of whole vectors) = a (n x b.rows) b, where b has n columns, padded to whole vectors. Also writes a
+// few elements to the right of the triangle.
 template <class T, class B>
 void multiply_lower(int64_t n, const T* a, int64_t a_stride, Matrix<B> b, T* c, int64_t c_stride) {
   for_panels(n, [&](auto rows, int64_t i) __attribute__((always_inline)) {

@@ -56,8 +56,8 @@ class HeadScan {
     return double(c.steps) * double(p_.channels) * double(2 * p_.states + c.steps / 2) * kMultiplyAddNs<T>;
   }
 
-  // (5) The triangular matrix from x to y. It includes the step sizes, and D if it has one number per head, so that neither needs a
-  // separate pass over x.
+  // (5) The triangular matrix from x to y. It includes the step sizes, and D if it has one value per head, so that neither needs a separate
+  // pass over x.
   void make_triangle(const T* inner, int64_t head, const Chunk& c) {
     using V = Lanes<T>;
     for (int64_t i = 0; i < c.steps; ++i) {
@@ -93,7 +93,7 @@ class HeadScan {
   }
 
   bool gates() const { return p_.z.at || (p_.D && p_.D_of_channels); }
-  // Applies D, if it has one number per channel, and then the gate (6) to the outputs just written.
+  // Applies D, if it has one value per channel, and then the gate (6) to the outputs just written.
   template <class V>
   void gate(int64_t item, int64_t head, int64_t time, int64_t channel, T* to) const {
     V y = load<V>(to);

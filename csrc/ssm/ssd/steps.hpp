@@ -51,7 +51,7 @@ V skip_of(const ChunkScan<T>& p, int64_t head, int64_t channel) {
   return p.D_of_channels ? load_first<V>(p.D + head * p.channels + channel, p.channels - channel) : broadcast<V>(p.D[head]);
 }
 
-// The data of (1) and (3): arrays of `padded` numbers (whole vectors), and a matrix with one row of `padded` numbers per step.
+// The data of (1) and (3): arrays of `padded` elements (whole vectors), and a matrix with one row of `padded` elements per step.
 template <class T>
 struct Steps {
   static int64_t size(int64_t padded) { return (4 + padded) * padded; }
@@ -134,7 +134,7 @@ void scale_rows(int64_t n, const T* scale, int64_t cols, Matrix<const T> from, M
   });
 }
 
-// (4) The products C_i.B_j, j <= i, of a chunk, for each item and group, with one row of `padded` numbers per step. They are computed once
+// (4) The products C_i.B_j, j <= i, of a chunk, for each item and group, with one row of `padded` elements per step. They are computed once
 // for all heads of the group if they take no more memory than the result; otherwise each head computes its own.
 template <class T>
 class InnerProducts {
