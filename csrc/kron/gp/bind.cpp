@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Converts arrays from Python to args and checks them. Computes nothing.
 #include "core/host/isa.hpp"
 #include "kron/gp/args.hpp"
 #include "py/arguments.hpp"

@@ -1,4 +1,4 @@
-// Sums of products of an array with itself over all axes except one: packs and reads x once, with half of the sums in registers.
+// Sums of products of an array with itself over all axes except one. Packs and reads x once, and computes only the upper triangle.
 #pragma once
 #include "core/run/cost.hpp"
 #include "core/run/partial_sums.hpp"
@@ -10,16 +10,16 @@ inline namespace QF_ISA {
 
 constexpr int64_t kGramPairs = 128;    // packed at a time; three SIMD vectors of each take 24 KB and stay in L1
 constexpr double kGramPartWork = 8e6;  // minimum multiply-adds per part
-constexpr int64_t kGramParts = 16;     // enough for threads, few enough to add up
+constexpr int64_t kGramParts = 16;     // enough for many threads, but quick to add up
 constexpr double kGramCost = 1.5;      // relative to multiply-adds: packing, and reading the sums again; estimated
 
-// Vectors x_(l,r) of length n in panels of kTileRows numbers each, the last one padded with zeros, and sums of their products.
+// Vectors x_(l,r) of length n in panels of kTileRows elements each, the last one padded with zeros, and sums of their products.
 class GramPart {
  public:
   using V = Lanes<double>;
   static constexpr int W = kLanes<double>;
 
-  // `panels` holds kGramPairs * padded(n) numbers, `sum` padded(n)^2.
+  // `panels` holds kGramPairs * padded(n) elements, `sum` padded(n)^2.
   GramPart(const Gram& q, double* panels, double* sum) : x_{q.x, q.n, q.R}, n_(q.n), padded_(padded(q.n)), panels_(panels), sum_(sum) {}
 
   static int64_t padded(int64_t n) { return round_up(n, int64_t(kTileRows)); }
@@ -51,7 +51,7 @@ class GramPart {
       if (++r == x_.R) ++l, r = 0;
     }
   }
-  // The numbers j, j + 1, ... in the panels.
+  // Elements j, j + 1, ... of the vectors, in the panels.
   const double* vector(int64_t j, int64_t count) const { return panels_ + j / kTileRows * kTileRows * count + j % kTileRows; }
 
   // NV vectors of columns, and the rows down to the diagonal.

@@ -1,4 +1,4 @@
-// The sums over z = Qᵀ y and the eigenvalues λ for the likelihood and its gradients, in one pass: reads N numbers, writes N.
+// The sums over z = Qᵀ y and the eigenvalues λ for the likelihood and its gradients, in one pass: reads N elements, writes N.
 #pragma once
 #include "core/lanes/elementary.hpp"
 #include "core/run/interrupt.hpp"
@@ -10,7 +10,7 @@
 namespace quatrefoil::kron::gp {
 inline namespace QF_ISA {
 
-constexpr int64_t kSumParts = 16;  // enough for threads, few enough to add up
+constexpr int64_t kSumParts = 16;  // enough for many threads, but quick to add up
 constexpr double kNumberNs = 2;    // estimated: a logarithm, two divisions
 
 // Processes rows of the last axis, and adds to the sums of one part.

@@ -19,7 +19,7 @@ struct Pairs {
 template <class T>
 struct PairsAdjoint {
   const T* grad;  // (N, M)
-  T *dx, *dy;     // shaped as x and y; dy is null if y is x, both are null without slopes
+  T *dx, *dy;     // same shapes as x and y; dy is null if y is x, both are null without slopes
 };
 
 enum class Shape { squared_exponential, matern12, matern32, matern52, periodic, rational_quadratic };
@@ -35,7 +35,7 @@ struct Radial {
 };
 template <class T>
 struct RadialAdjoint {
-  Radial<T> forward;  // pairs.out is not used; likewise below
+  Radial<T> forward;  // pairs.out is unused, here and below
   PairsAdjoint<T> pairs;
   T* dscale;
   T *dperiod, *dalpha;
@@ -82,7 +82,7 @@ struct SpectralLagsAdjoint {
   ComponentsAdjoint<T> components;
 };
 
-// Entry (a, p) of means is at a of_means[0] + p of_means[1], that of the standard deviations likewise; strides may be 0.
+// Entry (a, p) of means is at a of_means[0] + p of_means[1], and likewise for deviations; strides may be 0.
 template <class T>
 struct Product {
   Pairs<T> pairs;
@@ -98,7 +98,7 @@ struct ProductAdjoint {
   std::int64_t means, deviations;  // their sizes
 };
 
-// Numbers that must be finite and greater than `minimum`, or with `or_equal` at least that.
+// Numbers that must be finite and greater than `minimum`, or at least `minimum` if `or_equal`.
 template <class T>
 struct Range {
   const T* x;
@@ -117,7 +117,7 @@ struct Kernels {
   void (*spectral_lags_adjoint)(const SpectralLagsAdjoint<T>&);
   void (*product)(const Product<T>&);
   void (*product_adjoint)(const ProductAdjoint<T>&);
-  std::int64_t (*first_outside)(const Range<T>&);  // index of the first invalid number, or -1
+  std::int64_t (*first_outside)(const Range<T>&);  // index of the first invalid element, or -1
 };
 using Table = TableOf<Kernels>;
 

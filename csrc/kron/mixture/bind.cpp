@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Converts arrays from Python to args and checks them. Computes nothing.
 #include <limits>
 
 #include "core/host/isa.hpp"
@@ -18,9 +18,9 @@ struct Bounds {
 constexpr Bounds kFinite = {-std::numeric_limits<double>::infinity(), true, "finite numbers"};
 constexpr Bounds kPositive = {0, false, "finite positive numbers"};
 constexpr Bounds kNotNegative = {0, true, "finite nonnegative numbers"};
-constexpr std::int64_t kFew = 4096;  // numbers; checking fewer takes less time than releasing the GIL
+constexpr std::int64_t kFew = 4096;  // elements; checking fewer takes less time than releasing the GIL
 
-// The numbers of an array, after a check of their bounds.
+// The elements of an array, after a check of their bounds.
 template <class T>
 const T* numbers(const Arguments& call, const ShapeChecker::CheckedArray& array, const char* name, const Bounds& bounds = kFinite) {
   const T* const x = array;
@@ -32,7 +32,7 @@ const T* numbers(const Arguments& call, const ShapeChecker::CheckedArray& array,
   return x;
 }
 
-// Takes x, (N, P) or (N,), and y; with `one_axis` only (N,).
+// Takes x, (N, P) or (N,), and y; only (N,) if `one_axis`.
 template <class T>
 Pairs<T> take_pairs(Arguments& call, int threads, bool one_axis = false) {
   Pairs<T> p{};

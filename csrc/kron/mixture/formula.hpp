@@ -25,7 +25,7 @@ QF_HD OfSquare<V> squared_exponential(V square) {
   const V value = elementary::exp(V(-limited(V(square * 0.5))));
   return {value, value * -0.5};
 }
-// (2) The slope of matern12 is infinite at 0; the value 0 keeps the gradient with respect to the scale exact.
+// (2) The slope of matern12 is infinite at 0. Returning 0 there keeps the gradient with respect to the scale exact.
 template <class V>
 QF_HD OfSquare<V> matern12(V square) {
   const V s = limited(square_root(square)), E = elementary::exp(V(-s));

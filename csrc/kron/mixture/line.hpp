@@ -4,8 +4,8 @@
 //   value(difference)                          k at one vector of differences: difference(p) is that of coordinate p
 //   adjoint(difference, grad, sums, slope)     adds grad times the derivatives of k with respect to its parameters to sums[0, sums()), and
 //                                              calls slope(p, derivative) with the derivative with respect to coordinate p
-//   sums(), room()                             the number of sums; that number plus the size of the workspace after them
-//   ns(), adjoint_ns()                         times per number
+//   sums(), workspace_size()                   the number of sums; that number plus the size of the workspace after them
+//   ns(), adjoint_ns()                         times per element
 //   kHasSlopes, odd()                          whether slope is called; whether k is odd (k(-d) = -k(d)) rather than even
 // Computed in double precision, in which differences of float32 numbers, and the phase of a wave in turns, are exact.
 #pragma once
@@ -66,7 +66,7 @@ class KernelSums {
 
 constexpr int64_t kMaxParts = 64;
 constexpr double kMaxBytes = 16 << 20;  // of all parts together
-// The number of parts with `numbers` numbers each, at most one per item; depends only on sizes.
+// The number of parts with `numbers` elements each, at most one per item; depends only on sizes.
 inline int64_t parts_of(int64_t items, int64_t numbers) {
   const int64_t max_parts = int64_t(kMaxBytes / (8 * double(numbers + 1)));
   return max<int64_t>(1, min(items, min(kMaxParts, max_parts)));

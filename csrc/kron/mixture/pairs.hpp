@@ -1,4 +1,4 @@
-// Kernels at all pairs of points, and their adjoint. The points stay in cache; N M numbers are written or read once.
+// Kernels at all pairs of points, and their adjoint. The points stay in cache; N M elements are written or read once.
 #pragma once
 #include "core/lanes/shuffles.hpp"
 #include "kron/mixture/args.hpp"

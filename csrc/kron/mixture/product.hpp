@@ -83,7 +83,7 @@ class ProductKernel {
   }
 
  private:
-  static constexpr double kRootTwoPi = 4.44288293815836624702;  // the root of 2 pi^2
+  static constexpr double kRootTwoPi = 4.44288293815836624702;  // sqrt(2) pi
   static constexpr double kWaveNs = 12, kDecayNs = 10;          // per vector; estimated
 
   template <class Difference>

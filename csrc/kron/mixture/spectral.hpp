@@ -36,8 +36,8 @@ class SpectralKernel {
     }
     return k;
   }
-  // (8): sums[3q], ... of component q without its weight, and of its derivatives with respect to log_scale and m. The slope is the
-  // derivative of the next order.
+  // (8): adds grad times component q, without its weight, to sums[3q], and grad times its derivatives with respect to log_scale and m to
+  // the next two entries. The slope is the derivative of the next order.
   template <class Difference, class Slope>
   QF_HD void adjoint(const Difference& difference, V grad, V* sums, const Slope& slope) const {
     const V d = difference(0);

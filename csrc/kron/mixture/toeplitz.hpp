@@ -1,4 +1,4 @@
-// One uniform axis, or two with the same step: a kernel is evaluated at N lags, or N + M - 1, which form the matrix. README (9), (10).
+// One uniform axis, or two with the same step: the matrix consists of the kernel's values at N, or N + M - 1, lags. README (9), (10).
 #pragma once
 #include "kron/mixture/pairs.hpp"
 
@@ -6,7 +6,7 @@ namespace quatrefoil::kron::mixture {
 inline namespace QF_ISA {
 
 constexpr double kSlack = 4;     // rounding of an axis computed as x_0 + i h in its own precision, relative to eps max|x|
-constexpr double kReadNs = 1.0;  // per number of a gradient that is read and summed; estimated
+constexpr double kReadNs = 1.0;  // per element of a gradient that is read and summed; estimated
 
 template <class T>
 constexpr double kEps = sizeof(T) == 8 ? 0x1p-52 : 0x1p-23;
@@ -69,7 +69,7 @@ T* mirror(T* all, int64_t N, bool odd) {
   return all;
 }
 
-// One evaluation per lag; writes N M numbers.
+// One evaluation per lag; writes N M elements.
 template <class T, class Kernel>
 void toeplitz_values(const Pairs<T>& p, const Lags& lags, const Kernel& kernel) {
   if (p.N == 0) return;
@@ -99,7 +99,7 @@ void sum_diagonals(const Pairs<T>& p, const T* grad, double* to) {
   sums.add_up(p.threads);
 }
 
-// dx and dy from the derivative at every lag, slopes[N - 1 - l] for i - j = l. Reads N M numbers.
+// dx and dy from the derivative at every lag, slopes[N - 1 - l] for i - j = l. Reads N M elements.
 template <class T>
 void toeplitz_gradient(const Pairs<T>& p, const PairsAdjoint<T>& q, const double* slopes) {
   const int64_t N = p.N, M = p.M, parts = parts_of(N, M);

@@ -8,7 +8,7 @@ namespace quatrefoil::kron::product {
 inline namespace QF_ISA {
 
 constexpr int64_t kChunkBytes = 2 << 20;  // per array of a chunk of the batch, so that all of them stay in L3
-constexpr double kNoMemory = 1e17;        // a request for more numbers raises std::bad_alloc
+constexpr double kNoMemory = 1e17;        // a request for more elements raises std::bad_alloc
 
 template <class T>
 struct Prepared {

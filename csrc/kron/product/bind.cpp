@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Converts arrays from Python to args and checks them. Computes nothing.
 #include <memory>
 #include <optional>
 #include <variant>
@@ -35,7 +35,6 @@ class FactorList {
   bool transpose_;
 };
 
-// Takes x and the result.
 template <class T>
 Product<T> product(Arguments& call, int threads) {
   Product<T> p{};
@@ -58,7 +57,7 @@ struct PackedFactors {
   }
 };
 
-// Factors packed once for one dtype and one direction, for any thread.
+// Factors packed once for one dtype and one direction. Any thread may use them.
 class Plan {
  public:
   Plan(const py::list& factors, bool transpose) : Plan(Arguments("kron.Plan", py::make_tuple(factors), 1), transpose) {}
@@ -95,7 +94,7 @@ void matvec(Arguments& call, const py::object& packed, int threads) {
 
 template <bool transpose>
 void matvec_vjp(Arguments& call, const py::object& packed, int threads) {
-  if (!packed.is_none()) call.memo<Plan>("packed", packed);  // checked only: the adjoint uses another layout
+  if (!packed.is_none()) call.memo<Plan>("packed", packed);  // only checked, because the adjoint uses a different layout
   const FactorList list(call, transpose);
   call.dispatch(list.first(), [&](auto zero) {
     using T = decltype(zero);

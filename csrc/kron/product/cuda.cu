@@ -16,10 +16,10 @@ constexpr int kMaxGroup = 8;   // small factors in a group
 constexpr int kMaxFactors = 64;
 constexpr int kColumns = 32;           // largest number of columns per slab
 constexpr int64_t kSlab = 36 << 10;    // largest number of bytes per slab; a block stores two slabs and the factors
-constexpr int64_t kSlabWanted = 2048;  // numbers per slab; if R is small, a slab has several lines
+constexpr int64_t kSlabWanted = 2048;  // elements per slab; if R is small, a slab has several lines
 constexpr int kSide = 64;              // rows and columns of a tile of the result
 constexpr int kDepth = 16;             // terms at a time of the sums of a tile
-constexpr int kPatch = 4;              // a thread computes kPatch x kPatch numbers of a tile
+constexpr int kPatch = 4;              // a thread computes kPatch x kPatch elements of a tile
 constexpr int kTerms = 64;             // terms of a gradient that are summed in the type of the data
 // Estimated, not measured; constants, so that the bits do not depend on the card.
 constexpr int64_t kBlocksWanted = kEmulated ? 2 : kBusyBlocks;
@@ -43,7 +43,7 @@ struct Group {
   int64_t in, out, largest, rows;
 };
 
-// Puts numbers 32 apart in a slab into different banks.
+// Puts elements 32 apart in a slab into different banks.
 QF_HD int64_t skewed(int64_t at) { return at + at / 32; }
 
 // The slabs of an array (L, in, R): `lines` of L with `columns` of R each.
@@ -53,7 +53,7 @@ struct Slabs {
   QF_HD int64_t count() const { return (L + lines - 1) / lines * across(); }
 };
 
-// Calls f(index in the slab, index in the array, whether it exists) for the numbers of a slab with an axis of size `axis`.
+// Calls f(index in the slab, index in the array, whether it exists) for the elements of a slab with an axis of size `axis`.
 template <class F>
 __device__ __forceinline__ void each_number(const Slabs& s, int64_t slab, int64_t axis, F f) {
   const int64_t across = s.across(), line = quotient(slab, across) * s.lines, column = remainder(slab, across) * s.columns;
@@ -64,7 +64,7 @@ __device__ __forceinline__ void each_number(const Slabs& s, int64_t slab, int64_
   }
 }
 
-// Applies one factor along its axis, one fiber per thread, with `after` numbers after the axis. The factor's rows are padded to kSmall.
+// Applies one factor along its axis, one fiber per thread, with `after` elements after the axis. The factor's rows are padded to kSmall.
 template <class T>
 __device__ __forceinline__ void multiply_fibers(const T* factor, int m, int n, int fibers, int after, const T* from, T* to) {
   for (int at = threadIdx.x; at < fibers; at += kThreads) {
@@ -135,7 +135,7 @@ void run_group(const Group<T>& g, int64_t L, int64_t R, const T* x, T* y) {
   launch(multiply_group<T>, min(s.count(), 4 * kBlocksWanted), kThreads, std::size_t(g.rows * kSmall + 2 * s.size) * sizeof(T), g, s, x, y);
 }
 
-// The n numbers along the axis of an array (L, n, R) in column q of its L R columns.
+// The n elements along the axis of an array (L, n, R) in column q of its L R columns.
 struct Column {
   int64_t first, stride;
   QF_HD Column(int64_t q, int64_t n, int64_t R) : first(R == 1 ? q * n : (q / R) * n * R + q % R), stride(R) {}
@@ -209,7 +209,7 @@ Group<T> group_of(const Stage<T>* stages, int count) {
   return g;
 }
 
-// (1) along neighbouring axes: (L, n..., R) -> (L, m..., R); several factors must be small.
+// (1) along neighbouring axes: (L, n..., R) -> (L, m..., R); if there are several factors, all must be small.
 template <class T>
 void multiply(const Stage<T>* stages, int count, int64_t L, int64_t R, const T* x, T* y) {
   if (is_small(stages[0])) return run_group(group_of(stages, count), L, R, x, y);
@@ -218,7 +218,6 @@ void multiply(const Stage<T>* stages, int count, int64_t L, int64_t R, const T* 
          x, y);
 }
 
-// The factors as stages.
 template <class T>
 struct Stages {
   Stage<T> list[kMaxFactors];
@@ -346,7 +345,7 @@ __global__ void __launch_bounds__(kThreads, 1) gram_tiles(const int64_t m, const
   }
 }
 
-// One thread per number of a factor's gradient: adds the chunks in order, with `accumulate` to `sums`.
+// One thread per element of a factor's gradient: adds the chunks in order, to the previous `sums` if `accumulate`.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     add_parts(const Stage<T> f, const int64_t chunks, const double* parts, const bool accumulate, double* sums, T* to) {

@@ -9,7 +9,7 @@ inline namespace QF_ISA {
 
 constexpr int64_t kPairs = 128;        // summed in the type of the data before they are added in double
 constexpr int64_t kGradientRows = 64;  // of a factor's gradient per task
-constexpr int64_t kMaxParts = 16;      // of a long sum: enough for threads, few enough to add up
+constexpr int64_t kMaxParts = 16;      // of a long sum: enough for many threads, but quick to add up
 constexpr double kPartWork = 4e6;      // minimum multiply-adds per part
 constexpr double kGramCost = 3;        // relative to multiply-adds: pairs are transposed and sums widened; estimated
 

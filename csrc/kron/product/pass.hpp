@@ -16,7 +16,7 @@ struct Blocks {
   int64_t cols;
 };
 
-// Numbers of workspace that `multiply` needs for sums of n terms.
+// Elements of workspace that `multiply` needs for sums of n terms.
 template <class T>
 QF_HD int64_t panel_numbers(int64_t n) {
   return n * kTileVectors * kLanes<T>;

@@ -17,7 +17,7 @@ constexpr int64_t kSlabBytes = 256 << 10, kSmallestSlabBytes = 16 << 10, kSlabs 
 template <class T>
 struct Stage {
   int64_t m, n;
-  const T* a;  // packed: `pack_right` for the last stage, `pack_left` for the others
+  const T* a;  // packed by `pack_right` for the last stage, by `pack_left` for the others
 };
 
 // Neighbouring stages of one pass over memory.
@@ -47,9 +47,9 @@ Source<T> merged(const Source<T>& a, const Source<T>& b, T* to) {
   return {to, m, n, n, 1};
 }
 
-constexpr double kPackNs = 1;  // per number packed from memory
+constexpr double kPackNs = 1;  // per element packed from memory
 
-// Packs A as the left factor: for each block of columns, panels of rows x n numbers.
+// Packs A as the left factor: for each block of columns, panels of rows x n elements.
 template <class T>
 T* pack_left(const Source<T>& a, T* to) {
   InterruptCheck check;
@@ -161,7 +161,7 @@ T* pack_stage(const Plan<T>& p, int k, const Source<T>& a, T* to) {
   return k + 1 < p.stages ? pack_left(a, to) : pack_right(a, to);
 }
 
-// Reads the factors once. Without `merges` there is one stage per factor and no group, for the adjoint.
+// Reads the factors once. Unless `merges`, there is one stage per factor and no group, as the adjoint requires.
 template <class T>
 Plan<T>* prepare(const Factors<T>& f, bool merges) {
   Scratch<Source<T>> list(f.count);
