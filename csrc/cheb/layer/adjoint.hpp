@@ -45,7 +45,7 @@ void fill_degrees(const PolyLayer<T>& p, const Step<T>* steps, int64_t first, in
     }
 }
 
-// Adds dW of inputs [begin, end) to `to` (O numbers per degree).
+// Adds dW of inputs [begin, end) to `to` (O elements per degree).
 template <class T>
 void add_weights(int64_t depth, int64_t rows, int64_t O, const T* grad, const AdjointWork<T>& w, T* to) {
   for_columns<T, Rest::narrower>(O, [&](auto columns, int64_t j) {

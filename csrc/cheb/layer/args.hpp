@@ -24,7 +24,7 @@ struct PolyLayerAdjoint {
   T *dX, *dW;            // either may be null
 };
 
-// A kernel returns the index of the first element of b that is not positive and finite, or -1. In the first case the outputs are invalid.
+// Kernels return -1 or, if the outputs are invalid, the index of the first element of b that is not positive and finite.
 template <class T>
 struct Kernels {
   std::int64_t (*poly_layer)(const PolyLayer<T>&);

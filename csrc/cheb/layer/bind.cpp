@@ -8,7 +8,6 @@ QF_TABLE(cheb, layer)
 namespace quatrefoil::cheb::layer {
 namespace {
 
-// Reads X, W, a and b from the arguments.
 template <class T>
 PolyLayer<T> inputs(Arguments& call, int threads) {
   PolyLayer<T> p{};

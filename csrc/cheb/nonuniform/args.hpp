@@ -54,8 +54,7 @@ struct MomentsAdjoint {
   T *dX, *dq;
 };
 
-// A kernel returns the index within X of the first coordinate that is NaN or outside the domain, or -1. In the first case the outputs are
-// invalid.
+// Kernels return -1 or, if the outputs are invalid, the index within X of the first coordinate that is NaN or outside the domain.
 template <class T>
 struct Kernels {
   std::int64_t (*values)(const Values<T>&);

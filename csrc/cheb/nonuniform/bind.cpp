@@ -35,7 +35,6 @@ Setting<T> setting(const Arguments& call, int d, const std::int64_t* n, double e
   return at;
 }
 
-// Reads C from the arguments.
 template <class T>
 Values<T> coefficients(Arguments& call, double eps, bool grid, const Domain& domain, int threads) {
   const View C = call.peek(0);
@@ -48,7 +47,7 @@ Values<T> coefficients(Arguments& call, double eps, bool grid, const Domain& dom
   return v;
 }
 
-// Values of C on the grid, for any thread.
+// Values of C on the grid. Any thread may use them.
 template <class T>
 struct GridValues {
   Setting<T> sizes{};
@@ -113,7 +112,6 @@ void cheb_eval_adjoint(Arguments& call, double eps, bool grid, const Domain& dom
   });
 }
 
-// Reads X and q from the arguments.
 template <class T>
 Moments<T> particles(Arguments& call, const Sizes& n, double eps, int threads) {
   Moments<T> m{};

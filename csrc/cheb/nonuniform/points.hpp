@@ -19,7 +19,7 @@ class Batch {
     for (int k = 0; k < at.d; ++k) intervals_[k] = scattered::interval(at.lo[k], at.hi[k], scattered::kEps<T>, false);
   }
 
-  // Loads points first, ..., first + count - 1. Returns the index within X of the first bad coordinate, or -1.
+  // Loads points first, ..., first + count - 1. Returns the index within X of the first invalid coordinate, or -1.
   int64_t take(int64_t first, int64_t count) {
     using V = Lanes<double>;
     constexpr int W = kWidth<V>;

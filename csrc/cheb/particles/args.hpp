@@ -33,8 +33,7 @@ struct ShortRangeAdjoint {
   T *dX, *dq, *dtargets;
 };
 
-// A kernel returns the index of the first coordinate that is not finite (in X or, plus 3 P, in targets), or -1. In the first case the
-// outputs are invalid.
+// Kernels return -1 or, if the outputs are invalid, the index of the first coordinate that is not finite (in X or, plus 3 P, in targets).
 template <class T>
 struct Kernels {
   std::int64_t (*short_range)(const ShortRange<T>&);

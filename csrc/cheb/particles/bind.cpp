@@ -14,7 +14,6 @@ namespace {
 
 using Numbers = std::vector<double>;  // the cutoff, then the coefficients
 
-// Reads X, q and targets from the arguments.
 template <class T>
 ShortRange<T> particles(Arguments& call, const Numbers& bracket, int threads) {
   call.require(bracket.size() > 1 && bracket.size() <= kMaxTerms + 1, "bracket must be a cutoff and between 1 and 96 coefficients");

@@ -47,8 +47,7 @@ struct TuckerDerivativesAdjoint {
   const T* grad_hessian;       // (P, d, d), or null
 };
 
-// A kernel returns the index within X of the first coordinate that is NaN or outside its interval, or -1. In the first case the outputs are
-// invalid.
+// Kernels return -1 or, if the outputs are invalid, the index within X of the first coordinate that is NaN or outside its interval.
 template <class T>
 struct Kernels {
   std::int64_t (*tucker_eval)(const TuckerEval<T>&);

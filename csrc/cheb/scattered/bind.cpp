@@ -15,7 +15,6 @@ QF_TABLE(cheb, scattered)
 namespace quatrefoil::cheb::scattered {
 namespace {
 
-// Reads core and factors from the arguments.
 template <class T>
 TuckerEval<T> tensor(Arguments& call) {
   TuckerEval<T> p{};
@@ -34,7 +33,7 @@ TuckerEval<T> tensor(Arguments& call) {
   return p;
 }
 
-// Core and factors in the layout of the kernels, for any thread.
+// Core and factors in the layout of the kernels. Any thread may use them.
 template <class T>
 struct PackedTensor {
   TuckerEval<T> sizes{};
@@ -65,7 +64,6 @@ class Packed {
   std::variant<PackedTensor<float>, PackedTensor<double>> tensor_;
 };
 
-// Reads core, factors and X from the arguments.
 template <class T>
 TuckerEval<T> inputs(Arguments& call, const Domain& domain, bool extrapolate, const py::object& packed, int threads) {
   TuckerEval<T> p{};
@@ -96,7 +94,6 @@ void tucker_eval(Arguments& call, const Domain& domain, const py::object& packed
   });
 }
 
-// Reads the gradients of core, factors and X from the arguments.
 template <class T>
 void take_gradients(Arguments& call, TuckerEvalAdjoint<T>& q) {
   q.dcore = call.gradient_of("core");

@@ -43,7 +43,7 @@ struct CellFit {
       for (int m = 0; m <= k; ++m) power[k][m] = (m ? 2 * power[k - 1][m - 1] : 0) - power[k - 2][m];
   }
 
-  // One function in as many cells as V has lanes; values[nodes] -> powers[nodes + 2]. The first two powers do not change.
+  // One function in as many cells as V has lanes; values[nodes] -> powers[nodes + 2]. Leaves the first two powers unchanged.
   template <class V>
   void operator()(const V* values, V* powers) const {
     V c[nodes];

@@ -174,7 +174,7 @@ __device__ __forceinline__ void contract_adjoint(const TuckerEval<T>& p, const L
   }
 }
 
-// Adds to sums[row][column] the sum of left(row) right[column][point] over the thread block's points, in a fixed order; with `begins`, sets
+// Adds to sums[row][column] the sum of left(row) right[column][point] over the thread block's points, in a fixed order; if `begins`, sets
 // instead of adding. Calls of left return the rows of this thread's point in order.
 template <class T, class F>
 __device__ __forceinline__ void add_outer(T* panel, int64_t rows, F left, const T* right, int64_t columns, T* sums, bool begins) {
@@ -217,7 +217,7 @@ __device__ __forceinline__ void add_outer(T* panel, int64_t rows, F left, const 
   }
 }
 
-// One thread block per chunk. Reads X and grad, writes dX (adds to it with `more`), and writes the chunk's sums once per tile.
+// One thread block per chunk. Reads X and grad, writes dX (adds to it if `more`), and writes the chunk's sums once per tile.
 template <class T, bool near>
 __global__ void __launch_bounds__(kThreads, 1) adjoint_chunks(const TuckerEvalAdjoint<T> q, const Layout l, const Chunks chunks,
                                                               const T* packed, T* workspace, T* all_sums, bool more) {
@@ -271,7 +271,7 @@ __global__ void __launch_bounds__(kThreads, 1) adjoint_chunks(const TuckerEvalAd
     }
 }
 
-// One thread per element of the gradient of the core or of a factor: the sum of the chunks in order. With `more`, adds to the gradient,
+// One thread per element of the gradient of the core or of a factor: the sum of the chunks in order. If `more`, adds to the gradient,
 // except for axes in `fresh`.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)

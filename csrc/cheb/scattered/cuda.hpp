@@ -201,8 +201,8 @@ __device__ __forceinline__ void copy_near(const T* packed, int64_t size, T* to) 
   __syncthreads();
 }
 
-// (4) for the points of a thread, four rows of the core at a time. With `ranks` the functions of the last two axes are in registers v and
-// w. Reads each element of the core once.
+// (4) for the points of a thread, four rows of the core at a time. If `ranks` is not 0, the functions of the last two axes are in registers
+// v and w. Reads each element of the core once.
 template <int ranks, class T, int points>
 __device__ __forceinline__ void contract(const TuckerEval<T>& p, const Layout& l, const T* core, const T* functions,
                                          const T (&v)[points][ranks ? ranks : 1], const T (&w)[points][ranks ? ranks : 1],

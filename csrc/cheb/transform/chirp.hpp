@@ -1,4 +1,4 @@
-// Long axes: one convolution with a chirp per pencil (6), (7), for any factors of n - 1.
+// Long axes, whatever the factors of n - 1: one convolution with a chirp per pencil (6), (7).
 #pragma once
 #include "cheb/transform/folds.hpp"
 #include "core/fft/right_angle.hpp"
