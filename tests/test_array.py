@@ -37,7 +37,7 @@ def test_cupy_arrays_do_not_mix_with_host_arrays(cupy, entry_point, monkeypatch)
         qf.kron.matvec([A], x, out=x)
     monkeypatch.setattr(_backends.array, "kernel", lambda op: None)
     forget_plans()
-    with pytest.raises(NotImplementedError, match=r"no backend can run this \(cuda: installed without GPU kernels: .*; array: has no"):
+    with pytest.raises(NotImplementedError, match=r"no backend can run this call \(cuda: installed without GPU kernels: .*; array: has no"):
         qf.kron.matvec([A], x)
 
 

@@ -75,7 +75,7 @@ def test_methods_reject_in_their_name():
         (lambda: heat.solve(X, epsilon=1e-4), TypeError, r"no argument 'epsilon'; pass it to wos.Walks, as in walks=wos.Walks\(64"),
         (lambda: heat.solve(np.zeros((2, 3))), ValueError, "solve: points has shape"),
         (lambda: heat.labels(X, wos.Walks(epsilon=0.0)), ValueError, r"labels: epsilon is 0\.0"),
-        (lambda: heat.labels(X, wos.Walks(3, gradient=True)), ValueError, "labels: walks is 3; expected an even number"),
+        (lambda: heat.labels(X, wos.Walks(3, gradient=True)), ValueError, "labels: walks is 3, expected an even number"),
         (lambda: heat.vjp(X, np.ones(3), rng=0), ValueError, r"vjp: grad has shape \(3,\)"),
         (lambda: heat.vjp(X, np.ones(2), rng=None), TypeError, r"vjp: rng is None.*, expected the int of result.seed"),
     ])  # fmt: skip

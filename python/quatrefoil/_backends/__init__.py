@@ -96,7 +96,7 @@ def kernel(op: Op, backend: str | None, device: str = "cpu", arrays: Sequence[An
                 warn_of_composing()
             return name, kernel
         tried.append(f"{name}: {why or 'has no kernel for it'}")
-    raise NotImplementedError(f"{op.label}: no backend can run this ({'; '.join(tried)})")
+    raise NotImplementedError(f"{op.label}: no backend can run this call ({'; '.join(tried)})")
 
 
 def _find(op: Op, name: Backend) -> Callable[..., Any] | None:

@@ -245,7 +245,7 @@ def _gap(v: np.ndarray, f: np.ndarray) -> str | None:
     triangle, k = divmod(edges, 3)
     return (
         f"the edge from vertex {f[triangle, k]} to {f[triangle, (k + 1) % 3]} of triangle {triangle} has no opposite edge "
-        f"(the first of {count}); orient all triangles the same way and fill holes, or pass watertight=False"
+        f"(the first of {count}); orient all triangles consistently and fill holes, or pass watertight=False"
     )
 
 

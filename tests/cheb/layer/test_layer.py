@@ -162,7 +162,7 @@ BAD = [
     (lambda: qf.cheb.product_layer(*LAYER[:1], np.ones((4, 3)), np.zeros(4), np.ones(4), [[0, 1]]), ValueError, r"expected \(4, 2\)"),
     (lambda: qf.cheb.product_layer(*LAYER[:1], np.ones((1, 3)), np.zeros(4), np.ones(4), [[0, 4]]), ValueError, "expected less than 4"),
     (lambda: qf.cheb.product_layer(*LAYER[:1], np.ones((1, 3)), np.zeros(2), np.array([1.0, 0]), [[0, 1]]), ValueError, r"b\[1\] is 0"),
-    (lambda: qf.cheb.trig_layer(*LAYER[:1], np.ones((1, 3)), [[0, -1]]), ValueError, "degrees has -1, expected at least 0"),
+    (lambda: qf.cheb.trig_layer(*LAYER[:1], np.ones((1, 3)), [[0, -1]]), ValueError, "degrees contains -1, expected at least 0"),
     (lambda: qf.cheb.trig_layer(*LAYER[:1], np.ones((1, 3)), [[0, 1.5]]), ValueError, "expected integers"),
 ]
 

@@ -60,7 +60,7 @@ def test_split_and_cutoff(rng):
 
 def test_a_sum_that_is_no_1_over_r():
     sog = qf.cheb.SumOfGaussians(np.array([1.0]), np.array([1.0]), 1, 1e-6, 1.0, 100.0)
-    with pytest.raises(ValueError, match="the long part is not 1/r to eps = 1e-06 at r = 8"):
+    with pytest.raises(ValueError, match="differs from 1/r by more than 2 eps / r at r = 8, eps = 1e-06"):
         _ = sog.cutoff
     nothing = qf.cheb.SumOfGaussians(np.array([1.0]), np.array([1.0]), 0, 1e-6, 1.0, 3.0)
     assert (nothing.cutoff, nothing.polynomial) == (3.0, (0.0,))

@@ -128,7 +128,7 @@ def attack_grids(rng, backend):
     if singular and mask is None and rng.random() < 0.2:
         with contextlib.suppress(np.linalg.LinAlgError):
             qf.kron.gp_solve(factors, y, largest * 1e-18 * np.ones(1), **options)
-            raise AssertionError("a noise of 1e-18 of the largest eigenvalue of a singular covariance was taken")
+            raise AssertionError("a noise of 1e-18 of the largest eigenvalue of a singular covariance was accepted")
     seen = np.broadcast_to(True if mask is None else mask, y.shape)
     tolerance = 1e4 * EPS * (1 + largest / level)
     each = [dense_likelihood(K, row, np.broadcast_to(noise, N), s) for row, s in zip(y, seen)]

@@ -64,7 +64,7 @@ def test_models_and_samples_of_zeros(backend):
     np.testing.assert_allclose(K.logdet(0.1), 12 * math.log(0.1))
 
 
-# ---------------------------------------------------------------- noise below the rounding of the largest eigenvalue
+# ---------------------------------------------------------------- noise below the rounding error of the largest eigenvalue
 
 LARGEST = 8.0  # largest eigenvalue of MIXED x ONES
 SEEN = np.arange(12) % 5 > 0  # without one cell of each row of MIXED: the covariance stays singular
@@ -132,11 +132,11 @@ def test_regular_cells_of_a_singular_covariance_need_no_noise(backend):
 
 
 def test_regular_factors_of_a_product_that_is_not():
-    """The least eigenvalue of each factor exceeds its rounding; the product of both is far below the rounding of the covariance."""
+    """The least eigenvalue of each factor exceeds its rounding; the product of both is far below the rounding error of the covariance."""
     axes = [np.linspace(0, 1, n) for n in (30, 40)]
     factors = [1e3 * qf.kron.matern52(axes[0], scale=1.4), qf.kron.matern52(axes[1], scale=1.6)]
     mask, y = np.random.default_rng(5).random(1200) < 0.8, (np.sin(6 * axes[0])[:, None] * np.cos(5 * axes[1])).reshape(-1)
-    with pytest.raises(np.linalg.LinAlgError, match="the noise is below the rounding of the covariance of the observed cells"):
+    with pytest.raises(np.linalg.LinAlgError, match="the noise is below the rounding error of the covariance of the observed cells"):
         gp_solve(factors, y, 1e-14, mask=mask)
     K = np.kron(*factors)[:, mask]
     for noise in (1e-9, 1e-7):  # the first system needs more than one refinement

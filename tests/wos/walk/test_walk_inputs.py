@@ -84,7 +84,7 @@ def test_most_walks_with_a_cache(monkeypatch):
         solve(walks=2**12, cache="harmonic")
     limit = int(re.search(r"at most (\d+) walks", str(error.value))[1])
     assert (solve(walks=limit, cache="harmonic").n_walks == limit).all()
-    with pytest.raises(ValueError, match=f"at most {limit} walks per point are possible here, {limit + 1}"):
+    with pytest.raises(ValueError, match=f"{limit + 1} walks per point were requested, expected at most {limit} with a cache"):
         solve(walks=limit + 1, cache="harmonic")
 
 

@@ -171,7 +171,7 @@ def test_rejected(rng):
         (lambda: matrices.solve([1.0, 2.0], [1.0, 2.0, 3.0]), ValueError, "different numbers of instances"),
         (lambda: matrices.solve(1.0, wos.PerVertex(np.ones(60))), ValueError, "source is PerVertex data"),
         (lambda: matrices.solve(wos.PerVertex(np.ones(59))), ValueError, r"shape \(59,\), but the boundary has 60 vertices"),
-        (lambda: matrices.solve([fourier(rng, 3)]), ValueError, "list of data that have several instances each"),
+        (lambda: matrices.solve([fourier(rng, 3)]), ValueError, "list whose entries have several instances"),
         (lambda: matrices.solve("1"), TypeError, "dirichlet is str, expected a number, Fourier"),
         (lambda: matrices.solve(np.ones((2, 2))), ValueError, "expected a number or"),
         (ball.per_vertex, ValueError, "the boundary has no vertices"),

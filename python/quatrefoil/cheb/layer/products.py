@@ -57,10 +57,10 @@ def _check(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...])
             f"{label}: degrees has {len(degrees)} entries, expected ({W[0]}, {X[1]}), one row per row of W, one column per input"
         )
     if min(degrees, default=0) < 0:
-        raise ValueError(f"{label}: degrees has {min(degrees)}, expected at least 0")
+        raise ValueError(f"{label}: degrees contains {min(degrees)}, expected at least 0")
     max_degrees = rest[0][-1] if len(rest) > 1 and rest[0] is not None else MAX_DEGREES
     if max(degrees, default=0) >= max_degrees:
-        raise ValueError(f"{label}: degrees has {max(degrees)}, expected less than {max_degrees}")
+        raise ValueError(f"{label}: degrees contains {max(degrees)}, expected less than {max_degrees}")
 
 
 def _op(name: str, recurrence: tuple[Arg, ...]) -> Op:

@@ -85,7 +85,7 @@ class Construction(TensorParts):
             With "tt" the core is a tensor train, with a few thousand values where an array of seven to twenty axes would have millions. The
             order of the axes matters: put those that interact next to each other.
         max_evaluations : int, optional
-            Maximum number of evaluations of f, without n. Tolerances 0.1, 0.01, ..., ``tol`` are met one after another, each with all
+            Maximum number of evaluations of f, without n. Tolerances 0.1, 0.01, ..., ``tol`` are met one after another, reusing all
             earlier values, until the evaluations are used up. The last result is returned; its ``error_estimate`` is the accuracy reached.
             For few evaluations use ``PolynomialChaos``, or ``method="tt"``, which chooses between a train with tolerances 1e-2, 1e-4, 1e-5,
             ... and a fit to random points in the same way.

@@ -103,7 +103,7 @@ class SumOfGaussians:
         r = np.geomspace(far * 1e-3, far, 4000)
         off = np.abs(1 - r * self.long(r)) > 2 * self.eps
         if off[-1] and far < self.rmax:
-            raise ValueError(f"cheb.SumOfGaussians: the long part is not 1/r to eps = {self.eps:g} at r = {far:g}, beyond its Gaussians")
+            raise ValueError(f"cheb.SumOfGaussians: long(r) differs from 1/r by more than 2 eps / r at r = {far:g}, eps = {self.eps:g}")
         return float(far if off[-1] else r[min(int(off.nonzero()[0].max(initial=-1)) + 1, r.size - 1)])
 
     @functools.cached_property

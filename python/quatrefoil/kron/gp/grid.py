@@ -85,7 +85,7 @@ class Grid:
         return log_determinant(self.values, noise)
 
     def is_negligible(self, noise: float) -> bool:
-        """Whether the noise is 0, or K is singular and the noise is below the rounding of its eigenvalues."""
+        """Whether the noise is 0, or K is singular and the noise is below the rounding error of its eigenvalues."""
         return noise == 0 or (self._singular is not None and noise <= self.eps * product_of(self.scales))
 
     @functools.cached_property

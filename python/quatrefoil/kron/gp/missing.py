@@ -92,7 +92,7 @@ class ByLatent:
             share = float(left.max(initial=0.0))
             if not share <= _MAX_LEFT:
                 raise np.linalg.LinAlgError(
-                    f"{self.grid.label}: the noise is below the rounding of the covariance of the observed cells (a solution "
+                    f"{self.grid.label}: the noise is below the rounding error of the covariance of the observed cells (a solution "
                     f"leaves a residual of {share:.1g} |y|); add noise"
                 )
             alpha += self._solve(residual)

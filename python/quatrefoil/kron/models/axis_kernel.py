@@ -69,7 +69,10 @@ class AxisKernel:
         if isinstance(x, np.ndarray):
             return np.asarray(K, np.float64)
         if _arrays.kind(K) is None or _arrays.location(K) != _arrays.location(x):
-            raise TypeError(f"GridGP: a kernel of {_arrays.describe(x)} on {_arrays.device(x)} returned {_arrays.describe(K)}")
+            raise TypeError(
+                f"GridGP: a kernel of {_arrays.describe(x)} on {_arrays.device(x)} returned {_arrays.describe(K)}, expected the same "
+                "library and device"
+            )
         return _arrays.double(K)
 
     def _function_on(self, x: Array) -> Callable[..., Any]:

@@ -48,7 +48,7 @@ def ends_of(cu_seqlens: Any, label: str, x: Any, axis: int, *, whole: bool = Tru
         return ends
     if sorted(at) != at or at[0] < 0 or at[-1] > length or (whole and (at[0] != 0 or at[-1] != length)):
         expected = (
-            f"start with 0, never decrease, and end with the length, {length}" if whole else f"never decrease and stay in [0, {length}]"
+            f"start with 0, never decrease, and end with the length, {length}" if whole else f"stay in [0, {length}] and never decrease"
         )
         got = str(at) if len(at) < 20 else f"[{at[0]}, {at[1]}, ..., {at[-1]}]"
         raise ValueError(f"{label}: cu_seqlens is {got}, expected numbers that {expected}")

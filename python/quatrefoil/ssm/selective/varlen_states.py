@@ -15,7 +15,7 @@ VARLEN_STATES = Op(
     inputs=(Arg("x", "T D", half=True), Arg("cu_seqlens", "B+1", dtype="int")),
     outputs=(Arg("states", "B D state_len", half=True),),
     options=(Option("state_len", int),),
-    policy=Policy(check_values=ends_check(1, 0, "must never decrease and stay in [0, T], where T is the number of rows of x", whole=False)),
+    policy=Policy(check_values=ends_check(1, 0, "must stay in [0, T], with T the number of rows of x, and never decrease", whole=False)),
 )  # fmt: skip
 
 

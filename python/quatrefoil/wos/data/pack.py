@@ -53,9 +53,9 @@ def _check_list(data: list[Any], boundary: Region, label: str, name: str) -> int
         raise ValueError(f"{label}: {name} is a list of length {len(data)}, but the boundary has {boundary._count} instances")
     for i, g in enumerate(data):
         if g is None:
-            raise TypeError(f"{label}: {name}[{i}] is None")
+            raise TypeError(f"{label}: {name}[{i}] is None, expected data of one instance")
         if any(getattr(x, "ndim", axes) > axes for x, axes in _parameters(g, boundary.dimension)):
-            raise ValueError(f"{label}: {name}[{i}] already has several instances")
+            raise ValueError(f"{label}: {name}[{i}] has several instances, expected data of one instance")
     if any(isinstance(g, PerVertex) for g in data):
         if not all(isinstance(g, PerVertex) for g in data):
             raise ValueError(f"{label}: {name} mixes PerVertex with other data; pass functions instead")

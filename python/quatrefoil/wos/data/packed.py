@@ -141,7 +141,7 @@ def common(sizes: Sequence[int | None], label: str, name: str) -> int | None:
     """The common number of instances of the parameters; 1 broadcasts."""
     several = {n for n in sizes if n is not None}
     if len(several - {1}) > 1:
-        raise ValueError(f"{label}: {name} has parameters for {sorted(several)} instances, expected equal numbers")
+        raise ValueError(f"{label}: {name} has parameters for {sorted(several)} instances, expected the same number for all")
     return max(several) if several and 0 not in several else 0 if several else None
 
 

@@ -22,8 +22,8 @@ def report(run: Run, state: State | Groups, mean: np.ndarray, m2: np.ndarray) ->
     p, counts = run.prepared, _arrays.to_host(state.counts)
     if p.bound is not None and (beyond := int(counts[:, len(COUNTS)].sum())):
         warn(
-            f"{beyond} jumps went to points where the diffusion and the screening vary more than the bound on the walks' rate, which was "
-            "estimated from samples: the values are unbiased, but their errors may be large; check for small features"
+            f"{beyond} jumps went to points where the diffusion and the screening vary more than the bound on the walks' rate allows. "
+            "The bound was estimated from samples. The values are unbiased, but their errors may be large; check for small features"
         )
     of_each = counts[:, _ESCAPED]
     if of_each.any():

@@ -28,7 +28,7 @@ def sets_of(data: Any, d: int, label: str, name: str) -> Sets:
     if isinstance(data, (list, tuple)):
         parts = [sets_of(part, d, label, f"{name}[{i}]") for i, part in enumerate(data)]
         if any(part.batch is not None for part in parts):
-            raise ValueError(f"{label}: {name} is a list of data that have several instances each")
+            raise ValueError(f"{label}: {name} is a list whose entries have several instances, expected data of one instance each")
         return Sets(len(parts), [part.sets[0] for part in parts])
     if is_number(data):
         return Sets(None, [number(data, label, name, negative=True)])

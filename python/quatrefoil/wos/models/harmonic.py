@@ -50,7 +50,7 @@ def draw(p: Prepared, cover: Cover, first: int, samples: int) -> State:
     max_pairs = max((g.pairs for g in cover.groups), default=0)
     if 2 * max_pairs * (first + samples) > _PILOT_WALK:
         limit = _PILOT_WALK // (2 * max_pairs)
-        raise ValueError(f"solve: with a cache, at most {limit} walks per point are possible here, {first + samples} were requested")
+        raise ValueError(f"solve: {first + samples} walks per point were requested, expected at most {limit} with a cache")
     d, K = p.boundary.dimension, len(cover.z2)
     values = np.full((p.sizes.N, samples), np.nan)
     counts = np.zeros((p.sizes.N, 3), np.int64)

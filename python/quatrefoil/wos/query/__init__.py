@@ -32,7 +32,7 @@ def check_facets(label: str, B: int, d: int, ends: Shape | None, first: Shape | 
     if (ends is None) != (first is None):
         raise ValueError(f"{label}: pass both ends and first, or neither")
     if ends is not None and (len(ends) != 2 or (ends[1] != d * d and not is_solid(ends, d))):
-        raise ValueError(f"{label}: ends has shape {ends}, expected (M, {d * d}), or (1, {d}) or (1, numbers) for a solid")
+        raise ValueError(f"{label}: ends has shape {ends}, expected (M, {d * d}), or (1, {d}) or (1, width) for a solid")
     if first is not None and (len(first) != 1 or first[0] - 1 not in (1, B)):
         raise ValueError(f"{label}: first has shape {first}, expected (2,) or (B + 1,) with B = {B}")
 

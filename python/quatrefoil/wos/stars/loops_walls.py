@@ -104,7 +104,7 @@ def _clip(wall, x, y, R):
 
 @jit
 def _sees(walls, x, y, zx, zy, wall, own):
-    """Whether x sees a point z on a wall. Walls that z is behind only by rounding do not hide it."""
+    """Whether x sees a point z on a wall. A wall does not hide z if z is behind it only by rounding."""
     dx, dy = zx - x, zy - y
     r = math.sqrt(dx * dx + dy * dy)
     if wall == own or r - 4 * SLACK <= 0.0:

@@ -91,7 +91,7 @@ def check_data(label: str, B: int, data: Mapping[str, tuple[Shape | None, str]])
         if (numbers is None) != (kind in ("none", "function")):
             raise ValueError(f"{label}: {name} is {'missing' if numbers is None else 'not None'} for the kind {kind!r}")
         if numbers is not None and (len(numbers) != 2 or numbers[0] not in (1, B)):
-            raise ValueError(f"{label}: {name} has shape {numbers}, expected (1, numbers) or (B, numbers) with B = {B}")
+            raise ValueError(f"{label}: {name} has shape {numbers}, expected (1, width) or (B, width) with B = {B}")
 
 
 def check_start(label: str, start: Shape, frame: Shape, ends: Shape | None, first: Shape | None) -> None:
@@ -171,4 +171,4 @@ def check_pairs(label: str, gradient: Any, **counts: int) -> None:
     """Raise an error that names the first odd value of ``counts`` if ``gradient``, because walks then come in pairs."""
     for name, count in counts.items():
         if gradient and count % 2:
-            raise ValueError(f"{label}: {name} is {count}; expected an even number, because walks come in pairs with gradient=True")
+            raise ValueError(f"{label}: {name} is {count}, expected an even number, because walks come in pairs with gradient=True")

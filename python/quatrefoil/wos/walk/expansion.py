@@ -38,7 +38,7 @@ def _expand_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) 
     check_start(label, start, frame, ends, first)
     check_data(label, start[0], {"dirichlet": (dirichlet, kind)})
     if dirichlet is not None and not dirichlet[1]:
-        raise ValueError(f"{label}: dirichlet has shape {dirichlet}, expected numbers")
+        raise ValueError(f"{label}: dirichlet has shape {dirichlet}, expected at least one column")
     if reference != start[:2]:
         raise ValueError(f"{label}: reference has shape {reference}, expected {start[:2]}")
     each = walks // max(samples, 1)

@@ -177,7 +177,7 @@ def _set_functions(module: ModuleType) -> set[str]:
     names = {
         name: path for name, path in _MODULE_OF.items() if (name in names_of or name in used) and not _is_own(module, names_of.get(name))
     }
-    for name, path in names.items():  # not its classes, which create parameters on a GPU
+    for name, path in names.items():  # classes become None: models would create their parameters on a GPU
         names_of[name] = _current(path, name) if name.islower() else None
     if "_causal_conv1d_cache" in names_of:
         names_of["_causal_conv1d_cache"] = None  # so that the model looks it up again
