@@ -11,7 +11,7 @@ import pytest
 import quatrefoil as qf
 from quatrefoil.ssm.models.dropin._upstream import MODULES, VERSIONS
 
-pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the packages themselves are here")
+pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the original packages are installed")
 
 
 def registered():

@@ -10,7 +10,7 @@ import pytest
 import quatrefoil as qf
 from quatrefoil.ssm.models.dropin._upstream import VERSIONS
 
-pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the packages themselves are here")
+pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the original packages are installed")
 
 # The registry of fla 0.6, for named operations and for individual functions.
 BACKENDS = """

@@ -11,7 +11,7 @@ import quatrefoil as qf
 from quatrefoil.ssm.models.dropin import _transformers
 from quatrefoil.ssm.models.dropin._upstream import TRIED, VERSIONS
 
-pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the packages themselves are here")
+pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the original packages are installed")
 
 CHECKS = "".join(f"def {name}():\n    return False\n" for name in _transformers._PACKAGE_OF_CHECK)
 HUB = """

@@ -18,7 +18,7 @@ from ssm.transformers_models import MODELS as ALL  # noqa: E402
 
 pytestmark = [
     pytest.mark.torch,
-    pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the packages themselves are here"),
+    pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the original packages are installed"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),  # from transformers itself
 ]
 
@@ -127,7 +127,7 @@ def test_gradients_in_training(name, calls):
         calls.clear()
         with qf.ssm.install():
             got = gradients()
-        assert calls & set(MODELS[name][1]) & WHOLE or not NEW  # older releases fuse them, or keep their loops if there is padding
+        assert calls & set(MODELS[name][1]) & WHOLE or not NEW  # older releases call fused functions, or keep loops if there is padding
         assert got.keys() == expected.keys()
         scale = max(g.abs().max() for g in expected.values())
         for key, gradient in expected.items():
@@ -179,7 +179,7 @@ def test_packed_sequences_are_kept_apart(name):
 
 @pytest.mark.parametrize("name", [name for name in HALF_APART if name in MODELS])
 def test_sequences_that_the_scan_would_mix_are_rejected(name):
-    """The error is the same as without stand-ins."""
+    """A ValueError with and without stand-ins; only the message differs."""
     model = make_model(name)
     ids, options = packed([9, 12])
     text = r"ssm\.install: transformers\.models\.\w+\.modeling_\w+ separates packed sequences \(seq_idx\) in its convolution but not"
