@@ -82,7 +82,7 @@ def main() -> None:
     off = ((mean - Y) / deviation)[~seen]
     error, plain = np.sqrt(np.mean((mean - Y)[~seen] ** 2)), np.sqrt(np.mean((Y[seen].mean() - Y)[~seen] ** 2))
     print(f"{(~seen).sum()} of {Y.size} quarters removed; log-likelihood {gp.log_marginal_likelihood_value_:.1f}")
-    print(f"RMS error {error:.3f}, by the mean of the others {plain:.3f}; within two standard deviations: {np.mean(np.abs(off) < 2):.0%}")
+    print(f"RMS error {error:.3f} (mean of the others: {plain:.3f}); within two standard deviations: {np.mean(np.abs(off) < 2):.0%}")
     if len(sys.argv) > 1:
         draw(years, Y, seen, mean, deviation, sys.argv[1])
         print("picture:", sys.argv[1])
