@@ -53,8 +53,8 @@ class Steps {
   explicit Steps(int64_t L) : J(baby_steps<T>(L)), last_(min(J, L) - 1) {}
 
   // Calls f(r, g, z^(first + J r)) for r < rows and the vectors g < count of modes, starting at mode i. The vectors advance together to
-  // hide latency. A mode with an origin has its giant steps `last_` steps earlier and its baby steps later by the same amount: no factor of
-  // a growing mode exceeds the largest product.
+  // hide latency. If a mode has an origin, the exponents of giant steps are larger by `last_`, and those of baby steps smaller. Then none
+  // is positive, and no factor of a growing mode exceeds the largest product.
   template <int count, class F>
   QF_HD void giant(const Modes& modes, int64_t i, int64_t first, int64_t rows, F&& f) const {
     cplx<V> stride[count], u[count] = {};

@@ -16,7 +16,8 @@ constexpr int kDepth = 16;          // terms of the product in shared memory at 
 constexpr int kPitch = kSide + 4;   // so that rows of a transposed factor use different banks
 constexpr int64_t kPartRows = 512;  // rows per partial sum; these are stored in the arrays' precision and added in double precision
 
-// A strided real matrix, or a complex one with alternating real and imaginary rows or columns. `odd` multiplies the imaginary ones.
+// A strided real matrix, or a complex one with alternating real and imaginary rows or columns. odd_rows and odd_columns multiply the
+// imaginary ones.
 template <class T>
 struct Matrix {
   T* at;
