@@ -16,7 +16,6 @@ from .._typing import ArrayLike
 from .polygon import Polygon, Solid, check_extent
 from .region import Region
 
-Array = Any
 _FLAT = 4 * 2.0**-52  # height of a triangle relative to its longest side, below which its corners are collinear up to rounding
 _MAX = 2**27 - 1  # triangles
 

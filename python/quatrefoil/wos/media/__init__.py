@@ -21,7 +21,6 @@ from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option
 from ..walk import WALK, check_data, check_start, node_shapes
 
-Array = Any
 _NAMES = ("dirichlet", "source", "diffusion", "screening")
 
 

@@ -16,10 +16,10 @@ from ..data.packed import copied, detached
 from ..media import MEDIA
 from ..stars import STARS
 from ..walk import WALK
-from ..walk.nodes import nodes_of, schedule
+from ..walk.nodes import schedule
 from .interfaces import Interfaces
 from .jumping import How, Walked, blocks
-from .state import State
+from .state import State, of_samples
 
 Array = Any
 _data: Any = _array_code  # untyped module
@@ -170,9 +170,7 @@ class Chunk:
                 met[own] = part.area[own] * data("source", part.entered[own])
                 channels = channels + met[:, None] * toward
         samples = channels.reshape(-1, W // group, group, channels.shape[1]).mean(axis=2)
-        starts, sizes, mean, m2 = zip(*nodes_of(np, samples, part.walks.start // group))
-        counts = part.counts.reshape(-1, W, 3).sum(axis=1)
-        return State(list(starts), list(sizes), np.stack(mean, axis=1), np.stack(m2, axis=1), counts)
+        return of_samples(part.walks.start // group, samples, part.counts.reshape(-1, W, 3).sum(axis=1))
 
     def _only(self, rows: np.ndarray) -> tuple[Chunk, np.ndarray]:
         """A chunk of the window around points ``rows`` in which no other points start, and their indices in it."""

@@ -14,9 +14,8 @@ import numpy as np
 from ..._call import call
 from ..._spec import Op
 from ..walk.expansion import BALLS, EXPAND, GATHER, harmonics
-from ..walk.nodes import of_values
 from .prepared import Prepared
-from .state import State
+from .state import State, of_samples
 
 REACH, MODES = {2: 0.7, 3: 0.55}, {2: 32, 3: 18}  # the truncation error of a ball's sum is REACH^(MODES + 1), about 1e-5
 _PILOT_PAIRS, _PILOT_WALK = 8, 2**31  # walks from 2^31 on give the references, walks below it the samples
@@ -65,8 +64,7 @@ def draw(p: Prepared, cover: Cover, first: int, samples: int) -> State:
         of_points = coefficients, cover.z2, cover.begin, cover.ball, cover.offset, cover.weight
         values[:, at : at + now] = _call(p, GATHER, of_points, (MODES[d],), ())
     values[np.diff(cover.begin) == 0] = np.nan
-    state = of_values(first, values, counts)
-    return State(state.starts, state.sizes, state.mean[..., None], state.m2[..., None], state.counts)
+    return of_samples(first, values[..., None], counts)
 
 
 def _expand(

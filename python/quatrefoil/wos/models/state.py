@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..walk.nodes import Node, push
+from ..walk.nodes import Node, nodes_of, push
 
 Array = Any
 _MANY = 1024  # with more rows, channels are folded one by one
@@ -104,6 +104,12 @@ class State:
     def __getstate__(self) -> dict[str, Any]:
         """Omit the graph of a gradient, which cannot be pickled."""
         return {name: x.detach() if hasattr(x, "detach") else x for name, x in self.__dict__.items()}
+
+
+def of_samples(first: int, samples: np.ndarray, counts: np.ndarray) -> State:
+    """The state of samples (rows, samples, channels) with indices from ``first`` on."""
+    starts, sizes, mean, m2 = zip(*nodes_of(np, samples, first))
+    return State(list(starts), list(sizes), np.stack(mean, axis=1), np.stack(m2, axis=1), counts)
 
 
 def taken(array: Array, rows: np.ndarray) -> Array:

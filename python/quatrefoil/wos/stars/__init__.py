@@ -27,7 +27,6 @@ from ..._spec import Arg, Extra, Op, Option, Policy
 from ..media import MEDIUM, check_medium
 from ..walk import WALK, check_data, node_shapes
 
-Array = Any
 _LINEAR, _MEDIUM = ("dirichlet", "source", "neumann", "robin"), ("diffusion", "screening")
 
 

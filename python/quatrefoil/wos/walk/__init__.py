@@ -45,7 +45,6 @@ from ..._spec import Arg, Extra, Op, Option, Policy
 from ..query import check_facets, check_points
 from .nodes import schedule
 
-Array = Any
 MAX_STEPS = 2**20 - 1  # limit of the step counter
 MAX_WALKS = 2**32
 MAX_INDEX = 2**32  # limit of the instance and point counters

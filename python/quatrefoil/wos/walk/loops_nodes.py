@@ -8,7 +8,7 @@ from ..._arrays import dense
 from ..data.composition import Data, Points
 from ..data.loops import data_values, row_of
 from .loops_paths import CUT_OFF, ESCAPED
-from .nodes import of_values, schedule
+from .nodes import nodes_of, schedule
 
 _BLOCK = 1 << 14  # walks at a time, limited by the memory of their source points
 
@@ -118,8 +118,9 @@ def forward(op, walked, arguments):
         for side, of_side in zip(p.sides(b), values):
             counts[side] = tallied(marks[0]).sum(axis=1)
             for c, x in enumerate(of_side):
-                nodes = of_values(p.first_walk // p.group, x if p.group == 1 else (x[:, ::2] + x[:, 1::2]) * 0.5, counts[side])
-                mean[side, :, :, c], m2[side, :, :, c] = nodes.mean, nodes.m2
+                samples = x if p.group == 1 else (x[:, ::2] + x[:, 1::2]) * 0.5
+                for k, node in enumerate(nodes_of(np, samples, p.first_walk // p.group)):
+                    mean[side, :, k, c], m2[side, :, k, c] = node[2:]
             m2[side, np.isnan(p.start[b, :, 0])] = np.nan  # also for single walks
         for of_jumps in beyond:
             if of_jumps is not None:

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 Array = Any
 Node = tuple[int, int, Array, Array]  # start, size, mean, m2
-
-
-class Nodes(NamedTuple):
-    """K nodes of samples, with the mean and the sum of squared deviations of every row, and the counts of the rows."""
-
-    starts: list[int]
-    sizes: list[int]  # powers of two; each start is a multiple of its size
-    mean: Array  # (rows, K)
-    m2: Array
-    counts: Array
 
 
 def schedule(first: int, walks: int) -> tuple[list[int], list[int]]:
@@ -32,12 +22,6 @@ def schedule(first: int, walks: int) -> tuple[list[int], list[int]]:
         sizes.append(size)
         at += size
     return starts, sizes
-
-
-def of_values(first: int, values: np.ndarray, counts: np.ndarray) -> Nodes:
-    """The nodes of one channel's samples (rows, samples); mean and m2 have no channel axis."""
-    starts, sizes, means, m2s = zip(*nodes_of(np, values, first))
-    return Nodes(list(starts), list(sizes), np.stack(means, axis=1), np.stack(m2s, axis=1), counts)
 
 
 def nodes_of(xp: Any, values: Array, first: int) -> list[Node]:
