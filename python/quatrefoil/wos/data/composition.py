@@ -238,16 +238,12 @@ class Cell:
         self.fraction, self.corner, self.sizes = self.t - corner, xp.astype(corner, xp.int64), data.sizes(at)
         self.begin = 3 * d + (at.row * data.numbers.shape[1] if data.numbers.shape[0] > 1 else 0)
 
-    def at(self, index: list[Any]) -> Any:
-        """The index (P,) of a node in all rows."""
-        node: Any = 0
-        for axis, i in enumerate(index):
-            node = node * self.sizes[:, axis] + i
-        return self.begin + node
-
     def node(self, bits: tuple[int, ...]) -> Any:
-        """The index of a corner of the cells."""
-        return self.at([self.corner[:, axis] + bit for axis, bit in enumerate(bits)])
+        """The indices (P,) of a corner of the cells in all rows."""
+        node: Any = 0
+        for axis, bit in enumerate(bits):
+            node = node * self.sizes[:, axis] + (self.corner[:, axis] + bit)
+        return self.begin + node
 
     def along(self, at_corners: list[Any], fractions: list[Any]) -> Any:
         """Interpolate the values at all corners linearly along every axis, the last axis first."""

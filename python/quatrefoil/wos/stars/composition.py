@@ -200,7 +200,7 @@ class _Problem(Problem):
         walls.exchange, root = g.exchange, medium.roots(batch.at)
         if g.slopes is not None:
             B, N, _ = g.slopes.shape
-            medium.slopes_at_start = self.xp.take(self.xp.reshape(g.slopes, (B * N, d)), batch.of_row, axis=0)
+            medium.slopes_at_start = xp.take(xp.reshape(g.slopes, (B * N, d)), batch.of_row, axis=0)
 
         def converted(callback: Callback | None, power: int) -> Callback | None:
             """A callback with weights for u instead of U, media (1)."""
@@ -213,15 +213,11 @@ class _Problem(Problem):
 
         return _walk(batch, walls, g.max_steps, 0.0, _Met(converted(met.sources, -1), converted(met.flux, 1)), medium)
 
-    def is_robin(self, at: Points) -> Any:
-        """Whether points on the walls have a Robin condition."""
-        return self.xp.take(self.args.walls[:, -1], at.facet, axis=0) > 0
-
     def flux(self, neumann: Any, robin: Any) -> Callback:
         """A callback that adds points on the walls to one of these."""
 
         def add(at: Points, weight: Any, active: Any, first: First, entering: bool) -> None:
-            is_robin = self.is_robin(at)
+            is_robin = self.xp.take(self.args.walls[:, -1], at.facet, axis=0) > 0
             for one, mine in ((neumann, ~is_robin), (robin, is_robin)):
                 if one.data is not None:
                     one.add(at, weight, active & mine)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from ..._array_tools import added, double, items_per_chunk, nan_unless
+from ..._array_tools import added, chunk_slices, double, items_per_chunk, nan_unless
 from ..._spec import Op
 from ..data.composition import Points
 from .composition_domain import Domain, HalfDiscs
@@ -84,11 +84,8 @@ class Walks:
 
     def rows(self, numbers: int) -> list[slice]:
         """Split the points of all instances into slices, with ``numbers`` elements per point."""
-        count, step = self.shape[0] * self.shape[1], items_per_chunk(numbers)
-        return [slice(i, min(i + step, count)) for i in range(0, count, step)]
-
-    def batch(self, rows: slice, first_walk: int, count: int) -> WalkBatch:
-        return WalkBatch(self, rows, first_walk, count)
+        count = self.shape[0] * self.shape[1]
+        return chunk_slices(count, numbers) if count else []
 
     def ranges(self) -> list[tuple[int, int]]:
         """Ranges of walks that fit into a batch, split at nodes: (first walk, number of walks)."""
@@ -115,7 +112,7 @@ class Walks:
             nodes: list[Node] = []
             total: Any = None
             for first_walk, count in ranges:
-                batch = self.batch(rows, first_walk, count)
+                batch = WalkBatch(self, rows, first_walk, count)
                 values, marks = compute(batch)
                 values = xp.reshape(nan_unless(xp, batch.valid[:, None], values), (batch.height, count, channels))
                 samples = (values[:, ::2, :] + values[:, 1::2, :]) * 0.5 if self.group == 2 else values
@@ -145,7 +142,7 @@ class Walks:
         )
         for rows, ranges in self.batches():
             for first_walk, count in ranges:
-                batch = self.batch(rows, first_walk, count)
+                batch = WalkBatch(self, rows, first_walk, count)
                 number = xp.arange(first_walk, first_walk + count, dtype=xp.int64, device=grad.device) // self.group
                 node = xp.searchsorted(starts, number, side="right") - 1
                 size = xp.astype(xp.take(sizes, node, axis=0) * self.group, xp.float64)

@@ -45,8 +45,7 @@ class Domain:
         if self.is_solid(x):
             distance = radius_in_solid(xp, self.label, self.ends, x, self.outside)
             return distance, xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), []
-        d2, k, weights = closest(xp, self.ends, self.rows(x), self.shapes)
-        distance = xp.sqrt(d2)
+        distance, k, weights = self.see_far(x)
         return distance if self.outside else xp.where(beyond_box(xp, x), xp.zeros_like(distance), distance), k, weights
 
     def see_far(self, x: Any) -> tuple[Any, Any, list[Any]]:

@@ -9,7 +9,7 @@ from ..._array_tools import added, chunk_slices, items_per_chunk, nan_unless, se
 from ..data.composition import Data
 from ..query.composition_solids import norm
 from .composition_balls import bessel_series
-from .composition_batches import LANE, Walks, named
+from .composition_batches import LANE, WalkBatch, Walks, named
 from .composition_paths import walk_paths
 from .composition_philox import FIRST, direction
 from .expansion import EXPAND
@@ -29,7 +29,7 @@ def expand(xp: Any, *arguments: Any, g: Any = None) -> tuple[Any, Any]:
         sums: list[Any] = [None] * samples
         marks: Any = None
         for begin in range(0, count, width):
-            batch = walks.batch(rows, first_walk + begin, min(width, count - begin))
+            batch = WalkBatch(walks, rows, first_walk + begin, min(width, count - begin))
             walked = walk_paths(batch, args.max_steps, args.screening, None)
             u = walked.weighted_data(data)
             lanes, sign = batch.lanes.pairs()

@@ -159,8 +159,3 @@ def channels(xp: Any, batch: WalkBatch, walked: Walked, met: Any, in_first: Any)
         return met[:, None]
     along, toward = walked.first.channels(xp, batch.extent)
     return met[:, None] * along if in_first is None else met[:, None] * along + in_first[:, None] * toward
-
-
-def of_first(xp: Any, share: Any, factors: Any) -> Any:
-    """The sum over channels of share times factor. Factors without a share may be NaN."""
-    return xp.sum(xp.where(share == 0, xp.zeros_like(share), share * factors), axis=1)

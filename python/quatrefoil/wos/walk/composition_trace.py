@@ -11,26 +11,14 @@ from .composition_paths import walk_paths
 from .traces import TRACE
 
 
-class _Steps:
-    """The source points of all steps of a batch's walks, and their weights."""
-
-    def __init__(self) -> None:
-        self.points: list[Any] = []
-        self.weights: list[Any] = []
-
-    def __call__(self, at: Points, weight: Any, active: Any, first: First, entering: bool) -> None:
-        self.points.append(at.x)
-        self.weights.append(weight)
-
-
 def trace(xp: Any, *arguments: Any, **_: Any) -> tuple[Any, ...]:
     args = named(TRACE, arguments[:4], arguments[4:14], gradient=False, first_instance=0, source_kind="none")
     args.source_kind = "number" if args.sourced else "none"
     walks, (_, N, d), W = Walks(xp, TRACE.label, args), args.start.shape, args.walks
     by_rows = []
     for rows, ranges in walks.batches():
-        parts = [_traced(walks.batch(rows, *some), args) for some in ranges]
-        by_rows.append([_joined(xp, same) for same in zip(*parts)])
+        parts = [_traced(WalkBatch(walks, rows, *some), args) for some in ranges]
+        by_rows.append([xp.concat(_alike(xp, same), axis=1) for same in zip(*parts)])
     S, like = args.events, {"device": args.frame.device}
     none = xp.zeros((S, d), dtype=xp.float64, **like), xp.zeros((S,), dtype=xp.float64, **like)
     if not by_rows:
@@ -53,20 +41,23 @@ def trace(xp: Any, *arguments: Any, **_: Any) -> tuple[Any, ...]:
 
 def _traced(batch: WalkBatch, args: Any) -> list[Any]:
     """exit, weight, counts, and the source points of all steps with their weights: (points, walks, ...)."""
-    xp, steps, shape = batch.xp, _Steps(), (batch.height, batch.count)
-    walked = walk_paths(batch, args.max_steps, args.screening, steps if args.sourced else None)
+    xp, shape = batch.xp, (batch.height, batch.count)
+    points: list[Any] = []
+    weights: list[Any] = []
+
+    def on_source(at: Points, weight: Any, active: Any, first: First, entering: bool) -> None:
+        points.append(at.x)
+        weights.append(weight)
+
+    walked = walk_paths(batch, args.max_steps, args.screening, on_source if args.sourced else None)
     nan = xp.full_like(walked.left, xp.nan)
     exit = xp.where(batch.valid[:, None], walked.end.x, nan[:, None])
     marks = walked.marks(batch)
     results = [exit, xp.where(batch.valid, walked.left, nan), xp.where(batch.valid[:, None], marks, xp.zeros_like(marks))]
     if args.events:
         empty = [exit[:, None, :][:, :0, :], nan[:, None][:, :0]]
-        results += [xp.stack(x, axis=1) if x else none for x, none in zip((steps.points, steps.weights), empty)]
+        results += [xp.stack(x, axis=1) if x else none for x, none in zip((points, weights), empty)]
     return [xp.reshape(x, (*shape, *x.shape[1:])) for x in results]
-
-
-def _joined(xp: Any, parts: tuple[Any, ...]) -> Any:
-    return xp.concat(_alike(xp, parts), axis=1)
 
 
 def _alike(xp: Any, parts: tuple[Any, ...]) -> list[Any]:

@@ -11,7 +11,7 @@ from ..data.composition import Data, Points
 from . import WALK
 from .composition_balls import First
 from .composition_batches import LANE, WalkBatch, Walks, named
-from .composition_paths import Callback, channels, of_first, walk_paths
+from .composition_paths import Callback, channels, walk_paths
 
 Run = Callable[[WalkBatch, Callback | None], Sequence[Any]]  # the walks of a batch (Walked), and optionally another mark per walk
 
@@ -138,7 +138,8 @@ def share_of(xp: Any, batch: WalkBatch, share: Any, first: First, entering: bool
     """(P,): the share of the gradient for points after the first ball, or in it."""
     if not batch.pairs:
         return share[:, 0]
-    return of_first(xp, share, first.channels(xp, batch.extent)[entering])
+    factors = first.channels(xp, batch.extent)[entering]
+    return xp.sum(xp.where(share == 0, xp.zeros_like(share), share * factors), axis=1)  # factors without a share may be NaN
 
 
 class Gradient:
