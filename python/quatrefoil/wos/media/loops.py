@@ -15,7 +15,7 @@ from ..walk.composition_balls import LIGHT, MAX_SCREENED, SHRUNK
 from ..walk.composition_philox import FIRST, ROULETTE, SOURCE, TRIAL
 from ..walk.loops_nodes import Met, counters, factors, first_balls, forward, replay
 from ..walk.loops_paths import CUT_OFF, ESCAPED, end_all, see
-from ..walk.loops_philox import bessel_series, direction, philox, source_weight, uniform
+from ..walk.loops_philox import bessel_series, direction, philox, roulette, source_weight, uniform
 from . import MEDIA
 from .composition import BEYOND
 from .derivatives import derived, rates, slopes_of_grid
@@ -106,10 +106,8 @@ def _advance(ends, sees, some, x, radius, weight, step, walk, point, instance, k
 def _survive(some, weight, step, walk, point, instance, k0, k1):
     """Walk (14)."""
     for i in some:
-        size = abs(weight[i])
-        if 0.0 < size < LIGHT:
-            word, _, _, _ = philox(np.uint64(ROULETTE + step[i] - 1), walk[i], point[i], instance, k0, k1)
-            weight[i] = math.copysign(LIGHT, weight[i]) if uniform(word) * LIGHT < size else 0.0
+        if 0.0 < abs(weight[i]) < LIGHT:
+            weight[i] = roulette(weight[i], philox(np.uint64(ROULETTE + step[i] - 1), walk[i], point[i], instance, k0, k1)[0])
 
 
 class Medium:

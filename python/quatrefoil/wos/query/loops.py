@@ -19,6 +19,17 @@ def segment_distance2(e, x):
 
 
 @jit
+def weights_at(u, v, length, cx, cy, first):
+    """The weights of a triangle's second and third corners at a point in its frame (1), whose corner A is corner ``first``."""
+    of_c = min(max(v / cy, 0.0), 1.0) if cy > 0.0 else 0.0
+    of_b = min(max((u - cx * of_c) / length, 0.0), 1.0 - of_c)
+    of_a = (1.0 - of_c) - of_b
+    if first == 0:
+        return of_b, of_c
+    return (of_a, of_b) if first == 1 else (of_c, of_a)
+
+
+@jit
 def triangle_distance2(c, x):
     """(1), (2) Squared distance from the triangle with three corners, and the weights of the second and third corners."""
     longest, first = -1.0, 0
@@ -55,14 +66,8 @@ def triangle_distance2(c, x):
         d2 = (u - s * cx) ** 2 + (v - s * cy) ** 2
         if d2 < planar:
             planar, nu, nv = d2, s * cx, s * cy
-    of_c = min(max(nv / cy, 0.0), 1.0) if cy > 0.0 else 0.0
-    of_b = min(max((nu - cx * of_c) / length, 0.0), 1.0 - of_c)
-    of_a = (1.0 - of_c) - of_b
-    if first == 0:
-        return planar + w * w, of_b, of_c
-    if first == 1:  # A is the second corner, C the first
-        return planar + w * w, of_a, of_b
-    return planar + w * w, of_c, of_a
+    second, third = weights_at(nu, nv, length, cx, cy, first)
+    return planar + w * w, second, third
 
 
 @jit

@@ -115,14 +115,19 @@ class Distances:
 
 
 @jit
+def length(x):
+    r2 = 0.0
+    for j in range(x.size):
+        r2 += x[j] * x[j]
+    return math.sqrt(r2)
+
+
+@jit
 def nearest_on_solid(ends, x, at):
     """The distance, negative inside, and the face of a box. Writes the closest point to ``at``."""
     d = x.size
     if len(ends) == 0:
-        r = 0.0
-        for j in range(d):
-            r += x[j] * x[j]
-        r = math.sqrt(r)
+        r = length(x)
         for j in range(d):
             at[j] = x[j] / r if r > 0.0 else (1.0 if j == 0 else 0.0)
         return r - 1.0, 0
@@ -167,14 +172,6 @@ def beyond_field(ends, x):
         for j in range(d):
             beyond = beyond or x[j] < ends[0, 1 + d + j] or x[j] > ends[0, 1 + 2 * d + j]
     return beyond
-
-
-@jit
-def length(x):
-    r2 = 0.0
-    for j in range(x.size):
-        r2 += x[j] * x[j]
-    return math.sqrt(r2)
 
 
 @jit

@@ -6,7 +6,7 @@ from ..media.composition import BEYOND
 from ..media.loops import Medium
 from ..query.loops import facets_of
 from ..region import inward_normals
-from ..walk.loops_nodes import Met, counters, factors, forward, replay
+from ..walk.loops_nodes import Met, counters, factors, first_balls, forward, replay
 from . import STARS, loops_facets, loops_paths
 
 
@@ -20,14 +20,14 @@ class _Walked:
         tables = (p.ends, p.first), (p.walls, p.first_wall), (p.corners, p.first_corner)
         segments, walls, corners = (facets_of(table, first, b, 2) for table, first in tables)
         end, facet, corner_weights = np.empty((n, d)), np.empty(n, np.int64), np.empty((n, d - 1))
-        self.mark, self.beyond, first, extent = np.empty(n, np.int64), np.zeros(n, np.int64), np.empty((n, 2 + 2 * d)), frame[d]
+        self.mark, self.beyond, first, extent = np.empty(n, np.int64), np.zeros(n, np.int64), first_balls(n, d), frame[d]
         frames, x = loops_facets.frames_of(walls) if d == 3 else walls, np.ascontiguousarray(p.start[b, point], np.float64)
         step, weight, own, stops = np.zeros(n, np.int64), np.ones(n), np.empty(n, np.int64), np.empty(n, np.int64)
         ids, medium, exchange = counters(p, b, point, walk), None, np.zeros((0, 2))
         if p.varies:
             medium, root = Medium(p, b), Medium(p, b).roots(x)
             exchange = extent * p.exchange[slice(*p.first_wall[b : b + 2]) if len(p.first_wall) > 2 else slice(None)]
-        loops_paths.begin(walls, x, own, first)
+        loops_paths.begin(walls, x, own)
         some, events, fluxes = np.arange(n), [], []
         while len(some):
             event, of_event, flux, of_flux = loops_paths.walks(

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..._backends.numba import jit
 from ..query.composition import shapes_of
-from ..query.loops import point_on, triangle_distance2
+from ..query.loops import point_on, triangle_distance2, weights_at
 from ..walk.loops_philox import direction, source_weight
 from .composition_walls import SLACK
 from .loops_walls import chosen
@@ -182,17 +182,6 @@ def _draw(walls, frames, x, R, u):
 
 
 @jit
-def _weights(r, u, v):
-    """The weights of a triangle's second and third corners at a position in its plane."""
-    of_c = min(max(v / r[_Y], 0.0), 1.0)
-    of_b = min(max((u - r[_X] * of_c) / r[LENGTH], 0.0), 1.0 - of_c)
-    of_a = (1.0 - of_c) - of_b
-    if r[_TURN] == 0.0:
-        return of_b, of_c
-    return (of_a, of_b) if r[_TURN] == 1.0 else (of_c, of_a)
-
-
-@jit
 def point_on_walls(walls, frames, extent, x, R, own, factor, u, screening, z):
     """(6') Triangle, weights of its second and third corners, and an estimate of the integral of G over the walls.
 
@@ -210,5 +199,5 @@ def point_on_walls(walls, frames, extent, x, R, own, factor, u, screening, z):
     green = factor * (1.0 / away - 1.0 / R) / (4.0 * math.pi) / density / (1.0 + height * walls[wall, 9] * extent)
     if screening > 0.0:
         green *= source_weight(3, away / R, 0.0, R * R * screening)[0]
-    one, two = _weights(r, p, q)
+    one, two = weights_at(p, q, r[LENGTH], r[_X], r[_Y], r[_TURN])
     return wall, one, two, green

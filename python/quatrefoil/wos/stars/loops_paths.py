@@ -12,10 +12,10 @@ from ..._backends.numba import jit
 from ..media.loops import enter
 from ..query.composition import HALF_SIDE
 from ..query.loops import closest, point_on, triangle_distance2
-from ..walk.composition_balls import LIGHT, MAX_SCREENED, SHRUNK
+from ..walk.composition_balls import MAX_SCREENED, SHRUNK
 from ..walk.composition_philox import BOUNDARY, ROULETTE
 from ..walk.loops_paths import CUT_OFF, ESCAPED, make_step, table_of
-from ..walk.loops_philox import bessel_series, direction, hit_weight, philox, source_point, source_weight, uniform
+from ..walk.loops_philox import bessel_series, direction, hit_weight, philox, roulette, source_point, source_weight, uniform
 from . import loops_facets as solid
 from . import loops_walls as flat
 from .composition_walls import EXCHANGED, LARGEST, NOWHERE, ROBIN, ROBIN_SCREENED, SLACK
@@ -203,24 +203,13 @@ def _one_walk(segments, walls, frames, corners, extent, absorbs, exchange, varie
                 return jump, step, weight, wall if jump == TO_WALL else -1, distance, at
         weight *= _arrive(walls, met, n, t, R, screening > 0.0 and not varies, z2, x)
         own = met
-        weight = survive(weight, w3)
+        weight = roulette(weight, w3)
         step += 1
 
 
 @jit
-def survive(weight, word):
-    """Walk (14)."""
-    size = abs(weight)
-    if size >= LIGHT:
-        return weight
-    return math.copysign(LIGHT, weight) if uniform(word) * LIGHT < size else 0.0
-
-
-@jit
-def begin(walls, start, own, first):
-    """Find the walls that walks start on, and set ``first``, see ``enter``."""
-    first[:] = math.nan
-    first[:, 0], first[:, 1] = 1.0, 0.0
+def begin(walls, start, own):
+    """Find the walls that walks start on."""
     for i in range(len(start)):
         own[i] = _nearest(walls, start[i], 4 * SLACK, False)[0]
 
@@ -259,5 +248,5 @@ def walks(segments, walls, frames, corners, extent, absorbs, exchange, varies, s
 def settle(some, weight, step, walk, point, instance, k0, k1):
     """End the steps of walks that have jumped."""
     for i in some:
-        weight[i] = survive(weight[i], philox(np.uint64(step[i]), walk[i], point[i], instance, k0, k1)[3])
+        weight[i] = roulette(weight[i], philox(np.uint64(step[i]), walk[i], point[i], instance, k0, k1)[3])
         step[i] += 1

@@ -11,7 +11,7 @@ from ..query.loops_solids import beyond_field, is_solid, length, nearest_on_soli
 from .composition_balls import LIGHT, MAX_SCREENED, SHRUNK
 from .composition_philox import FIRST, ROULETTE
 from .loops_half_discs import leave_half_disc
-from .loops_philox import bessel_series, direction, philox, source_point, source_weight, uniform, unit_vector
+from .loops_philox import bessel_series, direction, philox, roulette, source_point, source_weight, uniform, unit_vector
 
 CUT_OFF, ESCAPED = 1 << 31, 1 << 30
 
@@ -57,8 +57,7 @@ def _survive(weight, d, z2, step, walk, point, instance, k0, k1):
     left = weight / bessel_series(d - 2, 0.25 * z2)
     if left >= LIGHT:
         return left
-    word, _, _, _ = philox(np.uint64(ROULETTE + step), walk, point, instance, k0, k1)
-    return LIGHT if uniform(word) * LIGHT < left else 0.0
+    return roulette(left, philox(np.uint64(ROULETTE + step), walk, point, instance, k0, k1)[0])
 
 
 @jit

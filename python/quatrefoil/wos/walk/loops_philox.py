@@ -9,6 +9,7 @@ import numpy as np
 
 from ..._backends.numba import jit
 from . import composition_balls
+from .composition_balls import LIGHT
 from .composition_philox import SOURCE, SOURCE_DIRECTION, TRIAL
 
 _MASK = np.uint64(0xFFFFFFFF)
@@ -45,6 +46,15 @@ def philox(c0, c1, c2, c3, k0, k1):
 @jit
 def uniform(word):
     return (float(word) + 0.5) * 2.0**-32
+
+
+@jit
+def roulette(weight, word):
+    """(14) for weights of either sign."""
+    size = abs(weight)
+    if size >= LIGHT:
+        return weight
+    return math.copysign(LIGHT, weight) if uniform(word) * LIGHT < size else 0.0
 
 
 @jit
