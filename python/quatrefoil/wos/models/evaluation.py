@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,48 +16,41 @@ from ..data.packed import DataClass, with_arrays
 _POINTS = 1 << 15  # points evaluated together
 
 
-class Sets(NamedTuple):
-    """Data for one instance each, and the leading B of the original data."""
-
-    batch: int | None
-    sets: list[Any]
-
-
-def sets_of(data: Any, d: int, label: str, name: str) -> Sets:
-    """Split data in d dimensions into instances. Raises TypeError for anything that is not data."""
+def sets_of(data: Any, d: int, label: str, name: str) -> tuple[int | None, list[Any]]:
+    """The leading B of data in d dimensions, and data for one instance each. Raises TypeError for anything that is not data."""
     if isinstance(data, (list, tuple)):
         parts = [sets_of(part, d, label, f"{name}[{i}]") for i, part in enumerate(data)]
-        if any(part.batch is not None for part in parts):
+        if any(batch is not None for batch, _ in parts):
             raise ValueError(f"{label}: {name} is a list whose entries have several instances, expected data of one instance each")
-        return Sets(len(parts), [part.sets[0] for part in parts])
+        return len(parts), [one for _, (one,) in parts]
     if is_number(data):
-        return Sets(None, [number(data, label, name, negative=True)])
+        return None, [number(data, label, name, negative=True)]
     if isinstance(data, DataClass):
         return _sets_of_class(data, d)
     if _arrays.kind(data) is not None:
         values = host_array(data, label, name)
         if values.ndim > 1:
             raise ValueError(f"{label}: {name} has shape {values.shape}, expected a number or (B,) numbers")
-        return Sets(None if values.ndim == 0 else len(values), values.reshape(-1).tolist())
+        return None if values.ndim == 0 else len(values), values.reshape(-1).tolist()
     if not is_function(data):
         kinds = "a number, Fourier, PerVertex, Gaussians, Polynomial, GridField, a function, or a list of them"
         raise TypeError(f"{label}: {name} is {type(data).__name__}, expected {kinds}")
-    return Sets(None, [data])
+    return None, [data]
 
 
-def _sets_of_class(data: DataClass, d: int) -> Sets:
+def _sets_of_class(data: DataClass, d: int) -> tuple[int | None, list[Any]]:
     if isinstance(data, PerVertex) and isinstance(data.values, list):
-        return Sets(len(data.values), [PerVertex(v) for v in data.values])
-    arrays = [(x, axes) for x, axes in data._parameters(d) if getattr(x, "ndim", 0) > axes]
+        return len(data.values), [PerVertex(v) for v in data.values]
+    arrays = [x for x, axes in data._parameters(d) if getattr(x, "ndim", 0) > axes]
     if not arrays:
-        return Sets(None, [data])
-    batch = max(len(x) for x, _ in arrays)
+        return None, [data]
+    batch = max(map(len, arrays))
 
     def one(b: int) -> Any:
-        own = {id(x): x[b if len(x) > 1 else 0] for x, _ in arrays}
+        own = {id(x): x[b if len(x) > 1 else 0] for x in arrays}
         return with_arrays(data, lambda x: own.get(id(x), x))
 
-    return Sets(batch, [one(b) for b in range(batch)])
+    return batch, [one(b) for b in range(batch)]
 
 
 def at_points(data: Any, X: np.ndarray, label: str, name: str) -> np.ndarray:

@@ -104,7 +104,9 @@ class _Fingerprints:
         yield self.digest(f.__code__)
         yield self.digest([_content(cell) for cell in f.__closure__ or ()])
         yield self.digest([f.__defaults__, f.__kwdefaults__, vars(f)])
-        read, names = set(_globals_of(f.__code__)), set(_names_of(f.__code__))
+        parts = list(_nested(f.__code__))
+        read = {i.argval for part in parts for i in get_instructions(part) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+        names = {name for part in parts for name in part.co_names}
         for name in sorted(read & f.__globals__.keys()):
             item = f.__globals__[name]
             yield self.digest(name)
@@ -161,16 +163,6 @@ def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
             yield from _nested(const)
-
-
-def _globals_of(code: types.CodeType) -> Iterator[str]:
-    for part in _nested(code):
-        yield from (i.argval for i in get_instructions(part) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
-
-
-def _names_of(code: types.CodeType) -> Iterator[str]:
-    for part in _nested(code):
-        yield from part.co_names
 
 
 def _is_installed(value: Any) -> bool:

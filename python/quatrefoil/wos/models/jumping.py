@@ -72,14 +72,6 @@ def blocks(interfaces: Interfaces, how: How, start: np.ndarray, walks: range, fi
             yield _Legs(interfaces, how, instance).run(start[n : n + _ROWS // BLOCK], first_point + n, some)
 
 
-class _Sources(NamedTuple):
-    """Source points of a group of walks."""
-
-    owner: np.ndarray
-    point: np.ndarray
-    share: np.ndarray
-
-
 class _Legs:
     """Walks that move together from interface to interface."""
 
@@ -93,7 +85,7 @@ class _Legs:
         self.row = self.point * BLOCK + self.walk % BLOCK
         self.part, self.counts, self.weight = np.zeros(n * W, np.int64), np.zeros((n * W, 3), np.int64), np.ones(n * W)
         self.part[self.alive] = self._part_at(self.x[self.alive])
-        self.met = [_Sources(np.zeros(0, np.int64), np.zeros((0, self.d)), np.zeros(0))]
+        self.met: list[tuple[np.ndarray, ...]] = [(np.zeros(0, np.int64), np.zeros((0, self.d)), np.zeros(0))]  # owner, point, share
         first, entered, area = self._enter() if self.how.pairs else (None, None, None)
         for leg in range(self.how.max_steps):
             if not self.alive.any():
@@ -174,7 +166,7 @@ class _Legs:
             total = int(counts[:, 0].sum())
             point, share = (point[:total], share[:total]) if total <= len(share) else trace(total)[3:]
             owner = np.repeat(own, counts[:, 0])
-            self.met.append(_Sources(owner, centre + extent * point, self.weight[owner] * share / alpha))
+            self.met.append((owner, centre + extent * point, self.weight[owner] * share / alpha))
         self.counts[own] += counts
         self.weight[own] *= left
         self.alive[own[left == 0]] = False
@@ -213,7 +205,7 @@ class _Legs:
             if sigma > 0:
                 area = area * source_weight(self.d, s, -np.log(s), R * R * rate)[0]
             if self.how.sourced:
-                self.met.append(_Sources(own, point, self.weight[own] * area))
+                self.met.append((own, point, self.weight[own] * area))
             if sigma > 0:
                 inner = (m * inward).sum(axis=1) > 0
                 jumps = u[3] < area * (rate * np.where(inner, alphas[k], alphas[beyond]) - sigma)

@@ -161,13 +161,8 @@ class NeuralOperatorLabels(Generic[T]):
                 for x, target, error in loader:
                     ...
         """
-        shape = self.result.value.shape if self.result is not None else self._shape()
+        shape = Run(*self._first[:3]).prepared.sizes.shape if self.result is None else self.result.value.shape
         return label_dataset()(self, inputs, shuffle, shape[0])
-
-    def _shape(self) -> tuple[int, ...]:
-        """The shape of the labels before the first epoch."""
-        statement, points, settings, _ = self._first
-        return Run(statement, points, settings).prepared.sizes.shape
 
     def __repr__(self) -> str:
         return f"NeuralOperatorLabels({self.epochs} epochs of {self.walks} walks)"

@@ -209,11 +209,12 @@ class Operator:
         The standard error is 0 if all walks have the same value, and NaN for a single walk.
         """
         d = self.boundary_points.shape[1]
-        of_g, of_f = sets_of(dirichlet, d, "solve", "dirichlet"), sets_of(0.0 if source is None else source, d, "solve", "source")
-        B = common_batch({"dirichlet": of_g.batch, "source": of_f.batch}, "solve")
+        of_g, g = sets_of(dirichlet, d, "solve", "dirichlet")
+        of_f, f = (None, []) if source is None else sets_of(source, d, "solve", "source")
+        B = common_batch({"dirichlet": of_g, "source": of_f}, "solve")
         if source is not None:
             self._require_sources("solve")
-        ends, met = _each(of_g.sets, self._at_ends), _each(of_f.sets if source is not None else [], self._on_the_way)
+        ends, met = _each(g, self._at_ends), _each(f, self._on_the_way)
         values = np.full((2, 1 if B is None else B, len(self.outside)), np.nan)
         for b in range(values.shape[1]):
             self._moments(ends(b) if source is None else ends(b) + met(b), *values[:, b])
