@@ -117,16 +117,12 @@ class TriangleMesh(Region):
         if len(f) > _MAX:
             raise ValueError(f"{label}: F has {len(f)} triangles, expected at most {_MAX}")
         self.triangles = np.array(f, np.int64)  # copy, because the caller may modify the original
+        self._pairs = self.triangles  # used by data with values at vertices
         self._ends = corners.reshape(-1, 9)
         self._first, self._first_vertex = np.array([0, len(f)], np.int64), np.array([0, len(self.vertices)], np.int64)
         self._centre, self._extent = (0.5 * (low + high))[None], np.array([extent])
         self._diagonal = np.array([float(np.sqrt((((high - low) / extent) ** 2).sum()) * extent)])
         self._half_width = np.array([0.5 * (high - low).min()])  # no ball inside is larger
-
-    @property
-    def _pairs(self) -> np.ndarray:
-        """(M, 3) the vertices of every triangle, used by data with values at vertices."""
-        return self.triangles
 
     def _tables(self) -> tuple[np.ndarray, np.ndarray]:
         return self._scaled_ends(), self._first

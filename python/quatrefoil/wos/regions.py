@@ -81,7 +81,8 @@ class Regions:
         """Whether a part has a common point with another one or with the boundary, up to rounding."""
         shapes = [domain, *(shape for shape, _ in self.parts)]
         pairs = [(a, b) for a in shapes for b in shapes if a is not b]
-        return any(b.closest_point(_corners(a)).distance.min() < _NEAR * float(domain._extent[0]) for a, b in pairs)
+        near = _NEAR * float(domain._extent[0])
+        return any(b.closest_point(a._ends.reshape(-1, a.dimension)).distance.min() < near for a, b in pairs)
 
     def __repr__(self) -> str:
         return f"Regions({self.outside}, {list(self.parts)})"
@@ -106,11 +107,6 @@ def _size(shape: Polygon | TriangleMesh) -> float:
     """Twice the area of a polygon, or six times the volume of a mesh."""
     holes = [Polygon(hole) for hole in shape.holes] if isinstance(shape, Polygon) else []
     return abs(signed_size(shape)) - sum(abs(signed_size(hole)) for hole in holes)
-
-
-def _corners(shape: Polygon | TriangleMesh) -> np.ndarray:
-    """(n, d): the ends of all segments, or the corners of all triangles."""
-    return shape._ends.reshape(-1, shape.dimension)
 
 
 def _crosses(a: Polygon | TriangleMesh, b: Polygon | TriangleMesh, within: bool) -> bool:

@@ -63,7 +63,7 @@ class Box(Solid):
         super().__init__()
         low, high = point(lo, "Box", "lo"), point(hi, "Box", "hi")
         check_dimension(len(low), "Box", "lo")
-        check_corners(low, high, "Box", "the box", "lo < hi")
+        check_corners(low, high, "Box", "the box")
         self.lo, self.hi = np.array(low), np.array(high)
         _enclose(self, self.lo, self.hi)
         self._half_width = np.array([0.5 * float((self.hi - self.lo).min())])
@@ -161,7 +161,11 @@ class SDF(Solid):
         self.function: Any = values if is_function(values) else None
         self._memo: Memo | None = None
         self.values = self._nodes(33) if self.function is not None else _grid(values, len(low))
-        self._check_faces()
+        for axis in range(self.dimension):
+            if np.moveaxis(self.values, axis, 0)[[0, -1]].min() < 0:
+                raise ValueError(
+                    f"SDF: values are negative on a face of the box normal to axis {axis}; make the box larger than the domain"
+                )
         deepest = -float(self.values.min()) / self.lipschitz
         self._half_width = np.array([deepest if deepest > 0 else np.inf])
 
@@ -172,13 +176,6 @@ class SDF(Solid):
         values = np.asarray(self._memo_of("numpy").value(0, np.ascontiguousarray(X.reshape(-1, self.dimension))), np.float64)
         finite(values, "SDF", "values of the function")
         return values.reshape(X.shape[:-1])
-
-    def _check_faces(self) -> None:
-        for axis in range(self.dimension):
-            if np.moveaxis(self.values, axis, 0)[[0, -1]].min() < 0:
-                raise ValueError(
-                    f"SDF: values are negative on a face of the box normal to axis {axis}; make the box larger than the domain"
-                )
 
     def _row(self) -> np.ndarray:
         """See the README, The row of a field."""

@@ -79,16 +79,12 @@ class Gaussians(DataClass):
     def _check(self, boundary: Region, label: str, name: str) -> int | None:
         if self.center.shape[-1] != boundary.dimension:
             raise ValueError(f"{label}: {name}.center has {self.center.shape[-1]} coordinates, but the boundary has {boundary.dimension}")
-        arrays = {part: getattr(self, part) for part in _PARTS}
-        return common(
-            [
-                instances(x, _PARTS[part], boundary, label, f"{name}.{part}")
-                for part, x in arrays.items()
-                if getattr(x, "ndim", 0) > _PARTS[part]
-            ],
-            label,
-            name,
-        )
+        sizes = [
+            instances(x, axes, boundary, label, f"{name}.{part}")
+            for part, (x, axes) in zip(_PARTS, self._parameters(boundary.dimension))
+            if getattr(x, "ndim", 0) > axes
+        ]
+        return common(sizes, label, name)
 
     @classmethod
     def _pack(cls, data: Sequence[Any], target: Target, name: str) -> PackedData:

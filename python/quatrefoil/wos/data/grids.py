@@ -21,17 +21,17 @@ def box_of(box: Any, label: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if len(box) != 2:
         raise ValueError(f"{label}: box has {len(box)} entries, expected (lo, hi), the corners of a box")
     lo, hi = (point(x, label, f"box[{i}]") for i, x in enumerate(box))
-    check_corners(lo, hi, label, "box", "lo < hi")
+    check_corners(lo, hi, label, "box")
     return lo, hi
 
 
-def check_corners(lo: Sequence[float], hi: Sequence[float], label: str, name: str, expected: str) -> None:
+def check_corners(lo: Sequence[float], hi: Sequence[float], label: str, name: str) -> None:
     """Raise ValueError unless ``lo`` and ``hi`` are opposite corners of a box."""
     if len(lo) != len(hi):
         raise ValueError(f"{label}: {name} has corners of {len(lo)} and {len(hi)} coordinates, expected the same number")
     for i, (a, b) in enumerate(zip(lo, hi)):
         if not a < b:
-            raise ValueError(f"{label}: {name} ranges from {a} to {b} along axis {i}, expected {expected} for its two corners (lo, hi)")
+            raise ValueError(f"{label}: {name} ranges from {a} to {b} along axis {i}, expected lo < hi for its two corners (lo, hi)")
         if not _SMALLEST <= b - a <= _LARGEST:
             raise ValueError(f"{label}: {name} has a side of {b - a:.3g}, expected {_SMALLEST:.0e} to {_LARGEST:.0e}")
 

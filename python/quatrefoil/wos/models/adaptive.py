@@ -54,8 +54,7 @@ class Rule:
             bar = error_bars(state.samples, m2[:, :1], state.counts[:, 0], mean[:, :1])[:, 0]
             value, bar = (times(_arrays.to_host(x), units).astype(self.dtype).astype(np.float64) for x in (mean[:, 0], bar))
             alike = _arrays.to_host(m2[:, 0] == 0) & _arrays.to_host(state.counts[:, 0] > 0) & (state.samples < ALIKE)
-            enough: np.ndarray = (bar <= np.maximum(self.atol, self.rtol * np.abs(value))) & ~alike | ~np.isfinite(value)
-        return enough
+            return np.asarray((bar <= np.maximum(self.atol, self.rtol * np.abs(value))) & ~alike | ~np.isfinite(value))
 
 
 def draw_until(

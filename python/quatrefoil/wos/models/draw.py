@@ -170,7 +170,5 @@ def _in_order(p: Prepared, jobs: list[Job], of_jobs: list[list[Part]]) -> Iterat
             rows = ranges[0][0][0]
             ranges = [[(rows, reduce(State.join, (parts[0][1] for parts in ranges)))]]
         for rows, state in ranges[0]:
-            mean, m2, counts = (
-                _arrays.of_kind(p.kind, x) if isinstance(x, np.ndarray) else x for x in (state.mean, state.m2, state.counts)
-            )
-            yield numbers[rows], State(state.starts, state.sizes, mean, m2, counts)
+            arrays = (_arrays.of_kind(p.kind, x) if isinstance(x, np.ndarray) else x for x in (state.mean, state.m2, state.counts))
+            yield numbers[rows], State(state.starts, state.sizes, *arrays)

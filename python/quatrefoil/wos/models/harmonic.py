@@ -137,8 +137,7 @@ def _pairs(sizes: np.ndarray, points: int) -> np.ndarray:
     A sample costs about one walk per point, and at least two per ball.
     """
     share = np.sqrt(sizes) * (0.5 * points / max(np.sqrt(sizes).sum(), 1.0))
-    rounded: np.ndarray = 2 ** np.maximum(np.rint(np.log2(np.maximum(share, 1.0))), 0).astype(np.int64)
-    return rounded
+    return np.asarray(2 ** np.maximum(np.rint(np.log2(np.maximum(share, 1.0))), 0).astype(np.int64))
 
 
 def _memberships(

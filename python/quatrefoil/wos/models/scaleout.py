@@ -42,7 +42,7 @@ class Shared:
     names: tuple[str, ...] = ("dirichlet", "source")
     walls: Tables | None = None
     units: tuple[np.ndarray | None, ...] = (None, None)  # exponents for each kind of data
-    _functions: Any = None
+    _functions: tuple[Any, ...] | None = None
     _pickle: bytes | None = None
 
     @property
@@ -57,8 +57,7 @@ class Shared:
             self._functions = tuple(
                 self._function(f, target, name, units) for f, name, units in zip(self.user_functions, self.names, self.units)
             )
-        functions: tuple[Any, ...] = self._functions
-        return functions
+        return self._functions
 
     def _function(self, data: Any, target: Target, name: str, units: np.ndarray | None) -> Any:
         if data is None:

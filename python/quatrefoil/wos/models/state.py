@@ -133,8 +133,7 @@ def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> Arr
         stderr = np.where(n > 1, np.sqrt(m2 / np.maximum(n - 1, 1) / n), np.nan)
     if steps is not None and not steps.all():  # within epsilon of the boundary every walk ends at its start
         stderr = np.where((steps == 0)[:, None] & np.isfinite(mean), 0.0, stderr)
-    errors: np.ndarray = stderr
-    return errors
+    return np.asarray(stderr)
 
 
 def _error_bars_on_device(samples: Any, m2: Array, steps: Array, mean: Array) -> Array:

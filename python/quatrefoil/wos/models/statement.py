@@ -95,7 +95,7 @@ class Statement:
         batches = {name: check(getattr(self, name), b, label, name) for name in ("dirichlet", "source")}
         if self._varies:
             _check_medium(self, label)
-            batches |= {name: check(getattr(self, name), b, label, name) for name in ("diffusion", "screening")}
+            batches |= {name: check(getattr(self, name), b, label, name) for name in _MEDIUM}
         if self._reflecting is not None:
             batches |= {name: check(self._argument(name), b, label, name) for name in ("neumann", "robin")}
             batches["where"] = instances_of(self.neumann, self.robin)
@@ -200,7 +200,6 @@ def common_batch(sizes: dict[str, int | None], label: str) -> int | None:
 
 
 def _check_exterior(s: Statement, label: str) -> None:
-    """Check the limitations of exterior=True."""
     b = s.boundary
     if b.dimension > 3:
         raise ValueError(f"{label}: exterior=True does not support {b!r}; it needs a boundary in two or three dimensions")
@@ -211,7 +210,6 @@ def _check_exterior(s: Statement, label: str) -> None:
 
 
 def _check_regions(s: Statement, regions: Regions, label: str) -> None:
-    """Check the limitations of a diffusion with jumps."""
     b = s.boundary
     if not isinstance(b, (Polygon, TriangleMesh)) or b._batch is not None or not getattr(b, "watertight", True) or s.exterior:
         raise ValueError(
@@ -232,7 +230,7 @@ def _check_medium(s: Statement, label: str) -> None:
         )
     if any(isinstance(x, Fourier) for x in (s.diffusion if isinstance(s.diffusion, (list, tuple)) else [s.diffusion])):
         raise ValueError(f"{label}: diffusion is Fourier data, which has no derivatives at its centre; pass a function")
-    for name in ("diffusion", "screening"):
+    for name in _MEDIUM:
         if any_requires_grad(getattr(s, name)):
             raise ValueError(f"{label}: {name} requires grad, but gradients with respect to it are not supported; detach it")
 

@@ -37,8 +37,7 @@ def support(source: Any, centres: np.ndarray, label: str) -> np.ndarray:
 
 def _away(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """(count, n): the distances of points (n, d) or (B, n, d) from centres (count, d)."""
-    distance: np.ndarray = np.linalg.norm(points - centres[:, None], axis=-1)
-    return distance
+    return np.asarray(np.linalg.norm(points - centres[:, None], axis=-1))
 
 
 def _ends_at_0(field: GridField, d: int) -> bool:

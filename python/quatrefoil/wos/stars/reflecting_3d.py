@@ -105,7 +105,6 @@ def _silhouettes(scaled: np.ndarray, outward: np.ndarray, edges: _Edges, reflect
 
 
 def _side(scaled: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of sides."""
     corner = scaled.reshape(-1, 3, 3)
     return corner[side // 3, side % 3], corner[side // 3, (side + 1) % 3]
 

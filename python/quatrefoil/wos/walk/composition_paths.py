@@ -65,7 +65,6 @@ class Step:
         return self.xp.minimum(radius, MAX_SCREENED / math.sqrt(self.screening) / self.batch.extent)
 
     def _meet(self, x: Any, s: Any, m: Any, radius: Any, weight: Any, active: Any, first: First, entering: bool) -> None:
-        """Report a source point."""
         area = (radius * self.batch.extent) ** 2 / (2.0 * self.d)
         assert self.on_source is not None
         self.on_source(self.batch.at._replace(x=x + (radius * s)[:, None] * m), weight * area, active, first, entering)
