@@ -15,9 +15,7 @@ class Facets(Walls):
     d = 3
 
     def prepare(self) -> None:
-        shapes = shapes_of(self.xp, self.table[:, :9])
-        assert isinstance(shapes, Triangles)
-        self.shapes = shapes
+        self.shapes: Any = shapes_of(self.xp, self.table[:, :9])
         self.area = 0.5 * self.shapes.length * self.shapes.cy
 
     def squares(self, x: Any) -> Any:

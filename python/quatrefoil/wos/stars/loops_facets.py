@@ -68,19 +68,6 @@ def _sees(frames, x, z, wall, own):
 
 
 @jit
-def nearest(walls, x, radius, with_mu):
-    """The closest triangle within ``radius``, or -1, and its distance."""
-    best, wall = radius * radius, -1
-    for k in range(len(walls)):
-        if with_mu and walls[k, 9] <= 0.0:
-            continue
-        d2, _, _ = triangle_distance2(walls[k], x)
-        if d2 < best or (d2 <= best and wall < 0):
-            best, wall = d2, k
-    return wall, math.sqrt(best)
-
-
-@jit
 def silhouette(edges, x, radius):
     """(2) The distance to the closest edge that may hide a triangle, or ``radius``."""
     best = radius * radius

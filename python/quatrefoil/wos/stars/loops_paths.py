@@ -11,7 +11,7 @@ import numpy as np
 from ..._backends.numba import jit
 from ..media.loops import enter
 from ..query.composition import HALF_SIDE
-from ..query.loops import closest, point_on, triangle_distance2
+from ..query.loops import closest, point_on, segment_distance2, triangle_distance2
 from ..walk.composition_balls import MAX_SCREENED, SHRUNK
 from ..walk.composition_philox import BOUNDARY, ROULETTE
 from ..walk.loops_paths import CUT_OFF, ESCAPED, make_step, table_of
@@ -25,7 +25,15 @@ ENDS, TO_WALL, TO_SOURCE = 0, 1, 2  # how a call leaves a walk
 
 @jit
 def _nearest(walls, x, radius, with_mu):
-    return flat.nearest(walls, x[0], x[1], radius, with_mu) if x.size == 2 else solid.nearest(walls, x, radius, with_mu)
+    """The closest wall within ``radius``, or -1, and its distance."""
+    best, wall = radius * radius, -1
+    for k in range(len(walls)):
+        if with_mu and walls[k, x.size * x.size] <= 0.0:
+            continue
+        d2 = segment_distance2(walls[k], x)[0] if x.size == 2 else triangle_distance2(walls[k], x)[0]
+        if d2 < best or (d2 <= best and wall < 0):
+            best, wall = d2, k
+    return wall, math.sqrt(best)
 
 
 @jit

@@ -9,7 +9,6 @@ import math
 import numpy as np
 
 from ..._backends.numba import jit
-from ..query.loops import segment_distance2
 from ..walk.loops_philox import source_weight
 from .composition_walls import SLACK
 
@@ -69,19 +68,6 @@ def hit(walls, x, y, dx, dy, limit, own, end):
         if meets and (t < limit or wall < 0):
             wall, limit = k, t
     return wall, max(limit, 0.0)
-
-
-@jit
-def nearest(walls, x, y, radius, with_mu):
-    """The closest wall within ``radius``, or -1, and its distance."""
-    best, wall = radius * radius, -1
-    for k in range(len(walls)):
-        if with_mu and walls[k, 4] <= 0.0:
-            continue
-        d2, _ = segment_distance2(walls[k], (x, y))
-        if d2 < best or (d2 <= best and wall < 0):
-            best, wall = d2, k
-    return wall, math.sqrt(best)
 
 
 @jit
