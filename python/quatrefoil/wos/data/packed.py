@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -109,12 +109,6 @@ class DataClass:
         """Pack data after ``_check``: one object for all instances or with a leading B, or a sequence with one per instance."""
         raise NotImplementedError
 
-    def _with_arrays(self, change: Callable[[Array], Array]) -> Self:
-        """A copy with changed arrays."""
-        again = object.__new__(type(self))
-        again.__dict__.update({name: x if x.__class__ is tuple else with_arrays(x, change) for name, x in self.__dict__.items()})
-        return again
-
 
 def with_arrays(data: Any, change: Callable[[Array], Array]) -> Any:
     """A copy of the data with changed arrays."""
@@ -123,7 +117,9 @@ def with_arrays(data: Any, change: Callable[[Array], Array]) -> Any:
     if isinstance(data, (list, tuple)):
         return (list if isinstance(data, list) else tuple)([with_arrays(g, change) for g in data])
     if isinstance(data, DataClass):
-        return data._with_arrays(change)
+        again = object.__new__(type(data))
+        again.__dict__.update({name: x if x.__class__ is tuple else with_arrays(x, change) for name, x in vars(data).items()})
+        return again
     return data if _arrays.kind(data) is None else change(data)
 
 

@@ -59,9 +59,8 @@ class Polynomial(DataClass):
         c = host_array(self.coefficients, "Polynomial", "coefficients", differentiable=True)
         d = X.shape[-1]
         if d < 2 or c.ndim - d not in (0, 1):
-            raise ValueError(
-                f"Polynomial: X has shape {X.shape}, expected points in {' or '.join(map(str, _dimensions(c.ndim)))} dimensions"
-            )
+            dimensions = " or ".join(str(axes) for axes in (c.ndim - 1, c.ndim) if axes > 1)
+            raise ValueError(f"Polynomial: X has shape {X.shape}, expected points in {dimensions} dimensions")
         return at_instances(polynomial, c, X, d)
 
     def _parameters(self, d: int) -> list[tuple[Array, int]]:
@@ -94,10 +93,6 @@ class Polynomial(DataClass):
             return {"coefficients": as_given(along_axes(of_scaled, [m.transpose(0, 2, 1) for m in matrices]), data[0].coefficients)}
 
         return PackedData("polynomial", batch, stacked(parts, target.namespace), pull=pull, linear=slice(d, None))
-
-
-def _dimensions(axes: int) -> list[int]:
-    return [d for d in (axes - 1, axes) if d > 1]
 
 
 def polynomial(c: np.ndarray, X: np.ndarray) -> np.ndarray:

@@ -178,7 +178,10 @@ class Chunk:
         low, high = int(n.min()), int(n.max()) + 1
         places = b * (high - low) + n - low
         cut = {name: self.arrays[name][:, low:high] for name in _OF_POINTS if self.arrays.get(name) is not None}
-        cut["start"] = _starting(cut["start"], places if self.options["nrhs"] == 1 else n - low)
+        rest = np.ones(cut["start"].shape[:2], bool)
+        rest.reshape(-1)[places if self.options["nrhs"] == 1 else n - low] = False
+        cut["start"] = copied(cut["start"])
+        cut["start"][_arrays.of_kind(_arrays.location(cut["start"]), rest)] = np.nan
         options = {**self.options, "first_point": self.options["first_point"] + low}
         return replace(self, arrays={**self.arrays, **cut}, options=options), places
 
@@ -190,12 +193,3 @@ class Chunk:
     def with_geometry(self, tables: Sequence[Array], extras: tuple[Any, ...]) -> Chunk:
         """The inverse of ``without_geometry``."""
         return replace(self, arrays={**self.arrays, **dict(zip(GEOMETRY, tables))}, extras=extras)
-
-
-def _starting(start: Array, rows: np.ndarray) -> Array:
-    """``start`` with NaN for all points except ``rows``, indexed instance by instance."""
-    rest = np.ones(start.shape[:2], bool)
-    rest.reshape(-1)[rows] = False
-    start = copied(start)
-    start[rest if isinstance(start, np.ndarray) else _arrays.of_kind(_arrays.location(start), rest)] = np.nan
-    return start

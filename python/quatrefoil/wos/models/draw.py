@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -15,7 +15,7 @@ from ... import _arrays
 from ..._progress import Report, reporter
 from . import harmonic
 from .adaptive import Rule, draw_until
-from .chunk import Chunk, Window, walk_ranges, windows
+from .chunk import Window, walk_ranges, windows
 from .prepared import Prepared
 from .run import Run
 from .scaleout import Task, answers, check_executor, shared_by
@@ -128,10 +128,15 @@ class Draw:
                     yield Job(window, int(k), rows, at, count)
 
     def _here(self, p: Prepared, jobs: list[Job], rule: Rule | None, tally: Tally) -> list[list[Part]]:
-        parts = []
+        parts: list[list[Part]] = []
         for window, same in groupby(jobs, key=lambda job: job.window):
             chunk = p.chunk(window)
-            parts += [_drawn(chunk, job, rule, tally.add) for job in same]
+            for job in same:
+                if rule is not None:
+                    parts.append(draw_until(chunk, rule, job.first, tally.add))
+                    continue
+                parts.append([(job.rows, chunk.run(job.first, job.walks, job.rows))])
+                tally.add(job.walks * len(job.rows), job.walks * len(job.rows))
         return parts
 
     def _elsewhere(self, p: Prepared, jobs: list[Job], rule: Rule | None, tally: Tally) -> list[list[Part]]:
@@ -151,14 +156,6 @@ class Draw:
             walks = sum(int(np.sum(state.walks)) * len(rows) for rows, state in parts)
             tally.add(walks, walks if rule is None else len(jobs[number].rows))
         return of_jobs
-
-
-def _drawn(chunk: Chunk, job: Job, rule: Rule | None, tell: Callable[[int, int], Any]) -> list[Part]:
-    if rule is not None:
-        return draw_until(chunk, rule, job.first, tell)
-    state = chunk.run(job.first, job.walks, job.rows)
-    tell(job.walks * len(job.rows), job.walks * len(job.rows))
-    return [(job.rows, state)]
 
 
 def _in_order(p: Prepared, jobs: list[Job], of_jobs: list[list[Part]]) -> Iterator[Part]:

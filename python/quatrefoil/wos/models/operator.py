@@ -216,8 +216,11 @@ class Operator:
             self._require_sources("solve")
         ends, met = _each(g, self._at_ends), _each(f, self._on_the_way)
         values = np.full((2, 1 if B is None else B, len(self.outside)), np.nan)
-        for b in range(values.shape[1]):
-            self._moments(ends(b) if source is None else ends(b) + met(b), *values[:, b])
+        for b, (value, stderr) in enumerate(zip(*values)):
+            of_points = (ends(b) if source is None else ends(b) + met(b)).reshape(-1, self.walks)
+            value[~self.outside] = of_points.mean(axis=1)
+            if self.walks > 1:
+                stderr[~self.outside] = of_points.std(axis=1, ddof=1) / math.sqrt(self.walks)
         return OperatorValues(*(values[:, 0] if B is None else values))
 
     def _at_ends(self, data: Any) -> np.ndarray:
@@ -235,13 +238,6 @@ class Operator:
         assert self.source_points is not None
         ones = _sparse(np.ones(len(self.share)), np.arange(len(self.share)), self._first_sources, len(self.share))
         return np.asarray(ones @ (self.share * at_points(data, self.source_points, "solve", "source")))
-
-    def _moments(self, of_walks: np.ndarray, value: np.ndarray, stderr: np.ndarray) -> None:
-        """Write the means over the walks of every point, and their standard errors."""
-        of_points = of_walks.reshape(-1, self.walks)
-        value[~self.outside] = of_points.mean(axis=1)
-        if self.walks > 1:
-            stderr[~self.outside] = of_points.std(axis=1, ddof=1) / math.sqrt(self.walks)
 
     def _sources(self, label: str) -> csr_array:
         self._require_sources(label)

@@ -77,7 +77,8 @@ def conditions(boundary: Any, neumann: Any, robin: Any, label: str) -> tuple[np.
         if condition is None:
             continue
         if not isinstance(condition, (tuple, list)) or len(condition) != number_of + 1:
-            raise TypeError(f"{label}: {name} is {_describe(condition)}, expected a tuple {_EXPECTED[name]}")
+            length = f" of length {len(condition)}" if isinstance(condition, (tuple, list)) else ""
+            raise TypeError(f"{label}: {name} is {type(condition).__name__}{length}, expected a tuple {_EXPECTED[name]}")
         selected = _per_facet(boundary, condition[0], f"{name}'s where", label, bool)
         if (code[selected] > 0).any():
             segment = int(np.flatnonzero(selected & (code > 0))[0])
@@ -86,10 +87,6 @@ def conditions(boundary: Any, neumann: Any, robin: Any, label: str) -> tuple[np.
         if name == "robin":
             mu[selected] = _of_mu(boundary, condition[1], label)[selected]
     return code, mu
-
-
-def _describe(condition: Any) -> str:
-    return f"{type(condition).__name__} of length {len(condition)}" if isinstance(condition, (tuple, list)) else type(condition).__name__
 
 
 def _of_mu(boundary: Polygon | TriangleMesh, mu: Any, label: str) -> np.ndarray:

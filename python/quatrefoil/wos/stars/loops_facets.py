@@ -131,20 +131,15 @@ def robin_mass(walls, frames, extent, x, R, own):
 
 
 @jit
-def _likely(wall, r, x, R):
-    """The unnormalised probability of drawing a triangle."""
-    d2, _, _ = triangle_distance2(wall, x)
-    _, _, w = _local(r, x[0] - r[0], x[1] - r[1], x[2] - r[2])
-    disc = math.pi * (R * R - w * w)
-    return (R * R - d2) * min(r[_AREA], disc) if d2 < R * R and disc > 0.0 and w < SLACK else 0.0
-
-
-@jit
 def _draw(walls, frames, x, R, u):
     """(6') A triangle in the ball, or -1, the position in its plane, and the density."""
     likely = np.empty(len(walls))
     for k in range(len(walls)):
-        likely[k] = _likely(walls[k], frames[k], x, R)
+        r = frames[k]
+        d2, _, _ = triangle_distance2(walls[k], x)
+        _, _, w = _local(r, x[0] - r[0], x[1] - r[1], x[2] - r[2])
+        disc = math.pi * (R * R - w * w)
+        likely[k] = (R * R - d2) * min(r[_AREA], disc) if d2 < R * R and disc > 0.0 and w < SLACK else 0.0
     wall, chance = chosen(likely, u[0])
     if wall < 0:
         return -1, 0.0, 0.0, 0.0

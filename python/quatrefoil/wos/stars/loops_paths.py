@@ -37,11 +37,6 @@ def _nearest(walls, x, radius, with_mu):
 
 
 @jit
-def _robin_mass(walls, frames, extent, x, R, own):
-    return flat.robin_mass(walls, extent, x[0], x[1], R, own) if x.size == 2 else solid.robin_mass(walls, frames, extent, x, R, own)
-
-
-@jit
 def _star(corners, walls, frames, extent, absorbs, max_exchange, x, distance, own, epsilon, screening):
     """The radius of the star, and the mass (4) of walls with a μ in it."""
     limit, reach = min(distance, LARGEST), ROBIN
@@ -56,7 +51,9 @@ def _star(corners, walls, frames, extent, absorbs, max_exchange, x, distance, ow
     if wall < 0:
         return R, 0.0
     R = min(R, max(away, reach))
-    mass = _robin_mass(walls, frames, extent, x, R, own) if away < R else 0.0
+    mass = 0.0
+    if away < R:
+        mass = flat.robin_mass(walls, extent, x[0], x[1], R, own) if x.size == 2 else solid.robin_mass(walls, frames, extent, x, R, own)
     if screening > 0.0:
         mass *= source_weight(x.size, 0.25, 1.3862943611198906, R * R * screening)[0]
     return R, mass

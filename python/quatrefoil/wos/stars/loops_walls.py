@@ -126,19 +126,13 @@ def robin_mass(walls, extent, x, y, R, own):
 
 
 @jit
-def _likely(wall, x, y, R):
-    """The unnormalised probability of drawing a wall."""
-    low, high, foot, p, faces = _clip(wall, x, y, R)
-    off = max(low - foot, foot - high, 0.0)
-    return (high - low) * (R * R - p * p - off * off) if faces else 0.0
-
-
-@jit
 def _draw(walls, x, y, R, u):
     """(6) A point on the walls in the disc: wall, position, height, density. The wall is -1 if no wall meets the disc."""
     likely = np.empty(len(walls))
     for k in range(len(walls)):
-        likely[k] = _likely(walls[k], x, y, R)
+        low, high, foot, p, faces = _clip(walls[k], x, y, R)
+        off = max(low - foot, foot - high, 0.0)
+        likely[k] = (high - low) * (R * R - p * p - off * off) if faces else 0.0
     wall, chance = chosen(likely, u[0])
     if wall < 0:
         return -1, 0.0, 0.0, 0.0

@@ -77,15 +77,11 @@ def unit_vector(xp: Any, lanes: Lanes, counter: int, d: int) -> Any:
     return n / xp.sqrt(xp.sum(n * n, axis=1, keepdims=True))
 
 
-def trials(d: int) -> int:
-    """The number of blocks of (4c), with two attempts each. The probability that all fail is at most 2^-40."""
-    return math.ceil(20 / math.log2(d / 2))
-
-
 def source_radius(xp: Any, lanes: Lanes, step: int, d: int) -> Any:
-    """(4c) The first accepted attempt, or the last."""
+    """(4c) The first accepted attempt, or the last. The probability that all attempts fail is at most 2^-40."""
     radius: Any = None
-    for words in reversed(lanes.words(xp, *(SOURCE + trial * TRIAL + step for trial in range(trials(d))))):
+    trials = math.ceil(20 / math.log2(d / 2))  # two attempts each
+    for words in reversed(lanes.words(xp, *(SOURCE + trial * TRIAL + step for trial in range(trials)))):
         for k in (1, 0):
             r = xp.sqrt(uniform(xp, words[2 * k]))
             accepted = uniform(xp, words[2 * k + 1]) < 1.0 - r ** float(d - 2)

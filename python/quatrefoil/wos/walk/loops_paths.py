@@ -35,14 +35,6 @@ def _beyond(x):
 
 
 @jit
-def _project(ends, x, at, weights, end):
-    if is_solid(ends, x.size):
-        nearest_on_solid(ends, x, end)
-    else:
-        point_on(ends[at], weights, end)
-
-
-@jit
 def enter(d, n, m, radius, z2, of_value, of_gradient, first):
     """The first ball of a walk of a pair, see First in formula.hpp."""
     first[0], first[1] = 1.0 / bessel_series(d - 2, 0.25 * z2), of_value
@@ -174,6 +166,10 @@ def end_all(ends, outside, x, weight, facet, corner_weights, mark, end):
     """Write the ends of walks on the boundary, and mark those that have left the box."""
     for i in range(len(x)):
         if weight[i] != 0.0:
-            beyond = beyond_field(ends, x[i]) if is_solid(ends, x.shape[1]) else _beyond(x[i])
+            if is_solid(ends, x.shape[1]):
+                beyond = beyond_field(ends, x[i])
+                nearest_on_solid(ends, x[i], end[i])
+            else:
+                beyond = _beyond(x[i])
+                point_on(ends[facet[i]], corner_weights[i], end[i])
             mark[i] += ESCAPED if beyond and not outside else 0
-            _project(ends, x[i], facet[i], corner_weights[i], end[i])
