@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import sys
 import weakref
@@ -172,10 +171,10 @@ def is_function(data: Any) -> bool:
 
 def wrap(function: Any, boundary: Any, dtype: np.dtype, name: str, caller: str = "solve") -> Any:
     """Wrap a function for kernels: njit functions and cfuncs as compiled code, other functions with the points' dtype."""
-    if importlib.util.find_spec("numba") and is_cfunc(function):
+    if is_cfunc(function):
         _check_signature(function, name, caller)
         return Compiled(function)
-    if importlib.util.find_spec("numba") and is_njit(function):
+    if is_njit(function):
         _check_answers(function, boundary, name, caller)
         return Compiled(_compile(function, boundary.dimension))
     exact = name.startswith("diffusion")  # float32 second differences would be noise

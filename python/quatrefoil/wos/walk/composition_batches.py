@@ -22,15 +22,12 @@ class WalkBatch:
     def __init__(self, walks: Walks, rows: slice, first_walk: int, count: int) -> None:
         xp, (_, N, d), like = walks.xp, walks.shape, walks.frame
         self.xp, self.count, self.height, self.pairs = xp, count, rows.stop - rows.start, walks.pairs
-
-        def each(x: Any) -> Any:
-            return xp.reshape(xp.broadcast_to(x[:, None], (self.height, count)), (self.height * count,))
-
-        self.of_row = each(xp.arange(rows.start, rows.stop, dtype=xp.int64, device=like.device))
+        point = xp.arange(rows.start, rows.stop, dtype=xp.int64, device=like.device)
+        self.of_row = xp.reshape(xp.broadcast_to(point[:, None], (self.height, count)), (self.height * count,))
         number = xp.arange(first_walk, first_walk + count, dtype=xp.int64, device=like.device)
-        self.walk = xp.reshape(xp.broadcast_to(number, (self.height, count)), (self.height * count,))
+        walk = xp.reshape(xp.broadcast_to(number, (self.height, count)), (self.height * count,))
         row = self.of_row // N
-        self.lanes = Lanes(self.walk, walks.first_point + self.of_row % N, walks.first_instance + row, walks.seed)
+        self.lanes = Lanes(walk, walks.first_point + self.of_row % N, walks.first_instance + row, walks.seed)
         x, frame = xp.take(walks.flat, self.of_row, axis=0), xp.take(like, row, axis=0)
         self.valid = xp.all(xp.isfinite(x), axis=1)
         self.epsilon, self.extent = frame[:, d + 1], frame[:, d]
