@@ -25,15 +25,13 @@ def report(run: Run, state: State | Groups, mean: np.ndarray, m2: np.ndarray) ->
             f"{beyond} jumps went to points where the diffusion and the screening vary more than the bound on the walks' rate allows. "
             "The bound was estimated from samples. The values are unbiased, but their errors may be large; check for small features"
         )
-    of_each = counts[:, _ESCAPED]
-    if of_each.any():
-        escaped = int(of_each.sum())
-        walks = int(np.broadcast_to(state.walks, len(counts))[counts[:, 0] > 0].sum())
-        if escaped > MAX_ESCAPED * walks:
-            warn(
-                f"{escaped / walks:.1%} of the walks left the domain (n_escaped) and ended at the closest boundary point, which biases the "
-                "values; close the gaps of the mesh, or pass the Lipschitz constant of the values to SDF as lipschitz"
-            )
+    escaped = int(counts[:, _ESCAPED].sum())
+    walks = int(np.broadcast_to(state.walks, len(counts))[counts[:, 0] > 0].sum()) if escaped else 0
+    if escaped > MAX_ESCAPED * walks:
+        warn(
+            f"{escaped / walks:.1%} of the walks left the domain (n_escaped) and ended at the closest boundary point, which biases the "
+            "values; close the gaps of the mesh, or pass the Lipschitz constant of the values to SDF as lipschitz"
+        )
     samples = state.samples
     if (samples if isinstance(samples, int) else samples.max(initial=0)) >= _ENOUGH or p.calls:
         _of_error_bars(run, counts[:, 0] > 0, np.asarray(samples), _arrays.to_host(mean)[:, 0], _arrays.to_host(m2)[:, 0])

@@ -277,12 +277,7 @@ def _of_points(run: Run, state: State | Groups, value: Any) -> Any:
     points = (run.points if run.points.ndim > 1 else run.points[None]).expand(B, -1, -1)
 
     def slope() -> Any:
-        parts = [(rows, run.slope(part.group * part.starts[0], part.walks, rows)) for rows, part in parts_of(state)]
-        if not p.on_host:
-            return p.cast(whole_of(parts)).reshape(B, N, d)
-        slopes = np.empty((B * N, d), p.dtype)
-        for rows, of_rows in parts:
-            slopes[rows] = _arrays.to_host(of_rows)
-        return slopes.reshape(B, N, d)
+        slopes = whole_of([(rows, run.slope(part.group * part.starts[0], part.walks, rows)) for rows, part in parts_of(state)])
+        return p.cast(_arrays.to_host(slopes) if p.on_host else slopes).reshape(B, N, d)
 
     return call(ALONG, (points, value.reshape(B, N)), (), (slope,), None, p.place_backend, None).reshape(-1)

@@ -89,17 +89,13 @@ def _shares(p: Prepared, grad: Array, means: np.ndarray, more: int) -> Array:
     (6) The value is the sum of the nodes' means with weights ``means`` (K,).
     """
     B, N, _ = p.sizes
-    if p.on_host:
-        share = np.zeros((B, N, len(means), 1 + more))
-        share[..., 0] = grad.reshape(B, N, 1) * means
-        if p.outside is not None:
-            share[_arrays.to_host(p.outside).reshape(B, N)] = 0
-        return _arrays.of_kind(p.kind, share)
-    assert p.outside is not None
-    xp = _arrays.namespace(grad)
-    each = grad.reshape(B, N, 1) * _arrays.of_kind(p.kind, means)
-    each = xp.where(p.outside.reshape(B, N, 1), xp.zeros_like(each), each)[..., None]
-    return xp.concatenate([each, *[xp.zeros_like(each)] * more], -1)
+    xp, outside = _arrays.namespace(grad), p.outside
+    each = grad.reshape(B, N, 1) * _arrays.of_kind(_arrays.location(grad), means)
+    if outside is not None:
+        outside = _arrays.to_host(outside) if p.on_host else outside
+        each = xp.where(outside.reshape(B, N, 1), xp.zeros_like(each), each)
+    share = xp.concatenate([each[..., None], *[xp.zeros_like(each[..., None])] * more], -1)
+    return _arrays.of_kind(p.kind, share) if p.on_host else share
 
 
 def _of_points(run: Run, grad: Array, first: int, count: int) -> Array:
