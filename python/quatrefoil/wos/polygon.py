@@ -151,7 +151,7 @@ class Polygon(Region):
         self._first_vertex = np.array(first_vertex, np.int64)
         self._centre = box.mean(axis=1)
         self._extent = (box[:, 1] - box[:, 0]).max(axis=1)
-        self._diagonal = np.hypot(*(box[:, 1] - box[:, 0]).T) if len(box) else np.empty(0)
+        self._diagonal = np.hypot(*(box[:, 1] - box[:, 0]).T)
         self._half_width = 0.5 * (box[:, 1] - box[:, 0]).min(axis=1)  # no disc inside is larger
 
     @property

@@ -106,11 +106,7 @@ class Operator:
         check_on_host(run, label, label)
         record = recorded(run, walks) if statement._interfaces is None else recorded_jumping(run, walks)
         boundary, operator = run.prepared.boundary, cls.__new__(cls)
-        operator.walks, operator.seed, operator.outside = len(walks), settings.seed, record.outside
-        operator.n_truncated, operator.n_escaped = record.truncated, record.escaped
-        operator.boundary_points, operator.weight = record.end, record.weight
-        operator.source_points, operator.share, operator.steps = record.point, record.share, record.steps
-        operator.corners, operator.at_corners, operator.vertices = None, None, 0
+        vars(operator).update(record._asdict(), walks=len(walks), seed=settings.seed, corners=None, at_corners=None, vertices=0)
         if isinstance(boundary, (Polygon, TriangleMesh)):
             operator.vertices = int(boundary._first_vertex[-1])
             nearest = closest_point(boundary, operator.boundary_points, num_threads=settings.num_threads)

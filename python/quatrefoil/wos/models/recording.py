@@ -16,11 +16,11 @@ class Recorded(NamedTuple):
     """W walks from each of n points inside, and their source points, walk by walk in the order of the steps; absolute coordinates."""
 
     outside: np.ndarray  # (N,) bool: points without walks
-    end: np.ndarray  # (n W, d)
+    boundary_points: np.ndarray  # (n W, d)
     weight: np.ndarray  # (n W,)
-    truncated: np.ndarray  # (N,) walks cut off
-    escaped: np.ndarray  # (N,)
-    point: np.ndarray | None  # (S, d); None without a source
+    n_truncated: np.ndarray  # (N,) walks cut off
+    n_escaped: np.ndarray  # (N,)
+    source_points: np.ndarray | None  # (S, d); None without a source
     share: np.ndarray | None  # (S,)
     steps: np.ndarray | None  # (n W,) source points of each walk
 
