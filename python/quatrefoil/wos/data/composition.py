@@ -33,9 +33,7 @@ class Points(NamedTuple):
 
     def cut(self, at: slice) -> Points:
         facet = None if self.facet is None else self.facet[at]
-        return Points(
-            self.x[at, :], self.row[at], self.centre[at, :], self.extent[at], self.spans, facet, [w[at] for w in self.weights]
-        )  # fmt: skip
+        return Points(self.x[at, :], self.row[at], self.centre[at, :], self.extent[at], self.spans, facet, [w[at] for w in self.weights])
 
     @property
     def absolute(self) -> Any:

@@ -79,9 +79,7 @@ def enter(xp: Any, walks: Lanes, d: int, R: Any, bound: Any) -> tuple[_Drawn, Fi
 def of_root(first: First, slopes: Any, extent: Any) -> First:
     """(8) for u instead of U = √α u. ``slopes`` is grad α / (2 α)."""
     at = slopes * extent[:, None]
-    return First(
-        first.along, first.outward - first.along[:, None] * at, first.source, first.toward - first.source[:, None] * at
-    )  # fmt: skip
+    return First(first.along, first.outward - first.along[:, None] * at, first.source, first.toward - first.source[:, None] * at)
 
 
 def _through(batch: WalkBatch, medium: Medium, slopes: Any, max_steps: int, on_source: Callback | None) -> tuple[Walked, Any]:

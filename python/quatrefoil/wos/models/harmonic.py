@@ -70,12 +70,10 @@ def draw(p: Prepared, cover: Cover, first: int, samples: int) -> State:
 def _expand(
     p: Prepared, g: Group, first_walk: int, walks: int, samples: int, reference: np.ndarray, modes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    start, *rest = _host_arrays(p)
-    options = (
-        p.data[0].kind, p.settings.signed_seed, g.first, first_walk, walks, samples, p.settings.max_steps, modes, p.statement._rate
-    )  # fmt: skip
+    (start, *rest), memo = p.host_inputs(5)
+    options = (p.data[0].kind, p.settings.signed_seed, g.first, first_walk, walks, samples, p.settings.max_steps, modes, p.statement._rate)
     inputs = np.ascontiguousarray(start[:, g.centres]), *rest, reference[None]
-    coefficients, counts = _call(p, EXPAND, inputs, options, (_memo(p), p.data[0].function))
+    coefficients, counts = _call(p, EXPAND, inputs, options, (memo, p.data[0].function))
     return coefficients[0], counts[0]
 
 
@@ -83,23 +81,13 @@ def _call(p: Prepared, op: Op, inputs: tuple[Any, ...], options: tuple[Any, ...]
     return call(op, inputs, options, extras, None, p.settings.backend, p.settings.num_threads)
 
 
-def _host_arrays(p: Prepared) -> list[Any]:
-    """``start``, ``frame``, ``ends``, ``first`` and ``dirichlet`` as NumPy arrays."""
-    return [None if x is None else np.asarray(x) for x in p.as_chunk().inputs[:5]]
-
-
-def _memo(p: Prepared) -> Any:
-    """The boundary's grids, if the arrays are NumPy's."""
-    return p.geometry._memo_of(p.kind) if p.kind == "numpy" else None
-
-
 def cover_of(p: Prepared) -> Cover:
     """Choose balls around points, the largest first, until every point is in one. Balls with more points get more walks."""
-    start, frame, *geometry, _ = _host_arrays(p)
+    (start, frame, *geometry), memo = p.host_inputs(4)
     live = np.flatnonzero(~np.isnan(start[0, :, 0]))
     x = start[0, live].astype(np.float64)
     inputs = np.ascontiguousarray(start[:, live]), frame, *geometry
-    radius = _call(p, BALLS, inputs, (p.statement._rate,), (_memo(p),))[0]
+    radius = _call(p, BALLS, inputs, (p.statement._rate,), (memo,))[0]
     members, centres = _greedy(x, radius, REACH[x.shape[1]])
     pairs = _pairs(np.array([len(m) for m in members]), len(live))
     order = np.argsort(-pairs, kind="stable")

@@ -106,6 +106,11 @@ class Prepared(NamedTuple):
         """Convert float64 results to the dtype of the points."""
         return array if self.dtype is _DOUBLE else _cast(array, self.dtype)
 
+    def host_inputs(self, count: int) -> tuple[list[Any], Any]:
+        """The first inputs of the op as NumPy arrays, and the boundary's grids, which belong to NumPy arrays only."""
+        memo = self.geometry._memo_of(self.kind) if self.kind == "numpy" else None
+        return [None if x is None else np.asarray(x) for x in self.as_chunk().inputs[:count]], memo
+
     def as_chunk(self, gradient: bool = False) -> Chunk:
         """All points in one chunk. ``gradient`` adds ∇u even if the settings do not request it."""
         return self.chunk(Window(0, self.sizes.B, 0, self.sizes.N), gradient=gradient)

@@ -28,8 +28,7 @@ class Recorded(NamedTuple):
 def recorded(run: Run, walks: range) -> Recorded:
     """Record the walks of a problem without reflecting walls and without a medium."""
     p, settings, statement = run.prepared, run.settings, run.statement
-    inputs: list[Any] = [None if x is None else np.asarray(x) for x in p.as_chunk().inputs[:4]]
-    memo = p.geometry._memo_of(p.kind) if p.kind == "numpy" else None
+    inputs, memo = p.host_inputs(4)
     sourced, domain = statement.source is not None, (statement._rate, 0, statement.exterior, statement._reach)
 
     def trace(events: int) -> Any:
