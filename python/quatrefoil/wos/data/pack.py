@@ -11,7 +11,7 @@ from ... import _arrays
 from ..._arguments import array_like, finite, host_array, number
 from ..region import Region
 from .functions import PerInstance, is_function, wrap
-from .packed import NOTHING, Array, DataClass, PackedData, Target, as_given
+from .packed import NOTHING, Array, DataClass, PackedData, Target, any_requires_grad, as_given
 from .per_vertex import PerVertex
 
 
@@ -73,10 +73,6 @@ def _parameters(data: Any, d: int) -> list[tuple[Array, int]]:
     return [(data, 0)] if _arrays.kind(data) is not None else []
 
 
-def requires_grad(data: Any, d: int) -> bool:
-    return any(getattr(x, "requires_grad", False) for x, _ in _parameters(data, d))
-
-
 def pack(data: Any, target: Target, name: str) -> PackedData:
     """Pack data for a call's arrays. Call ``check`` first."""
     if data is None:
@@ -113,7 +109,7 @@ def _pack_list(data: list[Any], target: Target, name: str) -> PackedData:
         numbers = [p.numbers for p in parts]
         return PackedData("number", len(parts), target.namespace.concatenate(numbers) if parts else target.array(np.zeros((0, 1))))
     for i, g in enumerate(data):
-        if requires_grad(g, target.boundary.dimension):
+        if any_requires_grad(g):
             raise NotImplementedError(f"solve: {name}[{i}] requires grad, but a list of different kinds of data has no gradient; detach it")
     if "@" in target.kind and any(p.kind != "function" for p in parts):
         raise NotImplementedError(f"solve: {name} is a list of different kinds of data, which is not supported on a device; pass functions")

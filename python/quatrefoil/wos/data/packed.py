@@ -123,6 +123,17 @@ def with_arrays(data: Any, change: Callable[[Array], Array]) -> Any:
     return data if _arrays.kind(data) is None else change(data)
 
 
+def any_requires_grad(data: Any) -> bool:
+    flags: list[bool] = []
+
+    def look(array: Array) -> Array:
+        flags.append(bool(getattr(array, "requires_grad", False)))
+        return array
+
+    with_arrays(data, look)
+    return any(flags)
+
+
 def copied(array: Array) -> Array:
     if isinstance(array, np.ndarray):
         return array.copy() if array.__class__ is np.ndarray else np.array(array, subok=isinstance(array, _arrays.Untyped))

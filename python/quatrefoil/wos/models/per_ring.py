@@ -16,8 +16,8 @@ from ... import _arrays
 from ..._arguments import array_like, is_number, number
 from ..._call import call
 from ..data import PerVertex
-from ..data.pack import as_function, check, pack, requires_grad
-from ..data.packed import Array, DataClass, PackedData, Parameters, Target, as_given
+from ..data.pack import as_function, check, pack
+from ..data.packed import Array, DataClass, PackedData, Parameters, Target, any_requires_grad, as_given
 from ..polygon import Polygon
 from ..query import NEAREST
 from ..region import Region
@@ -112,7 +112,7 @@ class PerRing(DataClass):
     def _function(self, b: Polygon, first: np.ndarray, target: Target) -> _ByRing:
         parts: list[Any] = []
         for r, g in enumerate(self.values):
-            if "@" in target.kind or requires_grad(g, 2):
+            if "@" in target.kind or any_requires_grad(g):
                 what = "requires grad" if "@" not in target.kind else "is neither a number nor PerVertex, as a device requires"
                 raise NotImplementedError(f"solve: {NAME}[{r}] {what}, and some ring has data other than numbers and PerVertex")
             if isinstance(g, PerVertex):

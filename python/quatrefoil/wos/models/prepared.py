@@ -11,7 +11,7 @@ from ..._arguments import host_array, is_number
 from ..._call import call
 from ..._typing import Backend
 from ..data.pack import pack
-from ..data.packed import PackedData, Target, detached
+from ..data.packed import PackedData, Target, any_requires_grad, detached
 from ..data.per_vertex import on_facets
 from ..media.bound import Bound, bound_of, slopes
 from ..media.derivatives import with_curvature
@@ -25,7 +25,7 @@ from ..stars.tables import Tables
 from ..walk import PLACE
 from .chunk import GEOMETRY, METHODS, Chunk, Window
 from .settings import Settings
-from .statement import Statement, any_requires_grad, common_batch
+from .statement import Statement, common_batch
 from .units import in_units
 from .warn import warn
 

@@ -17,7 +17,7 @@ import numpy as np
 from ... import _arrays
 from ..data.functions import PerInstance, Scaled
 from ..data.pack import as_function, pack
-from ..data.packed import Target, with_arrays
+from ..data.packed import Target, any_requires_grad, with_arrays
 from ..mesh import Boundary
 from ..stars.tables import Tables
 from .adaptive import Rule, draw_until
@@ -25,7 +25,6 @@ from .chunk import Chunk, Window
 from .prepared import Prepared
 from .run import Run
 from .state import Part
-from .statement import any_requires_grad
 
 IN_FLIGHT = 256  # tasks sent before the first results arrive
 _CACHED = 4  # boundaries with their grids, and functions, that a process caches for later tasks

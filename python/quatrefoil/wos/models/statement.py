@@ -10,7 +10,7 @@ import numpy as np
 from ..._arguments import is_number, keywords, number, reject_tracing
 from ..data import Data, Fourier
 from ..data.pack import check, is_varying
-from ..data.packed import DataClass, copied, describe, detached, with_arrays
+from ..data.packed import DataClass, any_requires_grad, copied, describe, detached, with_arrays
 from ..mesh import Boundary, TriangleMesh
 from ..polygon import Polygon
 from ..region import check_boundary
@@ -233,15 +233,3 @@ def _check_medium(s: Statement, label: str) -> None:
     for name in _MEDIUM:
         if any_requires_grad(getattr(s, name)):
             raise ValueError(f"{label}: {name} requires grad, but gradients with respect to it are not supported; detach it")
-
-
-def any_requires_grad(data: Any) -> bool:
-    """Whether any array among the data requires grad."""
-    flags: list[bool] = []
-
-    def look(array: Any) -> Any:
-        flags.append(bool(getattr(array, "requires_grad", False)))
-        return array
-
-    with_arrays(data, look)
-    return any(flags)
