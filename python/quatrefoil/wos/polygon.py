@@ -117,7 +117,7 @@ class Polygon(Region):
         box = np.empty((len(rings), 2, 2))
         for b, instance in enumerate(rings):
             a = np.concatenate(instance)
-            follower = np.concatenate([np.roll(np.arange(len(r)), -1) + offset for r, offset in zip(instance, _offsets(instance))])
+            follower = np.concatenate([np.roll(np.arange(len(r)), -1) + offset for r, offset in zip(instance, offsets(instance))])
             segments = np.concatenate([a, a[follower]], axis=1)
             box[b] = a.min(axis=0), a.max(axis=0)
             keep = (segments[:, :2] != segments[:, 2:]).any(axis=1)
@@ -131,7 +131,7 @@ class Polygon(Region):
                 raise ValueError(f"{label}: polygon {b} has zero area")
             if len(instance) > 1:
                 check_holes(
-                    centred[keep], [int(keep[i : i + len(r)].sum()) for i, r in zip(_offsets(instance), instance)], f"{label}: polygon {b}"
+                    centred[keep], [int(keep[i : i + len(r)].sum()) for i, r in zip(offsets(instance), instance)], f"{label}: polygon {b}"
                 )
             if outer >= 32 and np.hypot(*(centred[:outer, 2:] - centred[:outer, :2]).T).sum() > _LONG_OUTLINE * outer:
                 warnings.warn(
@@ -311,8 +311,9 @@ def _ring(array: Any, label: str, name: str) -> np.ndarray:
     return v.astype(np.float64)
 
 
-def _offsets(rings: list[np.ndarray]) -> np.ndarray:
-    return np.cumsum([0] + [len(r) for r in rings])[:-1]
+def offsets(rings: list[np.ndarray]) -> np.ndarray:
+    """(R + 1,): the first vertex of each ring."""
+    return np.cumsum([0, *map(len, rings)])
 
 
 def _has_area(sides: np.ndarray) -> bool:

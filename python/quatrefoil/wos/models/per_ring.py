@@ -18,7 +18,7 @@ from ..._call import call
 from ..data import PerVertex
 from ..data.pack import as_function, check, pack
 from ..data.packed import Array, DataClass, PackedData, Parameters, Target, any_requires_grad, as_given
-from ..polygon import Polygon
+from ..polygon import Polygon, offsets
 from ..query import NEAREST
 from ..region import Region
 
@@ -44,7 +44,7 @@ class PerRing(DataClass):
                 f"{label}: {NAME} requires a single Polygon, but boundary is {boundary!r}; pass PerVertex data, "
                 "or solve one polygon at a time"
             )
-        sizes = np.diff(_first_vertices(boundary)).tolist()
+        sizes = np.diff(offsets(boundary._rings[0])).tolist()
         if len(self.values) != len(sizes):
             rings = f"{len(sizes)} rings, the outline and {len(sizes) - 1} {'hole' if len(sizes) == 2 else 'holes'}"
             raise ValueError(
@@ -64,7 +64,7 @@ class PerRing(DataClass):
         """Values at all vertices, or a function."""
         (one,), b = data, target.boundary
         assert isinstance(b, Polygon)
-        first = _first_vertices(b)
+        first = offsets(b._rings[0])
         if not one._is_at_vertices():
             return PackedData("function", function=one._function(b, first, target))
         values = one._at_vertices(first, target)
@@ -134,7 +134,7 @@ class _ByRing:
         inputs = (X, rows, *b._arrays_of("numpy"))
         # one thread, because the walks already use all threads
         _, _, segment, weights = (x[0] for x in call(NEAREST, inputs, (False, True, True, True), (b._memo_of("numpy"),), None, None, 1))
-        ends, first = b._pairs[segment], _first_vertices(b)
+        ends, first = b._pairs[segment], offsets(b._rings[0])
         ring = np.searchsorted(first, ends[:, 0], side="right") - 1
         values = np.empty(len(X))
         for r in np.unique(ring):
@@ -142,11 +142,6 @@ class _ByRing:
             at_vertices = isinstance(part, PerVertex)
             values[here] = (part.values[ends[here] - first[r]] * weights[here]).sum(axis=1) if at_vertices else part(instance, X[here])
         return values
-
-
-def _first_vertices(b: Polygon) -> np.ndarray:
-    """(R + 1,): the first vertex of each ring."""
-    return np.cumsum([0, *map(len, b._rings[0])])
 
 
 def _check_ring(ring: PerVertex, m: int, label: str, name: str) -> None:
