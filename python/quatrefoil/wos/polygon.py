@@ -156,7 +156,6 @@ class Polygon(Region):
 
     @property
     def _count(self) -> int:
-        """The number of polygons."""
         return len(self._first) - 1
 
     def _tables(self) -> tuple[np.ndarray, np.ndarray]:
@@ -192,7 +191,6 @@ class Polygon(Region):
         return {**super().__getstate__(), "_wide": None}
 
     def _repeated(self, count: int) -> Polygon:
-        """This single polygon, repeated ``count`` times."""
         many, b = copy.copy(self), np.arange(count)
         many._batch, many._rings = count, self._rings * count
         many._ends, many._pairs = np.tile(self._ends, (count, 1)), np.concatenate([self._pairs + self._first_vertex[-1] * k for k in b])
@@ -262,13 +260,11 @@ class Ball(Solid):
     @keywords("Ball", **dict.fromkeys(("centre", "c", "origin"), "use center"), r="use radius")
     def __init__(self, center: ArrayLike, radius: float) -> None:
         super().__init__()
-        at = np.array(point(center, "Ball", "center"))
-        size = number(radius, "Ball", "radius", positive=True)
-        check_dimension(len(at), "Ball", "center")
-        self.center, self.radius = at, size
-        check_extent(size, "Ball: the ball")
-        self.dimension = len(at)
-        self._centre, self._extent = at[None], np.array([size])
+        self.center, self.radius = np.array(point(center, "Ball", "center")), number(radius, "Ball", "radius", positive=True)
+        self.dimension = len(self.center)
+        check_dimension(self.dimension, "Ball", "center")
+        check_extent(self.radius, "Ball: the ball")
+        self._centre, self._extent = self.center[None], np.array([self.radius])
         self._diagonal = 2 * self._extent * math.sqrt(self.dimension)
         self._half_width = self._extent
 

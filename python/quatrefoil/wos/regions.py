@@ -118,13 +118,10 @@ def _crosses(a: Polygon | TriangleMesh, b: Polygon | TriangleMesh, within: bool)
         return True
     if (of_a < -near).any():
         return True
-    return bool(len(_crossings(a, b))) if isinstance(a, Polygon) else _pierces(a, b) or _pierces(b, a)
-
-
-def _crossings(a: Polygon | TriangleMesh, b: Polygon | TriangleMesh) -> np.ndarray:
-    """(n, 2): pairs of segments of two polygons that cross."""
+    if isinstance(a, TriangleMesh):
+        return _pierces(a, b) or _pierces(b, a)
     pairs = crossings((np.concatenate([a._ends, b._ends]) - np.tile(b._centre[0], 2)) / b._extent[0])
-    return pairs[(pairs[:, 0] < len(a._ends)) & (pairs[:, 1] >= len(a._ends))]
+    return bool(((pairs[:, 0] < len(a._ends)) & (pairs[:, 1] >= len(a._ends))).any())
 
 
 def _pierces(a: Polygon | TriangleMesh, b: Polygon | TriangleMesh) -> bool:

@@ -186,7 +186,6 @@ def _check_jumps(s: Statement, target: Target) -> None:
 
 
 def _check_shared(s: Statement, points: Array, settings: Settings) -> None:
-    """Raise an error if the instances cannot share one path."""
     own = "omit shared_walks, so that each instance has its own walks"
     if s._shared_boundary._batch is not None or (points.ndim == 3 and len(points) != 1):
         raise ValueError(f"solve: shared_walks requires a single boundary and a single set of points (N, d); {own}")

@@ -113,8 +113,7 @@ def of_samples(first: int, samples: np.ndarray, counts: np.ndarray) -> State:
 
 
 def taken(array: Array, rows: np.ndarray) -> Array:
-    """Select rows by indices or a mask."""
-    return array[rows if isinstance(array, np.ndarray) else _arrays.of_kind(_arrays.location(array), rows)]
+    return array[_arrays.of_kind(_arrays.location(array), rows)]
 
 
 def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> Array:

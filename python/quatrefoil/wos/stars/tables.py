@@ -31,7 +31,6 @@ class Tables(region.Tables):
         return core.Mesh(ends) if ends.shape[1] == 9 else core.Polygons(ends, first, closed=False)
 
     def with_mu(self, mu: np.ndarray) -> Tables:
-        """The same tables with other μ."""
         rows = list(self.rows)
         rows[2] = rows[2].copy()
         rows[2][:, -2] = mu
