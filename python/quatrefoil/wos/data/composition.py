@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..._array_tools import chunk_slices, double, in_chunks, sums_by_index
+from ..._array_tools import chunk_slices, double, in_chunks, resized, sums_by_index, zeros
 from .functions import Compiled, Function, PerInstance, Scaled, is_cfunc, is_njit
 
 
@@ -72,8 +72,7 @@ class Data:
             part = evaluate(at.cut(some), share[some])
             row = at.row[some] if R > 1 else xp.zeros_like(at.row[some])
             total = total + sums_by_index(xp, row, part, R)
-        width = total.shape[1]
-        return xp.concat([total, xp.zeros((R, L - width), dtype=total.dtype, device=total.device)], axis=1) if width < L else total
+        return resized(xp, total, L)
 
     def of_rows(self, at: Points) -> Any:
         """(P, parameters), or (1, parameters) if all share one row."""
@@ -216,8 +215,7 @@ class Data:
             high.append(-moved * cell.t[:, axis])
         row = at.row if R > 1 else xp.zeros_like(at.row)
         sums = sums_by_index(xp, row, xp.stack([*low, *high], axis=1), R)
-        parts = [xp.zeros((R, d), dtype=sums.dtype, device=sums.device), sums]
-        return xp.concat([*parts, xp.zeros((R, L - 3 * d), dtype=sums.dtype, device=sums.device)], axis=1)
+        return resized(xp, xp.concat([zeros(xp, (R, d), sums), sums], axis=1), L)
 
 
 class Cell:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..._array_tools import zeros
 from ..data.composition import Points
 from .composition_balls import First
 from .composition_batches import WalkBatch, Walks, named
@@ -19,11 +20,10 @@ def trace(xp: Any, *arguments: Any, **_: Any) -> tuple[Any, ...]:
     for rows, ranges in walks.batches():
         parts = [_traced(WalkBatch(walks, rows, *some), args) for some in ranges]
         by_rows.append([xp.concat(_alike(xp, same), axis=1) for same in zip(*parts)])
-    S, like = args.events, {"device": args.frame.device}
-    none = xp.zeros((S, d), dtype=xp.float64, **like), xp.zeros((S,), dtype=xp.float64, **like)
+    S, like = args.events, args.frame
+    none = zeros(xp, (S, d), like), zeros(xp, (S,), like)
     if not by_rows:
-        exit, weight = (xp.zeros(shape, dtype=xp.float64, **like) for shape in ((N, W, d), (N, W)))
-        return exit, weight, xp.zeros((N, W, 3), dtype=xp.int64, **like), *none
+        return zeros(xp, (N, W, d), like), zeros(xp, (N, W), like), zeros(xp, (N, W, 3), like, xp.int64), *none
     exit, weight, counts, *steps = (xp.concat(_alike(xp, parts), axis=0) for parts in zip(*by_rows))
     if S == 0 or steps[1].shape[2] == 0:
         return exit, weight, counts, *none
@@ -65,5 +65,4 @@ def _alike(xp: Any, parts: tuple[Any, ...]) -> list[Any]:
     if parts[0].ndim < 3:
         return list(parts)
     longest = max(x.shape[2] for x in parts)
-    more = [xp.zeros((*x.shape[:2], longest - x.shape[2], *x.shape[3:]), dtype=x.dtype, device=x.device) for x in parts]
-    return [xp.concat([x, zeros], axis=2) for x, zeros in zip(parts, more)]
+    return [xp.concat([x, zeros(xp, (*x.shape[:2], longest - x.shape[2], *x.shape[3:]), x)], axis=2) for x in parts]
