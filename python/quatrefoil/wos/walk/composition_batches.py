@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from ..._array_tools import added, chunk_slices, double, items_per_chunk, nan_unless
+from ..._array_tools import added, chunk_slices, double, items_per_chunk, nan_unless, zeros
 from ..._spec import Op
 from ..data.composition import Points
 from .composition_domain import Domain, HalfDiscs
@@ -99,9 +99,6 @@ class Walks:
         ranges = self.ranges()
         return [(rows, ranges) for rows in self.rows(self.lane * max(count for _, count in ranges))]
 
-    def no_counts(self, k: int) -> Any:
-        return self.xp.zeros((*self.shape[:2], k), dtype=self.xp.int64, device=self.frame.device)
-
     def nodes(self, channels: int, k: int, compute: Callable[[WalkBatch], tuple[Any, Any]]) -> tuple[Any, Any, Any]:
         """(5) mean and m2 (B, N, K, channels) of the walks' values (P, channels), and sums (B, N, k) of their marks (P, k)."""
         xp, (B, N, _), means, spreads, counts = self.xp, self.shape, [], [], []
@@ -122,8 +119,8 @@ class Walks:
             counts.append(total)
         K = len(schedule(self.first_walk // self.group, self.count // self.group)[0])
         if not means:
-            none = xp.zeros((B, N, K, channels), dtype=xp.float64, device=self.frame.device)
-            return none, none, self.no_counts(k)
+            none = zeros(xp, (B, N, K, channels), self.frame)
+            return none, none, zeros(xp, (B, N, k), self.frame, xp.int64)
         mean, m2 = (xp.reshape(xp.concat(parts, axis=0), (B, N, K, channels)) for parts in (means, spreads))
         return mean, m2, xp.reshape(xp.concat(counts, axis=0), (B, N, k))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..._array_tools import added, chunk_slices, items_per_chunk, nan_unless, segment_sums
+from ..._array_tools import added, chunk_slices, items_per_chunk, nan_unless, segment_sums, zeros
 from ..data.composition import Data
 from ..query.composition_solids import norm
 from .composition_balls import bessel_series
@@ -47,7 +47,7 @@ def expand(xp: Any, *arguments: Any, g: Any = None) -> tuple[Any, Any]:
         coefficients.append(xp.stack(sums, axis=1) / each)
         counts.append(marks)
     if not coefficients:
-        return xp.zeros((B, N, samples, H), dtype=xp.float64, device=args.start.device), walks.no_counts(3)
+        return zeros(xp, (B, N, samples, H), args.frame), zeros(xp, (B, N, 3), args.frame, xp.int64)
     return xp.reshape(xp.concat(coefficients, axis=0), (B, N, samples, H)), xp.reshape(xp.concat(counts, axis=0), (B, N, 3))
 
 
@@ -83,7 +83,7 @@ def gather(xp: Any, coefficients: Any, z2: Any, begin: Any, ball: Any, offset: A
     """(18) for every ball of a point, summed over the balls of each point. NaN for invalid indices."""
     (K, S, C), (P, d), N = coefficients.shape, offset.shape, begin.shape[0] - 1
     if P == 0:
-        return xp.zeros((N, S), dtype=xp.float64, device=offset.device)
+        return zeros(xp, (N, S), offset)
     parts = []
     for at in chunk_slices(P, C * S, xp):
         fits = (ball[at] >= 0) & (ball[at] < K)
