@@ -312,7 +312,7 @@ def _place(
     if "@" not in target.kind:
         outside = outside if outside.any() else None
         if outside is not None:
-            _warn_of_outside(s, int(outside.sum()), outside.size if isinstance(outside, np.ndarray) else outside.numel())
+            _warn_of_outside(s, int(outside.sum()), len(outside))
     return start if target.dtype is precision else _cast(start, precision), outside
 
 

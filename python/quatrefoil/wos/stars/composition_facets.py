@@ -108,9 +108,6 @@ class Facets(Walls):
         green = lambda far: (1.0 / far - 1.0 / R) / (4.0 * math.pi)  # noqa: E731
         return wall, r.weights(xp, (p, q)), z, valid & (uniform | inside), density, green, xp.clip(-w, min=0.0) * self.take(self.mu, k)
 
-    def point(self, k: Any, weights: list[Any]) -> Any:
-        return point_on(self.xp, self.table, self.xp.clip(k, min=0), weights)
-
     def land(self, x: Any, n: Any, t: Any, k: Any) -> Any:
         xp, at = self.xp, self.xp.clip(k, min=0)
         r = Triangles(*(xp.take(part, at, axis=0) for part in self.shapes))

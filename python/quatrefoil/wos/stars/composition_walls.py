@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from ..._array_tools import added, chunk_slices
-from ..query.composition import LIVE
+from ..query.composition import LIVE, point_on
 from ..query.composition_solids import norm
 from ..walk.composition_balls import MAX_SCREENED, source_weight
 
@@ -237,7 +237,7 @@ class Walls:
         return wall, [weight], z, valid, density, lambda r: -xp.log(r / R) / (2.0 * math.pi), p * self.take(self.mu, k)
 
     def point(self, k: Any, weights: list[Any]) -> Any:
-        return self.take(self.a, k) + weights[0][:, None] * self.take(self.e, k)
+        return point_on(self.xp, self.table, self.xp.clip(k, min=0), weights)
 
     def land(self, x: Any, n: Any, t: Any, k: Any) -> Any:
         """The point of wall k that the ray meets."""
