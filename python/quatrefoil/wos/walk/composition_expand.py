@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..._array_tools import added, chunk_slices, items_per_chunk, nan_unless, segment_sums, zeros
+from ..._array_tools import added, ascends, chunk_slices, items_per_chunk, nan_unless, segment_sums, zeros
 from ..data.composition import Data
 from ..query.composition_solids import norm
 from .composition_balls import bessel_series
@@ -100,5 +100,4 @@ def gather(xp: Any, coefficients: Any, z2: Any, begin: Any, ball: Any, offset: A
             of_degree = xp.sum(xp.stack(y[i], axis=1)[:, None, :] * of_balls[:, :, i], axis=2)
             value = added(value, (radial * weight[at])[:, None] * of_degree)
         parts.append(nan_unless(xp, fits[:, None], value))
-    rises = (begin[0] == 0) & (begin[-1] == P) & xp.all(begin[1:] >= begin[:-1])
-    return nan_unless(xp, rises, segment_sums(xp, xp.concat(parts, axis=0), begin))
+    return nan_unless(xp, ascends(xp, begin, P), segment_sums(xp, xp.concat(parts, axis=0), begin))
