@@ -70,7 +70,7 @@ class Target(NamedTuple):
             raise TypeError(f"solve: {name} is a {kind} array but points is a {mine} array; all arrays of a call must be from one library")
         if (dtype := _arrays.dtype_name(array)) != _NAMES[self.dtype.itemsize]:
             raise TypeError(f"solve: {name} has dtype {dtype} but points has {self.dtype}; convert one of them")
-        return array if self.dtype == np.float64 else array.double() if kind == "torch" else array.astype(np.float64)
+        return _arrays.double(array)
 
     def array(self, x: np.ndarray) -> Array:
         return _arrays.of_kind(self.kind, x)

@@ -106,9 +106,8 @@ class Result(Generic[T]):
     @cached_property
     def mean_steps(self) -> T:
         p = self.run.prepared
-        steps = self._count("steps")
-        steps = steps.double() if hasattr(steps, "detach") else steps
-        mean: T = p.cast(steps / _arrays.of_kind(p.kind, self._walks_of_rows().reshape(p.sizes.shape)))
+        walks = _arrays.of_kind(p.kind, self._walks_of_rows().reshape(p.sizes.shape))
+        mean: T = p.cast(_arrays.double(self._count("steps")) / walks)
         return mean
 
     @cached_property
