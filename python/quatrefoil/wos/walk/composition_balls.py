@@ -8,8 +8,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from .composition_philox import ROULETTE, Lanes, uniform
-
 SHRUNK, MAX_SCREENED, LIGHT = 0.99, 2.0, 0.125  # as in formula.hpp
 TERMS = 14  # terms of a series
 
@@ -138,14 +136,8 @@ class First(NamedTuple):
         return along, xp.concat([self.source[:, None], self.toward / extent[:, None]], axis=1)
 
 
-def survive(xp: Any, weight: Any, d: int, z2: Any, lanes: Lanes, step: int) -> Any:
-    """(9), (14) The weight of a walk after a ball. 0 ends the walk."""
-    left = weight / bessel_series(d - 2, 0.25 * z2)
-    return roulette(xp, left, uniform(xp, lanes.words(xp, ROULETTE + step)[0][0]))
-
-
 def roulette(xp: Any, weight: Any, u: Any) -> Any:
-    """(14) for weights of either sign."""
+    """(14) for weights of either sign. 0 ends a walk."""
     size = xp.abs(weight)
     goes_on = xp.where(u * LIGHT < size, xp.where(weight < 0, -LIGHT + 0 * size, LIGHT + 0 * size), xp.zeros_like(size))
     return xp.where(size >= LIGHT, weight, goes_on)

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from ... import _array_tools
 from ..data.composition import Data, Points
-from .composition_balls import MAX_SCREENED, SHRUNK, First, source_weight, survive
+from .composition_balls import MAX_SCREENED, SHRUNK, First, bessel_series, roulette, source_weight
 from .composition_batches import WalkBatch
-from .composition_philox import FIRST, direction, source_point, unit_vector
+from .composition_philox import FIRST, ROULETTE, direction, source_point, uniform, unit_vector
 
 LOOK = 32  # steps between two checks whether any walk is active
 Callback = Callable[[Points, Any, Any, First, bool], None]
@@ -93,7 +93,7 @@ class Step:
         return x + radius[:, None] * n, first
 
     def go(self, x: Any, radius: Any, n: Any, weight: Any, step: int, active: Any, first: First) -> tuple[Any, Any]:
-        """(2), (10) The new positions of walks, and their weights."""
+        """(2), (9), (10), (14) The new positions of walks, and their weights."""
         xp, screening, radius = self.xp, self.screening, self.limited(radius)
         z2 = radius * radius * screening * self.batch.extent**2
         returns = self.batch.domain.outside and screening == 0
@@ -107,7 +107,10 @@ class Step:
         if beyond is not None:
             back, lands = self.batch.domain.return_to_sphere(x, self.lanes, step)
             return xp.where(beyond[:, None], back, y), xp.where(beyond & ~lands, xp.zeros_like(weight), weight)
-        return y, survive(xp, weight, self.d, z2, self.lanes, step) if screening > 0 else weight
+        if screening > 0:
+            left = weight / bessel_series(self.d - 2, 0.25 * z2)
+            weight = roulette(xp, left, uniform(xp, self.lanes.words(xp, ROULETTE + step)[0][0]))
+        return y, weight
 
 
 def go_on(xp: Any, step: int, active: Any) -> bool:
