@@ -15,8 +15,8 @@ class Facets(Walls):
     d = 3
 
     def prepare(self) -> None:
-        self.shapes: Any = shapes_of(self.xp, self.table[:, :9])
-        self.area = 0.5 * self.shapes.length * self.shapes.cy
+        r: Any = shapes_of(self.xp, self.table[:, :9])
+        self.shapes, self.area = r, 0.5 * r.length * r.cy
 
     def squares(self, x: Any) -> Any:
         return self.shapes.foot(self.xp, [a[:, None] for a in columns(x)])[0]
