@@ -16,11 +16,11 @@ from .arma import arma_filter
 from .arma import arma_filter_vjp as arma_filter_vjp
 from .convolution import fft_conv
 from .convolution import fft_conv_vjp as fft_conv_vjp
-from .delta import chunk_dplr_delta_rule_vjp as chunk_dplr_delta_rule_vjp
-from .delta import chunk_gated_delta_rule_vjp as chunk_gated_delta_rule_vjp
-from .delta import chunk_gdn2_vjp as chunk_gdn2_vjp
-from .delta import chunk_kda_vjp as chunk_kda_vjp
-from .delta import chunk_simple_gla_vjp as chunk_simple_gla_vjp
+from .delta.dplr import chunk_dplr_delta_rule_vjp as chunk_dplr_delta_rule_vjp
+from .delta.gated_delta_rule import chunk_gated_delta_rule_vjp as chunk_gated_delta_rule_vjp
+from .delta.kda import chunk_gdn2_vjp as chunk_gdn2_vjp
+from .delta.kda import chunk_kda_vjp as chunk_kda_vjp
+from .delta.simple_gla import chunk_simple_gla_vjp as chunk_simple_gla_vjp
 from .fla import chunk_delta_rule as chunk_delta_rule
 from .fla import chunk_dplr_delta_rule as chunk_dplr_delta_rule
 from .fla import chunk_gated_delta_rule as chunk_gated_delta_rule
@@ -67,11 +67,11 @@ from .s5 import s5_apply
 from .s5 import s5_apply_vjp as s5_apply_vjp
 from .scan import linear_scan
 from .scan import linear_scan_vjp as linear_scan_vjp
-from .selective import causal_conv1d_fn_vjp as causal_conv1d_fn_vjp
-from .selective import causal_conv1d_varlen_states_vjp as causal_conv1d_varlen_states_vjp
-from .selective import selective_scan_fn_vjp as selective_scan_fn_vjp
-from .selective import selective_state_step_vjp as selective_state_step_vjp
-from .ssd import mamba_chunk_scan_combined_vjp as mamba_chunk_scan_combined_vjp
+from .selective.causal_conv1d import causal_conv1d_fn_vjp as causal_conv1d_fn_vjp
+from .selective.selective_scan import selective_scan_fn_vjp as selective_scan_fn_vjp
+from .selective.state_update import selective_state_step_vjp as selective_state_step_vjp
+from .selective.varlen_states import causal_conv1d_varlen_states_vjp as causal_conv1d_varlen_states_vjp
+from .ssd.chunk_scan import mamba_chunk_scan_combined_vjp as mamba_chunk_scan_combined_vjp
 
 __all__ = [
     "arma_filter",

@@ -3,21 +3,10 @@
 from typing import TYPE_CHECKING
 
 from .._public import missing, public_dir
-from .delta import (
-    chunk_delta_rule,
-    chunk_dplr_delta_rule,
-    chunk_gated_delta_rule,
-    chunk_gdn2,
-    chunk_kda,
-    chunk_rwkv7,
-    chunk_simple_gla,
-    fused_recurrent_delta_rule,
-    fused_recurrent_dplr_delta_rule,
-    fused_recurrent_gated_delta_rule,
-    fused_recurrent_gdn2,
-    fused_recurrent_kda,
-    fused_recurrent_simple_gla,
-)
+from .delta.dplr import chunk_dplr_delta_rule, chunk_rwkv7, fused_recurrent_dplr_delta_rule
+from .delta.gated_delta_rule import chunk_delta_rule, chunk_gated_delta_rule, fused_recurrent_delta_rule, fused_recurrent_gated_delta_rule
+from .delta.kda import chunk_gdn2, chunk_kda, fused_recurrent_gdn2, fused_recurrent_kda
+from .delta.simple_gla import chunk_simple_gla, fused_recurrent_simple_gla
 
 __all__ = [
     "chunk_delta_rule",

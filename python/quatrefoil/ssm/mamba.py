@@ -9,15 +9,11 @@ from typing import TYPE_CHECKING, Any
 from .._public import missing, public_dir
 from .models.mamba2_block import mamba_split_conv1d_scan_combined
 from .models.mamba_block import mamba_inner_fn
-from .selective import (
-    causal_conv1d_fn,
-    causal_conv1d_update,
-    causal_conv1d_varlen_states,
-    selective_scan_fn,
-    selective_state_step,
-    selective_state_update,
-)
-from .ssd import mamba_chunk_scan_combined
+from .selective.causal_conv1d import causal_conv1d_fn, causal_conv1d_update
+from .selective.selective_scan import selective_scan_fn
+from .selective.state_update import selective_state_step, selective_state_update
+from .selective.varlen_states import causal_conv1d_varlen_states
+from .ssd.chunk_scan import mamba_chunk_scan_combined
 
 __all__ = [
     "causal_conv1d_fn",
