@@ -36,17 +36,13 @@ def chunk_dplr_delta_rule(
     Parameters
     ----------
     q, k : (B, T, H, K)
-        Queries and keys; float32 or float64; half precision is computed in float32.
     v : (B, T, HV, V)
-        Values; HV is a multiple of H, and HV / H consecutive heads share a query and key.
     a, b : (B, T, HV, K)
         a reads the state before its decay; the result is written at b.
     gk : (B, T, HV, K)
         Logarithms of the decays, of any magnitude.
-    scale : float, optional
-        Factor of the outputs; 1 / sqrt(K) if absent.
-    initial_state, output_final_state, cu_seqlens
-        As in ``chunk_kda``.
+    scale, initial_state, output_final_state, cu_seqlens
+        As in ``chunk_gated_delta_rule``.
     lower_bound : float, optional
         Lets flash-linear-attention use faster kernels; it has no effect on this function.
     out, backend, num_threads
@@ -55,7 +51,7 @@ def chunk_dplr_delta_rule(
     Returns
     -------
     o, final_state
-        As ``chunk_kda``.
+        As ``chunk_gated_delta_rule``.
 
     Raises
     ------

@@ -45,32 +45,22 @@ def chunk_kda(
     Parameters
     ----------
     q, k : (B, T, H, K)
-        Queries and keys; float32 or float64; half precision is computed in float32.
     v : (B, T, HV, V)
-        Values; HV is a multiple of H, and HV / H consecutive heads share a query and key.
     g : (B, T, HV, K)
         Logarithms of the decays, of any magnitude; -inf clears the channel.
     beta : (B, T, HV)
         The fraction of the value stored for a key that is replaced by v. If beta |k|^2 exceeds 2, the recurrence grows.
-    scale : float, optional
-        Factor of the outputs; 1 / sqrt(K) if absent.
-    initial_state : (B, HV, K, V), optional
-        S_0, zeros if absent; with cu_seqlens, one for each sequence, (N, HV, K, V).
-    output_final_state : bool
-        Return S_T too, instead of None.
-    use_qk_l2norm_in_kernel : bool
-        Divide q and k by (sum of squares + 1e-6)^1/2 first (2).
+    scale, initial_state, output_final_state, use_qk_l2norm_in_kernel
+        As in ``chunk_gated_delta_rule``.
     use_gate_in_kernel : bool
         g contains raw values (26). The decay is e^-r with r = e^A_log softplus(g + dt_bias). With ``lower_bound`` it is e^(lower_bound
         sigmoid(e^A_log (g + dt_bias))), and A_log is optional.
-    use_beta_sigmoid_in_kernel, allow_neg_eigval : bool
-        beta contains raw values (27): the fraction is their sigmoid, or twice that with ``allow_neg_eigval``.
+    use_beta_sigmoid_in_kernel, allow_neg_eigval
+        As in ``chunk_gated_delta_rule``.
     lower_bound : float, optional
         Lower bound on the log-decays; negative. Used with ``use_gate_in_kernel``.
-    state_v_first : bool
-        States are (N, HV, V, K).
-    cu_seqlens : (N + 1,) int32 or int64, optional
-        N sequences packed in a batch of one, from token cu_seqlens[i] to cu_seqlens[i + 1]; they may be empty.
+    state_v_first, cu_seqlens
+        As in ``chunk_gated_delta_rule``.
     A_log, dt_bias : HV and HV K numbers, optional
         With ``use_gate_in_kernel``, in any shape.
     out, backend, num_threads
@@ -78,8 +68,8 @@ def chunk_kda(
 
     Returns
     -------
-    o : (B, T, HV, V), in the dtype of q
-    final_state : as initial_state, or None. float32 if q has half precision.
+    o, final_state
+        As ``chunk_gated_delta_rule``.
 
     Raises
     ------
