@@ -250,15 +250,10 @@ def array_state(a: Any) -> Any:
     return device(a)
 
 
-def stretched(whole: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
-    """The axes that broadcasting from ``shape`` to ``whole`` adds or stretches."""
-    extra = len(whole) - len(shape)
-    return (*range(extra), *(extra + i for i, n in enumerate(shape) if n == 1 and whole[extra + i] != 1))
-
-
-def sum_to_shape(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+def sum_to_shape(array: Any, shape: Sequence[int]) -> Any:
     """The sum over the axes that broadcasting added or stretched. NumPy sums on one thread in a fixed order: always the same bits."""
-    axes = stretched(array.shape, shape)
+    extra = array.ndim - len(shape)
+    axes = (*range(extra), *(extra + i for i, n in enumerate(shape) if n == 1 and array.shape[extra + i] != 1))
     return array.sum(axis=axes, keepdims=True).reshape(shape) if axes else array.reshape(shape)
 
 

@@ -81,14 +81,9 @@ def bind(
         if op.primal is None:
             return results
         inputs = op.primal.named(arrays[: len(results)])
-        return [_summed(xp, r, a.shape) if arg.broadcast and r is not None else r for r, (_, arg, _, a) in zip(results, inputs)]
+        return [_arrays.sum_to_shape(r, a.shape) if arg.broadcast and r is not None else r for r, (_, arg, _, a) in zip(results, inputs)]
 
     return run
-
-
-def _summed(xp: Any, gradient: Any, shape: Sequence[int]) -> Any:
-    axes = _arrays.stretched(gradient.shape, shape)
-    return xp.reshape(xp.sum(gradient, axis=axes, keepdims=True) if axes else gradient, tuple(shape))
 
 
 def _as_expected(xp: Any, op: Op, result: Any, expected: tuple[Any, Any] | None) -> Any:

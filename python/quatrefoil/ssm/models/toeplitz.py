@@ -174,8 +174,8 @@ def _gradients(op: Op, c: Any, r: Any, x: Any, grad: Any, backend: Backend | Non
         entries = xp.concatenate([xp.flip(dr[:, 1:], (-1,)), dc], -1)
         dc, dr = entries[:, :m], _padded(xp, entries[:, m:], n, left=True)
         dx = xp.flip(dx, (-1,))
-    dc, dr = (_summed(xp, g.reshape((*batch.trail, g.shape[-1])), array.shape) for g, array in ((dc, c), (dr, r)))
-    return dc, dr, _summed(xp, batch.columns(xp, dx), x.shape)
+    dc, dr = (_arrays.sum_to_shape(g.reshape((*batch.trail, g.shape[-1])), array.shape) for g, array in ((dc, c), (dr, r)))
+    return dc, dr, _arrays.sum_to_shape(batch.columns(xp, dx), x.shape)
 
 
 def _row(op: Op, c: Any, r: Any) -> Any:
@@ -221,12 +221,6 @@ class _Batch:
         y = xp.moveaxis(y, -3, -1)
         y = y.reshape((*self.lead, *self.trail, *y.shape[-2:]))
         return y[..., 0] if self.vector else y
-
-
-def _summed(xp: Any, a: Any, shape: Any) -> Any:
-    """The sum over the axes along which ``shape`` was broadcast."""
-    axes = _arrays.stretched(tuple(a.shape), tuple(shape))
-    return (xp.sum(a, axis=axes, keepdims=True) if axes else a).reshape(tuple(shape))
 
 
 def _padded(xp: Any, rows: Any, length: int, left: bool = False) -> Any:
