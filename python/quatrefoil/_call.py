@@ -84,11 +84,15 @@ def call_vjp(
 
 
 def _plan(op: Op, key: Any, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None) -> Plan:
-    plan = _bind_call(op, arrays, options, backend)
+    return remember(op.plans, key, _bind_call(op, arrays, options, backend))
+
+
+def remember(plans: dict[Any, Plan], key: Any, plan: Plan) -> Plan:
+    """Cache a plan under the key of its signature, unless that is None."""
     if key is not None:
-        if len(op.plans) >= MAX_PLANS:
-            op.plans.clear()
-        op.plans[key] = plan
+        if len(plans) >= MAX_PLANS:
+            plans.clear()
+        plans[key] = plan
     return plan
 
 

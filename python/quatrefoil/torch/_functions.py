@@ -24,10 +24,6 @@ def functions(op: Op) -> Functions:
     return Functions(_eager(op), _transformed(op))
 
 
-def _present(result: Any) -> tuple[Any, ...]:
-    return tuple(g for g in result if g is not None)
-
-
 def _second(op: Op, arrays: Any, grads: Any, options: Any, backend: str | None, num_threads: int) -> Any:
     """The gradient of an adjoint; raises if its op has none."""
     if op.primal is None or op.primal.policy.second_vjp is None:
@@ -46,7 +42,7 @@ def _eager(op: Op) -> Any:
                 return result
             ctx.set_materialize_grads(op.primal is None)
             ctx.mark_non_differentiable(*constant_results(op, result))
-            return _present(result)
+            return tuple(r for r in result if r is not None)
 
         @staticmethod
         def backward(ctx: Any, *grads: Any) -> Any:

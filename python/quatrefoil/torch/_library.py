@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .. import _arrays, _backends, _bind
-from .._call import MAX_PLANS, run_planned
+from .._call import remember, run_planned
 from .._spec import FAMILIES, Op
 from ._private import storage_of
 
@@ -39,10 +39,6 @@ def unpack(op: Op, arguments: tuple[Any, ...]) -> tuple[list[Any], tuple[Any, ..
 def pack(op: Op, arrays: Any, options: tuple[Any, ...], backend: str | None, num_threads: int) -> list[Any]:
     """Return flat arrays and the other arguments in the schema's order."""
     return [*op.split(arrays), *[list(o) if isinstance(o, tuple) else o for o in options], backend, num_threads]
-
-
-def infer(op: Op, arrays: list[Any], options: tuple[Any, ...]) -> list[Any]:
-    return op.infer([None if a is None else tuple(a.shape) for a in arrays], options)
 
 
 def run_kernel(
@@ -124,12 +120,7 @@ def register(op: Op) -> None:
     plans: dict[Any, Any] = {}
 
     def plan(op: Op, key: Any, arrays: Any, options: tuple[Any, ...], backend: str | None) -> Any:
-        new_plan = _plan(op, arrays, options, backend)
-        if key is not None:
-            if len(plans) >= MAX_PLANS:
-                plans.clear()
-            plans[key] = new_plan
-        return new_plan
+        return remember(plans, key, _plan(op, arrays, options, backend))
 
     def run(*arguments: Any) -> Any:
         arrays, options, backend, num_threads = unpack(op, arguments)
@@ -141,7 +132,8 @@ def register(op: Op) -> None:
         arrays, options, _, _ = unpack(op, arguments)
         first = next(a for a in arrays if a is not None)
         if op.primal is not None:
-            return [a.new_empty(a.shape) for a, s in zip(arrays, infer(op, arrays, options)) if s is not None]
+            shapes = op.infer([None if a is None else tuple(a.shape) for a in arrays], options)
+            return [a.new_empty(a.shape) for a, s in zip(arrays, shapes) if s is not None]
         _, layout = _bind.layout(op, arrays, options)
         results = [first.new_empty(r[0], dtype=getattr(torch, r[1])) for r in layout if r is not None]
         return results[0] if op.single else results
