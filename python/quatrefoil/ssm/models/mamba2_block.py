@@ -211,6 +211,7 @@ class _Block:
         if not is_compiling():  # the tracer cannot inspect a parameter's type, and the ops check their inputs
             self._check_kinds()
         limits(name, options.dt_limit)
+        self.run: dict[str, Any] = {"backend": options.backend, "num_threads": options.num_threads}
         self.eps = _arguments.number(options.eps, self.label, "rmsnorm_eps")
         self._take_sizes()
         self._check_parameters()
@@ -218,7 +219,7 @@ class _Block:
         self.xp = _arrays.namespace(zxbcdt)
         self.mlp = [_arrays.widen(zxbcdt[..., i * M : (i + 1) * M]) for i in (0, 1)]
         self.z = zxbcdt[..., 2 * M : 2 * M + inner]
-        self.before = _swap_channels_and_time(zxbcdt[..., 2 * M + inner : 2 * M + inner + mixed])
+        self.before = zxbcdt[..., 2 * M + inner : 2 * M + inner + mixed].swapaxes(1, 2)  # channels before time
         self.dt = zxbcdt[..., 2 * M + inner + mixed :]
 
     def _check_kinds(self) -> None:
@@ -272,13 +273,10 @@ class _Block:
     def _heads(self, y: Any) -> Any:
         return y.reshape(*y.shape[:2], self.H, self.P)
 
-    def _run(self) -> dict[str, Any]:
-        return {"backend": self.options.backend, "num_threads": self.options.num_threads}
-
     def _scan_arrays(self) -> list[Any]:
         """(16): the inputs of the scan, with the gate if there is no norm."""
-        conv = causal_conv1d_fn(self.before, self.weight, self.bias, self.seq_idx, activation=self.options.activation, **self._run())
-        mixed, inner, each = _swap_channels_and_time(conv), self.inner, self.G * self.N
+        conv = causal_conv1d_fn(self.before, self.weight, self.bias, self.seq_idx, activation=self.options.activation, **self.run)
+        mixed, inner, each = conv.swapaxes(1, 2), self.inner, self.G * self.N
         x, B, C = mixed[..., :inner], mixed[..., inner : inner + each], mixed[..., inner + each :]
         B, C = (m.reshape(*m.shape[:2], self.G, self.N) for m in (B, C))
         gate = self._heads(self.z) if self.norm is None else None
@@ -287,7 +285,7 @@ class _Block:
     def _scan(self, arrays: list[Any]) -> tuple[Any, Any]:
         o = self.options
         scan: Any = mamba_chunk_scan_combined
-        y, states = scan(*arrays[:5], o.chunk_size, *arrays[5:], None, True, o.dt_limit, return_final_states=True, **self._run())
+        y, states = scan(*arrays[:5], o.chunk_size, *arrays[5:], None, True, o.dt_limit, return_final_states=True, **self.run)
         return y, states
 
     def _grouped(self, y: Any) -> Any:
@@ -339,16 +337,16 @@ class _Block:
         gradients = list(
             mamba_chunk_scan_combined_vjp(
                 *arrays, (into, grad_states) if o.final else into, chunk_size=o.chunk_size, dt_softplus=True, dt_limit=o.dt_limit,
-                return_final_states=o.final, **self._run(),
+                return_final_states=o.final, **self.run,
             )
         )  # fmt: skip
         if self.norm is None:
             dz = gradients.pop(6).reshape(*g.shape)
         dx, ddt, dA, dB, dC, dD, ddt_bias = gradients[:7]
         flat = [_arrays.widen(m).reshape(*m.shape[:2], m.shape[2] * m.shape[3]) for m in (dx, dB, dC)]
-        mixed = _arrays.narrow(_swap_channels_and_time(self.xp.concatenate(flat, axis=2)), self.before)
-        back = causal_conv1d_fn_vjp(self.before, self.weight, self.bias, self.seq_idx, None, mixed, activation=o.activation, **self._run())
-        dzxbcdt = self.xp.concatenate([*pairs, *(_arrays.widen(m) for m in (dz, _swap_channels_and_time(back[0]), ddt))], axis=2)
+        mixed = _arrays.narrow(self.xp.concatenate(flat, axis=2).swapaxes(1, 2), self.before)
+        back = causal_conv1d_fn_vjp(self.before, self.weight, self.bias, self.seq_idx, None, mixed, activation=o.activation, **self.run)
+        dzxbcdt = self.xp.concatenate([*pairs, *(_arrays.widen(m) for m in (dz, back[0].swapaxes(1, 2), ddt))], axis=2)
         return [
             dzxbcdt, back[1], None if self.bias is None else back[2], ddt_bias, dA, dD, None if self.initial is None else gradients[7],
             None, dnorm, dout, None if self.out_bias is None else dbias,
@@ -386,10 +384,6 @@ class _Block:
         if first:
             return dv, g * normed * weight * slope, dweight
         return dv * gate, dv * y * slope, dweight
-
-
-def _swap_channels_and_time(y: Any) -> Any:
-    return y.swapaxes(1, 2)
 
 
 def _sigmoid(x: Any) -> Any:

@@ -91,7 +91,8 @@ def ptd_init(
     radius = float(eps * np.linalg.norm(A, 2)) * (1 - 1e-12)  # so that rounding does not exceed the bound
     if method == "random":
         ptd = _report(A, radius * _unit(rng.standard_normal((N, N))), stabilize)
-        off, plain = _deviation(ptd.Lambda, ptd.Vinv, ptd.V), _deviation(*_plain(N))
+        Lambda, _, _, V = dplr_legs(N)  # the normal part of LegS (4)
+        off, plain = _deviation(ptd.Lambda, ptd.Vinv, ptd.V), _deviation(Lambda, V.conj().T / 2, V)
         if off > plain:
             warnings.warn(
                 f"ssm.ptd_init: this random perturbation changes the transfer function by {off:.2g}, more than the plain diagonal system "
@@ -158,12 +159,6 @@ def _search(A: np.ndarray, radius: float, U: np.ndarray) -> np.ndarray:
         # ||U||_2 is about proportional to mu^(-1/3), but jumps between minima, so bracketing would fail
         mu *= min(max((size / 0.99) ** 3, 0.1), 10)
     return U / size if best is None else best
-
-
-def _plain(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lambda, V^-1 / 2 and V of the normal part of LegS (4)."""
-    Lambda, _, _, V = dplr_legs(N)
-    return Lambda, V.conj().T / 2, V
 
 
 def _deviation(Lambda: np.ndarray, Vinv: np.ndarray, V: np.ndarray) -> float:
