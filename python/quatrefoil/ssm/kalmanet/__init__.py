@@ -15,7 +15,6 @@ MAX_STEPS = 2**31 - 1  # maximum steps of the solver: a C int
 
 
 GKA = Op(
-
     __name__, "gka",
     inputs=(
         *[Arg(name, "B T H D", half=True) for name in ("q", "k", "v")],

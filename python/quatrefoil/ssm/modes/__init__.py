@@ -13,14 +13,13 @@ from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Backend, T, Z
 from .broadcast import BROADCAST_ROWS, broadcast_rows, gradient_of_rows
 
-_TOLERANCE = 2e-6  # as for s4d_kernel
 _V, _X = Arg("v", "M... ... N", dtype="complex"), Arg("x", "... N", dtype="complex")
 
 
 def _op(name: str, inputs: tuple[Arg, ...], output: Arg) -> Op:
-    """One of the two ops behind each function, for real or for complex rows."""
+    """One of the two ops behind each function, for real or for complex rows; with the tolerance of ``s4d_kernel``."""
     title = name.removesuffix("_complex")
-    return Op(__name__, name, inputs=inputs, outputs=(output,), options=(Option("L", int),), tolerance=_TOLERANCE, title=title)
+    return Op(__name__, name, inputs=inputs, outputs=(output,), options=(Option("L", int),), tolerance=2e-6, title=title)
 
 
 LOG_VANDERMONDE, LOG_VANDERMONDE_COMPLEX = (

@@ -45,13 +45,13 @@ def _cauchy_vjp(v, z, w, grad, dv, dz, dw, symmetric):
                 dz[l] -= np.conj(slope) * g
 
 
-def _wide(x, batch=True):
-    return (x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if batch else x).astype(complex)
+def _wide(x):
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).astype(complex)
 
 
 def cauchy_mult(v, z, w, y, symmetric, num_threads):
     result = np.empty((math.prod(v.shape[:-1]), z.size), complex)
-    _cauchy(_wide(v), _wide(z, False), _wide(w), result, symmetric)
+    _cauchy(_wide(v), z.astype(complex), _wide(w), result, symmetric)
     with np.errstate(all="ignore"):
         y[...] = result.reshape(y.shape)
 
@@ -59,7 +59,7 @@ def cauchy_mult(v, z, w, y, symmetric, num_threads):
 def cauchy_mult_vjp(v, z, w, grad, dv, dz, dw, symmetric, num_threads):
     v2 = _wide(v)
     gv, gw, gz = np.zeros(v2.shape, complex), np.zeros(v2.shape, complex), np.zeros(z.shape, complex)
-    _cauchy_vjp(v2, _wide(z, False), _wide(w), _wide(grad), gv, gz, gw, symmetric)
+    _cauchy_vjp(v2, z.astype(complex), _wide(w), _wide(grad), gv, gz, gw, symmetric)
     with np.errstate(all="ignore"):
         dv[...], dw[...], dz[...] = gv.reshape(v.shape), gw.reshape(w.shape), gz
 

@@ -188,13 +188,8 @@ def s4d_conv_vjp(
     one = _weights(xp, B, poles)
     K, ahead = _taps(xp, poles, C3, one, u, bidirectional)
     grad4, D2 = xp.reshape(grad, (rows, M, H, L)), None if D is None else xp.reshape(D, (M, H))
-    parts = []
-    for m in range(M):
-        skip = None if D2 is None else D2[m, :]
-        parts.append(fft_conv_vjp(xp, u3, K[m, ...], skip, ahead, grad4[:, m, ...]))
-    du = zeros(xp, u3.shape, u3)
-    for part in parts:
-        du = du + part[0]
+    parts = [fft_conv_vjp(xp, u3, K[m, ...], None if D2 is None else D2[m, :], ahead, grad4[:, m, ...]) for m in range(M)]
+    du = sum((part[0] for part in parts), zeros(xp, u3.shape, u3))
     taps = [part[1] for part in parts] + ([parts[0][3]] if bidirectional else [])
     dK = xp.stack(taps, axis=0) if taps else zeros(xp, (0, H, L), u3)
     dD = None if D is None else xp.reshape(xp.stack([part[2] for part in parts], axis=0) if parts else D, D.shape)

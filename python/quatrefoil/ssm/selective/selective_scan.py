@@ -25,7 +25,6 @@ def _check_groups(label: str, shapes: Sequence[Shape | None], options: tuple[Any
 
 
 SELECTIVE_SCAN = Op(
-
     __name__, "selective_scan_fn",
     inputs=(
         Arg("u", "B D L", half=True),

@@ -30,7 +30,6 @@ def _check(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...])
 
 
 CHUNK_SCAN = Op(
-
     __name__, "mamba_chunk_scan_combined",
     inputs=(
         Arg("x", "B L H P", half=True),
