@@ -130,7 +130,7 @@ class Op:
         _, family, method, *_ = self.module.split(".")
         names = [a.name for a in self.inputs]
         differentiable = tuple(i for i, o in enumerate(self.outputs) if o.has_gradient)
-        self._set(
+        derived = dict(
             family=family, method=method, extras=tuple(Extra(e) if isinstance(e, str) else e for e in self.extras),
             key=f"{family}.{self.name}", label=f"{family}.{self.title or self.name}",
             single=self.primal is None and len(self.outputs) == 1,
@@ -139,8 +139,6 @@ class Op:
             in_place_of=tuple(names.index(o.in_place_of) if o.in_place_of else None for o in self.outputs),
             adjoint=self._adjoint([self.outputs[i] for i in differentiable]) if self.differentiable and self.primal is None else None,
         )  # fmt: skip
-
-    def _set(self, **derived: Any) -> None:
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 

@@ -169,7 +169,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         compiled=options.compile,
         force=options.force,
     )
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
