@@ -85,7 +85,7 @@ def torch_peers(functions: Mapping[str, Callable[..., Any]], *arrays: Any) -> di
 
 
 def autograd(arrays: Sequence[np.ndarray], grad: np.ndarray, index: int = 0) -> Callable[[Callable[..., Any]], Run]:
-    """Turn a function of tensors into a run: forward, then backward from ``grad`` to all arrays; returns the gradient of array ``of``."""
+    """Turn a function of tensors into a run: forward, then backward from ``grad`` to all arrays; returns gradient number ``index``."""
     import torch
 
     leaves, start = [t.requires_grad_() for t in tensors(arrays)], torch.from_numpy(grad)

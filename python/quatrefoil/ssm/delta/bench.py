@@ -61,23 +61,24 @@ def _truth(q: np.ndarray, k: np.ndarray, v: np.ndarray, g: np.ndarray | None, be
     return o
 
 
+def _in_chunks(x: Any) -> Any:
+    """(B, T, H, ...) -> (B, H, chunks, CHUNK, ...)."""
+    return x.transpose(1, 2).unflatten(2, (x.shape[1] // CHUNK, CHUNK))
+
+
 def by_chunks(solve: Callable[[Any, Any], Any], q: Any, k: Any, v: Any, g: Any, beta: Any) -> Any:
     """Solve all triangular systems at once, then loop over the chunks with one state; T must be a multiple of CHUNK."""
     import torch
 
     B, T, H, K = q.shape
-
-    def cut(x: Any) -> Any:
-        return x.transpose(1, 2).unflatten(2, (T // CHUNK, CHUNK))
-
-    q, k, v, sums = cut(q) * K**-0.5, cut(k), cut(v), cut(g).cumsum(-1)
+    q, k, v, sums = _in_chunks(q) * K**-0.5, _in_chunks(k), _in_chunks(v), _in_chunks(g).cumsum(-1)
     decay = (sums[..., :, None] - sums[..., None, :]).tril().exp().tril()
     reads, since = (q @ k.mT) * decay, sums.exp()[..., None]
     until, total = (sums[..., -1:] - sums).exp()[..., None], since[..., -1:, :]
     if beta is None:
         values, of_state = v, None
     else:
-        weight = cut(beta)[..., None]
+        weight = _in_chunks(beta)[..., None]
         matrix = ((weight * k) @ k.mT * decay).tril(-1) + torch.eye(CHUNK, dtype=q.dtype, device=q.device)
         both = torch.cat([weight * v, weight * since * k], -1)
         values, of_state = solve(matrix, both).split([v.shape[-1], K], -1)
@@ -98,11 +99,8 @@ def by_factors(q: Any, k: Any, v: Any, g: Any, beta: Any) -> Any:
     import torch
 
     B, T, H, K = q.shape
-
-    def cut(x: Any) -> Any:
-        return x.transpose(1, 2).unflatten(2, (T // CHUNK, CHUNK))
-
-    q, k, v, sums, weight = cut(q) * K**-0.5, cut(k), cut(v), cut(g).cumsum(-2), cut(beta)[..., None]
+    q, k, v, sums, weight = (_in_chunks(x) for x in (q, k, v, g, beta))
+    q, sums, weight = q * K**-0.5, sums.cumsum(-2), weight[..., None]
     since, last = sums.exp(), sums[..., -1:, :]
     queries, erase, keys = q * since, weight * k * since, k * (-sums).exp()
     matrix = (erase @ keys.mT).tril(-1) + torch.eye(CHUNK, dtype=q.dtype, device=q.device)
@@ -171,9 +169,7 @@ def step_by_torch(q: Any, k: Any, v: Any, g: Any, beta: Any, state: Any) -> Any:
 
 
 def _step(shape: tuple[int, ...]) -> Problem:
-    arrays = _inputs(shape)
-
-    q, k, v, g, beta, state = arrays
+    q, k, v, g, beta, state = arrays = _inputs(shape)
     peers, truth = torch_peers({"torch step": step_by_torch}, *arrays), partial(_truth, *arrays)
 
     def ours() -> Any:
