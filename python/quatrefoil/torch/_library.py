@@ -7,6 +7,7 @@ operator. Its own derivative raises an error, because a second derivative must n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -143,13 +144,9 @@ def register(op: Op) -> None:
     torch.library.register_fake(f"quatrefoil::{name}", fake, lib=library)
     registered[op.key] = getattr(torch.ops.quatrefoil, name).default
 
-    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        _save(op, ctx, inputs, output)
-
-    def backward(ctx: Any, grad: Any) -> Any:
-        return _backward(op, ctx, grad) if op.adjoint else no_derivative(op)
-
-    torch.library.register_autograd(f"quatrefoil::{name}", backward, setup_context=save if op.adjoint else None, lib=library)
+    backward: Any = partial(_backward, op) if op.adjoint else lambda *_: no_derivative(op)
+    save = partial(_save, op) if op.adjoint else None
+    torch.library.register_autograd(f"quatrefoil::{name}", backward, setup_context=save, lib=library)
 
 
 def _save(op: Op, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
