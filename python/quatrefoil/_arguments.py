@@ -56,7 +56,6 @@ def is_sequence(value: Any, label: str, name: str) -> bool:
 
 
 def threads(n: Any, label: str) -> int:
-    """A number of threads."""
     return integer(n, label, "num_threads", 1, MAX_THREADS)
 
 

@@ -25,9 +25,6 @@ class Draw:
     def uniform(self, lo: float, hi: float, *shape: int) -> Any:
         return lo + (hi - lo) * self.torch.rand(shape, generator=self.generator, device=self.device, dtype=self.dtype)
 
-    def complex(self, real: Any, imag: Any) -> Any:
-        return self.torch.complex(real, imag)
-
 
 class Sizes(NamedTuple):
     checked: tuple[Size, Size, Size]  # sizes at which values are checked: small and odd; not a multiple of the tile; large

@@ -20,18 +20,9 @@ from ._problem import Work
 
 
 def cases() -> Iterator[Case]:
-    yield _scan()
-    yield _short_convolution()
-    yield _vandermonde()
-    yield _kernel()
-    yield _selective_scan()
-    yield _convolution()
-    yield _kalmanet()
-    yield _delta_rule()
-    yield _delta_step()
-    yield _kronecker()
-    yield _tucker()
-    yield _walks()
+    state_space = (_scan, _short_convolution, _vandermonde, _kernel, _selective_scan, _convolution, _kalmanet, _delta_rule, _delta_step)
+    for case in (*state_space, _kronecker, _tucker, _walks):
+        yield case()
 
 
 def function_of(module: str, name: str, **options: Any) -> Callable[[Size, Sequence[Any]], Any]:
@@ -86,8 +77,8 @@ def _modes(size: Size, item: int) -> Work:
 def _vandermonde() -> Case:
     def inputs(draw: Draw, s: Size) -> list[Any]:
         H, N, _ = s
-        x = draw.complex(-draw.uniform(0.001, 0.1, H, N), draw.uniform(-3, 3, H, N))
-        return [draw.complex(draw.normal(H, N), draw.normal(H, N)), x]
+        x = draw.torch.complex(-draw.uniform(0.001, 0.1, H, N), draw.uniform(-3, 3, H, N))
+        return [draw.torch.complex(draw.normal(H, N), draw.normal(H, N)), x]
 
     return Case(
         ssm.OPS.log_vandermonde,
@@ -105,8 +96,8 @@ def _kernel() -> Case:
     def inputs(draw: Draw, s: Size) -> list[Any]:
         H, N, _ = s
         dt = draw.uniform(math.log(0.001), math.log(0.1), H).exp()
-        A = draw.complex(draw.uniform(-0.6, -0.4, H, N), math.pi * draw.uniform(0, N, H, N))
-        return [dt, A, draw.complex(draw.normal(H, N), draw.normal(H, N))]
+        A = draw.torch.complex(draw.uniform(-0.6, -0.4, H, N), math.pi * draw.uniform(0, N, H, N))
+        return [dt, A, draw.torch.complex(draw.normal(H, N), draw.normal(H, N))]
 
     return Case(
         ssm.OPS.s4d_kernel,

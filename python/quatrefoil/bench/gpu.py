@@ -227,7 +227,6 @@ def _first_line(error: Exception) -> str:
 
 
 def show(row: dict[str, Any]) -> None:
-    """Print a row of the table."""
     backend = row.get("backend", "-")
     head = f"{row['op']:22s} {row['size']:24s} {row['precision']} {backend:6s}"
     if row["kind"] == "check":

@@ -30,12 +30,6 @@ def data() -> Data:
     return Data(V, np.asarray(F), low + (high - low) * np.random.default_rng(0).random((POINTS, 3)))
 
 
-def _truth() -> np.ndarray:
-    """The truth at the first points, from all triangles: the smallest distance, and the sum of solid angles."""
-    V, F, X = data()
-    return np.array([_distance(V[F], x) for x in X[:CHECKED]])
-
-
 def _distance(triangles: np.ndarray, x: np.ndarray) -> float:
     """The smallest distance to the planes and edges of triangles (M, 3, 3), negative if the solid angles add up to 4 pi."""
     a, b, c = triangles.transpose(1, 0, 2)
@@ -57,7 +51,7 @@ def _distance(triangles: np.ndarray, x: np.ndarray) -> float:
 
 
 def errors(data: Data, answer: np.ndarray) -> dict[str, float]:
-    truth = _truth()[: len(answer)]
+    truth = np.array([_distance(data.V[data.F], x) for x in data.X[:CHECKED][: len(answer)]])
     return {"error": np.abs(answer[:CHECKED] - truth).max() / np.abs(truth).max()}
 
 

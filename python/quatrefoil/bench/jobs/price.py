@@ -73,16 +73,12 @@ def by_pychebyshev(data: Data, share: float) -> np.ndarray:
     return np.stack([model.vectorized_eval_batch(few, order) for order in ([0] * 5, *np.eye(5, dtype=int).tolist())], axis=-1)
 
 
-def _grid(sizes: tuple[int, ...]) -> tuple[list[np.ndarray], np.ndarray]:
-    lines = [np.linspace(lo, hi, m) for (lo, hi), m in zip(BOX, sizes)]
-    return lines, price(*np.ix_(*lines))
-
-
 def by_regular_grid(data: Data) -> np.ndarray:
     """Linear interpolation in cells; the Greeks are finite differences with a step of a thousandth of the box."""
     from scipy.interpolate import RegularGridInterpolator
 
-    table = RegularGridInterpolator(*_grid((25, 25, 17, 17, 13)))
+    lines = [np.linspace(lo, hi, m) for (lo, hi), m in zip(BOX, (25, 25, 17, 17, 13))]
+    table = RegularGridInterpolator(lines, price(*np.ix_(*lines)))
     low, high = np.array(BOX).T
     columns = [table(data.X)]
     for k in range(5):
