@@ -101,6 +101,13 @@ def quartiles(values: Sequence[float]) -> list[float]:
     return [low, high]
 
 
+def compared(ours: Sequence[float], theirs: Sequence[float], error: float, goal: float | None = None) -> dict[str, Any]:
+    """A peer in a row, with the quartiles of its times and of the ratios within each round."""
+    seconds, ratios = statistics.median(theirs), [b / max(a, 1e-9) for a, b in zip(ours, theirs)]
+    row = {"seconds": seconds, "error": error, "ratio": seconds / statistics.median(ours), "goal": goal}
+    return row | {"quartiles": quartiles(theirs), "ratio_quartiles": quartiles(ratios)}
+
+
 def is_below_floor(row: dict[str, Any]) -> bool:
     """Whether a row is faster than possible: then its floor is wrong, because something else ran while it was measured."""
     return "floor" in row and row["seconds"] < row["floor"]["seconds"]
@@ -145,15 +152,8 @@ def run(problem: Problem, peers: bool = True, compiled: bool = False) -> dict[st
     if problem.rate:
         row["rate"] = {"per_second": problem.rate[0] / medians[0], "of": problem.rate[1]}
     row["parts"] = dict(zip(problem.parts, medians[len(sides) :]))
-    for name, seconds, theirs in zip(list(sides)[1:], medians[1:], times[1:]):
-        row["peers"][name] = {
-            "seconds": seconds,
-            "error": errors[name],
-            "ratio": seconds / medians[0],
-            "goal": problem.goals.get(name),
-            "quartiles": quartiles(theirs),
-            "ratio_quartiles": quartiles([b / max(a, 1e-9) for a, b in zip(times[0], theirs)]),  # of the ratios within each round
-        }
+    for name, theirs in zip(list(sides)[1:], times[1:]):
+        row["peers"][name] = compared(times[0], theirs, errors[name], problem.goals.get(name))
     return row
 
 

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._machine import check_quiet, describe_machine
-from ._run import error, finish, quartiles, show
+from ._run import compared, error, finish, quartiles, show
 
 TASKS, DTYPES = ("prompt", "training", "token"), ("float32", "bfloat16")
 PROMPT, BEFORE, CACHE = 512, 16, 2048  # tokens: of a prompt, before the decoding step, and the length of a static cache
@@ -114,7 +114,10 @@ class Model:
         self.request, self.compiled = request, compiled
         self.model = request.shape.build().to(getattr(torch, request.dtype))
         self.model.train(request.task == "training")
-        self.call = torch.compile(self.model) if compiled else self.model
+        self.call = self.model
+        if compiled:
+            torch.compiler.reset()  # because the compiled code of other rows counts towards torch's limit for one function
+            self.call = torch.compile(self.model)
         self.config = self.model.config.get_text_config()
         self.ids = torch.randint(3, self.config.vocab_size, (1, request.prompt))
         self.clock = time.process_time if request.threads == 1 else time.perf_counter
@@ -191,19 +194,10 @@ def _serve(connection: Connection, installed: bool, compiled: bool) -> None:
             try:
                 if model is None or model.request != request:
                     model = None  # frees its memory
-                    model = _fresh(request, compiled)
+                    model = Model(request, compiled)
                 connection.send((True, getattr(model, method)()))
             except Exception as failure:
                 connection.send((False, f"{type(failure).__name__}: {failure}".split("\n")[0]))
-
-
-def _fresh(request: Request, compiled: bool) -> Model:
-    """A model without the compiled code of other rows, which counts towards torch's limit for one function."""
-    if compiled:
-        import torch
-
-        torch.compiler.reset()
-    return Model(request, compiled)
 
 
 class _Side:
@@ -311,9 +305,7 @@ def _compared(times: dict[str, list[float]], errors: dict[str, float], inside: f
     peers = dict(failed)
     for name, theirs in times.items():
         if name != OURS:
-            seconds, within = statistics.median(theirs), [b / max(a, 1e-9) for a, b in zip(ours, theirs)]
-            peers[name] = {"seconds": seconds, "error": errors[name], "ratio": seconds / median, "goal": None}
-            peers[name] |= {"quartiles": quartiles(theirs), "ratio_quartiles": quartiles(within)}
+            peers[name] = compared(ours, theirs, errors[name])
     row = {"seconds": median, "error": errors[OURS], "quartiles": quartiles(ours), "runs": len(ours), "peers": peers}
     return row | {"parts": {"the rest of the model": max(median - inside, 0.0)}}
 
