@@ -52,11 +52,6 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
     return route.compute_single if route.is_single and not route.wants_gradient else route.run
 
 
-def _is_transformed() -> bool:
-    """Whether a call is traced, transformed by torch.func or differentiated in forward mode."""
-    return _functorch_level() is not None or _modes() or _forward_ad._current_level >= 0
-
-
 class _Route:
     """Calls of one signature on plain tensors. ``compute`` is the call without gradients and transforms."""
 
@@ -76,7 +71,7 @@ class _Route:
 
     def run(self, arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         op = self.op
-        if _is_transformed():
+        if _functorch_level() is not None or _modes() or _forward_ad._current_level >= 0:  # torch.func, tracing, forward mode
             return self.transform(arrays, extras, out, num_threads)
         if self.wants_gradient and torch.is_grad_enabled():
             _reject_out(op, out)

@@ -8,11 +8,6 @@ from typing import Any
 from ..._array_tools import in_chunks, resized, zeros
 
 
-def length(L: int, taps: int) -> int:
-    """The transform length for L samples and up to L taps in either direction."""
-    return int(1 << (L + min(max(taps, 1), L) - 2).bit_length())
-
-
 def _spectrum(xp: Any, k: Any, k_reverse: Any, L: int, n: int) -> Any:
     """The spectrum of the taps: k_j at lag j, k_reverse_j at lag -1 - j."""
     spectrum = xp.fft.rfft(resized(xp, k, min(k.shape[-1], L)), n=n) if k.shape[-1] else None
@@ -25,7 +20,9 @@ def _spectrum(xp: Any, k: Any, k_reverse: Any, L: int, n: int) -> Any:
 
 
 def _transform_length(k: Any, k_reverse: Any, L: int) -> int:
-    return length(L, max(k.shape[-1], 0 if k_reverse is None else k_reverse.shape[-1] + 1))
+    """For L samples and up to L taps in either direction."""
+    taps = max(k.shape[-1], 0 if k_reverse is None else k_reverse.shape[-1] + 1)
+    return int(1 << (L + min(max(taps, 1), L) - 2).bit_length())
 
 
 def fft_conv(xp: Any, u: Any, k: Any, D: Any, k_reverse: Any) -> Any:
