@@ -93,7 +93,7 @@ def _several(op: Op, options: Any, backend: str, kernel: Callable[..., Any], kin
 
 def _composed(op: Op, options: Any, kernel: Callable[..., Any], kind: str, layout: Sequence[_bind.Layout]) -> Plan:
     """A composition, which allocates its own results."""
-    compose = _backends.composed(op, kernel, kind, layout, options)
+    compose = _backends.array.bind(op, kernel, kind, layout, options)
     library = _arrays.namespace_of(kind)
 
     def owned(result: Any, arrays: Sequence[Any]) -> Any:

@@ -137,11 +137,6 @@ def _declined(op: Op, arrays: Sequence[Any]) -> str | None:
     return "leaves arrays of these shapes to the array library's own functions" if op.policy.prefers_library(shapes) else None
 
 
-def composed(op: Op, kernel: Any, kind: str, layout: Any, options: Any) -> Callable[[Any, Any], list[Any]]:
-    """A composition from ``kernel()`` as a function (flat arrays, extras) -> flat results, which may be views."""
-    return array.bind(op, kernel, kind, layout, options)
-
-
 def _host_kernel(op: Op, name: str) -> Callable[..., Any] | None:
     """The Python kernel of an op, which calls other ops on that backend; None if the op has none."""
     compute = op.policy.python_kernel

@@ -87,7 +87,7 @@ def _filler(op: Op, options: Any, backend: str | None, num_threads: int, sources
     name, kernel = _backends.kernel(op, backend)
     extras = (None,) * len(op.extras)
     if name == "array":
-        compose = _backends.composed(op, kernel, "numpy", [r and (r.shape, r.dtype.name) for r in targets], options)
+        compose = _backends.array.bind(op, kernel, "numpy", [r and (r.shape, r.dtype.name) for r in targets], options)
 
         def fill_composed(arrays: Any, outputs: Any) -> None:
             for output, result in zip(outputs, compose(arrays, extras)):

@@ -103,7 +103,7 @@ def _plan(op: Op, arrays: Any, options: tuple[Any, ...], backend: str | None) ->
     device = next(a.device for a in arrays if a is not None)
     name, kernel = _backends.kernel(op, backend, str(device), arrays)
     if name == "array":
-        compose = _backends.composed(op, kernel, "torch", layout, options)
+        compose = _backends.array.bind(op, kernel, "torch", layout, options)
         return lambda arrays, extras, out, num_threads: run_composed(op, compose, arrays, None, extras)
     results = [None if r is None else (r[0], getattr(torch, r[1])) for r in layout]
 

@@ -99,7 +99,7 @@ class _Composed(_Route):
 
     def __init__(self, op: Op, arrays: Any, options: Any, backend: Any, results: Sequence[Any], name: str, kernel: Any) -> None:
         super().__init__(op, arrays, options, backend, results, name, kernel)
-        self.compose = _backends.composed(op, kernel, "torch", results, options)
+        self.compose = _backends.array.bind(op, kernel, "torch", results, options)
 
     def compute(self, arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         out = None if out is _bind.IN_PLACE else out
