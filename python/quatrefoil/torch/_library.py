@@ -150,19 +150,11 @@ def register(op: Op) -> None:
 
 
 def _save(op: Op, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    flat: list[Any] = []
-    layout = []
-    for x in inputs:
-        is_list = isinstance(x, (list, tuple)) and bool(x) and isinstance(x[0], torch.Tensor)
-        layout.append(len(x) if is_list else "tensor" if isinstance(x, torch.Tensor) else None)
-        flat += list(x) if is_list else [x] if isinstance(x, torch.Tensor) else []
-    ctx.layout = layout
-    ctx.constants = [x if kind is None else None for x, kind in zip(inputs, layout)]
-    ctx.save_for_backward(*flat)
-    ctx.results = [(tuple(x.shape), x.dtype, x.device) for x in output] if isinstance(output, (list, tuple)) else None
-    if ctx.results is not None and op.primal is None:
-        arrays, options, _, _ = unpack(op, inputs)
-        ctx.mark_non_differentiable(*constant_results(op, expand(op, arrays, options, output)))
+    arrays, *ctx.setting = unpack(op, inputs)
+    ctx.save_for_backward(*arrays)
+    if not op.single:
+        ctx.results = [(tuple(x.shape), x.dtype, x.device) for x in output]
+        ctx.mark_non_differentiable(*constant_results(op, expand(op, arrays, ctx.setting[0], output)))
 
 
 def expand(op: Op, arrays: Any, options: tuple[Any, ...], results: Any) -> list[Any]:
@@ -192,32 +184,17 @@ def reject_constants(op: Op, arrays: Any, wanted: Any) -> None:
 
 
 def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
-    saved = iter(ctx.saved_tensors)
-    inputs = []
-    for kind, constant in zip(ctx.layout, ctx.constants):
-        if kind is None:
-            inputs.append(constant)
-        else:
-            inputs.append(next(saved) if kind == "tensor" else [next(saved) for _ in range(kind)])
-    count = len(op.inputs)
     assert op.adjoint is not None
     for arg, wants in zip(op.inputs, ctx.needs_input_grad):
         if arg.constant and wants is True:
             raise NotImplementedError(f"{op.label} is not differentiable with respect to {arg.name}, which requires grad; detach it")
-    if ctx.results is None:
-        grads = [grad]
-    else:  # torch omits the gradients of unused results
+    arrays, (options, backend, num_threads), grads = ctx.saved_tensors, ctx.setting, [grad]
+    if not op.single:  # torch omits the gradients of unused results
         grads = [torch.zeros(s, dtype=t, device=d) if g is None else g for g, (s, t, d) in zip(grad, ctx.results)]
-        arrays, options, _, _ = unpack(op, tuple(inputs))
         grads = differentiable_grads(op, arrays, options, grads)
-    results = iter(registered[op.adjoint.key](*inputs[:count], *grads, *inputs[count:]))
-    gradients: list[Any] = []
-    for arg, kind in zip(op.inputs, ctx.layout):
-        if kind is None or not arg.has_gradient:
-            gradients.append(None)
-        else:
-            gradients.append(next(results) if kind == "tensor" else [next(results) for _ in range(kind)])
-    return (*gradients, *[None] * (len(inputs) - count))
+    inputs = [*arrays, *grads]
+    results = registered[op.adjoint.key](*pack(op.adjoint, inputs, options, backend, num_threads))
+    return *op.split(expand(op.adjoint, inputs, options, results)), *[None] * (len(op.options) + 2)
 
 
 def no_derivative(op: Op) -> Any:
