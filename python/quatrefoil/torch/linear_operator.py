@@ -19,7 +19,33 @@ from .._public import public_dir
 __all__ = ["KroneckerProductAddedDiagLinearOperator", "KroneckerProductLinearOperator"]
 
 
-class KroneckerProductLinearOperator(upstream.KroneckerProductLinearOperator):  # type: ignore[misc]
+class _Kronecker(upstream.LinearOperator):  # type: ignore[misc]
+    """Solves and log-determinants by ``KroneckerOperator``, if ``_is_ours``."""
+
+    def _is_ours(self) -> bool:
+        return True
+
+    def solve(self, right_tensor: Tensor, left_tensor: Tensor | None = None) -> Tensor:
+        """As in linear_operator, by one LU factorisation per factor."""
+        return _solve(self, right_tensor, left_tensor) if self._is_ours() else super().solve(right_tensor, left_tensor)
+
+    def _solve(self, rhs: Tensor, preconditioner: Any = None, num_tridiag: int | None = 0) -> Any:
+        return _solve(self, rhs) if self._is_ours() and not num_tridiag else super()._solve(rhs, preconditioner, num_tridiag)
+
+    def inv_quad_logdet(self, inv_quad_rhs: Tensor | None = None, logdet: bool | None = False, reduce_inv_quad: bool | None = True) -> Any:
+        """As in linear_operator, but exact."""
+        if self._is_ours():
+            return _inv_quad_logdet(self, inv_quad_rhs, logdet, reduce_inv_quad)
+        return super().inv_quad_logdet(inv_quad_rhs, logdet, reduce_inv_quad)
+
+    def _logdet(self) -> Tensor:
+        return _logdet(self) if self._is_ours() else super()._logdet()
+
+    def __add__(self, other: Any) -> Any:
+        return _with_diagonal(super().__add__(other))
+
+
+class KroneckerProductLinearOperator(_Kronecker, upstream.KroneckerProductLinearOperator):  # type: ignore[misc]
     """linear_operator's Kronecker product, with products, solves and log-determinants by ``KroneckerOperator``.
 
     Arguments, methods and batches are those of ``linear_operator.operators.KroneckerProductLinearOperator``. Adding a constant to the
@@ -53,23 +79,6 @@ class KroneckerProductLinearOperator(upstream.KroneckerProductLinearOperator):  
     def _t_matmul(self, rhs: Tensor) -> Tensor:
         return _product(self, rhs, True)
 
-    def solve(self, right_tensor: Tensor, left_tensor: Tensor | None = None) -> Tensor:
-        """As in linear_operator, by one LU factorisation per factor."""
-        return _solve(self, right_tensor, left_tensor)
-
-    def _solve(self, rhs: Tensor, preconditioner: Any = None, num_tridiag: int | None = 0) -> Any:
-        return super()._solve(rhs, preconditioner, num_tridiag) if num_tridiag else _solve(self, rhs)
-
-    def inv_quad_logdet(self, inv_quad_rhs: Tensor | None = None, logdet: bool | None = False, reduce_inv_quad: bool | None = True) -> Any:
-        """As in linear_operator, but exact."""
-        return _inv_quad_logdet(self, inv_quad_rhs, logdet, reduce_inv_quad)
-
-    def _logdet(self) -> Tensor:
-        return _logdet(self)
-
-    def __add__(self, other: Any) -> Any:
-        return _with_diagonal(super().__add__(other))
-
     def add_diagonal(self, diag: Tensor) -> Any:
         """As in linear_operator."""
         return _with_diagonal(super().add_diagonal(diag))
@@ -84,7 +93,7 @@ class KroneckerProductLinearOperator(upstream.KroneckerProductLinearOperator):  
         return 0.0
 
 
-class KroneckerProductAddedDiagLinearOperator(upstream.KroneckerProductAddedDiagLinearOperator):  # type: ignore[misc]
+class KroneckerProductAddedDiagLinearOperator(_Kronecker, upstream.KroneckerProductAddedDiagLinearOperator):  # type: ignore[misc]
     """linear_operator's K + D. If D = c I, solves and log-determinants use ``KroneckerOperator``, otherwise linear_operator.
 
     ``KroneckerProductLinearOperator`` returns it from ``add_diagonal`` and from sums with a diagonal. Gradients need no differences of
@@ -101,25 +110,6 @@ class KroneckerProductAddedDiagLinearOperator(upstream.KroneckerProductAddedDiag
 
     def _is_ours(self) -> bool:
         return self._diag_is_constant and isinstance(self.linear_op, KroneckerProductLinearOperator)
-
-    def solve(self, right_tensor: Tensor, left_tensor: Tensor | None = None) -> Tensor:
-        """As in linear_operator."""
-        return _solve(self, right_tensor, left_tensor) if self._is_ours() else super().solve(right_tensor, left_tensor)
-
-    def _solve(self, rhs: Tensor, preconditioner: Any = None, num_tridiag: int | None = 0) -> Any:
-        return _solve(self, rhs) if self._is_ours() and not num_tridiag else super()._solve(rhs, preconditioner, num_tridiag)
-
-    def inv_quad_logdet(self, inv_quad_rhs: Tensor | None = None, logdet: bool | None = False, reduce_inv_quad: bool | None = True) -> Any:
-        """As in linear_operator, but exact if D = c I."""
-        if self._is_ours():
-            return _inv_quad_logdet(self, inv_quad_rhs, logdet, reduce_inv_quad)
-        return super().inv_quad_logdet(inv_quad_rhs, logdet, reduce_inv_quad)
-
-    def _logdet(self) -> Tensor:
-        return _logdet(self) if self._is_ours() else super()._logdet()
-
-    def __add__(self, other: Any) -> Any:
-        return _with_diagonal(super().__add__(other))
 
     def _kronecker(self) -> Any:
         return self.linear_op._kronecker()
