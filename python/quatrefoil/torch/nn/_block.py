@@ -76,6 +76,11 @@ def initial_dt_bias(
     return bias
 
 
+def sequence_numbers(length: int, cu_seqlens: Tensor) -> Tensor:
+    """The sequence number of each of ``length`` packed samples."""
+    return torch.searchsorted(cu_seqlens[1:], torch.arange(length, device=cu_seqlens.device, dtype=cu_seqlens.dtype), right=True)
+
+
 def add_decay(layer: torch.nn.Module, heads: int, steps: int, low: float, high: float) -> None:
     """Add ``A_log``, with rates of the heads between ``low`` and ``high``, and ``dt_bias``, with step sizes between .001 and .1."""
     layer.A_log = torch.nn.Parameter(torch.empty(heads).uniform_(low, high).log())

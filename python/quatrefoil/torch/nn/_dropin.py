@@ -10,7 +10,7 @@ from torch import Tensor
 from ... import ssm
 from ..._arguments import MAX_NUMBERS, choice, integer
 from ..._arrays import narrow, widen
-from ._block import GatedRMSNorm, convolved
+from ._block import GatedRMSNorm, convolved, sequence_numbers
 from ._layer import Layer
 
 
@@ -78,7 +78,7 @@ class ShortConvolution(torch.nn.Conv1d):  # type: ignore[misc]
             y, after = self._packed_after(x, cache, cu_seqlens)
         else:
             before = x.new_zeros(rows, self.hidden_size, self.kernel_size[0]) if cache is None and output_final_state else cache
-            numbers = None if cu_seqlens is None else _sequence_numbers(x.shape[1], cu_seqlens)[None].int()
+            numbers = None if cu_seqlens is None else sequence_numbers(x.shape[1], cu_seqlens)[None].int()
             y, after = convolved(x.mT, self, before, numbers, cu_seqlens, self.activation)
             y = y.mT
         return y if residual is None else y + residual, after if output_final_state else None
@@ -94,18 +94,13 @@ class ShortConvolution(torch.nn.Conv1d):  # type: ignore[misc]
         """Packed sequences x (1, T, D), each continuing its row of ``cache`` (N, D, W) -> the outputs and the last samples of each."""
         N, _, W = cache.shape
         rows = torch.arange(N, device=x.device)
-        order = torch.cat((rows.repeat_interleave(W), _sequence_numbers(x.shape[1], cu_seqlens))).argsort(stable=True)
+        order = torch.cat((rows.repeat_interleave(W), sequence_numbers(x.shape[1], cu_seqlens))).argsort(stable=True)
         longer = torch.cat((cache.mT.flatten(0, 1).to(x.dtype), x[0]))[order]
         bounds = cu_seqlens + W * torch.arange(N + 1, device=x.device)
-        numbers = _sequence_numbers(len(longer), bounds)[None].int()
+        numbers = sequence_numbers(len(longer), bounds)[None].int()
         y, _ = convolved(longer.mT[None], self, None, numbers, None, self.activation)
         last = longer[bounds[1:, None] + torch.arange(-W, 0, device=x.device)]
         return y.mT[:, order.argsort()[N * W :]], last.mT.to(cache.dtype)
-
-
-def _sequence_numbers(length: int, cu_seqlens: Tensor) -> Tensor:
-    """The sequence number of each of ``length`` packed samples."""
-    return torch.searchsorted(cu_seqlens[1:], torch.arange(length, device=cu_seqlens.device, dtype=cu_seqlens.dtype), right=True)
 
 
 class FlashFFTConv(Layer):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ... import ssm
 from ..._arguments import MAX_NUMBERS, integer
 from ..._arrays import widen
-from ._block import Block, Cache, GatedRMSNorm, convolved, initial_dt_bias
+from ._block import Block, Cache, GatedRMSNorm, convolved, initial_dt_bias, sequence_numbers
 
 
 class Mamba2(Block):
@@ -249,8 +249,7 @@ def _numbered(cu_seqlens: Tensor, seq_idx: Tensor | None, u: Tensor) -> Tensor:
     """The sequence number of every token, (1, L), from the starts of the sequences and, if present, from ``seq_idx``."""
     if u.shape[0] != 1:
         raise ValueError(f"Mamba2: u has shape {tuple(u.shape)} with cu_seqlens, expected one item that contains all sequences")
-    tokens = torch.arange(u.shape[1], device=u.device)
-    numbers = torch.searchsorted(cu_seqlens[1:].to(tokens.dtype), tokens, right=True)[None]
+    numbers = sequence_numbers(u.shape[1], cu_seqlens)[None]
     if seq_idx is None:
         return numbers
     # a number that changes where either one does; negative for padding
