@@ -24,9 +24,6 @@ class _Solver:
         self.safe = xp.where(self.is_zero, xp.ones_like(self.F), self.F)
         self.ridge = ridge
 
-    def _product(self, x: Any) -> Any:
-        return self.xp.matmul(self.H, x[..., None])[..., 0]
-
     def __call__(self, q: Any) -> Any:
         xp = self.xp
         if self.copies:
@@ -48,7 +45,8 @@ class _Solver:
         x, before = s * q, 0 * q
         for _ in range(self.steps):
             w = 1 / (1 - rho * w)
-            x, before = w * x - (s * w * (self._product(x) + lam * x - q) + (w - 1) * before), x
+            Hx = self.xp.matmul(self.H, x[..., None])[..., 0]
+            x, before = w * x - (s * w * (Hx + lam * x - q) + (w - 1) * before), x
         return x
 
     def norm_slope(self, w: Any, x: Any) -> Any:

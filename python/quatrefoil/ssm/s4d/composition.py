@@ -63,6 +63,7 @@ class _Poles:
 
     def __init__(self, xp: Any, dt: Any, A: Any, disc: str, L: int) -> None:
         self.xp, self.disc, self.L = xp, disc, L
+        self.pairs = 1.0 if disc == "dss" else 2.0  # DSS counts each mode once; otherwise modes stand for conjugate pairs
         self.step, self.A = double(xp, dt)[:, None], double(xp, A)
         self.x = self.step * self.A
         self.modes: Any
@@ -89,11 +90,6 @@ class _Poles:
             self.weight = _square(xp, self.q) + 1e-7
             self.r = xp.conj(self.q) / self.weight
             self.modes, self.b = _Scaled(xp, self.x, grows, L), _expm1(xp, self.y) * self.r
-
-    @property
-    def pairs(self) -> float:
-        """1 for DSS, which counts each mode once; otherwise 2, because modes stand for conjugate pairs."""
-        return 1.0 if self.disc == "dss" else 2.0
 
     def gradient(self, g_log: Any, g_b: Any) -> tuple[Any, Any]:
         """(11): the gradients of A and dt from those of log z and b."""

@@ -53,7 +53,7 @@ class _Constant:
         return self.xp.where(is_finite, total, s), self.xp.where(is_finite, e, self.xp.zeros_like(e))
 
 
-def _composed(xp: Any, a: Any, b: Any, start: Any, axis: int, constant: _Constant | None = None) -> Any:
+def _composed(xp: Any, a: Any, b: Any, start: Any, axis: int, constant: _Constant | None) -> Any:
     """h_t = a_t h_{t-1} + b_t; ``start`` has length 1 along ``axis``. Composing steps 2i and 2i + 1 gives every second state."""
     L = b.shape[axis]
     if L == 1:

@@ -54,7 +54,6 @@ class _Scan:
         u, delta, A, D, z, bias = inputs
         self.xp, self.u, self.A = xp, u[:, channel_slice, :], A[None, channel_slice, :, None]
         self.raw = delta[:, channel_slice, :] if bias is None else delta[:, channel_slice, :] + bias[channel_slice, None]
-        self.softens = softens
         self.step = softplus(xp, self.raw) if softens else self.raw
         self.B, self.C = (m.select(channel_slice) for m in mixing)
         self.pair = 2 if is_complex(xp, A) else 1
@@ -67,9 +66,6 @@ class _Scan:
         """y with the skip term, before the gate."""
         y = self.pair * self.xp.sum(real(self.xp, self.C * x), axis=2)
         return y if self.D is None else y + self.D * self.u
-
-    def slope(self) -> Any:
-        return sigmoid(self.xp, self.raw) if self.softens else self.xp.ones_like(self.raw)
 
 
 def selective_scan_fn(
@@ -115,7 +111,8 @@ def selective_scan_fn_vjp(
         mixing[1].add(s.pair * g[:, :, None, :] * conj(xp, x), channel_slice)
         m = da * conj(xp, s.a)
         along_A, along_B = (xp.sum(real(xp, conj(xp, w) * v), axis=2) for w, v in ((s.A, m), (s.B, mu)))
-        ddelta, du = (along_A + s.u * along_B) * s.slope(), s.step * along_B
+        ddelta, du = along_A + s.u * along_B, s.step * along_B
+        ddelta = ddelta * sigmoid(xp, s.raw) if delta_softplus else ddelta
         dz = g if s.z is None else grad[:, channel_slice, :] * silu_slope(xp, s.z) * s.output(x)
         dA = xp.sum(s.step[:, :, None, :] * m, axis=(0, 3))
         return du if s.D is None else du + s.D * g, ddelta, dz, dA[None, ...], xp.sum(g * s.u, axis=2), dstart
