@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._array_tools import double, zeros
-
-
-def _padded(xp: Any, c: Any, order: int) -> Any:
-    """c padded to (..., order + 1)."""
-    return xp.concat([c, zeros(xp, (*c.shape[:-1], order + 1 - c.shape[-1]), c)], axis=-1)
+from ..._array_tools import double, resized, zeros
 
 
 def _coefficients(xp: Any, b: Any, a: Any) -> tuple[Any, Any, Any]:
     """b and a divided by a_0 and padded to equal length; a_0."""
-    b, a, order = double(xp, b), double(xp, a), max(b.shape[-1], a.shape[-1]) - 1
+    b, a, count = double(xp, b), double(xp, a), max(b.shape[-1], a.shape[-1])
     first = a[..., :1]
-    return _padded(xp, b, order) / first, _padded(xp, a, order) / first, first
+    return resized(xp, b, count) / first, resized(xp, a, count) / first, first
 
 
 def _run(xp: Any, b: Any, a: Any, x: Any, start: Any) -> tuple[Any, Any]:
