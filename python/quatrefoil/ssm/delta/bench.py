@@ -16,14 +16,15 @@ CHUNK, OUR_CHUNK = 64, 16  # usual chunk size of the peers, and that of our kern
 
 
 def problems() -> Iterator[Problem]:
-    yield _whole(SHAPE)
+    yield _whole("chunk_gated_delta_rule", _inputs(SHAPE)[:5], PEERS, {"torch rows": 8.0}, _work(SHAPE, 3, 2))
     if installed("torch"):
-        yield _gradient(SHAPE)
+        yield _gradient("chunk_gated_delta_rule", _inputs(SHAPE)[:5], PEERS, {"torch rows and autograd": 8.0}, _work(SHAPE, 11, 14))
     yield _step((1, 1, *SHAPE[2:]))
-    yield _linear(SHAPE)
-    yield _channels(SHAPE)
+    yield _whole("chunk_simple_gla", [*_inputs(SHAPE)[:4], None], {"torch chunks": partial(by_chunks, triangular)}, {}, _work(SHAPE, 2, 1))
+    arrays, peers = _inputs(SHAPE, channels=True)[:5], {"torch factors": by_factors}
+    yield _whole("chunk_kda", arrays, peers, {"torch factors": 4.0}, _channel_work(SHAPE, 3, 2, 3.0))
     if installed("torch"):
-        yield _channels_gradient(SHAPE)
+        yield _gradient("chunk_kda", arrays, peers, {"torch factors and autograd": 3.0}, _channel_work(SHAPE, 11, 14, 20.0))
 
 
 def _inputs(shape: tuple[int, ...], channels: bool = False) -> list[Any]:
@@ -134,30 +135,23 @@ def _by_rows(matrix: Any, both: Any) -> Any:
 PEERS = {"torch rows": partial(by_chunks, _by_rows), "torch solve_triangular": partial(by_chunks, triangular)}
 
 
-def _chunked(q: Any, k: Any, v: Any, g: Any, beta: Any) -> Any:
-    return ssm.chunk_gated_delta_rule(q, k, v, g, beta)[0]
+def _whole(name: str, arrays: list[Any], functions: dict[str, Any], goals: dict[str, float], work: Work) -> Problem:
+    function = getattr(ssm, name)
+    peers, truth = torch_peers(functions, *arrays), partial(_truth, *arrays)
+    return Problem("ssm", name, f"{SHAPE} float32", lambda: function(*arrays)[0], peers, truth, 2e-6, goals, 1e-5, work)
 
 
-def _whole(shape: tuple[int, ...]) -> Problem:
-    arrays = _inputs(shape)[:5]
-    peers, truth = torch_peers(PEERS, *arrays), partial(_truth, *arrays)
-    size, goals, work = f"{shape} float32", {"torch rows": 8.0}, _work(shape, 3, 2)
-    return Problem("ssm", "chunk_gated_delta_rule", size, lambda: _chunked(*arrays), peers, truth, 2e-6, goals, 1e-5, work)
-
-
-def _gradient(shape: tuple[int, ...]) -> Problem:
+def _gradient(name: str, arrays: list[Any], functions: dict[str, Any], goals: dict[str, float], work: Work) -> Problem:
     """Forward and backward through autograd. Compares the gradient of the keys, which occur in most terms."""
-    arrays = _inputs(shape)[:5]
-    run = autograd(arrays, grad=arrays[2], index=1)
+    function, vjp, run = getattr(ssm, name), getattr(ssm, f"{name}_vjp"), autograd(arrays, grad=arrays[2], index=1)
 
     def truth() -> Any:
-        q, k, v, g, beta = double(*arrays)
-        return ssm.chunk_gated_delta_rule_vjp(q, k, v, g, beta, v)[1]
+        wide = double(*arrays)
+        return vjp(*wide, wide[2])[1]
 
-    ours = run(_chunked)
-    peers = {f"{name} and autograd": run(f) for name, f in PEERS.items()}
-    goals = {"torch rows and autograd": 8.0}
-    return Problem("ssm", "chunk_gated_delta_rule fwd+bwd", f"{shape} float32", ours, peers, truth, 5e-6, goals, 5e-5, _work(shape, 11, 14))
+    ours = run(lambda *a: function(*a)[0])
+    peers = {f"{peer} and autograd": run(f) for peer, f in functions.items()}
+    return Problem("ssm", f"{name} fwd+bwd", f"{SHAPE} float32", ours, peers, truth, 5e-6, goals, 5e-5, work)
 
 
 def step_by_torch(q: Any, k: Any, v: Any, g: Any, beta: Any, state: Any) -> Any:
@@ -176,35 +170,6 @@ def _step(shape: tuple[int, ...]) -> Problem:
         return ssm.fused_recurrent_gated_delta_rule(q, k, v, g, beta, initial_state=state, output_final_state=True)[0]
 
     return Problem("ssm", "fused_recurrent_gated_delta_rule", f"{shape} float32", ours, peers, truth, 2e-6, {"torch step": 3.0}, 1e-5)
-
-
-def _linear(shape: tuple[int, ...]) -> Problem:
-    q, k, v, g, *_ = _inputs(shape)
-    peers, truth = torch_peers({"torch chunks": partial(by_chunks, triangular)}, q, k, v, g, None), partial(_truth, q, k, v, g, None)
-    size, work = f"{shape} float32", _work(shape, 2, 1)
-    return Problem("ssm", "chunk_simple_gla", size, lambda: ssm.chunk_simple_gla(q, k, v, g)[0], peers, truth, 2e-6, {}, 1e-5, work)
-
-
-def _channels(shape: tuple[int, ...]) -> Problem:
-    arrays = _inputs(shape, channels=True)[:5]
-    peers, truth = torch_peers({"torch factors": by_factors}, *arrays), partial(_truth, *arrays)
-    work, goals = _channel_work(shape, 3, 2, 3.0), {"torch factors": 4.0}
-    return Problem("ssm", "chunk_kda", f"{shape} float32", lambda: ssm.chunk_kda(*arrays)[0], peers, truth, 2e-6, goals, 1e-5, work)
-
-
-def _channels_gradient(shape: tuple[int, ...]) -> Problem:
-    arrays = _inputs(shape, channels=True)[:5]
-    run = autograd(arrays, grad=arrays[2], index=1)
-
-    def truth() -> Any:
-        q, k, v, g, beta = double(*arrays)
-        return ssm.chunk_kda_vjp(q, k, v, g, beta, v)[1]
-
-    ours = run(lambda *a: ssm.chunk_kda(*a)[0])
-    peers, goals = {"torch factors and autograd": run(by_factors)}, {"torch factors and autograd": 3.0}
-    return Problem(
-        "ssm", "chunk_kda fwd+bwd", f"{shape} float32", ours, peers, truth, 5e-6, goals, 5e-5, _channel_work(shape, 11, 14, 20.0)
-    )
 
 
 def _channel_work(shape: tuple[int, ...], states: float, pairs: float, per_pair: float) -> Work:
