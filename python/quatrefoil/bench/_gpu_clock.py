@@ -8,21 +8,13 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import _backends
 from .._typing import Backend
 
 Side = Callable[[int], Any]  # one call, on the set of inputs with that index
 INNER, REPETITIONS, WARM = 2e-3, 25, 0.5  # seconds of calls per measurement, measurements, seconds of warm-up
-
-
-class Times(NamedTuple):
-    """Seconds per call."""
-
-    median: float
-    minimum: float
-    maximum: float
 
 
 class Machine:
@@ -91,7 +83,7 @@ class Machine:
         end.synchronize()
         return float(begin.elapsed_time(end)) * 1e-3
 
-    def interleave(self, sides: Mapping[str, Side], sets: int, budget: float) -> dict[str, Times]:
+    def interleave(self, sides: Mapping[str, Side], sets: int, budget: float) -> dict[str, dict[str, float]]:
         """Time the sides in turn, in alternating order, at least twice and for up to ``budget`` seconds. Call each side once before."""
         counts = {}
         for name, side in sides.items():
@@ -106,7 +98,7 @@ class Machine:
                 break
             for name in list(sides) if repetition % 2 == 0 else list(sides)[::-1]:
                 seconds[name].append(self.seconds(sides[name], counts[name], repetition * counts[name]) / counts[name])
-        return {name: Times(statistics.median(t), min(t), max(t)) for name, t in seconds.items()}
+        return {name: {"seconds": statistics.median(t), "least": min(t), "most": max(t)} for name, t in seconds.items()}
 
     def captured(self, run: Callable[[Sequence[Any]], Any], sets: Sequence[Sequence[Any]]) -> Side:
         """The calls as CUDA graphs, which take no time on the host."""
@@ -144,4 +136,4 @@ class Machine:
 
     def _best(self, side: Side) -> float:
         """The minimum seconds per call."""
-        return self.interleave({"": side}, 2, 5.0)[""].minimum
+        return self.interleave({"": side}, 2, 5.0)[""]["least"]

@@ -23,7 +23,7 @@ from .. import _backends, _config
 from .._spec import FAMILIES
 from ._gpu_case import Case, Draw, Size
 from ._gpu_cases import cases
-from ._gpu_clock import Machine, Side, Times
+from ._gpu_clock import Machine, Side
 from ._run import amount, time_text
 
 BUDGET, SPARE, CASE_BUDGET = 420.0, 30.0, 10.0  # seconds: for the run, reserved for the last row, for timing one case
@@ -168,11 +168,11 @@ class Run:
         work = case.work(size, 4 if precision == "float32" else 8)
         bounds = {"bytes": work.bytes / self.ceilings["copy"], "flops": work.flops / self.ceilings[precision]}
         bound = max(bounds, key=lambda name: bounds[name])
-        compared: dict[str, Any] = {name: _times_row(t) | {"ratio": t.median / ours.median} for name, t in times.items()}
+        compared: dict[str, Any] = {name: t | {"ratio": t["seconds"] / ours["seconds"]} for name, t in times.items()}
         return {
-            "kind": "time", **_times_row(ours), "noise": abs(repeated.median / ours.median - 1), "rotated": count * size_of_set,
+            "kind": "time", **ours, "noise": abs(repeated["seconds"] / ours["seconds"] - 1), "rotated": count * size_of_set,
             "floor": {"seconds": bounds[bound], "bound": bound, "flops": work.flops, "bytes": work.bytes},
-            "taken": ours.median / bounds[bound], "peers": compared | {name: {"fails": why} for name, why in fails.items()},
+            "taken": ours["seconds"] / bounds[bound], "peers": compared | {name: {"fails": why} for name, why in fails.items()},
         }  # fmt: skip
 
     def sides(
@@ -216,10 +216,6 @@ class Run:
 
 def _cycling(run: Any, sets: Sequence[Sequence[Any]]) -> Side:
     return lambda i: run(sets[i % len(sets)])
-
-
-def _times_row(times: Times) -> dict[str, float]:
-    return {"seconds": times.median, "least": times.minimum, "most": times.maximum}
 
 
 def _first_line(error: Exception) -> str:
