@@ -4,7 +4,7 @@ derivative must never be silently wrong."""
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -14,16 +14,6 @@ from ._library import constant_results, differentiable_grads, expand, no_derivat
 from ._private import apply_of
 
 
-class Functions(NamedTuple):
-    eager: Any  # outside any torch.func transform: (compute, num_threads, (options, extras, backend), *arrays)
-    transformed: Any  # ((options, backend, num_threads), *arrays), for torch.func
-
-
-@cache
-def functions(op: Op) -> Functions:
-    return Functions(_eager(op), _transformed(op))
-
-
 def _second(op: Op, arrays: Any, grads: Any, options: Any, backend: str | None, num_threads: int) -> Any:
     """The gradient of an adjoint; raises if its op has none."""
     if op.primal is None or op.primal.policy.second_vjp is None:
@@ -31,7 +21,10 @@ def _second(op: Op, arrays: Any, grads: Any, options: Any, backend: str | None, 
     return op.primal.policy.second_vjp(arrays, expand(op, arrays, options, grads), options, backend, num_threads or None)  # type: ignore[union-attr,misc]
 
 
-def _eager(op: Op) -> Any:
+@cache
+def eager(op: Op) -> Any:
+    """Outside any torch.func transform: (compute, num_threads, (options, extras, backend), *arrays) -> present results."""
+
     class Eager(torch.autograd.Function):  # type: ignore[misc]
         @staticmethod
         def forward(ctx: Any, compute: Any, num_threads: int, setting: Any, *arrays: Any) -> Any:
@@ -58,7 +51,10 @@ def _eager(op: Op) -> Any:
     return apply_of(Eager)  # the route has checked for transforms
 
 
-def _transformed(op: Op) -> Any:
+@cache
+def transformed(op: Op) -> Any:
+    """For torch.func: ((options, backend, num_threads), *arrays) -> present results."""
+
     class Transformed(torch.autograd.Function):  # type: ignore[misc]
         @staticmethod
         def forward(setting: Any, *arrays: Any) -> Any:
@@ -81,7 +77,7 @@ def _transformed(op: Op) -> Any:
                 return (None, *_second(op, arrays, grads, options, backend, num_threads))
             reject_constants(op, arrays, ctx.needs_input_grad[1:])
             inputs = [*arrays, *differentiable_grads(op, arrays, ctx.setting[0], grads)]
-            return (None, *expand(op.adjoint, inputs, ctx.setting[0], functions(op.adjoint).transformed.apply(ctx.setting, *inputs)))
+            return (None, *expand(op.adjoint, inputs, ctx.setting[0], transformed(op.adjoint).apply(ctx.setting, *inputs)))
 
         @staticmethod
         def vmap(info: Any, in_dims: Any, setting: Any, *arrays: Any) -> Any:

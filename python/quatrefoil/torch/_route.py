@@ -16,7 +16,7 @@ import torch
 from .. import _backends, _bind
 from .._call import Planner
 from .._spec import Op
-from ._functions import functions
+from ._functions import eager, transformed
 from ._library import empty, expand, pack, registered, reject_constants, run_composed, run_kernel
 from ._private import dispatch_modes as _modes
 from ._private import forward_ad as _forward_ad
@@ -67,7 +67,7 @@ class _Route:
         self.device = next(a.device for a in arrays if a is not None)
         self.wanted = [a is not None and a.requires_grad for a in arrays]
         self.wants_gradient = any(self.wanted)
-        self.function = functions(op)
+        self.eager, self.transformed = eager(op), transformed(op)
 
     def run(self, arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         op = self.op
@@ -76,7 +76,7 @@ class _Route:
         if self.wants_gradient and torch.is_grad_enabled():
             _reject_out(op, out)
             reject_constants(op, arrays, self.wanted)
-            result = self.function.eager(self.compute, num_threads, (self.options, extras, self.backend), *arrays)
+            result = self.eager(self.compute, num_threads, (self.options, extras, self.backend), *arrays)
             return _restore(op, arrays, self.options, result)
         result = self.compute(arrays, extras, out, num_threads)
         return tuple(result) if op.primal is None and not op.single else result
@@ -86,7 +86,7 @@ class _Route:
             return traced(self.op, arrays, self.options, extras, self.backend, num_threads, out)
         _reject_out(self.op, out)
         _bind.reject_functions(self.op, extras)
-        result = self.function.transformed.apply((self.options, self.backend, num_threads), *arrays)
+        result = self.transformed.apply((self.options, self.backend, num_threads), *arrays)
         return _restore(self.op, arrays, self.options, result)
 
     def check_out(self, out: Any, arrays: Sequence[Any]) -> None:
