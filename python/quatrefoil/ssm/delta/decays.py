@@ -149,7 +149,7 @@ class ChannelDecays:
             of_late = [sum(xp.matmul(x, k) for x, k in zip(row, early)) for row in across]
             of_early = [sum(xp.matmul(xp.matrix_transpose(row[n]), x) for row, x in zip(across, late)) for n in range(len(keys))]
             after = sum(self._sums_after(read, x, dx) for read, x, dx in zip(reads, late, of_late))
-            before = sum(self._sums_before(x, dx) for x, dx in zip(early, of_early))
+            before = sum(_along_tokens(xp, exclusive_cumsum, x, dx) for x, dx in zip(early, of_early))
             of_logs = of_logs + self._joined(before, after)
             of_reads = [x + self._joined(None, self._shifted(r, from_start) * dx) for r, x, dx in zip(reads, of_reads, of_late)]
             of_keys = [x + self._joined(to_end * dx, None) for x, dx in zip(of_keys, of_early)]
@@ -168,13 +168,10 @@ class ChannelDecays:
         sums = _along_tokens(xp, reverse_cumsum, x, dx)
         return xp.concat([sums[..., 1:, :], xp.zeros_like(sums[..., :1, :])], axis=-2) if read.before else sums
 
-    def _sums_before(self, k: Any, dk: Any) -> Any:
-        return _along_tokens(self.xp, exclusive_cumsum, k, dk)
-
     def of_logs(self, read: Sequence[tuple[Read, Any]], written: Sequence[tuple[Any, Any]], S: Any, R: Any) -> Any:
         xp = self.xp
         from_start = sum(self._sums_after(by, by.rows, x) for by, x in read)
-        to_end = sum(self._sums_before(k, x) for k, x in written)
+        to_end = sum(_along_tokens(xp, exclusive_cumsum, k, x) for k, x in written)
         through = double(xp, self.total)[..., 0] * xp.sum(double(xp, S) * double(xp, R), axis=-1)
         return from_start + to_end + through[..., None, :]
 

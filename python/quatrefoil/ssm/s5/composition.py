@@ -21,7 +21,7 @@ def _real_columns(xp: Any, c: Any) -> Any:
 def _projected(xp: Any, u: Any, b: Any) -> Any:
     """Real u (..., H) by complex b (P, H), as one product of real matrices -> (..., P)."""
     P = b.shape[0]
-    both = xp.matmul(u, xp.matrix_transpose(xp.concat([xp.real(b), xp.imag(b)], axis=0)))
+    both = xp.matmul(u, xp.matrix_transpose(_real_rows_of(xp, b)))
     return complex_of(xp, both[..., :P], both[..., P:])
 
 
