@@ -1,6 +1,6 @@
 """Benchmarks on one thread, in one process: values are compared before anything is timed; times are medians of interleaved runs."""
 
 from ._compare import main as compare
-from ._run import main, methods, run
+from ._run import main, methods
 
-__all__ = ["compare", "main", "methods", "run"]
+__all__ = ["compare", "main", "methods"]
