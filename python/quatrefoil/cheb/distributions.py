@@ -51,8 +51,7 @@ class Distribution:
             at = np.minimum((u * self.samples.size).astype(np.int64), self.samples.size - 1)
             return self.samples[at]
         lo, hi = self.ends
-        points: np.ndarray = lo * (1 - u) + hi * u
-        return points
+        return lo * (1 - u) + hi * u
 
     def quadrature(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Nodes and weights, which sum to 1, for the mean of polynomials of degree below 2n: Gauss quadrature, all samples with equal

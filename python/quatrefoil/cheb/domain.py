@@ -101,8 +101,7 @@ def reference(x: np.ndarray, axis: int, pair: tuple[float, float], label: str) -
     if bad.any():
         i = int(bad.argmax())
         raise ValueError(f"{label}: point {i} of axis {axis} is {x[i]}, expected a number within the domain [{lo}, {hi}]")
-    clipped: np.ndarray = np.clip(t, -1, 1)
-    return clipped
+    return np.clip(t, -1, 1)
 
 
 def number_text(x: float) -> str:

@@ -68,8 +68,7 @@ class Basis:
             b: np.ndarray = np.concatenate([self._b[:1], self._b[1:] * self._unit * self._unit])
         if not (np.isfinite(b).all() and (b[1:] >= np.finfo(np.float64).tiny).all()):
             raise OverflowError(f"orthopoly.Basis: b is about {self._unit:.0e} squared, out of range for float64; scale the samples")
-        result: np.ndarray = frozen(b)
-        return result
+        return frozen(b)
 
     @property
     def degree(self) -> int:

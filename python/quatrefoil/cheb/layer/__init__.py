@@ -69,8 +69,7 @@ def poly_layer(
     array([[0.5],
            [1. ]])
     """
-    Y: T = call(POLY_LAYER, (X, W, a, b), (), (), out, backend, num_threads)
-    return Y
+    return call(POLY_LAYER, (X, W, a, b), (), (), out, backend, num_threads)
 
 
 def poly_layer_vjp(

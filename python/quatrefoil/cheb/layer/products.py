@@ -144,8 +144,7 @@ def product_layer(
            [-9.]])
     """
     label = "cheb.product_layer"
-    Y: T = call(PRODUCT_LAYER, (X, W, a, b), (flat_degrees(degrees, label),), (), out, backend, num_threads)
-    return Y
+    return call(PRODUCT_LAYER, (X, W, a, b), (flat_degrees(degrees, label),), (), out, backend, num_threads)
 
 
 def product_layer_vjp(
@@ -214,8 +213,7 @@ def trig_layer(
     >>> qf.cheb.trig_layer(X, np.array([[1.0], [0.5]]), [[0, 0], [1, 2]]).round(12)  # 1 + cos x sin y
     array([[2.]])
     """
-    Y: T = call(TRIG_LAYER, (X, W), (flat_degrees(degrees, "cheb.trig_layer"),), (), out, backend, num_threads)
-    return Y
+    return call(TRIG_LAYER, (X, W), (flat_degrees(degrees, "cheb.trig_layer"),), (), out, backend, num_threads)
 
 
 def trig_layer_vjp(

@@ -78,8 +78,7 @@ def unit(array: np.ndarray) -> tuple[np.ndarray, int]:
 
 def column_exponents(U: np.ndarray) -> np.ndarray:
     """Exponents e (r,): the largest entry of each column, divided by 2^e, is between 1/2 and 1."""
-    exponents: np.ndarray = np.frexp(np.abs(U).max(axis=0, initial=0))[1]
-    return exponents
+    return np.frexp(np.abs(U).max(axis=0, initial=0))[1]
 
 
 def assembled(mantissas: np.ndarray, powers: np.ndarray) -> tuple[np.ndarray, int]:
@@ -260,8 +259,7 @@ def antiderivative(U: Any) -> Any:
 def integral_weights(n: int) -> np.ndarray:
     """Integrals of T_k over [-1, 1] (14)."""
     k = np.arange(n)
-    weights: np.ndarray = np.where(k % 2, 0.0, 2.0 / (1.0 - k.astype(float) ** 2 + (k % 2)))
-    return weights
+    return np.where(k % 2, 0.0, 2.0 / (1.0 - k.astype(float) ** 2 + (k % 2)))
 
 
 def _clenshaw_curtis(n: int) -> np.ndarray:
@@ -269,8 +267,7 @@ def _clenshaw_curtis(n: int) -> np.ndarray:
     if n == 1:
         return np.array([2.0])
     weights = np.fft.irfft(integral_weights(n)[::2], n - 1)
-    ends: np.ndarray = np.concatenate([weights[:1] / 2, weights[1:], weights[:1] / 2])
-    return ends
+    return np.concatenate([weights[:1] / 2, weights[1:], weights[:1] / 2])
 
 
 def on_clenshaw_curtis(U: Any) -> Any:

@@ -214,14 +214,12 @@ class Calculus(TensorParts):
 def _divided(numerator: Any, denominator: np.ndarray) -> np.ndarray:
     """Divide without a warning for infinite values, which ``compose`` reports as errors."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        quotient: np.ndarray = numerator / denominator
-    return quotient
+        return numerator / denominator
 
 
 def _power(values: np.ndarray, exponent: float) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        power: np.ndarray = np.power(values, exponent)
-    return power
+        return np.power(values, exponent)
 
 
 def _axis(axis: Any, d: int, label: str) -> int:

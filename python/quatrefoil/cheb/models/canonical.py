@@ -70,5 +70,4 @@ def splined(x: np.ndarray, samples: np.ndarray, n: int, domain: Any) -> np.ndarr
 
     t, exponents = to_reference(x, *domain), column_exponents(samples)
     values = CubicSpline(t, np.ldexp(samples, -exponents), axis=0, bc_type="not-a-knot", extrapolate=True)(chebpts(n))
-    C: np.ndarray = np.ldexp(vals2coeffs(np.ascontiguousarray(values), 0), exponents)
-    return C
+    return np.ldexp(vals2coeffs(np.ascontiguousarray(values), 0), exponents)

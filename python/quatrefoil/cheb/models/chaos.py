@@ -161,7 +161,7 @@ class PolynomialChaos:
             results = [cls._of_tensor(*parts, inputs, float(error)) for parts, error in zip(trains[0], trains[1] * function.scale)]
         for chaos in results:
             chaos.n_evaluations = function.count
-        return results if function.outputs is not None else results[0]  # type: ignore[no-any-return]
+        return results if function.outputs is not None else results[0]
 
     @staticmethod
     @_arguments.keywords("cheb.PolynomialChaos.points", missing="expected points(distributions, count)", **_HINTS)
@@ -245,8 +245,7 @@ class PolynomialChaos:
         """Return values (size,) at random inputs, for quantiles or a histogram of the output; ``rng`` as in ``help(qf.conventions)``."""
         label = "cheb.PolynomialChaos.sample_output"
         count = _arguments.integer(size, label, "size", 0)
-        values: np.ndarray = self(draws_of(self.inputs, count, _arguments.generator(rng, label)))
-        return values
+        return self(draws_of(self.inputs, count, _arguments.generator(rng, label)))
 
     def __repr__(self) -> str:
         if isinstance(self.coefficients, TensorTrain):
@@ -268,9 +267,8 @@ class PolynomialChaos:
     def _values(self, tables: Sequence[np.ndarray]) -> np.ndarray:
         """Values (P,) from the polynomials (P, degree + 1) of each input."""
         if isinstance(self.coefficients, TensorTrain):
-            return self.coefficients.values(self._cut(tables))  # type: ignore[no-any-return]
-        values: np.ndarray = regression.products(tables, self.degrees) @ self.coefficients
-        return values
+            return self.coefficients.values(self._cut(tables))
+        return regression.products(tables, self.degrees) @ self.coefficients
 
     def _cut(self, tables: Sequence[np.ndarray]) -> list[np.ndarray]:
         assert isinstance(self.coefficients, TensorTrain)

@@ -158,12 +158,11 @@ class Construction(TensorParts):
             if max_evaluations is not None:
                 function.max_evaluations = _arguments.integer(max_evaluations, label, "max_evaluations", 1)
             outputs, off = _adaptive(function, tol, max_evaluations, chained and d > 2)
-        tensors: list[Any] = [cls(core, factors, domain=flat) for core, factors in outputs]
+        tensors: Any = [cls(core, factors, domain=flat) for core, factors in outputs]
         for ct, missed in zip(tensors, off):
             ct.n_evaluations = function.count
             ct._measured = max(ct.error_estimate, float(missed))
-        results: Any = tensors if function.outputs is not None else tensors[0]
-        return results  # type: ignore[no-any-return]
+        return tensors if function.outputs is not None else tensors[0]
 
     @classmethod
     def _on_a_grid(cls, function: Function, counts: Sequence[int], tol: float, label: str) -> tuple[list[Any], np.ndarray]:
@@ -198,8 +197,7 @@ class Construction(TensorParts):
         label = "cheb.ChebTucker.points"
         d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else 1)
         counts = _arguments.integers(n, d, label, "n", 1, _arguments.MAX_NUMBERS)
-        X: np.ndarray = np.stack(np.meshgrid(*chebpts(counts, flat_domain(domain, d, label)), indexing="ij"), axis=-1)
-        return X
+        return np.stack(np.meshgrid(*chebpts(counts, flat_domain(domain, d, label)), indexing="ij"), axis=-1)
 
     @classmethod
     @_arguments.keywords("cheb.ChebTucker.from_values", **HINTS)
@@ -320,7 +318,7 @@ def _adaptive(f: Function, tol: float, max_evaluations: int | None, chained: boo
             what = f"{f.label}: f is not resolved to tol = {levels[0]:g}: {reason} ({f.count} values)"
             fix = f", a larger tol, {reason.fix}" if reason.fix else ", or a larger tol"
             raise ValueError(f"{what}; expected a smooth function; pass n to interpolate it anyway{fix}") from None
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def _sampled_train(f: Function, max_evaluations: int, tol: float) -> tuple[sampling.Tensors, np.ndarray]:

@@ -124,7 +124,7 @@ class Fitting(Construction):
         C, error = leastsquares.fitted(points, values, root, counts, label)
         ct: Any = cls._compressed(algebra.like(C, arrays[1]), flat, tolerance_of(tol, arrays[1], label), exponent, label)
         ct._measured = error
-        return ct  # type: ignore[no-any-return]
+        return ct
 
     @classmethod
     def _train(
@@ -140,4 +140,4 @@ class Fitting(Construction):
         core = algebra.restored(small, exponent, like, label)
         ct: Any = cls(core, [algebra.like(U, array) for U in bases], domain=tuple(flat))
         ct._measured = error
-        return ct  # type: ignore[no-any-return]
+        return ct

@@ -253,5 +253,4 @@ class Function:
         share[::2] = np.sin(np.pi / 2 * share[::2]) ** 2
         distinct = numbers.choice(2 ** min(self.d, 16), corners, replace=False)
         share[count - corners :, :16] = distinct[:, None] >> np.arange(min(self.d, 16)) & 1
-        X: np.ndarray = np.clip(lo * (1 - share) + hi * share, lo, hi)
-        return X
+        return np.clip(lo * (1 - share) + hi * share, lo, hi)

@@ -66,8 +66,7 @@ def coefficients(
         rows = np.ones((y[block].size, len(degrees)))
         for t, k in zip(points, degrees.T):
             rows *= polynomials(t[block], int(k.max()) + 1)[:, k]
-        weighted: np.ndarray = np.concatenate([rows, y[block, None]], axis=1) * root[block, None]
-        return weighted
+        return np.concatenate([rows, y[block, None]], axis=1) * root[block, None]
 
     triangle: Any = np.zeros((0, max_terms + 1))
     for block in blocks:
@@ -101,5 +100,4 @@ def _inverse(R: np.ndarray, P: int, label: str, known: bool) -> np.ndarray:
         values = f"singular values {sigma[0]:.1e} to {sigma[-1]:.1e}"
         what = f"{len(R)} coefficients are not determined by these {P} points and weights ({values})"
         raise np.linalg.LinAlgError(f"{label}: {what}; use more points or a smaller n")
-    inverse: np.ndarray = (V.T / sigma) @ U.T
-    return inverse
+    return (V.T / sigma) @ U.T

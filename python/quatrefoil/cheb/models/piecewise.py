@@ -34,21 +34,18 @@ class Side:
 
     def coordinate(self, s: np.ndarray) -> np.ndarray:
         if self.singular is None:
-            inside: np.ndarray = np.clip(s, self.lower, self.upper)
-            return inside
+            return np.clip(s, self.lower, self.upper)
         with np.errstate(divide="ignore"):
             share = np.exp(1 - 1 / s)
         end, other = (self.lo, self.hi) if self.singular == "lo" else (self.hi, self.lo)
-        x: np.ndarray = np.clip(end * (1 - share) + other * share, self.lower, self.upper)
-        return x
+        return np.clip(end * (1 - share) + other * share, self.lower, self.upper)
 
     def variable(self, x: np.ndarray) -> np.ndarray:
         if self.singular is None:
             return x
         end = self.lo if self.singular == "lo" else self.hi
         with np.errstate(divide="ignore"):
-            s: np.ndarray = np.clip(1 / (1 - np.log(np.abs(x - end) / (self.hi - self.lo))), 0, 1)
-        return s
+            return np.clip(1 / (1 - np.log(np.abs(x - end) / (self.hi - self.lo))), 0, 1)
 
     def slope(self, s: np.ndarray) -> np.ndarray:
         """|dx/ds|."""

@@ -206,8 +206,7 @@ class Queries(TensorParts):
             raise ValueError(f"{label}: the tensor has {len(self.factors)} axes, expected one; fix the others, as in ct.at(y=0.5).roots()")
         line = self._on_host(label)
         (lo, hi), t = self.domain[0], _roots(line.factors[0] @ line.core)
-        roots: np.ndarray = np.clip(lo * ((1 - t) / 2) + hi * ((1 + t) / 2), lo, hi)
-        return roots
+        return np.clip(lo * ((1 - t) / 2) + hi * ((1 + t) / 2), lo, hi)
 
     def _extremum(self, sign: float, label: str) -> Extremum:
         ct = self._on_host(label) * sign

@@ -123,14 +123,12 @@ def _errors(f: Function, tensors: Tensors, X: np.ndarray, values: np.ndarray) ->
         return tucker_eval(core, factors, X, domain=tuple(f.domain))
 
     ours = [at_points(core / s, list(factors)) for (core, factors), s in zip(tensors, f.scale)]
-    errors: np.ndarray = np.abs(np.stack(ours) - values / f.scale[:, None])
-    return errors
+    return np.abs(np.stack(ours) - values / f.scale[:, None])
 
 
 def misfit(f: Function, tensors: Tensors, X: np.ndarray) -> np.ndarray:
     """The largest error of each output at the points X (P, d), relative to its largest |f|."""
-    largest: np.ndarray = _errors(f, tensors, X, f(*X.T)).max(axis=1)
-    return largest
+    return _errors(f, tensors, X, f(*X.T)).max(axis=1)
 
 
 def allowed(tol: float) -> float:
@@ -146,8 +144,7 @@ def _tail_allowed(n: int, tol: float) -> float:
 def _tails(coefficients: np.ndarray) -> np.ndarray:
     """The largest of the last coefficients (n, ...) of each fibre."""
     n = len(coefficients)
-    tails: np.ndarray = np.abs(coefficients[n - max(2, n // 8) :]).max(axis=0, initial=0)
-    return tails
+    return np.abs(coefficients[n - max(2, n // 8) :]).max(axis=0, initial=0)
 
 
 def _padded(coefficients: np.ndarray, n: int) -> np.ndarray:

@@ -119,8 +119,7 @@ class Statistics(TensorParts):
         for k, (distribution, pair) in enumerate(zip(inputs, self.domain)):
             _nodes(distribution, pair, 2, label, k)  # raises if too much of it lies outside
         X = draws_of(inputs, count, _arguments.generator(rng, label), np.array(self.domain))
-        values: np.ndarray = self._on_host(label, differentiable=True)(X)
-        return values
+        return self._on_host(label, differentiable=True)(X)
 
 
 def draws_of(inputs: Sequence[Distribution], count: int, rng: np.random.Generator, box: np.ndarray | None = None) -> np.ndarray:
@@ -147,7 +146,7 @@ def sums_of_terms(involved: np.ndarray, squares: np.ndarray) -> tuple[float, Cal
 
     def sums(order: Any) -> np.ndarray:
         if order == "total":
-            return squares @ involved  # type: ignore[no-any-return]
+            return squares @ involved
         terms = involved[size == order].astype(float)
         products = (terms * squares[size == order, None]).T @ terms
         return np.diagonal(products) if order == 1 else products * (1 - np.eye(len(products)))
@@ -185,8 +184,7 @@ def _means(distribution: Distribution, pair: tuple[float, float], n: int, label:
     if distribution.frozen is None and distribution.samples is None and distribution.ends == pair:
         return algebra.integral_weights(n) / 2
     t, w = _nodes(distribution, pair, n // 2 + 1, label, axis)
-    means: np.ndarray = w @ polynomials(np.clip(t, -1, 1), n)
-    return means
+    return w @ polynomials(np.clip(t, -1, 1), n)
 
 
 def _orthonormal(ct: Any, distributions: Any, label: str) -> tuple[Any, int]:
@@ -207,8 +205,6 @@ def _orthonormal(ct: Any, distributions: Any, label: str) -> tuple[Any, int]:
 def _weighted_rows(distribution: Distribution, pair: tuple[float, float], U: np.ndarray, label: str, axis: int) -> np.ndarray:
     """Factor functions at the nodes of a quadrature that is exact for their products, times the square roots of the weights."""
     if distribution.frozen is None and distribution.samples is None and distribution.ends == pair:
-        uniform: np.ndarray = algebra.on_clenshaw_curtis(U) / math.sqrt(2)
-        return uniform
+        return algebra.on_clenshaw_curtis(U) / math.sqrt(2)
     t, w = _nodes(distribution, pair, len(U), label, axis)
-    rows: np.ndarray = np.sqrt(w)[:, None] * (polynomials(np.clip(t, -1, 1), len(U)) @ U)
-    return rows
+    return np.sqrt(w)[:, None] * (polynomials(np.clip(t, -1, 1), len(U)) @ U)

@@ -200,8 +200,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
         self, *X: Any, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
     ) -> tuple[Any, Any]:
         """Evaluate f (P,) and its gradient (P, d) at points X (P, d), one point (d,), or coordinates x, y, z as in a call."""
-        both: tuple[Any, Any] = self._derivatives(X, 1, extrapolate, backend, num_threads, "cheb.ChebTucker.value_and_grad")
-        return both
+        return self._derivatives(X, 1, extrapolate, backend, num_threads, "cheb.ChebTucker.value_and_grad")
 
     def _derivatives(self, X: tuple[Any, ...], order: int, extrapolate: bool, backend: Any, num_threads: Any, label: str) -> Any:
         points, shape = points_of(X, self._like, len(self.factors), label)
@@ -254,8 +253,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
                 raise RuntimeError(f"{label}: core is a meta tensor, which has no values")
             check_device(label, name, x, "core", self._like)
             result = mode_multiplied(result, _values(U, reference(host, k, self.domain[k], label)), k)
-        values: T = result.dense() if isinstance(result, TensorTrain) else result
-        return values
+        return result.dense() if isinstance(result, TensorTrain) else result
 
     def to_full(self) -> Any:
         """Return the dense Chebyshev coefficients (n_1, ..., n_d)."""

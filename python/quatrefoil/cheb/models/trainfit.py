@@ -87,8 +87,7 @@ def of_samples(points: Sequence[np.ndarray], y: np.ndarray) -> tuple[TensorTrain
     n = regression.MAX_DEGREE + 1
 
     def legendre(t: np.ndarray) -> np.ndarray:
-        values: np.ndarray = np.polynomial.legendre.legvander(t, n - 1) * np.sqrt(2 * np.arange(n) + 1)
-        return values
+        return np.polynomial.legendre.legvander(t, n - 1) * np.sqrt(2 * np.arange(n) + 1)
 
     tables = [legendre(t) for t in points]
     degrees, train, error = best(tables, y)

@@ -159,8 +159,7 @@ def cheb_eval(
     >>> qf.cheb.cheb_eval(C, np.array([[0.5, 0.4], [1.0, -1.0]])).round(15)
     array([-0.2, -1. ])
     """
-    f: T = call(CHEB_EVAL, (C, X), _options(C, eps, "cheb.cheb_eval"), (None,), out, backend, num_threads)
-    return f
+    return call(CHEB_EVAL, (C, X), _options(C, eps, "cheb.cheb_eval"), (None,), out, backend, num_threads)
 
 
 def cheb_eval_vjp(
@@ -226,8 +225,7 @@ def cheb_moments(
     array([3. , 2.5, 1.5])
     """
     label = "cheb.cheb_moments"
-    M: T = call(CHEB_MOMENTS, (X, q), (_counts(n, X, label), tolerance(eps, label)), (), out, backend, num_threads)
-    return M
+    return call(CHEB_MOMENTS, (X, q), (_counts(n, X, label), tolerance(eps, label)), (), out, backend, num_threads)
 
 
 def cheb_moments_vjp(

@@ -95,7 +95,7 @@ def short_range(
         f = _scaled(f, unit)
     elif unit != 1:
         f *= unit
-    return f  # type: ignore[no-any-return]
+    return f
 
 
 def short_range_vjp(

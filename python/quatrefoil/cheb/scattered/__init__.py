@@ -136,8 +136,7 @@ def tucker_eval(
     """
     factor_list = sequence(factors, "cheb.tucker_eval: factors")
     options = flat_domain(domain, len(factor_list), "cheb.tucker_eval")
-    f: T = call(TUCKER_EVAL, (core, *factor_list, X), (options,), (None,), out, backend, num_threads)
-    return f
+    return call(TUCKER_EVAL, (core, *factor_list, X), (options,), (None,), out, backend, num_threads)
 
 
 def tucker_eval_vjp(

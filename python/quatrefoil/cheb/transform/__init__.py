@@ -107,8 +107,7 @@ def vals2coeffs(
     >>> qf.cheb.vals2coeffs(4 * x**3 - 3 * x + 1).round(12) + 0.0
     array([1., 0., 0., 1.])
     """
-    C: T = _call(VALS2COEFFS, V, axes, out, backend, num_threads)
-    return C
+    return _call(VALS2COEFFS, V, axes, out, backend, num_threads)
 
 
 def vals2coeffs_vjp(
@@ -151,8 +150,7 @@ def coeffs2vals(
     >>> qf.cheb.coeffs2vals(np.array([1.0, 0.0, 2.0]))  # 1 + 2 T_2 at -1, 0, 1
     array([ 3., -1.,  3.])
     """
-    V: T = _call(COEFFS2VALS, C, axes, out, backend, num_threads)
-    return V
+    return _call(COEFFS2VALS, C, axes, out, backend, num_threads)
 
 
 def coeffs2vals_vjp(
@@ -182,8 +180,7 @@ def mode_product(A: Any, matrix: Any, axis: int) -> Any:
 
 def polynomials(t: np.ndarray, n: int) -> np.ndarray:
     """T_k(t), (len(t), n), for t in [-1, 1]."""
-    values: np.ndarray = np.cos(np.arccos(t)[:, None] * np.arange(n))
-    return values
+    return np.cos(np.arccos(t)[:, None] * np.arange(n))
 
 
 def derivative(C: Any, axis: int = 0) -> Any:
@@ -224,8 +221,7 @@ def _by_parity(C: Any) -> Any:
 
 def _points(n: int, lo: float, hi: float) -> np.ndarray:
     x = np.sin(np.pi * np.arange(1 - n, n, 2) / (2 * max(n - 1, 1)))
-    mapped: np.ndarray = np.clip(lo * ((1 - x) / 2) + hi * ((1 + x) / 2), lo, hi)
-    return mapped
+    return np.clip(lo * ((1 - x) / 2) + hi * ((1 + x) / 2), lo, hi)
 
 
 def _call(op: Op, array: Any, axes: Any, out: Any, backend: Backend | None, num_threads: int | None) -> Any:

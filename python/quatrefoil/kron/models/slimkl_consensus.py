@@ -202,8 +202,7 @@ class _Consensus:
         self._iterations += 1
         limit = _GROWING * self._iterations**0.5 if not self._dual else _CURVED if self._precision else np.inf
         with np.errstate(divide="ignore"):
-            largest: np.ndarray = limit / theta**2
-        return largest
+            return limit / theta**2
 
     def recall(self) -> bool:
         """Restores components that grow from the bound in another step; returns whether there were any."""

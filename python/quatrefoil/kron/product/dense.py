@@ -60,8 +60,7 @@ def products(vectors: Sequence[np.ndarray]) -> np.ndarray:
     if sum(map(abs, exponents)) < 900:
         return outer(vectors)
     with np.errstate(over="ignore"):
-        result: np.ndarray = np.ldexp(outer([np.ldexp(v, -e) for v, e in zip(vectors, exponents)]), sum(exponents))
-    return result
+        return np.ldexp(outer([np.ldexp(v, -e) for v, e in zip(vectors, exponents)]), sum(exponents))
 
 
 def product_of(numbers: Sequence[float]) -> float:
