@@ -92,5 +92,4 @@ def _unpickled(core: Any, *rest: Any) -> Plan:
 
 def _grid(eps: float, C: Any) -> Any:
     """The compiled kernels' grid of dense coefficients."""
-    compiled: Any = native.core()
-    return compiled.cheb.Grid(C, eps, 0)
+    return native.core().cheb.Grid(C, eps, 0)

@@ -337,12 +337,11 @@ def _values(U: Any, t: np.ndarray) -> Any:
 
 def _packed(core: Any, *factors: Any) -> Any:
     """Core and factors in the layout of the compiled kernels."""
-    compiled: Any = native.core()
-    return compiled.cheb.Packed(core, list(factors))
+    return native.core().cheb.Packed(core, list(factors))
 
 
 def _unpickled(
-    cls: type[ChebTucker], core: Any, factors: Sequence[Any], domain: Domain, n_evaluations: int | None, measured: float | None = None
+    cls: type[ChebTucker], core: Any, factors: Sequence[Any], domain: Domain, n_evaluations: int | None, measured: float | None
 ) -> ChebTucker:
     ct = cls(core, factors, domain=domain)
     ct.n_evaluations, ct._measured = n_evaluations, measured

@@ -32,5 +32,4 @@ class PackedFactors:
 
 
 def _pack(transpose: bool, *factors: Any) -> Any:
-    core: Any = _backends.native.core()
-    return core.kron.Plan(list(factors), transpose)
+    return _backends.native.core().kron.Plan(list(factors), transpose)
