@@ -69,12 +69,8 @@ class Calculus(TensorParts):
             axes = tuple(_axis(k, d, label) for k in _arguments.integers(axis, None, label, "axis"))
             if len(set(axes)) < len(axes):
                 raise ValueError(f"{label}: axis is {axis!r}, expected distinct axes")
-        pairs = list(zip(self._domain[::2], self._domain[1::2]))
-        weights = {k: algebra.integral_weights(self.factors[k].shape[0]) * ((pairs[k][1] - pairs[k][0]) / 2) for k in axes}
-        core, factors = algebra.contracted(self.core, self.factors, weights)
-        if not factors:
-            return float(core) if isinstance(core, np.ndarray) else core
-        return type(self)(core, factors, domain=tuple(pair for k, pair in enumerate(pairs) if k not in weights))
+        widths = [hi - lo for lo, hi in self.domain]
+        return self._contracted({k: algebra.integral_weights(self.factors[k].shape[0]) * (widths[k] / 2) for k in axes})
 
     def norm(self) -> Any:
         """Return the L2 norm over the domain, a float, or a 0-d tensor if the tensors require a gradient (15).
@@ -210,6 +206,13 @@ class Calculus(TensorParts):
         """Return a tensor with this core and these factors on the same domain."""
         return type(self)(core, list(factors), domain=self._domain)
 
+    def _contracted(self, weights: dict[int, np.ndarray]) -> Any:
+        """Sum the coefficients of some axes with weights (n,): return a tensor of the other axes, or a number if none is left."""
+        core, factors = algebra.contracted(self.core, self.factors, weights)
+        if not factors:
+            return float(core) if isinstance(core, np.ndarray) else core
+        return type(self)(core, factors, domain=tuple(pair for k, pair in enumerate(self.domain) if k not in weights))
+
 
 def _divided(numerator: Any, denominator: np.ndarray) -> np.ndarray:
     """Divide without a warning for infinite values, which ``compose`` reports as errors."""
@@ -235,8 +238,7 @@ def _axis(axis: Any, d: int, label: str) -> int:
 
 def _check_pair(one: Calculus, other: Calculus) -> None:
     if one._domain != other._domain:
-        domains = (tuple(zip(t._domain[::2], t._domain[1::2])) for t in (one, other))
-        raise ValueError("cheb.ChebTucker: the domains are {} and {}, expected equal domains".format(*domains))
+        raise ValueError(f"cheb.ChebTucker: the domains are {one.domain} and {other.domain}, expected equal domains")
     if type(one.factors[0]) is not type(other.factors[0]) or one.core.dtype != other.core.dtype:
         both = f"{_arrays.describe(one.factors[0])} and {_arrays.describe(other.factors[0])}"
         raise TypeError(f"cheb.ChebTucker: the operands are {both}, expected the same library and dtype")

@@ -70,10 +70,7 @@ class Queries(TensorParts):
         for k, x in pairs:
             t = reference(np.array([_arguments.number(x, label, f"the coordinate of axis {k}", negative=True)]), k, self.domain[k], label)
             weights[k] = polynomials(t, self.n[k])[0]
-        core, factors = algebra.contracted(self.core, self.factors, weights)
-        if not factors:
-            return float(core) if isinstance(core, np.ndarray) else core
-        return type(self)(core, factors, domain=tuple(pair for k, pair in enumerate(self.domain) if k not in weights))
+        return self._contracted(weights)
 
     def transpose(self, axes: Sequence[int] | None = None) -> Self:
         """Permute the axes: axis k of the result is axis ``axes[k]``; by default they are reversed.

@@ -49,11 +49,7 @@ class Statistics(TensorParts):
         if len(set(axes)) < len(axes):
             raise ValueError(f"{label}: axis is {axis!r}, expected distinct axes")
         inputs = _inputs(self, distributions, label)
-        weights = {k: _means(inputs[k], self.domain[k], len(self.factors[k]), label, k) for k in axes}
-        core, factors = algebra.contracted(self.core, self.factors, weights)
-        if not factors:
-            return float(core) if isinstance(core, np.ndarray) else core
-        return type(self)(core, factors, domain=tuple(pair for k, pair in enumerate(self.domain) if k not in weights))
+        return self._contracted({k: _means(inputs[k], self.domain[k], len(self.factors[k]), label, k) for k in axes})
 
     def var(self, axis: int | Sequence[int] | None = None, *, distributions: Sequence[Any] | None = None) -> Any:
         """Return the variance over some axes, or over all axes by default; arguments as for ``mean``.
@@ -181,7 +177,7 @@ def _nodes(distribution: Distribution, pair: tuple[float, float], n: int, label:
 
 def _means(distribution: Distribution, pair: tuple[float, float], n: int, label: str, axis: int) -> np.ndarray:
     """The means of T_0 to T_(n-1)."""
-    if distribution.frozen is None and distribution.samples is None and distribution.ends == pair:
+    if distribution.is_uniform and distribution.ends == pair:
         return algebra.integral_weights(n) / 2
     t, w = _nodes(distribution, pair, n // 2 + 1, label, axis)
     return w @ polynomials(np.clip(t, -1, 1), n)
@@ -204,7 +200,7 @@ def _orthonormal(ct: Any, distributions: Any, label: str) -> tuple[Any, int]:
 
 def _weighted_rows(distribution: Distribution, pair: tuple[float, float], U: np.ndarray, label: str, axis: int) -> np.ndarray:
     """Factor functions at the nodes of a quadrature that is exact for their products, times the square roots of the weights."""
-    if distribution.frozen is None and distribution.samples is None and distribution.ends == pair:
+    if distribution.is_uniform and distribution.ends == pair:
         return algebra.on_clenshaw_curtis(U) / math.sqrt(2)
     t, w = _nodes(distribution, pair, len(U), label, axis)
     return np.sqrt(w)[:, None] * (polynomials(np.clip(t, -1, 1), len(U)) @ U)
