@@ -17,6 +17,7 @@ from .._public import public_dir
 from .._typing import ArrayLike
 from .distributions import Distribution
 from .models.algebra import unit
+from .models.regression import products
 from .multiindex import multi_indices, table_of
 
 __all__ = ["Basis", "classical", "from_distribution", "from_moments", "from_samples", "multi_indices", "optimal_samples"]
@@ -367,10 +368,7 @@ class _Draws:
 
     def values(self, at: np.ndarray) -> np.ndarray:
         """The products (P, K) at points (P, d)."""
-        rows = np.ones((len(at), len(self.degrees)))
-        for table, i, k in zip(self.tables, at.T, self.degrees.T):
-            rows *= table[i][:, k]
-        return rows
+        return products([table[i] for table, i in zip(self.tables, at.T)], self.degrees)
 
     def independent(self, count: int) -> np.ndarray:
         """Draws (count, d) with probabilities proportional to the sum of the squares of all products."""
