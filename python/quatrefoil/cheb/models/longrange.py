@@ -5,6 +5,7 @@ Equation numbers are those of csrc/cheb/particles/README.md.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import warnings
@@ -91,11 +92,7 @@ class Potential(ChebTucker):
         return V
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (self.core, self.factors, self.domain, self._sog, self._eps)
-
-
-def _unpickled(core: Any, factors: Sequence[Any], domain: Domain, sog: SumOfGaussians | None, eps: float | None) -> Potential:
-    return Potential(core, factors, domain=domain, sog=sog, eps=eps)
+        return functools.partial(Potential, domain=self.domain, sog=self._sog, eps=self._eps), (self.core, self.factors)
 
 
 _TARGETS = (
