@@ -17,8 +17,6 @@ from ..scattered import check_points
 from ..scattered.composition import polynomials, reference
 from ..transform import derivative, mode_product
 
-EPS = float(np.finfo(np.float64).eps)
-
 
 class TensorTrain:
     """A tensor (r_1, ..., r_d) as a chain of arrays: the core of a ``ChebTucker`` of many variables.

@@ -61,9 +61,10 @@ def fitted(tables: Sequence[np.ndarray], y: np.ndarray, degrees: np.ndarray, coe
     limits = [table.shape[1] for table in tables]
     sizes = [min(int(m) + 1 + MORE, n) for m, n in zip(degrees.max(axis=0), limits)]
     start = _sparse_train(degrees, coefficients / scale, sizes)
-    chosen = Fit(_cut(start, 1), math.inf, 0)
+    lowest = [1] * (len(tables) - 1)
+    chosen = Fit(_cut(start, lowest), math.inf, 0)
     for prior in PRIORS:
-        best, ranks, worse = Fit([], math.inf, 0), [1] * (len(tables) - 1), 0
+        best, ranks, worse = Fit([], math.inf, 0), lowest, 0
         while worse < PATIENCE and max(ranks) <= RANKS:
             result = _weighted(_cut(start, ranks), tables, y / scale, prior, 0)
             best, worse = (result, 0) if result.error < BETTER * best.error else (best, worse + 1)
@@ -203,15 +204,14 @@ class _Point:
         return _cut(cores, [G.shape[2] for G in self.cores[:-1]])
 
 
-def _cut(cores: Sequence[np.ndarray], ranks: int | Sequence[int]) -> list[np.ndarray]:
+def _cut(cores: Sequence[np.ndarray], ranks: Sequence[int]) -> list[np.ndarray]:
     """Truncate the train to at most these ranks between axes."""
     rest = left_orthogonal(cores)
-    max_ranks = [ranks] * (len(rest) - 1) if isinstance(ranks, int) else ranks
     for k in reversed(range(1, len(rest))):
         R, n, S = rest[k].shape
         Q, B = leading(rest[k].reshape(R, n * S).T, 0.0)
-        rest[k] = Q[:, : max_ranks[k - 1]].T.reshape(-1, n, S)
-        rest[k - 1] = mode_product(rest[k - 1], B[: max_ranks[k - 1]], 2)
+        rest[k] = Q[:, : ranks[k - 1]].T.reshape(-1, n, S)
+        rest[k - 1] = mode_product(rest[k - 1], B[: ranks[k - 1]], 2)
     return rest
 
 
