@@ -247,13 +247,8 @@ class Pencil(NamedTuple):
         return 2 * float(np.log(self.L.diagonal()).sum())
 
 
-class _Pencils(NamedTuple):
-    first: Pencil
-    second: Pencil
-    D: np.ndarray  # 1 + w u^T
-
-
-def _pencils(K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, label: str) -> _Pencils:
+def _pencils(K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, label: str) -> tuple[Pencil, Pencil, np.ndarray]:
+    """Both pencils, and D = 1 + w u^T."""
     first, second = pencil(K1, S1, ("K1", "S1"), label), pencil(K2, S2, ("K2", "S2"), label)
     D = 1 + first.w[:, None] * second.w
     at, largest = np.unravel_index(int(np.abs(D).argmin()), D.shape), float(np.abs(D).max())
@@ -262,7 +257,7 @@ def _pencils(K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, lab
             f"{label}: K1 ⊗ K2 + S1 ⊗ S2 is singular: the eigenvalues {first.w[at[0]]:.6g} of (K1, S1) and {second.w[at[1]]:.6g} of "
             f"(K2, S2) give 1 + w u = {D[at]:.3g}, compared with a largest value of {largest:.3g}"
         )
-    return _Pencils(first, second, D)
+    return first, second, D
 
 
 def pencil(K: np.ndarray, S: np.ndarray, names: tuple[str, str], label: str) -> Pencil:
