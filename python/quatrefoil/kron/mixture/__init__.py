@@ -167,8 +167,7 @@ def spectral_mixture_lags_vjp(
 
 @keywords(
     "kron.gsmp_kernel",
-    freqs="use means, in cycles per unit of x",
-    frequencies="use means, in cycles per unit of x",
+    **dict.fromkeys(("freqs", "frequencies"), "use means, in cycles per unit of x"),
     scale="use std, the standard deviations of the frequencies",
 )
 def gsmp_kernel(

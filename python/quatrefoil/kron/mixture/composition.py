@@ -239,9 +239,8 @@ def _envelope(xp: Any, gaussian: bool, scale: Any, d: Any, order: int, partials:
     t = d if gaussian else scale * d
     u = xp.clip(scale * d * d if gaussian else xp.abs(t), max=GONE)
     E = xp.exp(-u)
-    b = (
-        2 * scale * E if gaussian else scale / 3 * E
-    )  # the square of a scale may leave the range of float64 although first derivatives do not
+    # the square of a scale may leave the range of float64 although first derivatives do not
+    b = 2 * scale * E if gaussian else scale / 3 * E
     g: list[Callable[[], Any]]
     if gaussian and partials:
         g = [lambda: -u * E, lambda: -b * t * (1 - u), lambda: b * ((5 - 2 * u) * u - 1)]

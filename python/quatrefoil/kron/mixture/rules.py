@@ -32,18 +32,12 @@ def _rule(inputs: tuple[Arg, ...]) -> Callable[..., Sequence[Shape | None]]:
     return shapes_of
 
 
-_BOUNDS = {
-    "scale": {"positive": True},
-    "alpha": {"positive": True},
-    "period": {"positive": True},
-    "weights": {"nonnegative": True},
-    "std": {"nonnegative": True},
-}
+_POSITIVE, _NONNEGATIVE = ("scale", "alpha", "period"), ("weights", "std")
 
 
 def check_values(inputs: tuple[Arg, ...], label: str, arrays: Sequence[Any], options: tuple[Any, ...]) -> None:
     for arg, a in zip(inputs, arrays):
-        finite(a, label, arg.name, **_BOUNDS.get(arg.name, {}))
+        finite(a, label, arg.name, positive=arg.name in _POSITIVE, nonnegative=arg.name in _NONNEGATIVE)
 
 
 def op(name: str, inputs: tuple[Arg, ...], options: tuple[Option, ...] = ()) -> Op:
