@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ... import _arguments
+from ... import _arguments, _arrays
 from ..product.batches import batch_shape, spread, stacked
 
 _SEQUENCES, _ARRAYS = ("factors", "cross_factors", "prior_factors"), ("y", "noise", "mask", "start")
@@ -37,11 +37,5 @@ def per_item(label: str, function: Callable[..., Any], arguments: Mapping[str, A
     if not arguments.get("grad"):
         return stacked(results, batch)
     *values, dfactors, dnoise = stacked(results, batch)
-    return (*values, [_sum_to(d, f.shape) for d, f in zip(dfactors, factors)], _sum_to(dnoise, getattr(arguments["noise"], "shape", ())))
-
-
-def _sum_to(d: Any, shape: tuple[int, ...]) -> Any:
-    """A gradient (*B, ...) of an argument that was broadcast to B."""
-    lead = d.ndim - len(shape)
-    axes = (*range(lead), *(lead + i for i, n in enumerate(shape) if n == 1 < d.shape[lead + i]))
-    return (d.sum(axis=axes) if axes else d).reshape(shape)
+    of_factors = [_arrays.sum_to_shape(d, f.shape) for d, f in zip(dfactors, factors)]
+    return (*values, of_factors, _arrays.sum_to_shape(dnoise, getattr(arguments["noise"], "shape", ())))
