@@ -164,12 +164,12 @@ def gp_posterior_sample(
     cross = _arguments.sequence(cross_factors, f"{_LABEL}: cross_factors")
     fitting(_LABEL, factors, cross, y)
     count = _arguments.integer(size, _LABEL, "size", 0)
-    kernel: Any = {"backend": backend, "num_threads": num_threads}
     plain, s, m = plain_numbers(_LABEL, factors, noise, mask, y)
     points = same_kind(_LABEL, "cross_factors", cross)
     numbers = _arguments.host_array(y, _LABEL, "y", device="keep")
     check_numbers(_LABEL, numbers, s, m)
-    covariance = covariance_of(_LABEL, plain, _arrays.double(s), m, **kernel)  # factors in their own precision, which limits accuracy
+    # factors in their own precision, which limits accuracy
+    covariance = covariance_of(_LABEL, plain, _arrays.double(s), m, backend, num_threads)
     sampler = PosteriorSampler(covariance, plain, points, numbers, m, prior_factors, tol)
     return in_form_of(y, joined(sampler.blocks(count, rng), count))
 

@@ -80,10 +80,9 @@ def _check_cells(label: str, y: Any, sizes: tuple[int, ...], is_masked: bool) ->
         raise ValueError(f"{label}: y has shape {tuple(y.shape)}, expected {expected}{which}")
 
 
-def same_kind(label: str, name: str, arrays: Sequence[Any], like: Any = None, other: str = "y") -> list[Any]:
-    """The arrays without gradients, as NumPy arrays on the host. They must have the kind, dtype and device of ``like``, named ``other``; by
-    default those of the first."""
-    leader, other = (arrays[0], f"{name}[0]") if like is None else (like, other)
+def same_kind(label: str, name: str, arrays: Sequence[Any], y: Any = None) -> list[Any]:
+    """The arrays without gradients, as NumPy arrays on the host. They must have the kind, dtype and device of y, or of the first one."""
+    leader, other = (arrays[0], f"{name}[0]") if y is None else (y, "y")
     plain = [host_array(a, label, f"{name}[{k}]", device="keep") for k, a in enumerate(arrays)]
     for k, a in enumerate(arrays):
         if a is leader:
