@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -96,10 +95,9 @@ class Differences:
 
         def product(y: np.ndarray) -> np.ndarray:
             y = y.reshape(f.shape)
-            left: np.ndarray = y + (slope - middle) * self._solved(y, middle)
-            return left.reshape(-1)
+            return (y + (slope - middle) * self._solved(y, middle)).reshape(-1)
 
-        operator: Any = LinearOperator((f.size, f.size), product, dtype=np.float64)
+        operator = LinearOperator((f.size, f.size), product, dtype=np.float64)
         y, _ = gmres(operator, f.reshape(-1), rtol=_WITHIN, restart=_KRYLOV, maxiter=1)
         u[self.inner] = self._solved(y.reshape(f.shape), middle)
         return u

@@ -86,14 +86,8 @@ class Sylvester:
         else:
             (self.T1, self.Q1), (self.T2, self.Q2) = (schur(_arrays.to_host(S), check_finite=False) for S in (S1, S2))
 
-    def solve(self, F: Array) -> Array:
-        return self._solve(F, False)
-
-    def adjoint(self, F: Array) -> Array:
-        """S_1ᵀ Y + Y S_2 = F."""
-        return self._solve(F, True)
-
-    def _solve(self, F: Array, transposed: bool) -> Array:
+    def solve(self, F: Array, transposed: bool) -> Array:
+        """Y, or with ``transposed`` the solution of S_1ᵀ Y + Y S_2 = F."""
         from scipy.linalg import lu_solve
         from scipy.linalg.lapack import dtrsyl
 
@@ -155,8 +149,8 @@ class Projected:
 
     def _solved(self, F: Array, transposed: bool = False) -> Array:
         """Solves Sylvester's equation, or its transpose, on the device of F."""
-        solve = self.inverse.adjoint if transposed else self.inverse.solve
-        return _arrays.to_device_of(solve(_arrays.to_host(F)), F) if self.inverse.takes_host else solve(F)
+        solve = self.inverse.solve
+        return _arrays.to_device_of(solve(_arrays.to_host(F), transposed), F) if self.inverse.takes_host else solve(F, transposed)
 
     def solution(self, start: Array) -> Array:
         """U (13)-(15); with a reaction by Newton's method from ``start``."""
@@ -202,11 +196,13 @@ class Projected:
         """
         from scipy.sparse.linalg import LinearOperator, gmres
 
-        inverse, shape = self.inverse.adjoint if transposed else self.inverse.solve, tuple(F.shape)
+        solve, shape = self.inverse.solve, tuple(F.shape)
 
         def solved(y: np.ndarray) -> Array:
             Y = y.reshape(shape)
-            return _arrays.to_device_of(inverse(Y), F) if self.inverse.takes_host else inverse(_arrays.to_device_of(Y, F))
+            if self.inverse.takes_host:
+                return _arrays.to_device_of(solve(Y, transposed), F)
+            return solve(_arrays.to_device_of(Y, F), transposed)
 
         def product(y: np.ndarray) -> np.ndarray:
             return y + _arrays.to_host(self.down(slope * self.up(solved(y)))).reshape(-1)
