@@ -108,8 +108,9 @@ class PDE:
             xp = namespace(boundary)
             boundary = xp.concat([boundary[:1], zeros(xp, (len(axes[0]) - 2,), boundary), boundary[1:]])
         values = on_grid(boundary, axes, label, f"boundary of {name}")
-        xp, on_edges = namespace(values), _arrays.to_device_of(edge_mask(tuple(values.shape)), values)
-        other.boundary = xp.where(on_edges, values, zeros(xp, values.shape, values))
+        xp, on_edges = namespace(values), np.ones(tuple(values.shape), bool)
+        on_edges[(slice(1, -1),) * len(axes)] = False
+        other.boundary = xp.where(_arrays.to_device_of(on_edges, values), values, zeros(xp, values.shape, values))
         _arguments.finite(other.boundary, label, f"boundary of {name}")
         return other
 
@@ -372,12 +373,6 @@ def _values(function: Callable[..., Any], points: Sequence[Array], label: str, n
         if not takes_numbers:
             raise
         raise TypeError(f"{label}: {name} failed on arrays: {error}; it accepts only scalars, so pass np.vectorize(f)") from error
-
-
-def edge_mask(shape: tuple[int, ...]) -> np.ndarray:
-    mask = np.ones(shape, bool)
-    mask[(slice(1, -1),) * len(shape)] = False
-    return mask
 
 
 def __dir__() -> list[str]:
