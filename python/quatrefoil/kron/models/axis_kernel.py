@@ -146,7 +146,7 @@ class OurKernel(AxisKernel):
 
     def diagonal(self, x: Array) -> Array:
         if not isinstance(x, np.ndarray):
-            return super().diagonal(x) if not len(x) else self(x[:1])[0, 0] + 0 * _coordinate(x)
+            return super().diagonal(x) if not len(x) else self(x[:1])[0, 0] + 0 * _columns(x)[:, 0]
         return np.full(len(x), self(x[:1])[0, 0] if len(x) else 0.0)
 
     def gradient(self, x: np.ndarray, G: np.ndarray) -> np.ndarray:
@@ -267,7 +267,3 @@ def lengths(x: Array) -> np.ndarray:
 
 def _columns(x: np.ndarray) -> np.ndarray:
     return x[:, None] if x.ndim == 1 else x
-
-
-def _coordinate(x: Array) -> Array:
-    return x if x.ndim == 1 else x[:, 0]

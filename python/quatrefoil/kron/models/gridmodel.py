@@ -115,9 +115,7 @@ class Model(NamedTuple):
     learns_noise: bool
 
     @classmethod
-    def starts(
-        cls, kernels: Kernels, noise_kernels: Kernels, noise: Any, variance: Any, data: Data, label: str
-    ) -> list[Model]:  # fmt: skip
+    def starts(cls, kernels: Kernels, noise_kernels: Kernels, noise: Any, variance: Any, data: Data, label: str) -> list[Model]:
         """Initial models of a search; if a kernel has no scale, one for each of several fractions of the axes' lengths."""
         shares = _SHARES if any(isinstance(k, Unscaled) for k in (*kernels, *noise_kernels)) else _SHARES[:1]
 

@@ -242,7 +242,7 @@ def _balanced(penalty: np.ndarray, apart: np.ndarray, moved: np.ndarray, jitter:
 
 def is_settled(objective: Sequence[float], tol: float, points: int) -> bool:
     """Whether the last change per point is small; the objective itself depends on the unit of the data."""
-    return len(objective) > 1 and abs(objective[-1] - objective[-2]) < tol * points
+    return abs(objective[-1] - objective[-2]) < tol * points
 
 
 def descend(data: tuple[Any, ...], tol: float, max_iter: int) -> Solution:

@@ -100,16 +100,16 @@ def series_in(data: Any, label: str) -> Any:
     return data
 
 
-def columns(X: Any, label: str, name: str = "X") -> list[Any]:
+def columns(X: Any, label: str) -> list[Any]:
     """The columns of points (P, d) or of a DataFrame, or the levels of an index; one column for one axis. Dates become NumPy's."""
     if _is_frame(X):
-        parts = {f"{name}[{c!r}]": X[c] for c in X.columns}
+        parts = {f"X[{c!r}]": X[c] for c in X.columns}
     elif getattr(X, "nlevels", 1) > 1:
         parts = {f"level {k} of the index": X.get_level_values(k) for k in range(X.nlevels)}
     elif str(getattr(X, "dtype", "")) == "object" and X.ndim == 2:
-        parts = {f"{name}[:, {k}]": np.array(X[:, k].tolist()) for k in range(X.shape[1])}
+        parts = {f"X[:, {k}]": np.array(X[:, k].tolist()) for k in range(X.shape[1])}
     else:
-        numbers = plain(X, label, name)
+        numbers = plain(X, label, "X")
         return [numbers[:, k] for k in range(numbers.shape[1])] if numbers.ndim == 2 else [numbers]
     return [plain(part, label, what) for what, part in parts.items()]
 
