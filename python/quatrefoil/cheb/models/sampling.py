@@ -306,7 +306,7 @@ class Rows:
 
 
 def _pivots(rows: np.ndarray, threshold: float) -> np.ndarray:
-    """Rows in the order of a pivoted QR, as long as its diagonal is at least ``least``."""
+    """Rows in the order of a pivoted QR, as long as its diagonal is at least ``threshold``."""
     from scipy.linalg import qr
 
     R, order = qr(rows.T, mode="r", pivoting=True)

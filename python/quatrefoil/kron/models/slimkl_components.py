@@ -155,7 +155,7 @@ class Components:
 
 
 def _low_rank(x: np.ndarray, std: np.ndarray, max_rank: int) -> np.ndarray | None:
-    """F (r, n) with F^T F = E at points x (n, P), to n eps, by pivoted Cholesky of r rows; None if r > most."""
+    """F (r, n) with F^T F = E at points x (n, P), to n eps, by pivoted Cholesky of r rows; None if r > max_rank."""
     left, rows = np.ones(len(x)), np.empty((min(max_rank, len(x)) + 1, len(x)))
     for r, row in enumerate(rows):
         p = int(left.argmax())

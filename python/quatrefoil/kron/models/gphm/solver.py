@@ -377,7 +377,7 @@ class GPHM(Estimator):
 
 
 def _has_settled(residuals: Sequence[float], min_steps: int) -> bool:
-    """Whether the smallest residual has stopped falling, after ``least`` steps or more; Adam has no residual."""
+    """Whether the smallest residual has stopped falling, after ``min_steps`` or more; Adam has no residual."""
     return len(residuals) > min_steps and math.isfinite(residuals[-1]) and residuals[-1] > 0.8 * residuals[-1 - _SETTLING]
 
 
