@@ -85,12 +85,9 @@ class Iterative:
             self.low_rank = LowRank(self.grid, float(self.base_noise[0]), self.latent[0] / (1 + self.extra_noise_inverse[0]))
 
     @functools.cached_property
-    def _filter(self) -> Filter:
+    def closed(self) -> Filter:
+        """x -> P x, with each row's smallest noise."""
         return Filter(self.grid.basis, self.inverse)
-
-    def closed(self, rows: np.ndarray) -> np.ndarray:
-        """P x, with each row's smallest noise."""
-        return self._filter(rows)
 
     def apply(self, b: np.ndarray) -> np.ndarray:
         """M b for grids b that are 0 except at latent cells."""
