@@ -42,11 +42,9 @@ class Loss:
             return value, gradients
 
     def set_axes(self, params: Mapping[str, Array], form: type[Inverse] = Cholesky) -> None:
+        known = {**self.fixed, **params}
         for k, axis in enumerate(self.axes):
-            axis.at(self._hyper(params, k), form)
-
-    def _hyper(self, params: Mapping[str, Array], k: int) -> Hyper:
-        return Hyper(*({**self.fixed, **params}[f"{name}_{k}"] for name in Hyper._fields))
+            axis.at(Hyper(*(known[f"{name}_{k}"] for name in Hyper._fields)), form)
 
     def solved(self, u: Array) -> list[Array]:
         """K_k⁻¹ u along every axis, as rows of that axis (4)."""
