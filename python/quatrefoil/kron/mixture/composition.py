@@ -127,10 +127,7 @@ def _adjoint(xp: Any, x: Any, y: Any, grad: Any, width: int, adjoint: Callable[[
     return dx, None if y is None else xp.reshape(xp.astype(-columns, y.dtype), y.shape), total
 
 
-# ---- radial functions
-
-
-# README (1) to (3): the value and its derivative with respect to ρ², the squared scaled distance.
+# ---- radial functions, README (1) to (3): the value and its derivative with respect to ρ², the squared scaled distance
 
 
 def _squared_exponential(xp: Any, square: Any) -> tuple[Any, Any]:
