@@ -107,7 +107,7 @@ def vals2coeffs(
     >>> qf.cheb.vals2coeffs(4 * x**3 - 3 * x + 1).round(12) + 0.0
     array([1., 0., 0., 1.])
     """
-    return _call(VALS2COEFFS, V, axes, out, backend, num_threads)
+    return call(VALS2COEFFS, (V,), (_axes(axes, V, VALS2COEFFS.label),), (), out, backend, num_threads)
 
 
 def vals2coeffs_vjp(
@@ -150,7 +150,7 @@ def coeffs2vals(
     >>> qf.cheb.coeffs2vals(np.array([1.0, 0.0, 2.0]))  # 1 + 2 T_2 at -1, 0, 1
     array([ 3., -1.,  3.])
     """
-    return _call(COEFFS2VALS, C, axes, out, backend, num_threads)
+    return call(COEFFS2VALS, (C,), (_axes(axes, C, COEFFS2VALS.label),), (), out, backend, num_threads)
 
 
 def coeffs2vals_vjp(
@@ -222,10 +222,6 @@ def _by_parity(C: Any) -> Any:
 def _points(n: int, lo: float, hi: float) -> np.ndarray:
     x = np.sin(np.pi * np.arange(1 - n, n, 2) / (2 * max(n - 1, 1)))
     return np.clip(lo * ((1 - x) / 2) + hi * ((1 + x) / 2), lo, hi)
-
-
-def _call(op: Op, array: Any, axes: Any, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
-    return call(op, (array,), (_axes(axes, array, op.label),), (), out, backend, num_threads)
 
 
 def _axes(axes: Any, array: Any, label: str) -> tuple[int, ...]:
