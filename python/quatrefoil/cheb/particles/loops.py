@@ -20,19 +20,6 @@ def _pair(s, c, scale):
 
 
 @jit
-def _near(keys, key):
-    """The number of sorted keys below ``key``."""
-    low, high = 0, keys.size
-    while low < high:
-        middle = (low + high) // 2
-        if keys[middle] < key:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@jit
 def _sums(keys, X, w, cell, points, cutoff, c, value, slope):
     """X is sorted by ``keys``, the indices of the cells; cell: the cell of each point."""
     scale = 2 / (cutoff * cutoff)
@@ -41,7 +28,7 @@ def _sums(keys, X, w, cell, points, cutoff, c, value, slope):
         for a in range(cell[i, 0] - 1, cell[i, 0] + 2):
             for b in range(cell[i, 1] - 1, cell[i, 1] + 2):
                 row = (a * MAX_CELLS + b) * MAX_CELLS + cell[i, 2]
-                for p in range(_near(keys, row - 1), _near(keys, row + 2)):
+                for p in range(np.searchsorted(keys, row - 1), np.searchsorted(keys, row + 2)):
                     d = points[i] - X[p]
                     s = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
                     if s < cutoff * cutoff:
