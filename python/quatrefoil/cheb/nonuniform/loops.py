@@ -68,9 +68,7 @@ def _spread(grid, taps, H, X, q, intervals):
 
 
 def _fast_length(minimum):
-    best = 1
-    while best < minimum:
-        best *= 2
+    best = 1 << (minimum - 1).bit_length()
     return next(size for size in (best // 8 * 5, best // 4 * 3, best) if size >= minimum)
 
 
