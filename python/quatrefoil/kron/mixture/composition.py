@@ -297,14 +297,8 @@ def _spectral_adjoint(xp: Any, order: int, d: Any, grad: Any, weights: Any, scal
     g, h = _envelope(xp, gaussian, scales, d, order + 1), _envelope(xp, gaussian, scales, d, order, partials=True)
     c, s = _wave(xp, freqs, d)
     m, all_pairs = 2 * math.pi * freqs, tuple(range(d.ndim - 1))
-    sums = [
-        weights * xp.sum(grad[..., None] * part, axis=all_pairs)
-        for part in (
-            _modulated(order, g, m, c, s),
-            _modulated(order, h, m, c, s),
-            2 * math.pi * _modulated_by_m(order, g, m, c, s, d),
-        )
-    ]
+    parts = _modulated(order, g, m, c, s), _modulated(order, h, m, c, s), 2 * math.pi * _modulated_by_m(order, g, m, c, s, d)
+    sums = [weights * xp.sum(grad[..., None] * part, axis=all_pairs) for part in parts]
     return sums, xp.sum(weights * _modulated(order + 1, g, m, c, s), axis=-1)
 
 

@@ -193,13 +193,8 @@ class GridGP(Estimator):
         of_noise = [] if noise_kernels is None else axis_kernels(noise_kernels, len(data.axes), label, names, "noise_kernels")
         models = Model.starts(kernels, of_noise, self.noise, self.variance, data, label)
         cells, logdet = models[0].factor_rows(data), _arguments.choice(self.logdet, label, "logdet", (None, "exact", "lanczos"))
-        how = How(
-            logdet or ("lanczos" if cells > _MAX_EXACT and data.on_host else "exact"),
-            self.probes,
-            self.tol,
-            self.backend,
-            self.num_threads,
-        )
+        logdet = logdet or ("lanczos" if cells > _MAX_EXACT and data.on_host else "exact")
+        how = How(logdet, self.probes, self.tol, self.backend, self.num_threads)
         begin = time.monotonic()
         report = reporter(progress, label, lambda count, value: _PROGRESS.format(count, value, time.monotonic() - begin))
         fit = Fit(data, models[0], how, int(rng.integers(2**62)), kind if labels is None else labels, report)

@@ -107,10 +107,9 @@ def derivatives_of(function: Any, order: int, label: str) -> Derivatives:
         what = getattr(getattr(function, "func", function), "__name__", type(function).__name__)
         known = ", ".join(f.__name__ for f in _FORMS)
         raise TypeError(f"{label}: derivatives are available only for {known}, but this axis has {what}")
-    keywords = {n: v for n, v in function.keywords.items() if n not in ("backend", "num_threads", "kind")}
-    derivatives = form(
-        {n: np.asarray(v, np.float64) for n, v in keywords.items()}, *[v for n, v in function.keywords.items() if n == "kind"]
-    )
+    others = ("backend", "num_threads", "kind")
+    numbers = {n: np.asarray(v, np.float64) for n, v in function.keywords.items() if n not in others}
+    derivatives = form(numbers, *[v for n, v in function.keywords.items() if n == "kind"])
     if order > len(derivatives.variances):
         raise ValueError(f"{label}: functions with the covariance {function.func.__name__} have no derivative of order {order}")
     return derivatives

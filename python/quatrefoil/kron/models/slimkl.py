@@ -289,10 +289,8 @@ def _components(means: Any, std: Any, x: Array, label: str) -> tuple[np.ndarray,
     _arguments.finite(sd, label, "std")
     if sd.size and sd.min() < 0:
         raise ValueError(f"{label}: std contains {sd.min()}, expected nonnegative numbers")
-    column = (A, 1)
-    mu = np.broadcast_to(mu.reshape(column) if mu.ndim == 1 else mu, (A, P))
-    sd = np.broadcast_to(sd.reshape(column) if sd.ndim == 1 else sd, (A, P))
-    return mu.astype(np.float64), sd.astype(np.float64)
+    mu, sd = (np.broadcast_to(a[:, None] if a.ndim == 1 else a, (A, P)).astype(np.float64) for a in (mu, sd))
+    return mu, sd
 
 
 def _resolved(x: np.ndarray) -> np.ndarray:
