@@ -18,7 +18,7 @@ from ..._public import missing_attribute
 from ..._spec import Arg, Op
 from ..._typing import Array, ArrayLike, Backend, Points, T
 from ..domain import UNIT, Domain, flat_domain, moved_core, points_of, reference, shaped
-from ..scattered import TUCKER_EVAL, evaluated
+from ..scattered import TUCKER_DERIVATIVES, TUCKER_EVAL, present
 from ..transform import polynomials
 from .algebra import mode_multiplied, on_host
 from .calculus import Calculus
@@ -27,8 +27,7 @@ from .plan import Plan
 from .plot import plot_slice
 from .queries import Queries
 from .statistics import Statistics
-from .train import TensorTrain
-from .train import evaluated as train_evaluated
+from .train import TensorTrain, evaluated
 
 _FIRST_DERIVATIVES = "use value_and_grad(X), or diff(axis) for a ChebTucker of the derivative"
 _HINTS = {
@@ -171,8 +170,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
     def _of_train(self, X: Any, order: int, extrapolate: bool, out: Any, backend: Backend | None, label: str) -> Any:
         if backend not in (None, "array"):
             raise ValueError(f"{label}: backend is {backend!r}, but the core is a tensor train, expected 'array' or None")
-        order = _arguments.integer(order, label, "order", 0, 2)
-        values = train_evaluated(self.core, self.factors, X, self._domain, order, bool(extrapolate), label)
+        values = evaluated(self.core, self.factors, X, self._domain, order, extrapolate, label)
         if out is None:
             return values
         out[...] = values
@@ -204,12 +202,16 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
 
     def _derivatives(self, X: tuple[Any, ...], order: int, extrapolate: bool, backend: Any, num_threads: Any, label: str) -> Any:
         points, shape = points_of(X, self._like, len(self.factors), label)
+        order, extrapolate = _arguments.integer(order, label, "order", 0, 2), bool(extrapolate)
         arrays = (self.core, *self.factors, points)
         try:
             if isinstance(self.core, TensorTrain):
                 result = self._of_train(points, order, extrapolate, None, backend, label)
+            elif order or extrapolate:
+                options = self._domain, order > 0, order > 1, extrapolate
+                result = present(call(TUCKER_DERIVATIVES, arrays, options, self._extras, None, backend, num_threads))
             else:
-                result = evaluated(arrays, order, self._domain, extrapolate, self._extras, backend, num_threads, label)
+                result = call(TUCKER_EVAL, arrays, (self._domain,), self._extras, None, backend, num_threads)
         except ValueError as error:
             raise _of_call(error, label) from None
         if len(shape) == 1:

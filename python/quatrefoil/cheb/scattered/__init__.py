@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._arguments import integer, sequence
+from ..._arguments import sequence
 from ..._array_tools import added
 from ..._call import call, call_vjp
 from ..._spec import Arg, Op, Option, Policy
@@ -216,35 +216,17 @@ def tucker_derivatives(
     """
     factor_list = sequence(factors, "cheb.tucker_derivatives: factors")
     options = _derivative_options(gradient, hessian, domain, extrapolate, len(factor_list), "cheb.tucker_derivatives")
-    return _present(call(TUCKER_DERIVATIVES, (core, *factor_list, X), options, (None,), None, backend, num_threads))
+    return present(call(TUCKER_DERIVATIVES, (core, *factor_list, X), options, (None,), None, backend, num_threads))
 
 
 def _derivative_options(gradient: Any, hessian: Any, domain: Any, extrapolate: Any, d: int, label: str) -> tuple[Any, ...]:
     return flat_domain(domain, d, label), bool(gradient or hessian), bool(hessian), bool(extrapolate)
 
 
-def _present(results: tuple[Any, ...]) -> Any:
+def present(results: tuple[Any, ...]) -> Any:
     """Return f, (f, g) or (f, g, H)."""
-    present = tuple(r for r in results if r is not None)
-    return present if len(present) > 1 else present[0]
-
-
-def evaluated(
-    arrays: Sequence[Any],
-    order: int,
-    domain: tuple[float, ...],
-    extrapolate: bool,
-    extras: tuple[Any, ...],
-    backend: Backend | None,
-    num_threads: int | None,
-    label: str,
-) -> Any:
-    """Return f, (f, g) or (f, g, H) from core, factors and X, for the methods of ``ChebTucker``."""
-    order = integer(order, label, "order", 0, 2)
-    if order == 0 and not extrapolate:
-        return call(TUCKER_EVAL, arrays, (domain,), extras, None, backend, num_threads)
-    options = domain, order > 0, order > 1, bool(extrapolate)
-    return _present(call(TUCKER_DERIVATIVES, arrays, options, extras, None, backend, num_threads))
+    arrays = tuple(r for r in results if r is not None)
+    return arrays if len(arrays) > 1 else arrays[0]
 
 
 def tucker_derivatives_vjp(
