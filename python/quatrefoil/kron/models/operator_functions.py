@@ -271,12 +271,9 @@ class Functions(Products):
 
     def _applied(self, h: Callable[[Any], Any], rows: Any, label: str) -> Any:
         """``apply`` if a factor requires a gradient."""
-        lam, *parts = derivative.decomposed(self._decomposed, self._factors)
+        lam, *parts = derivative.decomposed(lambda factors: self._factorise(factors).eigen(label), self._factors)
         values, *slopes = derivative.differentiated(h, lam)
         return derivative.applied(self._kernel, self._factors, parts, self._checked(values, label), slopes, rows)
-
-    def _decomposed(self, factors: Sequence[Any]) -> tuple[Any, list[tuple[Any, Any]]]:
-        return self._factorise(factors).eigen("KroneckerOperator.apply")
 
     def _factorise(self, factors: Sequence[Any]) -> Factorisation:
         """Factorises the operator's factors, or those of an item under torch.func.vmap. Caches the last result on the host."""

@@ -135,10 +135,8 @@ class GPHM(Estimator):
         scale = np.inf if self.freq_scale is None else _arguments.number(self.freq_scale, label, "freq_scale", positive=True)
         weight = _arguments.number(self.boundary_weight, label, "boundary_weight", positive=True)
         self._check_training(label)
-        optimizer = OPTIMIZERS[self.optimizer]
-        jitter = optimizer.jitter if self.jitter is None else _arguments.number(self.jitter, label, "jitter")
-        settings = {"backend": self.backend, "num_threads": self.num_threads}
-        covariance = Covariance(self.kind, (), jitter, settings)
+        jitter = OPTIMIZERS[self.optimizer].jitter if self.jitter is None else _arguments.number(self.jitter, label, "jitter")
+        covariance = Covariance(self.kind, (), jitter, {"backend": self.backend, "num_threads": self.num_threads})
         if units is None:
             resolved = RESOLVED if self.freq_scale is None or self.optimizer == "projection" else np.inf
             units = Units.from_pde(grid_pde, axes, [min(scale, resolved * highest(x.host)) for x in axes])
