@@ -246,11 +246,19 @@ class Axis:
         return self._roughest(self.coefficients / self.f.scale[:, None, None], self.others)[0]
 
     def _roughest(self, coefficients: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        which, t, interpolated = _roughest(coefficients)
+        """Two points in the grid cell to which the second half of the coefficients (outputs, n, m) contributes most, for each of the
+        ``ROUGH`` fibres with the largest contribution: their coordinates (2 ROUGH, d), and interpolants (outputs, 2 ROUGH)."""
+        n = coefficients.shape[1]
+        last = np.zeros((len(coefficients), 2 * n - 1, coefficients.shape[2]))
+        last[:, n // 2 : n] = coefficients[:, n // 2 :]
+        sizes = np.abs(coeffs2vals(last, 1)[:, 1::2]).max(axis=0)
+        which = np.repeat(np.argsort(-sizes.max(axis=0), kind="stable")[:ROUGH], 2)
+        cells = sizes.argmax(axis=0)[which] + np.resize([0.3, 0.7], which.size)  # an error may vanish at one point of a cell
+        t = -np.cos(np.pi * cells / (n - 1))
         points = others[which]
         lo, hi = self.f.domain[2 * self.axis : 2 * self.axis + 2]
         points[:, self.axis] = np.clip(lo * ((1 - t) / 2) + hi * ((1 + t) / 2), lo, hi)
-        return points, interpolated
+        return points, np.einsum("pk,okp->op", polynomials(t, n), coefficients[:, :, which])
 
     def _is_smooth(self, coefficients: np.ndarray, others: np.ndarray, tol: float) -> bool:
         """Test the fibres where they are least smooth: near a kink, coefficients become small long before errors do."""
@@ -273,19 +281,6 @@ def _too_rough(f: Function, axis: int, values: np.ndarray) -> NotResolved:
     end = "lo" if at < lo + near else "hi" if at > hi - near else None
     where = f'singular={{{axis}: "{end}"}}' if end else f"special_points={{{axis}: [{at:.4g}]}}"
     return NotResolved(reason, f"or PiecewiseTucker.from_function(f, domain, {where})")
-
-
-def _roughest(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two points in the grid cell to which the second half of the coefficients (outputs, n, m) contributes most, for each of the ``ROUGH``
-    fibres with the largest contribution: their fibres, coordinates in [-1, 1], and interpolants (outputs, 2 ROUGH)."""
-    n = coefficients.shape[1]
-    last = np.zeros((len(coefficients), 2 * n - 1, coefficients.shape[2]))
-    last[:, n // 2 : n] = coefficients[:, n // 2 :]
-    sizes = np.abs(coeffs2vals(last, 1)[:, 1::2]).max(axis=0)
-    which = np.repeat(np.argsort(-sizes.max(axis=0), kind="stable")[:ROUGH], 2)
-    cells = sizes.argmax(axis=0)[which] + np.resize([0.3, 0.7], which.size)  # an error may vanish at one point of a cell
-    t = -np.cos(np.pi * cells / (n - 1))
-    return which, t, np.einsum("pk,okp->op", polynomials(t, n), coefficients[:, :, which])
 
 
 class Rows:
