@@ -11,7 +11,6 @@ import numpy as np
 
 from .... import _arrays
 from ...pde import PDE
-from ...product.dense import doubled
 from .differences import Differences
 from .inverse import Inverse
 from .state import State
@@ -32,8 +31,8 @@ def estimated(state: State, pde: PDE, grid_pde: PDE, axes: Sequence[Array], form
     units, grid = state.units, [np.asarray(_arrays.to_host(x), np.float64) for x in axes]
     if pde.is_known_between_points:
         grid = [np.interp(np.arange(2 * len(x) - 1) / 2, np.arange(len(x)), x) for x in grid]
-        grid_pde = pde.on([_arrays.to_device_of(x, doubled(axes[0])) for x in grid], "GPHM.error_estimate")
-    inner = [units.axis(k, _arrays.to_device_of(x, doubled(axes[0]))) for k, x in enumerate(grid)]
+        grid_pde = pde.on([_arrays.to_device_of(x, axes[0]) for x in grid], "GPHM.error_estimate")
+    inner = [units.axis(k, _arrays.to_device_of(x, axes[0])) for k, x in enumerate(grid)]
     equation = units.equation(grid_pde)
     u, derivatives = state.with_derivatives(inner, form)
     reaction = equation.reaction(u) or (0 * u, 0 * u)
