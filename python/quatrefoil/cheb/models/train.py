@@ -300,19 +300,14 @@ def permuted(cores: Sequence[np.ndarray], order: Sequence[int], tol: float) -> l
     rest, axes = list(cores), list(range(len(cores)))
     for at, wanted in enumerate(order):
         for k in reversed(range(at, axes.index(wanted))):
-            rest = _centred(rest, k)
+            left = left_orthogonal(rest)
+            rest = [*left[:k], *right_orthogonal(left[k:])]  # all cores except core k orthonormal
             G, H = rest[k], rest[k + 1]
             both = np.tensordot(G, H, 1).transpose(0, 2, 1, 3)
             Q, B = leading(both.reshape(G.shape[0] * H.shape[1], -1), tol * float(np.linalg.norm(both)))
             rest[k], rest[k + 1] = Q.reshape(G.shape[0], H.shape[1], -1), B.reshape(-1, G.shape[1], H.shape[2])
             axes[k], axes[k + 1] = axes[k + 1], axes[k]
     return rest
-
-
-def _centred(cores: Sequence[np.ndarray], k: int) -> list[np.ndarray]:
-    """Return the same train with all cores except core k orthonormal."""
-    left = left_orthogonal(cores)
-    return [*left[:k], *right_orthogonal(left[k:])]
 
 
 # ---------------------------------------------------------------- statistics: trains of coefficients of orthonormal functions
