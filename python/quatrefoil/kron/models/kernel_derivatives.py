@@ -67,14 +67,6 @@ def _spectral_mixture(p: Numbers, kind: str = "student_t") -> Derivatives:
     return Derivatives(at, (float(w @ variances[0]), float(w @ variances[1])))
 
 
-def _rbf(p: Numbers) -> Derivatives:
-    return _at_frequency_0(-math.log(2) - 2 * np.log(p["scale"].item()), "gaussian")
-
-
-def _matern52(p: Numbers) -> Derivatives:
-    return _at_frequency_0(-np.log(p["scale"].item()), "student_t")
-
-
 def _at_frequency_0(log_scale: float, kind: str) -> Derivatives:
     """The envelope of a single component, with weight 1 and frequency 0."""
     return _spectral_mixture({"log_weights": np.zeros(1), "log_scales": np.array([log_scale]), "freqs": np.zeros(1)}, kind)
@@ -90,9 +82,9 @@ def _gsmp_kernel(p: Numbers) -> Derivatives:
 
 
 _FORMS: dict[Any, Callable[..., Derivatives]] = {
-    mixture.rbf: _rbf,
+    mixture.rbf: lambda p: _at_frequency_0(-math.log(2) - 2 * np.log(p["scale"].item()), "gaussian"),
     mixture.matern32: _matern32,
-    mixture.matern52: _matern52,
+    mixture.matern52: lambda p: _at_frequency_0(-np.log(p["scale"].item()), "student_t"),
     mixture.periodic: _periodic,
     mixture.rational_quadratic: _rational_quadratic,
     mixture.spectral_mixture: _spectral_mixture,

@@ -165,9 +165,10 @@ class Projected:
         def at(Y: Array) -> tuple[float, Array, Array, Array]:
             """(norm of the residual, the residual, the reaction's derivative, U)."""
             u = self._grid(C + one.inner @ Y @ two.inner.T)
-            reaction, slope = self._reaction(u)
-            residual = rhs - S1 @ Y - Y @ S2.T - self.down(reaction)
-            return norm(residual), residual, slope, u
+            reaction = loss.pde.reaction(u if loss.base is None else u + loss.base.u)
+            assert reaction is not None
+            residual = rhs - S1 @ Y - Y @ S2.T - self.down(reaction[0])
+            return norm(residual), residual, reaction[1], u
 
         Y = one.inner.T @ (self._coordinates(start) - C) @ two.inner
         now, small = at(Y), _SOLVED * norm(rhs)
@@ -183,11 +184,6 @@ class Projected:
                 break
             Y, now = Y + step, then
         return now[3]
-
-    def _reaction(self, u: Array) -> tuple[Array, Array]:
-        reaction = self.loss.pde.reaction(u if self.loss.base is None else u + self.loss.base.u)
-        assert reaction is not None
-        return reaction
 
     def _through(self, transposed: bool, slope: Array, F: Array) -> Array:
         """Solves the linearised equation, or its transpose, by GMRES with Sylvester's equation as right preconditioner.
