@@ -143,8 +143,7 @@ def product_layer(
     array([[11.],
            [-9.]])
     """
-    label = "cheb.product_layer"
-    return call(PRODUCT_LAYER, (X, W, a, b), (flat_degrees(degrees, label),), (), out, backend, num_threads)
+    return call(PRODUCT_LAYER, (X, W, a, b), (flat_degrees(degrees, "cheb.product_layer"),), (), out, backend, num_threads)
 
 
 def product_layer_vjp(
@@ -169,8 +168,8 @@ def product_layer_vjp(
     >>> dX, dW
     (array([[6. , 1.5]]), array([[1.]]))
     """
-    flat = flat_degrees(degrees, "cheb.product_layer_vjp")
-    dX, dW, *_ = call_vjp(PRODUCT_LAYER, (X, W, a, b, grad), (flat,), (), backend, num_threads)
+    options = (flat_degrees(degrees, "cheb.product_layer_vjp"),)
+    dX, dW, *_ = call_vjp(PRODUCT_LAYER, (X, W, a, b, grad), options, (), backend, num_threads)
     return dX, dW
 
 
@@ -228,6 +227,5 @@ def trig_layer_vjp(
     >>> dX.round(6)
     array([[1.414214]])
     """
-    flat = flat_degrees(degrees, "cheb.trig_layer_vjp")
-    dX, dW = call_vjp(TRIG_LAYER, (X, W, grad), (flat,), (), backend, num_threads)
+    dX, dW = call_vjp(TRIG_LAYER, (X, W, grad), (flat_degrees(degrees, "cheb.trig_layer_vjp"),), (), backend, num_threads)
     return dX, dW

@@ -244,8 +244,7 @@ class PolynomialChaos:
     def sample_output(self, size: int, *, rng: int | np.random.Generator | None = None) -> np.ndarray:
         """Return values (size,) at random inputs, for quantiles or a histogram of the output; ``rng`` as in ``help(qf.conventions)``."""
         label = "cheb.PolynomialChaos.sample_output"
-        count = _arguments.integer(size, label, "size", 0)
-        return self(draws_of(self.inputs, count, _arguments.generator(rng, label)))
+        return self(draws_of(self.inputs, _arguments.integer(size, label, "size", 0), _arguments.generator(rng, label)))
 
     def __repr__(self) -> str:
         if isinstance(self.coefficients, TensorTrain):

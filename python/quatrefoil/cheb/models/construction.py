@@ -141,9 +141,8 @@ class Construction(TensorParts):
         d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else arguments_of(f))
         flat = flat_domain(domain, d, label)
         tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label, 4)
-        costly = {"executor": executor, "checkpoint": checkpoint, "progress": progress}
         cache_size = MAX_VALUES if max_evaluations is not None else MAX_CACHED if n is None and d > 1 else 0
-        function = Function(f, flat, label, cache_size=cache_size, **costly)
+        function = Function(f, flat, label, cache_size=cache_size, executor=executor, checkpoint=checkpoint, progress=progress)
         if n is not None:
             if chained:
                 raise ValueError(f"{label}: got n and method='tt', expected one of them; with n all prod(n) values are computed")

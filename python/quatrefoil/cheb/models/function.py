@@ -137,8 +137,7 @@ class Function:
             for x in rows:
                 self._store(x[None], self._computed(list(x[:, None]), functools.partial(self.f, *x)))
             return
-        futures = [self.executor.submit(self.f, *x) for x in rows]
-        left = list(zip(rows, futures))
+        left = [(x, self.executor.submit(self.f, *x)) for x in rows]
         try:
             while left:
                 x, future = left[0]

@@ -136,8 +136,7 @@ class PiecewiseTucker:
         (((0.0, 1.0, 2.0), (0.0, 1.0)), 2)
         """
         label = "cheb.PiecewiseTucker.from_function"
-        d = axes_of(domain) or arguments_of(f)
-        flat = flat_domain(domain, d, label)
+        flat = flat_domain(domain, axes_of(domain) or arguments_of(f), label)
         sides = _sides(flat, special_points or {}, singular or {}, label)
         pieces: dict[tuple[int, ...], ChebTucker] = {}
         for cell in itertools.product(*(range(len(axis)) for axis in sides)):

@@ -62,7 +62,7 @@ class Queries(TensorParts):
             raise TypeError(f"{label}: {unknown[0]!r} is not an axis, expected one of {', '.join(names)}")
         if not (coordinates is None or isinstance(coordinates, Mapping)):
             raise TypeError(f"{label}: got {coordinates!r}, expected coordinates by axis, such as at({{0: 0.5}}) or at(x=0.5)")
-        pairs = [*((_arguments.integer(k, label, "an axis", -d, d - 1) % d, x) for k, x in (coordinates or {}).items())]
+        pairs = [(_arguments.integer(k, label, "an axis", -d, d - 1) % d, x) for k, x in (coordinates or {}).items()]
         pairs += [(names[name], x) for name, x in named.items()]
         if len({k for k, _ in pairs}) < len(pairs):
             raise ValueError(f"{label}: an axis has two coordinates, expected distinct axes")

@@ -291,8 +291,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
 
     def _saved(self) -> dict[str, np.ndarray]:
         core, factors = on_host(self.core, self.factors, "cheb.ChebTucker.save", differentiable=True)
-        chained = isinstance(core, TensorTrain)
-        cores = {f"core_{k}": G for k, G in enumerate(core.cores)} if chained else {"core": core}
+        cores = {f"core_{k}": G for k, G in enumerate(core.cores)} if isinstance(core, TensorTrain) else {"core": core}
         measured = {} if self._measured is None else {"error_estimate": np.array(self._measured)}
         return {**cores, "domain": np.array(self._domain), **{f"factor_{k}": U for k, U in enumerate(factors)}, **measured}
 
