@@ -141,8 +141,7 @@ class OurKernel(AxisKernel):
     def _function_on(self, x: Array) -> Callable[..., Any]:
         if isinstance(x, np.ndarray):
             return self.function
-        keywords = {n: _arrays.to_device_of(v, x) for n, v in self._values.items()}
-        return functools.partial(self.function, **keywords)
+        return functools.partial(self.function, **{n: _arrays.to_device_of(v, x) for n, v in self._values.items()})
 
     def diagonal(self, x: Array) -> Array:
         if not isinstance(x, np.ndarray):

@@ -200,8 +200,7 @@ def _applied() -> Any:
         @staticmethod
         def forward(setting: Any, slopes: Any, again: Any, values: Any, y: Any, *parts_and_factors: Any) -> Any:
             _require_one_by_one(*numbers((slopes, again)))
-            function = _function(setting, parts_and_factors)
-            return tensor(function(*numbers((values, y))))
+            return tensor(_function(setting, parts_and_factors)(*numbers((values, y))))
 
         @staticmethod
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:

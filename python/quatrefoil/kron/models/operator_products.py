@@ -77,8 +77,7 @@ class Products(Base):  # type: ignore[misc]
         return self._factors if self._kind == "numpy" else tuple(map(copied, self._factors))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        make = functools.partial(type(self), backend=self._backend, num_threads=self._num_threads)
-        return make, (self._factors,)
+        return functools.partial(type(self), backend=self._backend, num_threads=self._num_threads), (self._factors,)
 
     # ---- products
 

@@ -70,8 +70,7 @@ def product_of(numbers: Sequence[float]) -> float:
 
 def singular_axis(values: Sequence[np.ndarray], eps: float) -> int | None:
     """The first axis whose nonnegative eigenvalues ``values[k]`` make its matrix singular to precision ``eps``, or None."""
-    singular = (k for k, l in enumerate(values) if len(l) and l.min() <= len(l) * eps * l.max())
-    return next(singular, None)
+    return next((k for k, l in enumerate(values) if len(l) and l.min() <= len(l) * eps * l.max()), None)
 
 
 def require_symmetric(a: np.ndarray, eps: float, name: str, fix: str = "symmetrise it") -> None:

@@ -306,8 +306,7 @@ def _sum_solve_vjp(
         dK1[...] = dK2[...] = dS1[...] = dS2[...] = 0
         return
     pencils = _pencils(K1, K2, S1, S2, f"{SUM_SOLVE.label}_vjp")
-    gradients = composition.solve_gradients(np, pencils, K1, K2, S1, S2, B, grad)
-    dK1[...], dK2[...], dS1[...], dS2[...], dB[...] = gradients
+    dK1[...], dK2[...], dS1[...], dS2[...], dB[...] = composition.solve_gradients(np, pencils, K1, K2, S1, S2, B, grad)
 
 
 def _sum_logdet(K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, y: np.ndarray, num_threads: int, *, backend: str) -> None:

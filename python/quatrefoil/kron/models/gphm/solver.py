@@ -364,8 +364,7 @@ class GPHM(Estimator):
 
     def __getstate__(self) -> dict[str, Any]:
         """The state for pickles, with values on the grid instead of functions, which may not be picklable."""
-        params = self.get_params() | {"pde": self._grid_pde}
-        return {"params": params, "state": self.state_dict()}
+        return {"params": self.get_params() | {"pde": self._grid_pde}, "state": self.state_dict()}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         for name, value in saved["params"].items():
@@ -418,7 +417,6 @@ def _axes(axes: Any, label: str) -> list[Points]:
         steps = np.diff(host)
         if not ((steps > 0).all() or (steps < 0).all()):
             raise ValueError(f"{label}: axes[{k}] is neither increasing nor decreasing; sort its points")
-        checked.append(
-            Points(host if array.__class__ is np.ndarray else namespace(array).asarray(array, copy=True), host, is_uniform(host))
-        )
+        own = host if array.__class__ is np.ndarray else namespace(array).asarray(array, copy=True)
+        checked.append(Points(own, host, is_uniform(host)))
     return checked
