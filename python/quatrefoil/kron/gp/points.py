@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..product.dense import inverse_lower
+from ..product.dense import inverse_lower, outer
 from ..product.packed import PackedFactors
 from .missing import ByLatent, ByObserved, Closed
 
@@ -40,7 +40,7 @@ class GridPoints:
     def covariances(self, begin: int, end: int) -> Any:
         """Covariances of points [begin, end) with all N cells, for arrays of any kind."""
         index = np.unravel_index(np.arange(begin, end), self.shape)
-        return _of_rows([m[_arrays.to_device_of(i, m)] for m, i in zip(self.matrices, index)])
+        return outer([m[_arrays.to_device_of(i, m)] for m, i in zip(self.matrices, index)])
 
 
 class ScatteredPoints:
@@ -61,15 +61,7 @@ class ScatteredPoints:
 
     def covariances(self, begin: int, end: int) -> Any:
         """As ``GridPoints.covariances``."""
-        return _of_rows([m[begin:end] for m in self.matrices])
-
-
-def _of_rows(parts: Sequence[Any]) -> Any:
-    """(p, n_k) each -> (p, N): the Kronecker product of every row."""
-    product = parts[0]
-    for part in parts[1:]:
-        product = (product[:, :, None] * part[:, None, :]).reshape(len(part), product.shape[1] * part.shape[1])
-    return product
+        return outer([m[begin:end] for m in self.matrices])
 
 
 def scattered_product(matrices: Sequence[Any], rows: Any) -> Any:
