@@ -41,6 +41,19 @@ def positive(rng, *sizes):
     return [a @ a.T / len(a) + 0.3 * np.eye(len(a)) for a in (rng.standard_normal((n, n)) for n in sizes)]
 
 
+def smooth(n, scale=0.2, jitter=0.0):
+    """A smooth covariance of n points, ill-conditioned for a large scale."""
+    x = np.linspace(0, 1, n)
+    return np.exp(-0.5 * np.subtract.outer(x, x) ** 2 / scale**2) + jitter * np.eye(n)
+
+
+def with_eigenvalues(rng, *values):
+    """A symmetric matrix with these eigenvalues and random eigenvectors."""
+    q = np.linalg.qr(rng.standard_normal((len(values), len(values))))[0]
+    K = (q * values) @ q.T
+    return (K + K.T) / 2
+
+
 def of_items(batch, function, factors, *arrays):
     """Call ``function`` with the factors and arrays of each item of a batch, and stack the results."""
     factors = [np.broadcast_to(f, (*batch, *f.shape[-2:])) for f in factors]
@@ -104,18 +117,21 @@ class Dense:
 
 
 class Problem:
-    def __init__(self, rng, shape=(7, 6), share=0.7, columns=0):
+    def __init__(self, rng, shape=(7, 6), share=0.7, noise_kernels=None):
         self.axes = [np.sort(rng.uniform(0, 1, n)) for n in shape]
-        if columns:
-            self.axes[-1] = rng.uniform(0, 1, (shape[-1], columns))
         self.Y = rng.standard_normal(shape)
         self.mask = None if share is None else rng.random(shape) < share
         self.scales = rng.uniform(0.2, 0.6, len(shape))
         self.kernels = [partial(qf.kron.rbf, scale=s) for s in self.scales]
-        self.dense = Dense(list(map(written_out, self.kernels)), self.axes, self.Y, self.mask, 0.1, 1.3)
+        self.noise_kernels = noise_kernels
 
     def model(self, **options):
-        return qf.kron.GridGP(self.kernels, **({"noise": 0.1, "variance": 1.3, "mean": "zero", "optimizer": None} | options))
+        defaults = {"noise": 0.1, "noise_kernels": self.noise_kernels, "variance": 1.3, "mean": "zero", "optimizer": None}
+        return qf.kron.GridGP(self.kernels, **defaults | options)
 
     def fitted(self, **options):
         return self.model(**options).fit(self.axes, self.Y, self.mask)
+
+    def dense(self):
+        kernels, noise_kernels = ([written_out(k) for k in both or ()] for both in (self.kernels, self.noise_kernels))
+        return Dense(kernels, self.axes, self.Y, self.mask, 0.1, 1.3, noise_kernels=noise_kernels)

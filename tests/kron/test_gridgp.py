@@ -114,7 +114,7 @@ def test_lanczos_fits_too(few, noise, rng, monkeypatch):
 
     p, cells, objective = Problem(rng, (12, 10)), [], gridfit.Fit.objective
     grid = [g.reshape(-1) for g in np.meshgrid(*p.axes, indexing="ij")]  # a sample of the prior: for pure noise the likelihood is flat
-    prior = 1.3 * dense_kernel(p.dense.kernels, grid, grid) + np.diag(np.broadcast_to(0.1 if noise is None else noise, 120))
+    prior = 1.3 * dense_kernel(p.kernels, grid, grid) + np.diag(np.broadcast_to(0.1 if noise is None else noise, 120))
     p.Y = rng.multivariate_normal(np.zeros(120), prior).reshape(12, 10)
     options = {"optimizer": "fmin_l_bfgs_b", **({} if noise is None else {"noise": noise})}
     exact = p.fitted(**options)

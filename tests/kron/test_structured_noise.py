@@ -1,57 +1,23 @@
-"""``GridGP(noise_kernels=...)`` against dense algebra: full grids, and holes with a factorisation or iterations."""
+"""``GridGP(noise_kernels=...)``: iterations and estimates, learning and errors. ``attack_structured_noise`` tests values and gradients."""
 
 import functools
 
 import numpy as np
 import pytest
-from scipy.optimize import approx_fprime
 
 import quatrefoil as qf
 from checks import check_rejected
-from kron.dense import Dense, near, written_out
+from kron.dense import Problem, near
 from quatrefoil.kron import GridGP
 from quatrefoil.kron.gp import covariance
 
 partial = functools.partial
-SIGNAL = [partial(qf.kron.rbf, scale=0.4), partial(qf.kron.matern52, scale=0.5), partial(qf.kron.matern32, scale=0.6)]
 NOISE = [partial(qf.kron.matern12, scale=0.1), "white", partial(qf.kron.matern32, scale=0.08)]
-
-
-class Problem:
-    """A random problem with 2 or 3 axes."""
-
-    def __init__(self, rng, shape, share):
-        self.axes = [np.sort(rng.uniform(0, 1, n)) for n in shape]
-        self.Y = rng.standard_normal(shape)
-        self.seen = rng.random(shape) < share
-        self.kernels, self.noise_kernels = SIGNAL[: len(shape)], NOISE[: len(shape)]
-
-    def model(self, **options):
-        return GridGP(self.kernels, noise=0.2, noise_kernels=self.noise_kernels, variance=1.3, optimizer=None, mean="zero", **options)
-
-    def fitted(self, **options):
-        return self.model(**options).fit(self.axes, np.where(self.seen, self.Y, np.nan))
-
-    def dense(self):
-        kernels = [written_out(k) for k in self.kernels]
-        return Dense(kernels, self.axes, self.Y, self.seen, 0.2, 1.3, noise_kernels=list(map(written_out, self.noise_kernels)))
-
-
-@pytest.fixture(params=[((6, 7), 1.0), ((6, 7), 0.8), ((6, 7), 0.3), ((4, 3, 5), 0.75)], ids=["full", "holes", "few", "three axes"])
-def problem(request, rng):
-    return Problem(rng, *request.param)
-
-
-def test_likelihood_and_gradient(problem):
-    gp = problem.fitted()
-    value, gradient = gp.log_marginal_likelihood(gp.theta_, eval_gradient=True)
-    near(value, problem.dense().log_likelihood(), 1e-11, "likelihood")
-    near(gradient, approx_fprime(gp.theta_, gp.log_marginal_likelihood, 1e-6), 1e-5, "gradient")
 
 
 def test_likelihood_by_probes(rng, monkeypatch):
     monkeypatch.setattr(covariance, "FEW", 0)
-    p = Problem(rng, (14, 15), 0.7)
+    p = Problem(rng, (14, 15), 0.7, NOISE[:2])
     expected, estimate = (
         p.fitted(logdet=how, probes=400, rng=0).log_marginal_likelihood(eval_gradient=True) for how in ("exact", "lanczos")
     )
@@ -59,26 +25,15 @@ def test_likelihood_by_probes(rng, monkeypatch):
     near(estimate[1], expected[1], 0.02, "gradient")
 
 
-@pytest.mark.parametrize("iterative", [False, True])
-def test_predictions(problem, rng, monkeypatch, iterative):
-    monkeypatch.setattr(covariance, "FEW", 0 if iterative else covariance.FEW)
-    gp = problem.fitted(tol=1e-10)
-    new = [rng.uniform(0, 1, 9) for _ in problem.axes]
-    expected, of_points = problem.dense().predict(new)
-    mean, std = gp.predict(np.stack(new, axis=1), return_std=True)
+@pytest.mark.parametrize(("shape", "share"), [((6, 7), None), ((6, 7), 0.8), ((6, 7), 0.3), ((4, 3, 5), 0.75)], ids=str)
+def test_predictions_by_iterations(shape, share, rng, monkeypatch):
+    monkeypatch.setattr(covariance, "FEW", 0)
+    p = Problem(rng, shape, share, NOISE[: len(shape)])
+    new = [rng.uniform(0, 1, 9) for _ in shape]
+    expected, of_points = p.dense().predict(new)
+    mean, std = p.fitted(tol=1e-10).predict(np.stack(new, axis=1), return_std=True)
     near(mean, expected, 1e-8, "mean")
     near(std**2, of_points.diagonal(), 1e-8, "variance")
-
-
-def test_samples(rng):
-    p = Problem(rng, (5, 6), 0.8)
-    gp, grid = p.fitted(), p.axes
-    mean, std = gp.predict(return_std=True)
-    samples = gp.sample(grid, 20000, rng=0)
-    near(samples.mean(0), mean, 0.03, "mean")
-    near(samples.std(0), std, 0.03, "deviation")
-    scattered = gp.sample(np.stack([a[:3] for a in grid], axis=1), 20000, rng=0)
-    near(scattered.std(0), std[range(3), range(3)], 0.03, "deviation at points")
 
 
 def test_fit_recovers_the_parameters(rng):

@@ -7,15 +7,13 @@ import numpy as np
 
 import quatrefoil as qf
 from case import Case
-from kron.dense import EPS, near, unit_of
+from kron.dense import EPS, near, unit_of, with_eigenvalues
 from quatrefoil.kron.gp import covariance
 
 
 def factor(rng, n):
     """A covariance with eigenvalues from 0.1 to about 2: solves lose two digits at most."""
-    q = np.linalg.qr(rng.standard_normal((n, n)))[0] if n else np.zeros((0, 0))
-    a = (q * rng.uniform(0.1, 2, n)) @ q.T
-    return (a + a.T) / 2
+    return with_eigenvalues(rng, *rng.uniform(0.1, 2, n)) if n else np.zeros((0, 0))
 
 
 def symmetric(arguments):

@@ -41,23 +41,6 @@ SHAPES = [(1,), (7,), (2, 5), (4, 6), (3, 1, 4), (5, 2, 3), (2, 2, 3, 2)]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_entries_of_the_inverse(backend, rng, halves, shape):
-    grid = grid_of(rng, shape, backend)
-    values = rng.uniform(0.5, 2, (2, grid.size))
-    for row, v in enumerate(values):
-        P, cells = inverse_of(grid, v), np.arange(grid.size)
-        np.testing.assert_allclose(grid.diagonal_of(values)[row], P.diagonal(), rtol=0, atol=1e-13)
-        for k in range(len(shape)):
-            exists = before(shape, k) >= 0
-            expected = np.where(exists, P[cells, before(shape, k)], 0)
-            np.testing.assert_allclose(grid.diagonal_of(values, [k])[row], expected, rtol=0, atol=1e-13)
-            for j in range(k):
-                exists = (before(shape, k) >= 0) & (before(shape, j) >= 0)
-                expected = np.where(exists, P[before(shape, j), before(shape, k)], 0)
-                np.testing.assert_allclose(grid.diagonal_of(values, [j, k])[row], expected, rtol=0, atol=1e-13)
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_rows_of_the_factor(backend, rng, halves, shape, dtype):
     grid, d = grid_of(rng, shape, backend), len(shape)

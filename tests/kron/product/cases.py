@@ -1,9 +1,5 @@
-import functools
 import math
 
-import numpy as np
-
-import quatrefoil as qf
 from case import Case
 
 
@@ -53,34 +49,3 @@ CASES = [
     _case("one-vector", [6, 5, 4]),
 ]
 ROWS = {"matvec": "..1"}
-
-
-def attack_operator(rng, backend):
-    """Compare every method of an operator with its dense matrix."""
-    sizes = [int(n) for n in rng.choice([1, 2, 3, 5, 8], rng.integers(1, 4))]
-    roots = [rng.standard_normal((n, n + 2)) for n in sizes]
-    factors, precision = [a @ a.T + 0.1 * np.eye(len(a)) for a in roots], rng.choice(["float64", "float32"])
-    factors = [f.astype(precision) for f in factors]
-    K, noise = qf.kron.KroneckerOperator(factors, backend=backend), float(rng.choice([0, 0.3]))
-    dense = functools.reduce(np.kron, [f.astype(float) for f in factors])
-    X = rng.standard_normal((len(dense), int(rng.integers(0, 4)))).astype(precision)
-    noisy = dense + noise * np.eye(len(dense))
-    eps = 1e3 * np.finfo(precision).eps
-
-    def near(got, expected, condition=1.0, what=""):
-        got = np.asarray(got)
-        assert got.shape == expected.shape, what
-        assert np.abs(got - expected).max(initial=0) <= eps * condition * max(np.abs(expected).max(initial=0), 1), what
-
-    near(K.to_dense(), dense, what="to_dense")
-    near(K @ X, dense @ X, len(dense), "K @ X")
-    near(X.T @ K, X.T @ dense, len(dense), "X @ K")
-    near(K.diagonal(), np.diag(dense), what="diagonal")
-    if X.shape[1]:
-        near(K @ X[:, 0], dense @ X[:, 0], len(dense), "K @ x")
-        near(K.T @ X[::-1, 0], dense.T @ X[::-1, 0], len(dense), "K.T @ x")
-        near(K.solve(X[:, 0], noise), np.linalg.solve(noisy, X[:, 0]), np.linalg.cond(noisy), "solve")
-    near(K.logdet(noise), np.asarray(np.linalg.slogdet(noisy)[1]), np.linalg.cond(noisy), "logdet")
-
-
-ATTACKS = [attack_operator]

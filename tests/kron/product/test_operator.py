@@ -5,19 +5,13 @@ import pytest
 from scipy.sparse.linalg import LinearOperator
 
 from checks import check_rejected
-from kron.dense import close, normal
+from kron.dense import close, normal, smooth, with_eigenvalues
 from quatrefoil import use_backend
 from quatrefoil._backends import native
 from quatrefoil._call import call
 from quatrefoil._memo import Memo
 from quatrefoil.kron import KroneckerOperator
 from quatrefoil.kron.product import MATVEC
-
-
-def kernel(n, scale, jitter=0.0):
-    """A smooth kernel on n points: symmetric, positive, ill-conditioned for a large scale."""
-    x = np.linspace(0, 1, n)
-    return np.exp(-0.5 * ((x[:, None] - x) / scale) ** 2) + jitter * np.eye(n)
 
 
 def square_factors(rng, *sizes):
@@ -98,7 +92,7 @@ def test_foreign_memos_are_rejected(rng):
 def test_solve(backend, rng, columns):
     for factors, noises in (
         (square_factors(rng, 7, 1, 6, 4), [0.0]),
-        ([kernel(6, 0.3), kernel(9, 0.2), kernel(4, 5.0)], [1e-3, 0.5, 20]),
+        ([smooth(6, 0.3), smooth(9, 0.2), smooth(4, 5.0)], [1e-3, 0.5, 20]),
     ):
         K, dense = KroneckerOperator(factors), functools.reduce(np.kron, factors)
         y = rng.standard_normal((len(dense), *columns))
@@ -111,7 +105,7 @@ def test_solve(backend, rng, columns):
 
 
 def test_solve_in_float32(backend, rng):
-    factors = [kernel(n, 0.3).astype(np.float32) for n in (6, 5)]
+    factors = [smooth(n, 0.3).astype(np.float32) for n in (6, 5)]
     K, y = KroneckerOperator(factors), rng.standard_normal(30).astype(np.float32)
     for noise in (0.1, 0.0):
         got = K.solve(y, noise)
@@ -123,11 +117,7 @@ def test_solve_in_float32(backend, rng):
 def test_logdet_of_tiny_eigenvalues(rng):
     """Eigenvalues far below 1e-7: clamping there would cause errors of hundreds."""
     spectra = [np.logspace(-12, 0, 8), np.logspace(-9, 2, 5)]
-    factors = []
-    for s in spectra:
-        Q, _ = np.linalg.qr(rng.standard_normal((len(s), len(s))))
-        factors.append(Q * s @ Q.T)
-    factors = [(f + f.T) / 2 for f in factors]
+    factors = [with_eigenvalues(rng, *s) for s in spectra]
     expected = 5 * np.log(spectra[0]).sum() + 8 * np.log(spectra[1]).sum()
     # eps over the smallest eigenvalue, relative: 2e-4 for one of the eight
     assert abs(KroneckerOperator(factors).logdet() - expected) <= 0.05
@@ -142,7 +132,7 @@ def test_logdet_sign(rng):
 
 
 def test_eigh(backend, rng):
-    K = KroneckerOperator([kernel(5, 0.3), kernel(4, 0.5), kernel(3, 0.2)])
+    K = KroneckerOperator([smooth(5, 0.3), smooth(4, 0.5), smooth(3, 0.2)])
     lam, Q = K.eigh()
     dense = Q.to_dense()
     close(dense.T @ dense, np.eye(60), 1e3)
@@ -163,9 +153,9 @@ def test_operator_of_nothing(backend):
 
 def test_singular_factors(rng):
     ones = np.ones((3, 3))
-    smooth = kernel(60, 0.5)  # a condition number above 1 / eps
+    flat = smooth(60, 0.5)  # a condition number above 1 / eps
     y = np.ones(180)
-    for bad, text in ((ones, "pivot"), (smooth, "working precision")):
+    for bad, text in ((ones, "pivot"), (flat, "working precision")):
         K = KroneckerOperator([np.eye(180 // len(bad)), bad])
         for run in (lambda K=K: K.solve(y), K.logdet):
             with pytest.raises(np.linalg.LinAlgError, match=rf"factors\[1\] is singular.*{text}"):

@@ -5,42 +5,14 @@ import functools
 import numpy as np
 
 from checks import check_rejected
-from kron.dense import close
+from kron.dense import close, smooth, with_eigenvalues
 from quatrefoil.kron import KroneckerOperator
 
 EPS = 2.0**-52
 
 
 def kernels(*sizes, dtype=np.float64):
-    """Smooth kernels with a small jitter: symmetric, positive, with a wide spectrum."""
-    grids = [np.linspace(0, 1, n) for n in sizes]
-    return [(np.exp(-8 * (x[:, None] - x) ** 2) + 1e-3 * np.eye(len(x))).astype(dtype) for x in grids]
-
-
-def symmetric(rng, n):
-    """A symmetric positive definite matrix with eigenvalues between 0.5 and 2."""
-    q = np.linalg.qr(rng.standard_normal((n, n)))[0]
-    return (q * rng.uniform(0.5, 2, n)) @ q.T
-
-
-def distinct(rng, *sizes):
-    """Factors whose product has eigenvalues at least 0.01 apart. test_close_eigenvalues covers closer ones."""
-    while True:
-        factors = [symmetric(rng, n) for n in sizes]
-        products = np.sort(functools.reduce(np.kron, [np.linalg.eigvalsh(f) for f in factors]))
-        if np.diff(products).min(initial=1) >= 0.01:
-            return factors
-
-
-def repeated(rng, *sizes):
-    """Matrices with eigenvalues 1 and 2, each repeated, and the identity."""
-    q = np.linalg.qr(rng.standard_normal((sizes[0], sizes[0])))[0]
-    K = (q * np.resize([1.0, 1.0, 2.0], sizes[0])) @ q.T
-    return [half(K), *map(np.eye, sizes[1:])]
-
-
-def half(g):
-    return (g + g.T) / 2
+    return [smooth(n, 0.25, jitter=1e-3).astype(dtype) for n in sizes]
 
 
 def test_known_functions(backend, rng):
@@ -104,13 +76,14 @@ def test_rough_functions_keep_their_quotients(rng):
     l, y, grad = np.array([1e-12, 4e-12, 1.0]), rng.standard_normal(3), rng.standard_normal(3)
     (d,), _, _ = KroneckerOperator([np.diag(l)]).apply_vjp(np.sqrt, lambda l: 0.5 / np.sqrt(l), y, grad)
     root = np.sqrt(l)
-    expected = half(np.outer(grad, y) / np.add.outer(root, root))
+    expected = np.outer(grad, y) / np.add.outer(root, root)
+    expected = (expected + expected.T) / 2
     close(d, expected, 1e3)
     np.testing.assert_allclose(d, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_precisions_and_empty_gradients(rng):
-    factors = [half(symmetric(rng, n).astype(np.float32)) for n in (3, 2)]
+    factors = [with_eigenvalues(rng, *rng.uniform(0.5, 2, n)).astype(np.float32) for n in (3, 2)]
     y, grad = (rng.standard_normal(6).astype(np.float32) for _ in range(2))
     got = KroneckerOperator(factors).apply_vjp(np.exp, np.exp, y, grad)
     wide = KroneckerOperator([f.astype(float) for f in factors]).apply_vjp(np.exp, np.exp, y.astype(float), grad.astype(float))

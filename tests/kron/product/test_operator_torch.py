@@ -11,7 +11,7 @@ from scipy.sparse.linalg import LinearOperator  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
 from checks import check_rejected  # noqa: E402
-from kron.dense import close, normal, positive  # noqa: E402
+from kron.dense import close, normal, positive, with_eigenvalues  # noqa: E402
 from quatrefoil.kron import KroneckerOperator  # noqa: E402
 
 pytestmark = [
@@ -158,11 +158,6 @@ DISTINCT = REPEATED | {
     "each eigenvalue": (lambda K, y, s: K.eigh()[0].sort().values, lambda D, y, s: torch.linalg.eigvalsh(D)),
     "eigenvectors": (lambda K, y, s: by_eigenvectors(K), lambda D, y, s: D @ D @ D),
 }
-
-
-def with_eigenvalues(rng, *values):
-    q = np.linalg.qr(rng.standard_normal((len(values), len(values))))[0]
-    return (q * values) @ q.T
 
 
 def general(rng, *sizes):

@@ -5,22 +5,10 @@ import pytest
 
 import quatrefoil as qf
 from checks import check_rejected
-from kron.dense import close
+from kron.dense import EPS, close, with_eigenvalues
 from kron.twoterm.cases import _matrices, _wishart
 
-EPS = 2.0**-52
 LinAlgError = np.linalg.LinAlgError
-
-
-def rotated(rng, spectrum):
-    """A symmetric matrix with the given eigenvalues in a random basis."""
-    Q, _ = np.linalg.qr(rng.standard_normal((len(spectrum),) * 2))
-    a = Q * np.asarray(spectrum) @ Q.T
-    return (a + a.T) / 2
-
-
-def general(rng, n):
-    return rng.standard_normal((n, n)) / (2 * n**0.5) + 1.5 * np.eye(n)
 
 
 def test_tiny_noise_on_a_singular_term(backend, rng):
@@ -50,7 +38,7 @@ def test_gradients_are_symmetric_and_finite_at_equal_eigenvalues(backend, rng):
 
 def test_float32_is_computed_in_float64(backend, rng):
     """With condition numbers of about 1e4, float32 would leave 3 digits."""
-    S1, S2 = rotated(rng, np.logspace(-4, 0, 9)), rotated(rng, np.logspace(-4, 0, 8))
+    S1, S2 = with_eigenvalues(rng, *np.logspace(-4, 0, 9)), with_eigenvalues(rng, *np.logspace(-4, 0, 8))
     K1, K2 = _wishart(rng, 9, 0), _wishart(rng, 8, 0)
     inputs = [a.astype(np.float32) for a in (K1, K2, S1, S2, rng.standard_normal((9, 8)))]
     got = qf.kron.sum_solve(*inputs)
@@ -88,7 +76,7 @@ def test_rejected(rng):
 
 
 def test_a_singular_sum(backend, rng):
-    K1, K2 = rotated(rng, [2.0, 1, 0.5, -1, 3]), rotated(rng, [0.5, 1, 2])  # -1 times 1
+    K1, K2 = with_eigenvalues(rng, 2.0, 1, 0.5, -1, 3), with_eigenvalues(rng, 0.5, 1, 2)  # -1 times 1
     I, J, B = np.eye(5), np.eye(3), np.ones((5, 3))
     for call in (lambda: qf.kron.sum_solve(K1, K2, I, J, B), lambda: qf.kron.sum_logdet(K1, K2, I, J)):
         with pytest.raises(
@@ -104,7 +92,7 @@ def test_a_singular_sum(backend, rng):
 
 def test_shared_eigenvalues(backend, rng):
     for dtype in (np.float32, np.float64):
-        A, B = rotated(rng, [1.0, 2, 3, 4]), rotated(rng, [-2.0, 5, 7])
+        A, B = with_eigenvalues(rng, 1.0, 2, 3, 4), with_eigenvalues(rng, -2.0, 5, 7)
         with pytest.raises(LinAlgError, match=r"the eigenvalues 2 of A and -2 of B add up to .*, 0 relative to the largest sum, 11"):
             qf.kron.sylvester_solve(A.astype(dtype), B.astype(dtype), np.ones((4, 3), dtype))
     P = np.linalg.qr(rng.standard_normal((4, 4)))[0] * [1, 2, 1, 3]  # condition number 3: eigenvalues keep their digits
