@@ -66,6 +66,7 @@ _SHAPES = [
     ("few-seen", [4, 6], {"mask": "few"}),
     ("gaps-per-row", [3, 4], {"mask": "rows", "batch": (3,)}),
     ("gaps-and-noise-per-cell", [3, 2, 4], {"mask": "most", "noise": "cells"}),
+    ("few-seen-and-noise-per-cell", [4, 6], {"mask": "few", "noise": "cells"}),
 ]
 _GRAMS = [
     (1, 1, 1), (0, 3, 2), (3, 0, 2), (2, 3, 0), (9, 1, 7), (40, 8, 1), (300, 17, 1), (1, 24, 130), (5, 33, 29), (130, 7, 3),

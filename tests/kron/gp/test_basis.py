@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from kron.dense import smooth
 from kron.gp import oracle
 from kron.gp.cases import factor
 from quatrefoil.kron.gp import basis, covariance, iterative, missing
@@ -54,17 +55,6 @@ def test_eigenvectors_and_products(backend, rng, kinds):
     np.testing.assert_allclose(single, (x[:, 0] @ Q * values[0]) @ Q.T, rtol=0, atol=2e-5)
 
 
-def test_some_eigenvectors(backend, rng):
-    factors = factors_of(rng, [(7, "m"), (6, "f")])
-    grid = Grid(factors, "test", backend)
-    stored = [rng.random(n) < 0.5 for n in grid.shape]
-    values = rng.uniform(0.5, 2, (1, 42))
-    Q, take = functools.reduce(np.kron, grid.basis.matrices), np.outer(*stored).reshape(-1)
-    x = rng.standard_normal((2, 42))
-    got = basis.Filter(grid.basis, values, selected=stored)(x)
-    np.testing.assert_allclose(got, (x @ Q * values * take) @ Q.T, rtol=0, atol=1e-13)
-
-
 @pytest.mark.parametrize("share", [None, 0.8, 0.2])
 def test_likelihood_and_gradients(backend, rng, share):
     factors = factors_of(rng, [(5, "m"), (4, "m"), (3, "f")])
@@ -90,8 +80,8 @@ def test_iterations_in_single_precision_end_in_double(backend, rng, monkeypatch)
     """A smooth covariance with few important eigenvectors and a rough one, with noise so small that single precision stalls."""
     monkeypatch.setattr(covariance, "FEW", 0)
     x = np.linspace(0, 1, 25)
-    smooth, rough = np.exp(-0.5 * (x[:, None] - x) ** 2 / 0.3**2), np.exp(-np.abs(x[:, None] - x))
-    for factors, noise in (([smooth] * 2, 0.1), ([rough] * 2, 0.1), ([smooth] * 2, 1e-4), ([rough, smooth], 1e-6)):
+    flat, rough = smooth(25, 0.3), np.exp(-np.abs(x[:, None] - x))
+    for factors, noise in (([flat] * 2, 0.1), ([rough] * 2, 0.1), ([flat] * 2, 1e-4), ([rough, flat], 1e-6)):
         mask = rng.random(625) < 0.6
         y = np.where(mask, rng.standard_normal(625), 0)
         alpha = qf.kron.gp_solve(factors, y, noise, mask=mask, tol=1e-9)
@@ -114,8 +104,6 @@ def test_values_outside_single_precision(rng, monkeypatch):
 
 def test_unreachable_tolerances_warn(rng, monkeypatch):
     monkeypatch.setattr(covariance, "FEW", 0)
-    x = np.linspace(0, 1, 25)
-    smooth = np.exp(-0.5 * (x[:, None] - x) ** 2 / 0.3**2)
     mask = rng.random(625) < 0.6
     with pytest.warns(RuntimeWarning, match=r"kron.gp_solve: conjugate gradients stopped at a residual of .* expected 1.0e-15"):
-        qf.kron.gp_solve([smooth] * 2, rng.standard_normal(625), 1e-6, mask=mask, tol=1e-15)
+        qf.kron.gp_solve([smooth(25, 0.3)] * 2, rng.standard_normal(625), 1e-6, mask=mask, tol=1e-15)

@@ -42,12 +42,8 @@ def test_solutions_solve_their_equations(rng, case):
 
 
 def test_the_table(tmp_path, capsys):
-    assert (
-        gphm.main(
-            ["--problems", "sin500x", "advection", "--kinds", "gaussian", "--share", "1e-5", "--jobs", "1", "--json", str(tmp_path / "t")]
-        )
-        == 0
-    )
+    arguments = "--problems sin500x advection --kinds gaussian --share 1e-5 --jobs 1 --json"
+    assert gphm.main([*arguments.split(), str(tmp_path / "t")]) == 0
     rows = json.loads((tmp_path / "t").read_text())
     assert [(r["problem"], r["optimizer"], r["steps"], r["logged"]) for r in rows] == [
         ("advection sin(x - 200t)", "projection", 1, 1.35e-3),

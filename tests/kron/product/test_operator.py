@@ -214,8 +214,9 @@ def test_nobody_writes_to_an_operator(rng, count):
     factors = [rng.standard_normal((3, 3)) for _ in range(count)]
     K, x = KroneckerOperator(factors), rng.standard_normal(3**count)
     expected = K @ x
-    for array in (*factors, K.to_dense(), K.diagonal(), K.T.to_dense()):
+    for array in (*factors, K.to_dense(), K.diagonal(), K.T.to_dense(), K[0], K[...]):
         array[...] = 7
     np.testing.assert_array_equal(K @ x, expected)
-    with pytest.raises(ValueError, match="read-only"):
-        K.factors[0][...] = 7
+    for operator in (K, 2 * K, K @ K, K.inverse()):
+        with pytest.raises(ValueError, match="read-only"):
+            operator.factors[0][...] = 7

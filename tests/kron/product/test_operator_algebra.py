@@ -67,12 +67,7 @@ def test_entries(rng, shapes):
     i, j = rng.integers(-M, M, 7), rng.integers(-N, N, 7)
     everything = slice(None)
     pairs = [(i, j), (i[:, None], j), (i, everything), (everything, j), (i[0], j[1]), (i[0], everything), (everything, j[0]), (i[0], j)]
-    pairs += [
-        (slice(1, None, 2), slice(None, None, -1)),
-        (i.reshape(7, 1), slice(2)),
-        (slice(-2, None), j.reshape(1, 7)),
-        (i.tolist(), [0]),
-    ]
+    pairs += [(slice(1, None, 2), slice(None, None, -1)), (i[:, None], slice(2)), (slice(-2, None), j[None]), (i.tolist(), [0])]
     pairs += [(rng.random(M) < 0.5, everything), (everything, rng.random(N) < 0.5), (slice(0), slice(3)), (int(i[0]), int(j[0]))]
     for index in [*pairs, i, 0, -1, slice(2), rng.random(M) < 0.5, ..., (...,), (..., 0), (0, ...), (..., 0, i[:0]), (0, ..., j), ()]:
         got = K[index]
@@ -103,15 +98,8 @@ def test_multiples_sums_and_products(backend, rng, shapes):
     K, L, R = map(KroneckerOperator, (A, B, C))
     a, b, c = map(dense_of, (A, B, C))
     x, X, y = normal(rng, K.shape[1], (K.shape[1], 3), K.shape[0])
-    products = [
-        (2 * K, 2 * a),
-        (K * np.float64(0.5), a / 2),
-        (K / 4, a / 4),
-        (-K, -a),
-        (np.array(3.0) * K, 3 * a),
-        (K @ R, a @ c),
-        (K.T @ L, a.T @ b),
-    ]
+    products = [(2 * K, 2 * a), (K * np.float64(0.5), a / 2), (K / 4, a / 4), (-K, -a), (np.array(3.0) * K, 3 * a)]
+    products += [(K @ R, a @ c), (K.T @ L, a.T @ b)]
     sums = [(K + L, a + b), (K - L, a - b), (3 * (K + L) - K / 2, 2.5 * a + 3 * b), ((K + L) / 2 + (L - K), 1.5 * b - a / 2)]
     for output, expected in products:
         assert isinstance(output, KroneckerOperator)
@@ -150,29 +138,14 @@ def test_with_operators_of_scipy(rng):
     A, B = positive(rng, 3, 4)
     K, dense, x = KroneckerOperator([A, B]), np.kron(A, B), rng.standard_normal(12)
     other, merged = aslinearoperator(dense), KroneckerOperator([np.kron(A, B)])
-    for output, expected in [
-        (K + other, 2 * dense),
-        (other - K, 0 * dense),
-        (K @ other, dense @ dense),
-        (K @ merged, dense @ dense),
-        (1j * K, 1j * dense),
-    ]:
+    combined = [(K + other, 2 * dense), (other - K, 0 * dense), (1j * K, 1j * dense)]
+    combined += [(K @ factor, dense @ dense) for factor in (other, merged)]
+    for output, expected in combined:
         assert isinstance(output, LinearOperator)
         np.testing.assert_allclose(output @ x, expected @ x, rtol=1e-10, atol=1e-10)
     result, info = cg(K + 0.5 * KroneckerOperator([np.eye(3), np.eye(4)]), x, rtol=1e-12)
     assert info == 0
     np.testing.assert_allclose(result, K.solve(x, 0.5), rtol=1e-8, atol=1e-8)
-
-
-def test_results_are_independent(rng):
-    factors = normal(rng, (3, 3), (2, 2))
-    K = KroneckerOperator(factors)
-    for output in (2 * K, K @ K, K.inverse()):
-        with pytest.raises(ValueError, match="read-only"):
-            output.factors[0][...] = 0
-    K[0][...] = 7
-    K[...][...] = 7
-    close(K.to_dense(), dense_of(factors))
 
 
 def test_rejected(rng):

@@ -15,7 +15,6 @@ from quatrefoil.kron import SlimKL
 from quatrefoil.kron.models import slimkl_consensus as parts
 from quatrefoil.kron.models.slimkl_worker import Worker
 
-EPS = 2.0**-52
 GRID = np.linspace(0, 0.5, 40)
 
 
@@ -68,20 +67,6 @@ def test_optimality(rng, agents, iterations, tol):
     assert (gradient / t).min() >= -tol
     assert np.abs(weights * gradient / t).max() <= tol * weights.max()
     assert abs(GRID[weights.argmax()] - 0.17) < 1 / 20  # 20 points can distinguish these
-
-
-def test_the_positive_root(rng):
-    cube, square, constant = 10 ** rng.uniform(-8, 8, 1000), rng.standard_normal(1000) * 10 ** rng.uniform(-8, 8, 1000), None
-    constant = 10 ** rng.uniform(-12, 4, 1000)
-    constant[::7] = 0
-    x = parts.positive_root(cube, square, constant)
-    assert (x >= 0).all()
-    assert (x[constant > 0] > 0).all()
-    terms = cube * x**3 + np.abs(square) * x**2 + constant
-    assert (np.abs(cube * x**3 + square * x**2 - constant) <= 16 * EPS * terms).all()
-    np.testing.assert_allclose(x[(constant == 0) & (square > 0)], 0)
-    known = parts.positive_root(np.full(2, 2.0), np.array([3.0, -3.0]), np.full(2, 5.0))
-    np.testing.assert_allclose(known, [1.0, max(np.roots([2, -3, 0, -5]).real)], rtol=8 * EPS)
 
 
 def test_rounding_has_no_bias(rng):
@@ -144,9 +129,7 @@ def test_data_do_not_leave_the_agents(rng, consensus):
     messages = [inputs[2] for _, inputs, _ in steps]
     for one, *others in zip(messages[::3], messages[1::3], messages[2::3], strict=True) if consensus == "primal" else ():
         assert not one.multipliers.any()
-        for other, name in itertools.product(
-            others, ("anchor", "consensus", "penalty")
-        ):  # the same message to every agent, except the seed
+        for other, name in itertools.product(others, ("anchor", "consensus", "penalty")):  # the same for every agent, except the seed
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
@@ -299,7 +282,6 @@ BAD_MODELS = [
     ({"quantization": 0.6}, {}, ValueError, "quantization is 0.6, expected a relative precision of at most 0.5"),
     ({"consensus": "dual"}, {}, ValueError, "consensus is 'dual', expected 'admm' or 'primal'"),
     ({"executor": 3}, {}, TypeError, r"executor is int, expected a concurrent\.futures\.Executor"),
-    ({"rng": -1}, {}, ValueError, "rng is -1"),
 ]
 
 
