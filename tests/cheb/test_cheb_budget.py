@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from cheb.recorded import Recorded
 
 ChebTucker, PolynomialChaos = qf.cheb.ChebTucker, qf.cheb.PolynomialChaos
 CUBE = [(-1, 1)] * 3
@@ -23,20 +24,6 @@ def smooth(x, y, z):
 
 def kinked(x, y, z):
     return abs(x - 0.3) + y * z
-
-
-class Recorded:
-    """A function that records its points and fails at call number ``broken``."""
-
-    def __init__(self, f, broken=-1):
-        self.f, self.broken, self.seen = f, broken, []
-
-    def __call__(self, *x):
-        if len(self.seen) == self.broken:
-            self.broken = -1
-            raise RuntimeError("the license is lost")
-        self.seen.extend(zip(*map(np.ravel, x)))
-        return self.f(*x)
 
 
 def surrogates(f, most):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from cheb.recorded import Recorded
 from checks import check_rejected
 
 ChebTucker, PolynomialChaos = qf.cheb.ChebTucker, qf.cheb.PolynomialChaos
@@ -18,27 +19,12 @@ def root(a, b, c, d):
     return np.sqrt(1 + a + b * c) / (2 + d)
 
 
-class Model:
-    """A function of one point at a time that fails at call number ``broken`` and records every point."""
-
-    def __init__(self, broken=-1, f=root):
-        self.broken, self.f, self.seen = broken, f, []
-
-    def __call__(self, *x):
-        assert all(np.shape(t) == () for t in x)
-        if len(self.seen) == self.broken:
-            self.broken = -1
-            raise RuntimeError("the license is lost")
-        self.seen.append(tuple(map(float, x)))
-        return self.f(*x)
-
-
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_a_failed_call_goes_on_where_it_ended(tmp_path, outputs):
     def f(*x):
         return root(*x) if outputs == 1 else (root(*x), 1e-5 * x[0] * x[1] + x[2])
 
-    file, model = tmp_path / "values.csv", Model(150, f)
+    file, model = tmp_path / "values.csv", Recorded(f, broken=150)
     with pytest.raises(RuntimeError, match="license"):
         ChebTucker.from_function(model, BOX, tol=1e-5, checkpoint=file)
     assert len(file.read_text().splitlines()) == 151
@@ -48,8 +34,8 @@ def test_a_failed_call_goes_on_where_it_ended(tmp_path, outputs):
     plain = ChebTucker.from_function(f, BOX, tol=1e-5)
     for ct, expected in zip(np.atleast_1d(result), np.atleast_1d(plain), strict=True):
         np.testing.assert_array_equal(ct.core, expected.core)
-        assert ct.n_evaluations == expected.n_evaluations == len(model.seen) == len(set(model.seen))
-    again = Model(0, f)  # would fail at its first call
+        assert ct.n_evaluations == expected.n_evaluations == model.calls == len(set(model.seen))  # one point per call
+    again = Recorded(f, broken=0)  # would fail at its first call
     np.testing.assert_array_equal(np.atleast_1d(ChebTucker.from_function(again, BOX, tol=1e-5, checkpoint=file))[-1].core, ct.core)
     table = np.loadtxt(file, delimiter=",", skiprows=1)
     np.testing.assert_array_equal(table[:, 4], root(*table[:, :4].T))
@@ -61,7 +47,7 @@ def test_a_grid_and_a_chaos_are_kept_too(tmp_path):
         lambda f, **more: ChebTucker.from_function(f, BOX, n=4, tol=1e-2, **more),
         lambda f, **more: PolynomialChaos.from_function(f, BOX, max_evaluations=40, **more),
     ):
-        model = Model(30)
+        model = Recorded(root, broken=30)
         file = tmp_path / f"{id(model)}.csv"
         with pytest.raises(RuntimeError, match="license"):
             make(model, checkpoint=file)
@@ -96,7 +82,7 @@ def test_what_other_workers_computed_is_kept(tmp_path):
                 future.set_exception(error)
             return future
 
-    model, file = Model(3), tmp_path / "values"
+    model, file = Recorded(root, broken=3), tmp_path / "values"
     with pytest.raises(RuntimeError, match="license"):
         PolynomialChaos.from_function(model, BOX, max_evaluations=50, executor=Pool(), checkpoint=file)
     assert len(file.read_text().splitlines()) == 1 + 49
@@ -105,17 +91,11 @@ def test_what_other_workers_computed_is_kept(tmp_path):
 
 
 def test_no_point_is_computed_twice_whatever_the_tolerances():
-    seen = []
-
-    def f(*x):
-        seen.extend(zip(*x))
-        return root(*x)
-
-    ct = ChebTucker.from_function(f, BOX, max_evaluations=1500)
-    assert ct.n_evaluations == len(seen) == len(set(seen)) <= 1500
-    direct = ChebTucker.from_function(root, BOX, tol=1e-7)
+    model = Recorded(root)
+    ct = ChebTucker.from_function(model, BOX, max_evaluations=1500)
+    assert ct.n_evaluations == len(model.seen) == len(set(model.seen)) <= 1500
     assert ct.error_estimate < 1e-6
-    assert direct.n_evaluations < 1500
+    assert ChebTucker.from_function(root, BOX, tol=1e-7).n_evaluations < 1500
 
 
 def test_progress(capsys):

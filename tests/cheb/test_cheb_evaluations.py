@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from cheb.recorded import Recorded
 
 ChebTucker = qf.cheb.ChebTucker
 
@@ -22,6 +23,9 @@ FUNCTIONS = {
     "five exponentials": (lambda a, b, c, d, e: np.exp(-(a * b + c * d + e) / 2), [(-1, 1)] * 5),
     "a corner peak": (lambda a, b, c, d, e: (1 + 0.5 * a + 0.4 * b + 0.3 * c + 0.2 * d + 0.1 * e) ** -6.0, [(0, 1)] * 5),
     "a front": (lambda x, y, z: np.tanh(3 * (x + y * z)), [(-1, 1)] * 3),  # a large core, which grows several times
+    "one axis": (lambda x: np.cos(200 * x) / (1.1 + x), [(0, 1)]),
+    "axes that differ": (lambda x, y, z: np.sin(40 * x) * np.exp(y) + z**3 * x, [(-1, 3), (0, 0.01), (100, 101)]),
+    "short waves": (lambda x, y, z: np.exp(x) * np.sin(90 * y) * np.cos(60 * z) + np.sin(80 * x) * y * z, [(-1, 1)] * 3),
 }
 
 
@@ -33,12 +37,18 @@ def test_values_are_at_most_about_twice_the_cheaper_of_fibres_and_grid(rng, name
     X[:1000] = np.where(rng.random((1000, len(domain))) < 0.5, lo, hi)
     expected = f(*X.T)
     for tol in (1e-2, 1e-5, 1e-8, 1e-10):
-        ct = ChebTucker.from_function(f, domain, tol=tol)
+        model = Recorded(f)
+        ct = ChebTucker.from_function(model, domain, tol=tol)
         fibres = sum(n * (r + 2) for n, r in zip(ct.n, ct.rank)) + math.prod(ct.rank)
         print(tol, ct.n, ct.rank, ct.n_evaluations)
         assert ct.n_evaluations <= 2.1 * min(fibres, math.prod(ct.n)) + 100  # plus the points of its tests
+        assert ct.n_evaluations == len(model.seen)
+        assert model.calls < 200
         # its own test uses a few hundred points
         assert np.abs(ct(X) - expected).max() <= 5 * tol * np.abs(expected).max()
+        assert ct.error_estimate <= tol
+        for U in ct.factors:
+            np.testing.assert_allclose(U.T @ U, np.eye(U.shape[1]), atol=1e-13)
 
 
 def test_first_fibres_are_not_refined_because_the_scale_changes():

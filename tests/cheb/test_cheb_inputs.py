@@ -7,7 +7,6 @@ import pytest
 
 import quatrefoil as qf
 from case import precisions
-from checks import check_rejected
 
 CORE, FACTORS, X = np.ones((2, 3)), [np.ones((4, 2)), np.ones((5, 3))], np.zeros((6, 2))
 
@@ -112,7 +111,3 @@ BAD = [
     (lambda: ChebTucker.from_coeffs(with_point(np.nan)), ValueError, r"C\[3, 1\] is nan"),
     (lambda: ChebTucker.from_function(np.sin, (0, 1), n=5, tol=-1), ValueError, "tol is -1.0, expected a finite nonnegative number"),
 ]
-
-
-def test_bad_input():
-    check_rejected(BAD)

@@ -1,19 +1,15 @@
 """Tests specific to potentials of charges: sums of Gaussians and their ranks, the split, both parts and direct sums, the cells."""
 
 import itertools
-import math
 import pickle
 
 import numpy as np
 import pytest
 from numpy.polynomial import chebyshev
-from scipy.interpolate import CubicSpline
-from scipy.special import erf
 
 import quatrefoil as qf
 from cheb.particles import oracle
 from cheb.particles.cases import CUBE, LONG_BOX, charges, relative
-from checks import check_rejected
 from quatrefoil.cheb.models.longrange import bandwidth, kernel_by_parity
 
 # ---------------------------------------------------------------- sums of Gaussians
@@ -251,43 +247,3 @@ BAD = [
     (sums(w=Q5[:4]), ValueError, "SumOfGaussians: w has shape"),
     (sums(n_long=6), ValueError, "SumOfGaussians: n_long is 6"),
 ]
-
-
-def test_bad_input():
-    check_rejected(BAD)
-
-
-POINTS = 257  # Chebyshev points of the splines: they resolve the narrowest column
-
-
-def columns(n, h, terms):
-    """Centres of n equal cells of [-1, 1], and averages of the wide Gaussians over them, w_k^(1/3) exp(-t_k^2 x^2)."""
-    u = h * np.arange(math.ceil(terms / 2) - 3)
-    t, w = np.sinh(u[1:]), 2 / math.sqrt(math.pi) * h * np.cosh(u)
-    w[0] /= 2
-    width = 2 / n
-    x = -1 + width * (np.arange(n) + 0.5)
-    averages = math.sqrt(math.pi) / (2 * t * width) * (erf(np.outer(x + width / 2, t)) - erf(np.outer(x - width / 2, t)))
-    return x, np.column_stack([np.ones(n), averages]) * w ** (1 / 3)
-
-
-@pytest.mark.parametrize(
-    ("n", "h", "terms", "published"),
-    [
-        (256, 0.2621, 26, 9),
-        (1024, 0.266, 31, 12),
-        pytest.param(2048, 0.266, 34, 13, marks=pytest.mark.slow),
-        pytest.param(4096, 0.266, 37, 15, marks=pytest.mark.slow),
-    ],
-)
-def test_ranks(n, h, terms, published):
-    """Ranks for columns of any scale. The error is at most tol times the sum of splines, in the plane of cells below the middle."""
-    x, U = columns(n, h, terms)
-    scale = 10.0 ** np.linspace(-3, 3, U.shape[1])
-    splines = qf.cheb.vals2coeffs(CubicSpline(x, U)(qf.cheb.chebpts(POINTS)), axes=0)
-    S, k = chebyshev.chebval(x, splines).T, n // 2 - 1
-    exact = (S * S[k]) @ S.T
-    for s in (np.ones_like(scale), scale):
-        ct = qf.cheb.ChebTucker.from_cp(s**-3.0, [U * s] * 3, grid=[x] * 3, n=POINTS, tol=1e-8)
-        assert max(ct.rank) <= published
-        assert np.abs(ct.grid(x, x, x[k : k + 1])[:, :, 0] - exact).max() <= 1e-8 * exact.max()
