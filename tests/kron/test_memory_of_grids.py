@@ -10,26 +10,11 @@ pytestmark = pytest.mark.skipif(native.reason() is not None, reason="the compile
 
 SETUP = """
 import numpy as np, quatrefoil as qf
-def covariance(n):
-    x = np.linspace(0, 1, n)
-    return np.exp(-np.abs(x[:, None] - x) / 0.3)
-shape, sizes = {shape}, {sizes}
 rng = np.random.default_rng(0)
-x, seen = rng.standard_normal(np.prod(sizes)), np.ones(np.prod(sizes), bool)
-seen[:: len(seen) // 40] = False
-z = rng.standard_normal(np.prod(shape))
-factors = [rng.standard_normal(s) for s in zip(shape, sizes)]
-covariances = [covariance(n) for n in sizes] if {symmetric} else []
-small = np.eye(3)
-qf.kron.matvec([small] * 2, np.ones(9))
-qf.kron.gp_nll([small] * 2, np.ones(9), 0.1, mask=np.arange(9) > 0, grad=True)
-small = [np.linalg.eigh(K) for K in covariances[:1]]
+qf.kron.matvec([np.eye(3)] * 2, np.ones(9))
+qf.kron.gp_nll([np.eye(3)] * 2, np.ones(9), 0.1, mask=np.arange(9) > 0, grad=True)
 """
 SLACK = 2 << 20  # bytes: panels and Python itself
-
-
-def setup(shape, sizes, symmetric=False):
-    return SETUP.format(shape=shape, sizes=sizes, symmetric=symmetric)
 
 
 @pytest.mark.parametrize(
@@ -46,9 +31,9 @@ def setup(shape, sizes, symmetric=False):
 def test_products(peak_memory, shape, sizes):
     """Products take the memory of the result and one more array."""
     out, inputs = 8 * math.prod(shape), 8 * math.prod(sizes)
-    output = setup(shape, sizes)
-    assert peak_memory(output, "y = qf.kron.matvec(factors, x)") <= out + max(out, inputs) + SLACK
-    assert peak_memory(output, "y = qf.kron.matvec(factors, z, transpose=True)") <= inputs + max(out, inputs) + SLACK
+    setup = f"{SETUP}factors, x, z = [rng.standard_normal(s) for s in zip({shape}, {sizes})], np.ones({inputs // 8}), np.ones({out // 8})"
+    assert peak_memory(setup, "y = qf.kron.matvec(factors, x)") <= out + max(out, inputs) + SLACK
+    assert peak_memory(setup, "y = qf.kron.matvec(factors, z, transpose=True)") <= inputs + max(out, inputs) + SLACK
 
 
 @pytest.mark.parametrize(
@@ -63,8 +48,11 @@ def test_products(peak_memory, shape, sizes):
 )
 def test_likelihoods(peak_memory, sizes, code, arrays):
     """Memory of likelihoods with all gradients."""
-    peak = peak_memory(setup(sizes, sizes, True), f"found = qf.kron.gp_nll(covariances, x, 0.1, {code}grad=True)")
-    assert peak <= arrays * 8 * math.prod(sizes) + SLACK
+    N = math.prod(sizes)
+    setup = f"{SETUP}covariances = [qf.kron.matern12(np.linspace(0, 1, n), scale=0.3) for n in {sizes}]\nx = rng.standard_normal({N})\n"
+    setup += f"seen = np.arange({N}) % ({N} // 40) > 0\nfirst = np.linalg.eigh(covariances[0])"
+    peak = peak_memory(setup, f"result = qf.kron.gp_nll(covariances, x, 0.1, {code}grad=True)")
+    assert peak <= arrays * 8 * N + SLACK
 
 
 SAMPLES = """

@@ -47,16 +47,15 @@ def test_mean_and_variance(backend, rng, share, shape, points):
 
 
 def test_batches_with_masks_per_row(backend, rng):
-    """Shapes, and samples of every row. ``attack_grids`` checks means and variances."""
     p = Problem(rng)
     y, mask = rng.standard_normal((2, 3, 30)), rng.random((2, 3, 30)) < 0.7
-    for inputs, shape in ((mask, (2, 3, 12)), (mask[0, 0], (12,))):
-        mean, var = qf.kron.gp_posterior(p.factors, p.cross, y, p.noise, mask=inputs, prior_diag=1.0)
-        assert (mean.shape, var.shape) == ((2, 3, 12), shape)
+    posterior = functools.partial(qf.kron.gp_posterior, p.factors, p.cross, noise=0.1, prior_diag=1.0)
     sample = functools.partial(qf.kron.gp_posterior_sample, p.factors, p.cross, noise=0.1, prior_factors=p.prior, size=3, rng=1)
-    drawn = sample(y=y, mask=mask)
+    (mean, var), drawn = posterior(y=y, mask=mask), sample(y=y, mask=mask)
     for index in np.ndindex(2, 3):
+        np.testing.assert_allclose([mean[index], var[index]], posterior(y=y[index], mask=mask[index]), rtol=0, atol=1e-10)
         np.testing.assert_allclose(drawn[:, *index], sample(y=y[index], mask=mask[index]), rtol=0, atol=1e-10)
+    assert posterior(y=y, mask=mask[0, 0])[1].shape == (12,)
 
 
 def near(samples, mean, covariance):
