@@ -42,7 +42,6 @@ class Stopped(BaseException):
 
 @contextlib.contextmanager
 def stopping(rng):
-    """Make a random call of a random inner function raise."""
     module, names = INNER[rng.integers(len(INNER))]
     name, left = str(rng.choice(names)), int(rng.integers(3))
     inner = getattr(module, name)
@@ -233,7 +232,6 @@ OPERATIONS = [differentiated, integrated, summed, multiplied, scaled, rounded, s
 
 
 def check(rng, ct, model):
-    """Check all queries of a tensor."""
     dtype, eps = ct.core.dtype, model.eps
     assert {np.finfo(a.dtype).eps for a in (ct.core, *ct.factors)} == {eps}
     X = points(rng, model.domain, int(rng.choice([0, 1, 7, 40])), dtype)
@@ -298,7 +296,6 @@ def attack_program(rng, backend):
 
 
 def attack_tucker(rng, backend):
-    """Check tolerances and ranks for any shape and unit."""
     d = int(rng.integers(1, 5))
     shape = [int(m) for m in rng.choice([1, 2, 3, 7, 12, 30] if d < 3 else [1, 2, 5, 11], d)]
     shape[rng.integers(d)] *= int(rng.choice([1, 1, 9 if d < 3 else 4]))

@@ -26,9 +26,6 @@ def dense_of(ct):
     return full(ct.core, ct.factors)
 
 
-# ---------------------------------------------------------------- canonical sums
-
-
 def test_canonical_sums(rng):
     for tol, (n, R) in itertools.product(
         [1e-3, 1e-7, 1e-12], [((20, 17, 23), 6), ((8, 9, 7), 200), ((30,), 4), ((25, 31), 40), ((5, 4, 6, 3), 3), ((1, 1, 9), 5)]
@@ -90,9 +87,6 @@ def test_samples_on_a_grid(rng):
     assert ChebTucker.from_cp(weights, values, grid=x).n == (30, 25)
 
 
-# ---------------------------------------------------------------- scattered samples
-
-
 def vandermonde(X, n):
     V = np.ones((len(X), 1))
     for x, m in zip(X.T, n):
@@ -116,7 +110,6 @@ def test_least_squares(rng, monkeypatch):
 
 
 def test_fits_without_n(rng):
-    """The degree is chosen from the samples, and the error estimate is close to the true error."""
     for name, f, d, noise, floor in [
         ("d = 1", lambda x: 1 / (1 + 4 * x * x), 1, 0, 1e-9),
         ("d = 3", lambda x, y, z: np.sin(3 * x) * y + z**2, 3, 0, 1e-3),
@@ -140,7 +133,6 @@ def test_fits_without_n(rng):
 
 
 def test_the_held_out_error(rng):
-    """Leave out each sample in turn."""
     X, w = rng.uniform(-1, 1, (40, 2)), rng.uniform(0.5, 2, 40)
     y = np.exp(X[:, 0] * X[:, 1])
     missed = np.empty(40)
@@ -216,9 +208,6 @@ def test_tensors_give_tensors(rng):
         ChebTucker.from_cp(torch.ones(3, dtype=torch.float64, requires_grad=True), factors)
     with pytest.raises(NotImplementedError, match="no gradient with respect to y"):
         ChebTucker.fit(torch.tensor(X), torch.tensor(Y, requires_grad=True), n=2)
-
-
-# ---------------------------------------------------------------- pictures
 
 
 def test_pictures():

@@ -26,7 +26,6 @@ def dense_of(ct):
 
 
 def test_means_and_variances():
-    """Compared with Gauss quadrature."""
     f, domain = (lambda x, y, z: 1e3 + np.exp(x * y) + z**3 * y), ((0, 1), (-1, 2), (3, 5))
     ct = ChebTucker.from_function(f, domain, tol=1e-13)
     t, w = np.polynomial.legendre.leggauss(30)

@@ -12,7 +12,6 @@ pytestmark = pytest.mark.slow
 
 
 def test_drawdowns_solve_their_equation(rng, example):
-    """Compared with steps by a dense matrix of fluxes through faces; one cell is pumped."""
     module = example("tucker_snapshots")
     T = 10 ** rng.uniform(-4, -3, (5, 6))
     A, padded = np.zeros((30, 30)), np.pad(T, 1, mode="edge")

@@ -146,13 +146,8 @@ def test_what_f_must_not_return():
     check_rejected([(lambda f=f: ChebTucker.from_function(f, ((-1, 1), (-1, 1))), error, text) for f, error, text in WRONG_RESULTS])
 
 
-# ---------------------------------------------------------------- long axes
-
-
 @pytest.fixture
 def peak():
-    """Run a function; return its peak memory in MB."""
-
     def measure(run):
         run()  # imports and compilation do not count
         tracemalloc.start()

@@ -69,7 +69,6 @@ def test_extrema_and_form():
 
 
 def test_error_for_a_kink_suggests_a_fix():
-    """The message says which call resolves the function, or why none does."""
     cures = [
         (lambda x, y: np.abs(x - 0.3) + y, r"along axis 0 are too few near x0 = 0\.3 .*special_points={0: \[0\.3\]}\)"),
         (lambda x, y: x + np.sqrt(y), r"along axis 1 .* near x1 = .*, or PiecewiseTucker.from_function\(f, domain, singular={1: \"lo\"}\)"),

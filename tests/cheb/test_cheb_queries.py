@@ -118,7 +118,6 @@ def test_statistics_of_other_distributions(rng):
 
 
 def test_outputs_at_random_inputs(rng):
-    """Moments of the outputs, and quantiles of a sum of two normal inputs, whose distribution is known."""
     samples = rng.gamma(2.0, size=500)
     inputs = [stats.norm(0.5, 1), stats.beta(2, 3), samples]
     ct = ChebTucker.from_function(lambda x, y, z: x**2 * y + z, [(-4, 5), (0, 1), (0, samples.max())])

@@ -99,7 +99,6 @@ def test_another_array_in_its_place_is_read_anew(backend, rng):
 
 @needs_native
 def test_an_interrupt_while_packing(rng):
-    """An interrupted packing leaves nothing behind, in a tensor or in a plan."""
     ct, X = qf.cheb.ChebTucker(*random_tensor(rng, (24, 24, 24), (24, 24, 24))), points(rng)
     plan = ct.plan(1e-6)
     assert plan.method == "grid"

@@ -69,7 +69,6 @@ def test_many_points_are_taken_in_chunks(rng, monkeypatch):
 
 
 def test_algebra_and_calculus(rng):
-    """A train and the full core give the same sums, products, integrals and slices."""
     one, full = pair(rng)
     other, full_other = pair(rng)
     X = points(rng)

@@ -53,7 +53,6 @@ def test_values_at_the_end_of_the_range():
 
 
 def test_axes():
-    """With lengths in a different unit, values stay the same; slopes and integrals scale."""
     for L in LENGTHS:
         print(L)
         X = inputs()["X"][:, :2]
@@ -90,7 +89,6 @@ TOO_SMALL = [
 
 
 def test_one_warning_of_a_tolerance_that_is_too_small():
-    """The warning names the function and the argument, and points to the line of the call."""
     for call, label in TOO_SMALL:
         print(label)
         with warnings.catch_warnings(record=True) as caught:

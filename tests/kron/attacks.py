@@ -65,7 +65,6 @@ class Program:
         self.draw()
 
     def draw(self):
-        """Draw the axes, data and missing cells."""
         rng = self.rng
         self.axes = [l * rng.uniform(0, 1, (n, c) if c else n) for l, n, c in zip(self.lengths, self.shape, self.columns)]
         self.axes = [np.linspace(-l, l, n) if not c and rng.random() < 0.3 else x for x, l, n, c in

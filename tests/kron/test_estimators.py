@@ -88,9 +88,6 @@ def test_deviations_reuse_the_factorisation(rng, monkeypatch, missing):
         np.testing.assert_array_equal(a, b)
 
 
-# ---------------------------------------------------------------- GridGP of points, as scikit-learn passes them
-
-
 def points_of_a_grid(rng, missing=0.0):
     """Points (P, 2) of a grid in random order, and values of a smooth function with little noise."""
     x, y = np.linspace(0, 2, 9), np.linspace(-1, 1, 8)

@@ -96,7 +96,6 @@ def test_optimisers(rng, monkeypatch):
 
 
 def test_predictions_by_samples_and_of_one_axis(rng):
-    """Options that random programs do not draw."""
     p, x = Problem(rng, (4, 3)), rng.uniform(0, 1, 5)
     gp, one = p.fitted(), Problem(rng, (9,)).fitted()
     rough, std = (gp.predict([x, x[:2]], return_std=how, samples=2000, rng=rng)[1] for how in ("samples", True))
@@ -108,7 +107,6 @@ def test_predictions_by_samples_and_of_one_axis(rng):
 @pytest.mark.filterwarnings("ignore:kron.gp_nll. conjugate gradients stopped:RuntimeWarning")  # the search tries very small noise
 @pytest.mark.parametrize(("few", "noise"), [(120, None), (60, None), (60, np.linspace(0.05, 0.15, 120))])
 def test_lanczos_fits_too(few, noise, rng, monkeypatch):
-    """With all cells from the start, and first on a thinned grid."""
     from quatrefoil.kron.gp import covariance
     from quatrefoil.kron.models import gridfit, search
 
@@ -137,9 +135,6 @@ def test_a_thinned_grid():
     assert cells.tolist() == [0, 2, 4, 20, 22, 24, 40, 42, 44]
     np.testing.assert_array_equal(data.mask, mask.reshape(-1)[cells])
     np.testing.assert_array_equal(data.rows, fit.data.rows[:, cells])
-
-
-# ---------------------------------------------------------------- manners
 
 
 def test_kernels_of_scikit_learn(rng):

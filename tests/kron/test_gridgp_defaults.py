@@ -204,7 +204,6 @@ def test_a_dataset_by_coordinates():
 
 
 def test_common_first_calls(rng):
-    """Common calls work, or their error says what to type."""
     xarray = pytest.importorskip("xarray")
     array = xarray.DataArray(TABLE, coords={"x": X, "t": T}, dims=("x", "t"))
     gp = GridGP(**FIXED).fit(array)
@@ -313,7 +312,6 @@ def test_restarts_leave_a_flat_region():
 
 @pytest.mark.parametrize("name", ["matern12", "matern32", "rational_quadratic", "periodic"])
 def test_our_kernels_are_learnt(name):
-    """A search increases the likelihood, and ends near the true parameters."""
     numbers = {"scale": 0.5} | {"rational_quadratic": {"alpha": 1.0}, "periodic": {"period": 0.8}}.get(name, {})
     axes = np.linspace(0, 3, 60), np.linspace(0, 1, 40)
     kernels = [functools.partial(getattr(qf.kron, name), **numbers), functools.partial(qf.kron.matern32, scale=0.3)]

@@ -16,7 +16,6 @@ partial = functools.partial
 
 
 def everything(gp, X):
-    """All results of a model."""
     kernels = [np.asarray(k.keywords["scale"]) for k in gp.kernels_]
     mean, std = gp.predict(X, return_std=True)
     value, gradient = gp.log_marginal_likelihood(eval_gradient=True)
@@ -29,7 +28,6 @@ def same(got, expected):
 
 @pytest.mark.parametrize("name", INNER)
 def test_an_interrupted_fit_leaves_the_old_one(rng, name):
-    """A fit that learns is interrupted after any number of calls of an inner function."""
     p, q = Problem(rng, (4, 3)), Problem(rng, (3, 5))
     options = {"optimizer": lambda objective, theta, bounds: (theta - 1e-3 * objective(theta)[1], 0.0), "mean": "linear"}
     gp, fresh, X, finished = p.fitted(**options), p.model(**options), rng.uniform(0, 1, (3, 2)), 0
@@ -62,9 +60,6 @@ def test_results_are_copies(rng):
     for array in (gp.theta_, gp.noise_, np.asarray(gp.kernels_[0].keywords["scale"])):
         array[...] = 2
     assert same(everything(gp, X)[:5], old)
-
-
-# ---------------------------------------------------------------- units
 
 
 @pytest.mark.parametrize(("length", "height"), [(2.0**-40, 1.0), (2.0**40, 2.0**-40), (1.0, 2.0**40)])
@@ -122,7 +117,6 @@ def test_a_search_recovers_without_a_gradient(backend):
 
 
 def test_grids_of_one_and_no_cells(rng):
-    """Noise per cell works for any number of cells."""
     kernel = partial(qf.kron.rbf, scale=0.5)
     one = qf.kron.GridGP([kernel], noise=np.full(1, 0.3)).fit([np.zeros(1)], np.ones(1))
     np.testing.assert_array_equal(one.noise_, [0.3])

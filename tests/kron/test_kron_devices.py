@@ -20,7 +20,6 @@ def covariances(*sizes):
 
 
 def problem(rng, kind):
-    """Factors, covariances with points, y, noise and mask."""
     factors = covariances(4, 5)
     cross = [rng.standard_normal((3, 4)) * 0.1, rng.standard_normal((2, 5)) * 0.1]
     mask = {"full": None, "noises": None, "missing": rng.random(20) > 0.3, "missing in rows": rng.random((2, 20)) > 0.3}[kind]
@@ -30,13 +29,11 @@ def problem(rng, kind):
 
 @pytest.mark.parametrize("kind", ["full", "noises", "missing", "missing in rows"])
 def test_posterior_and_samples(kind, cupy, rng):
-    """Posteriors agree, and samples drawn from the same normal random numbers."""
     factors, cross, y, noise, mask = problem(rng, kind)
     own = [c @ np.linalg.solve(f, c.T) + np.eye(len(c)) for f, c in zip(factors, cross)]  # a covariance in addition to factors
     priors = [1.1, [np.full(3, 1.1), np.full(2, 1.2)], rng.uniform(1, 2, 6)]
 
     def results(t):
-        """Results for arrays transformed by a function."""
         f, inputs, at = t(factors), (t(y), t(noise)), [t([f[[2, 0]] for f in factors])]
         common = {"mask": t(mask), "rng": 7}
         result = [a for prior in priors for a in gp_posterior(f, t(cross), *inputs, mask=t(mask), prior_diag=t(prior))]
@@ -97,7 +94,6 @@ def test_errors(cupy, rng):
 
 @pytest.mark.parametrize("kind", ["full", "missing", "noises"])
 def test_grid_gp(kind, cupy, rng):
-    """Learn parameters, and predict."""
     axes = [np.linspace(0, 1, 6), rng.random((5, 2))]
     new = [np.linspace(0, 1, 4), rng.random((3, 2))]
     Y = np.sin(3 * axes[0])[:, None] * axes[1].sum(axis=1) + 0.1 * rng.standard_normal((6, 5))

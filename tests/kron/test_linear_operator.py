@@ -27,8 +27,6 @@ def dense_of(factors):
 
 
 class TestSuite(LinearOperatorTestCase, unittest.TestCase):
-    """Upstream's tests. The flags state which routines the operator calls."""
-
     seed = 0
     should_call_cg = False
     should_call_lanczos = True

@@ -29,7 +29,6 @@ SLACK = 2 << 20  # bytes: panels and Python itself
     ids=str,
 )
 def test_products(peak_memory, shape, sizes):
-    """Products take the memory of the result and one more array."""
     out, inputs = 8 * math.prod(shape), 8 * math.prod(sizes)
     setup = f"{SETUP}factors, x, z = [rng.standard_normal(s) for s in zip({shape}, {sizes})], np.ones({inputs // 8}), np.ones({out // 8})"
     assert peak_memory(setup, "y = qf.kron.matvec(factors, x)") <= out + max(out, inputs) + SLACK
@@ -47,7 +46,6 @@ def test_products(peak_memory, shape, sizes):
     ],
 )
 def test_likelihoods(peak_memory, sizes, code, arrays):
-    """Memory of likelihoods with all gradients."""
     N = math.prod(sizes)
     setup = f"{SETUP}covariances = [qf.kron.matern12(np.linspace(0, 1, n), scale=0.3) for n in {sizes}]\nx = rng.standard_normal({N})\n"
     setup += f"seen = np.arange({N}) % ({N} // 40) > 0\nfirst = np.linalg.eigh(covariances[0])"

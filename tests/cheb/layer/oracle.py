@@ -31,7 +31,6 @@ def waves(x, K):
 
 
 def products(tables, W, degrees):
-    """Sums of products of the functions of every input, one product at a time."""
     Y = np.zeros((tables[0][0].size if tables else 0, W.shape[1]), np.longdouble)
     for row, w in zip(degrees, np.asarray(W, np.longdouble)):
         product = np.ones(len(Y), np.longdouble)

@@ -38,7 +38,6 @@ def test_a_basis_an_input(rng):
 
 
 def test_products(rng):
-    """Every product of polynomials of up to three inputs; and sines and cosines."""
     degrees = orthopoly.multi_indices(3, 2)
     layer = nn.PolyLayer(3, 2, 2, basis="hermite", degrees=degrees).double()
     x = rng.standard_normal((4, 5, 3))

@@ -18,7 +18,6 @@ def by_grid(C, X, eps):
 
 
 def points(rng, P, d):
-    """Points, many of them at the ends and close to them."""
     X = rng.uniform(-1, 1, (P, d))
     X[: P // 8] = np.sign(X[: P // 8])
     X[P // 8 : P // 4] = np.cos(rng.uniform(0, 0.1, X[P // 8 : P // 4].shape))

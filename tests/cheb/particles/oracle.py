@@ -30,7 +30,6 @@ def direct(X, q, targets):
 
 
 def long_part(X, q, targets, sog):
-    """The long part alone, in double precision."""
     value = np.zeros(len(targets))
     for i, x in enumerate(targets):
         square = ((x - X) ** 2).sum(axis=-1)

@@ -12,8 +12,6 @@ from cheb.particles import oracle
 from cheb.particles.cases import CUBE, LONG_BOX, charges, relative
 from quatrefoil.cheb.models.longrange import bandwidth, kernel_by_parity
 
-# ---------------------------------------------------------------- sums of Gaussians
-
 
 def test_1_over_r_to_eps(rng):
     """(1), at distances that the search has not used, in any unit of length."""
@@ -62,9 +60,6 @@ def test_a_sum_that_is_no_1_over_r():
     assert (nothing.cutoff, nothing.polynomial) == (3.0, (0.0,))
 
 
-# ---------------------------------------------------------------- kernels
-
-
 def test_bandwidth_is_enough_and_little_more(rng):
     """(5), in x and in y."""
 
@@ -86,9 +81,6 @@ def test_bandwidth_is_enough_and_little_more(rng):
             assert error(int(0.75 * size), t, x, y) > eps
 
 
-# ---------------------------------------------------------------- the long part
-
-
 def test_the_long_part(rng):
     for (n, domain), tol in itertools.product([(33, CUBE), ((33, 65, 16), LONG_BOX), (9, CUBE), ((4, 20, 1), CUBE)], [1e-4, 1e-8, 1e-12]):
         print(n, tol)
@@ -105,7 +97,6 @@ def test_the_long_part(rng):
 
 
 def test_few_and_many_charges_agree(backend, rng):
-    """Moments by contraction agree with moments by the grid."""
     X, q = charges(rng, 3000 if backend == "native" else 300, CUBE)
     C = qf.cheb.potential(X, q, n=24, domain=CUBE, tol=1e-9).to_full()
     parts = [qf.cheb.potential(X[s], q[s], n=24, domain=CUBE, tol=1e-9).to_full() for s in (slice(5), slice(5, None))]
@@ -131,9 +122,6 @@ def test_a_split_that_n_does_not_resolve(rng):
     assert relative(V(targets), oracle.long_part(X, q, targets, V.sog)) <= 3e-7
     smaller = qf.cheb.potential(X, q, n=33, domain=CUBE, tol=1e-7, split=t / 2).sog
     assert smaller.cutoff > sog.cutoff
-
-
-# ---------------------------------------------------------------- near pairs
 
 
 def test_many_neighbours(backend, rng):
@@ -168,9 +156,6 @@ def test_on_a_charge(backend):
     assert np.isfinite(dtargets).all()
     np.testing.assert_allclose(dq[0], 2 * sog.short(0.0) + sog.short(0.5), rtol=1e-11)
     np.testing.assert_allclose(dX[2, 0], q[2] * dtargets[2, 0] * 2 / 3, rtol=1e-9)  # two targets of weight 1, two charges of 1 and 2
-
-
-# ---------------------------------------------------------------- states, inputs
 
 
 def test_sog_is_kept(tmp_path, rng):

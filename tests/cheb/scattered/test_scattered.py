@@ -153,7 +153,6 @@ def test_a_point_does_not_depend_on_its_place(rng):
 
 
 def test_threads_that_all_make_the_cells(rng):
-    """Four threads evaluate the same new tensor at many points at once."""
     core, factors = random_tensor(rng, (129, 70), (16, 20))
     X = points(rng, 2)
     expected = qf.cheb.tucker_eval(core, factors, X)
@@ -165,7 +164,6 @@ def test_threads_that_all_make_the_cells(rng):
 
 
 def test_points_beyond_the_domain(rng):
-    """The error message names the point among many. With extrapolate, values outside are computed from the coefficients."""
     core, factors = random_tensor(rng, (129, 5), (16, 4), decay=0.8)
     X = points(rng, 2)
     X[MANY - 7] = 1.0001, -0.5

@@ -17,7 +17,6 @@ def cosines(n):
 
 
 def along(A, axes, matrix):
-    """Multiply A by one matrix along each axis."""
     A = np.asarray(A, np.longdouble)
     axes = range(A.ndim) if axes is None else axes if isinstance(axes, (list, tuple)) else [axes]
     for axis in axes:

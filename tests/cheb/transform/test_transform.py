@@ -41,9 +41,6 @@ def test_points_of_several_axes():
     assert [p.size for p in qf.cheb.chebpts([2, 4], domain=[0, 1])] == [2, 4]
 
 
-# ---------------------------------------------------------------- the compiled kernels' two algorithms
-
-
 @pytest.mark.parametrize("backend", [*BACKENDS, "array"])
 def test_long_axes(backend, rng):
     """A sequential sum of n numbers has a rounding error of about eps sqrt(n) times their norm."""

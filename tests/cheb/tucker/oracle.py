@@ -4,7 +4,6 @@ import numpy as np
 
 
 def full(core, factors):
-    """core x_1 U_1 x_2 U_2 ..."""
     result = np.asarray(core, dtype=np.float64)
     for k, U in enumerate(factors):
         result = np.moveaxis(np.tensordot(np.asarray(U, dtype=np.float64), result, axes=(1, k)), 0, k)
@@ -28,7 +27,6 @@ def ranks_of(sigma, tol, d):
 
 
 def sweeps(C, factors, count):
-    """The error of HOOI after ``count`` more sweeps."""
     factors = list(factors)
     for _ in range(count):
         for k in range(C.ndim):

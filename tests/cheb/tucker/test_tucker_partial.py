@@ -12,7 +12,6 @@ tucker = qf.cheb.tucker
 
 
 def whole(tensor, modes):
-    """The tensor of a decomposition along some axes."""
     result = tensor.core
     for k, U in zip(modes, tensor.factors, strict=True):
         result = np.moveaxis(np.tensordot(U, result, axes=(1, k)), 0, k)
@@ -81,7 +80,6 @@ def test_unknown_entries_of_a_low_rank(rng, share):
 
 
 def test_unknown_entries_of_decaying_singular_values(rng):
-    """The result is nearly as good as the decomposition of the complete tensor."""
     x = np.linspace(0, 1, 16)
     C = 1 / (1 + x[:, None, None] + x[:, None] + x)
     known = rng.random(C.shape) < 0.5

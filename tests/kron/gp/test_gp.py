@@ -91,7 +91,6 @@ def test_gradients_by_iteration_are_those_of_the_factor(backend, rng, monkeypatc
 
 
 def test_lanczos_is_within_its_error(best_backend, rng, monkeypatch):
-    """Standardised errors over many seeds are approximately normal."""
     monkeypatch.setattr(covariance, "FEW", 0)
     factors, N = [smooth(12, 0.2), smooth(10, 0.3)], 120
     mask, y = rng.random(N) < 0.7, rng.standard_normal(N)
@@ -123,9 +122,6 @@ def test_lanczos_depends_on_the_seed_alone(rng, monkeypatch):
     factors, y, mask = grid_of(rng, (6, 5), 0.5)
     values = [float(qf.kron.gp_nll(factors, y, 0.1, mask=mask, logdet="lanczos", rng=s)) for s in (0, 0, 1)]
     assert values[0] == values[1] != values[2]
-
-
-# ---------------------------------------------------------------- what raises an error
 
 
 def test_rejected(rng):

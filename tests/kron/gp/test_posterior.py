@@ -206,7 +206,6 @@ def test_one_eigendecomposition_serves_mean_and_variance(rng, monkeypatch):
 
 @pytest.mark.parametrize("own_masks", [False, True])
 def test_samples_in_blocks(backend, rng, monkeypatch, own_masks):
-    """Blocks of samples are parts of one sequence."""
     p = Problem(rng)
     y, mask = rng.standard_normal((2, 30)), rng.random((2, 30) if own_masks else 30) < 0.7
     draw = functools.partial(qf.kron.gp_posterior_sample, p.factors, p.cross, y, p.noise, mask=mask, prior_factors=p.prior, size=5)

@@ -101,7 +101,6 @@ def smooth_grid(shape, backend=None, scale=0.3):
 @pytest.mark.parametrize("shape", [(9, 8), (6, 4, 5), (1, 12)], ids=str)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_leading_eigenvectors(backend, rng, shape, dtype):
-    """The inverse of the restricted inverse of the covariance, without small eigenvalues."""
     grid, noise = smooth_grid(shape, backend), 0.01
     weights = np.where(rng.random(grid.size) < 0.5, rng.choice([1.0, 0.3] if len(shape) == 2 else [1.0], grid.size), 0)
     at = np.flatnonzero(weights)
@@ -123,7 +122,6 @@ def test_leading_eigenvectors(backend, rng, shape, dtype):
 @pytest.mark.slow
 @pytest.mark.parametrize("noises", [[0.01], [0.01, 0.02]], ids=str)
 def test_a_large_hole(rng, monkeypatch, noises):
-    """Leading eigenvectors reduce the iterations and the error of the estimate."""
     grid, mask, y = smooth_grid((60, 60), scale=0.15), np.ones((60, 60), bool), rng.standard_normal(3600)
     mask[10:45, 15:55] = False
     mask, noise = mask.reshape(-1), np.resize(noises, 3600) if len(noises) > 1 else noises[0]

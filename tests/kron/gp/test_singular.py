@@ -20,7 +20,6 @@ BACKENDS = ["native", "numba", "array"]
 
 
 def dense(factors, y, noise, mask=None):
-    """(likelihood, factor gradients, noise gradient, alpha) of one y, from the inverse."""
     seen = np.flatnonzero(np.ones(len(y), bool) if mask is None else mask)
     C = (np.kron(*factors) + np.diag(np.broadcast_to(noise, len(y))))[np.ix_(seen, seen)]
     inverse = np.zeros((len(y), len(y)))

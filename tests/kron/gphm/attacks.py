@@ -12,8 +12,6 @@ ENDS = (KeyboardInterrupt, np.linalg.LinAlgError, FloatingPointError, OSError)
 
 
 class Problem:
-    """The arrays and the equation of a problem, in random units."""
-
     def __init__(self, rng, backend):
         self.equation = str(rng.choice(list(EQUATIONS)))
         dims = 2 if self.equation == "advection" else int(rng.integers(1, 3))
@@ -81,7 +79,6 @@ def step(rng, gp, more):
 
 
 def interrupted(rng, gp):
-    """Interrupt a fit or one of its parts: nothing changes."""
     before, error, at = states(gp), ENDS[rng.integers(len(ENDS))], int(rng.integers(1, 4))
     component = gp._state.components[-1]
     calls, solve = [], component.loss.set_axes

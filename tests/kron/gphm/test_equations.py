@@ -18,7 +18,6 @@ def wave(x, y=0.0):
 
 
 def slopes(x, y=0.0):
-    """Derivatives with respect to x and to y."""
     return 30 * np.cos(30 * x) * np.cos(20 * y), -20 * np.sin(30 * x) * np.sin(20 * y)
 
 
@@ -43,7 +42,6 @@ EQUATIONS = {
 
 @pytest.mark.parametrize("name", EQUATIONS)
 def test_errors_are_estimated(name):
-    """Errors at and between the points are estimated, for an unfinished solution and a better one."""
     x, y = np.linspace(0, 1, 83), np.linspace(0, 1, 71)
     truth, errors = wave(x[:, None], y), []
     for steps in (10, 50):

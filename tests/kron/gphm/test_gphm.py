@@ -122,7 +122,6 @@ def test_ill_conditioned(rng, dims, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ill_conditioned_gradient_of_the_solution(rng, kind):
-    """Compared with the gradient in extended precision."""
     p = ill_conditioned(rng, 2, kind)
     inverses, slopes = [], []
     for k, x in enumerate(p.axes):

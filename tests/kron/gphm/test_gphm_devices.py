@@ -16,7 +16,6 @@ from kron.gphm.test_projection import rough
 
 
 def moved(p, cupy, **options):
-    """The same solver on a device."""
     inputs = {n: v for n, v in p.gp.get_params().items() if n not in ("pde", "axes")}
     pde = copy.copy(p.gp.pde)
     pde.source, pde.boundary = cupy(p.source), cupy(p.boundary)
@@ -95,7 +94,6 @@ def test_a_component_on_top(cupy, rng):
 
 
 def test_functions_numbers_and_states(cupy, rng):
-    """Functions of device arrays, a state that moves to the host and back, and pickles."""
     x, seen = [np.linspace(0, 1, 7), np.linspace(0, 2, 6)], []
 
     def source(a, b):

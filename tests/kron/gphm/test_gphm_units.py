@@ -62,7 +62,6 @@ def test_powers_of_two_on_a_device(cupy, rng):
 
 
 def test_reports():
-    """The residual has the source's units; the error has none."""
     units, result = [(1.0, 1.0), (2.0**9, 2.0**-30)], []
     for length, size in units:
         result.append(poisson(length, size).fit(5, truth=size * u_of(np.linspace(0, 1, 30))).report())

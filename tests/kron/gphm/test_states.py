@@ -45,8 +45,6 @@ def test_changes_during_a_fit_win(change):
 
 
 class Damped(qf.kron.Poisson):
-    """u_xx - rate u = source with an array of rates."""
-
     def __init__(self, *, rate, source, boundary):
         super().__init__(source=source, boundary=boundary)
         self.rate = rate

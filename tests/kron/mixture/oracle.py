@@ -4,7 +4,6 @@ TWO_PI = 2 * np.longdouble("3.14159265358979323846264338327950288")
 
 
 def _differences(x, y):
-    """Differences (N, M, P) in extended precision."""
     x = np.asarray(x, np.longdouble).reshape(len(x), *(x.shape[1:] or (1,)))
     y = x if y is None else np.asarray(y, np.longdouble).reshape(len(y), *(y.shape[1:] or (1,)))
     return x[:, None] - y

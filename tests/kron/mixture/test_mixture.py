@@ -26,7 +26,6 @@ def scale_of(parameters, order):
 
 @pytest.mark.parametrize(("kind", "order"), ALL)
 def test_lags_of_many_turns(backend, rng, kind, order):
-    """Phases of hundreds of radians, to 1e-13 of the terms."""
     parameters = mixture(rng, 6) | {"freqs": np.sort(rng.uniform(0, 100, 6))}
     d = np.concatenate([rng.uniform(0.1, 1, 20) * rng.choice([-1, 1], 20), rng.uniform(1, 6, 5)])
     got = spectral_mixture_lags(d, **parameters, kind=kind, order=order)
@@ -64,11 +63,7 @@ def test_one_number_for_all(backend, rng):
         np.testing.assert_allclose(qf.kron.gsmp_kernel(x, y, weights=weights, means=mu, std=std), K, atol=1e-14 * weights.sum())
 
 
-# ---- uniform axes
-
-
 def is_toeplitz(K):
-    """Whether every diagonal is constant, to the last bit."""
     return all(len(set(np.diag(K, k).tolist())) == 1 for k in range(1 - len(K), K.shape[1]))
 
 
@@ -131,7 +126,6 @@ def test_axes_of_nearly_one_step_are_pairs(backend, rng):
 @pytest.mark.parametrize("uniform_axis", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_symmetry(backend, rng, n, uniform_axis, dtype):
-    """Symmetric to the last bit, with the values of pairs above the diagonal."""
     x = (np.linspace(0, 3, n) if uniform_axis else rng.uniform(0, 3, n)).astype(dtype)
     for function, _ in functions(rng, dtype):
         K = function(x)
@@ -139,9 +133,6 @@ def test_symmetry(backend, rng, n, uniform_axis, dtype):
         if not uniform_axis:
             above = np.triu_indices(n)
             np.testing.assert_array_equal(K[above], function(x, uneven(x))[:, :-1][above])
-
-
-# ---- extremes, bits
 
 
 @pytest.mark.parametrize("far", [1e3, 1e10, 1e100, 1e200])

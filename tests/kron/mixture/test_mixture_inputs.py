@@ -70,9 +70,6 @@ def test_rejected():
     check_rejected([(call, TypeError, rf"^kron\.{text}") for call, text in TYPES])
 
 
-# ---- tensors
-
-
 @pytest.mark.torch
 def test_numbers_next_to_tensors(best_backend):
     torch = pytest.importorskip("torch")

@@ -64,11 +64,7 @@ def test_in_jax(rng):
     close(np.asarray(got), product(*arrays), 64, np.float32)
 
 
-# ---- KroneckerOperator.batch
-
-
 def per_item_operators(K, factors, function, *arrays):
-    """Call ``function`` with each item's operator and arrays, and stack the results."""
     return of_items(K.batch_shape, lambda F, *inputs: function(kron.KroneckerOperator(F), *inputs), factors, *arrays)
 
 

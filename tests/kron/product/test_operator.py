@@ -210,7 +210,6 @@ def test_rejected():
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_nobody_writes_to_an_operator(rng, count):
-    """Writing to its arguments or its results does not change an operator."""
     factors = [rng.standard_normal((3, 3)) for _ in range(count)]
     K, x = KroneckerOperator(factors), rng.standard_normal(3**count)
     expected = K @ x

@@ -14,9 +14,6 @@ from quatrefoil.kron import KroneckerOperator
 SHAPES = [[(3, 4), (5, 2), (2, 3)], [(6, 5)], [(1, 3), (4, 1)]]
 
 
-# ---- decompositions
-
-
 @pytest.mark.parametrize("sizes", [(5,), (3, 1, 4)])
 def test_inverse_cholesky_trace(rng, sizes):
     factors = [rng.standard_normal((n, n)) + 3 * np.eye(n) for n in sizes]
@@ -56,9 +53,6 @@ def test_decompositions_keep_the_precision_and_empty_axes(rng):
     assert empty[:0, [True] * 0].shape == (0, 0)
 
 
-# ---- entries
-
-
 @pytest.mark.parametrize("shapes", SHAPES)
 def test_entries(rng, shapes):
     factors = normal(rng, *shapes)
@@ -87,9 +81,6 @@ def test_entries_of_a_large_operator(rng):
     x = np.zeros(10**6)
     x[123456] = 1
     close(row, K.rmatvec(x), 64)
-
-
-# ---- arithmetic
 
 
 @pytest.mark.parametrize("shapes", SHAPES)
@@ -134,7 +125,6 @@ def test_systems_of_two_terms(rng):
 
 
 def test_with_operators_of_scipy(rng):
-    """Combinations that are not Kronecker products become SciPy operators."""
     A, B = positive(rng, 3, 4)
     K, dense, x = KroneckerOperator([A, B]), np.kron(A, B), rng.standard_normal(12)
     other, merged = aslinearoperator(dense), KroneckerOperator([np.kron(A, B)])

@@ -109,7 +109,6 @@ def test_gradients_of_tensors(device_tensors, rng):
 
 
 def test_large_factors_are_left_to_the_library(cupy, monkeypatch):
-    """An installed kernel is used only if it was requested."""
     calls = []
     monkeypatch.setattr(_backends.cuda, "reason", lambda: None)
     monkeypatch.setattr(_backends.cuda, "kernel", lambda op: lambda *inputs: calls.append(op.name))

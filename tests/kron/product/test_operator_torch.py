@@ -34,9 +34,6 @@ def symmetric(f):
     return (f + f.mT) / 2
 
 
-# ---------------------------------------------------------------- the bits of NumPy
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("precision", [np.float32, np.float64])
 def test_same_bits_as_numpy(backend, rng, dtype, precision):
@@ -98,11 +95,7 @@ def test_own_factors_are_out_of_reach(backend, rng, sizes):
         assert torch.equal(a, b)
 
 
-# ---------------------------------------------------------------- gradients, against those of the dense matrix
-
-
 def same_gradients(ours, dense, inputs, rtol=1e-9):
-    """Compare gradients of a random functional of both results."""
     output, expected = ours(*inputs), dense(*inputs)
     torch.testing.assert_close(output, expected, rtol=rtol, atol=1e-11)
     weights = torch.from_numpy(np.random.default_rng(3).standard_normal(tuple(expected.shape)))
@@ -119,7 +112,6 @@ def noisy(D, s):
 
 
 def by_eigenvectors(K):
-    """K³, from its eigenvalues and eigenvectors."""
     lam, Q = K.eigh()
     return Q.to_dense() * lam**3 @ Q.to_dense().T
 
@@ -283,9 +275,6 @@ def test_functions_without_a_slope(rng):
         (got,) = torch.autograd.grad(KroneckerOperator([K]).apply(h, y).square().sum(), K)
         ends = [KroneckerOperator([K.detach() + t * E]).apply(h, y).square().sum().item() for t in (1e-5, -1e-5)]
         assert (ends[0] - ends[1]) / 2e-5 == pytest.approx((got * E).sum().item(), rel=1e-5, abs=1e-7)
-
-
-# ---------------------------------------------------------------- what raises an error
 
 
 def test_rejected(rng):

@@ -29,8 +29,6 @@ class Stopping(Executor):
 
 
 class Problem:
-    """Data and keywords in random units."""
-
     def __init__(self, rng):
         n, P, A = int(rng.integers(1, 26)), int(rng.integers(1, 4)), int(rng.integers(1, 12))
         length, size = 10 ** rng.uniform(-12, 12), 10 ** rng.uniform(-12, 12)
@@ -64,7 +62,6 @@ class Problem:
         return np.broadcast_to(0.002 * means.max(axis=0), means.shape) if std is None else std
 
     def covariance(self, weights, x, z):
-        """The covariance by its definition."""
         return np.tensordot(weights, components(x, z, self.arguments["means"], self.std()), 1)
 
     def objective(self, weights):
@@ -86,7 +83,6 @@ def same(model, expected, what):
 
 
 def interrupted(rng, model):
-    """An executor interrupts a fit to other data: nothing changes."""
     before, error = copy.deepcopy(learnt(model)), [KeyboardInterrupt, np.linalg.LinAlgError, OSError][rng.integers(3)]
     inputs = model.get_params()
     x = np.arange(8.0)

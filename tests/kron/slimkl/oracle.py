@@ -4,7 +4,6 @@ import numpy as np
 
 
 def components(x, z, means, std):
-    """Every component of the covariance, (A, n, m)."""
     x, z, A = x.reshape(len(x), -1), z.reshape(len(z), -1), len(means)
     shape = A, x.shape[1]
     mu = np.broadcast_to(means.reshape(A, -1), shape)[:, None, None]

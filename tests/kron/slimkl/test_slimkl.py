@@ -28,7 +28,6 @@ def split(x, y, agents):
 
 
 def fitted(x, y, **options):
-    """Fit and ignore warnings about convergence."""
     with pytest.warns(RuntimeWarning, match=r"SlimKL\.fit: stopped after max_iter = \d+ iterations, before reaching tol"):
         return SlimKL(**{"means": GRID, "noise": 0.05, "mean": "zero", "tol": 0.0, "max_iter": 20, **options}).fit(x, y)
 
@@ -81,9 +80,6 @@ def test_rounding_has_no_bias(rng):
     tiny = 10 ** rng.uniform(-300, 300, 1000)
     for precision in (1e-3, 0.3, 0.5):  # at most one half: nothing becomes 0, so the quantum is not too large for the initial weights
         assert (parts.rounded(tiny, precision, rng) > 0).all()
-
-
-# ---- executors
 
 
 class Recorder(Executor):
@@ -149,7 +145,6 @@ def test_the_same_bits_by_any_executor(rng):
 
 @pytest.mark.parametrize("processes", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_same_bits_on_a_cluster_of_dask(rng, processes):
-    """Threads of this process or new processes of Dask, through its executor and through the client."""
     distributed = pytest.importorskip("distributed")
     x, y = signal(rng, 40)
     inputs = {"agents": 3, "quantization": 1e-4, "rng": 1, "max_iter": 3}
@@ -199,9 +194,6 @@ def test_errors_of_agents_propagate(rng):
         assert not parts._workers
 
 
-# ---- prediction
-
-
 def test_it_continues_a_signal(rng):
     x, y = signal(rng, 100)
     model = SlimKL(means=np.linspace(0, 0.5, 101), noise=0.04).fit(x[:80], y[:80])
@@ -235,9 +227,6 @@ def test_float32_and_tensors(rng):
     assert [a.dtype for a in model.predict(x, return_std=True)] == [np.float32] * 2
     again = SlimKL(means=torch.from_numpy(GRID), noise=0.1).fit(torch.from_numpy(x), torch.from_numpy(y))
     np.testing.assert_array_equal(again.predict(torch.from_numpy(x)).numpy(), model.predict(x))
-
-
-# ---- manners
 
 
 def test_executors_are_not_pickled(rng):

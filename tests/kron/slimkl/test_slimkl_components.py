@@ -41,7 +41,6 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_components(name, rng, monkeypatch):
-    """Single components and traces, also in chunks of one component and tiles of 32 rows."""
     n, means, std, leading = CASES[name]
     means = means(rng)
     std, x = std(means), rng.uniform(-30, 30, (n, means.shape[1])) + 1000

@@ -96,7 +96,6 @@ def test_errors(cupy, rng):
 
 
 def test_copies(cupy, rng):
-    """The model copies its data, and moves the copy along with itself."""
     x, y, new = data(rng, 0)
     on_device = cupy(x), cupy(y)
     model = fitted(SlimKL(means=GRID, noise=0.05, max_iter=2), *on_device)

@@ -42,7 +42,6 @@ def evaluated(monkeypatch):
 
 @pytest.mark.parametrize("agents", [1, 3])
 def test_weights_of_zero(agents, rng, evaluated, monkeypatch):
-    """Pruning evaluates fewer components with the same objective, and no component of weight 0 would lower it."""
     x, y = signal(rng, 60)
     model = slim(agents=agents).fit(x, y)
     assert min(evaluated) <= np.count_nonzero(model.weights_) <= 35
@@ -79,7 +78,6 @@ def test_the_objective_never_rises(rng):
 
 @pytest.mark.parametrize("agents", [1, 2])
 def test_a_component_that_is_missed_comes_back(agents, rng, monkeypatch):
-    """The component of the signal starts at 0."""
     x, y = signal(rng, 60)
     means, start = np.array([0.05, 0.17, 0.31]), Worker.start
     expected = slim(means=means, agents=agents).fit(x, y)
@@ -103,9 +101,6 @@ def test_no_tolerance_no_pruning(rng):
     x, y = signal(rng, 30)
     with pytest.warns(RuntimeWarning, match="before reaching tol"):
         assert slim(tol=0.0, max_iter=30).fit(x, y).weights_.all()
-
-
-# ---- consensus without multipliers
 
 
 def by_one(x, y, agents, tol):
@@ -140,9 +135,6 @@ def test_agents_alike(rng):
     assert model.objective_[-1] / 3 == pytest.approx(alone.objective_[-1], abs=0.01)
 
 
-# ---- arguments of a fit
-
-
 @pytest.mark.parametrize("agents", [1, 2])
 @pytest.mark.parametrize("noise", [1e-30, 1.0, 1e30])
 def test_data_of_zeros(noise, agents):
@@ -151,13 +143,9 @@ def test_data_of_zeros(noise, agents):
     assert not model.predict(np.arange(3.0)).any()
 
 
-# ---- rounded weights
-
-
 @pytest.mark.parametrize("precision", [1e-4, 1e-3, 0.01, 0.1])
 @pytest.mark.parametrize("agents", [2, 4])
 def test_rounding_costs_little(precision, agents):
-    """Compare the objective at the final weights with that without rounding, by dense matrices."""
     x, y = wave(60, 2.0, 0)
     values, largest = [], []
     for quantization in (0.0, precision):

@@ -40,7 +40,6 @@ def _sum(name, M, N, batch=(), kind="positive"):
         return _matrices(rng, M, N, kind), {}
 
     def symmetric(arguments):
-        """Make changed matrices symmetric again."""
         return [*((a + a.mT) / 2 for a in arguments[:4]), *arguments[4:]]
 
     cases = [Case("sum_solve", name, solve, valid=symmetric)]

@@ -16,7 +16,6 @@ def _parts(*matrices):
 
 
 def _refined(approximately, residual, B):
-    """Refine one item of the batch after the other."""
     X = np.zeros(B.shape, np.longdouble)
     for at in np.ndindex(*B.shape[:-2]):
         for _ in range(6):

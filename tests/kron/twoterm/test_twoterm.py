@@ -59,7 +59,6 @@ BAD_MATRICES = [
 
 
 def test_rejected(rng):
-    """Functions and their adjoints raise the same errors."""
     matrices = dict(zip(("K1", "K2", "S1", "S2"), _matrices(rng, 4, 3, "positive")))
     C, one, kron = np.ones((4, 3)), np.ones(()), qf.kron
     for name, bad, error, text in BAD_MATRICES:
