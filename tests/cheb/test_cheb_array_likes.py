@@ -67,7 +67,6 @@ def test_calls_keep_the_dtype():
         (lambda: single(X[:, 0], 0), TypeError, r"x has dtype float64, but core has float32; convert it: x.astype\(np.float32\)"),
         (lambda: f(X[:, 0], X[:, 1].astype(np.float32)), TypeError, "y has dtype float32, but core has float64; convert it"),
         (lambda: f(X * 1j), TypeError, "X has dtype complex128"),
-        (lambda: f(np.ma.array(X)), TypeError, "masked"),
         (lambda: f([0.5, None]), TypeError, "X is None, expected a list or array of numbers"),
         (lambda: f(0.5, True), TypeError, "y is True"),
         (lambda: f(0.5), ValueError, r"X has shape \(\), expected \(P, 2\), \(2,\) for one point, or 2 arrays of coordinates"),

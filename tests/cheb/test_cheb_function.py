@@ -133,7 +133,6 @@ WRONG_RESULTS = [
     ),
     (lambda x, y: (), ValueError, "f returned 0 outputs, expected at least 1"),
     (lambda x, y: (x,) * (1 + (x.size != 5)), ValueError, "f returned . outputs, expected"),
-    (lambda x, y: np.ma.masked_array(x + y), TypeError, "masked"),
     (lambda x, y: x > y, TypeError, "bool values, expected real numbers"),
     (lambda x, y: ([[1, 2], [3]], x), TypeError, "f returned list, which is not an array of numbers"),
     (lambda x, y: np.ones((3, 1, 1)), ValueError, r"f returned shape \(3, 1, 1\) for 5 points, expected"),

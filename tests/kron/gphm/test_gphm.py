@@ -322,7 +322,6 @@ def test_rejected():
     check_rejected([
         (lambda: qf.kron.GPHM("poisson", [LINE]), TypeError, "pde is 'poisson', expected Poisson"),
         (axes(LINE + 0j), TypeError, r"axes\[0\] has dtype complex128"),
-        (axes(np.ma.masked_less(LINE, 0.5)), TypeError, r"axes\[0\] is a masked array"),
         (lambda: qf.kron.GPHM(PDE, LINE, lr=0.1), TypeError, "GPHM has no argument 'lr'; use learning_rate"),
         (lambda: poisson(f=0.0, boundary=0.0), TypeError, "has no argument 'f'; use source"),
         (lambda: qf.kron.Advection(1.0, 0.0, 0.0), TypeError,

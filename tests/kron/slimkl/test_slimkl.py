@@ -32,24 +32,15 @@ def fitted(x, y, **options):
         return SlimKL(**{"means": GRID, "noise": 0.05, "mean": "zero", "tol": 0.0, "max_iter": 20, **options}).fit(x, y)
 
 
-SHAPES = [((17,), (5,), 0.01), ((23, 1), (7, 1), 0.0), ((12, 2), (6,), 0.3), ((31, 3), (4, 3), 0.02), ((1,), (3,), 0.1), ((40,), (1,), 2.0),
-          ((35, 8), (9, 8), 0.01), ((150, 2), (7, 2), 0.02)]  # fmt: skip
+SIZES = [(17, 1, 5, 0.01), (23, 1, 7, 0.0), (12, 2, 6, 0.3), (31, 3, 4, 0.02), (1, 1, 3, 0.1), (40, 1, 1, 2.0),
+         (35, 8, 9, 0.01), (150, 2, 7, 0.02)]  # fmt: skip
 
 
-def two_dimensional(points, means, std):
-    """(x, means, std) for an agent."""
-    x = points.reshape(len(points), -1)
-    wide = np.broadcast_to(means.reshape(len(means), -1), (len(means), x.shape[1])).copy()
-    return x, wide, np.full_like(wide, std)
-
-
-@pytest.mark.parametrize(("points", "means", "std"), SHAPES)
-def test_objective_and_gradient(rng, points, means, std):
-    x, mu = rng.uniform(-30, 30, points), rng.uniform(0, 0.5, means)
-    y, weights = rng.standard_normal(len(x)), rng.uniform(0, 1, len(mu))
-    rows, wide, widths = two_dimensional(x, mu, std)
-    at = Worker(rows, y, wide, widths, 0.1).weigh(weights)
-    value, gradient, t = objective(weights, [(x, y)], mu, std, 0.1)
+@pytest.mark.parametrize(("n", "P", "A", "std"), SIZES)
+def test_objective_and_gradient(rng, n, P, A, std):
+    x, y, means, weights = rng.uniform(-30, 30, (n, P)), rng.standard_normal(n), rng.uniform(0, 0.5, (A, P)), rng.uniform(0, 1, A)
+    at = Worker(x, y, means, np.full((A, P), std), 0.1).weigh(weights)
+    value, gradient, t = objective(weights, [(x, y)], means, std, 0.1)
     assert at.objective == pytest.approx(value, rel=1e-10)  # for condition numbers up to 1e3
     np.testing.assert_allclose(at.t, t, rtol=1e-10)
     np.testing.assert_allclose(at.t - at.q, gradient, atol=1e-9 * np.abs(t).max() * max(1, y @ y))
@@ -243,13 +234,10 @@ def test_executors_are_not_pickled(rng):
 X, Y = np.arange(6.0), np.ones(6)
 BAD_MODELS = [
     ({}, {"X": X + 0j}, TypeError, "X has dtype complex128"),
-    ({}, {"X": X > 0}, TypeError, "X has dtype bool"),
-    ({}, {"y": np.ma.masked_less(X, 2)}, TypeError, "y is a masked array"),
     ({}, {"X": np.full(6, np.nan)}, ValueError, r"X\[0\] is nan"),
     ({}, {"X": np.zeros((2, 3, 1))}, ValueError, r"X has shape \(2, 3, 1\)"),
     ({}, {"X": X[:0], "y": Y[:0]}, ValueError, r"X has shape \(0,\)"),
     ({}, {"y": Y[:5]}, ValueError, r"y has shape \(5,\), expected \(6,\)"),
-    ({}, {"y": Y[:, None]}, ValueError, r"y has shape \(6, 1\)"),
     ({}, {"y": np.full(6, np.inf)}, ValueError, r"y\[0\] is inf"),
     ({"means": "all"}, {}, TypeError, "means is 'all'"),
     ({"means": np.zeros((3, 2))}, {}, ValueError, r"means has shape \(3, 2\), expected \(A,\) or \(A, 1\)"),
@@ -265,7 +253,6 @@ BAD_MODELS = [
     ({}, {"X": ["monday"] * 6}, TypeError, r"X, expected numbers or dates: 'monday' is neither a number nor an ISO date; convert it"),
     ({}, {"y": None}, TypeError, r"y is missing; pass X and y, or a Series whose index is X: df.stack\(\)"),
     ({"max_iter": 0}, {}, ValueError, "max_iter is 0, expected at least 1"),
-    ({"agents": 0}, {}, ValueError, "agents is 0, expected at least 1"),
     ({"agents": 7}, {}, ValueError, "agents is 7, expected at most 6"),
     ({"quantization": -0.1}, {}, ValueError, "quantization is -0.1"),
     ({"quantization": 0.6}, {}, ValueError, "quantization is 0.6, expected a relative precision of at most 0.5"),

@@ -157,20 +157,6 @@ def test_rounding_costs_little(precision, agents):
     assert largest[1] > 0.8 * largest[0]
 
 
-@pytest.mark.slow
-def test_precision_is_relative():
-    """501 weights start far below the variance. A quantum of 1e-4 or 1e-3 of the variance would remove most of them permanently."""
-    x = np.arange(240.0)
-    y = 0.01 * x + np.sin(2 * np.pi * x / 12) + 0.3 * np.sin(2 * np.pi * x / 6) + 0.1 * np.random.default_rng(0).standard_normal(240)
-    seen, errors = slice(0, 216), []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # max_iter
-        for options in ({}, {"agents": 4}, *({"agents": 4, "quantization": precision, "rng": 0} for precision in (1e-4, 1e-3))):
-            model = SlimKL(means=np.linspace(0, 0.5, 501), noise=0.01, max_iter=30, **options).fit(x[seen], y[seen] - y[seen].mean())
-            errors.append(np.sqrt(np.mean((model.predict(x[216:]) + y[seen].mean() - y[216:]) ** 2)))
-    assert max(errors[2:]) <= 1.2 * max(errors[:2])
-
-
 def test_a_warning_raised_as_an_error_keeps_the_state():
     x, y = wave()
     model = SlimKL(means=GRID, noise=0.05, tol=1e-2).fit(x, y)
