@@ -320,9 +320,8 @@ def attack_tucker(rng, backend):
 def attack_orthopoly(rng, backend):
     """Check that bases are orthonormal over any samples, and that a unit that is a power of two changes no bit."""
     N, degree = int(rng.choice([1, 2, 5, 30, 300])), int(rng.integers(0, 7))
-    x = [rng.standard_normal(N), rng.exponential(size=N), rng.integers(0, 12, N) / 4, np.full(N, 3.0) + 1e-6 * rng.random(N)][
-        rng.integers(4)
-    ]
+    kinds = [rng.standard_normal(N), rng.exponential(size=N), rng.integers(0, 12, N) / 4, np.full(N, 3.0) + 1e-6 * rng.random(N)]
+    x = kinds[rng.integers(4)]
     degree = min(degree, np.unique(x).size - 1)
     unit = 2.0 ** rng.integers(-990, 990)
     plain, basis = qf.cheb.orthopoly.from_samples(x, degree), qf.cheb.orthopoly.from_samples(x * unit, degree)
@@ -358,9 +357,8 @@ def attack_charges(rng, backend):
         dX, dq, dat = qf.cheb.short_range_vjp(*arrays, np.ones(len(at), dtype), sog=V.sog)
     total, allowed = (long.astype(float) + short) * (L / unit), 4 * tol + 1e3 * np.finfo(dtype).eps
     off = np.linalg.norm(total - expected)
-    assert off <= allowed * (np.linalg.norm(expected) + np.linalg.norm(long * (L / unit))), (
-        f"{dtype.__name__} L={L:.1e} q={unit:.1e}: {off:.2e}"
-    )
+    size = np.linalg.norm(expected) + np.linalg.norm(long * (L / unit))
+    assert off <= allowed * size, f"{dtype.__name__} L={L:.1e} q={unit:.1e}: {off:.2e}"
     slopes = [(a.astype(float) * L) * (L / unit) for a in (slope, dat, dX)]
     size = sum(np.linalg.norm(a) for a in slopes)
     assert np.linalg.norm(slopes[0] + slopes[1] - gradient) <= 20 * allowed * size, "slopes"

@@ -27,9 +27,8 @@ def dense_of(ct):
 
 
 def test_canonical_sums(rng):
-    for tol, (n, R) in itertools.product(
-        [1e-3, 1e-7, 1e-12], [((20, 17, 23), 6), ((8, 9, 7), 200), ((30,), 4), ((25, 31), 40), ((5, 4, 6, 3), 3), ((1, 1, 9), 5)]
-    ):
+    sizes = ((20, 17, 23), 6), ((8, 9, 7), 200), ((30,), 4), ((25, 31), 40), ((5, 4, 6, 3), 3), ((1, 1, 9), 5)
+    for tol, (n, R) in itertools.product((1e-3, 1e-7, 1e-12), sizes):
         print(n, R, tol)
         weights = rng.standard_normal(R) * 10.0 ** rng.uniform(-8, 2, R)
         factors = [rng.standard_normal((m, R)) * 0.7 ** np.arange(m)[:, None] for m in n]

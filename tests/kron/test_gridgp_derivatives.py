@@ -73,9 +73,8 @@ def test_of_a_named_axis():
 
 
 def test_rejected():
-    gp = qf.kron.GridGP([partial(qf.kron.matern32, scale=1.0), partial(qf.kron.matern12, scale=1.0)], optimizer=None, noise=0.1).fit(
-        [X, T], Y
-    )
+    kernels = [partial(qf.kron.matern32, scale=1.0), partial(qf.kron.matern12, scale=1.0)]
+    gp = qf.kron.GridGP(kernels, optimizer=None, noise=0.1).fit([X, T], Y)
     for derivative, error, message in [
         (2, ValueError, "the axis of derivative is 2, expected"),
         ((0, 3), ValueError, "the order of derivative is 3, expected"),

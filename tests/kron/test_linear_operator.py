@@ -34,10 +34,7 @@ class TestSuite(LinearOperatorTestCase, unittest.TestCase):
     batch = ()
 
     def create_linear_op(self):
-        rng = np.random.default_rng(0)
-        factors = [
-            f.reshape(1, *f.shape).repeat(int(np.prod(self.batch)), 0).reshape(*self.batch, *f.shape) for f in positive(rng, 3, 2, 4)
-        ]
+        factors = [np.broadcast_to(f, (*self.batch, *f.shape)) for f in positive(np.random.default_rng(0), 3, 2, 4)]
         return KroneckerProductLinearOperator(*tensors(*factors, dtype=torch.float32))
 
     def evaluate_linear_op(self, linear_op):
@@ -83,9 +80,8 @@ def test_other_diagonals_are_upstreams(rng):
     K, y = KroneckerProductLinearOperator(*factors) + upstream.DiagLinearOperator(d), torch.ones(6, dtype=torch.float64)
     assert isinstance(K, KroneckerProductAddedDiagLinearOperator)
     torch.testing.assert_close(K.solve(y), torch.linalg.solve(dense_of(factors) + torch.diag(d), y))
-    twice = KroneckerProductLinearOperator(*factors).add_diagonal(torch.tensor(0.1)) + upstream.ConstantDiagLinearOperator(
-        torch.tensor([0.2]), 6
-    )
+    once = KroneckerProductLinearOperator(*factors).add_diagonal(torch.tensor(0.1))
+    twice = once + upstream.ConstantDiagLinearOperator(torch.tensor([0.2]), 6)
     assert isinstance(twice, KroneckerProductAddedDiagLinearOperator)
     torch.testing.assert_close(twice.logdet(), torch.logdet(dense_of(factors) + 0.3 * torch.eye(6)))
     total = KroneckerProductLinearOperator(*factors) + KroneckerProductLinearOperator(*factors)

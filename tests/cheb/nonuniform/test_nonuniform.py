@@ -1,5 +1,6 @@
 """Tests specific to nonuniform cosine transforms: the error that eps allows, transposes, the ends, threads, the choice of a method."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -36,9 +37,8 @@ def test_error_is_what_eps_allows(backend, rng):
 
 def test_moments_are_the_transpose(backend, rng):
     """y . (E C) = (E' y) . C up to rounding, for any eps: a sum of P products whose factors are sums of prod(n) terms."""
-    for eps, (n, P) in itertools.product(
-        [None, 1e-3, 1e-8], [((50,), 300), ((40, 41), 3000), ((20, 17, 23), 5000), ((3, 2, 4, 3), 100), ((5, 6, 7), 20)]
-    ):
+    sizes = ((50,), 300), ((40, 41), 3000), ((20, 17, 23), 5000), ((3, 2, 4, 3), 100), ((5, 6, 7), 20)
+    for eps, (n, P) in itertools.product((None, 1e-3, 1e-8), sizes):
         print(n, eps)
         P = P if backend == "native" else P // 10
         C, X, y = rng.standard_normal(n), points(rng, P, len(n)), rng.standard_normal(P)
@@ -81,17 +81,14 @@ def test_threads_do_not_change_a_bit_of_a_grid(rng):
     for (n, P, eps), dtype in itertools.product([((64, 64), 150_001, 1e-4), ((33, 30, 31), 9001, 1e-9)], [np.float32, np.float64]):
         print(n, dtype)
         C, X, y = rng.standard_normal(n).astype(dtype), points(rng, P, len(n)).astype(dtype), rng.standard_normal(P).astype(dtype)
-        one, *others = (
-            (
-                qf.cheb.cheb_eval(C, X, eps=eps, num_threads=threads),
-                qf.cheb.cheb_moments(X, y, n, eps=eps, num_threads=threads),
-                qf.cheb.cheb_eval_vjp(C, X, y, eps=eps, num_threads=threads)[1],
-            )
-            for threads in (1, 2, 7)
-        )
-        for other in others:
-            for a, b in zip(one, other):
-                np.testing.assert_array_equal(a, b)
+        for compute in (
+            lambda **options: qf.cheb.cheb_eval(C, X, **options),  # noqa: B023
+            lambda **options: qf.cheb.cheb_moments(X, y, n, **options),  # noqa: B023
+            lambda **options: qf.cheb.cheb_eval_vjp(C, X, y, **options)[1],  # noqa: B023
+        ):
+            one = compute(eps=eps, num_threads=1)
+            for threads in (2, 7):
+                np.testing.assert_array_equal(compute(eps=eps, num_threads=threads), one)
 
 
 def test_points_outside_are_named(backend, rng):
@@ -100,12 +97,9 @@ def test_points_outside_are_named(backend, rng):
     for value, eps in itertools.product((np.nan, np.inf, 1 + 1e-12, -1.5), (None, 1e-4)):
         X = rng.uniform(-1, 1, (P, 3))
         X[[P - 1, 17], [0, 2]] = value
-        calls = (
-            lambda X=X, eps=eps: qf.cheb.cheb_eval(grad, X, eps=eps),
-            lambda X=X, eps=eps: qf.cheb.cheb_eval_vjp(grad, X, q, eps=eps),
-            lambda X=X, eps=eps: qf.cheb.cheb_moments(X, q, n, eps=eps),
-            lambda X=X, eps=eps: qf.cheb.cheb_moments_vjp(X, q, grad, n=n, eps=eps),
-        )
+        calls = [functools.partial(qf.cheb.cheb_eval, grad, X, eps=eps), functools.partial(qf.cheb.cheb_eval_vjp, grad, X, q, eps=eps)]
+        calls += [functools.partial(qf.cheb.cheb_moments, X, q, n, eps=eps)]
+        calls += [functools.partial(qf.cheb.cheb_moments_vjp, X, q, grad, n=n, eps=eps)]
         check_rejected([(f, ValueError, r"X\[17, 2\] is .*, expected a number within the domain \[-1, 1\] of axis 2") for f in calls])
 
 

@@ -110,9 +110,7 @@ def test_lanczos_gradients_are_unbiased(best_backend, rng, monkeypatch):
     noise = rng.uniform(0.1, 0.2, N)
     _, (d1, d2), dn = qf.kron.gp_nll(factors, y, noise, mask=mask, grad=True)
     drawn = [qf.kron.gp_nll(factors, y, noise, mask=mask, grad=True, logdet="lanczos", probes=50, rng=s)[1:] for s in range(40)]
-    for got, expected in (
-        ([d[0][0] for d in drawn], d1), ([d[0][1] for d in drawn], d2), ([d[1] for d in drawn], dn),
-    ):  # fmt: skip
+    for got, expected in (([d[0][0] for d in drawn], d1), ([d[0][1] for d in drawn], d2), ([d[1] for d in drawn], dn)):
         error = np.std(got, axis=0, ddof=1) / 40**0.5
         assert (np.abs(np.mean(got, axis=0) - expected) <= 6 * error + 1e-8).all()
 

@@ -115,6 +115,5 @@ def test_rejected():
         (lambda: qf.kron.GPHM(), TypeError, r"pde, axes are missing; pass an equation of kron.pde and its axes, e.g. GPHM\(pde.Poisson"),
         (lambda: qf.kron.GPHM(pde.ConvectionDiffusion([1.0, 2.0], 0.1, boundary=0.0), X), ValueError, "1 axes, expected 2"),
     ])  # fmt: skip
-    assert repr(pde.ConvectionDiffusion([1, 2], 0.1, boundary=0.0)) == (
-        "ConvectionDiffusion(velocity=(1.0, 2.0), diffusion=0.1, source=..., boundary=...)"
-    )
+    shown = "ConvectionDiffusion(velocity=(1.0, 2.0), diffusion=0.1, source=..., boundary=...)"
+    assert repr(pde.ConvectionDiffusion([1, 2], 0.1, boundary=0.0)) == shown

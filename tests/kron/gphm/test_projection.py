@@ -92,9 +92,8 @@ def test_a_spectrum(rng):
     np.testing.assert_allclose(result.dense(), (vectors / every) @ vectors.T, rtol=0, atol=16 * np.finfo(float).eps / 1e-12)
     np.testing.assert_allclose(result.first_column(), result.dense()[0], rtol=0, atol=1e-7)
     rows = rng.standard_normal((3, 9))
-    np.testing.assert_allclose(
-        result.solve(rows), rows @ (vectors[:, 3:] / values[3:]) @ vectors[:, 3:].T, rtol=1e-7, atol=16 * np.finfo(float).eps / 2e-5**2
-    )
+    expected = rows @ (vectors[:, 3:] / values[3:]) @ vectors[:, 3:].T
+    np.testing.assert_allclose(result.solve(rows), expected, rtol=1e-7, atol=16 * np.finfo(float).eps / 2e-5**2)
     smallest = Spectrum(np.diag([1e-20, 1e-20, 1e-20, 1.0]), 0.0, "axes[0]")
     assert smallest.floor == 4 * np.finfo(float).eps
     assert smallest.vectors.shape == (4, 3)

@@ -1,4 +1,5 @@
 import numpy as np
+from numpy.polynomial import polynomial
 
 TWO_PI = 2 * np.longdouble("3.14159265358979323846264338327950288")
 
@@ -43,9 +44,7 @@ def periodic(x, y=None, *, scale, period):
 
 def _derivative(coefficients, exponent):
     """Coefficients of the derivative of sum_i c_i d^i exp(E(d)). ``exponent`` has the coefficients of E'."""
-    return np.polynomial.polynomial.polyadd(
-        np.polynomial.polynomial.polyder(coefficients), np.polynomial.polynomial.polymul(coefficients, exponent)
-    )
+    return polynomial.polyadd(polynomial.polyder(coefficients), polynomial.polymul(coefficients, exponent))
 
 
 def spectral_mixture_lags(d, log_weights, log_scales, freqs, *, kind="student_t", order=0):
@@ -63,9 +62,7 @@ def spectral_mixture_lags(d, log_weights, log_scales, freqs, *, kind="student_t"
         decay = -a * size if kind == "student_t" else -scale * size**2
         for _ in range(order):
             coefficients = _derivative(coefficients, exponent)
-        k += weight * np.real(
-            np.polynomial.polynomial.polyval(size, coefficients) * np.exp(decay) * (np.cos(m * size) + 1j * np.sin(m * size))
-        )
+        k += weight * np.exp(decay) * np.real(polynomial.polyval(size, coefficients) * (np.cos(m * size) + 1j * np.sin(m * size)))
     return np.sign(d) * k if order == 1 else k
 
 

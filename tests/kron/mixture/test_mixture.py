@@ -18,9 +18,8 @@ NAMES = ("log_weights", "log_scales", "freqs")
 
 def scale_of(parameters, order):
     """The scale of a sum's errors: sum w (a + m)^order, an upper bound on the derivative's terms at 0."""
-    rate = (
-        np.sqrt(5) * np.exp(parameters["log_scales"]) + 2 * np.exp(parameters["log_scales"] / 2) + 2 * np.pi * np.abs(parameters["freqs"])
-    )
+    scales = np.exp(parameters["log_scales"])
+    rate = np.sqrt(5) * scales + 2 * np.sqrt(scales) + 2 * np.pi * np.abs(parameters["freqs"])
     return float((np.exp(parameters["log_weights"]) * rate**order).sum())
 
 

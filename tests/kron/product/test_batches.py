@@ -187,9 +187,8 @@ def test_rejected(rng):
 def test_tensors_of_a_batch(rng, monkeypatch, small):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(batches, "SMALL", small)
-    A, B, noise, y = (
-        torch.from_numpy(a) for a in (np.stack(positive(rng, 3, 3)), positive(rng, 2)[0], np.array([0.1, 0.3]), rng.standard_normal((2, 6)))
-    )
+    arrays = np.stack(positive(rng, 3, 3)), positive(rng, 2)[0], np.array([0.1, 0.3]), rng.standard_normal((2, 6))
+    A, B, noise, y = map(torch.from_numpy, arrays)
     K = kron.KroneckerOperator.batch([A, B])
     assert K.logdet().dtype == K.solve(y).dtype == torch.float64
     inputs = [a.clone().requires_grad_() for a in (A, B, noise, y)]

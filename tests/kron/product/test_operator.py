@@ -90,10 +90,7 @@ def test_foreign_memos_are_rejected(rng):
 
 @pytest.mark.parametrize("columns", [(), (1,), (4,), (0,)])
 def test_solve(backend, rng, columns):
-    for factors, noises in (
-        (square_factors(rng, 7, 1, 6, 4), [0.0]),
-        ([smooth(6, 0.3), smooth(9, 0.2), smooth(4, 5.0)], [1e-3, 0.5, 20]),
-    ):
+    for factors, noises in ((square_factors(rng, 7, 1, 6, 4), [0.0]), ([smooth(6, 0.3), smooth(9, 0.2), smooth(4, 5.0)], [1e-3, 0.5, 20])):
         K, dense = KroneckerOperator(factors), functools.reduce(np.kron, factors)
         y = rng.standard_normal((len(dense), *columns))
         before = y.copy()

@@ -91,14 +91,11 @@ def test_precisions_and_empty_gradients(rng):
         assert a.dtype == np.float32
         np.testing.assert_allclose(a, b, rtol=2.0**-22)
     for sizes, columns in (((0, 3), 2), ((2, 3), 0)):
-        N = sizes[0] * sizes[1]
-        d, dvalues, dy = KroneckerOperator([np.eye(n) for n in sizes]).apply_vjp(
-            np.exp, np.exp, np.ones((N, columns)), np.ones((N, columns))
-        )
+        y = np.ones((sizes[0] * sizes[1], columns))
+        d, dvalues, dy = KroneckerOperator([np.eye(n) for n in sizes]).apply_vjp(np.exp, np.exp, y, y)
         assert [a.shape for a in d] == [(n, n) for n in sizes]
-        assert all((a == 0).all() for a in d)
-        assert (dvalues == 0).all()
-        assert dy.shape == (N, columns)
+        assert all((a == 0).all() for a in (*d, dvalues))
+        assert dy.shape == y.shape
 
 
 def test_rejected():

@@ -106,10 +106,9 @@ def attack_fits(rng, backend):
         model = p.fitted(SlimKL(means=np.zeros(1), noise=1.0))
         if rng.random() < 0.3:
             interrupted(rng, model)
-        other = p.fitted(
-            model if (again := rng.random() < 0.3) else SlimKL(means=np.zeros(1), noise=1.0), *((1.0, 1.0) if again else (length, size))
-        )
-    length, size = (1.0, 1.0) if again else (length, size)
+        again = rng.random() < 0.3
+        length, size = (1.0, 1.0) if again else (length, size)
+        other = p.fitted(model if again else SlimKL(means=np.zeros(1), noise=1.0), length, size)
     weights, precision = model.weights_, p.arguments["quantization"]
     assert np.array_equal(other.weights_, weights * size**2), "weights in other units"
     assert (weights >= 0).all()

@@ -77,10 +77,8 @@ def test_errors(cupy, rng):
     fit, at, missing = SlimKL(means=GRID, noise=0.05, max_iter=2).fit, (cupy(x), cupy(y)), np.where(np.arange(24) == 3, np.nan, x)
     on_device, host = (fitted(SlimKL(means=GRID, noise=0.05, max_iter=2), *inputs) for inputs in (at, (x, y)))
     agents = SlimKL(means=GRID, noise=0.05, agents=2, executor=ThreadPoolExecutor(1))
-    elsewhere, singular = (
-        SlimKL(means=GRID, std=stand_in.ndarray(0 * GRID, 0), noise=0.05),
-        SlimKL(means=np.zeros(1), std=0.0, noise=1e-300),
-    )
+    elsewhere = SlimKL(means=GRID, std=stand_in.ndarray(0 * GRID, 0), noise=0.05)
+    singular = SlimKL(means=np.zeros(1), std=0.0, noise=1e-300)
     check_rejected([
         (lambda: fit(at[0], y), TypeError, r"SlimKL.fit: y is on cpu but X is on cuda:1; all arrays of a call must be on one device"),
         (lambda: SlimKL(means=cupy(GRID), noise=0.05).fit(x, y), TypeError, r"SlimKL.fit: means is on cuda:1 but X is on cpu"),
