@@ -159,12 +159,8 @@ def descent(objective, theta, bounds):
 
 
 INNER = [
-    "gridfit.Kriging.from_alpha",
-    "gridmodel.covariance_of",
-    "gridgp.axis_kernels",
-    "gridmodel.axes_of",
-    "axis_kernel.OurKernel.__call__",
-]
+    "gridfit.Kriging.from_alpha", "gridmodel.covariance_of", "gridgp.axis_kernels", "gridmodel.axes_of", "axis_kernel.OurKernel.__call__",
+]  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -128,16 +128,6 @@ def test_logdet_sign(rng):
         KroneckerOperator([flip, np.eye(3)]).logdet()
 
 
-def test_eigh(backend, rng):
-    K = KroneckerOperator([smooth(5, 0.3), smooth(4, 0.5), smooth(3, 0.2)])
-    lam, Q = K.eigh()
-    dense = Q.to_dense()
-    close(dense.T @ dense, np.eye(60), 1e3)
-    close(dense * lam @ dense.T, K.to_dense(), 1e3)
-    parts = [np.linalg.eigvalsh(f) for f in K.factors]
-    close(lam, np.multiply.outer(np.multiply.outer(parts[0], parts[1]), parts[2]).reshape(-1), 1e3)
-
-
 def test_operator_of_nothing(backend):
     K = KroneckerOperator([np.zeros((0, 0)), np.eye(3)])
     assert (K @ np.zeros(0)).shape == (0,)

@@ -14,19 +14,6 @@ from quatrefoil.kron import KroneckerOperator
 SHAPES = [[(3, 4), (5, 2), (2, 3)], [(6, 5)], [(1, 3), (4, 1)]]
 
 
-@pytest.mark.parametrize("sizes", [(5,), (3, 1, 4)])
-def test_inverse_cholesky_trace(rng, sizes):
-    factors = [rng.standard_normal((n, n)) + 3 * np.eye(n) for n in sizes]
-    K = KroneckerOperator(factors)
-    close(K.inverse().to_dense(), np.linalg.inv(dense_of(factors)), 1e3)
-    close(K.T.inverse().to_dense(), K.inverse().to_dense().T, 1e3)
-    np.testing.assert_allclose(K.trace(), np.trace(dense_of(factors)), rtol=1e-13)
-    factors = positive(rng, *sizes)
-    lower = KroneckerOperator(factors).cholesky()
-    close(lower.to_dense(), np.linalg.cholesky(dense_of(factors)), 1e3)
-    assert all(np.array_equal(f, np.tril(f)) for f in lower.factors)
-
-
 @pytest.mark.parametrize("shapes", SHAPES)
 def test_svd(rng, shapes):
     factors = normal(rng, *shapes)
