@@ -18,6 +18,7 @@ TRUTH = np.sin(6 * X)[:, None] * np.cos(2 * T)
 RNG = np.random.default_rng(0)
 NOISE, SEEN = RNG.standard_normal(TRUTH.shape), RNG.random(TRUTH.shape) < 0.75
 TABLE = TRUTH + 0.1 * NOISE
+HOLES = np.where(SEEN, TABLE, np.nan)
 KERNELS = [functools.partial(qf.kron.matern52, scale=s) for s in (0.3, 1.0)]
 FIXED = {"kernels": KERNELS, "noise": 0.01, "variance": 0.4, "optimizer": None}
 
@@ -59,12 +60,11 @@ def test_bounds_are_warned_of():
 
 def test_array_likes():
     pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
-    holes = np.where(SEEN, TABLE, np.nan)
     expected = GridGP(**FIXED).fit([X, T], TABLE, SEEN).predict([X, T])
-    frame, array = pandas.DataFrame(holes, index=X, columns=T), xarray.DataArray(holes, coords=[("x", X), ("t", T)])
+    frame, array = pandas.DataFrame(HOLES, index=X, columns=T), xarray.DataArray(HOLES, coords=[("x", X), ("t", T)])
     for axes, Y, mask in (
-        ([X, T], holes, None),
-        ([X, T], holes, np.ones_like(SEEN)),
+        ([X, T], HOLES, None),
+        ([X, T], HOLES, np.ones_like(SEEN)),
         ([X.tolist(), tuple(T)], TABLE.tolist(), SEEN.tolist()),
         ((X, T), np.ma.masked_array(TABLE, ~SEEN), None),
         ([frame.index, frame.columns], frame, None),
@@ -121,12 +121,11 @@ def test_kernels():
 
 
 def test_many_cells_of_a_factor_are_estimated(monkeypatch):
-    holes = np.where(SEEN, TABLE, np.nan)
     monkeypatch.setattr("quatrefoil.kron.gp.covariance.FEW", 0)
-    exact, lanczos = (GridGP(logdet=how, rng=0).fit([X, T], holes).theta_ for how in (None, "lanczos"))
+    exact, lanczos = (GridGP(logdet=how, rng=0).fit([X, T], HOLES).theta_ for how in (None, "lanczos"))
     assert not np.array_equal(exact, lanczos)
     monkeypatch.setattr("quatrefoil.kron.models.gridgp._MAX_EXACT", 20)
-    np.testing.assert_array_equal(GridGP(rng=0).fit([X, T], holes).theta_, lanczos)
+    np.testing.assert_array_equal(GridGP(rng=0).fit([X, T], HOLES).theta_, lanczos)
 
 
 def test_blas_threads_in_a_fit():
@@ -148,12 +147,12 @@ def test_blas_threads_in_a_fit():
 
 def test_tables_with_labels():
     pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
-    holes, days = np.where(SEEN, TABLE, np.nan), pandas.date_range("2024-02-20", periods=12, name="day")
-    expected = GridGP(**FIXED).fit([X, T], holes)
+    days = pandas.date_range("2024-02-20", periods=12, name="day")
+    expected = GridGP(**FIXED).fit([X, T], HOLES)
     mean, std = expected.predict(return_std=True)
     np.testing.assert_array_equal(mean, expected.predict([X, T]))
-    frame = pandas.DataFrame(holes, index=pandas.Index(X, name="x"), columns=pandas.Index(T, name="t"))
-    array, series = xarray.DataArray(holes, coords={"x": X, "t": T}), frame.stack().dropna().sample(frac=1, random_state=0)
+    frame = pandas.DataFrame(HOLES, index=pandas.Index(X, name="x"), columns=pandas.Index(T, name="t"))
+    array, series = xarray.DataArray(HOLES, coords={"x": X, "t": T}), frame.stack().dropna().sample(frac=1, random_state=0)
     for table in (frame, array, series):
         gp = GridGP(**FIXED).fit(table)
         for result, numbers in zip(gp.predict(return_std=True), (mean, std)):
@@ -166,22 +165,16 @@ def test_tables_with_labels():
     assert (part.index.names, list(part.index[1])) == (["x", "t"], [X[0], T[1]])
     assert GridGP(**FIXED).fit(array).predict(array).dims == ("x", "t")
     assert gp.score([X, T], series.reindex(gp.predict().index)) == pytest.approx(expected.score([X, T], TABLE, SEEN))
-    assert expected.score([X, T], holes) == expected.score([X, T], TABLE, SEEN)
+    assert expected.score([X, T], HOLES) == expected.score([X, T], TABLE, SEEN)
 
     dated = GridGP(KERNELS[0], noise=0.1, optimizer=None).fit(pandas.Series(TRUTH[3], index=days))
-    result = dated.predict([pandas.DatetimeIndex(["2024-03-01", "2024-03-01T12"])])
-    assert result.index[1] == pandas.Timestamp("2024-03-01T12")
-    since = GridGP(KERNELS[0], noise=0.1, optimizer=None).fit(np.arange(12), TRUTH[3]).predict([10, 10.5])
-    np.testing.assert_allclose(result, since, rtol=1e-6)
-    with pytest.raises(TypeError, match="Y is missing; pass axes and Y"):
-        GridGP().fit(TABLE)
-    with pytest.raises(ValueError, match=r"axes\[0\]\[1\] is nan"):
-        GridGP().fit([np.array(["2024-01-01", "NaT"], "M8[D]"), T], TABLE[:2])
+    since = GridGP(KERNELS[0], noise=0.1, optimizer=None).fit(np.arange(12), TRUTH[3])
+    np.testing.assert_allclose(dated.predict(["2024-03-01", "2024-03-01T12"]), since.predict([10, 10.5]), rtol=1e-6)
 
 
 def test_a_dataset_by_coordinates():
     xarray = pytest.importorskip("xarray")
-    array = xarray.DataArray(np.where(SEEN, TABLE, np.nan), coords={"x": X, "t": T})
+    array = xarray.DataArray(HOLES, coords={"x": X, "t": T})
     gp, x = GridGP(**FIXED).fit(array), np.array([0.05, 0.3, 0.4])
     mean, std = gp.predict([x, T], return_std=True)
     result = gp.predict(coords={"x": x}, return_std=True)
@@ -224,8 +217,8 @@ def test_common_first_calls(rng):
 
 def test_dates():
     pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
-    days, holes = pandas.date_range("2026-01-01", periods=14, name="day"), np.where(SEEN, TABLE, np.nan)
-    frame = pandas.DataFrame(holes, index=days, columns=pandas.Index(T, name="t"))
+    days = pandas.date_range("2026-01-01", periods=14, name="day")
+    frame = pandas.DataFrame(HOLES, index=days, columns=pandas.Index(T, name="t"))
     query, new = days[:2], [datetime.date(2026, 1, 1), datetime.date(2026, 1, 2)]
     points, gp = pandas.DataFrame({"t": T[:2], "day": query}), GridGP(**FIXED).fit(frame)
     grid, scattered = gp.predict([query, T]), gp.predict(points)
@@ -238,7 +231,7 @@ def test_dates():
         gp.predict(frame[:2]), gp.predict({"day": query}), gp.predict([["2026-01-01", "2026-01-02"], T]), gp.predict([new, T]),
         GridGP(**FIXED).fit(frame.set_axis(list(map(str, days.date)))).predict([query, T]),
         GridGP(**FIXED).fit(frame.set_axis(days.date)).predict([query, T]),
-        GridGP(**FIXED).fit([days, T], holes).predict([np.array(new, object), T]),
+        GridGP(**FIXED).fit([days, T], HOLES).predict([np.array(new, object), T]),
         GridGP(**FIXED).fit(frame.set_axis(list(map(str, T)), axis=1)).predict([query, T]),
         by_zone.predict([query.tz_localize("Asia/Tokyo"), T]), by_zone.predict([(query - pandas.Timedelta("9h")).tz_localize("UTC"), T]),
         by_period.predict([query.to_period("D"), T]), by_period.predict()[:2], by_zone.predict()[:2],
@@ -272,6 +265,7 @@ def test_dates():
          r"use positions instead of names, as in df.set_axis\(range\(14\), axis=0\); for records"),
         (lambda: GridGP().fit(frame.set_axis([f"s{k}" for k in range(12)], axis=1)), TypeError, r"set_axis\(range\(12\), axis=1\)"),
         (lambda: GridGP().fit(points), TypeError, r"columns, expected numbers or dates: 't' is .*df.set_index"),
+        (lambda: GridGP().fit([np.array(["2024-01-01", "NaT"], "M8[D]"), T], TABLE[:2]), ValueError, r"axes\[0\]\[1\] is nan"),
         (lambda: GridGP().fit([list("ab"), T], TABLE[:2]), TypeError, r"axes\[0\], expected numbers or dates: 'a' is .*; convert it"),
     ])  # fmt: skip
 

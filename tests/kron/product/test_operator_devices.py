@@ -16,30 +16,20 @@ def near(got, expected):
 
 
 def test_other_factors(cupy, rng):
-    """Factors in single precision, and factors that are not symmetric. tests/test_public_devices.py tests double precision."""
+    """In single precision, not symmetric, and with a repeated eigenvalue. tests/test_public_devices.py tests double precision."""
     symmetric = [f.astype("float32") for f in positive(rng, 3, 4, 2)]
     skewed = [f + np.triu(rng.standard_normal(f.shape), 1).astype("float32") for f in symmetric]
-    y, Y = rng.standard_normal(24).astype("float32"), rng.standard_normal((24, 3))
+    y, Y, inputs = rng.standard_normal(24).astype("float32"), rng.standard_normal((24, 3)), rng.standard_normal((2, 12, 3))
+    repeated, h, slope = [np.diag([1.0, 2.0, 2.0]), *positive(rng, 4)], lambda lam: 1 / (lam + 1), lambda lam: -1 / ((lam + 1) * (lam + 1))
 
     def results(t):
-        K, S = (qf.kron.KroneckerOperator(t(f)) for f in (symmetric, skewed))
-        return [K.T @ t(Y), K.solve(t(y), 0.5), K.apply(lambda lam: 1 / (lam + 1), t(y)), S.solve(t(Y)), S.inverse().to_dense()]
+        K, S, R = (qf.kron.KroneckerOperator(t(f)) for f in (symmetric, skewed, repeated))
+        dfactors, *others = R.apply_vjp(h, slope, *map(t, inputs))
+        return [K.T @ t(Y), K.solve(t(y), 0.5), K.apply(h, t(y)), S.solve(t(Y)), S.inverse().to_dense(), *dfactors, *others]
 
     with stand_in.nothing_read_back():
         result = results(cupy)
     for g, e in zip(result, results(lambda x: x), strict=True):
-        near(g, e)
-
-
-def test_gradients_of_functions(cupy, rng):
-    """With a repeated eigenvalue."""
-    factors = [np.diag([1.0, 2.0, 2.0]), *positive(rng, 4)]
-    y, grad = rng.standard_normal((2, 12, 3))
-    h, slope = lambda lam: 1 / (lam + 1), lambda lam: -1 / ((lam + 1) * (lam + 1))
-    expected = qf.kron.KroneckerOperator(factors).apply_vjp(h, slope, y, grad)
-    with stand_in.nothing_read_back():
-        got = qf.kron.KroneckerOperator(cupy(factors)).apply_vjp(h, slope, cupy(y), cupy(grad))
-    for g, e in zip([*got[0], *got[1:]], [*expected[0], *expected[1:]], strict=True):
         near(g, e)
 
 
