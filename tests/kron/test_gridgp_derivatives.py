@@ -63,15 +63,6 @@ def test_against_dense_regression(name, order):
     np.testing.assert_allclose(again, [mean.ravel(), std.ravel()], rtol=1e-9)
 
 
-def test_of_a_named_axis():
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame(Y, index=pandas.Index(X, name="x"), columns=pandas.Index(T, name="t"))
-    gp = qf.kron.GridGP(optimizer=None).fit(frame)
-    slope = gp.predict(derivative="t")
-    assert isinstance(slope, pandas.DataFrame)
-    np.testing.assert_array_equal(slope, gp.predict(derivative=1))
-
-
 def test_rejected():
     kernels = [partial(qf.kron.matern32, scale=1.0), partial(qf.kron.matern12, scale=1.0)]
     gp = qf.kron.GridGP(kernels, optimizer=None, noise=0.1).fit([X, T], Y)

@@ -103,15 +103,11 @@ def test_prior_samples_have_the_prior_s_moments(best_backend, rng):
 
 def test_fewer_samples_are_the_first_of_more(backend, rng):
     p = Problem(rng, share=0.7)
-    for size in (0, 1, 5):
-        few = qf.kron.gp_sample(p.factors, size=size, rng=7)
-        np.testing.assert_allclose(few, qf.kron.gp_sample(p.factors, size=9, rng=7)[:size], rtol=0, atol=1e-14)
-        few, more = (qf.kron.gp_sample(p.factors, noise=np.linspace(0, 1, 30), size=n, rng=7) for n in (size, 9))
-        np.testing.assert_allclose(few, more[:size], rtol=0, atol=1e-14)
-        inputs = {"mask": p.mask, "prior_factors": p.prior, "rng": 7}
-        few = qf.kron.gp_posterior_sample(p.factors, p.cross, p.y, 0.1, size=size, **inputs)
-        more = qf.kron.gp_posterior_sample(p.factors, p.cross, p.y, 0.1, size=9, **inputs)[:size]
-        np.testing.assert_allclose(few, more, rtol=0, atol=1e-12)
+    prior = functools.partial(qf.kron.gp_sample, p.factors, rng=7)
+    posterior = functools.partial(qf.kron.gp_posterior_sample, p.factors, p.cross, p.y, 0.1, mask=p.mask, prior_factors=p.prior, rng=7)
+    for draw, rounding in ((prior, 1e-14), (functools.partial(prior, noise=np.linspace(0, 1, 30)), 1e-14), (posterior, 1e-12)):
+        for size in (0, 1, 5):
+            np.testing.assert_allclose(draw(size=size), draw(size=9)[:size], rtol=0, atol=rounding)
 
 
 def test_samples_of_smooth_covariances_in_single_precision(best_backend, rng):
@@ -141,12 +137,11 @@ def test_variance_from_samples_is_within_its_error(best_backend, rng, monkeypatc
 def test_tables(rng):
     """y, noise, mask and start may have the grid's shape. The results then have it too."""
     p, kron = Problem(rng, share=0.7), qf.kron
-    noise, shape = rng.uniform(0.1, 1, 30), (6, 5)
-    several = rng.standard_normal((2, 30))
+    noise, shape, several = rng.uniform(0.1, 1, 30), (6, 5), rng.standard_normal((2, 30))
     operator, prior = kron.KroneckerOperator(p.factors), {"prior_factors": p.prior}
     calls = {
         "nll": (lambda y, s, m: kron.gp_nll(p.factors, y, s, mask=m, grad=True)[::2], [(), shape]),
-        "several": (lambda y, s, m: kron.gp_nll(p.factors, y if y is several else y.reshape(2, *shape), 0.1, mask=m), [(2,)]),
+        "several": (lambda y, s, m: kron.gp_nll(p.factors, several.reshape(2, *y.shape), 0.1, mask=m), [(2,)]),
         "solve": (lambda y, s, m: kron.gp_solve(p.factors, y, s, mask=m, start=0 * y), [shape]),
         "posterior": (lambda y, s, m: kron.gp_posterior(p.factors, p.cross, y, noise=s, mask=m), [(3, 4)] * 2),
         "samples": (lambda y, s, m: kron.gp_posterior(p.factors, p.cross, y, 0.1, variance="samples", rng=0, **prior), [(3, 4)] * 2),
@@ -155,12 +150,10 @@ def test_tables(rng):
         "h": (lambda y, s, m: operator.apply(np.exp, y), [shape]),
     }  # fmt: skip
     for name, (call, shapes) in calls.items():
-        y = several if name == "several" else p.y
-        tables = (y.reshape(-1, *shape) if name == "several" else y.reshape(shape), noise.reshape(shape), p.mask.reshape(shape))
-        flat, result = call(y, noise, p.mask), call(*tables)
-        flat, result = (r if isinstance(r, tuple) else (r,) for r in (flat, result))
-        assert [r.shape for r in result] == shapes, name
-        for a, b in zip(flat, result, strict=True):
+        results = call(p.y, noise, p.mask), call(*(a.reshape(shape) for a in (p.y, noise, p.mask)))
+        flat, tables = (r if isinstance(r, tuple) else (r,) for r in results)
+        assert [r.shape for r in tables] == shapes, name
+        for a, b in zip(flat, tables, strict=True):
             np.testing.assert_array_equal(a.reshape(-1), b.reshape(-1))
     noisy = [kron.gp_sample(p.factors, noise=s, size=2, rng=0) for s in (noise, noise.reshape(shape))]
     np.testing.assert_array_equal(*noisy)
