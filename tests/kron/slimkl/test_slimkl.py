@@ -13,7 +13,6 @@ from checks import check_rejected
 from kron.slimkl.oracle import objective
 from quatrefoil.kron import SlimKL
 from quatrefoil.kron.models import slimkl_consensus as parts
-from quatrefoil.kron.models.slimkl_worker import Worker
 
 GRID = np.linspace(0, 0.5, 40)
 
@@ -30,20 +29,6 @@ def split(x, y, agents):
 def fitted(x, y, **options):
     with pytest.warns(RuntimeWarning, match=r"SlimKL\.fit: stopped after max_iter = \d+ iterations, before reaching tol"):
         return SlimKL(**{"means": GRID, "noise": 0.05, "mean": "zero", "tol": 0.0, "max_iter": 20, **options}).fit(x, y)
-
-
-SIZES = [(17, 1, 5, 0.01), (23, 1, 7, 0.0), (12, 2, 6, 0.3), (31, 3, 4, 0.02), (1, 1, 3, 0.1), (40, 1, 1, 2.0),
-         (35, 8, 9, 0.01), (150, 2, 7, 0.02)]  # fmt: skip
-
-
-@pytest.mark.parametrize(("n", "P", "A", "std"), SIZES)
-def test_objective_and_gradient(rng, n, P, A, std):
-    x, y, means, weights = rng.uniform(-30, 30, (n, P)), rng.standard_normal(n), rng.uniform(0, 0.5, (A, P)), rng.uniform(0, 1, A)
-    at = Worker(x, y, means, np.full((A, P), std), 0.1).weigh(weights)
-    value, gradient, t = objective(weights, [(x, y)], means, std, 0.1)
-    assert at.objective == pytest.approx(value, rel=1e-10)  # for condition numbers up to 1e3
-    np.testing.assert_allclose(at.t, t, rtol=1e-10)
-    np.testing.assert_allclose(at.t - at.q, gradient, atol=1e-9 * np.abs(t).max() * max(1, y @ y))
 
 
 @pytest.mark.parametrize(("agents", "iterations", "tol"), [(1, 1000, 1e-6), pytest.param(3, 1000, 1e-3, marks=pytest.mark.slow)])
