@@ -30,6 +30,8 @@ def test_decompositions_keep_the_precision_and_empty_axes(rng):
     assert {a.dtype for a in (K.inverse(), K.cholesky(), U, s, Vt, K.trace(), 2.0 * K, K / 3, K @ K, K + K, K[0])} == {np.dtype(np.float32)}
     assert (K @ KroneckerOperator(narrow).inverse())._num_threads == 1
     close((K @ K.inverse()).to_dense(), np.eye(6), 64, np.float32)
+    close((K.cholesky() @ K.cholesky().T).to_dense(), K.to_dense(), 64, np.float32)
+    close(K.trace(), np.trace(K.to_dense()), 64, np.float32)
     wide = KroneckerOperator([f.astype(float) for f in narrow])
     assert (K @ wide).dtype == (K + wide).dtype == ((K + wide) @ np.ones(6, np.float32)).dtype == np.float64
     empty = KroneckerOperator([np.zeros((0, 0)), np.eye(3)])
