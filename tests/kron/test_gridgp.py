@@ -1,4 +1,4 @@
-"""``GridGP`` against the dense Gaussian process regression of dense.py."""
+"""``GridGP``: gradients, searches, estimates, structured noise and wrong arguments. attacks.py compares values with dense regression."""
 
 import functools
 import math
@@ -11,7 +11,9 @@ from scipy.optimize import approx_fprime
 
 import quatrefoil as qf
 from checks import check_rejected
-from kron.dense import Problem, dense_kernel, fixed
+from kron.dense import Problem, dense_kernel, fixed, near
+from quatrefoil.kron.gp import covariance
+from quatrefoil.kron.models import gridfit, search
 
 partial = functools.partial
 
@@ -107,9 +109,6 @@ def test_predictions_by_samples_and_of_one_axis(rng):
 @pytest.mark.filterwarnings("ignore:kron.gp_nll. conjugate gradients stopped:RuntimeWarning")  # the search tries very small noise
 @pytest.mark.parametrize(("few", "noise"), [(120, None), (60, None), (60, np.linspace(0.05, 0.15, 120))])
 def test_lanczos_fits_too(few, noise, rng, monkeypatch):
-    from quatrefoil.kron.gp import covariance
-    from quatrefoil.kron.models import gridfit, search
-
     p, cells, objective = Problem(rng, (12, 10)), [], gridfit.Fit.objective
     grid = [g.reshape(-1) for g in np.meshgrid(*p.axes, indexing="ij")]  # a sample of the prior: for pure noise the likelihood is flat
     prior = 1.3 * dense_kernel(p.kernels, grid, grid) + np.diag(np.broadcast_to(0.1 if noise is None else noise, 120))
@@ -200,4 +199,64 @@ def test_rejected(rng):
         (lambda: gp.predict(axes, return_cov=True), TypeError, "GridGP.predict has no argument 'return_cov'; use sample, which draws from"),
         (lambda: gp.sample(axes, n_samples=2), TypeError, "GridGP.sample has no argument 'n_samples'; use size"),
         (lambda: gp.score(axes, Y, p.mask.T), ValueError, r"GridGP\.score: mask has shape \(6, 7\), expected \(7, 6\)"),
+    ])  # fmt: skip
+
+
+NOISE = [partial(qf.kron.matern12, scale=0.1), "white", partial(qf.kron.matern32, scale=0.08)]
+
+
+def test_likelihood_with_structured_noise_by_probes(rng, monkeypatch):
+    monkeypatch.setattr(covariance, "FEW", 0)
+    p = Problem(rng, (14, 15), 0.7, NOISE[:2])
+    expected, estimate = (
+        p.fitted(logdet=how, probes=400, rng=0).log_marginal_likelihood(eval_gradient=True) for how in ("exact", "lanczos")
+    )
+    near(estimate[0], expected[0], 2e-3, "likelihood")
+    near(estimate[1], expected[1], 0.02, "gradient")
+
+
+@pytest.mark.parametrize(("shape", "share"), [((6, 7), None), ((6, 7), 0.8), ((6, 7), 0.3), ((4, 3, 5), 0.75)], ids=str)
+def test_predictions_with_structured_noise_by_iterations(shape, share, rng, monkeypatch):
+    monkeypatch.setattr(covariance, "FEW", 0)
+    p = Problem(rng, shape, share, NOISE[: len(shape)])
+    new = [rng.uniform(0, 1, 9) for _ in shape]
+    expected, of_points = p.dense().predict(new)
+    mean, std = p.fitted(tol=1e-10).predict(np.stack(new, axis=1), return_std=True)
+    near(mean, expected, 1e-8, "mean")
+    near(std**2, of_points.diagonal(), 1e-8, "variance")
+
+
+def test_fit_recovers_structured_noise(rng):
+    """Without the structure, noise would be taken for signal."""
+    x, t = np.linspace(0, 1, 24), np.linspace(0, 1, 30)
+    truth = np.sin(5 * x)[:, None] * np.cos(4 * t)
+    noise = qf.kron.gp_sample([qf.kron.matern12(x, scale=0.2), np.eye(30)], rng=5)[0].reshape(truth.shape)
+    Y = truth + 0.5 * noise
+    Y[rng.random(Y.shape) < 0.1] = np.nan
+    kernels, of_noise = [partial(qf.kron.rbf, scale=s) for s in (0.2, 0.4)], [partial(qf.kron.matern12, scale=0.1), "white"]
+    gp = qf.kron.GridGP(kernels, noise_kernels=of_noise).fit([x, t], Y)
+    assert 0.1 < gp.noise_kernels_[0].keywords["scale"] < 0.4
+    assert 0.15 < gp.noise_ < 0.4
+    plain = qf.kron.GridGP(kernels).fit([x, t], Y)
+    assert gp.log_marginal_likelihood_value_ > plain.log_marginal_likelihood_value_ + 30
+    off, off_plain = (np.sqrt(np.mean((g.predict() - truth) ** 2)) for g in (gp, plain))
+    assert off < 0.5 * off_plain
+
+
+def test_defaults_and_errors_of_noise_kernels(rng):
+    x, t = np.linspace(0, 1, 9), np.linspace(0, 1, 8)
+    Y = rng.standard_normal((9, 8))
+    gp = qf.kron.GridGP(noise_kernels=["matern12", "white"]).fit([x, t], Y)
+    assert len(gp.theta_) == 1 + 2 + 1 + 1
+    nothing = qf.kron.GridGP(["rbf", "rbf"], noise_kernels="matern12", noise=0.1, variance=2.0, optimizer=None).fit([x[:0], t], Y[:0])
+    mean, std = nothing.predict([x, t], return_std=True)
+    assert (mean == 0).all()
+    np.testing.assert_allclose(std, 2**0.5)
+    near_singular = partial(qf.kron.rbf, scale=10.0)
+    check_rejected([
+        (lambda: qf.kron.GridGP(noise_kernels=["white"]).fit([x, t], Y), ValueError, "got 1 noise_kernels for 2 axes"),
+        (lambda: qf.kron.GridGP(["white"] * 2).fit([x, t], Y), ValueError, r"kernels\[0\] is 'white'"),
+        (lambda: qf.kron.GridGP(noise=np.ones(72), noise_kernels="white").fit([x, t], Y), ValueError, "one value per cell, but"),
+        (lambda: qf.kron.GridGP(optimizer=None, noise_kernels=near_singular).fit([x, t], Y), np.linalg.LinAlgError,
+         r"noise_kernels\[0\] is not positive definite"),
     ])  # fmt: skip

@@ -10,7 +10,7 @@ from quatrefoil import use_backend
 from quatrefoil._backends import native
 from quatrefoil._call import call
 from quatrefoil._memo import Memo
-from quatrefoil.kron import KroneckerOperator
+from quatrefoil.kron import KroneckerOperator, gp_solve, sum_solve
 from quatrefoil.kron.product import MATVEC
 
 
@@ -203,3 +203,25 @@ def test_nobody_writes_to_an_operator(rng, count):
     for operator in (K, 2 * K, K @ K, K.inverse()):
         with pytest.raises(ValueError, match="read-only"):
             operator.factors[0][...] = 7
+
+
+SYMMETRIC = {
+    "operator": lambda K, y: KroneckerOperator([K]).solve(y, 1.0),
+    "process": lambda K, y: gp_solve([K], y, 1.0),
+    "two terms": lambda K, y: sum_solve(K, K[-1:, -1:], np.eye(len(K), dtype=K.dtype), K[-1:, -1:], y[:, None])[:, 0],
+}
+
+
+@pytest.mark.parametrize("call", SYMMETRIC)
+@pytest.mark.parametrize("n", [2, 5, 8, 20])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_bound_for_asymmetry(rng, call, n, dtype):
+    """max(n, 8) eps of the largest entry is accepted as rounding; slightly more raises."""
+    K, y = np.eye(n, dtype=dtype), rng.standard_normal(n).astype(dtype)
+    bound = max(n, 8) * float(np.finfo(dtype).eps)
+    K[0, 1] = bound
+    eps = float(np.finfo(dtype).eps)
+    np.testing.assert_allclose(SYMMETRIC[call](K, y), y / 2, atol=2 * bound * np.abs(y).max() + 4 * eps)
+    K[0, 1] = 1.01 * bound
+    with pytest.raises(ValueError, match="is not symmetric"):
+        SYMMETRIC[call](K, y)
