@@ -174,7 +174,6 @@ def test_rejected():
         (lambda: KroneckerOperator(A, A), TypeError, r"pass the factors as one list, KroneckerOperator\(\[K1, K2\]\)"),
         (lambda: KroneckerOperator([A], noise=0.1), TypeError, r"no argument 'noise'; pass noise to the methods"),
         *[(call, TypeError, r"K.solve\(y, noise=0.1\)") for call in (lambda: K + 0.1, lambda: 0.1 + K)],
-        (lambda: KroneckerOperator([A], backend="fortran"), ValueError, "unknown backend"),
         (lambda: K @ (y + 0j), TypeError, "complex128"),
         (lambda: K @ y[:8], ValueError, r"(?i)dimension mismatch"),
         (lambda: K.matvec(y, out=np.empty(10)), ValueError, "out has shape"),
