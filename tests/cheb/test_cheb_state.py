@@ -135,15 +135,11 @@ def test_foreign_memos_are_rejected(rng):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_tensors_have_the_same_bits(backend, rng, dtype):
+def test_a_tensor_that_changed_is_read_anew(backend, rng):
     torch = pytest.importorskip("torch")
-    core, factors = frozen(rng, dtype)
-    X = points(rng, dtype)
-    ct = qf.cheb.ChebTucker(torch.tensor(core), [torch.tensor(U) for U in factors])
-    out = torch.from_numpy(np.full(300, np.nan, dtype))
-    assert ct(torch.tensor(X), out=out) is out
-    np.testing.assert_array_equal(out.numpy(), qf.cheb.tucker_eval(core, factors, X))
+    core, factors = frozen(rng)
+    X, ct = points(rng), qf.cheb.ChebTucker(torch.tensor(core), [torch.tensor(U) for U in factors])
+    np.testing.assert_array_equal(ct(torch.tensor(X)).numpy(), qf.cheb.tucker_eval(core, factors, X))
     ct.core.mul_(2)
     np.testing.assert_array_equal(ct(torch.tensor(X)).numpy(), qf.cheb.tucker_eval(2 * core, factors, X))
 
