@@ -57,24 +57,23 @@ def test_aliases_are_seen(rng):
         assert ct.rank == (1, 1)
 
 
-def test_several_outputs(rng):
+@pytest.mark.parametrize("n", [None, 33])
+def test_several_outputs(rng, n):
     """Sampled once for all outputs, each relative to its own scale."""
-    for n in [None, 33]:
-        print(n)
 
-        def f(x, y, z):
-            return np.sin(x + y + z), 1e-8 * np.exp(x * y), z
+    def f(x, y, z):
+        return np.sin(x + y + z), 1e-8 * np.exp(x * y), z
 
-        counted = Recorded(f)
-        tensors = ChebTucker.from_function(counted, CUBE, n=n)
-        X = points(rng, CUBE)
-        assert isinstance(tensors, list)
-        for ct, expected in zip(tensors, f(*X.T), strict=True):
-            np.testing.assert_allclose(ct(X), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
-            assert ct.n_evaluations == len(counted.seen)
-        assert [ct.rank[2] for ct in tensors] == [2, 1, 1]
-        (only,) = ChebTucker.from_function(lambda x: [x], (0, 1), n=n)
-        np.testing.assert_allclose(only(np.array([[0.25]])), [0.25])
+    counted = Recorded(f)
+    tensors = ChebTucker.from_function(counted, CUBE, n=n)
+    X = points(rng, CUBE)
+    assert isinstance(tensors, list)
+    for ct, expected in zip(tensors, f(*X.T), strict=True):
+        np.testing.assert_allclose(ct(X), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+        assert ct.n_evaluations == len(counted.seen)
+    assert [ct.rank[2] for ct in tensors] == [2, 1, 1]
+    (only,) = ChebTucker.from_function(lambda x: [x], (0, 1), n=n)
+    np.testing.assert_allclose(only(np.array([[0.25]])), [0.25])
 
 
 NOT_SMOOTH = {

@@ -4,6 +4,7 @@ import functools
 import itertools
 
 import numpy as np
+import pytest
 from numpy.polynomial import chebyshev
 
 import quatrefoil as qf
@@ -52,17 +53,16 @@ def test_moments_are_the_transpose(backend, rng):
         np.testing.assert_array_equal(dX_too, dX)
 
 
-def test_slopes_up_to_the_ends(backend, rng):
-    for eps in [None, 1e-10]:
-        print(eps)
-        n, P = (20, 17, 23), 1500 if backend == "native" or eps else 300
-        C, X = rng.standard_normal(n), points(rng, P, 3)
-        dX = qf.cheb.cheb_eval_vjp(C, X, np.ones(P), eps=eps)[1]
-        for k in range(3):
-            D = np.moveaxis(np.zeros(n), k, 0)
-            D[:-1] = chebyshev.chebder(np.moveaxis(C, k, 0))
-            expected = oracle.cheb_eval(np.moveaxis(D, 0, k), X)
-            assert np.linalg.norm(dX[:, k] - expected) <= (eps or 1e-13) * np.linalg.norm(expected)
+@pytest.mark.parametrize("eps", [None, 1e-10])
+def test_slopes_up_to_the_ends(backend, rng, eps):
+    n, P = (20, 17, 23), 1500 if backend == "native" or eps else 300
+    C, X = rng.standard_normal(n), points(rng, P, 3)
+    dX = qf.cheb.cheb_eval_vjp(C, X, np.ones(P), eps=eps)[1]
+    for k in range(3):
+        D = np.moveaxis(np.zeros(n), k, 0)
+        D[:-1] = chebyshev.chebder(np.moveaxis(C, k, 0))
+        expected = oracle.cheb_eval(np.moveaxis(D, 0, k), X)
+        assert np.linalg.norm(dX[:, k] - expected) <= (eps or 1e-13) * np.linalg.norm(expected)
 
 
 def test_the_choice_follows_shapes(backend, rng):
@@ -103,12 +103,11 @@ def test_points_outside_are_named(backend, rng):
         check_rejected([(f, ValueError, r"X\[17, 2\] is .*, expected a number within the domain \[-1, 1\] of axis 2") for f in calls])
 
 
-def test_rounding_at_the_ends_is_forgiven(backend, rng):
-    for eps in [None, 1e-4]:
-        print(eps)
-        P = 4000 if backend == "native" else 50
-        C, X = rng.standard_normal((33, 33, 33)), np.sign(rng.uniform(-1, 1, (P, 3)))
-        np.testing.assert_array_equal(qf.cheb.cheb_eval(C, X * (1 + 5e-15), eps=eps), qf.cheb.cheb_eval(C, X, eps=eps))
+@pytest.mark.parametrize("eps", [None, 1e-4])
+def test_rounding_at_the_ends_is_forgiven(backend, rng, eps):
+    P = 4000 if backend == "native" else 50
+    C, X = rng.standard_normal((33, 33, 33)), np.sign(rng.uniform(-1, 1, (P, 3)))
+    np.testing.assert_array_equal(qf.cheb.cheb_eval(C, X * (1 + 5e-15), eps=eps), qf.cheb.cheb_eval(C, X, eps=eps))
 
 
 C, X, Q = np.ones((3, 4)), np.zeros((5, 2)), np.ones(5)

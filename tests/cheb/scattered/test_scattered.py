@@ -65,33 +65,31 @@ def test_flat_coefficients_inside_the_domain(backend, rng):
             np.testing.assert_allclose(got[:400], e.astype(float), rtol=0, atol=1e-13 * float(np.abs(e).max()))
 
 
-def test_points_beyond_the_domain_on_request(backend, rng):
-    for order in [0, 1, 2]:
-        print(order)
-        core, factors = random_tensor(rng, (6, 5), (3, 4))
-        ct = qf.cheb.ChebTucker(core, factors, domain=((-1, 1), (0, 4)))
-        X = np.array([[1.5, 2.0], [-3.0, 9.0], [0.5, -0.1], [1 + 1e-15, 4.0]])
-        with pytest.raises(ValueError, match=r"X\[0, 0\] is 1.5, expected a number within the domain"):
-            ct.eval(X, order)
-        got = ct.eval(X, order, extrapolate=True)
-        expected = oracle.tucker_derivatives(core, factors, X, gradient=order > 0, hessian=order > 1, domain=((-1, 1), (0, 4)))
-        for g, e in zip((got,) if order == 0 else got, (expected,) if order == 0 else expected):
-            np.testing.assert_allclose(g, e.astype(float), rtol=0, atol=1e-12 * float(np.abs(e).max()))
-        X[2, 1] = np.inf
-        with pytest.raises(ValueError, match=r"X\[2, 1\] is .*expected a finite number"):
-            ct.eval(X, order, extrapolate=True)
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_points_beyond_the_domain_on_request(backend, rng, order):
+    core, factors = random_tensor(rng, (6, 5), (3, 4))
+    ct = qf.cheb.ChebTucker(core, factors, domain=((-1, 1), (0, 4)))
+    X = np.array([[1.5, 2.0], [-3.0, 9.0], [0.5, -0.1], [1 + 1e-15, 4.0]])
+    with pytest.raises(ValueError, match=r"X\[0, 0\] is 1.5, expected a number within the domain"):
+        ct.eval(X, order)
+    got = ct.eval(X, order, extrapolate=True)
+    expected = oracle.tucker_derivatives(core, factors, X, gradient=order > 0, hessian=order > 1, domain=((-1, 1), (0, 4)))
+    for g, e in zip((got,) if order == 0 else got, (expected,) if order == 0 else expected):
+        np.testing.assert_allclose(g, e.astype(float), rtol=0, atol=1e-12 * float(np.abs(e).max()))
+    X[2, 1] = np.inf
+    with pytest.raises(ValueError, match=r"X\[2, 1\] is .*expected a finite number"):
+        ct.eval(X, order, extrapolate=True)
 
 
-def test_slopes_in_float32_keep_their_digits(best_backend, rng):
+@pytest.mark.parametrize("n", [256, 1000])
+def test_slopes_in_float32_keep_their_digits(best_backend, rng, n):
     """For coefficients that do not decay, slopes inside the interval are n times smaller than the coefficients of the derivative."""
-    for n in [256, 1000]:
-        print(n)
-        core, X = np.ones((1, 1, 1), np.float32), rng.uniform(-0.9, 0.9, (50, 3)).astype(np.float32)
-        factors, grad = [np.ones((n, 1), np.float32)] * 3, rng.standard_normal(50).astype(np.float32)
-        *_, slopes = qf.cheb.tucker_eval_vjp(core, factors, X, grad)
-        *_, exact = qf.cheb.tucker_eval_vjp(np.ones((1, 1, 1)), [np.ones((n, 1))] * 3, X.astype(float), grad.astype(float))
-        each = np.abs(exact).max(axis=1, keepdims=True)  # largest derivative at a point: small ones do not have smaller errors
-        assert np.median(np.abs(slopes - exact) / each) < 2e-8 * n
+    core, X = np.ones((1, 1, 1), np.float32), rng.uniform(-0.9, 0.9, (50, 3)).astype(np.float32)
+    factors, grad = [np.ones((n, 1), np.float32)] * 3, rng.standard_normal(50).astype(np.float32)
+    *_, slopes = qf.cheb.tucker_eval_vjp(core, factors, X, grad)
+    *_, exact = qf.cheb.tucker_eval_vjp(np.ones((1, 1, 1)), [np.ones((n, 1))] * 3, X.astype(float), grad.astype(float))
+    each = np.abs(exact).max(axis=1, keepdims=True)  # largest derivative at a point: small ones do not have smaller errors
+    assert np.median(np.abs(slopes - exact) / each) < 2e-8 * n
 
 
 MANY = 12_000  # points: enough for cells at n = 129, which need 3 x 2560

@@ -20,18 +20,17 @@ needs_native = pytest.mark.skipif(native.reason() is not None, reason="the fallb
 LONG = (131, 513, 524, 1100)  # by folds and by chirps; n - 1 is a power of two for 513, a prime for 524
 
 
-def test_points():
-    for n in SIZES:
-        print(n)
-        x = qf.cheb.chebpts(n)
-        np.testing.assert_array_equal(x, -x[::-1])
-        np.testing.assert_allclose(x, np.cos(np.pi * np.arange(n)[::-1] / max(n - 1, 1)) if n > 1 else [0.0], atol=2e-16)
-        y = qf.cheb.chebpts(n, (0.1, 0.7))
-        if n > 1:
-            assert y[0] == 0.1
-            assert y[-1] == 0.7
-            assert (np.diff(x) > 0).all()
-        np.testing.assert_allclose(y, 0.4 + 0.3 * x, atol=2e-16)
+@pytest.mark.parametrize("n", SIZES)
+def test_points(n):
+    x = qf.cheb.chebpts(n)
+    np.testing.assert_array_equal(x, -x[::-1])
+    np.testing.assert_allclose(x, np.cos(np.pi * np.arange(n)[::-1] / max(n - 1, 1)) if n > 1 else [0.0], atol=2e-16)
+    y = qf.cheb.chebpts(n, (0.1, 0.7))
+    if n > 1:
+        assert y[0] == 0.1
+        assert y[-1] == 0.7
+        assert (np.diff(x) > 0).all()
+    np.testing.assert_allclose(y, 0.4 + 0.3 * x, atol=2e-16)
 
 
 def test_points_of_several_axes():
@@ -110,20 +109,19 @@ def test_axes_as_arrays(rng):
         np.testing.assert_array_equal(function(V, np.array(1)), function(V, 1))
 
 
-def test_derivatives_and_their_transposes(rng):
+@pytest.mark.parametrize("n", [1, 2, 3, 6, 9])
+def test_derivatives_and_their_transposes(rng, n):
     """By the host code and by the device code, which do not form the square matrix."""
-    for n in [1, 2, 3, 6, 9]:
-        print(n)
-        matrix = np.zeros((n, n))
-        for k in range(1, n):
-            matrix[:k, k] = chebyshev.chebder(np.eye(n)[k])[:k]
-        C = rng.standard_normal((n, 3))
-        for apply, expected in ((transform.derivative, matrix @ C), (transform.derivative_adjoint, matrix.T @ C)):
-            np.testing.assert_allclose(apply(C), expected, atol=1e-12)
-            np.testing.assert_allclose(apply(C.T.copy(), 1), expected.T, atol=1e-12)
-            np.testing.assert_allclose(apply(C[:, 0]), expected[:, 0], atol=1e-12)
-        np.testing.assert_allclose(composition.derivative(np, C), matrix @ C, atol=1e-12)
-        np.testing.assert_allclose(composition.derivative_adjoint(np, C), matrix.T @ C, atol=1e-12)
+    matrix = np.zeros((n, n))
+    for k in range(1, n):
+        matrix[:k, k] = chebyshev.chebder(np.eye(n)[k])[:k]
+    C = rng.standard_normal((n, 3))
+    for apply, expected in ((transform.derivative, matrix @ C), (transform.derivative_adjoint, matrix.T @ C)):
+        np.testing.assert_allclose(apply(C), expected, atol=1e-12)
+        np.testing.assert_allclose(apply(C.T.copy(), 1), expected.T, atol=1e-12)
+        np.testing.assert_allclose(apply(C[:, 0]), expected[:, 0], atol=1e-12)
+    np.testing.assert_allclose(composition.derivative(np, C), matrix @ C, atol=1e-12)
+    np.testing.assert_allclose(composition.derivative_adjoint(np, C), matrix.T @ C, atol=1e-12)
 
 
 @pytest.mark.torch
