@@ -186,7 +186,7 @@ CASES = {
     "many dimensions": (40, lambda r: several(r, 6, 8), lambda m: np.full(m.shape, 0.003), 4),
     "a width each, narrow": (50, lambda r: several(r, 7, 1), lambda m: np.linspace(0, 0.01, m.size).reshape(m.shape), 0),
     "a width each, of both kinds": (150, lambda r: several(r, 7, 2), lambda m: np.geomspace(1e-4, 2, m.size).reshape(m.shape), 2),
-    "wide": (40, lambda r: several(r, 1, 1), lambda m: np.full(m.shape, 2.0), 0),
+    "wide": (40, lambda r: several(r, 1, 1), lambda m: np.full(m.shape, 2.0), 1),
     "three dimensions": (31, lambda r: several(r, 4, 3), lambda m: np.full(m.shape, 0.02), 0),
     "one point": (1, lambda r: several(r, 3, 2), lambda m: np.full(m.shape, 0.1), 0),
 }
