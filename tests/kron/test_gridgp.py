@@ -210,7 +210,17 @@ def test_likelihood_with_structured_noise_by_probes(rng, monkeypatch):
     near(estimate[1], expected[1], 0.02, "gradient")
 
 
-@pytest.mark.parametrize(("shape", "share"), [((6, 7), None), ((6, 7), 0.8), ((6, 7), 0.3), ((4, 3, 5), 0.75)], ids=str)
+STRUCTURED = [((6, 7), None), ((6, 7), 0.8), ((6, 7), 0.3), ((4, 3, 5), 0.75)]
+
+
+@pytest.mark.parametrize(("shape", "share"), STRUCTURED, ids=str)
+def test_gradient_with_structured_noise(shape, share, rng):
+    gp = Problem(rng, shape, share, NOISE[: len(shape)]).fitted()
+    gradient = gp.log_marginal_likelihood(eval_gradient=True)[1]
+    near(gradient, approx_fprime(gp.theta_, gp.log_marginal_likelihood, 1e-6), 1e-5, "gradient")
+
+
+@pytest.mark.parametrize(("shape", "share"), STRUCTURED, ids=str)
 def test_predictions_with_structured_noise_by_iterations(shape, share, rng, monkeypatch):
     monkeypatch.setattr(covariance, "FEW", 0)
     p = Problem(rng, shape, share, NOISE[: len(shape)])
