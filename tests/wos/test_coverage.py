@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
-from wos import test_closed_forms as closed_forms
 from wos.domains import points_in
 from wos.media.test_media import PROBLEMS as MEDIA
-from wos.solid.test_outside import PLANE, POLE, SPACE, around, of_bell
+from wos.solid.test_outside import around
+from wos.solid.test_outside import problem as of_outside
 from wos.stars.test_stars import PROBLEMS as WALLS
 from wos.stars.test_stars import from_absorbing
 from wos.stars.test_walls_in_media import PROBLEMS as IN_BOTH
+from wos.test_closed_forms import BOUNDARIES, sines
 from wos.test_regions import CORE, CUBE, INNER, OUTER, clear_points, core_problem
-from wos.walk.oracle import check, disc_points, harmonic, star_points
+from wos.walk.oracle import check, disc_points, slope, star_points
 
 FEWER = ("walls in media: robin", "walls in media: cube-robin", "jumps")  # a quarter of the points: their walks take hundreds of steps
 Z, EPSILON = 10_000, 1e-6  # in media and with walls 1e-4
@@ -30,12 +31,8 @@ OUTSIDE = ["star", "box", "mesh", "ball", "box in space", "field", "field in spa
 BOTH = ["polynomial", "gaussians", "grid", "screening", "corner", "hole", "robin", "cube-rippled", "cube-robin"]
 
 
-def sines(X):
-    return np.sin(X).prod(axis=-1)
-
-
 def inside(name, walks=256, **options):
-    boundary = closed_forms.BOUNDARIES[name]()
+    boundary = BOUNDARIES[name]()
     rate = options.get("screening", 0.0)
     data = {"dirichlet": sines, "source": lambda Y: (Y.shape[1] + rate) * sines(Y), **options}
     return boundary, lambda rng, n: points_in(boundary, rng, n, 0.06), data, sines, walks
@@ -75,20 +72,8 @@ def of_jumps(space):
 
 
 def outside(name, what):
-    boundary = (PLANE | SPACE)[name]()
-    d, size = boundary.dimension, boundary._diagonal[0]
-    at, width = POLE.get(name, boundary._centre[0] + 0.02 * size), 0.7 * size
-
-    def pole(X):
-        r = np.linalg.norm(X - at, axis=-1) / size
-        return 1 + (X[..., 0] - at[0]) / size / r**2 if d == 2 else 1 / r
-
-    def with_bell(X):
-        return (d == 2) + of_bell(((X - at) ** 2).sum(axis=-1), width, d) / width**2
-
-    datum = with_bell if what == "source" else pole
-    options = {"exterior": True, "dirichlet": datum, "source": wos.Gaussians(width**-2.0, at, width) if what == "source" else None}
-    return boundary, lambda rng, n: around(boundary, rng, n, 0.05, 3.0), options, datum, 256
+    boundary, options, u = of_outside(name, what)
+    return boundary, lambda rng, n: around(boundary, rng, n, 0.05, 3.0), options, u, 256
 
 
 KINDS = {
@@ -118,12 +103,8 @@ def scores(name, rng):
 
 
 def z_of(result, X, u):
-    slopes = [] if result.grad is None else [(result.grad - closed_forms_slope(u, X)) / result.grad_stderr]
+    slopes = [] if result.grad is None else [(result.grad - slope(u, X)) / result.grad_stderr]
     return np.concatenate([x.reshape(-1) for x in ((result.value - u(X)) / result.stderr, *slopes)])
-
-
-def closed_forms_slope(u, X, h=1e-4):
-    return np.stack([(u(X + h * e) - u(X - h * e)) / (2 * h) for e in np.eye(X.shape[-1])], axis=-1)
 
 
 @pytest.mark.slow
@@ -131,17 +112,6 @@ def closed_forms_slope(u, X, h=1e-4):
 def test_ten_thousand_z_scores(name, rng):
     result, X, u = scores(name, rng)
     check(result, X, u, error=1e-4 * name.startswith("field in space"))
-
-
-@pytest.mark.slow
-def test_ten_thousand_z_scores_of_an_operator(rng):
-    X = star_points(rng, Z)
-    operator = wos.Problem(closed_forms.BOUNDARIES["star"](), dirichlet=0.0, source=0.0).operator(X, wos.Walks(256, epsilon=EPSILON), rng=1)
-    for u, f in ((harmonic, None), (sines, lambda Y: 2 * sines(Y))):
-        value, stderr = operator.solve(u, f)
-        z = (value - u(X)) / stderr
-        assert abs(z.sum()) / np.sqrt(len(z)) < 6
-        assert abs(z).max() < 7
 
 
 def main():

@@ -1,4 +1,6 @@
-"""Walks outside: in the plane, where they always return, and with sources of bounded support."""
+"""Walks outside: in the plane, where they always return, and in space; with sources of bounded support."""
+
+from itertools import product
 
 import numpy as np
 import pytest
@@ -39,31 +41,64 @@ SPACE = {
 POLE = {"comb": np.array([2.25, 0.25]), "star": np.array([3.1, 2.9])}  # a point inside, if the centre is not inside
 
 
-def around(boundary, rng, n, min_distance=0.02, max_distance=5.0):
+def around(boundary, rng, n, min_distance, max_distance):
     """Points outside, from near the boundary to a few diagonals away."""
     d, size = boundary.dimension, boundary._diagonal[0]
     X = boundary._centre[0] + size * (0.2 + max_distance ** rng.uniform(-2, 1, (8 * n, 1))) * directions(rng, 8 * n, d)
     return X[wos.signed_distance(boundary, X) > min_distance * size][:n]
 
 
-def sizes(backend):
-    return (200, 1024) if backend == "native" else (20, 128)
+def problem(name, what):
+    """A boundary, keywords of solve, and u, which tends to 1 in the plane and to 0 in space; only its boundary values determine this limit.
+
+    ``what``: a pole inside, a Gaussian source inside whose tail is outside, or a screened pole inside with a Gaussian outside.
+    """
+    boundary = (PLANE | SPACE)[name]()
+    d, size, centre = boundary.dimension, boundary._diagonal[0], boundary._centre[0]
+    at, away = POLE.get(name, centre + size * np.array([0.03, -0.03, 0.02])[:d]), centre + 0.7 * size * np.array([0.6, 0.8, 0.0])[:d]
+    m, width = 2 / size, 0.7 * size
+
+    def pole(X):
+        return size / np.linalg.norm(X - at, axis=-1) if d == 3 else 1 + ((1 + 2j) * size / ((X - at) @ [1, 1j])).real
+
+    def tail(X):  # its -Laplacian is exp(-r^2) / width^2
+        r = np.linalg.norm(X - at, axis=-1) / width
+        return np.sqrt(np.pi) * erf(r) / (4 * r) if d == 3 else 1 - exp1(r**2) / 4
+
+    def bell(X):
+        return np.exp(-((X - away) ** 2).sum(axis=-1) / width**2)
+
+    def screened(X):
+        r = m * np.linalg.norm(X - at, axis=-1)
+        return (np.exp(-r) / r if d == 3 else k0(r)) + bell(X)
+
+    def source(X):
+        return bell(X) * (m * m + 2 * d / width**2 - 4 * ((X - away) ** 2).sum(axis=-1) / width**4)
+
+    u, options = {
+        "pole": (pole, {}),
+        "source": (tail, {"source": wos.Gaussians(width**-2.0, at, width)}),
+        "screened": (screened, {"source": source, "screening": m * m}),
+    }[what]
+    return boundary, {"dirichlet": u, "exterior": True, **options}, u
+
+
+PROBLEMS = [
+    *product([*PLANE, *SPACE], ["pole", "source"]),
+    *product(["star", "disc", "box", "ball", "box in space", "mesh"], ["screened"]),
+]
+FARTHEST = {"pole": 5.0, "source": 3.0, "screened": 2.0}
 
 
 @pytest.mark.parametrize("pairs", [False, True])
-@pytest.mark.parametrize("name", PLANE)
-def test_bounded_in_the_plane(name, pairs, best_backend, rng):
-    """u = 1 + Re((1 + 2i) / (z - z0)) tends to 1 far away; only its boundary values determine this limit."""
-    boundary, (n, walks) = PLANE[name](), sizes(best_backend)
-    at = POLE.get(name, boundary._centre[0] + 0.02 * boundary._diagonal[0])
-
-    def u(X):
-        z = (X - at) @ [1, 1j] / boundary._diagonal[0]
-        return 1 + ((1 + 2j) / z).real
-
-    X = around(boundary, rng, n)
-    options = {"walks": walks, "epsilon": 1e-6, "gradient": pairs, "rng": seed(rng)}
-    check(wos.solve(boundary, X, u, exterior=True, **options), X, u)
+@pytest.mark.parametrize(("name", "what"), PROBLEMS)
+def test_closed_forms(name, what, pairs, best_backend, rng):
+    (boundary, options, u), (n, walks) = problem(name, what), (200, 1024) if best_backend == "native" else (20, 128)
+    X = around(boundary, rng, n, 0.1 if what == "screened" and boundary.dimension == 3 else 0.02, FARTHEST[what])
+    r = wos.solve(boundary, X, **options, walks=walks, epsilon=1e-6, gradient=pairs, rng=seed(rng))
+    check(r, X, u)
+    if (name, what, pairs) == ("ball", "pole", False):
+        np.testing.assert_array_equal(r.mean_steps, 1)
 
 
 def test_far_away_in_the_plane(best_backend, rng):
@@ -77,44 +112,6 @@ def test_far_away_in_the_plane(best_backend, rng):
         assert r.n_escaped.sum() == r.n_truncated.sum() == 0
         if name == "disc":
             np.testing.assert_array_equal(r.mean_steps, 1)
-
-
-@pytest.mark.parametrize("name", ["star", "disc", "box"])
-def test_screened_in_the_plane(name, best_backend, rng):
-    boundary, (n, walks) = PLANE[name](), sizes(best_backend)
-    at, m = POLE.get(name, boundary._centre[0]), 2.0 / boundary._diagonal[0]
-
-    def u(X):
-        return k0(m * np.linalg.norm(X - at, axis=1))
-
-    X = around(boundary, rng, n, max_distance=2.0)
-    r = wos.solve(boundary, X, u, screening=m * m, exterior=True, walks=walks, epsilon=1e-6, rng=seed(rng))
-    check(r, X, u)
-
-
-def of_bell(r2, width, d):
-    """A bounded solution of -Δu = exp(-r^2 / width^2); in the plane up to a constant."""
-    if d == 2:
-        return -(width**2) / 4 * exp1(r2 / width**2)
-    r = np.sqrt(r2)
-    return np.sqrt(np.pi) * width**3 * erf(r / width) / (4 * r)
-
-
-@pytest.mark.parametrize("pairs", [False, True])
-@pytest.mark.parametrize("name", [*PLANE, *SPACE])
-def test_sources(name, pairs, best_backend, rng):
-    """A Gaussian around a point inside, whose tail is outside."""
-    boundary, (n, walks) = (PLANE | SPACE)[name](), sizes(best_backend)
-    d, size = boundary.dimension, boundary._diagonal[0]
-    at, width = POLE.get(name, boundary._centre[0] + 0.02 * size), 0.7 * size
-
-    def u(X):
-        return 1.0 * (d == 2) + of_bell(((X - at) ** 2).sum(axis=1), width, d) / width**2
-
-    X = around(boundary, rng, n, max_distance=3.0)
-    source = wos.Gaussians(width**-2.0, at, width)
-    r = wos.solve(boundary, X, u, source=source, exterior=True, walks=walks, epsilon=1e-6, gradient=pairs, rng=seed(rng))
-    check(r, X, u)
 
 
 def test_a_field_is_a_source_within_its_box(best_backend, rng):
@@ -161,14 +158,3 @@ def test_backends_agree(name, backend, rng):
             size = np.abs(theirs).max()
             assert (np.abs(mine - theirs) < 1e-3 * size).mean() > 0.7  # a walk may end a step earlier
             np.testing.assert_allclose(mine.mean(), theirs.mean(), rtol=0, atol=size)
-
-
-def test_gradients_in_the_data(best_backend, rng):
-    boundary, X = wos.Polygon(SQUARE), 2.0 * directions(rng, 5, 2)
-    f, grad = bells(rng), rng.standard_normal(5)
-    problem = {"dirichlet": per_vertex(rng, 4), "source": f, "walks": 9, "rng": 3, "exterior": True}
-    _, of_g, of_f = wos.solve_vjp(boundary, X, grad, **problem)
-    total = (grad * wos.solve(boundary, X, **problem).value).sum()
-    np.testing.assert_allclose(
-        (of_g["values"] * problem["dirichlet"].values).sum() + (of_f["amplitude"] * f.amplitude).sum(), total, rtol=1e-4
-    )
