@@ -97,10 +97,6 @@ CASES = [
     Case("media", "part", _medium(2, 2, "fourier", "gaussians", "gaussians", "number", first_instance=70, first_point=2**32 - 2)),
     Case("media", "polygon-per-vertex", _in_polygon(2, 5, "per_vertex", "gaussians")),
     Case("media", "polygons-per-vertex", _in_polygon(3, 4, "per_vertex", "polynomial", rings=3)),
-    Case("media", "no-points", _medium(2, 0, "fourier", "number", "gaussians", "number", rows=2)),
-    Case("media", "no-instances", _medium(0, 3, "number", "number", "number", "none")),
-    Case("media", "pairs-no-points", _medium(2, 0, "fourier", "number", "gaussians", "none", gradient=True)),
-    Case("media", "pairs-no-instances", _medium(0, 3, "number", "number", "number", "none", gradient=True)),
 ]
 
 

@@ -194,7 +194,4 @@ CASES = [
         "medium-pairs-in-space",
         _stars(1, 2, "number", "gaussians", "number", "none", "polynomial", epsilon=0.06, max_steps=4, **PAIRS_IN_SPACE),
     ),
-    Case("stars", "no-points", _stars(2, 0, "fourier", "number", "number", rows=2)),
-    Case("stars", "no-points-in-space", _stars(1, 0, "number", "number", "number", ring=TRIANGLE, **HEIGHTS)),
-    Case("stars", "no-instances", _stars(0, 3, "number", "number", "number")),
 ]
