@@ -16,8 +16,8 @@ from numpy.polynomial import polynomial
 from quatrefoil import wos
 from wos.domains import SQUARE, flux
 from wos.query.oracle import cube
+from wos.walk.oracle import circle, same
 from wos.walk.oracle import polynomial as evaluate
-from wos.walk.oracle import same
 
 
 @contextlib.contextmanager
@@ -36,8 +36,7 @@ def unit(rng, most=12):
 def star(rng):
     M = int(rng.integers(5, 40))
     r = 1 + rng.uniform(0, 0.4) * np.cos(2 * np.pi * rng.integers(2, 5) * np.arange(M) / M)
-    t = 2 * np.pi * np.arange(M) / M
-    return r[:, None] * np.stack([np.cos(t), np.sin(t)], axis=-1)
+    return r[:, None] * circle(M)
 
 
 def octahedron():

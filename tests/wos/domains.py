@@ -5,12 +5,15 @@ import functools
 import numpy as np
 import pytest
 
+from case import BACKENDS
 from quatrefoil import wos
 from quatrefoil.wos.data.pack import _parameters
 from quatrefoil.wos.data.packed import DataClass, with_arrays
 from wos.query.oracle import tetrahedron
 from wos.walk import oracle
 
+every_backend = pytest.mark.parametrize("backend", [*BACKENDS, "array"], indirect=True)
+needs_native = pytest.mark.skipif(BACKENDS[0] != "native", reason="takes many walks, or tests the compiled kernels")
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
 HOLE = 0.5 + 0.1 * np.array([[-1, -1], [1, -1], [0, 1.0]])
 WHERE = np.array([True, False, True, True])
@@ -94,9 +97,11 @@ def powers(rng, d=2):
     return wos.Polynomial(rng.standard_normal((2, 3, 2, 1, 2)[:d]))
 
 
-def field(d=2):
-    axes = np.meshgrid(*[np.linspace(-1.2, 1.2, 21)] * d, indexing="ij")
-    return wos.SDF(np.sqrt(sum(x * x for x in axes)) - 1, ([-1.2] * d, [1.2] * d))
+def field(d=2, n=21, radius=1.0, center=0.0):
+    """The distance from a ball, at n nodes along each axis of a box around it."""
+    at = radius * np.linspace(-1.2, 1.2, n)
+    distance = np.sqrt(sum(x * x for x in np.meshgrid(*[at] * d, indexing="ij"))) - radius
+    return wos.SDF(distance, ([center + at[0]] * d, [center + at[-1]] * d))
 
 
 def _polygons(rng, **options):

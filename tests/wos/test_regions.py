@@ -11,16 +11,11 @@ from checks import check_rejected
 from quatrefoil import wos
 from wos.domains import SQUARE
 from wos.query.oracle import cube
-from wos.walk.oracle import check, same, seed
+from wos.walk.oracle import check, circle, same, seed
 
 OUTER, CORE = (wos.Polygon(r * (2 * SQUARE - 1)) for r in (1.0, 0.5))
 CUBE, INNER = (wos.TriangleMesh(r * (2 * cube()[0] - 1), cube()[1]) for r in (1.0, 0.5))
 FEW = wos.Polygon(0.8 * np.array([[-1, -0.9], [0.9, -1], [1, 1], [-0.8, 0.9]]))
-
-
-def polygon(r, M):
-    t = 2 * np.pi * np.arange(M) / M
-    return wos.Polygon(r * np.stack([np.cos(t), np.sin(t)], axis=1))
 
 
 def level(X):
@@ -204,10 +199,10 @@ def test_gradients_with_respect_to_points(best_backend):
 def test_transmission_through_a_circle(best_backend, rng):
     """u = A x in the disc of radius 1/2, x (1 + B / r^2) around it. Using the sides of a polygon causes an error of 1 / M^2."""
     a, inner, outer, M = 0.5, 4.0, 1.0, 24
-    B = a**2 * (outer - inner) / (outer + inner)
-    operator = wos.Problem(polygon(1, 100), dirichlet=0.0, diffusion=wos.Regions(outer, [(polygon(a, M), inner)])).operator(
-        X := rng.uniform(-0.65, 0.65, (60, 2)), wos.Walks(200, max_steps=20_000), rng=seed(rng)
-    )
+    B, X = a**2 * (outer - inner) / (outer + inner), rng.uniform(-0.65, 0.65, (60, 2))
+    regions = wos.Regions(outer, [(wos.Polygon(a * circle(M)), inner)])
+    problem = wos.Problem(wos.Polygon(circle(100)), dirichlet=0.0, diffusion=regions)
+    operator = problem.operator(X, wos.Walks(200, max_steps=20_000), rng=seed(rng))
     r2 = (X**2).sum(axis=1)
     u = X[:, 0] * np.where(r2 > a**2, 1 + B / r2, 1 + B / a**2)
     value, stderr = operator.solve(lambda Y: Y[:, 0] * (1 + B / (Y**2).sum(axis=1)))

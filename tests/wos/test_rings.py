@@ -9,6 +9,7 @@ import pytest
 from checks import check_rejected
 from quatrefoil import wos
 from wos.domains import SQUARE
+from wos.walk.oracle import circle
 
 U = np.array([[0, 0], [3, 0], [3, 3], [2, 3], [2, 1], [1, 1], [1, 3], [0, 3.0]])
 BAR = SQUARE * [2, 0.2] + [0.5, 2]  # across the notch of U, with all of its vertices inside
@@ -25,8 +26,8 @@ def test_holes_lie_in_the_outline():
         (lambda: wos.Polygon(3 * SQUARE, [at_vertices]), ValueError, r"holes\[0\] lies outside the outline"),
         (lambda: wos.Polygon(SQUARE, [3 * SQUARE - 1]), ValueError, r"holes\[0\] lies outside the outline"),
     ])  # fmt: skip
-    corner, t = SQUARE, np.linspace(0, 2 * np.pi, 400, endpoint=False)
-    for hole in (corner, inside, 1.5 + np.stack([np.cos(t), np.sin(t)], axis=-1)):
+    corner = SQUARE
+    for hole in (corner, inside, 1.5 + circle(400)):
         rotation = np.array([[0.8, -0.6], [0.6, 0.8]])  # rounds the coordinates where the first hole touches the outline
         for move in (lambda x: x, lambda x: 1e-3 * x @ rotation + 7):  # noqa: B023
             assert wos.contains(wos.Polygon(move(3 * SQUARE), [move(hole)]), move(np.array([[2.9, 2.9], [0.9, 0.9]]))).tolist()[0]

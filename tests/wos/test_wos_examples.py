@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
-from quatrefoil._backends import native
+from wos.domains import needs_native
 from wos.query.oracle import icosphere
 
 
@@ -63,7 +63,7 @@ def test_the_network_knows_its_laplacian(example):
         assert H.abs().max() > 1e-3
 
 
-@pytest.mark.skipif(native.reason() is not None, reason="takes many walks")
+@needs_native
 def test_a_ball_of_tissue(example):
     """u = u(R) (R / r) sinh(m r) / sinh(m R)."""
     brain, (V, F) = example("brain"), icosphere(4)
@@ -75,7 +75,7 @@ def test_a_ball_of_tissue(example):
     assert np.abs(result.value - u).max() < 0.05  # 4 standard errors, and the difference between an icosphere and a ball
 
 
-@pytest.mark.skipif(native.reason() is not None, reason="takes many walks")
+@needs_native
 def test_it_runs_on_a_file(example, tmp_path, capsys):
     meshio = pytest.importorskip("meshio")
     pytest.importorskip("matplotlib")

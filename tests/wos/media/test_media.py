@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
-from quatrefoil._backends import native
 from quatrefoil.wos.media import bound
 from quatrefoil.wos.models import chunk
+from wos.domains import field
 from wos.query.oracle import icosphere
 from wos.walk.oracle import check, disc_points, seed, star, star_points
 
-NATIVE = native.reason() is None
 EPSILON = 1e-4
 
 
@@ -62,8 +61,6 @@ def problems():
         options = {"dirichlet": u, "source": source(u, alpha, rate), "diffusion": alpha if of is None else of}
         return boundary, radius, options | ({} if sigma is None else {"screening": sigma}), u
 
-    t = np.linspace(-1.1, 1.1, 201)
-    field = wos.SDF(np.hypot(t[:, None], t) - 1, ([-1.1] * 2, [1.1] * 2))
     screened = made(disc, 0.75, wave, lambda X: 1.0, SIGMA)
     del screened[2]["diffusion"]
     rising = lambda X: np.exp(2 * X[..., 0])  # noqa: E731
@@ -75,7 +72,7 @@ def problems():
         "grid": made(disc, 0.75, BOWL.__call__, HILL, of=nodes(HILL, 65)),
         "screening": screened,
         "numbers": made(disc, 0.75, wave, lambda X: 2.5, SIGMA, of=2.5),
-        "field": made(field, 0.75, wave, BELLS, SIGMA),
+        "field": made(field(2, 201), 0.75, wave, BELLS, SIGMA),
         "function": made(wos.SDF(lambda X: np.hypot(*X.T) - 1, ([-1.1] * 2, [1.1] * 2)), 0.75, wave, HILL),
         "space": made(ball, 0.75, wave, BELLS_IN_SPACE),
         "rippled-mesh": made(mesh, 0.35, wave, rippled),
@@ -96,7 +93,7 @@ def solved(name, rng, n=200, walks=1024, **changed):
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_closed_forms(name, pairs, best_backend, rng):
     """The mean test detects a bias of 1.9 % of a walk's standard deviation, or 3.7 % if a source or a medium is a function."""
-    n, walks = (40, 512) if not NATIVE or best_backend == "numba" else (100, 1024) if name == "harmonic-root" else (50, 512)
+    n, walks = (40, 512) if best_backend == "numba" else (100, 1024) if name == "harmonic-root" else (50, 512)
     X, r = solved(name, rng, n, walks, gradient=pairs, backend=best_backend)
     check(r, X, PROBLEMS[name][3])
     assert r.state.counts[:, 3].sum() == 0  # no jumps beyond the bound

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
-from quatrefoil._backends import native
+from wos.domains import needs_native
 from wos.query import oracle
 from wos.query.oracle import icosphere, tetrahedron
 from wos.walk.oracle import coordinate_sum, disc_points, same, seed
@@ -70,9 +70,6 @@ def test_quadrilaterals_in_files(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "meshio", None)
     with pytest.raises(ImportError, match=r"pip install 'quatrefoil\[mesh\]'"):
         wos.TriangleMesh.from_file("ball.ply")
-
-
-needs_native = pytest.mark.skipif(native.reason() is not None, reason="no compiled kernels here")
 
 
 @needs_native

@@ -6,20 +6,11 @@ import numpy as np
 import pytest
 from scipy.special import erf, exp1, k0
 
-from case import BACKENDS
 from quatrefoil import wos
-from wos.domains import SQUARE, bells, fourier, per_vertex
+from wos.domains import SQUARE, bells, every_backend, field, fourier, per_vertex
 from wos.query.oracle import icosphere
 from wos.test_closed_forms import RINGS
 from wos.walk.oracle import check, directions, seed, star
-
-every_backend = pytest.mark.parametrize("backend", [*BACKENDS, "array"], indirect=True)
-
-
-def round_field(d, n):
-    axes = np.meshgrid(*[np.linspace(-1.0, 1.0, n)] * d, indexing="ij")
-    return wos.SDF(np.sqrt(sum(x * x for x in axes)) - 0.6, ([-1.0] * d, [1.0] * d))
-
 
 PLANE = {
     "star": lambda: wos.Polygon(3.0 + star(300)),
@@ -29,14 +20,14 @@ PLANE = {
     "comb": lambda: wos.Polygon(np.array(RINGS["comb"])),
     "disc": lambda: wos.Ball([1.0, -2.0], 0.5),
     "box": lambda: wos.Box([-1.0, 0.0], [1.0, 0.5]),
-    "field": lambda: round_field(2, 61),
+    "field": lambda: field(2, 61, 0.6),
     "function": lambda: wos.SDF(lambda X: np.hypot(*(X - 3.0).T) - 0.6, ([2.0, 2.3], [4.0, 4.0])),
 }
 SPACE = {
     "ball": lambda: wos.Ball([0.1, 0.0, -0.1], 1.0),
     "box in space": lambda: wos.Box([0.2, -0.5, 0], [1.2, 1.0, 0.7]),
     "mesh": lambda: wos.TriangleMesh(*icosphere(2, 0.1)),
-    "field in space": lambda: round_field(3, 31),
+    "field in space": lambda: field(3, 31, 0.6),
 }
 POLE = {"comb": np.array([2.25, 0.25]), "star": np.array([3.1, 2.9])}  # a point inside, if the centre is not inside
 
@@ -118,15 +109,11 @@ def test_a_field_is_a_source_within_its_box(best_backend, rng):
     """The hat function of one node of a grid, far from a small disc, compared with the Green's function of the exterior of the disc."""
     values = np.zeros((5, 5))
     values[2, 2] = 1.0
-    field, disc, X = (
-        wos.GridField(values, ([2.0, -1.0], [4.0, 1.0])),
-        wos.Ball([0.0, 0.0], 0.5),
-        np.array([[3.0, 0.0], [1.0, 1.0], [-4.0, 2.0]]),
-    )
-    r = wos.solve(disc, X, 0.0, source=field, exterior=True, walks=20_000, epsilon=1e-6, rng=seed(rng))
+    hat, X = wos.GridField(values, ([2.0, -1.0], [4.0, 1.0])), np.array([[3.0, 0.0], [1.0, 1.0], [-4.0, 2.0]])
+    r = wos.solve(wos.Ball([0.0, 0.0], 0.5), X, 0.0, source=hat, exterior=True, walks=20_000, epsilon=1e-6, rng=seed(rng))
     t = (np.arange(400) + 0.5) / 200 - 1
     y = np.stack(np.meshgrid(3 + 0.5 * t, 0.5 * t, indexing="ij"), axis=-1).reshape(-1, 2)
-    f = field(y) * (1 / 400) ** 2
+    f = hat(y) * (1 / 400) ** 2
     image = 0.25 * y / (y**2).sum(axis=1, keepdims=True)
     for x, value, stderr in zip(X, r.value, r.stderr):
         r1, r2 = (np.linalg.norm(x - z, axis=1) for z in (y + 1e-9, image))
@@ -141,8 +128,8 @@ SCENES = {
     "disc": lambda rng: (wos.Ball([0.3, 0.2], 0.5), {"dirichlet": fourier(rng), "source": bells(rng, lead=(2,))}),
     "screened": lambda rng: (wos.Polygon(SQUARE), {"dirichlet": fourier(rng), "source": fourier(rng), "screening": 3.0}),
     "box in space": lambda rng: (wos.Box([0.0] * 3, [1.0, 1.0, 0.5]), {"dirichlet": 1.0, "source": bells(rng, 3), "gradient": True}),
-    "field": lambda rng: (round_field(2, 21), {"dirichlet": fourier(rng), "source": bells(rng)}),
-    "field in space": lambda rng: (round_field(3, 21), {"dirichlet": bells(rng, 3), "screening": 2.0, "gradient": True}),
+    "field": lambda rng: (field(radius=0.6), {"dirichlet": fourier(rng), "source": bells(rng)}),
+    "field in space": lambda rng: (field(3, radius=0.6), {"dirichlet": bells(rng, 3), "screening": 2.0, "gradient": True}),
 }
 
 

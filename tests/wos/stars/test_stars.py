@@ -7,16 +7,14 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
-from quatrefoil._backends import native
 from quatrefoil.wos.stars.reflecting_3d import reflecting_mesh
 from wos import domains
-from wos.domains import points_in
+from wos.domains import needs_native, points_in
 from wos.query.oracle import all_distances, icosphere
 from wos.stars.shapes import corner_solution, prism, sector, split
 from wos.test_closed_forms import pole
 from wos.walk.oracle import check, gates, same, seed, slope
 
-NATIVE = native.reason() is None
 EPSILON = 1e-4
 RECTANGLE = np.array([[0.0, 0], [1, 0], [1, 0.7], [0, 0.7]])
 QUARTER = sector(0, 1, np.pi / 2, 300)
@@ -112,7 +110,7 @@ def from_absorbing(name, X):
 def sizes(name, backend, pairs):
     """(points, walks). The mean test detects a bias of 1.9 % of a walk's standard deviation, 2.7 % in space and for pairs, 6 % if slow."""
     slow = "robin" in name or name in ("ring", "fine")
-    if not NATIVE or backend == "numba":
+    if backend == "numba":
         return (5 if slow else 20), 256
     if PROBLEMS[name][0].dimension == 3 or pairs:
         return (40, 256) if slow else (100, 512)
@@ -130,7 +128,7 @@ def test_closed_forms(name, pairs, best_backend, rng):
     check(r, X, u)
 
 
-@pytest.mark.skipif(not NATIVE, reason="many walks")
+@needs_native
 def test_where_as_a_function():
     """A function ``where`` gives the same bits as a mask, for one polygon, for polygons of different sizes, and for a mesh."""
     square, other = domains.SQUARE, np.concatenate([domains.SQUARE, [[0.0, 0.5]]])
@@ -161,7 +159,7 @@ def test_close_to_the_absorbing_part(name, rng):
     check(result, X, u, error=1e-5)
 
 
-@pytest.mark.skipif(not NATIVE, reason="many walks")
+@needs_native
 def test_close_to_walls(rng):
     """Points at ten and a hundred epsilon from a reflecting wall, where the first ball is small and the error of the gradient large."""
     boundary, options, u = PROBLEMS["rectangle"]
@@ -172,7 +170,7 @@ def test_close_to_walls(rng):
         assert (r.grad_stderr > 0).all()
 
 
-@pytest.mark.skipif(not NATIVE, reason="many walks")
+@needs_native
 @pytest.mark.slow
 def test_on_walls(rng):
     """Points on reflecting triangles, including coplanar ones and points near convex edges."""
@@ -187,7 +185,7 @@ def test_on_walls(rng):
         assert np.isnan(r.grad).all()
 
 
-@pytest.mark.skipif(not NATIVE, reason="many walks")
+@needs_native
 def test_sides_in_many_pieces(rng):
     """Collinear walls do not hide each other. The walls are split into parts and rotated, so that no coordinate is exact."""
     t, angle, ends = np.arange(9)[:, None] / 9, rng.uniform(0, 7), PROBLEMS["rectangle"][0]._ends
@@ -249,7 +247,7 @@ def test_kinds_of_flux(backend, rng):
 def test_a_hole_that_reflects(d, best_backend, rng):
     """u = x + 1 around a reflecting hole with the flux of u. Outline and hole have either orientation."""
     (V, F, _), square = CUBE, np.array([[0.0, 0], [1, 0], [1, 0.8], [0, 0.8]])
-    u, n = (lambda Y: Y[:, 0] + 1), 40 if NATIVE and best_backend != "numba" else 10
+    u, n = (lambda Y: Y[:, 0] + 1), 40 if best_backend == "native" else 10
     middle = (V if d == 3 else square).mean(axis=0)
     for turn, inner in ((1, 1), (-1, 1), (1, -1)):
         if d == 2:

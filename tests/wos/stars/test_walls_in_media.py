@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
-from quatrefoil._backends import native
 from wos.domains import points_in
 from wos.media.test_media import BELLS, BELLS_IN_SPACE, SIGMA, nodes, rippled, source, wave
 from wos.stars.shapes import prism
 from wos.stars.test_stars import ELL, RECTANGLE, decay, flux, which
 from wos.walk.oracle import check, seed
 
-NATIVE = native.reason() is None
 EPSILON = 1e-4
 HILL = wos.Polynomial(np.array([[1.6, 0.3, 0.2], [1.0, 0.1, 0.0], [0.3, 0.0, 0.1]]))
 CUBE = prism(np.array([[0.0, 0], [1, 0], [1, 0.8], [0, 0.8]]), 0.9)
@@ -75,7 +73,7 @@ MARKED = [name if name in EVERY_DAY else pytest.param(name, marks=pytest.mark.sl
 
 def sizes(name, backend):
     slow = "robin" in name or name == "cube-rippled"
-    if not NATIVE or backend == "numba":
+    if backend == "numba":
         return (5 if slow else 20), 256
     return (60, 256) if slow else (100, 1024)
 

@@ -1,6 +1,5 @@
 """Closed forms, brute-force distances, and a plain float64 walk with NumPy's random numbers."""
 
-import mpmath
 import numpy as np
 from scipy.special import gamma, iv, sph_harm_y
 
@@ -9,10 +8,15 @@ from wos.query.oracle import contained, is_box
 from .replay import closest, paths
 
 
-def star(M=1024):
+def circle(M):
+    """The corners of a regular polygon."""
     t = 2 * np.pi * np.arange(M) / M
-    r = 1 + 0.12 * np.cos(4 * t) - 0.08 * np.cos(8 * t)
-    return np.stack([r * np.cos(t), r * np.sin(t)], axis=1)
+    return np.stack([np.cos(t), np.sin(t)], axis=1)
+
+
+def star(M=1024):
+    t = 2 * np.pi * np.arange(M)[:, None] / M
+    return (1 + 0.12 * np.cos(4 * t) - 0.08 * np.cos(8 * t)) * circle(M)
 
 
 def harmonic(X):
@@ -37,13 +41,6 @@ def gaussians(X, amplitude, center, width):
 def polynomial(X, c):
     """sum c[i, j(, k)] x^i y^j (z^k), monomial by monomial."""
     return sum(value * np.prod(X ** np.array(powers), axis=-1) for powers, value in np.ndenumerate(c))
-
-
-def exact_polynomial(X, c):
-    """The polynomial in 60 digits."""
-    with mpmath.workdps(60):
-        exact = np.vectorize(mpmath.mpf, otypes=[object])
-        return polynomial(exact(X), exact(c)).astype(float)
 
 
 def grid(X, values, lo, hi):

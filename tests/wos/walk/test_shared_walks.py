@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from checks import check_rejected
-from quatrefoil import _backends, wos
+from quatrefoil import wos
 from wos import domains
 from wos.domains import SQUARE, field, fourier, instance, instances_of
 from wos.query.oracle import icosphere
@@ -14,7 +14,6 @@ from wos.walk import oracle
 from wos.walk.oracle import directions, disc_points, same, seed, star_points
 
 B = 19  # more than the lanes of any machine, and not a multiple of them
-NATIVE = _backends.reason("native") is None
 
 
 def bells(rng, n=B, d=2):

@@ -3,24 +3,21 @@
 import numpy as np
 import pytest
 
-from quatrefoil import _backends, wos
-from wos.domains import SQUARE, points_in
+from quatrefoil import wos
+from wos.domains import SQUARE, needs_native, points_in
 from wos.query.oracle import on_segment
 from wos.test_closed_forms import BOUNDARIES
 from wos.walk import oracle
 from wos.walk.oracle import coordinate_sum, seed, star_points
 
-NATIVE = _backends.reason("native") is None
 
-
-@pytest.mark.skipif(not NATIVE, reason="the grid is native")
+@needs_native
 @pytest.mark.filterwarnings("ignore:Polygon. the outline of polygon 0 is so long:RuntimeWarning")  # the random spikes may cause it
 @pytest.mark.parametrize("precision", [np.float32, np.float64])
 def test_the_grid_against_every_segment(precision, rng):
     from quatrefoil import _core
 
-    t = 2 * np.pi * np.arange(96) / 96
-    spiky = np.stack([np.cos(t), np.sin(t)], axis=1) * rng.uniform(0.05, 1, (96, 1))
+    spiky = oracle.circle(96) * rng.uniform(0.05, 1, (96, 1))
     # tiny, large and collinear segments
     mixed = np.array([[0, 0], [1e-7, 0], [2e-7, 0], [1, 0], [1, 1e-6], [1, 1], [0.5, 1], [0.2, 1], [0, 1]])
     for ring in (oracle.star(1024), spiky, mixed, rng.normal(size=(5, 2))):

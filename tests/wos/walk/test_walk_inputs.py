@@ -95,7 +95,6 @@ def test_generator_and_seed(backend):
     assert solve(rng=None).seed != solve(rng=None).seed
 
 
-CIRCLE = np.linspace(0, 2 * np.pi, 257)[:-1]
 FEW = "the stderr of {} of {} points cannot be trusted: fewer than 5 of their walks determine the value"
 
 
@@ -115,13 +114,12 @@ def test_few_walks_that_count(backend):
     result = wos.solve(ball, X, dirichlet=1.0, walks=64, **strong)  # too few walks to warn about
     (text,) = warnings_of(lambda: result.resume(1000))
     assert FEW.format(1, 2) in text
-    values, t = np.eye(400)[0], np.linspace(0, 2 * np.pi, 401)[:-1]
-    disc = wos.Polygon(np.stack([np.cos(t), np.sin(t)], axis=-1))
-    (text,) = warnings_of(lambda: wos.solve(disc, np.zeros((1, 2)), dirichlet=wos.PerVertex(values), walks=300, rng=0))
+    disc, data = wos.Polygon(oracle.circle(400)), wos.PerVertex(np.eye(400)[0])
+    (text,) = warnings_of(lambda: wos.solve(disc, np.zeros((1, 2)), dirichlet=data, walks=300, rng=0))
     assert FEW.format(1, 1) in text
 
 
-OUTER = np.stack([np.cos(CIRCLE), np.sin(CIRCLE)], axis=-1)
+OUTER = oracle.circle(256)
 RING = wos.Polygon(OUTER, holes=[OUTER / 2])
 
 

@@ -6,15 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from case import BACKENDS
 from checks import check_rejected
 from quatrefoil import wos
-from wos.domains import SQUARE, bells, cfunc, field, fourier, u
+from wos.domains import SQUARE, bells, cfunc, every_backend, field, fourier, u
 from wos.query.oracle import icosphere
 from wos.walk import oracle
 from wos.walk.oracle import directions, disc_points, harmonic, star_points
 
-every_backend = pytest.mark.parametrize("backend", [*BACKENDS, "array"], indirect=True)
 STAR = wos.Polygon(oracle.star(60))
 BOX = [-1.5, -1.5], [1.5, 1.5]
 
