@@ -177,15 +177,11 @@ def part_of(ends, first, b):
 
 
 def paths_of_all(start, frame, ends, first, screening, first_instance, first_point, *settings):
-    """``paths`` of every instance (B, N, d), combined for instances on one domain. ``settings``: the arguments from seed to gradient."""
-    B, N, d = start.shape
-    rate = screening * frame[:, d] ** 2
-    if first is not None and len(first) > 2:
-        each = zip(start, frame[:, -1], range(B), rate)
-        return [paths(x, e, part_of(ends, first, b), first_instance + b, *settings, r, first_point) for x, e, b, r in each]
-    epsilon, instance, rate = (np.repeat(x, N)[:, None] for x in (frame[:, -1], first_instance + np.arange(B), rate))
-    whole = paths(start.reshape(-1, d), epsilon, ends, instance, *settings, rate, np.tile(first_point + np.arange(N), B))
-    return [whole.rows(slice(b * N, (b + 1) * N)) for b in range(B)]
+    """``paths`` of every instance (B, N, d). ``settings``: the arguments from seed to gradient."""
+    rate = screening * frame[:, -2] ** 2
+    return [
+        paths(x, frame[b, -1], part_of(ends, first, b), first_instance + b, *settings, rate[b], first_point) for b, x in enumerate(start)
+    ]
 
 
 def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, dirichlet_kind="number", source_kind="none", seed=0,

@@ -8,8 +8,8 @@ from wos.query.oracle import all_distances, is_box
 SOURCE, MORE, LIGHT, PAIR, TRIAL = 1 << 28, 2 << 28, 3 << 28, 4 << 28, 1 << 20  # streams of random words
 
 
-def remembered(function, max_size=64):
-    """Cache the ``most`` latest results. Callers must not modify them.
+def remembered(function, max_size=256):
+    """Cache the latest results. Callers must not modify them.
 
     A case chooses its points by the walks that its oracle replays. None of these walks depends on the data.
     """
@@ -110,8 +110,7 @@ class Batch:
 
     def __init__(self, start, instance, seed, first_walk, walks, first_point):
         N, d = start.shape
-        numbers = first_point if np.ndim(first_point) else first_point + np.arange(N)
-        self.point, self.walk = np.meshgrid(numbers, first_walk + np.arange(walks), indexing="ij")
+        self.point, self.walk = np.meshgrid(first_point + np.arange(N), first_walk + np.arange(walks), indexing="ij")
         self.instance, self.seed, self.d = np.broadcast_to(instance, self.point.shape), seed % 2**64, d
         self.x = self.entry = self.stopped = np.repeat(start[:, None], walks, axis=1)
         self.alive = ~np.isnan(self.x[..., 0])
@@ -119,16 +118,6 @@ class Batch:
         self.margin, self.steps, self.cut = np.full((N, walks), np.inf), np.zeros((N, walks), int), np.zeros((N, walks), bool)
         self.along, self.toward = (np.tile([v, *[np.nan] * d], (N, walks, 1)) for v in (1.0, 0.0))
         self.events, self.segment, self.fraction = [], None, None
-
-    def rows(self, rows):
-        """The same walks, for a subset of the points."""
-
-        def some(x):
-            return [some(item) for item in x] if isinstance(x, (list, tuple)) else x[rows] if isinstance(x, np.ndarray) else x
-
-        part = Batch.__new__(Batch)
-        vars(part).update({name: some(x) for name, x in vars(self).items()})
-        return part
 
     def words(self, counter, number):
         """The words of a counter that is the same for all walks or has their shape."""
@@ -202,10 +191,7 @@ class Batch:
 
 @remembered
 def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gradient=False, screening=0.0, first_point=0):
-    """A ``Batch`` of walks from (N, d).
-
-    ``epsilon``, ``instance`` and ``screening``: one value, or (N, 1). ``first_point`` may also be an array with the index of each point.
-    """
+    """A ``Batch`` of walks from (N, d)."""
     b, d = Batch(start, instance, seed, first_walk, walks, first_point), start.shape[1]
     sharing = 4 if d == 2 else 2 if d == 3 else 1
     for step in range(max_steps + 1):
