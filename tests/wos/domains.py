@@ -53,25 +53,15 @@ def points_in(boundary, rng, n, clear=1e-3):
     return X[wos.signed_distance(boundary, X) < -clear * boundary._extent[0]][:n]
 
 
-def outward(boundary):
-    """Outward unit normals of the facets."""
-    d = boundary.dimension
-    corners = boundary._ends.reshape(-1, d, d)
-    e = corners[:, 1:] - corners[:, :1]
-    normal = np.stack([e[:, 0, 1], -e[:, 0, 0]], axis=1) if d == 2 else np.cross(e[:, 0], e[:, 1])
-    normal /= np.sqrt((normal**2).sum(axis=1, keepdims=True))
-    inwards = wos.contains(boundary, corners.mean(axis=1) + 1e-4 * boundary._extent[0] * normal)
-    return np.where(inwards[:, None], -normal, normal)
-
-
 def flux(boundary, slope, mu=0.0, u=None):
     """The flux through the closest facet, plus mu u, as a function of points."""
-    normals = functools.cache(lambda: outward(boundary))
+    corners = boundary._ends.reshape(-1, boundary.dimension, boundary.dimension)
+    outward = functools.cache(lambda: wos.signed_distance(boundary, corners.mean(axis=1), gradient=True)[1])
 
     def h(X):
         k = wos.closest_point(boundary, np.ascontiguousarray(X, np.float64))[2]
-        outflow = (slope(X) * normals()[k]).sum(axis=1)
-        return (outflow if u is None else outflow + np.broadcast_to(mu, len(normals()))[k] * u(X)).astype(X.dtype)
+        outflow = (slope(X) * outward()[k]).sum(axis=1)
+        return (outflow if u is None else outflow + np.broadcast_to(mu, len(corners))[k] * u(X)).astype(X.dtype)
 
     return h
 

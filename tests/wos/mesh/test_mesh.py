@@ -19,6 +19,8 @@ def test_gaps():
     q = np.array([[0.1, 0.1, 0.1], [0.9, 0.9, 0.9]])
     across = np.outer([0.1, 0.3, 0.36, 0.5], [1, 1, 1])  # through the centre of the missing face, at 1/3
     np.testing.assert_array_equal(wos.contains(wos.TriangleMesh(V, F[1:], watertight=False), across), [True, True, False, False])
+    assert wos.TriangleMesh(V, F, watertight=None).watertight
+    assert not wos.TriangleMesh(V, F[1:], watertight=None).watertight
     v, f = icosphere(2)
     for mesh in (
         wos.TriangleMesh(V[F].reshape(-1, 3), np.arange(12).reshape(4, 3)),

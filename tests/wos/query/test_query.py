@@ -44,36 +44,33 @@ def test_shapes_and_dtypes(best_backend, lead, dtype, rng):
 
 
 V, F = oracle.icosphere(1)
-GIVEN = {
-    "V and F": (V, F),
-    "lists": [V.tolist(), F.tolist()],
-    "corners": V[F],
-    "trimesh": SimpleNamespace(vertices=V, faces=F),
-    "pyvista": SimpleNamespace(points=V, faces=np.insert(F, 0, 3, axis=1).reshape(-1)),
-    "Open3D": SimpleNamespace(vertices=list(V), triangles=list(F)),
+BALL = wos.TriangleMesh(V, F)
+RINGS = [SQUARE, SQUARE[:3]]
+CONVERTED = {  # what functions accept instead of a boundary
+    "V and F": ((V, F), BALL),
+    "lists": ([V.tolist(), F.tolist()], BALL),
+    "corners": (V[F], BALL),
+    "trimesh": (SimpleNamespace(vertices=V, faces=F), BALL),
+    "pyvista": (SimpleNamespace(points=V, faces=np.insert(F, 0, 3, axis=1).reshape(-1)), BALL),
+    "Open3D": (SimpleNamespace(vertices=list(V), triangles=list(F)), BALL),
+    "gaps": ((V, F[1:]), wos.TriangleMesh(V, F[1:], watertight=False)),
+    "outline": (SQUARE, wos.Polygon(SQUARE)),
+    "outline as a list": (SQUARE.tolist(), wos.Polygon(SQUARE)),
+    "one outline": (SQUARE[None], wos.Polygon(SQUARE[None])),
+    "outlines": (RINGS, wos.Polygon(RINGS)),
+    "outlines as lists": ([ring.tolist() for ring in RINGS], wos.Polygon(RINGS)),
 }
 
 
-@pytest.mark.parametrize("name", GIVEN)
-def test_meshes_of_other_libraries_are_boundaries(name, best_backend, rng):
-    q, mesh = 1.5 * directions(rng, 20) * rng.random((20, 1)), wos.TriangleMesh(V, F)
-    np.testing.assert_array_equal(wos.signed_distance(GIVEN[name], q), wos.signed_distance(mesh, q))
-    np.testing.assert_array_equal(wos.contains(GIVEN[name], q), wos.contains(mesh, q))
-    for mine, theirs in zip(wos.closest_point(GIVEN[name], q), wos.closest_point(mesh, q)):
+@pytest.mark.parametrize("name", CONVERTED)
+def test_shapes_are_converted_to_boundaries(name, best_backend, rng):
+    shape, boundary = CONVERTED[name]
+    q = 1.5 * directions(rng, 20, boundary.dimension) * rng.random((20, 1))
+    np.testing.assert_array_equal(wos.contains(shape, q), wos.contains(boundary, q))
+    for mine, theirs in zip(wos.closest_point(shape, q), wos.closest_point(boundary, q)):
         np.testing.assert_array_equal(mine, theirs)
-    _, direction = wos.signed_distance(GIVEN[name], q, gradient=True)
-    np.testing.assert_array_equal(direction, wos.signed_distance(mesh, q, gradient=True)[1])
-
-
-def test_outlines_and_meshes_with_gaps_are_boundaries(best_backend, rng):
-    q = rng.uniform(-1, 2, (20, 2))
-    for outline in (SQUARE, SQUARE.tolist(), SQUARE[None], [SQUARE, SQUARE[:3]], [SQUARE.tolist(), SQUARE[:3].tolist()]):
-        np.testing.assert_array_equal(wos.signed_distance(outline, q), wos.signed_distance(wos.Polygon(outline), q))
-    q = directions(rng, 20) * rng.random((20, 1))
-    open_mesh = wos.TriangleMesh(V, F[1:], watertight=False)
-    np.testing.assert_array_equal(wos.signed_distance((V, F[1:]), q), wos.signed_distance(open_mesh, q))
-    assert wos.TriangleMesh(V, F, watertight=None).watertight
-    assert not wos.TriangleMesh(V, F[1:], watertight=None).watertight
+    for mine, theirs in zip(wos.signed_distance(shape, q, gradient=True), wos.signed_distance(boundary, q, gradient=True)):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_a_file_is_a_boundary(best_backend, rng, tmp_path):
