@@ -85,27 +85,13 @@ def radius(theta, c1, c2):
     return 1 + c1 * np.cos(4 * theta) + c2 * np.cos(8 * theta)
 
 
-def star_points(rng, n, c1, c2, within=0.9):
-    """(n, 2) points in the star scaled by ``within``."""
-    t = rng.uniform(0, 2 * np.pi, n)
-    r = within * radius(t, c1, c2) * np.sqrt(rng.uniform(0, 1, n))
-    return np.stack([r * np.cos(t), r * np.sin(t)], axis=-1)
-
-
-def instances(rng, B, N, dtype=np.float32):
-    c = rng.uniform(-0.2, 0.2, (2, B))
-    X = np.stack([star_points(rng, N, *c[:, b]) for b in range(B)])
-    X[:, : N // 4] *= 2  # some points are outside
-    g = wos.Fourier(rng.normal(size=(B, 5)).astype(dtype))
-    f = wos.Gaussians(rng.normal(size=(B, 2)).astype(dtype), rng.normal(size=(B, 2, 2)).astype(dtype), 1.0)
-    return wos.Star(*c, segments=96), g, f, X.astype(dtype)
-
-
 @pytest.mark.filterwarnings("ignore:solve. .* points? lies? outside")
 @pytest.mark.parametrize("walks", [1, 10, 7])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_epochs_are_one_solve(backend, rng, walks, dtype):
-    star, g, f, X = instances(rng, 3, 9, dtype)
+    star, X = wos.Star(*rng.uniform(-0.2, 0.2, (2, 3)), segments=96), rng.uniform(-1, 1, (3, 9, 2)).astype(dtype)  # some outside
+    g, a, c = (rng.normal(size=(3, *shape)).astype(dtype) for shape in ((5,), (2,), (2, 2)))
+    g, f = wos.Fourier(g), wos.Gaussians(a, c, 1.0)
     options, problem = {"gradient": walks == 10, "epsilon": 2e-3, "max_steps": 20}, {"screening": 0.5, "backend": backend}
     labels = wos.NeuralOperatorLabels(star, g, f, points=X, walks=wos.Walks(walks, **options), rng=11, **problem)
     assert labels.result is None
@@ -176,7 +162,7 @@ def test_labels_as_a_data_set():
     """A pass is an epoch. The labels after all passes equal those of a single solve."""
     torch = pytest.importorskip("torch")
     g = wos.Fourier(np.random.default_rng(0).standard_normal((5, 3)))
-    labels = wos.NeuralOperatorLabels(DISC, g, points=X, walks=8, rng=3)
+    labels = wos.NeuralOperatorLabels(DISC, g, points=X, walks=wos.Walks(8, shared_walks=True), rng=3)
     data = labels.dataset(g.coefficients, np.arange(5), shuffle=True)
     assert len(data) == 5
     assert labels.epochs == 0
@@ -186,7 +172,7 @@ def test_labels_as_a_data_set():
         coefficients, number, value, stderr = (torch.cat(column) for column in zip(*batches))
         assert sorted(number.tolist()) == [0, 1, 2, 3, 4]
         np.testing.assert_array_equal(coefficients, g.coefficients[number])
-    once = wos.solve(DISC, X, g, walks=24, rng=3)
+    once = wos.solve(DISC, X, g, walks=24, shared_walks=True, rng=3)
     np.testing.assert_array_equal(value, once.value[number])
     np.testing.assert_array_equal(stderr, once.stderr[number])
     points = wos.NeuralOperatorLabels(DISC, 1.0, points=torch.tensor(X), walks=2, rng=3)

@@ -7,7 +7,7 @@ distance but the oracle uses the distance, so walks in polygons start where they
 import numpy as np
 
 from case import Case
-from wos.walk.cases import _numbers, _polygon, clear_points
+from wos.walk.cases import _numbers, _polygon, _tables, clear_points
 from wos.walk.oracle import disc_points
 
 from . import oracle
@@ -18,10 +18,8 @@ def _diffusion(kind, rng, rows, d, frame):
     if kind == "number":
         return rng.uniform(0.5, 2, (rows, 1))
     if kind == "polynomial":
-        sizes = rng.integers(1, 5, (rows, d))
-        unpadded = [np.concatenate([n, 0.2 * rng.standard_normal(n.prod())]) for n in sizes]
-        width = max(map(len, unpadded), default=d + 1)
-        numbers = np.array([np.pad(row, (0, width - len(row))) for row in unpadded]).reshape(rows, width)
+        numbers = _tables(rng, d, 1, np.zeros((rows, 0)))
+        numbers[:, d:] *= 0.2
         numbers[:, d] = 4 + rng.random(rows)
         return numbers
     if kind == "grid":

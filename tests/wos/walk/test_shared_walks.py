@@ -146,14 +146,6 @@ def test_few_or_none(count, backend, rng):
     assert r.n_walks.tolist() == [[5, 5, 5, 0]] * 3
 
 
-def test_labels(rng):
-    """An epoch equals a call with shared walks."""
-    star, X, g = wos.Polygon(oracle.star(60)), star_points(rng, 4), fourier(rng, 3)
-    labels = wos.Problem(star, dirichlet=g, source=1.0).labels(X, wos.Walks(4, shared_walks=True), rng=1)
-    labels.epoch()
-    same(labels.epoch(), wos.solve(star, X, g, source=1.0, walks=8, shared_walks=True, rng=1))
-
-
 def test_rejected(rng):
     star, X, g = wos.Polygon(oracle.star(60)), star_points(rng, 3), fourier(rng, 2)
     many, run = wos.Polygon([oracle.star(60), 2 * oracle.star(60)]), {"dirichlet": g, "walks": 4, "rng": 1, "shared_walks": True}
