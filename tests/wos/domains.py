@@ -178,6 +178,13 @@ DOMAINS = {
             "screening": wos.GridField(rng.uniform(1, 2, (4, 4)), ((0, 0), (1, 1))),
         },
     ),
+    "medium with walls": lambda rng: (
+        wos.Polygon(SQUARE), corner(rng, 3),
+        {
+            "dirichlet": powers(rng), "source": bells(rng), "neumann": (np.arange(4) == 0, powers(rng)),
+            "robin": (np.arange(4) == 1, 1.5, powers(rng)), "diffusion": wos.Polynomial(np.array([[1.6, 0.3, 0.2], [1.0, 0.1, 0.0]])),
+        },
+    ),
     "media of many": lambda rng: (
         wos.Polygon([SQUARE, SQUARE * [1, 0.5]]), corner(rng, 3),
         {

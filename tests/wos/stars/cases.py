@@ -140,7 +140,8 @@ ARROW = np.array([[-0.5, -0.5], [0.05, 0.1], [0.5, 0.0], [-0.1, 0.5]])  # has a 
 CANAL = np.array([[-0.5, -0.125], [0.5, -0.125], [0.5, 0.125], [0.1, 0.125], [0.07, 0.12], [-0.2, 0.125], [-0.5, 0.125]])
 PAIRS = {"ring": CANAL, "between": (-0.015, 0.01), "absorbs": True, "gradient": True}  # mostly farther than epsilon from the boundary
 HEIGHTS = {"space": (0.0, 0.1), "absorbs": True}
-PAIRS_IN_SPACE = {"ring": TRIANGLE, "space": (-0.05, 0.05), "absorbs": True, "gradient": True}
+PRISM = {"ring": TRIANGLE, **HEIGHTS}
+PAIRS_IN_SPACE = {"ring": TRIANGLE, "space": (-0.05, 0.05), "absorbs": True, "gradient": True, "epsilon": 0.06}
 
 CASES = [
     Case("stars", "reflected", _stars(1, 3, "fourier")),
@@ -164,17 +165,13 @@ CASES = [
     Case("stars", "pairs-near-walls", _stars(1, 4, "number", "number", "number", gradient=True)),
     Case("stars", "space", _stars(1, 2, "gaussians", "none", "none", ring=ARROW, **HEIGHTS)),
     Case("stars", "space-source", _stars(1, 2, "number", "gaussians", "none", ring=ARROW, **HEIGHTS)),
-    Case("stars", "space-flux", _stars(1, 2, "number", "none", "gaussians", ring=TRIANGLE, **HEIGHTS)),
-    Case("stars", "space-per-vertex", _stars(1, 2, "per_vertex", "none", "per_vertex", ring=TRIANGLE, **HEIGHTS)),
-    Case("stars", "space-screened", _stars(2, 1, "number", "number", "number", ring=TRIANGLE, rate=8.0, **HEIGHTS)),
-    Case("stars", "space-robin", _stars(1, 2, "number", "none", "number", "gaussians", ring=TRIANGLE, mu=1.0, max_steps=8, **HEIGHTS)),
-    Case(
-        "stars",
-        "space-screened-robin",
-        _stars(1, 2, "number", "number", "none", "number", ring=TRIANGLE, mu=2.0, rate=20.0, max_steps=6, **HEIGHTS),
-    ),
+    Case("stars", "space-flux", _stars(1, 2, "number", "none", "gaussians", **PRISM)),
+    Case("stars", "space-per-vertex", _stars(1, 2, "per_vertex", "none", "per_vertex", **PRISM)),
+    Case("stars", "space-screened", _stars(2, 1, "number", "number", "number", rate=8.0, **PRISM)),
+    Case("stars", "space-robin", _stars(1, 2, "number", "none", "number", "gaussians", mu=1.0, max_steps=8, **PRISM)),
+    Case("stars", "space-screened-robin", _stars(1, 2, "number", "number", "none", "number", mu=2.0, rate=20.0, max_steps=6, **PRISM)),
     Case("stars", "space-endless", _stars(1, 2, "number", "number", "none", ring=ARROW, space=(-0.1, 0.1), rate=30.0, max_steps=4)),
-    Case("stars", "space-pairs", _stars(1, 2, "number", "gaussians", "gaussians", epsilon=0.06, max_steps=5, **PAIRS_IN_SPACE)),
+    Case("stars", "space-pairs", _stars(1, 2, "number", "gaussians", "gaussians", max_steps=5, **PAIRS_IN_SPACE)),
     Case("stars", "medium", _stars(1, 3, "fourier", "none", "none", "none", "gaussians")),
     Case("stars", "medium-source", _stars(1, 3, "number", "gaussians", "number", "none", "polynomial", "number", max_steps=8)),
     Case("stars", "medium-screening", _stars(2, 2, "number", "number", "fourier", "none", "none", "gaussians", rows=2, max_steps=8)),
@@ -182,16 +179,10 @@ CASES = [
     Case("stars", "medium-robin", _stars(1, 2, "number", "none", "number", "fourier", "gaussians", mu=1.0, max_steps=8)),
     Case("stars", "medium-endless", _stars(1, 2, "number", "number", "fourier", "none", "gaussians", "number", ring=KITE, max_steps=6)),
     Case("stars", "medium-polygons", _stars(2, 2, "per_vertex", "none", "per_vertex", "none", "gaussians", rings=2, max_steps=8)),
-    Case(
-        "stars",
-        "medium-in-space",
-        _stars(1, 2, "number", "number", "number", "none", "gaussians", "number", ring=TRIANGLE, max_steps=6, **HEIGHTS),
-    ),
-    Case("stars", "medium-grid-in-space", _stars(1, 2, "number", "none", "number", "none", "grid", ring=TRIANGLE, max_steps=6, **HEIGHTS)),
+    Case("stars", "medium-in-space", _stars(1, 2, "number", "number", "number", "none", "gaussians", "number", max_steps=6, **PRISM)),
+    Case("stars", "medium-grid-in-space", _stars(1, 2, "number", "none", "number", "none", "grid", max_steps=6, **PRISM)),
     Case("stars", "medium-pairs", _stars(1, 2, "number", "gaussians", "number", "none", "gaussians", "number", max_steps=4, **PAIRS)),
     Case(
-        "stars",
-        "medium-pairs-in-space",
-        _stars(1, 2, "number", "gaussians", "number", "none", "polynomial", epsilon=0.06, max_steps=4, **PAIRS_IN_SPACE),
+        "stars", "medium-pairs-in-space", _stars(1, 2, "number", "gaussians", "number", "none", "polynomial", max_steps=4, **PAIRS_IN_SPACE)
     ),
 ]

@@ -107,15 +107,3 @@ def test_infinite_variance(space, best_backend):
         problem(-2.0, neumann=(walls, 0.0)).solve(X, 8, rng=1, backend=best_backend)
     assert len(caught) == 1
     assert re.search(r"increases by a factor of [67]\.\d+ towards a reflecting wall; beyond about 3 the", str(caught[0].message))
-
-
-def test_linear_in_the_data(backend, rng):
-    """u is the sum of its gradients with respect to the coefficients of g, f and both h times these, for the same walks."""
-    polygon, X = wos.Polygon(RECTANGLE), np.array([[0.3, 0.3], [0.7, 0.2]])
-    g, f, h, k = (wos.Polynomial(rng.standard_normal((2, 2))) for _ in range(4))
-    run = {"dirichlet": g, "source": f, "neumann": (which(RECTANGLE, 0), h), "robin": (which(RECTANGLE, 1), 1.0, k), "diffusion": HILL}
-    run |= {"walks": 8, "epsilon": 1e-2, "rng": seed(rng)}
-    value = wos.solve(polygon, X, **run).value
-    of_data = wos.solve_vjp(polygon, X, np.ones(2), points_gradient=False, **run)[1:]
-    total = sum((gradient["coefficients"] * data.coefficients).sum() for gradient, data in zip(of_data, (g, f, h, k)))
-    np.testing.assert_allclose(total, value.sum(), rtol=1e-5)

@@ -24,7 +24,8 @@ from wos.ops import walk
 from wos.walk.replay import philox
 
 PROBLEMS = [name for name in DOMAINS if name not in (*ON_HOST, "five dimensions")]  # excluded because its composition is slow
-READ_BACK = ["medium", "media", "media of many", "outside of a polygon"]  # copied to the host for bounds, or for the support of sources
+# Copied to the host for bounds, or for the support of sources.
+READ_BACK = ["medium", "media", "medium with walls", "media of many", "outside of a polygon"]
 
 
 def results(r):
