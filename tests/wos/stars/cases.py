@@ -141,7 +141,7 @@ CANAL = np.array([[-0.5, -0.125], [0.5, -0.125], [0.5, 0.125], [0.1, 0.125], [0.
 PAIRS = {"ring": CANAL, "between": (-0.015, 0.01), "absorbs": True, "gradient": True}  # mostly farther than epsilon from the boundary
 HEIGHTS = {"space": (0.0, 0.1), "absorbs": True}
 PRISM = {"ring": TRIANGLE, **HEIGHTS}
-PAIRS_IN_SPACE = {"ring": TRIANGLE, "space": (-0.05, 0.05), "absorbs": True, "gradient": True, "epsilon": 0.06}
+SPACE_PAIRS = {"ring": TRIANGLE, "space": (-0.05, 0.05), "absorbs": True, "gradient": True, "epsilon": 0.06}
 
 CASES = [
     Case("stars", "reflected", _stars(1, 3, "fourier")),
@@ -171,7 +171,7 @@ CASES = [
     Case("stars", "space-robin", _stars(1, 2, "number", "none", "number", "gaussians", mu=1.0, max_steps=8, **PRISM)),
     Case("stars", "space-screened-robin", _stars(1, 2, "number", "number", "none", "number", mu=2.0, rate=20.0, max_steps=6, **PRISM)),
     Case("stars", "space-endless", _stars(1, 2, "number", "number", "none", ring=ARROW, space=(-0.1, 0.1), rate=30.0, max_steps=4)),
-    Case("stars", "space-pairs", _stars(1, 2, "number", "gaussians", "gaussians", max_steps=5, **PAIRS_IN_SPACE)),
+    Case("stars", "space-pairs", _stars(1, 2, "number", "gaussians", "gaussians", max_steps=5, **SPACE_PAIRS)),
     Case("stars", "medium", _stars(1, 3, "fourier", "none", "none", "none", "gaussians")),
     Case("stars", "medium-source", _stars(1, 3, "number", "gaussians", "number", "none", "polynomial", "number", max_steps=8)),
     Case("stars", "medium-screening", _stars(2, 2, "number", "number", "fourier", "none", "none", "gaussians", rows=2, max_steps=8)),
@@ -182,7 +182,5 @@ CASES = [
     Case("stars", "medium-in-space", _stars(1, 2, "number", "number", "number", "none", "gaussians", "number", max_steps=6, **PRISM)),
     Case("stars", "medium-grid-in-space", _stars(1, 2, "number", "none", "number", "none", "grid", max_steps=6, **PRISM)),
     Case("stars", "medium-pairs", _stars(1, 2, "number", "gaussians", "number", "none", "gaussians", "number", max_steps=4, **PAIRS)),
-    Case(
-        "stars", "medium-pairs-in-space", _stars(1, 2, "number", "gaussians", "number", "none", "polynomial", max_steps=4, **PAIRS_IN_SPACE)
-    ),
+    Case("stars", "medium-pairs-in-space", _stars(1, 2, "number", "gaussians", "number", "none", "polynomial", max_steps=4, **SPACE_PAIRS)),
 ]

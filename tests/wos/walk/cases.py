@@ -117,18 +117,16 @@ def _place_case(B, N, *, d=2, ring=False, box=False, shared=False):
         ends, first = (oracle.segments([triangle]), np.array([0, 3])) if ring else (None, None)
         if box:
             ends, first = rng.uniform(0.4, 0.5, (1, d)), np.array([0, 1])
-        points = []
-        while len(points) < (N if shared else B * N):
-            x = rng.uniform(-1.3, 1.3, d) * (0.5 if ring or box else 1)
-            if box:
-                distance = on_box(ends[0], x[None])[0][0]
-            else:
-                distance = oracle.closest(ends, x[None])[0][0] if ring else abs(np.sqrt((x * x).sum()) - 1)
-            if not shared and distance > 1e-3 and abs(distance - 0.1) > 1e-3:
-                points.append(x)
-            elif shared and distance > 0.2 and (oracle.contained(ends, x[None])[0] if ring else (x * x).sum() < 1):
-                points.append(0.05 * x)
-        scaled = np.array(points).reshape((N, d) if shared else (B, N, d))
+        x = rng.uniform(-1.3, 1.3, (400 * (B * N + 1), d)) * (0.5 if ring or box else 1)
+        if box:
+            distance = on_box(ends[0], x)[0]
+        else:
+            distance = oracle.closest(ends, x)[0] if ring else abs(np.linalg.norm(x, axis=1) - 1)
+        if shared:
+            x = 0.05 * x[(distance > 0.2) & oracle.contained(ends, x)][:N]
+        else:
+            x = x[(distance > 1e-3) & (abs(distance - 0.1) > 1e-3)][: B * N]
+        scaled = x.reshape((N, d) if shared else (B, N, d))
         if shared:
             frame[:, :d], frame[:, d] = frame[0, :d], frame[0, d]
             return [scaled * frame[0, d] + frame[0, :d], frame, ends, first], {}

@@ -229,25 +229,18 @@ def row_of(numbers, instance):
 
 
 def place(points, frame, ends=None, first=None):
-    B, d = len(frame), points.shape[-1]
-    X = np.broadcast_to(points, (B, *points.shape[-2:]))
-    start = (X - frame[:, None, :d]) / frame[:, None, d, None]
-    for b in range(B):
-        epsilon = frame[b, -1]
-        if ends is None:
-            r = np.sqrt((start[b] ** 2).sum(axis=-1))
-            start[b][r > 1] /= r[r > 1, None]
-            start[b][r > 1 + epsilon] = np.nan
-        elif is_box(ends, start):
-            at = np.clip(start[b], -ends[0], ends[0])
-            beyond = np.linalg.norm(start[b] - at, axis=-1)
-            start[b] = np.where(beyond[:, None] > epsilon, np.nan, at)
+    """Points in their boundary's frame. Those outside are moved to the boundary, or NaN if they are farther from it than epsilon."""
+    d = points.shape[-1]
+    start = (np.broadcast_to(points, (len(frame), *points.shape[-2:])) - frame[:, None, :d]) / frame[:, None, d, None]
+    for b, x in enumerate(start):
+        facets = part_of(ends, first, b)
+        if facets is None:
+            at = x / np.linalg.norm(x, axis=-1, keepdims=True)
         else:
-            segs = part_of(ends, first, b)
-            out = ~contained(segs, start[b])
-            distance, _, _, at = closest(segs, start[b])
-            start[b][out] = at[out]
-            start[b][out & (distance > epsilon)] = np.nan
+            at = np.clip(x, -facets[0], facets[0]) if is_box(facets, x) else closest(facets, x)[3]
+        out = ~contained(facets, x)
+        far = out & (np.linalg.norm(x - at, axis=-1) > frame[b, -1])
+        x[out], x[far] = at[out], np.nan
     return start
 
 
