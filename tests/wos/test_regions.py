@@ -38,46 +38,11 @@ def core_problem(alphas, domain=OUTER, core=CORE, screening=0.0):
     return wos.Problem(domain, **given, screening=screening, diffusion=wos.Regions(outside, [(core, inside)])), u
 
 
-def clear_points(rng, n, domain=OUTER, core=CORE):
-    X = domain._centre + rng.uniform(-0.95, 0.95, (4 * n, domain.dimension))
-    return X[(wos.signed_distance(domain, X) < -0.02) & (abs(wos.signed_distance(core, X)) > 0.02)][:n]
-
-
-JUMPS = {  # α outside and inside, boundaries, screening
-    "core": ((1.0, 3.0), OUTER, CORE, 0.0),
-    "less inside": ((2.0, 0.5), OUTER, CORE, 0.0),
-    "no jump": ((2.0, 2.0), OUTER, CORE, 0.0),
-    "cube": ((1.0, 4.0), CUBE, INNER, 0.0),
-    "screened": ((1.0, 5.0), OUTER, CORE, 6.0),
-    "screened, less inside": ((2.0, 0.5), OUTER, CORE, 6.0),
-}
-MANY_WALKS = {  # the same, and whether walks come in pairs
-    "twenty times inside": ((1.0, 20.0), OUTER, CORE, 0.0, True),
-    "askew": ((3.0, 1.0), FEW, CORE, 0.0, False),
-    "a tenth inside": ((10.0, 1.0), OUTER, CORE, 0.0, False),
-    "cube, less inside": ((2.0, 0.5), CUBE, INNER, 0.0, False),
-    "screened cube": ((1.0, 4.0), CUBE, INNER, 20.0, False),
-    "screened cube in pairs": ((1.0, 4.0), CUBE, INNER, 20.0, True),
-}
-
-
-@first_backend_or_slow
-@pytest.mark.parametrize("name", JUMPS)
-def test_closed_forms(name, backend, rng):
-    alphas, domain, core, screening = JUMPS[name]
-    (problem, u), (n, walks) = core_problem(alphas, domain, core, screening), (60, 128) if backend == "native" else (8, 64)
-    X = clear_points(rng, n, domain, core)
-    check(problem.solve(X, wos.Walks(walks, epsilon=1e-5, max_steps=20_000, gradient=True), rng=seed(rng)), X, u)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MANY_WALKS)
-def test_closed_forms_with_many_walks(name, best_backend, rng):
-    alphas, domain, core, screening, pairs = MANY_WALKS[name]
-    # Weights of "askew" are so skewed that over many points the mean of z, -skewness / (2 sqrt(walks)), exceeds its limit.
-    n, walks = (50, 2048) if name == "askew" else (400, 256)
-    (problem, u), X = core_problem(alphas, domain, core, screening), clear_points(rng, n, domain, core)
-    check(problem.solve(X, wos.Walks(walks, epsilon=1e-5, max_steps=20_000, gradient=pairs), rng=seed(rng)), X, u)
+def clear_points(rng, n, domain=OUTER, *parts):
+    """Points of the domain, clear of its boundary and of the interfaces: those of the core if no parts are named."""
+    X = domain._centre + 0.475 * domain._extent * rng.uniform(-1, 1, (4 * n, domain.dimension))
+    clear = [wos.signed_distance(domain, X) < -0.02, *(abs(wos.signed_distance(part, X)) > 0.02 for part in parts or [CORE])]
+    return X[np.all(clear, axis=0)][:n]
 
 
 def layers(d):
@@ -96,13 +61,45 @@ def layers(d):
     return wos.Problem(box(0.0, 1.0), dirichlet=u, diffusion=wos.Regions(alphas[0], parts)), u
 
 
+PROBLEMS = {
+    "core": lambda: core_problem((1.0, 3.0)),
+    "less inside": lambda: core_problem((2.0, 0.5)),
+    "no jump": lambda: core_problem((2.0, 2.0)),
+    "cube": lambda: core_problem((1.0, 4.0), CUBE, INNER),
+    "screened": lambda: core_problem((1.0, 5.0), screening=6.0),
+    "screened, less inside": lambda: core_problem((2.0, 0.5), screening=6.0),
+    "layers": lambda: layers(2),
+    "layers in space": lambda: layers(3),
+}
+MANY_WALKS = {  # and whether they come in pairs
+    "twenty times inside": (lambda: core_problem((1.0, 20.0)), True),
+    "askew": (lambda: core_problem((3.0, 1.0), FEW), False),
+    "a tenth inside": (lambda: core_problem((10.0, 1.0)), False),
+    "cube, less inside": (lambda: core_problem((2.0, 0.5), CUBE, INNER), False),
+    "screened cube": (lambda: core_problem((1.0, 4.0), CUBE, INNER, 20.0), False),
+    "screened cube in pairs": (lambda: core_problem((1.0, 4.0), CUBE, INNER, 20.0), True),
+}
+
+
+def check_problem(problem, u, rng, n, walks, pairs=True):
+    X = clear_points(rng, n, problem.boundary, *(part for part, _ in problem.diffusion.parts))
+    check(problem.solve(X, wos.Walks(walks, epsilon=1e-5, max_steps=20_000, gradient=pairs), rng=seed(rng)), X, u)
+
+
 @first_backend_or_slow
-@pytest.mark.parametrize("d", [2, 3])
-def test_layers(d, backend, rng):
-    (problem, u), (n, walks) = layers(d), (60, 256) if backend == "native" else (8, 64)
-    X = rng.uniform(0.05, 0.95, (2 * n, d))
-    X = X[(np.abs(X[:, :1] - [0.4, 0.7]) > 0.02).all(axis=1)][:n]
-    check(problem.solve(X, wos.Walks(walks, epsilon=1e-5, max_steps=20_000, gradient=True), rng=seed(rng)), X, u)
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_closed_forms(name, backend, rng):
+    n, walks = (60, 256 if name.startswith("layers") else 128) if backend == "native" else (8, 64)
+    check_problem(*PROBLEMS[name](), rng, n, walks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MANY_WALKS)
+def test_closed_forms_with_many_walks(name, best_backend, rng):
+    make, pairs = MANY_WALKS[name]
+    # Weights of "askew" are so skewed that over many points the mean of z, -skewness / (2 sqrt(walks)), exceeds its limit.
+    n, walks = (50, 2048) if name == "askew" else (400, 256)
+    check_problem(*make(), rng, n, walks, pairs)
 
 
 @pytest.mark.parametrize("space", [False, True])
