@@ -12,15 +12,13 @@ import pytest
 
 from quatrefoil import wos
 from wos.domains import points_in
-from wos.media.test_media import PROBLEMS as MEDIA
-from wos.solid.test_outside import around
-from wos.solid.test_outside import problem as of_outside
-from wos.stars.test_stars import PROBLEMS as WALLS
-from wos.stars.test_stars import from_absorbing
-from wos.stars.test_walls_in_media import PROBLEMS as IN_BOTH
+from wos.media import test_media as media
+from wos.solid import test_outside as solid
+from wos.stars import test_stars as walls
+from wos.stars import test_walls_in_media as walls_in_media
 from wos.test_closed_forms import BOUNDARIES, sines
 from wos.test_regions import CORE, CUBE, INNER, OUTER, clear_points, core_problem
-from wos.walk.oracle import check, disc_points, slope, star_points
+from wos.walk.oracle import check, slope
 
 FEWER = ("walls in media: robin", "walls in media: cube-robin", "jumps")  # a quarter of the points: their walks take hundreds of steps
 Z, EPSILON = 10_000, 1e-6  # in media and with walls 1e-4
@@ -39,27 +37,19 @@ def inside(name, walks=256, **options):
 
 
 def of_walls(name):
-    boundary, options, u = WALLS[name]
-
-    def points(rng, n):
-        X = points_in(boundary, rng, 2 * n, 0.05)
-        return X[from_absorbing(name, X) > 0.05][:n]
-
-    return boundary, points, {**options, "gradient": False, "epsilon": 1e-4, "max_steps": 20000}, u, 64 if "robin" in name else 128
+    boundary, options, u = walls.PROBLEMS[name]
+    options = {**options, "gradient": False, "epsilon": 1e-4, "max_steps": 20000}
+    return boundary, lambda rng, n: walls.points(name, rng, n, 0.05, 0.05), options, u, 64 if "robin" in name else 128
 
 
 def of_media(name):
-    boundary, radius, options, u = MEDIA[name]
-
-    def points(rng, n):
-        return 0.75 * star_points(rng, n) if radius is None else disc_points(rng, n, radius, boundary.dimension)
-
-    return boundary, points, {**options, "epsilon": 1e-4}, u, 256
+    boundary, _, options, u = media.PROBLEMS[name]
+    return boundary, lambda rng, n: media.points(name, rng, n), {**options, "epsilon": 1e-4}, u, 256
 
 
 def of_both(name):
     """Many walks, because their skewness shifts the mean of z: by 0.1 with 256 walks of `grid`."""
-    boundary, options, u = IN_BOTH[name]
+    boundary, options, u = walls_in_media.PROBLEMS[name]
     options = {**options, "gradient": "robin" not in name, "epsilon": 1e-4, "max_steps": 20000}
     return boundary, lambda rng, n: points_in(boundary, rng, n, 0.08), options, u, 1024
 
@@ -72,8 +62,8 @@ def of_jumps(space):
 
 
 def outside(name, what):
-    boundary, options, u = of_outside(name, what)
-    return boundary, lambda rng, n: around(boundary, rng, n, 0.05, 3.0), options, u, 256
+    boundary, options, u = solid.problem(name, what)
+    return boundary, lambda rng, n: solid.around(boundary, rng, n, 0.05, 3.0), options, u, 256
 
 
 KINDS = {

@@ -82,11 +82,15 @@ def problems():
 PROBLEMS = problems()
 
 
-def solved(name, rng, n=200, walks=1024, **changed):
-    boundary, radius, options, _ = PROBLEMS[name]
-    # closer to the boundary, error bars from few walks are unreliable
-    X = 0.75 * star_points(rng, n) if radius is None else disc_points(rng, n, radius, boundary.dimension)
-    return X, wos.solve(boundary, X, walks=walks, rng=seed(rng), **{"epsilon": EPSILON, **options, **changed})
+def points(name, rng, n):
+    """Points clear of the boundary, near which error bars from few walks are unreliable."""
+    boundary, radius, *_ = PROBLEMS[name]
+    return 0.75 * star_points(rng, n) if radius is None else disc_points(rng, n, radius, boundary.dimension)
+
+
+def solved(name, rng, n, walks, **more):
+    (boundary, _, options, _), X = PROBLEMS[name], points(name, rng, n)
+    return X, wos.solve(boundary, X, walks=walks, rng=seed(rng), epsilon=EPSILON, **options, **more)
 
 
 @pytest.mark.parametrize("pairs", [False, True])

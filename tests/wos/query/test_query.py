@@ -21,26 +21,15 @@ def test_shapes_and_dtypes(best_backend, lead, dtype, rng):
     for boundary in (wos.Polygon(SQUARE), wos.TriangleMesh(*oracle.tetrahedron()), *solids):
         d = boundary.dimension
         q = rng.uniform(-1, 1, (*lead, d)).astype(dtype)
-        distance, point, primitive, weights = wos.closest_point(boundary, q)
-        assert distance.shape == primitive.shape == lead
-        assert distance.dtype == point.dtype == dtype
-        assert point.shape == (*lead, d)
-        assert primitive.dtype == np.int64
-        if boundary in solids:
-            assert weights is None
-        else:
-            assert weights.shape == (*lead, d)
-            assert weights.dtype == dtype
-        inside = wos.contains(boundary, q)
-        assert inside.shape == lead
-        assert inside.dtype == bool
-        signed = wos.signed_distance(boundary, q)
-        assert signed.dtype == dtype
-        np.testing.assert_array_equal(np.abs(signed), distance)
+        closest, inside, signed = wos.closest_point(boundary, q), wos.contains(boundary, q), wos.signed_distance(boundary, q)
+        weights = None if boundary in solids else ((*lead, d), dtype)
+        expected = [(lead, dtype), ((*lead, d), dtype), (lead, np.int64), weights, (lead, bool), (lead, dtype)]
+        assert [x if x is None else (x.shape, x.dtype) for x in (*closest, inside, signed)] == expected
+        np.testing.assert_array_equal(np.abs(signed), closest.distance)
         np.testing.assert_array_equal(signed < 0, inside)
         if q.size > d:
             strided = np.asfortranarray(q)[..., ::-1, :]
-            np.testing.assert_array_equal(wos.closest_point(boundary, strided)[0], distance[..., ::-1])
+            np.testing.assert_array_equal(wos.closest_point(boundary, strided)[0], closest.distance[..., ::-1])
 
 
 V, F = oracle.icosphere(1)

@@ -10,16 +10,11 @@ import pytest
 from quatrefoil import wos
 from quatrefoil._backends import native
 from quatrefoil.wos.models import harmonic
-from wos.domains import SQUARE
+from wos.domains import SQUARE, every_backend
 from wos.walk import oracle
 from wos.walk.oracle import numbers, same
 
 X = np.array([[0.5, 0.5], [0.25, 0.75]])
-
-
-@pytest.fixture(params=["", "array"])
-def any_backend(request, backend):
-    return request.param or backend
 
 
 def solve(boundary=None, points=X, dirichlet=1.0, **options):
@@ -36,6 +31,7 @@ def test_warnings():
         solve(epsilon=0.6)
 
 
+@every_backend
 @pytest.mark.parametrize(
     "options",
     [
@@ -46,12 +42,12 @@ def test_warnings():
 )  # fmt: skip
 @pytest.mark.parametrize("gradient", [False, True])
 @pytest.mark.parametrize(("B", "N"), [(None, 0), (2, 0), (0, 3)])
-def test_empty_results(B, N, gradient, options, any_backend):
+def test_empty_results(B, N, gradient, options, backend):
     boundary = wos.Polygon(SQUARE if B is None else np.tile(SQUARE, (B, 1, 1)))
     lead = () if B is None else (B,)
     if "neumann" in options and B is not None:
         options = {"neumann": (np.tile(options["neumann"][0], (B, 1)), 1.0)}
-    options = {"gradient": gradient, "backend": any_backend, **options}
+    options = {"gradient": gradient, **options}
     r = solve(boundary, np.zeros((N, 2)), **options)
     for result in (r, r.resume(2)):
         for name, x in numbers(result).items():
@@ -66,15 +62,16 @@ def test_empty_results(B, N, gradient, options, any_backend):
         np.testing.assert_array_equal(dg["coefficients"], np.zeros(3))
 
 
-def test_empty_solids_labels_and_caches(any_backend):
+@every_backend
+def test_empty_solids_labels_and_caches(backend):
     for boundary in (wos.Ball([0.0] * 3, 1.0), wos.Box([0.0] * 4, [1.0] * 4)):
-        r = solve(boundary, np.zeros((0, boundary.dimension)), source=1.0, gradient=True, backend=any_backend)
+        r = solve(boundary, np.zeros((0, boundary.dimension)), source=1.0, gradient=True)
         assert r.grad.shape == r.grad_stderr.shape == (0, boundary.dimension)
     walks = wos.Walks(10, gradient=True)
-    labels = wos.NeuralOperatorLabels(wos.Polygon(SQUARE), 1.0, None, points=np.zeros((0, 2)), walks=walks, backend=any_backend)
+    labels = wos.NeuralOperatorLabels(wos.Polygon(SQUARE), 1.0, None, points=np.zeros((0, 2)), walks=walks)
     assert labels.epoch().grad.shape == labels.epoch().grad.shape == (0, 2)
-    if any_backend != "array":  # the array backend has no cache
-        assert solve(points=np.zeros((0, 2)), cache="harmonic", backend=any_backend).value.shape == (0,)
+    if backend != "array":  # the array backend has no cache
+        assert solve(points=np.zeros((0, 2)), cache="harmonic").value.shape == (0,)
 
 
 def test_most_walks_with_a_cache(monkeypatch):
@@ -144,9 +141,10 @@ def test_walks_that_all_end_at_one_value(gradient, backend):
     assert (wos.solve(RING, X[:1], dirichlet_per_ring=data, walks=1, rng=2, backend=backend).stderr != 0).all()
 
 
-def test_errors_of_equal_walks_by_kinds_of_data(any_backend):
+@every_backend
+def test_errors_of_equal_walks_by_kinds_of_data(backend):
     """The range of boundary values, sources and fluxes, including functions, in any unit. Constant data have no error."""
-    X, rare, run = np.array([[0.995, 0.0]]), np.sqrt(2 / (34 * 35)), {"walks": 32, "rng": 0, "backend": any_backend}
+    X, rare, run = np.array([[0.995, 0.0]]), np.sqrt(2 / (34 * 35)), {"walks": 32, "rng": 0}
     hot = np.repeat([20.0, 100.0], len(OUTER))
 
     def jump(Y):
