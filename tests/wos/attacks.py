@@ -7,15 +7,15 @@ allow the documented bias of the shell: half of epsilon times the steepest slope
 from __future__ import annotations
 
 import contextlib
-import itertools
 import warnings
 
 import numpy as np
 from numpy.polynomial import polynomial
+from scipy.signal import convolve
 
 from quatrefoil import wos
 from wos.domains import SQUARE, flux
-from wos.query.oracle import cube
+from wos.query.oracle import cube, icosphere
 from wos.walk.oracle import circle, same
 from wos.walk.oracle import polynomial as evaluate
 
@@ -39,21 +39,15 @@ def star(rng):
     return r[:, None] * circle(M)
 
 
-def octahedron():
-    return np.concatenate([np.eye(3), -np.eye(3)]), np.array(
-        [[0, 1, 2], [1, 3, 2], [3, 4, 2], [4, 0, 2], [1, 0, 5], [3, 1, 5], [4, 3, 5], [0, 4, 5]]
-    )
-
-
 def domain(rng, L):
     """A random boundary of size L near 0."""
     rings = {"star": star(rng), "square": SQUARE, "holes": 3 * SQUARE, "bow tie": SQUARE[[0, 2, 1, 3]]}
-    kind = rng.choice([*rings, "ball", "box", "cube", "octahedron"])
+    kind = rng.choice([*rings, "ball", "box", "cube", "icosahedron"])
     shift, turn, d = rng.uniform(-1, 1), rng.choice([-1, 1]), int(rng.integers(2, 5))
     if kind in rings:
         return wos.Polygon(L * (rings[kind] + shift)[::turn], holes=[L * (SQUARE + 1 + shift)[::turn]] * (kind == "holes"))
-    if kind in ("cube", "octahedron"):
-        V, F = cube() if kind == "cube" else octahedron()
+    if kind in ("cube", "icosahedron"):
+        V, F = cube() if kind == "cube" else icosphere(0)
         return wos.TriangleMesh(L * (V + shift), F)
     c = L * shift * np.ones(d)
     return wos.Ball(c, L * rng.uniform(0.5, 2)) if kind == "ball" else wos.Box(c, c + L * rng.uniform(0.5, 2, d))
@@ -234,12 +228,9 @@ def media(rng, backend):
         root = 1 + y @ b
         return a * (-2 * root * (slope(c, y) @ b) - root**2 * evaluate(y, laplacian(c)) + sigma * evaluate(y, c)) / L**2
 
-    table = np.zeros((3,) * d)
-    for i, j in itertools.product(range(d + 1), repeat=2):  # (1 + b·y)^2
-        at = [0] * (d + 1)
-        at[i] += 1
-        at[j] += 1
-        table[tuple(at[:d])] += a * np.append(b, 1.0)[[i, j]].prod()
+    root = np.zeros((2,) * d)  # 1 + b·y
+    root[(0,) * d], root[tuple(np.eye(d, dtype=int))] = 1.0, b
+    table = a * convolve(root, root, method="direct")
     diffusion = alpha if rng.random() < 0.5 else wos.Polynomial(table * float(L) ** -np.indices(table.shape).sum(axis=0))
     options = {"dirichlet": as_data(rng, c, L, rng.random() < 0.5), "source": source, "screening": sigma * a / L**2, "diffusion": diffusion}
     if kind == "neumann":
