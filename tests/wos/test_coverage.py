@@ -15,7 +15,6 @@ from wos.domains import points_in
 from wos.media import test_media as media
 from wos.solid import test_outside as solid
 from wos.stars import test_stars as walls
-from wos.stars import test_walls_in_media as walls_in_media
 from wos.test_closed_forms import BOUNDARIES, sines
 from wos.test_regions import CORE, CUBE, INNER, OUTER, clear_points, core_problem
 from wos.walk.oracle import check, slope
@@ -49,7 +48,7 @@ def of_media(name):
 
 def of_both(name):
     """Many walks, because their skewness shifts the mean of z: by 0.1 with 256 walks of `grid`."""
-    boundary, options, u = walls_in_media.PROBLEMS[name]
+    boundary, options, u = walls.PROBLEMS[f"medium-{name}"]
     options = {**options, "gradient": "robin" not in name, "epsilon": 1e-4, "max_steps": 20000}
     return boundary, lambda rng, n: points_in(boundary, rng, n, 0.08), options, u, 1024
 

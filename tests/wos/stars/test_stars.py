@@ -1,7 +1,9 @@
-"""Walks on stars in polygons and meshes with reflecting sides: closed forms, positions of domains, data, silhouette edges, points on
-walls."""
+"""Walks on stars in polygons and meshes with reflecting sides: closed forms, also with a diffusion or a varying screening, positions of
+domains, data, silhouette edges, points on walls."""
 
 import pickle
+import re
+import warnings
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from quatrefoil import wos
 from quatrefoil.wos.stars.reflecting_3d import reflecting_mesh
 from wos import domains
 from wos.domains import needs_native, points_in
+from wos.media import test_media as media
 from wos.query.oracle import all_distances
 from wos.stars.shapes import corner_solution, prism, sector, split
 from wos.test_closed_forms import pole
@@ -22,6 +25,8 @@ RING = sector(0.4, 1, 0.7 * np.pi, 24)
 ELL = np.array([[0.0, 0], [0, -1], [1, -1], [1, 1], [-1, 1], [-1, 0]])  # the corner at 0 is re-entrant
 CUBE = prism(np.array([[0.0, 0], [1, 0], [1, 0.8], [0, 0.8]]), 0.9)
 RATES = np.array([1.2, -0.8, 0.5])
+HILL = wos.Polynomial(np.array([[1.6, 0.3, 0.2], [1.0, 0.1, 0.0], [0.3, 0.0, 0.1]]))
+SIGMA_IN_SPACE = wos.Polynomial(np.array([[[3.0, 0.5], [0.0, 0.0]], [[1.0, 0.0], [2.0, 0.0]]]))
 
 
 def wave(X):
@@ -94,8 +99,53 @@ def problems():
     }
 
 
-PROBLEMS = problems()
+def problems_in_media():
+    """The same for walls together with a diffusion or a varying screening."""
+    r, e, cube, on = wos.Polygon(RECTANGLE), wos.Polygon(ELL), wos.TriangleMesh(*CUBE[:2]), CUBE[2]
+    inner = wos.Polygon(RECTANGLE, holes=[[[0.4, 0.3], [0.6, 0.3], [0.5, 0.5]]])
+
+    def rising(X):
+        return np.exp(0.5 * X[..., 0])
+
+    def one(X):
+        return 1.0
+
+    def none(X):
+        return 0.0
+
+    def of(boundary, u, alpha, sigma=none, *, medium=None, neumann=None, robin=None, mu=0.0):
+        options = {"dirichlet": u, "source": media.source(u, alpha, sigma)}
+        if alpha is not one:
+            options["diffusion"] = alpha if medium is None else medium
+        if sigma is not none:
+            options["screening"] = sigma
+        if neumann is not None:
+            options["neumann"] = (neumann, flux(boundary, u))
+        if robin is not None:
+            options["robin"] = (robin, mu, flux(boundary, u, mu))
+        return boundary, options, u
+
+    nu, bells, sigma = np.array([0.5, 0.0, 2.0, 1.0]), media.BELLS_IN_SPACE, media.SIGMA
+    return {
+        "medium-exponential": of(r, decay, rising, neumann=which(RECTANGLE, 0, 1, 2)),
+        "medium-polynomial": of(r, media.wave, HILL, neumann=which(RECTANGLE, 1, 3)),
+        "medium-gaussians": of(r, media.wave, media.BELLS, sigma, neumann=which(RECTANGLE, 0, 2, 3)),
+        "medium-grid": of(r, media.wave, HILL, medium=media.nodes(HILL, 65), neumann=which(RECTANGLE, 0, 1, 2)),
+        "medium-screening": of(r, media.wave, one, sigma, neumann=which(RECTANGLE, 0, 1, 2)),
+        "medium-corner": of(e, media.wave, media.BELLS, neumann=which(ELL, 0, 5, 1)),
+        "medium-hole": of(inner, media.wave, HILL, neumann=np.isin(np.arange(7), [4, 5, 6])),
+        "medium-endless": of(r, media.wave, HILL, sigma, neumann=which(RECTANGLE, 0, 1, 2, 3)),
+        "medium-robin": of(r, media.wave, HILL, robin=which(RECTANGLE, 1, 2), mu=1.0),
+        "medium-robin-and-neumann": of(r, decay, rising, sigma, neumann=which(RECTANGLE, 0), robin=which(RECTANGLE, 1, 2), mu=nu),
+        "medium-cube": of(cube, media.wave, bells, neumann=on != 3),
+        "medium-cube-rippled": of(cube, media.wave, media.rippled, neumann=on == 1),
+        "medium-cube-robin": of(cube, media.wave, bells, SIGMA_IN_SPACE, neumann=on == 0, robin=(on == 1) | (on == -1), mu=1.5),
+    }
+
+
+PROBLEMS = problems() | problems_in_media()
 EVERY_DAY = ["corner", "cube", "robin-and-neumann", "robin-source"]
+EVERY_DAY += [f"medium-{name}" for name in ("polynomial", "gaussians", "corner", "robin-and-neumann", "cube-rippled")]
 MARKED = [name if name in EVERY_DAY else pytest.param(name, marks=pytest.mark.slow) for name in PROBLEMS]
 
 
@@ -115,9 +165,11 @@ def points(name, rng, n, clear, away):
 
 def sizes(name, backend, pairs):
     """(points, walks). The mean test detects a bias of 1.9 % of a walk's standard deviation, 2.7 % in space and for pairs, 6 % if slow."""
-    slow = "robin" in name or name in ("ring", "fine")
+    slow = "robin" in name or name in ("ring", "fine", "medium-cube-rippled")
     if backend == "numba":
         return (5 if slow else 20), 256
+    if name.startswith("medium"):
+        return (60, 256) if slow else (100, 1024)
     if PROBLEMS[name][0].dimension == 3 or pairs:
         return (40, 256) if slow else (100, 512)
     return (100, 128) if slow else (100, 1024)
@@ -128,9 +180,11 @@ def sizes(name, backend, pairs):
 def test_closed_forms(name, pairs, best_backend, rng):
     boundary, options, u = PROBLEMS[name]
     n, walks = sizes(name, best_backend, pairs)
-    X = points(name, rng, n, 1e-3 if walks > 1000 and not pairs else 0.05, 0.1)
+    near_walls = walks > 1000 and not pairs and not name.startswith("medium")
+    X = points(name, rng, n, 1e-3 if near_walls else 0.05, 0.1)
     r = wos.solve(boundary, X, **{"epsilon": EPSILON, "max_steps": 20000, **options}, walks=walks, gradient=pairs, rng=seed(rng))
     check(r, X, u)
+    assert r.state.counts[:, 3:].sum() == 0  # jumps beyond the bounds of a medium
 
 
 @needs_native
@@ -290,6 +344,26 @@ def test_constants(backend, rng):
     same(wos.solve(ring, X, dirichlet=0.0, **run), wos.solve(ring, X, dirichlet=nine, **run))
     gradients = wos.solve_vjp(ring, X, np.ones(len(X)), dirichlet=nine, points_gradient=False, **run)
     np.testing.assert_array_equal(gradients[1]["values"], 0.0)
+
+
+@pytest.mark.parametrize("space", [False, True])
+def test_infinite_variance(space, best_backend):
+    """A warning, once per problem, if α rises by more than a factor of three towards a wall that does not exchange heat."""
+    boundary, walls = (wos.TriangleMesh(*CUBE[:2]), CUBE[2] == 1) if space else (wos.Polygon(RECTANGLE), which(RECTANGLE, 1))
+
+    def problem(rate, **walls):
+        return wos.Problem(boundary, dirichlet=1.0, diffusion=lambda X: np.exp(rate * X[:, 0]), **walls)
+
+    X = boundary._centre
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for rate, conditions in ((2.0, {"neumann": (walls, 0.0)}), (0.8, {"neumann": (walls, 0.0)}), (2.0, {"robin": (walls, 1.5, 0.0)})):
+            stated = problem(rate, **conditions)
+            for _ in range(2):
+                stated.solve(X, 8, rng=1, backend=best_backend)
+        problem(-2.0, neumann=(walls, 0.0)).solve(X, 8, rng=1, backend=best_backend)
+    assert len(caught) == 1
+    assert re.search(r"increases by a factor of [67]\.\d+ towards a reflecting wall; beyond about 3 the", str(caught[0].message))
 
 
 def test_a_walk_beyond_a_wall_by_rounding_goes_back():
