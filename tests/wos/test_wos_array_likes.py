@@ -143,7 +143,6 @@ def test_hints():
     assert value(mesh, V[None, :2] / 4, V[:, 2])[0].shape == (42, 2)  # 42 problems, as the error message says
     check_rejected([
         (lambda: wos.TriangleMesh(V), TypeError, "V is a numpy array of float64 and F is missing, expected V and F, a mesh"),
-        (lambda: wos.TriangleMesh("no.stl"), FileNotFoundError, "no.stl"),
         (lambda: wos.TriangleMesh(quads), ValueError, r"faces that are not triangles; pass mesh.triangulate\(\)"),
         (lambda: wos.Polygon([[0, 0], [2**53 + 2, 0], [0, 1]]), ValueError, r"integers above 2\*\*53, which float64 cannot"),
         (lambda: wos.Star(0, 0, segments=7), ValueError, "Star: segments is 7, expected at least 8"),

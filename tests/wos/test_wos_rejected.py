@@ -247,8 +247,6 @@ def test_what_does_not_go_with_a_boundary(where):
         (lambda p: p[0] if p[0] > p[1] else p[1], TypeError, r"it takes one point; pass lambda X: np.array\(\[f\(x\) for x in X"),
         (lambda p: p[0] - p[1], ValueError, r"returned shape \(2,\), expected .*; it takes one point"),
         (lambda Y: Y[:, 0].tolist(), ValueError, "returned a list, expected shape"),
-        (lambda Y: np.ma.masked_array(Y[:, 0]), TypeError, "masked"),
-        (lambda Y: Y[:, 0].astype(object), TypeError, "object"),
         ([1.0, lambda Y: Y], ValueError, rf"{where}\[1\]\(X\)"),
     )  # fmt: skip
     check_solve(
