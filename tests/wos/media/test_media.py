@@ -50,28 +50,32 @@ def source(u, alpha, sigma, h=1e-3):
     return f
 
 
+def stated(u, alpha=None, sigma=None, medium=None):
+    """Keywords of solve for a solution u. ``medium``: an approximation of alpha."""
+    one, none = (lambda X: 1.0), (lambda X: 0.0)
+    options = {"dirichlet": u, "source": source(u, one if alpha is None else alpha, none if sigma is None else sigma)}
+    options |= {} if alpha is None else {"diffusion": alpha if medium is None else medium}
+    return options | ({} if sigma is None else {"screening": sigma})
+
+
 def problems():
     """Name -> boundary, radius of the points, keywords of solve, u."""
     disc, ball = wos.Ball([0.0, 0.0], 1.0), wos.Ball([0.0, 0.0, 0.0], 1.0)
     outline, mesh = wos.Polygon(star(256)), wos.TriangleMesh(0.5 * (sphere := icosphere(2))[0], sphere[1])
     decay, over = (lambda X: np.exp(-X[..., 0])), (lambda X: (1 + X[..., 0] ** 2 - X[..., 1] ** 2) / (2 + X[..., 0] * X[..., 1]))
 
-    def made(boundary, radius, u, alpha, sigma=None, of=None):
-        rate = (lambda X: 0.0) if sigma is None else sigma
-        options = {"dirichlet": u, "source": source(u, alpha, rate), "diffusion": alpha if of is None else of}
-        return boundary, radius, options | ({} if sigma is None else {"screening": sigma}), u
+    def made(boundary, radius, u, *medium):
+        return boundary, radius, stated(u, *medium), u
 
-    screened = made(disc, 0.75, wave, lambda X: 1.0, SIGMA)
-    del screened[2]["diffusion"]
     rising = lambda X: np.exp(2 * X[..., 0])  # noqa: E731
     return {
         "exponential": made(disc, 0.75, decay, rising),
         "harmonic-root": (outline, None, {"dirichlet": over, "diffusion": POWERS}, over),
         "polynomial": made(disc, 0.75, BOWL.__call__, HILL),
         "gaussians": made(outline, None, wave, BELLS, SIGMA),
-        "grid": made(disc, 0.75, BOWL.__call__, HILL, of=nodes(HILL, 65)),
-        "screening": screened,
-        "numbers": made(disc, 0.75, wave, lambda X: 2.5, SIGMA, of=2.5),
+        "grid": made(disc, 0.75, BOWL.__call__, HILL, None, nodes(HILL, 65)),
+        "screening": made(disc, 0.75, wave, None, SIGMA),
+        "numbers": made(disc, 0.75, wave, lambda X: 2.5, SIGMA, 2.5),
         "field": made(field(2, 201), 0.75, wave, BELLS, SIGMA),
         "function": made(wos.SDF(lambda X: np.hypot(*X.T) - 1, ([-1.1] * 2, [1.1] * 2)), 0.75, wave, HILL),
         "space": made(ball, 0.75, wave, BELLS_IN_SPACE),

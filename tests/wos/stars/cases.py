@@ -12,7 +12,6 @@ from wos.walk.cases import _numbers
 from wos.walk.oracle import inside
 
 from . import oracle, shapes
-from .walls import normal
 
 CLEAR = 2e-4
 SLAB = np.array([[-0.5, -0.12], [0.5, -0.12], [0.5, 0.12], [0.1, 0.12], [0.05, 0.02], [-0.2, 0.12], [-0.5, 0.12]])  # the bottom absorbs
@@ -40,15 +39,12 @@ def _triangles(ring, absorbing, mu, robin):
     V, F, on = shapes.prism(np.column_stack([ring]), 0.24)
     corners = (V - [0, 0, 0.12])[F].reshape(-1, 9)
     absorbs = (on == -1) & absorbing
-    robin = np.append(robin, [False, False])[on]  # the last two entries are the bottom and the top
-    walls = np.column_stack([corners, np.where(robin, mu, 0), robin])[~absorbs]
+    of_facets = np.append(robin, [False, False])[on]  # the last two entries are the bottom and the top
+    walls = np.column_stack([corners, np.where(of_facets, mu, 0), of_facets])[~absorbs]
     ends = corners[absorbs] if absorbing else np.array([[1.9, 2, 2, 2, 1.9, 2, 2, 2, 1.9]])
-    rows = [np.zeros((0, 12))]
-    for k, (before, at, after) in enumerate(zip(np.roll(ring, 1, axis=0), ring, np.roll(ring, -1, axis=0))):
-        if np.cross(np.append(at - before, 0), np.append(after - at, 0))[2] < 0:  # a re-entrant vertical edge
-            inner = [-normal(corners[on == side][0], 3)[0] for side in ((k - 1) % len(ring), k)]
-            rows.append(np.concatenate([[*at, -0.12, *at, 0.12], *inner])[None])
-    return ends, walls, np.concatenate(rows)
+    at, one, two = np.split(_tables(ring, [], mu, robin)[2], 3, axis=1)  # re-entrant corners, each an edge of the prism
+    z = np.zeros((len(at), 1))
+    return ends, walls, np.concatenate([at, z - 0.12, at, z + 0.12, one, z, two, z], axis=1)
 
 
 def _point_of(rng, ring, space, between):

@@ -107,18 +107,8 @@ def problems_in_media():
     def rising(X):
         return np.exp(0.5 * X[..., 0])
 
-    def one(X):
-        return 1.0
-
-    def none(X):
-        return 0.0
-
-    def of(boundary, u, alpha, sigma=none, *, medium=None, neumann=None, robin=None, mu=0.0):
-        options = {"dirichlet": u, "source": media.source(u, alpha, sigma)}
-        if alpha is not one:
-            options["diffusion"] = alpha if medium is None else medium
-        if sigma is not none:
-            options["screening"] = sigma
+    def of(boundary, u, *medium, neumann=None, robin=None, mu=0.0):
+        options = media.stated(u, *medium)
         if neumann is not None:
             options["neumann"] = (neumann, flux(boundary, u))
         if robin is not None:
@@ -130,8 +120,8 @@ def problems_in_media():
         "medium-exponential": of(r, decay, rising, neumann=which(RECTANGLE, 0, 1, 2)),
         "medium-polynomial": of(r, media.wave, HILL, neumann=which(RECTANGLE, 1, 3)),
         "medium-gaussians": of(r, media.wave, media.BELLS, sigma, neumann=which(RECTANGLE, 0, 2, 3)),
-        "medium-grid": of(r, media.wave, HILL, medium=media.nodes(HILL, 65), neumann=which(RECTANGLE, 0, 1, 2)),
-        "medium-screening": of(r, media.wave, one, sigma, neumann=which(RECTANGLE, 0, 1, 2)),
+        "medium-grid": of(r, media.wave, HILL, None, media.nodes(HILL, 65), neumann=which(RECTANGLE, 0, 1, 2)),
+        "medium-screening": of(r, media.wave, None, sigma, neumann=which(RECTANGLE, 0, 1, 2)),
         "medium-corner": of(e, media.wave, media.BELLS, neumann=which(ELL, 0, 5, 1)),
         "medium-hole": of(inner, media.wave, HILL, neumann=np.isin(np.arange(7), [4, 5, 6])),
         "medium-endless": of(r, media.wave, HILL, sigma, neumann=which(RECTANGLE, 0, 1, 2, 3)),
