@@ -231,8 +231,10 @@ def instance(data, b, d):
     return with_arrays(data, lambda x: x[b] if x.ndim > axes[id(x)] else x)
 
 
-def problem(name, rng, dtype="float64"):
+def problem(name, rng, dtype="float64", outside=False):
+    """Boundary, points and options of solve; with ``outside``, the first point of every instance is not in the domain."""
     boundary, X, options = DOMAINS[name](rng)
+    X[..., : int(outside), :] = 7.0 if "exterior" not in options else 0.1
     convert = lambda a: a.astype(dtype) if a.dtype == np.float64 else a  # noqa: E731
     return boundary, X.astype(dtype), {"walks": 4, "rng": 5, "max_steps": 40, **moved(convert, options)}
 

@@ -50,9 +50,7 @@ def flux(boundary, u, mu=0.0):
 
 
 def which(ring, *segments):
-    mask = np.zeros(len(ring), bool)
-    mask[list(segments)] = True
-    return mask
+    return np.isin(np.arange(len(ring)), segments)
 
 
 def problems():

@@ -39,17 +39,10 @@ def check(got, expected, location, back):
         np.testing.assert_allclose(back(g), e, rtol=1e-9, atol=1e-9 * np.nanmax(np.abs(e), initial=0))
 
 
-def problem_of(name, rng, dtype):
-    """A problem with an additional point outside."""
-    boundary, X, options = problem(name, rng, dtype)
-    X[..., :1, :] = 7.0 if "exterior" not in options else 0.1
-    return boundary, X, options
-
-
 @pytest.mark.filterwarnings("ignore:solve. . points? lies?:RuntimeWarning")
 @pytest.mark.parametrize(("name", "dtype"), [*[(m, "float64") for m in PROBLEMS], ("star", "float32"), ("mesh", "float32")])
 def test_like_the_host(name, dtype, cupy, rng, recwarn):
-    boundary, X, options = problem_of(name, rng, dtype)
+    boundary, X, options = problem(name, rng, dtype, outside=True)
     expected = wos.solve(boundary, X, **options, backend="array")
     grad = rng.standard_normal(expected.value.shape).astype(dtype)
     on_device = moved(cupy, options)
@@ -97,7 +90,7 @@ def test_merged_and_kept(cupy, rng):
 @pytest.mark.parametrize(("name", "options"), [("grid", {"atol": 0.05}), ("star", {"rtol": 0.1, "atol": 1e-3}), ("walls", {"atol": 0.2})])
 def test_until_errors_are_small(name, options, cupy, rng):
     """Every point stops as on the host, whose composition rounds the same way, and resumes from there."""
-    boundary, X, setup = problem_of(name, rng, "float64")
+    boundary, X, setup = problem(name, rng, outside=True)
     setup |= {"walks": 8, "max_walks": 40, **options}
     expected, got = wos.solve(boundary, X, **setup, backend="array"), wos.solve(boundary, cupy(X), **moved(cupy, setup))
     check(results(got), results(expected), "cupy@cuda:1", stand_in.cupy.asnumpy)

@@ -61,8 +61,7 @@ RULES = {"walks": {"walks": 26}, "tolerance": {"walks": 8, "atol": 0.1, "max_wal
 @pytest.mark.parametrize("name", DOMAINS)
 @pytest.mark.filterwarnings("ignore:solve.*points? lies?")
 def test_every_cut_gives_the_same_bits(name, rule, best_backend, rng, monkeypatch):
-    boundary, X, options = problem(name, rng)
-    X[..., :1, :] = 7.0 if "exterior" not in options else 0.1  # outside
+    boundary, X, options = problem(name, rng, outside=True)
     run = {**options, "gradient": name in ("fourier", "walls", "media"), "epsilon": 1e-2, "walk_offset": 6, **RULES[rule]}
     whole = wos.solve(boundary, X, **run)
     more = whole.resume(10)
