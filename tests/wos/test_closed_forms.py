@@ -49,30 +49,31 @@ BOUNDARIES = {
 SLOW = ["mesh", "field in space"]
 
 
-def solved(boundary, backend, name, X, u, **options):
-    """Solve and check. The chords of a sphere's field in space cut off h^2 / 8 = 8e-5."""
-    r = wos.solve(boundary, X, dirichlet=u, **options)
-    spread = backend == "native" and not name.startswith(("function", "field in space", *RINGS))
-    check(r, X, u, spread, error=1e-4 * (name == "field in space"))
-    return r
-
-
-def sizes(backend, name, boundary, share=1):
+def sizes(name, backend, dimension, share):
     """(points, walks). Numba's loops test every segment, and functions are called at each step.
 
     The mean test detects a bias of 6 / sqrt(points walks) standard deviations of a walk: 1.5 %; 2.7 % for meshes and fields in space; 5 %
     from four dimensions on and for functions; twice as much with a quarter of the walks.
     """
-    n, walks = _sizes(backend, name, boundary)
+    if backend == "numba":
+        n, walks = 30, 128 if name in ("mesh", "box in seven") else 512
+    elif name == "star":
+        n, walks = 300, 4096
+    elif "function" in name or dimension > 3:
+        n, walks = 60, 256
+    else:
+        n, walks = (100, 512) if name in SLOW else (150, 1024)
     return n, max(walks // share, min(walks, 256))  # with fewer walks, errors in several dimensions are not normally distributed
 
 
-def _sizes(backend, name, boundary):
-    if backend == "numba":
-        return 30, 128 if name in ("mesh", "box in seven") else 512
-    if name == "star":
-        return 300, 4096
-    return (60, 256) if "function" in name else (60, 256) if boundary.dimension > 3 else (100, 512) if name in SLOW else (150, 1024)
+def check_solution(name, backend, rng, u, share, clear, **options):
+    """Solve and check. The chords of a sphere's field in space cut off h^2 / 8 = 8e-5."""
+    boundary = BOUNDARIES[name]()
+    n, walks = sizes(name, backend, boundary.dimension, share)
+    X = points_in(boundary, rng, n, clear)
+    r = wos.solve(boundary, X, dirichlet=u, walks=walks, rng=seed(rng), **options)
+    spread = backend == "native" and not name.startswith(("function", "field in space", *RINGS))
+    check(r, X, u, spread, error=1e-4 * (name == "field in space"))
 
 
 def pole(X, at):
@@ -94,10 +95,8 @@ HARMONIC = [
 def test_harmonic_functions(name, epsilon, pairs, share, best_backend, rng):
     """Harmonic functions, in float32 and float64; polygons with few segments use half discs."""
     boundary = BOUNDARIES[name]()
-    n, walks = sizes(best_backend, name, boundary, share)
     at = boundary._centre[0] + 0.9 * boundary._extent[0] * (2 if isinstance(boundary, wos.Ball) else 1)
-    X, options = points_in(boundary, rng, n, 0.04), {"walks": walks, "epsilon": epsilon, "gradient": pairs, "rng": seed(rng)}
-    solved(boundary, best_backend, name, X, lambda Y: pole(Y, at), **options)
+    check_solution(name, best_backend, rng, lambda Y: pole(Y, at), share, 0.04, epsilon=epsilon, gradient=pairs)
 
 
 def sines(X):
@@ -115,8 +114,5 @@ SOURCES = [
 @pytest.mark.parametrize(("screening", "pairs", "share"), SOURCES)
 @pytest.mark.parametrize("name", ["star", "hole", "disc", "ball", "ball in five", "box", "box in seven", "mesh", "field", "function"])
 def test_sources(name, screening, pairs, share, best_backend, rng):
-    boundary = BOUNDARIES[name]()
-    n, walks = sizes(best_backend, name, boundary, share)
-    X, options = points_in(boundary, rng, min(n, 100), 0.1), {"walks": min(walks, 1024), "gradient": pairs, "rng": seed(rng)}
-    options |= {"source": lambda Y: (Y.shape[1] + screening) * sines(Y), "screening": screening, "epsilon": 1e-5}
-    solved(boundary, best_backend, name, X, sines, **options)
+    options = {"source": lambda Y: (Y.shape[1] + screening) * sines(Y), "screening": screening, "gradient": pairs, "epsilon": 1e-5}
+    check_solution(name, best_backend, rng, sines, share, 0.1, **options)
