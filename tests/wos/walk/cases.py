@@ -123,13 +123,10 @@ def _place_case(B, N, *, d=2, ring=False, box=False, shared=False):
         else:
             distance = oracle.closest(ends, x)[0] if ring else abs(np.linalg.norm(x, axis=1) - 1)
         if shared:
-            x = 0.05 * x[(distance > 0.2) & oracle.contained(ends, x)][:N]
-        else:
-            x = x[(distance > 1e-3) & (abs(distance - 0.1) > 1e-3)][: B * N]
-        scaled = x.reshape((N, d) if shared else (B, N, d))
-        if shared:
-            frame[:, :d], frame[:, d] = frame[0, :d], frame[0, d]
+            scaled = 0.05 * x[(distance > 0.2) & oracle.contained(ends, x)][:N]
+            frame[:, : d + 1] = frame[0, : d + 1]
             return [scaled * frame[0, d] + frame[0, :d], frame, ends, first], {}
+        scaled = x[(distance > 1e-3) & (abs(distance - 0.1) > 1e-3)][: B * N].reshape(B, N, d)
         return [scaled * frame[:, d, None, None] + frame[:, None, :d], frame, ends, first], {}
 
     return make
@@ -140,11 +137,10 @@ def _balls(B, N, *, d=2, ring=False, screening=0.0):
 
     def make(rng):
         if ring:
-            inputs, _ = _polygon(B, N, "number", rings=1)(rng)
-            inputs = inputs[:4]
+            inputs = _polygon(B, N, "number")(rng)[0][:4]
         else:
             frame = np.concatenate([rng.standard_normal((B, d)), rng.uniform(0.5, 2, (B, 1)), np.full((B, 1), 1e-3)], axis=1)
-            inputs = [np.stack([oracle.disc_points(rng, N, 0.95, d) for _ in range(B)]) if B else np.zeros((0, N, d)), frame, None, None]
+            inputs = [oracle.disc_points(rng, B * N, 0.95, d).reshape(B, N, d), frame, None, None]
         return inputs, {"screening": screening}
 
     return make
@@ -184,9 +180,8 @@ def _gathered(K, N, *, d=2, samples=3, modes=6, screened=False, max_balls=3):
         count = np.array([0, *rng.integers(0, max_balls + 1, N)]) if K else np.zeros(N + 1, int)
         begin = np.cumsum(count).astype(np.int64)
         P = int(begin[-1])
-        offset = np.stack([0.7 * oracle.disc_points(rng, 1, 1.0, d)[0] for _ in range(P)]) if P else np.zeros((0, d))
-        if P:
-            offset[0] = 0
+        offset = oracle.disc_points(rng, P, 0.7, d)
+        offset[:1] = 0
         z2 = rng.uniform(0, 4, K) if screened else np.zeros(K)
         coefficients = rng.standard_normal((K, samples, oracle.harmonics(np.eye(d), modes).shape[-1]))
         return [coefficients, z2, begin, rng.integers(0, max(K, 1), P), offset, rng.uniform(0, 1, P)], {"modes": modes}
