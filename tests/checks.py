@@ -172,9 +172,20 @@ def _size(arrays):
 
 
 def close(got, expected, allowed):
-    """Compare two arrays relative to the largest value."""
+    """Compare arrays, or sequences of arrays, relative to the largest value of each."""
+    if isinstance(expected, (list, tuple)):
+        for g, e in zip(got, expected, strict=True):
+            close(g, e, allowed)
+        return
     assert got.shape == expected.shape
     assert np.abs(got - expected).max(initial=0) <= allowed * max(np.abs(expected).max(initial=0), 1e-300)
+
+
+def check_float32(function, arguments, allowed, **options):
+    """Compare results in float32 with those for the same values in float64, relative to the largest value of each."""
+    got = arrays_of(function(*arguments, **options))
+    assert {x.dtype for x in got} <= {np.dtype(np.float32), np.dtype(np.complex64)}
+    close(got, arrays_of(function(*exact(arguments), **options)), allowed)
 
 
 def check_rejected(table):

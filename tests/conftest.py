@@ -151,6 +151,24 @@ def example():
 
 
 @pytest.fixture
+def mock_packages(tmp_path, monkeypatch):
+    """A function that writes {module with slashes: source} and makes these packages importable until the end of the test."""
+    names = set()
+
+    def write(files):
+        for name, source in files.items():
+            path = tmp_path / f"{name}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(source)
+            names.add(name.partition("/")[0])
+        monkeypatch.syspath_prepend(tmp_path)
+
+    yield write
+    for name in [name for name in sys.modules if name.partition(".")[0] in names]:
+        del sys.modules[name]
+
+
+@pytest.fixture
 def printed(monkeypatch, tmp_path, capsys):
     """A function that runs an example with a file for its picture and returns its output."""
 

@@ -22,21 +22,7 @@ def test_a_tiny_model(task, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(models, "SHAPES", (TINY,))
     monkeypatch.setattr(models, "SIDES", {models.OURS: (True, False), "transformers": (False, False)})
     file = tmp_path / "rows.json"
-    options = [
-        "--models",
-        "tiny",
-        "--tasks",
-        task,
-        "--dtypes",
-        "float32",
-        "--threads",
-        "1",
-        "--rounds",
-        "2",
-        "--force",
-        "--json",
-        str(file),
-    ]
+    options = f"--models tiny --tasks {task} --dtypes float32 --threads 1 --rounds 2 --force --json {file}".split()
     assert models.main(options) == 0
     (row,) = json.loads(file.read_text())["rows"]
     assert row["peers"]["transformers"]["ratio"] > 0

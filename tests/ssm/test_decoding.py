@@ -113,14 +113,3 @@ def test_a_token_of_transformers_is_one_graph(name, monkeypatch):
         got = decoded(model, ids, compiler, positions=name in FAULTS)
     same(got, expected, 1e-4 * float(expected.abs().max()))
     assert compiler.frame_count == (2 if name in TWO_GRAPHS else 1)
-
-
-@torch.no_grad()
-@pytest.mark.skipif(not STATIC, reason="no static cache of recurrent states")
-@pytest.mark.skipif(not transformers.__version__.startswith("5.24."), reason="the faults are those of 5.24")
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.xfail(reason=r, strict=True)) for n, r in FAULTS.items()])
-def test_transformers_alone_decodes_to_the_same_logits(name):
-    """Neither this library nor a compiler takes part."""
-    model, ids = tiny(name), torch.randint(3, COMMON["vocab_size"], (1, 14))
-    expected = model(ids, use_cache=False).logits[:, 9:]
-    same(decoded(model, ids), expected, 1e-4 * float(expected.abs().max()))

@@ -53,10 +53,7 @@ def test_one_package_alone():
 def test_names_that_are_not_there():
     with qf.ssm.install():
         for line, text in (
-            (
-                "from fla.ops import chunk_hgrn",
-                r"fla\.ops\.chunk_hgrn is not provided by quatrefoil; fla\.ops has chunk_gated_delta_",
-            ),
+            ("from fla.ops import chunk_hgrn", r"fla\.ops\.chunk_hgrn is not provided by quatrefoil; fla\.ops has chunk_gated_delta_"),
             ("from mamba_ssm.ops.selective_scan_interface import selective_scan_ref", "not provided .*_interface has selective_scan_fn"),
             ("import mamba_ssm.models", r"mamba_ssm\.models is not provided by quatrefoil; complete models are in transformers"),
             ("from mamba_ssm.models.mixer_seq_simple import MambaLMHeadModel", "complete models are in transformers"),
@@ -68,9 +65,7 @@ def test_names_that_are_not_there():
             with pytest.raises(ModuleNotFoundError, match=text):
                 exec(line)
         assert getattr(sys.modules["fla.ops"], "chunk_hgrn", None) is None
-        with pytest.raises(
-            AttributeError, match=r"causal_conv1d is quatrefoil's replacement and has no causal_conv1d_cuda; it has causal_conv1d_fn"
-        ):
+        with pytest.raises(AttributeError, match="quatrefoil's replacement and has no causal_conv1d_cuda; it has causal_conv1d_fn"):
             sys.modules["causal_conv1d"].causal_conv1d_cuda  # noqa: B018
 
 
@@ -96,12 +91,8 @@ def test_unknown_target():
         qf.ssm.install("causal_conv1d", "mamba")
 
 
-def test_a_package_that_is_installed_is_left_alone(tmp_path, monkeypatch):
-    (tmp_path / "causal_conv1d").mkdir()
-    (tmp_path / "causal_conv1d" / "__init__.py").write_text("def causal_conv1d_fn(x):\n    return 'its own'\n")
-    (tmp_path / "causal_conv1d_cuda.py").write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
+def test_a_package_that_is_installed_is_left_alone(mock_packages):
+    mock_packages({"causal_conv1d/__init__": "def causal_conv1d_fn(x):\n    return 'its own'\n", "causal_conv1d_cuda": ""})
     with pytest.raises(ImportError, match=r"causal_conv1d is already installed \(.*causal_conv1d.*\); .* override=True"):
         qf.ssm.install()
     assert registered() == set()
@@ -121,12 +112,9 @@ def test_a_package_that_is_installed_is_left_alone(tmp_path, monkeypatch):
     del sys.modules["causal_conv1d"]
 
 
-def test_a_package_that_cannot_run_is_taken_over(tmp_path, monkeypatch):
+def test_a_package_that_cannot_run_is_taken_over(mock_packages):
     """The pure Python wheel of mamba-ssm, whose functions call a missing extension."""
-    (tmp_path / "mamba_ssm").mkdir()
-    (tmp_path / "mamba_ssm" / "__init__.py").write_text("def selective_scan_fn():\n    import selective_scan_cuda\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
+    mock_packages({"mamba_ssm/__init__": "def selective_scan_fn():\n    import selective_scan_cuda\n"})
     real = importlib.import_module("mamba_ssm")
     what = r"ssm\.install: mamba_ssm is installed \(.*mamba_ssm.*\) without selective_scan_cuda, so it cannot run; quatrefoil replaces it"
     with pytest.warns(RuntimeWarning, match=what):
@@ -153,12 +141,8 @@ S4 = "has_pykeops = True\n" + "\n".join(f"def {name}(*arguments):\n    return 'l
 
 
 @pytest.mark.parametrize("when", ["before", "within"])
-def test_the_sums_of_s4(when, tmp_path, monkeypatch):
-    folder = tmp_path / "models" / "s4"
-    folder.mkdir(parents=True)
-    (folder / "s4.py").write_text(S4)
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
+def test_the_sums_of_s4(when, mock_packages):
+    mock_packages({"models/s4/s4": S4})
     if when == "before":
         importlib.import_module("models.s4.s4")
     with qf.ssm.install("s4"):
@@ -170,8 +154,6 @@ def test_the_sums_of_s4(when, tmp_path, monkeypatch):
         np.testing.assert_allclose(module.log_vandermonde_naive(v, x, 5), expected)
     assert module.has_pykeops is True
     assert module.cauchy_naive() == module.log_vandermonde_naive() == module.log_vandermonde_transpose_naive() == "loop"
-    for name in ("models.s4.s4", "models.s4", "models"):
-        sys.modules.pop(name, None)
 
 
 def test_another_module_of_that_name(monkeypatch):

@@ -66,16 +66,9 @@ FILES = {
 
 
 @pytest.fixture
-def fla(tmp_path, monkeypatch):
-    for name, source in FILES.items():
-        path = tmp_path / "fla" / f"{name}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(source)
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
-    yield importlib.import_module("fla.ops"), importlib.import_module("fla.layers")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "fla"]:
-        del sys.modules[name]
+def fla(mock_packages):
+    mock_packages({f"fla/{name}": source for name, source in FILES.items()})
+    return importlib.import_module("fla.ops"), importlib.import_module("fla.layers")
 
 
 def test_cpu_tensors_come_here(fla, monkeypatch):

@@ -1,7 +1,6 @@
 """``install`` for packages that have only their own loops: the scan of mambapy and the layer of FlowState. The modules here are mocks."""
 
 import importlib
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -60,16 +59,8 @@ FILES |= {"tsfm_public/models/flowstate/modeling_flowstate": FLOWSTATE}
 
 
 @pytest.fixture(autouse=True)
-def packages(tmp_path, monkeypatch):
-    for name, source in FILES.items():
-        path = tmp_path / f"{name}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(source)
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
-    yield
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("mambapy", "tsfm_public")]:
-        del sys.modules[name]
+def packages(mock_packages):
+    mock_packages(FILES)
 
 
 @pytest.mark.parametrize("when", ["before", "within"])
@@ -85,18 +76,14 @@ def test_mambapy(when):
     y, expected = used(A, X), own(A, X)
     same(y, expected)
     weight = torch.randn_like(y)
-    for got, wanted in zip(*(torch.autograd.grad((h * weight).sum(), (A, X)) for h in (y, expected))):
-        same(got, wanted)
+    same(*(torch.autograd.grad((h * weight).sum(), (A, X)) for h in (y, expected)))
 
 
 @pytest.mark.parametrize("last", [False, True])
 def test_flowstate(last):
     block_of = importlib.import_module("tsfm_public.models.flowstate.modeling_flowstate").FlowStateS5Block
-    block, u, scales = (
-        block_of(4, 3, last, not last).double(),
-        torch.randn(9, 5, 3).double(),
-        torch.tensor([1.0, 0.25, 1.0, 2.0, 0.25]).double(),
-    )
+    block, u = block_of(4, 3, last, not last).double(), torch.randn(9, 5, 3).double()
+    scales = torch.tensor([1.0, 0.25, 1.0, 2.0, 0.25]).double()
 
     def result_and_gradients():
         y = block(u, scales)
@@ -105,8 +92,7 @@ def test_flowstate(last):
     expected = result_and_gradients()
     with qf.ssm.install("tsfm_public"):
         got = result_and_gradients()
-    for a, b in zip(got, expected):
-        same(a, b, 1e-9)
+    same(got, expected, 1e-9)
     assert torch.equal(block(u, scales), expected[0])
 
 

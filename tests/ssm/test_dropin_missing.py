@@ -99,27 +99,19 @@ OTHERWISE = {
 
 
 @pytest.fixture
-def release(tmp_path, monkeypatch):
+def release(mock_packages, monkeypatch):
     """Make a mock transformers 9.9 the only one that can be imported; return a function from model names to module names."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(_transformers, "_checks", {})
     monkeypatch.setattr(_transformers, "_warned", set())
-    root = tmp_path / "transformers"
     files = {"__init__": "__version__ = '9.9.0'", "utils/__init__": "", "utils/import_utils": CHECKS, "models/__init__": ""}
     files |= {"integrations/__init__": "", "integrations/hub_kernels": HUB, "models/hub": "from ..integrations.hub_kernels import *"}
     for name, (source, _) in {**MODELS, **OTHERWISE}.items():
         files |= {f"models/{name}/__init__": "", f"models/{name}/modeling_{name}": source}
-    for name, source in files.items():
-        path = root / f"{name}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(source.replace("..hub", "transformers.models.hub"))
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
+    mock_packages({f"transformers/{name}": source.replace("..hub", "transformers.models.hub") for name, source in files.items()})
     importlib.import_module("transformers.utils.import_utils")
-    yield lambda name: f"transformers.models.{name}.modeling_{name}"
-    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
-        del sys.modules[name]
+    return lambda name: f"transformers.models.{name}.modeling_{name}"
 
 
 def warnings_of(modules, *targets):

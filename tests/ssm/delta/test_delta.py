@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from checks import close
-from ssm.delta.test_channels import gradients, part, problem, wide
+from checks import check_float32, close
+from ssm.delta.test_rules import gradients, part, problem
 
-OPTIONS = {"output_final_state": True, "use_qk_l2norm_in_kernel": True}
+LAST = {"output_final_state": True}
+OPTIONS = LAST | {"use_qk_l2norm_in_kernel": True}
 RULE = "chunk_gated_delta_rule"
+rule, gla = qf.ssm.chunk_gated_delta_rule, qf.ssm.chunk_simple_gla
 
 
 def test_other_names_are_the_same_functions(best_backend, rng):
@@ -17,20 +19,18 @@ def test_other_names_are_the_same_functions(best_backend, rng):
     ungated, simple = ({n: x for n, x in named.items() if n != left_out} for left_out in ("g", "beta"))
     gamma = {n: x for n, x in simple.items() if n != "g"} | {"g_gamma": named["g"][0, 0]}
     spread = simple | {"g": np.broadcast_to(named["g"][:, :1], named["g"].shape)}
-    last, ssm = {"output_final_state": True}, qf.ssm
+    ssm = qf.ssm
     for function, arguments, same, other, options in (
         (ssm.fused_recurrent_gated_delta_rule, named, ssm.chunk_gated_delta_rule, named, OPTIONS),
         (ssm.chunk_delta_rule, ungated, ssm.chunk_gated_delta_rule, ungated, OPTIONS),
         (ssm.fused_recurrent_delta_rule, ungated, ssm.chunk_gated_delta_rule, ungated, OPTIONS),
-        (ssm.fused_recurrent_simple_gla, simple, ssm.chunk_simple_gla, simple, last),
-        (ssm.fused_recurrent_simple_gla, gamma, ssm.chunk_simple_gla, spread, last),
-        (ssm.chunk_simple_gla, gamma, ssm.chunk_simple_gla, spread, last),
+        (ssm.fused_recurrent_simple_gla, simple, ssm.chunk_simple_gla, simple, LAST),
+        (ssm.fused_recurrent_simple_gla, gamma, ssm.chunk_simple_gla, spread, LAST),
+        (ssm.chunk_simple_gla, gamma, ssm.chunk_simple_gla, spread, LAST),
     ):
-        for got, expected in zip(function(**arguments, **options), same(**other, **options)):
-            np.testing.assert_array_equal(got, expected)
+        np.testing.assert_equal(function(**arguments, **options), same(**other, **options))
     by_place = ssm.chunk_delta_rule(*(named[n] for n in ("q", "k", "v", "beta")), 0.3, named["initial_state"], True, True)
-    for got, expected in zip(by_place, ssm.chunk_gated_delta_rule(**ungated, **OPTIONS)):
-        np.testing.assert_array_equal(got, expected)
+    np.testing.assert_equal(by_place, ssm.chunk_gated_delta_rule(**ungated, **OPTIONS))
 
 
 @pytest.mark.parametrize("zero", [-np.inf, -1e5])
@@ -41,8 +41,7 @@ def test_a_decay_to_zero_forgets(backend, rng, zero):
     o, state = qf.ssm.chunk_gated_delta_rule(**named, **OPTIONS)
     after = part(named, 30, 100)
     del after["initial_state"]
-    for got, expected in zip((o[:, 30:], state), qf.ssm.chunk_gated_delta_rule(**after, **OPTIONS)):
-        close(got, expected, 1e-13)
+    close((o[:, 30:], state), rule(**after, **OPTIONS), 1e-13)
     grads = np.zeros_like(o), rng.standard_normal(state.shape)
     grads[0][:, 40:] = 1
     results = gradients(RULE, named, *grads, **OPTIONS)
@@ -60,14 +59,13 @@ def test_float32_is_within_two_millionths(rng):
     for T, K, V in [(2048, 32, 40), (300, 128, 128), (129, 64, 16)]:
         print(T, K, V)
         named = problem(RULE, rng, 1, T, 2, K, V, 4, dtype=np.float32)
-        got = qf.ssm.chunk_gated_delta_rule(**named, output_final_state=True)
-        for g, e in zip(got, qf.ssm.chunk_gated_delta_rule(**wide(named), output_final_state=True)):
-            close(g, e, 2e-6)
-        grads = [rng.standard_normal(x.shape).astype(np.float32) for x in got]
-        double = gradients(RULE, wide(named), *[x.astype(float) for x in grads], output_final_state=True)
-        for name, g in gradients(RULE, named, *grads, output_final_state=True).items():
-            assert g.dtype == np.float32
-            close(g, double[name], 5e-6)
+        check_float32(lambda *x, names=tuple(named): rule(**dict(zip(names, x)), **LAST), list(named.values()), 2e-6)
+        grads = [rng.standard_normal(shape).astype(np.float32) for shape in (named["v"].shape, named["initial_state"].shape)]
+
+        def of_inputs(*x, names=tuple(named)):
+            return tuple(gradients(RULE, dict(zip(names, x)), *x[len(names) :], **LAST).values())
+
+        check_float32(of_inputs, [*named.values(), *grads], 5e-6)
 
 
 Q = np.zeros((2, 5, 3, 4))
@@ -75,7 +73,6 @@ V = np.zeros((2, 5, 6, 7))
 GATE = np.zeros((2, 5, 6))
 STATE = np.zeros((2, 6, 4, 7))
 ONE = Q[:1], Q[:1], V[:1]
-rule, gla = qf.ssm.chunk_gated_delta_rule, qf.ssm.chunk_simple_gla
 
 
 def cu(*ends):
@@ -95,16 +92,8 @@ BAD = [
     (lambda: gla(Q, Q, V, g_gamma=GATE[0]), ValueError, r"g_gamma has shape \(5, 6\), expected \(HV,\) = \(6,\), like v"),
     (lambda: gla(Q, Q, V, g_gamma=0.5), TypeError, r"g_gamma is float, expected an array \(HV,\)"),
     (lambda: gla(Q, Q, V, g_gamma=GATE[0, 0].astype(np.float32)), TypeError, "g has dtype float32"),
-    (
-        lambda: rule(Q, Q, V, head_first=True),
-        TypeError,
-        r"ssm\.chunk_gated_delta_rule has no argument 'head_first'; .* q\.transpose\(1, 2\)",
-    ),
-    (
-        lambda: qf.ssm.fla.fused_recurrent_simple_gla(Q, Q, V, head_first=False),
-        TypeError,
-        r"ssm\.fused_recurrent_simple_gla has no .*'head_fi",
-    ),
+    (lambda: rule(Q, Q, V, head_first=True), TypeError, r"chunk_gated_delta_rule has no argument 'head_first'; .* q\.transpose\(1, 2\)"),
+    (lambda: qf.ssm.fla.fused_recurrent_simple_gla(Q, Q, V, head_first=False), TypeError, "fused_recurrent_simple_gla has no .*'head_fi"),
 ]
 
 

@@ -17,16 +17,20 @@ pytestmark = pytest.mark.torch
 F = torch.nn.functional
 DELTA = {
     "DeltaNet": lambda i=0, **o: nn.DeltaNet(hidden_size=6, num_heads=2, layer_idx=i, **o).double(),
+    "DeltaNet-reverso": lambda i=0: nn.DeltaNet(  # as in Reverso, Fu, Li, Papaioannou, Kim (arXiv 2602.17634)
+        mode="chunk", d_model=6, expand_k=1.0, expand_v=1.0, num_heads=2, use_beta=True, use_gate=False, use_short_conv=True, conv_size=4,
+        allow_neg_eigval=False, qk_activation="silu", qk_norm="l2", layer_idx=i,
+    ).double(),
     "DeltaNet-gated": lambda i=0: DELTA["DeltaNet"](i, use_gate=True, qk_activation="elu", qk_norm="sum", allow_neg_eigval=True),
     "GatedDeltaNet": lambda i=0: nn.GatedDeltaNet(6, head_dim=3, num_heads=2, num_v_heads=4, layer_idx=i).double(),
     "KimiDeltaAttention": lambda i=0: nn.KimiDeltaAttention(6, head_dim=3, num_heads=2, lower_bound=-5.0, layer_idx=i).double(),
-}
+}  # fmt: skip
 
 
 def by_loops(name, layer, u):
     """The layer's output for one sequence (T, 6), from its state_dict."""
     p = dict(layer.state_dict())
-    T, gated = len(u), name != "DeltaNet"
+    T, gated = len(u), name not in ("DeltaNet", "DeltaNet-reverso")
 
     def projected(part, act):
         x = F.pad((u @ p[f"{part}_proj.weight"].T).T, (3, 0))[None]
@@ -67,7 +71,7 @@ def test_layers(name):
     """A whole sequence, chunks, packed and left-padded sequences give the same results as loops over each sequence."""
     layer, u = DELTA[name](), torch.randn(2, 12, 6, dtype=torch.float64)
     expected = torch.stack([by_loops(name, layer, row) for row in u])
-    same(layer(u)[0], expected)
+    same(layer(hidden_states=u, attention_mask=None)[0], expected)
     states = {}
     with torch.no_grad():
         outputs = [layer(u[:, a:b], past_key_values=states, use_cache=True)[0] for a, b in ((0, 2), (2, 9), (9, 10), (10, 12))]
@@ -108,11 +112,7 @@ def test_states_in_the_cache_of_fla():
 
 
 BAD = [
-    (
-        lambda: nn.GatedDeltaNet(6, head_dim=3, num_heads=2, num_v_heads=3),
-        ValueError,
-        "num_v_heads is 3, expected a multiple of num_heads = 2",
-    ),
+    (lambda: nn.GatedDeltaNet(6, head_dim=3, num_heads=2, num_v_heads=3), ValueError, "num_v_heads is 3, expected a multiple of num_heads"),
     (lambda: nn.GatedDeltaNet(6, head_dim=3, expand_v=0.5), ValueError, "heads of values have size 1.5, expected a positive integer"),
     (lambda: nn.KimiDeltaAttention(6, head_dim=3, safe_gate=True), ValueError, "safe_gate=True requires lower_bound"),
     (lambda: nn.DeltaNet(hidden_size=4, num_heads=2)(torch.ones(1, 3, 4), past_key_values={}), ValueError, "layer_idx is None, expected"),
@@ -180,10 +180,7 @@ def test_a_short_convolution_continues_packed_sequences():
     same(after, states)
     weights = torch.randn_like(y), torch.randn_like(after)
     leaves = (x, z, cache, conv.weight, conv.bias)
-    for a, b in zip(
-        *(torch.autograd.grad((p * weights[0]).sum() + (s * weights[1]).sum(), leaves) for p, s in ((y, after), (alone, states)))
-    ):
-        same(a, b)
+    same(*(torch.autograd.grad((p * weights[0]).sum() + (s * weights[1]).sum(), leaves) for p, s in ((y, after), (alone, states))))
     with pytest.raises(ValueError, match="ShortConvolution: mask and cu_seqlens cannot be combined"):
         conv(x, mask=torch.ones(1, 10), cu_seqlens=bounds)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from checks import close
+from checks import check_float32, close
 from ssm.kalmanet.cases import gka
 from ssm.kalmanet.oracle import gka as oracle
 
@@ -46,8 +46,7 @@ def test_long_float32_does_not_drift(rng):
     for decay in (0.0, 0.05):
         arrays = problem(rng, 1, 3000, 1, 16, np.float32)
         arrays[4:] = [np.full((1, 3000, 1), -decay, np.float32)] * 2
-        expected = qf.ssm.gka(*[x.astype(np.float64) for x in arrays])
-        close(qf.ssm.gka(*arrays)[:, -500:], expected[:, -500:], 4e-6)
+        check_float32(lambda *a: qf.ssm.gka(*a)[:, -500:], arrays, 4e-6)
 
 
 def test_a_reset_is_exact(backend, rng):
@@ -99,10 +98,7 @@ def test_gradients_of_the_solves_are_exact_while_keys_are_few(best_backend, rng)
         print(T, D)
         inputs = problem(rng, 1, T, 2, D, np.float32, "alpha")
         grad = rng.standard_normal(inputs[0].shape).astype(np.float32)
-        wide = [None if x is None else x.astype(float) for x in (*inputs, grad)]
-        got, expected = qf.ssm.gka_vjp(*inputs, grad), qf.ssm.gka_vjp(*wide)
-        for i in (0, 3):  # q, alpha
-            close(got[i], expected[i], 2e-7)
+        check_float32(lambda *a: qf.ssm.gka_vjp(*a)[::3], [*inputs, grad], 2e-7)  # q, alpha
 
 
 def test_long_sequences_in_segments(rng):
@@ -117,8 +113,7 @@ def test_long_sequences_in_segments(rng):
         grad = rng.standard_normal(whole.shape).astype(dtype)
         *second, dH, dU = qf.ssm.gka_vjp(*part(arrays, 1200, T), *state, grad[:, 1200:])
         first = qf.ssm.gka_vjp(*part(arrays, 0, 1200), (grad[:, :1200], dH, dU), output_final_state=True)
-        for got, a, b in zip(qf.ssm.gka_vjp(*arrays, grad), first, second):
-            close(got, np.concatenate([a, b], axis=1), 5 * tolerance)
+        close(qf.ssm.gka_vjp(*arrays, grad), [np.concatenate(parts, axis=1) for parts in zip(first, second)], 5 * tolerance)
 
 
 def test_zero_keys_give_zero_x(backend, rng):
@@ -151,8 +146,7 @@ def test_values_and_gradients_of_and_through_states(backend, rng):
             return oracle(*[None if x is None else x + step * d for x, d in zip(inputs, directions)], **options)
 
         y, states = qf.ssm.gka(*inputs[:6], initial_state=tuple(inputs[6:]), **options)
-        for got, expected in zip((y, *states), run(0.0)):
-            close(got, expected.astype(float), 1e-12)
+        close((y, *states), [x.astype(float) for x in run(0.0)], 1e-12)
         grads = tuple(rng.standard_normal(r.shape) for r in (y, *states))
         expected = sum(np.vdot(g, (a - b) / 2e-6) for g, a, b in zip(grads, run(1e-6), run(-1e-6)))
         gradients = qf.ssm.gka_vjp(*inputs, grads, **options)
@@ -160,8 +154,7 @@ def test_values_and_gradients_of_and_through_states(backend, rng):
         size = sum(np.linalg.norm(g) * np.linalg.norm(d) for g, d in pairs)
         assert abs(sum(np.vdot(g, d) for g, d in pairs) - expected) <= 2e-8 * size
         by_keyword = qf.ssm.gka_vjp(*inputs[:6], (grads[0], grads[1:]), initial_state=tuple(inputs[6:]), **options)
-        for one, other in zip(gradients, by_keyword):
-            np.testing.assert_array_equal(one, other)
+        np.testing.assert_equal(gradients, by_keyword)
 
 
 @pytest.mark.parametrize(("T", "heads", "D"), [(1024, 2, 64), (256, 2, 128), (300, 3, 16), (120, 2, 33)])
@@ -172,11 +165,8 @@ def test_float32_is_within_two_millionths(best_backend, rng, T, heads, D):
         T = T if best_backend == "native" else min(T, 2048 // D)
         inputs = problem(rng, 1, T, heads, D, np.float32, gates) + (list(some_state(rng, 1, heads, D, np.float32)) if states else [])
         grad = rng.standard_normal(inputs[0].shape).astype(np.float32)
-        wide = [None if x is None else x.astype(float) for x in (*inputs, grad)]
-        close(*(qf.ssm.gka(*a[:6], initial_state=tuple(a[6:-1]) or None, solver=solver) for a in ((*inputs, grad), wide)), 2e-6)
-        for got, expected in zip(qf.ssm.gka_vjp(*inputs, grad, solver=solver), qf.ssm.gka_vjp(*wide, solver=solver)):
-            assert got.dtype == np.float32
-            close(got, expected, 2e-6)
+        check_float32(lambda *a, solver=solver: qf.ssm.gka(*a[:6], initial_state=a[6:] or None, solver=solver), inputs, 2e-6)
+        check_float32(qf.ssm.gka_vjp, [*inputs, grad], 2e-6, solver=solver)
 
 
 Q = np.zeros((2, 5, 3, 4))

@@ -3,7 +3,8 @@
 import numpy as np
 
 import quatrefoil as qf
-from case import Case, build, complex_normal, worst
+from case import Case, build, complex_normal
+from checks import check_float32
 from ssm.s4 import oracle
 from ssm.s4.cases import s4
 
@@ -19,9 +20,7 @@ def test_float32_is_rounded_once(best_backend, rng):
     for L in [37, 4096]:
         print(L)
         arguments, _ = build("ssm", Case("s4_kernel", "drawn", s4(3, 5, L)), rng, "float32")
-        K = qf.ssm.s4_kernel(*arguments, L)
-        exact = [x.astype(np.result_type(x.dtype, np.float64)) for x in arguments]
-        assert worst(K, qf.ssm.s4_kernel(*exact, L)) < 1.2e-7
+        check_float32(qf.ssm.s4_kernel, [*arguments, L], 1.2e-7)
 
 
 def test_points_next_to_a_pole(backend):

@@ -5,7 +5,7 @@ import pytest
 
 import quatrefoil as qf
 from case import Case, build, precisions
-from checks import check_rejected
+from checks import check_float32, check_rejected
 from ssm.selective.cases import scan as scan_case
 from ssm.selective.cases import step as step_case
 
@@ -61,9 +61,7 @@ def test_gradients_in_float32_are_good_to_2e_6_of_the_largest(rng):
     arrays[2] = np.repeat(-np.arange(1, 17, dtype=np.float32)[None], 40, axis=0)
     arrays[7] = np.log(np.expm1(np.exp(rng.uniform(np.log(1e-3), np.log(0.1), 40)))).astype(np.float32)
     grad = rng.standard_normal(arrays[0].shape).astype(np.float32)
-    exact = qf.ssm.selective_scan_fn_vjp(*[a.astype(float) for a in arrays], grad.astype(float), delta_softplus=True)
-    for g, e in zip(qf.ssm.selective_scan_fn_vjp(*arrays, grad, delta_softplus=True), exact):
-        assert abs(g - e).max() <= 2e-6 * abs(e).max()
+    check_float32(qf.ssm.selective_scan_fn_vjp, [*arrays, grad], 2e-6, delta_softplus=True)
 
 
 def test_softplus_and_gate_are_right_far_out(backend):
@@ -155,13 +153,9 @@ def test_padding_is_not_even_read(backend, rng):
 
 def test_float32_is_good_to_2e_6_and_its_gradients_to_5e_6(rng):
     arrays = arrays_of(rng, 2, 64, 128, "float32", heads=8, groups=1)
-    wide = [a.astype(float) for a in arrays]
-    for got, expected in zip(step(*arrays, dt_softplus=True), step(*wide, dt_softplus=True)):
-        assert abs(got - expected).max() <= 2e-6 * abs(expected).max()
-    grads = [rng.standard_normal(a.shape).astype(np.float32) for a in (arrays[1], arrays[0])]
-    exact = qf.ssm.selective_state_step_vjp(*wide, tuple(g.astype(float) for g in grads), dt_softplus=True)
-    for got, expected in zip(qf.ssm.selective_state_step_vjp(*arrays, tuple(grads), dt_softplus=True), exact):
-        assert abs(got - expected).max() <= 5e-6 * abs(expected).max()
+    check_float32(step, arrays, 2e-6, dt_softplus=True)
+    grads = tuple(rng.standard_normal(a.shape).astype(np.float32) for a in (arrays[1], arrays[0]))
+    check_float32(qf.ssm.selective_state_step_vjp, [*arrays, grads], 5e-6, dt_softplus=True)
 
 
 def test_the_state_is_updated_where_it_is(backend, rng):
@@ -210,11 +204,7 @@ STATE, SEQUENCES = np.zeros((2, 3, 3)), np.zeros((2, 10), int)
 S, X, MIX = np.zeros((2, 3, 4)), np.zeros((2, 3)), np.zeros((2, 4))
 HEADS = [np.zeros((2, 4, 3, 5)), np.zeros((2, 4, 3)), np.zeros((2, 4, 3)), np.zeros((4, 3, 5))]
 BAD = [
-    (
-        lambda: scan(F, F, A, M, M[:, None].repeat(2, 1)),
-        ValueError,
-        r"selective_scan_fn: C has shape .* where G divides the number of channels, 3",
-    ),
+    (lambda: scan(F, F, A, M, M[:, None].repeat(2, 1)), ValueError, "C has shape .* where G divides the number of channels, 3"),
     (lambda: scan(F, F, A + 0j, M[..., :5].repeat(1, 2), M), ValueError, r"expected pairs \(re, im\)"),
     (lambda: conv(F, W4[:, :0]), ValueError, r"ssm\.causal_conv1d_fn: .* W at least 1"),
     (lambda: conv(F, W4, seq_idx=SEQUENCES + 0.0), TypeError, "seq_idx is a numpy array of float64, expected .* int32 or int64"),
