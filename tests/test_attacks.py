@@ -8,7 +8,7 @@ import quatrefoil as qf
 from case import BACKENDS
 
 ATTACKS = [attack for attacks in fuzz.attacks() for attack in attacks]
-COUNTS = {"ssm": 4, "kron": 6, "cheb": 15, "wos": 20}
+COUNTS = {"kron": 6, "cheb": 15, "wos": 20}
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

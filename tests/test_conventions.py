@@ -117,16 +117,6 @@ def test_settings_of_each_function():
     assert {"backend", "num_threads"} <= set(inspect.signature(qf.kron.KroneckerOperator).parameters)
 
 
-def test_environment_and_use_backend_choose_a_backend():
-    u = np.ones((1, 4), np.float32)
-    with qf.use_backend("numba"):
-        np.testing.assert_allclose(qf.ssm.fft_conv(u, u), [[1, 2, 3, 4]], rtol=1e-6)
-    with pytest.raises(ValueError, match="unknown backend"):
-        qf.ssm.fft_conv(u, u, backend="numpy")
-    with pytest.raises(ValueError, match="num_threads is 0, expected at least 1"):
-        qf.ssm.fft_conv(u, u, num_threads=0)
-
-
 def test_other_array_libraries_are_rejected_and_work_by_dlpack():
     xp = pytest.importorskip("array_api_strict")
     assert hasattr(np.ones(1), "__array_namespace__")
@@ -175,32 +165,14 @@ def test_examples_of_layers_run(name):
     check_examples(name)
 
 
-LINE = 100
-# Their first lines are the formulas of the original libraries, which users look for.
-LONGER = tuple(f"quatrefoil.ssm.{name}" for name in ("arma", "delta", "selective", "ssd", "models.mamba"))
-
-
-def check_page(name, page):
-    text = page.__doc__ or ""
-    assert ">>> " in text, f"{name} has no example"
-    first, _, rest = inspect.cleandoc(text).partition("\n")
-    if not page.__module__.startswith(LONGER):
-        assert len(first) <= LINE, f"{name}: its first line has {len(first)} characters"
-        assert first.endswith((".", "...")), f"{name}: {first!r} is not a whole sentence"
-        assert not rest or rest.startswith("\n"), f"{name}: {first!r} is not a whole sentence"
-
-
-def test_every_page_has_a_summary_and_an_example():
+def test_every_page_has_an_example():
     pages = PAGES | {f"quatrefoil.{n}": getattr(qf, n) for n in qf.__all__}
     pages |= {f"quatrefoil.cheb.orthopoly.{n}": getattr(qf.cheb.orthopoly, n) for n in qf.cheb.orthopoly.__all__}
-    checked = [check_page(name, page) for name, page in pages.items() if callable(page)]
-    assert len(checked) > 130
+    assert len(pages) > 130
+    assert not [name for name, page in pages.items() if callable(page) and ">>> " not in (page.__doc__ or "")]
 
 
 @pytest.mark.torch
-def test_every_layer_has_a_summary_and_an_example():
-    pytest.importorskip("torch")
-    from quatrefoil.torch import nn
-
-    for name in nn.__all__:
-        check_page(name, getattr(nn, name))
+def test_every_layer_has_an_example():
+    nn = pytest.importorskip("quatrefoil.torch.nn")
+    assert not [name for name in nn.__all__ if ">>> " not in (getattr(nn, name).__doc__ or "")]

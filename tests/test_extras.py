@@ -243,10 +243,3 @@ class TestTorch:
         with pytest.raises(Exception, match=r"after is a function|Observed exception"):  # torch wraps it
             torch.compile(call, backend="aot_eager", fullgraph=True)(w, x)
         assert seen == []
-
-    def test_opcheck(self, tensors):
-        import torch
-
-        from quatrefoil.torch._library import registered
-
-        torch.library.opcheck(registered[OP.key], (*[t.requires_grad_() for t in tensors], 2, None, 0))

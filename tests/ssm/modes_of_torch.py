@@ -12,9 +12,7 @@ def check_every_mode(f, inputs, atol=1e-6):
 
     expected = torch.autograd.grad(energy(*inputs), inputs)
     plain = [x.detach() for x in inputs]
-    for got, e in zip(torch.func.grad(energy, argnums=tuple(range(len(inputs))))(*plain), expected):
-        torch.testing.assert_close(got, e, rtol=0, atol=0)
+    torch.testing.assert_close(torch.func.grad(energy, argnums=tuple(range(len(inputs))))(*plain), expected, rtol=0, atol=0)
     torch._dynamo.reset()
     compiled = torch.compile(energy, backend="aot_eager", fullgraph=True)
-    for got, e in zip(torch.autograd.grad(compiled(*inputs), inputs), expected):
-        torch.testing.assert_close(got, e, rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(torch.autograd.grad(compiled(*inputs), inputs), expected, rtol=1e-14, atol=1e-14)

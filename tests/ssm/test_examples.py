@@ -1,28 +1,15 @@
 """The state-space examples run and print results of the expected quality."""
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples/ssm"
 
-
-def output_of(picture, name, *arguments):
-    pytest.importorskip("matplotlib")
-    done = subprocess.run([sys.executable, EXAMPLES / name, *arguments, picture], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert picture.stat().st_size > 10_000
-    return done.stdout
-
-
-def test_ptd_example(tmp_path):
-    text = output_of(tmp_path / "ptd.png", "ptd.py", "8")
+def test_ptd_example(example, printed):
+    text = printed(example("ptd"), 8)
     plain, ptd = map(float, re.search(r"plain diagonal ([\d.]+) .* PTD ([\d.]+)", text).groups())
     assert plain == pytest.approx(0.598, abs=1e-3)
     assert ptd < plain / 10
@@ -32,16 +19,16 @@ def test_ptd_example(tmp_path):
         assert plain > 10 or name.startswith("slow")
 
 
-def test_lotka_volterra_example(tmp_path):
-    text = output_of(tmp_path / "prey.png", "lotka_volterra.py")
+def test_lotka_volterra_example(example, printed):
+    text = printed(example("lotka_volterra"))
     error, mean = map(float, re.search(r"deviations: ([\d.]+) \(forecasting the mean: ([\d.]+)", text).groups())
     assert error < 0.02
     assert mean > 0.5
 
 
-def test_arma_example(tmp_path):
+def test_arma_example(example, printed):
     """The ratio of variances agrees with the theory for long series, 0.5. With 300 series its standard error is a tenth."""
-    text = output_of(tmp_path / "arma.png", "arma_asymmetric.py", "300")
+    text = printed(example("arma_asymmetric"), 300)
     ratios = [float(x) for x in re.findall(r"a ratio of ([\d.]+)", text)]
     assert len(ratios) == 2
     assert max(ratios) < 0.75
@@ -49,10 +36,10 @@ def test_arma_example(tmp_path):
 
 
 @pytest.mark.torch
-def test_s4d_example_learns(tmp_path):
+def test_s4d_example_learns(example, printed):
     pytest.importorskip("torch")
     pytest.importorskip("pywt")
-    text = output_of(tmp_path / "heart.png", "train_s4d.py", "60")
+    text = printed(example("train_s4d"), 60)
     losses = [float(x) for x in re.findall(r"loss ([\d.]+)", text)]
     assert losses[-1] < losses[0] / 4
     error, naive = map(float, re.search(r"error ([\d.]+) .* last value: ([\d.]+)", text).groups())
@@ -83,13 +70,11 @@ def test_the_spectral_update_is_a_kalman_filter_and_smoother(rng, example):
     np.testing.assert_allclose(estimates["filter"][0], module.full(Y, seen, noise, a, q), atol=1e-9)
 
 
-def test_lines_are_assimilated(monkeypatch, tmp_path, capsys, example):
-    pytest.importorskip("matplotlib")
+def test_lines_are_assimilated(monkeypatch, example, printed):
     module = example("spectral_update")
     Z = module.landscape()[:, :96]
     monkeypatch.setattr(module, "landscape", Z.copy)
-    module.main(50.0, str(tmp_path / "lines.png"))
-    text = capsys.readouterr().out
+    text = printed(module, 50.0)
     alone, before = map(float, re.search(r"on its own: RMS error ([\d.]+) m; .* lost one ([\d.]+) m", text).groups())
     (filtered, _, _, _), (smooth, expected, lost, _) = (
         map(float, x) for x in re.findall(r"RMS error ([\d.]+) m, expected ([\d.]+) m; of lost lines ([\d.]+) m, expected ([\d.]+) m", text)
@@ -99,12 +84,11 @@ def test_lines_are_assimilated(monkeypatch, tmp_path, capsys, example):
     assert lost < 0.8 * before
     assert 0.6 < smooth / expected < 1.6
     assert float(re.search(r"the same within (\S+),", text)[1]) < 1e-10
-    assert (tmp_path / "lines.png").stat().st_size > 10_000
 
 
-def test_waves_are_assimilated(tmp_path):
+def test_waves_are_assimilated(example, printed):
     """The filter's error is below that of the gauges and agrees with its spread; without gauges it is as large as the waves."""
-    text = output_of(tmp_path / "waves.png", "assimilate_waves.py", "0.3")
+    text = printed(example("assimilate_waves"), 0.3)
     size = float(re.search(r"waves ([\d.]+)", text)[1])
     error, expected, forecast = map(float, re.search(r"mean ([\d.]+) \(ensemble spread ([\d.]+)\); without gauges ([\d.]+)", text).groups())
     assert error < 0.2
@@ -113,10 +97,10 @@ def test_waves_are_assimilated(tmp_path):
 
 
 @pytest.mark.torch
-def test_hankel_networks_step_dynamical_systems(tmp_path):
+def test_hankel_networks_step_dynamical_systems(example, printed):
     """They do so nearly as well as networks with a full matrix, which has more than seven times as many weights."""
     pytest.importorskip("torch")
-    text = output_of(tmp_path / "steps.png", "hankel_network.py", "100")
+    text = printed(example("hankel_network"), 100)
     rows = re.findall(r"(\S+), (\w+) matrix with (\d+) weights: error after one step ([\d.]+), after \d+ steps ([\d.]+)", text)
     assert [kind for _, kind, *_ in rows] == ["Hankel", "full"] * 2
     for hankel, full in zip(rows[::2], rows[1::2]):

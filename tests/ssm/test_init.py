@@ -239,15 +239,8 @@ def test_modes_of_ptd_are_those_of_its_full_system(N):
     legs, inputs = qf.ssm.hippo_legs(size)
     result = qf.ssm.ptd_init(size)
     full = legs + result.E
-    values, vectors = np.linalg.eig(full)
-    weights = np.linalg.solve(vectors, inputs)
-    order = [np.abs(values - a).argmin() for a in A]
-    np.testing.assert_allclose(values[order], A, rtol=1e-6)
-    outputs = vectors[0, order] * weights[order]  # contribution of each mode to the first state
-    outputs[A.imag == 0] /= 2
-    ours = result.V[0, [np.abs(result.Lambda - a).argmin() for a in A]] * B
-    np.testing.assert_allclose(ours, outputs, rtol=1e-6, atol=1e-9)
-    for s in (0, 0.3j, 40j):
+    ours = result.V[0, [np.abs(result.Lambda - a).argmin() for a in A]] * B  # contribution of each mode to the first state
+    for s in (0, 0.3j, 2 + 5j, 40j):
         expected = np.linalg.solve(s * np.eye(size) - full, inputs)[0]
         got = (ours / (s - A)).sum() + (ours.conj() / (s - A.conj())).sum()
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)

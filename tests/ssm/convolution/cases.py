@@ -1,7 +1,3 @@
-import numpy as np
-import scipy.linalg
-
-import quatrefoil as qf
 from case import Case
 
 
@@ -39,19 +35,3 @@ CASES = [
     Case("fft_conv", "many-channels", _conv((3, 40, 130), 130)),
 ]
 NAN_STAYS = {"fft_conv": ("..1 H", "", "L65 L1024 many-channels both-directions")}
-
-
-def attack_toeplitz(rng, backend):
-    """Compare Toeplitz and Hankel products with their matrices."""
-    m, n, K = (int(k) for k in rng.choice([1, 2, 3, 7, 16, 33, 100], 3))
-    precision = rng.choice(["float32", "float64"])
-    c, r, x = (rng.standard_normal(shape).astype(precision) for shape in (m, n, (n, K)))
-    for function, dense in ((qf.ssm.toeplitz_matmul, scipy.linalg.toeplitz), (qf.ssm.hankel_matmul, scipy.linalg.hankel)):
-        expected = dense(c.astype(float), r.astype(float)) @ x
-        got = function(c, r, x, backend=backend)
-        off = np.abs(got - expected).max() / (np.linalg.norm(dense(c, r)) * np.linalg.norm(x))
-        assert off <= 8 * np.finfo(precision).eps, f"{function.__name__} is off by {off:.1e}"
-        assert np.array_equal(function(c, r, np.ascontiguousarray(x[:, 0]), backend=backend), got[:, 0]), "one column"
-
-
-ATTACKS = [attack_toeplitz]

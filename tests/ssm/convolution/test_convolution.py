@@ -110,11 +110,7 @@ BAD = [
     # errors specific to this function
     (lambda: qf.ssm.fft_conv(F, F[:2]), ValueError, r"ssm\.fft_conv: k has shape \(2, 70\), expected \(H, Lk\) with H = 3 as in u"),
     (lambda: qf.ssm.fft_conv(F[0], F), ValueError, r"k has shape \(3, 70\) and u has shape \(70,\)"),
-    (
-        lambda: qf.ssm.fft_conv(np.ones((2, 3, 9)), np.ones((3, 2, 4))),
-        ValueError,
-        r"k has shape \(3, 2, 4\) and u has shape \(2, 3, 9\), expected u",
-    ),
+    (lambda: qf.ssm.fft_conv(np.ones((2, 3, 9)), np.ones((3, 2, 4))), ValueError, r"k has shape \(3, 2, 4\) and u has .*, expected u"),
     (lambda: qf.ssm.fft_conv(np.ones(9), np.ones((1, 4))), ValueError, r"u has shape \(9,\)|k has shape \(1, 4\)"),
     (lambda: qf.ssm.fft_conv(ROW, np.ones(4), np.ones(3)), ValueError, r"D has shape \(3,\), expected \(2,\), one number per channel"),
     (lambda: qf.ssm.fft_conv(np.ones(9), np.ones(4), np.ones(1)), ValueError, r"D has shape \(1,\), expected \(\), one number"),

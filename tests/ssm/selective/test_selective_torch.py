@@ -182,8 +182,7 @@ def test_the_inside_of_a_block_is_that_of_a_loop(kind):
     out, expected = qf.ssm.mamba_inner_fn(**inputs), inner_reference(**inputs)
     torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-11)
     weight, wanted = torch.randn_like(out), list(leaves.values())
-    for got, right in zip(*(torch.autograd.grad((o * weight).sum(), wanted) for o in (out, expected))):
-        torch.testing.assert_close(got, right, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(*(torch.autograd.grad((o * weight).sum(), wanted) for o in (out, expected)), rtol=1e-9, atol=1e-10)
     arrays = {name: t.detach().numpy() if isinstance(t, torch.Tensor) else t for name, t in inputs.items()}
     np.testing.assert_allclose(qf.ssm.mamba_inner_fn(**arrays), expected.detach().numpy(), rtol=1e-10, atol=1e-11)
 
@@ -209,11 +208,7 @@ BAD = [
     (inner(b_c_dt_rms_eps=-1.0), ValueError, r"b_c_dt_rms_eps is -1\.0, expected"),
     (inner(b_c_dt_rms_eps="no"), TypeError, "b_c_dt_rms_eps is 'no', expected"),
     (inner(True, c_rms_weight=ones(3)), ValueError, "c_rms_weight requires real A, B and C"),
-    (
-        lambda: qf.ssm.mamba_inner_fn(**with_a_given_B(B=ones(6, 3), b_rms_weight=ones(3))),
-        ValueError,
-        "b_rms_weight requires a B that varies in time",
-    ),
+    (lambda: qf.ssm.mamba_inner_fn(**with_a_given_B(B=ones(6, 3), b_rms_weight=ones(3))), ValueError, "requires a B that varies in time"),
     (inner(xz=ones(2, 11, 11)), ValueError, r"xz has shape \(2, 11, 11\), expected \(B, 2 D, L\)"),
     (inner(conv1d_weight=ones(6, 4)), ValueError, r"conv1d_weight has shape \(6, 4\), expected \(6, 1, W\)"),
     (inner(x_proj_weight=ones(7, 6)), ValueError, r"x_proj_weight has shape \(7, 6\), expected \(8, 6\)"),
