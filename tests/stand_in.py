@@ -36,8 +36,6 @@ class Device:
 
 _current = [0]
 _device = functools.cache(Device)
-
-
 _PLAIN = {int, float, bool, str, slice, type(None), type(...)}
 
 

@@ -20,7 +20,6 @@ FAMILIES = {
     for name, methods in re.findall(r"^quatrefoil_family\((\w+) ([\w ]+)\)", (ROOT / "CMakeLists.txt").read_text(), re.M)
 }
 
-# ---------------------------------------------------------------- which file may use which
 
 # Files in csrc -> folders of core, files of the same and earlier methods, other headers that they may include.
 KERNEL_HEADERS = "cstddef cstdint type_traits utility immintrin.h"  # std templates would be shared between instruction sets

@@ -13,9 +13,6 @@ COMPOSED = [(family, case) for family, case in structures() if op_of(family, cas
 FIRST = [(family, case) for family, case in simplest() if op_of(family, case.op).key in composed_ops()]
 
 
-# ---------------------------------------------------------------- CuPy arrays (the stand-in)
-
-
 @parametrize(FIRST)
 def test_cupy_arrays(family, case, cupy, rng):
     check_like_the_host(family, case, rng, "float64", lambda *arguments: call_with_adjoint(family, case, *arguments, cupy, cupy.back))
@@ -39,9 +36,6 @@ def test_cupy_arrays_do_not_mix_with_host_arrays(cupy, entry_point, monkeypatch)
     forget_plans()
     with pytest.raises(NotImplementedError, match=r"no backend can run this call \(cuda: installed without GPU kernels: .*; array: has no"):
         qf.kron.matvec([A], x)
-
-
-# ---------------------------------------------------------------- memory of results
 
 
 @pytest.mark.parametrize("library", ["numpy", pytest.param("torch", marks=pytest.mark.torch)])
@@ -73,9 +67,6 @@ def test_results_share_no_memory(library, monkeypatch):
     forget_plans()
 
 
-# ---------------------------------------------------------------- chunks, overflow
-
-
 @parametrize([(family, case) for family, case in COMPOSED if family != "wos" or (family, case) in FIRST])
 def test_chunks(family, case, monkeypatch, rng):
     """Compositions that work in chunks to bound their memory give the same result with one item per chunk."""
@@ -103,9 +94,6 @@ def test_scans_with_factors_that_overflow():
     grown = qf.ssm.linear_scan(np.full((1, 1), 2.0), np.ones((1, 1100)), backend="array")
     assert np.isposinf(grown[0, 1025:]).all()
     np.testing.assert_array_equal(grown[0, :52], 2.0 ** np.arange(1, 53) - 1)
-
-
-# ---------------------------------------------------------------- invalid values
 
 
 def bad_numbers(rng):

@@ -21,7 +21,6 @@ from quatrefoil.bench._problem import Problem, Work
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of peers
 @pytest.mark.parametrize("module", list(_run.modules(FAMILIES)))
 def test_problems(module):
-    """Compare our result for every problem with the truth."""
     for problem in importlib.import_module(module).problems():
         assert _run.error(problem.ours(), np.asarray(problem.truth())) <= problem.tolerance, f"{problem.name} {problem.size}"
 
@@ -117,9 +116,6 @@ def test_times_below_the_floor_are_reported(monkeypatch, capsys):
     assert "1 rows are faster than their floors" in capsys.readouterr().out
 
 
-# ---------------------------------------------------------------- bench compare
-
-
 def written(file, rows, **changed):
     """Write rows (problem, seconds, spread, {peer: (ratio, spread)}) to a file of results; spreads are relative."""
     machine = {"processor": "Some CPU", "processors": 2, "load": 0.1, "date": "2030-01-02"}
@@ -174,7 +170,6 @@ def test_compare_with_a_margin_and_equal_names(tmp_path, capsys):
 
 
 def test_files_that_cannot_be_compared(tmp_path, capsys):
-    """Files that are not results, and rows without a common peer."""
     valid = written(tmp_path / "good.json", [("scan", 1.0, 0.01, {})])
     for name, text in {
         "text": "rows", "list": "[]", "rows": '{"machine": {}, "config": {}, "rows": [{"family": "ssm"}]}',
@@ -189,9 +184,6 @@ def test_files_that_cannot_be_compared(tmp_path, capsys):
     ):  # fmt: skip
         assert cli.main(["bench", "compare", valid, f"{tmp_path}/{name}.json"]) == 2
         assert words in capsys.readouterr().err
-
-
-# ---------------------------------------------------------------- on a device (dry runs on the host)
 
 
 @pytest.mark.torch

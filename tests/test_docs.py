@@ -74,9 +74,6 @@ def pages():
     return generate.pages() | written | examples
 
 
-# ---------------------------------------------------------------- programs and how-to pages
-
-
 @pytest.mark.torch
 def test_the_s4d_kernel_replaces_the_original():
     torch = pytest.importorskip("torch")
@@ -177,9 +174,6 @@ def test_pictures_are_drawn(name, tmp_path):
     assert picture.stat().st_size > 20_000
 
 
-# ---------------------------------------------------------------- docs/switching.md
-
-
 def after(library):
     """The Python code after each *After* and *or* in a section of docs/switching.md."""
     section = re.search(rf"^## {library}$(.*?)(?=^## |\Z)", (DOCS / "switching.md").read_text(), re.M | re.S)[1]
@@ -261,9 +255,6 @@ def test_lines_for_zombie():
     assert set(re.findall(r"(\w+)=", ours)) <= set(inspect.signature(qf.wos.solve).parameters)
 
 
-# ---------------------------------------------------------------- pages and links
-
-
 def test_every_public_name_is_in_the_reference(pages):
     """Every name is listed as a class or function, on its own page if ``dir`` shows it."""
     documented = set(re.findall(r"auto(class|function):: (?:[\w.]+\.)?(\w+)$", "\n".join(pages.values()), re.M))
@@ -290,12 +281,6 @@ def test_roles_name_what_exists(pages):
 
 def slug(heading):
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-
-
-def test_tests_named_in_reliability_exist():
-    rows = re.findall(r"^\| \*\*.*\| (.+?) \|$", (DOCS / "reliability.md").read_text(), re.M)
-    assert len(rows) >= 10
-    assert not [file for files in rows for file in re.findall(r"`([^`]+)`", files) if not (ROOT / file).is_file()]
 
 
 def test_links_in_the_repository():

@@ -74,7 +74,6 @@ NAMESPACES = [
 @pytest.mark.parametrize("namespace", NAMESPACES)
 @parametrize_ops(COMPOSED)
 def test_compositions_agree_with_kernels(family, cases, namespace, rng):
-    """Compare values and gradients in every namespace with the host's kernel."""
     for case in cases:
         print(case)
         check_composition(family, case, rng, namespace)

@@ -18,8 +18,6 @@ from quatrefoil._public import exported_names
 from quatrefoil._spec import FAMILIES
 
 ssm, kron, cheb, wos = qf.ssm, qf.kron, qf.cheb, qf.wos
-
-
 MOVE = "is a CuPy array, which this function does not accept; move it to the host"
 # name: (call with arrays on a device, error, text)
 REJECTED = {

@@ -155,7 +155,6 @@ def test_interrupts_are_handled(threads):
 
 
 def test_memory_stays_flat(rng):
-    """Ten thousand calls leak no memory."""
     resource = pytest.importorskip("resource")
     u, k = rng.standard_normal((2, 64)), rng.standard_normal((2, 64))
     for _ in range(2000):

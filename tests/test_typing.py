@@ -34,7 +34,6 @@ def test_types(tool, kind, tmp_path):
 
 @pytest.mark.parametrize("kind", BY_KIND)
 def test_programs_run(kind):
-    """Run the ``TYPICAL`` functions of each program, or its ``main``."""
     pytest.importorskip(kind)
     for file in KINDS[kind]:
         names = runpy.run_path(file)

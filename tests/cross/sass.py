@@ -47,8 +47,6 @@ INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]+)\*/\s+(?:@!?U?P\w+ )?\s*([A-Z]\S*)(
 RESOURCES = re.compile(r"^ Function (\S+):\n\s+REG:(\d+) STACK:(\d+)", re.M)
 DOUBLE = re.compile(r"^(D(ADD|MUL|FMA|SETP|MNMX)|F2F\.F64|I2F\.F64|F2I\.F64)")
 MAX_THREADS, STRING_VALUE = 0x05, 0x04  # codes of an attribute and of its format in .nv.info
-
-
 ACCESSES = ("LDG", "LDS", "STG", "STS")
 
 

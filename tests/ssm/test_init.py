@@ -168,8 +168,7 @@ def test_discretize_takes_a_step_for_each_pole_or_channel(rng):
             ("zoh", np.exp(x), (np.expm1(x)) / Lambda * B),
             ("bilinear", (1 + x / 2) / (1 - x / 2), x / Lambda / (1 - x / 2) * B),
         ):
-            for got, expected in zip(qf.ssm.discretize(Lambda, B, dt, disc), (pole, inputs)):
-                np.testing.assert_allclose(got, expected, rtol=1e-13)
+            np.testing.assert_allclose(qf.ssm.discretize(Lambda, B, dt, disc), (pole, inputs), rtol=1e-13)
     for got in qf.ssm.discretize(Lambda[0], B[0][:, None] * [1, 2], 0.3, "zoh")[1].T / [[1], [2]]:  # two input columns for each pole
         np.testing.assert_allclose(got, qf.ssm.discretize(Lambda[0], B[0], 0.3, "zoh")[1], rtol=1e-14)
 

@@ -179,7 +179,6 @@ def test_packed_sequences_are_kept_apart(name):
 
 @pytest.mark.parametrize("name", [name for name in HALF_APART if name in MODELS])
 def test_sequences_that_the_scan_would_mix_are_rejected(name):
-    """A ValueError with and without stand-ins; only the message differs."""
     model = make_model(name)
     ids, options = packed([9, 12])
     text = r"ssm\.install: transformers\.models\.\w+\.modeling_\w+ separates packed sequences \(seq_idx\) in its convolution but not"

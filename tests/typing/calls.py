@@ -37,6 +37,7 @@ def state_spaces() -> None:
     y, state = qf.ssm.s4d_conv(u, dt, A, C, real(3), return_state=True)
     assert_type(y, Real)
     assert_type(state, Complex)
+    assert_type(qf.ssm.s4d_conv(u, dt, A, C, initial_state=state, return_state=True), tuple[Real, Complex])
     assert_type(qf.ssm.s4d_step(real(2, 3), state, dt, A, C), tuple[Real, Complex])
     assert_type(qf.ssm.s5_apply(real(2, 16, 3), poles(4), poles(4, 3), poles(3, 4)), Real)
     assert_type(qf.ssm.s5_apply(real(2, 16, 3), poles(4), poles(4, 3), poles(3, 4), return_state=True), tuple[Real, Complex])
@@ -44,12 +45,14 @@ def state_spaces() -> None:
     assert_type(qf.ssm.linear_scan(poles(2, 16), poles(2, 16)), Complex)
     assert_type(qf.ssm.toeplitz_matmul(real(4), real(5), real(5)), Real)
     assert_type(qf.ssm.discretize(A, A, 0.1, "zoh"), tuple[Complex, Complex])
+    assert_type(qf.ssm.s4d_init("lin", 4), tuple[np.ndarray, np.ndarray])
+    assert_type(qf.ssm.ptd_init(3).max_real, float)
 
 
 def upstream_functions() -> None:
     wanted = bool(rng.integers(2))
     x, A, B, weight = real(2, 3, 16), -real(3, 4), real(3, 4), real(3, 4)
-    assert_type(qf.ssm.selective_scan_fn(x, x, A, B, B), Real)
+    assert_type(qf.ssm.mamba.selective_scan_fn(x, x, A, B, B), Real)
     assert_type(qf.ssm.selective_scan_fn(x, x, A, B, B, delta_softplus=True, return_last_state=True), tuple[Real, Real])
     assert_type(qf.ssm.selective_scan_fn(x, x, A, B, B, return_last_state=wanted), Real | tuple[Real, Real])
     assert_type(qf.ssm.causal_conv1d_fn(x, weight, activation="silu"), Real)
@@ -85,7 +88,7 @@ def upstream_functions() -> None:
     _, states = qf.ssm.gka(q, q, q, output_final_state=True)
     assert_type(states, tuple[Real, Real])
     assert_type(qf.ssm.gka(q, q, q, initial_state=states), Real)
-    assert_type(qf.ssm.chunk_gated_delta_rule(q, q, q, -real(1, 5, 2)), tuple[Real, Real | None])
+    assert_type(qf.ssm.fla.chunk_gated_delta_rule(q, q, q, -real(1, 5, 2)), tuple[Real, Real | None])
     assert_type(qf.ssm.fused_recurrent_delta_rule(q, q, q, output_final_state=True), tuple[Real, Real])
     assert_type(qf.ssm.chunk_simple_gla(q, q, q, output_final_state=wanted), tuple[Real, Real | None])
     assert_type(qf.ssm.chunk_kda(q, q, q, -q, real(1, 5, 2), lower_bound=-5.0), tuple[Real, Real | None])

@@ -18,8 +18,6 @@ def test_float32_is_good_to_2e_6_where_the_poles_remember_thousands_of_samples(b
 
 
 B, A, X = np.ones(2), np.array([2.0, 1.0]), np.zeros((3, 5))
-
-
 BAD = [
     (lambda: filter(B[:0], A, X), ValueError, r"ssm\.arma_filter: b has shape \(0,\), expected at least one coefficient"),
     (lambda: filter(B, A[:0], X), ValueError, r"a has shape \(0,\), expected at least one"),

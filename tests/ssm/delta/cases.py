@@ -62,8 +62,6 @@ def channels(op):
 NORM = {"use_qk_l2norm_in_kernel": True}
 ALL = {"output_final_state": True, **NORM}
 LAST = {"output_final_state": True}
-
-
 CASES = [
     Case("chunk_gated_delta_rule", "all", delta(2, 11, 2, 5, 7, HV=4, state=True, options=ALL)),
     *[Case("chunk_gated_delta_rule", f"T{n}", delta(2, n, 2, 8, 8, state=True, options=ALL)) for n in (1, 2, 7, 8, 9, 15, 16, 17)],

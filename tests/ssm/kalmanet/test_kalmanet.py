@@ -171,8 +171,6 @@ def test_float32_is_within_two_millionths(best_backend, rng, T, heads, D):
 
 Q = np.zeros((2, 5, 3, 4))
 STATE = np.zeros((2, 3, 4, 4))
-
-
 BAD = [
     (lambda: qf.ssm.gka(Q, Q, Q, initial_state=(STATE[:1], STATE)), ValueError, r"initial_state\[0\] has shape \(1, 3, 4, 4\)"),
     (lambda: qf.ssm.gka(Q, Q, Q, initial_state=STATE), TypeError, "initial_state must be a pair of arrays .*, got ndarray"),

@@ -81,7 +81,6 @@ def test_kalmanet_continues_from_state(options):
 
 
 def test_kalmanet_repeats_heads():
-    """Grouped keys and values give the same output as a layer with repeated projections."""
     grouped = nn.GatedKalmaNet(10, 4, 4, num_k_heads=2, num_v_heads=1).double()
     full = nn.GatedKalmaNet(10, 4, 4).double()
     state = grouped.state_dict()

@@ -22,7 +22,6 @@ def test_growing_systems_are_legal(backend, rng):
 
 
 def test_rows_do_not_change_each_other(rng):
-    """A sequence gives the same bits in any batch."""
     u, poles, b, c, D = system(rng, (7, 333, 20), 21, "float32")
     together = qf.ssm.s5_apply(u, poles, b, c, D)
     for i in range(7):

@@ -99,8 +99,6 @@ def test_nan_in_one_scan_leaves_the_others(backend, rng):
 
 
 F = np.zeros((3, 70))
-
-
 BAD = [
     (lambda: qf.ssm.linear_scan(F, F, axis=2), ValueError, "axis is out of range"),
     (lambda: qf.ssm.linear_scan(F, F, axis=-3), ValueError, "axis is out of range"),

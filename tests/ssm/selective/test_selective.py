@@ -92,8 +92,8 @@ def test_sequences_and_padding_do_not_see_each_other(backend, rng):
         grads = np.where(padding, 3.0, grad)
         dx, *rest = qf.ssm.causal_conv1d_fn_vjp(clean, weight, bias, idx, grad, activation=activation)
         np.testing.assert_array_equal(dx[padding], 0)
-        for result, without in zip((dx, *rest), qf.ssm.causal_conv1d_fn_vjp(other, weight, bias, idx, grads, activation=activation)):
-            np.testing.assert_array_equal(result, without)
+        without = qf.ssm.causal_conv1d_fn_vjp(other, weight, bias, idx, grads, activation=activation)
+        np.testing.assert_equal((dx, *rest), without)
 
 
 def test_updates_are_the_convolution_step_by_step(backend, rng):

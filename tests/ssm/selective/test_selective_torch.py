@@ -16,8 +16,6 @@ from ssm.modes_of_torch import check_every_mode  # noqa: E402
 from ssm.selective import oracle  # noqa: E402
 
 pytestmark = pytest.mark.torch
-
-
 update, step = qf.ssm.selective_state_update, qf.ssm.selective_state_step
 
 
@@ -162,8 +160,6 @@ def with_a_given_B(**more):
 
 
 LEFT_OUT = dict.fromkeys(("conv1d_bias", "out_proj_bias", "D", "delta_bias", "C_proj_bias"))
-
-
 INSIDES = {
     "real": inner_arrays,
     "complex": lambda: inner_arrays(complex=True),
