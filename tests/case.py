@@ -224,10 +224,8 @@ def in_precision(family, case, arguments, keywords, precision):
             return [cast(item) for item in x]
         return x.astype(dtypes[x.dtype.kind]) if isinstance(x, np.ndarray) and x.dtype.kind in "fc" else x
 
-    return (
-        [x if name in double else cast(x) for name, x in zip(names, arguments)],
-        {name: x if name in double else cast(x) for name, x in keywords.items()},
-    )
+    positional = [x if name in double else cast(x) for name, x in zip(names, arguments)]
+    return positional, {name: x if name in double else cast(x) for name, x in keywords.items()}
 
 
 def exact(x):

@@ -42,9 +42,8 @@ def check_value(family, case, arguments, keywords, precision, backend=None, step
     named = named if len(named) == len(arrays_of(expected)) else [outputs[0]] * 9
     for g, e, output, scale in zip(arrays_of(got), arrays_of(expected), named, scales(op_of(family, case.op), expected)):
         assert g.shape == e.shape
-        assert g.dtype == {"double": np.float64, "int": np.int64}.get(
-            output.dtype, np.result_type(precision, np.complex64 if np.iscomplexobj(e) else np.float32)
-        )
+        plain = np.result_type(precision, np.complex64 if np.iscomplexobj(e) else np.float32)
+        assert g.dtype == {"double": np.float64, "int": np.int64}.get(output.dtype, plain)
         np.testing.assert_array_equal(np.isnan(g), np.isnan(e))
         g, e = np.nan_to_num(g), np.nan_to_num(e)
         assert np.abs(g - e).max(initial=0) <= rounded * tolerance(op_of(family, case.op), precision) * scale * steps**0.5

@@ -44,11 +44,9 @@ from namespaces import composed_ops, mapped
 from quatrefoil import _backends
 from resize import Letters
 
-SMALL, SOME, LONG = (
-    [1, 2, 3, 4, 5, 6, 7, 8, 9],
-    [11, 13, 15, 16, 17, 23, 31, 32, 33, 47, 64, 65, 67],
-    [101, 127, 256, 257, 1000, 1024, 1031],
-)
+SMALL = [1, 2, 3, 4, 5, 6, 7, 8, 9]
+SOME = [11, 13, 15, 16, 17, 23, 31, 32, 33, 47, 64, 65, 67]
+LONG = [101, 127, 256, 257, 1000, 1024, 1031]
 MAX = 1e4  # product of the sizes of a case: oracles are slow
 FEW = 2e3  # elements in a call whose gradients are checked, which takes five calls of the oracle
 
@@ -113,9 +111,8 @@ def compare(got, expected, allowed, what):
             raise Wrong(f"{what}: NaN", f"result {number}: {np.isnan(g).sum()} of them, expected {np.isnan(e).sum()}")
         off = np.abs(np.nan_to_num(g) - np.nan_to_num(e)).max(initial=0)
         if not off <= limit:
-            raise Wrong(
-                f"{what}: value", f"result {number} is off by {off:.2e}, allowed {limit:.2e}, largest {np.abs(e).max(initial=0):.2e}"
-            )
+            size = np.abs(e).max(initial=0)
+            raise Wrong(f"{what}: value", f"result {number} is off by {off:.2e}, allowed {limit:.2e}, largest {size:.2e}")
 
 
 def check_answer(family, case, precision, arguments, keywords, run, rng):

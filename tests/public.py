@@ -146,9 +146,7 @@ CALLS = {
     "kron.KroneckerOperator, systems": lambda t: [operator(t).solve(t(Y)), operator(t).solve(t(Y[:, 0].copy()), 0.5)],
     "kron.KroneckerOperator, functions": lambda t: operator(t).apply(lambda lam: lam * lam, t(Y)),
     "kron.KroneckerOperator, spectrum": lambda t: [operator(t).logdet(), operator(t).eigh()[0]],
-    "kron.KroneckerOperator, decompositions": lambda t: [
-        operator(t).inverse().to_dense(), operator(t).cholesky().to_dense(),
-    ],
+    "kron.KroneckerOperator, decompositions": lambda t: [operator(t).inverse().to_dense(), operator(t).cholesky().to_dense()],
     "kron.KroneckerOperator, algebra": lambda t: [
         (2.0 * (op := kron.KroneckerOperator([t(K[0]), t(K[1])])) - op @ op) @ t(Y), op[1], op[2:4, [0, 1]], op.svd()[1],
         (op / 3 + op)[::2], t(Y[:, 0].copy()) @ -op, (op + op).diagonal(), (op + op).T.to_dense(), op.trace(),

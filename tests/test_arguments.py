@@ -107,11 +107,7 @@ def test_errors_say_how_to_fix_the_call():
     ):
         with pytest.raises(TypeError, match=text):
             qf.ssm.fft_conv(u, F[0])
-    for x, text in (
-        ([1j], r"np.asarray\(Lambda, np.complex128\)"),
-        (table, r"Lambda.to_numpy\(\)"),
-        (F, r"Lambda.astype\(np.complex128\)"),
-    ):
+    for x, text in (([1j], r"np.asarray\(Lambda, np.complex128"), (table, r"Lambda.to_numpy"), (F, r"Lambda.astype\(np.complex128")):
         with pytest.raises(TypeError, match=f"convert it: {text}"):
             qf.ssm.discretize(x, Z, 0.1, "zoh")
 

@@ -11,9 +11,8 @@ from case import build, call_with_adjoint, op_of, parametrize_ops, structures
 from quatrefoil._backends import native
 from quatrefoil._spec import FAMILIES
 
-CASES = [
-    (family, case) for family, case in structures() if op_of(family, case.op).policy.python_kernel is None
-]  # ops with Python kernels have no binding
+# Ops with Python kernels have no binding.
+CASES = [(family, case) for family, case in structures() if op_of(family, case.op).policy.python_kernel is None]
 pytestmark = pytest.mark.skipif(native.reason() is not None, reason="needs the compiled kernels")
 
 OTHER = {

@@ -97,13 +97,8 @@ def check_out(family, case, rng):
     wide = np.zeros((*expected.shape, 2), expected.dtype)
     frozen = np.zeros_like(out)
     frozen.flags.writeable = False
-    wrong = [
-        masked(out),
-        out.astype(np.complex64 if out.dtype.kind == "c" else np.float32),
-        np.zeros((2, *out.shape)),
-        out.tolist(),
-        frozen,
-    ]
+    single = out.astype(np.complex64 if out.dtype.kind == "c" else np.float32)
+    wrong = [masked(out), single, np.zeros((2, *out.shape)), out.tolist(), frozen]
     wrong += [wide[..., 0]] if expected.size > 1 else []
     wrong += [a for a in flat(arguments) if a.shape == out.shape and a.dtype == out.dtype and a.size][:1]  # shares memory with an input
     for bad_out in wrong:

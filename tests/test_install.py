@@ -76,9 +76,8 @@ def test_first_error(build, monkeypatch):
         assert build.first_error(printed.split("\n")) == expected
     monkeypatch.setenv("CXX", "clang++-99")
     printed = "CMake Error:\n  Could not find compiler set in environment variable CXX:\n\n  clang++-99."
-    assert build.first_error(printed.split("\n")).startswith(
-        "no C++ compiler found: CXX names clang++-99, which does not exist here; unset it"
-    )
+    error = build.first_error(printed.split("\n"))
+    assert error.startswith("no C++ compiler found: CXX names clang++-99, which does not exist here; unset it")
 
 
 def test_failed_build_is_recorded_in_a_numba_wheel(build, attempts):

@@ -64,11 +64,8 @@ def test_single_precision(backend, family, case, rng):
         check_value(family, case, *build(family, case, rng, "float32"), "float32")
 
 
-NAMESPACES = [
-    pytest.param("numpy-float32", marks=pytest.mark.slow),
-    pytest.param("strict", marks=pytest.mark.slow),
-    pytest.param("torch", marks=pytest.mark.torch),
-]
+NAMESPACES = [pytest.param(name, marks=pytest.mark.slow) for name in ("numpy-float32", "strict")]
+NAMESPACES += [pytest.param("torch", marks=pytest.mark.torch)]
 
 
 @pytest.mark.parametrize("namespace", NAMESPACES)

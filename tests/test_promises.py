@@ -39,9 +39,7 @@ from resize import Letters, words_of
 MAX = 1e5  # elements in the arguments of a long call, and ten times as many in its results: enough for kernels to use several threads
 LONGEST = {"gsmp_kernel": 300, "gka": 300, "spectral_mixture": 1000}  # their cost grows faster than their results
 THREADS = 7  # more than the cores of most machines, and not a power of two; the fuzzer draws other numbers
-COMPILED = [
-    (family, case) for family, case in structures() if native.reason() is None and op_of(family, case.op).policy.python_kernel is None
-]
+COMPILED = [(f, case) for f, case in structures() if native.reason() is None and op_of(f, case.op).policy.python_kernel is None]
 
 
 def lengthened(family, case, rng):

@@ -51,9 +51,8 @@ def test_the_distribution_of_kernels_for_gpus(major, tmp_path):
     project, build = written["project"], written["tool"]["scikit-build"]
     assert project["name"] == f"quatrefoil-cuda{major}"
     assert project["dependencies"] == [f"quatrefoil=={own['project']['version']}"]
-    assert [project[k] for k in ("version", "license", "requires-python")] == [
-        own["project"][k] for k in ("version", "license", "requires-python")
-    ]
+    for key in ("version", "license", "requires-python"):
+        assert project[key] == own["project"][key]
     assert build["wheel"]["packages"] == [build["cmake"]["define"]["QUATREFOIL_CUDA_PACKAGE"]] == [f"quatrefoil_cuda{major}"]
     assert (tmp_path / f"quatrefoil_cuda{major}" / "__init__.py").is_file()
     assert (tmp_path / "LICENSE").is_file()

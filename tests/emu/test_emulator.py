@@ -33,11 +33,9 @@ def in_order_again():
 
 @parametrize(CASES)
 def test_any_order_gives_the_same_bits(family, case, rng):
-    inputs = build(family, case, rng, "float32")
+    inputs, run = build(family, case, rng, "float32"), emulator.module().run_in_order
     with qf.use_backend("emulator"):
-        first, *others = (
-            emulator.module().run_in_order(order, int(rng.integers(2**31))) or results(family, case, *inputs) for order in ORDERS.values()
-        )
+        first, *others = (run(order, int(rng.integers(2**31))) or results(family, case, *inputs) for order in ORDERS.values())
     for other in others:
         np.testing.assert_equal(other, first)
 

@@ -98,9 +98,8 @@ def test_a_token_comes_after_its_prompt(config, installed, monkeypatch):
     """A model ignores an argument with another name for its cache, and would then start afresh with every token."""
     for package in (torch, qf):
         monkeypatch.setattr(package, "set_num_threads", lambda count: None)
-    shape = models.Shape(
-        "tiny", config, (2, 2), {name: x for name, x in (COMMON | MODELS[config][0]).items() if name != "num_hidden_layers"}
-    )
+    sizes = {name: x for name, x in (COMMON | MODELS[config][0]).items() if name != "num_hidden_layers"}
+    shape = models.Shape("tiny", config, (2, 2), sizes)
     side = models.Model(models.Request(shape, "token", "float32", 1, models.BEFORE + 1), False)
     side.model.eval()
     with torch.no_grad():

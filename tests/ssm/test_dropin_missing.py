@@ -145,10 +145,7 @@ def test_layers_whose_method_for_gpus_is_another_keep_their_loops(release, name)
     """As FalconH1 and Zamba2 in 4.57: the first raised an error on a CPU, the second gave different values."""
     module = importlib.import_module(release(name))
     slow = module.Mixer.slow_forward
-    with (
-        pytest.warns(RuntimeWarning, match=f"Mixer keeps its own loops, because its GPU method {OTHERWISE[name][1]}"),
-        qf.ssm.install(),
-    ):
+    with pytest.warns(RuntimeWarning, match=f"Mixer keeps its own loops, because .* {OTHERWISE[name][1]}"), qf.ssm.install():
         assert module.Mixer.slow_forward is slow
     assert warnings_of([release(name)]) == []
 

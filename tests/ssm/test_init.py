@@ -31,9 +31,7 @@ def test_legs_transfer_function_is_a_product():
         A, B = qf.ssm.hippo_legs(N)
         s = 1j * np.linspace(-N * N, N * N, 41) + 0.01
         k = np.arange(N)
-        expected = np.array(
-            [np.sqrt(2 * n + 1) * np.prod(s[:, None] - k[:n], axis=1) / np.prod(s[:, None] + k[: n + 1] + 1, axis=1) for n in k]
-        ).T
+        expected = np.array([np.sqrt(2 * n + 1) * (s[:, None] - k[:n]).prod(1) / (s[:, None] + k[: n + 1] + 1).prod(1) for n in k]).T
         np.testing.assert_allclose(qf.ssm.transfer_function(s, A, B, np.eye(N)), expected, atol=1e-12)
         Lambda, P, b, V = qf.ssm.dplr_legs(N)
         np.testing.assert_allclose(qf.ssm.transfer_function(s, Lambda, b, V, P=P), expected, atol=1e-11)

@@ -19,10 +19,7 @@ MODULES |= {
     "TrigLayer": (lambda: nn.TrigLayer(3, 4, 2), lambda: torch.randn(5, 3)),
     "S4DKernel": (lambda: nn.S4DKernel(3, 4), lambda: 12),
 }
-STATEFUL = {
-    "Mamba": lambda i: nn.Mamba(6, d_state=4, layer_idx=i),
-    "Mamba2": lambda i: nn.Mamba2(6, d_state=4, headdim=6, layer_idx=i),
-}
+STATEFUL = {"Mamba": lambda i: nn.Mamba(6, d_state=4, layer_idx=i), "Mamba2": lambda i: nn.Mamba2(6, d_state=4, headdim=6, layer_idx=i)}
 BAD = [
     (lambda: nn.GatedKalmaNet(d_model=8), TypeError, r"GatedKalmaNet: unknown argument d_model; did you mean hidden_size\?"),
     (lambda: nn.GatedKalmaNet(8, 4, 4, num_k_heads=3), ValueError, "num_k_heads is 3, expected a divisor of 4"),

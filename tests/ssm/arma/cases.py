@@ -30,10 +30,7 @@ CASES = [
     Case("arma_filter", "small", _filter((2, 7), 2, 3)),
     *[Case("arma_filter", f"long{n}", _filter((3, n), 3, 3)) for n in (1, 2, 3, 4, 5, 255, 256, 257, 600)],
     *[Case("arma_filter", f"rows{n}", _filter((n, 30), 2, 3)) for n in (1, 3, 4, 5, 8, 9, 17)],
-    *[
-        Case("arma_filter", f"order{n}", _filter((5, 40), n + 1, n + 1, radius=min(0.6, 2.4 / (n + 1))))
-        for n in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12)
-    ],
+    *[Case("arma_filter", f"order{n}", _filter((5, 40), n + 1, n + 1, radius=min(0.6, 2.4 / (n + 1)))) for n in (*range(10), 12)],
     Case("arma_filter", "one-row", _filter((300,), 5, 5, radius=0.4)),
     Case("arma_filter", "autoregression", _filter((6, 90), 1, 5, start=False)),
     Case("arma_filter", "moving-average", _filter((6, 300), 6, 1)),

@@ -95,10 +95,7 @@ CASES = [
     Case("chunk_simple_gla", "no-tokens", gla(2, 0, 2, 4, 3, state=True, options=LAST)),
     Case("chunk_simple_gla", "no-keys", gla(1, 12, 2, 0, 3, state=True, options=LAST)),
 ]
-NAN_STAYS = {
-    "chunk_gated_delta_rule": ("B H", "T", "T8 T17 T200 unnormalised"),
-    "chunk_simple_gla": ("B H", "T", "T131"),
-}
+NAN_STAYS = {"chunk_gated_delta_rule": ("B H", "T", "T8 T17 T200 unnormalised"), "chunk_simple_gla": ("B H", "T", "T131")}
 CUTS = {
     "chunk_gated_delta_rule": ("T", "initial_state", "T17 T200 groups", False),
     "chunk_simple_gla": ("T", "initial_state", "small T131", False),

@@ -5,14 +5,14 @@ import numpy as np
 wide = np.longdouble
 
 
-def recurrence(q, k, v, decay, step, initial_state, cu_seqlens, scale, output_final_state, normalises=False):
+def recurrence(q, k, v, decay, step, initial_state, cu_seqlens, scale=None, output_final_state=False, use_qk_l2norm_in_kernel=False):
     """One token at a time for all heads of a sequence, in extended precision.
 
     ``step(S, k, decay, at)`` returns the state after the token at ``at`` = (item, token), from the state before it, the keys of all heads,
     and the decays (HV, K or 1).
     """
     q, k, v, decay = (x.astype(wide) for x in (q, k, v, decay))
-    if normalises:
+    if use_qk_l2norm_in_kernel:
         q, k = (x / np.sqrt((x * x).sum(-1, keepdims=True) + wide(1e-6)) for x in (q, k))
     B, T, H, K = q.shape
     HV, V = v.shape[2:]
@@ -42,48 +42,42 @@ def logs(g, v):
     return np.zeros((*v.shape[:3], 1)) if g is None else g[..., None] if g.ndim == 3 else g
 
 
-def chunk_gated_delta_rule(
-    q, k, v, g=None, beta=None, initial_state=None, cu_seqlens=None, *,
-    scale=None, output_final_state=False, use_qk_l2norm_in_kernel=False,
-):  # fmt: skip
+def chunk_gated_delta_rule(q, k, v, g=None, beta=None, initial_state=None, cu_seqlens=None, **options):
     beta = np.ones(v.shape[:3]) if beta is None else beta
 
     def step(S, k, decay, at):
         S = decay[..., None] * S
         return S + outer(k, beta[at][:, None] * (v[at] - read(S, k)))
 
-    decay = np.exp(logs(g, v).astype(wide))
-    return recurrence(q, k, v, decay, step, initial_state, cu_seqlens, scale, output_final_state, use_qk_l2norm_in_kernel)
+    return recurrence(q, k, v, np.exp(logs(g, v).astype(wide)), step, initial_state, cu_seqlens, **options)
 
 
 chunk_kda = chunk_gated_delta_rule  # with a decay per channel
 
 
-def chunk_simple_gla(q, k, v, g=None, initial_state=None, cu_seqlens=None, *, scale=None, output_final_state=False):
+def chunk_simple_gla(q, k, v, g=None, initial_state=None, cu_seqlens=None, **options):
     """Tokens write v."""
-    decay = np.exp(logs(g, v).astype(wide))
-    return recurrence(
-        q, k, v, decay, lambda S, k, a, at: a[..., None] * S + outer(k, v[at]), initial_state, cu_seqlens, scale, output_final_state
-    )
+
+    def step(S, k, decay, at):
+        return decay[..., None] * S + outer(k, v[at])
+
+    return recurrence(q, k, v, np.exp(logs(g, v).astype(wide)), step, initial_state, cu_seqlens, **options)
 
 
-def chunk_gdn2(
-    q, k, v, g, b, w, initial_state=None, cu_seqlens=None, *, scale=None, output_final_state=False, use_qk_l2norm_in_kernel=False
-):
+def chunk_gdn2(q, k, v, g, b, w, initial_state=None, cu_seqlens=None, **options):
     """One gate per channel, for the keys that erase and for the values."""
 
     def step(S, k, decay, at):
         S = decay[..., None] * S
         return S + outer(k, w[at].astype(wide) * v[at] - read(S, b[at] * k))
 
-    decay = np.exp(g.astype(wide))
-    return recurrence(q, k, v, decay, step, initial_state, cu_seqlens, scale, output_final_state, use_qk_l2norm_in_kernel)
+    return recurrence(q, k, v, np.exp(g.astype(wide)), step, initial_state, cu_seqlens, **options)
 
 
-def chunk_dplr_delta_rule(q, k, v, a, b, gk, initial_state=None, cu_seqlens=None, *, scale=None, output_final_state=False):
+def chunk_dplr_delta_rule(q, k, v, a, b, gk, initial_state=None, cu_seqlens=None, **options):
     """a reads from the state before the decay, and the result is written at b."""
 
     def step(S, k, decay, at):
         return decay[..., None] * S + outer(b[at], read(S, a[at])) + outer(k, v[at])
 
-    return recurrence(q, k, v, np.exp(gk.astype(wide)), step, initial_state, cu_seqlens, scale, output_final_state)
+    return recurrence(q, k, v, np.exp(gk.astype(wide)), step, initial_state, cu_seqlens, **options)

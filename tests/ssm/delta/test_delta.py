@@ -101,10 +101,7 @@ def test_layouts_and_decays_that_look_wrong_are_warned_of():
     heads_first, decays = Q.swapaxes(1, 2), GATE + 0.5
     for call, text in (
         (lambda: rule(heads_first, heads_first, heads_first), r"q has shape \(2, 3, 5, 4\), more heads than tokens, .*transpose\(1, 2\)"),
-        (
-            lambda: rule(Q, Q, V, decays),
-            "g is positive for all of the first tokens, so the state grows by a factor of e.g; expected the logarithms",
-        ),
+        (lambda: rule(Q, Q, V, decays), "g is positive for all of the first tokens, so the state grows .*; expected the logarithms"),
         (lambda: gla(Q, Q, V, g_gamma=decays[0, 0]), "ssm.chunk_simple_gla: g is positive for all of the first"),
     ):
         with pytest.warns(RuntimeWarning, match=text):

@@ -248,11 +248,7 @@ BAD = [
     (lambda: rule(use_gate_in_kernel=True), ValueError, r"ssm\.chunk_gated_delta_rule: A_log is missing"),
     (lambda: kda(cp_context=object()), ValueError, r"ssm\.chunk_kda: cp_context is not supported: a sequence cannot be split over devices"),
     (lambda: kda(return_intermediate_states=True), ValueError, "return_intermediate_states is not supported"),
-    (
-        lambda: kda(state_v_first=True, transpose_state_layout=True),
-        ValueError,
-        "transpose_state_layout is the old name of state_v_first; om",
-    ),
+    (lambda: kda(state_v_first=True, transpose_state_layout=True), ValueError, "the old name of state_v_first; omit transpose_state"),
     (lambda: kda(use_graph=True), ValueError, "use_graph is not supported"),
     (lambda: ssm.fused_recurrent_dplr_delta_rule(Q, Q, V, Q, Q, Q, reverse=True), ValueError, "reverse is not supported: reverse the tok"),
     (lambda: rule(gk=Q), TypeError, r"ssm\.chunk_gated_delta_rule has no argument 'gk'; .* chunk_kda"),
@@ -260,15 +256,8 @@ BAD = [
 
 
 def test_what_steers_other_kernels_is_accepted():
-    accepted = {
-        "safe_gate": True,
-        "disable_recompute": True,
-        "cu_seqlens_cpu": None,
-        "cp_context": None,
-        "use_graph": False,
-        "chunk_size": 64,
-    }
-    np.testing.assert_array_equal(kda(**accepted)[0], V)
+    accepted = {"safe_gate": True, "disable_recompute": True, "cu_seqlens_cpu": None, "cp_context": None, "use_graph": False}
+    np.testing.assert_array_equal(kda(**accepted, chunk_size=64)[0], V)
 
 
 @pytest.mark.torch

@@ -16,11 +16,7 @@ def gka(B, T, heads, D, gates="", **options):
         shape = (B, T, heads, D)
         keys = unit(rng.standard_normal(shape))
         queries = unit(keys + 0.5 * unit(rng.standard_normal(shape)))
-        drawn = {
-            "alpha": rng.uniform(0, 1, shape[:3]),
-            "g": -0.1 * rng.uniform(0, 1, shape[:3]),
-            "gk": -0.1 * rng.uniform(0, 1, shape[:3]),
-        }
+        drawn = {"alpha": rng.uniform(0, 1, shape[:3]), "g": -0.1 * rng.uniform(0, 1, shape[:3]), "gk": -0.1 * rng.uniform(0, 1, shape[:3])}
         arrays = [queries, keys * rng.uniform(0.2, 1, (*shape[:3], 1)), rng.standard_normal(shape)]
         return arrays + [drawn[name] if name in gates.split() else None for name in drawn], options
 

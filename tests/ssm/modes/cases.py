@@ -15,9 +15,8 @@ def _transpose(v, x, L, *, u=None, complex=False):
 
     def make(rng):
         shape = (*v[:-1], L) if u is None else u
-        return [complex_normal(rng, shape) if complex else rng.standard_normal(shape), complex_normal(rng, v), 0.3 * poles(rng, x)], {
-            "L": L
-        }
+        samples = complex_normal(rng, shape) if complex else rng.standard_normal(shape)
+        return [samples, complex_normal(rng, v), 0.3 * poles(rng, x)], {"L": L}
 
     return make
 

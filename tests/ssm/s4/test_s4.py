@@ -54,6 +54,4 @@ def test_far_points(backend):
 
 
 DT, X = np.ones(3), np.ones((3, 4), complex)
-BAD = [
-    (lambda: qf.ssm.s4_kernel(DT, X, X, X, X, -5), ValueError, "L is -5, expected at least 0"),
-]
+BAD = [(lambda: qf.ssm.s4_kernel(DT, X, X, X, X, -5), ValueError, "L is -5, expected at least 0")]

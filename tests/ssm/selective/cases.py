@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 
 from case import Case
@@ -86,6 +88,7 @@ def _conv(shape, taps, *, bias=True, packed=False, padded=0, initial=False, **op
     return make
 
 
+STEP = functools.partial(Case, "selective_state_step", fitted=existing)
 ALL = {"delta_softplus": True, "return_last_state": True}
 CASES = [
     Case("selective_scan_fn", "small", scan((2, 3, 5), 2, **ALL)),
@@ -137,28 +140,23 @@ CASES = [
     Case("causal_conv1d_varlen_states", "no-sequences", _varlen([], 4, 3, behind=5), fitted=within),
     Case("causal_conv1d_varlen_states", "no-samples", _varlen([0, 0], 4, 3), fitted=within),
     Case("causal_conv1d_varlen_states", "no-channels", _varlen([2, 3], 0, 3), fitted=within),
-    Case("selective_state_step", "small", step(4, 9, 5, dt_softplus=True), fitted=existing),
-    *[
-        Case("selective_state_step", f"dims{n}", step(max(2, 24 // n), n, 4, dt_softplus=True), fitted=existing)
-        for n in (1, 7, 8, 9, 16, 17, 64, 65, 130)
-    ],
-    *[Case("selective_state_step", f"states{n}", step(6, 8, n, dt_softplus=True), fitted=existing) for n in (1, 7, 8, 9, 16, 19, 64)],
-    Case("selective_state_step", "plain", step(3, 20, 16, skip=False, gate=False, bias=False), fitted=existing),
-    Case("selective_state_step", "one-group", step(2, 20, 16, groups=1, gate=False), fitted=existing),
-    Case("selective_state_step", "heads", step(3, 5, 9, heads=4, dt_softplus=True), fitted=existing),
-    Case("selective_state_step", "groups", step(2, 17, 20, heads=6, groups=3, dt_softplus=True), fitted=existing),
-    Case("selective_state_step", "group-per-head", step(2, 3, 4, heads=5, groups=5, bias=False), fitted=existing),
-    Case("selective_state_step", "rows", step(3, 9, 5, rows=[4, 0, 2], count=6, dt_softplus=True), fitted=existing),
-    Case(
-        "selective_state_step", "rows-heads", step(3, 9, 5, heads=4, groups=2, rows=[1, 3, 0], count=4, dt_softplus=True), fitted=existing
-    ),
-    Case("selective_state_step", "padding", step(5, 9, 5, heads=2, rows=[4, -1, 2, -7, 0], count=5, dt_softplus=True), fitted=existing),
-    Case("selective_state_step", "padding-alone", step(2, 3, 4, rows=[-1, -1], count=3), fitted=existing),
-    Case("selective_state_step", "no-items", step(0, 3, 4), fitted=existing),
-    Case("selective_state_step", "no-items-of-rows", step(0, 3, 4, rows=[], count=2), fitted=existing),
-    Case("selective_state_step", "no-heads", step(2, 3, 4, heads=0), fitted=existing),
-    Case("selective_state_step", "no-dims", step(2, 0, 4, heads=2, rows=[1, 0], count=3), fitted=existing),
-    Case("selective_state_step", "no-states", step(2, 3, 0, heads=2, groups=2), fitted=existing),
+    STEP("small", step(4, 9, 5, dt_softplus=True)),
+    *[STEP(f"dims{n}", step(max(2, 24 // n), n, 4, dt_softplus=True)) for n in (1, 7, 8, 9, 16, 17, 64, 65, 130)],
+    *[STEP(f"states{n}", step(6, 8, n, dt_softplus=True)) for n in (1, 7, 8, 9, 16, 19, 64)],
+    STEP("plain", step(3, 20, 16, skip=False, gate=False, bias=False)),
+    STEP("one-group", step(2, 20, 16, groups=1, gate=False)),
+    STEP("heads", step(3, 5, 9, heads=4, dt_softplus=True)),
+    STEP("groups", step(2, 17, 20, heads=6, groups=3, dt_softplus=True)),
+    STEP("group-per-head", step(2, 3, 4, heads=5, groups=5, bias=False)),
+    STEP("rows", step(3, 9, 5, rows=[4, 0, 2], count=6, dt_softplus=True)),
+    STEP("rows-heads", step(3, 9, 5, heads=4, groups=2, rows=[1, 3, 0], count=4, dt_softplus=True)),
+    STEP("padding", step(5, 9, 5, heads=2, rows=[4, -1, 2, -7, 0], count=5, dt_softplus=True)),
+    STEP("padding-alone", step(2, 3, 4, rows=[-1, -1], count=3)),
+    STEP("no-items", step(0, 3, 4)),
+    STEP("no-items-of-rows", step(0, 3, 4, rows=[], count=2)),
+    STEP("no-heads", step(2, 3, 4, heads=0)),
+    STEP("no-dims", step(2, 0, 4, heads=2, rows=[1, 0], count=3)),
+    STEP("no-states", step(2, 3, 0, heads=2, groups=2)),
 ]
 NAN_STAYS = {
     "selective_scan_fn": ("B D", "L", "many-channels initial long100"),
