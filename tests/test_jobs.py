@@ -38,17 +38,6 @@ def test_our_side(quick, name):
     assert 0 <= first <= BOUNDS[name], errors
 
 
-def test_distances_of_all_triangles(quick):
-    """The reference distances of a cube: at a corner, beyond an edge, above a face, and inside."""
-    module = quick("distances")
-    corners = np.array([[x, y, z] for x in (0.0, 1) for y in (0.0, 1) for z in (0.0, 1)])
-    faces = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
-    triangles = corners[[f[i : i + 1] + f[j : j + 2] for f in faces for i, j in ((0, 1), (0, 2))]]
-    at = {(-1, -1, -1): 3**0.5, (-3, -4, 0.5): 5, (0.2, 0.3, 1.5): 0.5, (0.2, 0.3, 0.5): -0.2}
-    for x, distance in at.items():
-        assert module._distance(triangles, np.array(x)) == pytest.approx(distance, abs=1e-14)
-
-
 def test_a_run_writes_rows_and_pictures(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     file = tmp_path / "jobs.json"

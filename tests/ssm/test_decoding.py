@@ -10,6 +10,7 @@ dynamo = pytest.importorskip("torch._dynamo.testing")
 import quatrefoil as qf  # noqa: E402
 from quatrefoil import _bind  # noqa: E402
 from ssm.layers import LAYERS, same  # noqa: E402
+from ssm.test_transformers import make_model  # noqa: E402
 from ssm.transformers_models import COMMON, FAULTS, MODELS, NOT_COMPILED, TWO_GRAPHS  # noqa: E402
 
 transformers = pytest.importorskip("transformers")
@@ -74,15 +75,6 @@ def test_a_token_of_a_layer_with_a_dict_of_states_is_one_graph(name):
     assert compiler.frame_count == 1
 
 
-def tiny(name):
-    """A model of transformers whose weights are large enough to show in its logits."""
-    kind = getattr(transformers, f"{name}TextConfig", None) or getattr(transformers, f"{name}Config")
-    model = getattr(transformers, f"{name}ForCausalLM")(kind(**(COMMON | MODELS[name][0]))).eval()
-    for parameter in model.parameters():
-        parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
-
-
 def decoded(model, ids, compiler=None, positions=False):
     """Logits of the tokens after a prompt of nine, with a static cache. ``positions``: pass positions too, as ``generate`` does."""
     name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
@@ -107,7 +99,7 @@ def copied_offset(cache, layer_idx=0):
 def test_a_token_of_transformers_is_one_graph(name, monkeypatch):
     if name in FAULTS:
         monkeypatch.setattr(transformers.Cache, "get_query_offset", copied_offset, raising=False)
-    model, ids, compiler = tiny(name), torch.randint(3, COMMON["vocab_size"], (1, 14)), counted()
+    model, ids, compiler = make_model(name), torch.randint(3, COMMON["vocab_size"], (1, 14)), counted()
     expected = model(ids, use_cache=False).logits[:, 9:]
     with qf.ssm.install():
         got = decoded(model, ids, compiler, positions=name in FAULTS)

@@ -10,63 +10,44 @@ import quatrefoil as qf
 from case import arrays_of
 from quatrefoil import _backends
 from quatrefoil._spec import FAMILIES
+from ssm.delta.cases import channels, delta, gla
+from ssm.selective.cases import step, varlen
+from ssm.ssd.cases import scan
 
 ENDS = [[0, 6, 2, 9], [-3, 2, 9], [0, 700, 9], [0, 4, 700], [0, 4, -1], [2**62, 2**62 + 5, 9]]
 ROWS = [[1, 1], [2, 4], [-1, 2**40]]
 BACKENDS = [name for name in ("native", "numba", "array") if _backends.reason(name) is None]
-
-
-def _scan(n):
-    x, B = n((1, 9, 2, 3)), n((1, 9, 1, 4))
-    return [x, np.abs(n((1, 9, 2))), -np.exp(n(2)), B, n(B.shape)], {"chunk_size": 4, "return_varlen_states": True}
-
-
-def _rule(n):
-    return [n((1, 9, 2, 3)), n((1, 9, 2, 3)), n((1, 9, 2, 4))], {"output_final_state": True}
-
-
-def _channels(n):
-    (q, k, v), last = _rule(n)
-    return [q, k, v, -np.abs(n((1, 9, 2, 3))), n((1, 9, 2))], last
-
-
-def _gdn2(n):
-    (*arrays, _), last = _channels(n)
-    return [*arrays, n((1, 9, 2, 3)), n((1, 9, 2, 4))], last
-
-
-def _dplr(n):
-    (*arrays, _), last = _channels(n)
-    return [*arrays, n((1, 9, 2, 3)), -np.abs(n((1, 9, 2, 3)))], last
-
-
-def _step(n):
-    return [n((4, 3, 2)), n((2, 3)), np.abs(n((2, 3))), -np.exp(n((3, 2))), n((2, 2)), n((2, 2))], {}
-
-
-# name: (arrays and options, index argument, valid indices, invalid indices)
+PACKED = {"lengths": (4, 0, 5), "options": {"output_final_state": True}}
+# name: (function that draws the inputs, index argument, invalid indices)
 OPS = {
-    "mamba_chunk_scan_combined": (_scan, "cu_seqlens", [0, 4, 4, 9], ENDS),
-    "chunk_gated_delta_rule": (_rule, "cu_seqlens", [0, 4, 4, 9], ENDS),
-    "chunk_simple_gla": (_rule, "cu_seqlens", [0, 4, 4, 9], ENDS),
-    "chunk_kda": (_channels, "cu_seqlens", [0, 4, 4, 9], ENDS),
-    "chunk_gdn2": (_gdn2, "cu_seqlens", [0, 4, 4, 9], ENDS),
-    "chunk_dplr_delta_rule": (_dplr, "cu_seqlens", [0, 4, 4, 9], ENDS),
-    "causal_conv1d_varlen_states": (lambda n: ([n((9, 3))], {"state_len": 3}), "cu_seqlens", [1, 4, 4, 8], ENDS),
-    "selective_state_step": (_step, "state_batch_indices", [3, -1], ROWS),
-}
+    "mamba_chunk_scan_combined": (
+        scan((1, 9, 2), 3, 4, chunk=4, D=None, gate=False, bias=False, cuts=[0, 4, 4, 9], return_varlen_states=True), "cu_seqlens", ENDS,
+    ),
+    "chunk_gated_delta_rule": (delta(1, 9, 2, 3, 4, gates="", **PACKED), "cu_seqlens", ENDS),
+    "chunk_simple_gla": (gla(1, 9, 2, 3, 4, gates="", **PACKED), "cu_seqlens", ENDS),
+    **{op: (channels(op)(1, 9, 2, 3, 4, **PACKED), "cu_seqlens", ENDS) for op in ("chunk_kda", "chunk_gdn2", "chunk_dplr_delta_rule")},
+    "causal_conv1d_varlen_states": (varlen([3, 0, 4], 3, 3, before=1, behind=1), "cu_seqlens", ENDS),
+    "selective_state_step": (step(2, 3, 2, rows=[3, -1], count=4, skip=False, gate=False, bias=False), "state_batch_indices", ROWS),
+}  # fmt: skip
+
+
+def problem(name):
+    """The inputs in a dictionary, without the valid indices; these; the options."""
+    arrays, more = OPS[name][0](np.random.default_rng(8))
+    names = [a.name for a in getattr(FAMILIES["ssm"], name).inputs]
+    inputs = {n: x for n, x in (dict(zip(names, arrays)) | more).items() if isinstance(x, np.ndarray)}
+    return inputs, inputs.pop(OPS[name][1]), {n: x for n, x in more.items() if n not in names}
 
 
 def case(name):
     """A function of the indices, for arrays of any library; valid indices; invalid ones."""
-    make, argument, right, wrong = OPS[name]
-    arrays, options = make(np.random.default_rng(8).standard_normal)
+    (inputs, right, options), (_, argument, wrong) = problem(name), OPS[name]
 
     def call(array, backend):
-        inputs = [array(x) for x in arrays]
-        return lambda where: arrays_of(getattr(qf.ssm, name)(*inputs, **{argument: where}, **options, backend=backend))
+        converted = {n: array(x) for n, x in inputs.items()}
+        return lambda where: arrays_of(getattr(qf.ssm, name)(**converted, **{argument: where}, **options, backend=backend))
 
-    return call, np.array(right), wrong
+    return call, right, wrong
 
 
 @pytest.mark.parametrize("name", OPS)
@@ -118,14 +99,12 @@ def test_a_gradient_rejects(name):
     torch = pytest.importorskip("torch")
     from quatrefoil.torch import _library
 
-    make, argument, right, wrong = OPS[name]
+    (given, right, options), (_, argument, wrong) = problem(name), OPS[name]
     op = getattr(FAMILIES["ssm"], name)
-    arrays, options = make(np.random.default_rng(8).standard_normal)
-    inputs = [*arrays, *[None] * (len(op.inputs) - len(arrays))]
     options = tuple({"dt_max": np.inf, "dt_min": 0.0, "scale": 0.5, **options}.get(o.name, False) for o in op.options)
 
     def run(where, backend):
-        inputs[[a.name for a in op.inputs].index(argument)] = np.array(where)
+        inputs = [np.array(where) if a.name == argument else given.get(a.name) for a in op.inputs]
         shapes = op.infer([None if x is None else x.shape for x in inputs], options)
         arguments = [None if x is None else torch.from_numpy(np.asarray(x)) for x in [*inputs, *[s and np.ones(s) for s in shapes]]]
         return [x.numpy() for x in _library.registered[op.adjoint.key](*_library.pack(op.adjoint, arguments, options, backend, 0))]

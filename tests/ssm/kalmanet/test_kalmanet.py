@@ -186,10 +186,7 @@ BAD = [
 
 def tensors(rng):
     torch = pytest.importorskip("torch")
-    shape, square = (1, 3, 2, 3), (1, 2, 3, 3)
-    keys = rng.standard_normal((1, 2, 3, 5))
-    arrays = [rng.standard_normal(shape) for _ in range(3)] + [rng.uniform(-0.5, 0, shape[:3]) for _ in range(3)]
-    arrays += [keys @ keys.swapaxes(-1, -2), rng.standard_normal(square)]
+    arrays = [*problem(rng, 1, 3, 2, 3), *some_state(rng, 1, 2, 3)]
     return torch, [torch.from_numpy(x).requires_grad_() for x in arrays]
 
 

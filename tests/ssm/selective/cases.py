@@ -35,7 +35,7 @@ def within(arguments):
     return [x, np.maximum.accumulate(np.clip(ends, 0, len(x)))]
 
 
-def _varlen(lengths, channels, state_len, before=0, behind=0):
+def varlen(lengths, channels, state_len, before=0, behind=0):
     def make(rng):
         ends = np.cumsum([before, *lengths])
         return [rng.standard_normal((int(ends[-1]) + behind, channels)), ends], {"state_len": state_len}
@@ -134,12 +134,12 @@ CASES = [
     Case("causal_conv1d_fn", "no-items", _conv((0, 3, 5), 4, initial=True, activation="silu", return_final_states=True)),
     Case("causal_conv1d_fn", "no-channels", _conv((2, 0, 5), 4)),
     Case("causal_conv1d_fn", "no-samples", _conv((2, 3, 0), 4, initial=True, return_final_states=True)),
-    Case("causal_conv1d_varlen_states", "usual", _varlen([5, 1, 0, 3, 9], 7, 3), fitted=within),
-    Case("causal_conv1d_varlen_states", "gaps", _varlen([2, 70, 3], 20, 4, before=3, behind=2), fitted=within),
-    Case("causal_conv1d_varlen_states", "no-states", _varlen([2, 3], 4, 0), fitted=within),
-    Case("causal_conv1d_varlen_states", "no-sequences", _varlen([], 4, 3, behind=5), fitted=within),
-    Case("causal_conv1d_varlen_states", "no-samples", _varlen([0, 0], 4, 3), fitted=within),
-    Case("causal_conv1d_varlen_states", "no-channels", _varlen([2, 3], 0, 3), fitted=within),
+    Case("causal_conv1d_varlen_states", "usual", varlen([5, 1, 0, 3, 9], 7, 3), fitted=within),
+    Case("causal_conv1d_varlen_states", "gaps", varlen([2, 70, 3], 20, 4, before=3, behind=2), fitted=within),
+    Case("causal_conv1d_varlen_states", "no-states", varlen([2, 3], 4, 0), fitted=within),
+    Case("causal_conv1d_varlen_states", "no-sequences", varlen([], 4, 3, behind=5), fitted=within),
+    Case("causal_conv1d_varlen_states", "no-samples", varlen([0, 0], 4, 3), fitted=within),
+    Case("causal_conv1d_varlen_states", "no-channels", varlen([2, 3], 0, 3), fitted=within),
     STEP("small", step(4, 9, 5, dt_softplus=True)),
     *[STEP(f"dims{n}", step(max(2, 24 // n), n, 4, dt_softplus=True)) for n in (1, 7, 8, 9, 16, 17, 64, 65, 130)],
     *[STEP(f"states{n}", step(6, 8, n, dt_softplus=True)) for n in (1, 7, 8, 9, 16, 19, 64)],
