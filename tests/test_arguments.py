@@ -8,8 +8,6 @@ import pytest
 import quatrefoil as qf
 from quatrefoil import _arguments
 
-HUGE = 2**64
-
 
 def test_integers_of_any_type():
     for three in (3, np.int32(3), np.uint64(3), np.array(3)):
