@@ -118,7 +118,7 @@ def test_padding_after_cached_states_raises():
     check_rejected([(lambda: layer(u, torch.tensor([[1, 1, 1, 0]]), states), ValueError, "attention_mask has padding after cached")])
 
 
-@pytest.mark.parametrize("seqlen", [16, 13, 10])
+@pytest.mark.parametrize("seqlen", [16, 13, 10, 8])
 def test_flash_fft_conv(seqlen):
     """Causal for inputs up to half of seqlen, circular for longer ones."""
     u, k, gate = torch.randn(2, 3, 8), torch.randn(3, 8), torch.randn(2, 3, 8)
