@@ -99,6 +99,8 @@ def products_and_tensors() -> None:
     x = real(6)
     assert_type(qf.kron.matvec(factors, x), Real)
     assert_type(qf.kron.matvec_vjp(factors, x, x), tuple[list[Real], Real])
+    assert_type(qf.kron.gp_solve(factors, x, 0.1), Real)
+    assert_type(qf.kron.gp_sample(factors[:1], size=2, rng=0), Real)
     assert_type(qf.kron.rbf(x, scale=0.5), Real)
     assert_type(qf.kron.matern52(x, x, scale=real()), Real)
     assert_type(qf.kron.spectral_mixture(x, log_weights=x, log_scales=x, freqs=x, kind="gaussian", order=2), Real)

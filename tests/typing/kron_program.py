@@ -52,14 +52,6 @@ def solved(x: Table) -> Table:
     return np.asarray(qf.kron.GPHM(equation, x, components=4).fit(steps=2).predict([0.1, 0.2]))
 
 
-def by_hand(x: Table, y: Table) -> Table:
-    """Call the functions on which the classes are built."""
-    K = [qf.kron.rbf(x, scale=0.3), qf.kron.matern52(x, scale=0.5)]
-    assert_type(qf.kron.gp_solve(K, y, 0.1), Table)
-    assert_type(qf.kron.gp_sample(K, size=2, rng=0), Table)
-    return qf.kron.matvec(K, y)
-
-
 def main() -> None:
     rng = np.random.default_rng(0)
     x, t = np.linspace(0, 1, 12), np.linspace(0, 1, 10)
@@ -70,7 +62,6 @@ def main() -> None:
     assert np.isfinite(compared(x, t, table))
     assert spectrum(np.arange(40.0), np.sin(np.arange(40.0))).shape == (21,)
     assert solved(x).shape == (2,)
-    assert by_hand(x, np.ones(144)).shape == (144,)
 
 
 TYPICAL = (main,)
