@@ -1,4 +1,4 @@
-"""``quatrefoil demo`` at tiny sizes and with ``--quick``, and messages about missing packages."""
+"""``quatrefoil demo --quick``, and messages about missing packages."""
 
 import importlib.util
 import re
@@ -64,21 +64,6 @@ def check_run(folder, capsys):
     assert float(model[2]) < 1e-5  # requested: 1e-6
     check_page((folder / "index.html").read_text(), 4, 5)
     return float(model[3])
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:solve. the stderr of")  # few walks
-def test_tiny_sizes(monkeypatch, capsys, tmp_path):
-    pytest.importorskip("matplotlib")
-    pytest.importorskip("pywt")
-    from quatrefoil.demo import cheb, kron, ssm, wos
-
-    monkeypatch.setattr(ssm, "QUICK", ssm.Sizes(2, 16))
-    monkeypatch.setattr(kron, "QUICK", kron.Sizes(16, 1))
-    monkeypatch.setattr(cheb, "QUICK", cheb.Sizes(4, 100, 9))
-    monkeypatch.setattr(wos, "QUICK", wos.Sizes(20, 0.1, 0.2, 4.0, 1))
-    monkeypatch.setattr(wos, "brute_force", lambda *_: None)  # takes seconds to compile
-    check_run(tmp_path, capsys)
 
 
 @pytest.mark.slow
