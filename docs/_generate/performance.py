@@ -132,7 +132,8 @@ def page(result: dict[str, Any], name: str) -> str:
         f"{slower} of them the peer is faster.\n\n"
     )
     for family in families:
-        text += f"## {family}\n\n| problem | size | time | on all threads | error | peer | its time | its error | ratio |\n|---|---|--:|--:|--:|---|--:|--:|--:|\n"
+        text += f"## {family}\n\n| problem | size | time | on all threads | error | peer | its time | its error | ratio |\n"
+        text += "|---|---|--:|--:|--:|---|--:|--:|--:|\n"
         text += "".join(_rows(row) for row in result["rows"] if row["family"] == family) + "\n"
     return text
 
