@@ -263,7 +263,7 @@ def _points(X: Any, label: str, min_points: int = 0, kinds: Sequence[str] = ()) 
     """A copy (n, P) in double precision; the kinds of its columns, checked against ``kinds``; and an array like results."""
     parts = columns(X, label)
     if not parts or parts[0].ndim != 1 or len(parts[0]) < min_points:
-        what = f"(n,) or (n, P){' with at min_points one point' if min_points else ''}"
+        what = f"(n,) or (n, P){' with at least one point' if min_points else ''}"
         raise ValueError(f"{label}: X has shape {tuple(getattr(X, 'shape', np.shape(X)))}, expected {what}")
     if kinds and len(parts) != len(kinds):
         raise ValueError(f"{label}: X has {len(parts)} coordinates per point, expected {len(kinds)}, as in fit")
