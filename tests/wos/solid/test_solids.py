@@ -137,6 +137,14 @@ def test_points_outside_and_on_the_boundary(name, backend):
     np.testing.assert_array_equal(r.stderr[2:], 0)
 
 
+@pytest.mark.parametrize("backend", ["native", "numba"])
+def test_points_outside_of_a_function(backend):
+    disc, X = wos.SDF(lambda X: np.hypot(*(X - 3.0).T) - 0.6, ([2.0, 2.3], [4.0, 4.0])), np.array([[3.0, 4.5], [3.0, 3.6], [3.0, 3.0]])
+    with pytest.warns(RuntimeWarning, match="1 point lies inside the boundary; their values are NaN"):
+        r = wos.solve(disc, X, dirichlet=1.0, exterior=True, walks=4, rng=1, backend=backend)
+    np.testing.assert_array_equal(r.value, [1.0, 1.0, np.nan])
+
+
 def test_far_away(backend, rng):
     """1e6 diagonals from a cube: few walks return, none escapes, nothing overflows."""
     for name in ("ball", "box", "cube"):

@@ -64,6 +64,7 @@ def place(points, frame, ends, first, start, closed, outside, grids, num_threads
         of_b, d = facets_of(ends, first, b, X.shape[-1]), X.shape[-1]
         if is_function(of_b, d):
             distance, at = Distances(of_b[0], grids).project(scaled)
+            distance = -distance if outside else distance
             beyond = np.flatnonzero(distance > 0)
         else:
             distance, at, contains = np.empty(len(scaled)), np.empty(scaled.shape), np.empty(len(scaled), np.int64)
