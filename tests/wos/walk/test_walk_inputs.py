@@ -79,7 +79,7 @@ def test_most_walks_with_a_cache(monkeypatch):
     monkeypatch.setattr(harmonic, "_PILOT_WALK", 2**12)
     with pytest.raises(ValueError, match="at most") as error:
         solve(walks=2**12, cache="harmonic")
-    limit = int(re.search(r"at most (\d+) walks", str(error.value))[1])
+    limit = int(re.search(r"expected at most (\d+)", str(error.value))[1])
     assert (solve(walks=limit, cache="harmonic").n_walks == limit).all()
     with pytest.raises(ValueError, match=f"{limit + 1} walks per point were requested, expected at most {limit} with a cache"):
         solve(walks=limit + 1, cache="harmonic")
