@@ -1,4 +1,4 @@
-"""Domains: boxes of intervals in the forms that callers may write, and the map of an interval to [-1, 1]."""
+"""Domains: boxes of intervals in the forms that callers may pass, and the map of an interval to [-1, 1]."""
 
 from __future__ import annotations
 

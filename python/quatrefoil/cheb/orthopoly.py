@@ -177,7 +177,7 @@ def from_distribution(distribution: Any, degree: int) -> Basis:
     --------
     >>> import quatrefoil as qf
     >>> from scipy import stats
-    >>> qf.cheb.orthopoly.from_distribution(stats.norm(), 3).b.round(10)  # Hermite's
+    >>> qf.cheb.orthopoly.from_distribution(stats.norm(), 3).b.round(10)  # the Hermite recurrence
     array([1., 1., 2., 3.])
     """
     label = "orthopoly.from_distribution"
@@ -224,7 +224,7 @@ def from_moments(mu: ArrayLike) -> Basis:
     Raises
     ------
     numpy.linalg.LinAlgError
-        The moments belong to no measure with that many points, or the measure is lost to rounding: the matrix is ill-conditioned, and
+        No measure with that many points has these moments, or rounding errors dominate: the matrix is ill-conditioned, and
         float64 suffices only up to degree 10 to 15.
 
     Notes
@@ -234,7 +234,7 @@ def from_moments(mu: ArrayLike) -> Basis:
     Examples
     --------
     >>> import numpy as np, quatrefoil as qf
-    >>> qf.cheb.orthopoly.from_moments(np.array([1, 0, 1 / 3, 0, 1 / 5])).b.round(12)  # uniform on [-1, 1]: Legendre's
+    >>> qf.cheb.orthopoly.from_moments(np.array([1, 0, 1 / 3, 0, 1 / 5])).b.round(12)  # uniform on [-1, 1]: Legendre
     array([1.        , 0.33333333, 0.26666667])
     """
     label = "orthopoly.from_moments"
@@ -300,7 +300,7 @@ def optimal_samples(
     basis : Basis, or one per input
         From ``from_samples``. The inputs are independent.
     m : int
-        Number of points. Least squares are stable from about K log(K) points on.
+        Number of points. Least squares is stable with about K log(K) points or more.
     degrees : (K, d) int, optional
         Products of the polynomials of d inputs, for example from ``multi_indices``. The default is all products whose total degree is at
         most the highest degree of the bases; for a single basis, its K = degree + 1 polynomials.

@@ -1,7 +1,7 @@
 """Sums, products, derivatives, integrals and norms of Tucker tensors of Chebyshev coefficients, on their cores and factors.
 
-A core is an array or a ``TensorTrain``. Tensors keep their graph except in truncations. Norms and truncations read arrays back from a
-device. Equation numbers are those of csrc/cheb/README.md.
+A core is an array or a ``TensorTrain``. PyTorch tensors keep their autograd graph, except in truncations. Norms and
+truncations read arrays back from a device. Equation numbers are those of csrc/cheb/README.md.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def padded(A: Any, axis: int, before: int, after: int) -> Any:
 
 
 def unit(array: np.ndarray) -> tuple[np.ndarray, int]:
-    """Scale a real array in float64 by a power of two to a largest entry between 1/2 and 1; return it and the exponent."""
+    """Scale a real array in float64 by a power of two so that its largest entry is between 1/2 and 1; return it and the exponent."""
     exponent = math.frexp(float(np.abs(array).max(initial=0)))[1]
     return np.ldexp(array.astype(np.float64), -exponent), exponent
 
@@ -82,7 +82,7 @@ def column_exponents(U: np.ndarray) -> np.ndarray:
 
 
 def assembled(mantissas: np.ndarray, powers: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return mantissas 2^powers, scaled by a power of two to a largest value of about 1, and its exponent."""
+    """Return mantissas 2^powers, scaled by a power of two so that the largest value is about 1, and the exponent."""
     present = powers[mantissas != 0]
     exponent = int(present.max()) if present.size else 0
     return np.ldexp(mantissas, powers - exponent), exponent
@@ -241,7 +241,7 @@ def permuted(core: Any, factors: Sequence[Any], order: Sequence[int], label: str
 
 
 def derivative(U: Any) -> Any:
-    """Coefficients (n - 1, r), at least one, of the derivatives of factor functions on [-1, 1] (13)."""
+    """Coefficients (max(n - 1, 1), r) of the derivatives of factor functions on [-1, 1] (13)."""
     return transform.derivative(U)[: max(1, U.shape[0] - 1)]
 
 

@@ -14,8 +14,8 @@ from ..transform import polynomials
 
 BLOCK = 2**21  # elements of the matrix at a time: 16 MB
 MAX_FLOPS = 2e10  # P K^2 when the degree is chosen: a few seconds
-MAX_DENSE = 2**22  # coefficients of the grid that contains a total degree
-_DETERMINED = 1e-10  # fraction of the largest diagonal entry of R; smaller ones are not determined by the samples
+MAX_DENSE = 2**22  # largest array of coefficients for a total degree
+_DETERMINED = 1e-10  # fraction of the largest diagonal entry of R; a coefficient with a smaller entry is not determined by the samples
 _DOUBTFUL, _CROWDED = 0.5, 0.7  # held-out error, and ratio of unknowns to samples, above which there is a warning
 _EQUAL = 1.01  # held-out errors within this factor are treated as equal
 
@@ -38,8 +38,8 @@ def fitted(points: Sequence[np.ndarray], y: np.ndarray, root: np.ndarray, n: Seq
 
 
 def by_degree(P: int, d: int) -> tuple[np.ndarray, np.ndarray]:
-    """Degrees (K, d) of products of polynomials by total degree, and (D,) how many have total degree at most 0, 1, ...; up to as many as P
-    samples can determine."""
+    """Degrees (K, d) of products of polynomials, sorted by total degree, and the number (D,) with total degree at most 0, 1, ...; K is
+    limited to what P samples can determine."""
     max_terms = min(max(P // 2, min(P - 1, d + 1)), int(math.sqrt(MAX_FLOPS / max(P, 1))))
     rows, ends = [np.zeros((1, d), np.int64)], [1]
     while d and math.comb(len(ends) + d, d) <= max_terms and (len(ends) + 1) ** d <= MAX_DENSE:

@@ -12,11 +12,11 @@ from ..transform import chebpts, mode_product, vals2coeffs
 from . import regression
 from .train import TensorTrain, centres, leading, left_orthogonal, right_orthogonal
 
-QUICK = 0.05  # fraction of the sparse regression's work for the start
+QUICK = 0.05  # fraction of the full sparse regression that is run to find a start
 RANKS = 8  # largest rank that is tried
 MORE = 4  # additional degrees per axis for the first fit, and half as many for each later fit
-ROUGH = 0.3  # an axis gets more degrees if its last coefficients exceed this fraction of the largest ones; so for ranks, by singular values
-PATIENCE = 2  # larger ranks without a smaller error after which the search ends
+ROUGH = 0.3  # an axis gets more degrees if its last coefficients exceed this fraction of the largest; also for ranks and singular values
+PATIENCE = 2  # the search ends after this many larger ranks without a smaller error
 BACK = 2  # a fit with more degrees starts this number of penalties before the best one
 PRIORS = (2.0, 1.5)
 RIDGES = 10.0 ** -np.arange(3.0, 15.0)  # successive penalties relative to the mean square of the columns
@@ -216,7 +216,7 @@ def _cut(cores: Sequence[np.ndarray], ranks: Sequence[int]) -> list[np.ndarray]:
 
 
 def _sparse_train(degrees: np.ndarray, coefficients: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
-    """Convert a sum of few products to a train, without error."""
+    """Convert a sum of a few products to a train exactly."""
     left, tails, cores = coefficients[None, :], degrees, []  # (R, K): coefficients of the products of the remaining axes
     for n in sizes[:-1]:
         rest, at = np.unique(tails[:, 1:], axis=0, return_inverse=True)

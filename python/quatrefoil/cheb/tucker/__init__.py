@@ -95,15 +95,15 @@ def tucker(
     guaranteed and not only probable (2). If sketches would save nothing, and with ``rank`` alone, one or two Gram matrices replace them
     (3).
 
-    Cost for N numbers, n entries and rank r of the first axis: about 2 (r + s) N flops down to tol = 6e-7, and 2 (2 r + s) N below, with s
-    = 64^(1/(d-1)). With Gram matrices, the costs are n N and 2 (n + 3 r) N. A sweep of "hooi" takes 2 d r N. For each later axis, N is
+    Cost for N numbers, if the first axis has length n and rank r: about 2 (r + s) N flops down to tol = 6e-7, and 2 (2 r + s) N below, with
+    s = 64^(1/(d-1)). With Gram matrices, the costs are n N and 2 (n + 3 r) N. A sweep of "hooi" takes 2 d r N. For each later axis, N is
     smaller by a factor of r / n. Memory: a few times N numbers and the result. Computed in float64. Backend "array" computes QR
     decompositions of all unfoldings, 4 n N flops for the first axis; with it, "rsvd" is the same as "sthosvd", and ``tol`` synchronises the
     device once.
 
     With ``mask``, L-BFGS runs on the host for core and factors from two starts: the given ranks, and small ranks that grow to them. Each
-    takes up to 1000 steps of 2 (d + 2) r N flops. ``method`` computes the starts. The result may be a local minimum. A RuntimeWarning says
-    if it has not converged.
+    takes up to 1000 steps of 2 (d + 2) r N flops. ``method`` computes the starts. The result may be a local minimum. A RuntimeWarning
+    is issued if it has not converged.
 
     Vannieuwenhoven, Vandebril and Meerbergen, SIAM J. Sci. Comput. 34 (2012) A1027; De Lathauwer, De Moor and Vandewalle, SIAM J. Matrix
     Anal. Appl. 21 (2000) 1324; Halko, Martinsson and Tropp, SIAM Review 53 (2011) 217.

@@ -82,7 +82,7 @@ def gp_nll(
     ----------
     factors : list or tuple of (n_k, n_k)
         Covariances of the axes: symmetric, positive semidefinite. A factor may be a batch, (*B, n_k, n_k). Batches broadcast. y, mask, an
-        array of noise and the results then start with the axes B. Each item takes one call.
+        array of noise and the results then start with the axes B. The kernel is called once per item.
     y : (..., N) or (..., n_1, ..., n_d)
         Observations, flat in C order or as tables; one problem per row or table.
     noise : float, () or (1,), (N,) or (n_1, ..., n_d)
@@ -93,7 +93,7 @@ def gp_nll(
         Also return the gradients of the sum over rows.
     logdet : "exact" or "lanczos"
         The determinant with missing cells. "exact" factorises the covariance of the missing or of the observed cells, whichever are fewer.
-        If these are more than 512, "lanczos" estimates value and gradients from ``probes`` random vectors (15) drawn from ``rng``.
+        If there are more than 512 of these, "lanczos" estimates the value and gradients from ``probes`` random vectors (15) of ``rng``.
     start, tol : (..., N) and float, optional
         For "lanczos": start of the iterative solves, and their residual relative to y, as in ``gp_solve``.
     return_error : bool
@@ -173,7 +173,7 @@ def gp_nll_vjp(
 ) -> tuple[list[T], T, T]:
     """Gradients of ``gp_nll``.
 
-    ``grad`` (...) is the gradient of nll -> ([gradient of every factor], of y, of noise) (3)-(5), (11), (16).
+    ``grad`` (...) is the gradient of nll. Returns the gradients of the factors (a list), of y and of noise (3)-(5), (11), (16).
     The standard error has no gradient.
 
     Examples
@@ -232,7 +232,7 @@ def gp_solve(
     factor is used if at most 512 cells are missing or noisier than the cell with the smallest noise, or if at most 512 are observed.
     Otherwise conjugate gradients on the missing cells take 4 N sum n_k operations per iteration: 5 to 30 iterations for scattered gaps,
     about 100 for a hole. The system of the observed cells would take hundreds of iterations (13). Backend "array" factorises a matrix of
-    all cells if these are at most 4096. Otherwise it takes 400 iterations, and α is NaN if the residual is then above ``tol``.
+    all cells if there are at most 4096. Otherwise it takes 400 iterations, and α is NaN if the residual is then above ``tol``.
 
     Examples
     --------
@@ -271,7 +271,7 @@ def gp_solve_vjp(
 ) -> tuple[list[T], T, T]:
     """Gradients of ``gp_solve``.
 
-    ``grad`` (..., N) is the gradient of α -> ([gradient of every factor], of y, of noise) (19).
+    ``grad`` (..., N) is the gradient of α. Returns the gradients of the factors (a list), of y and of noise (19).
 
     Examples
     --------

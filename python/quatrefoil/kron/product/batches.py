@@ -15,7 +15,7 @@ from ..._typing import Backend
 from . import composition
 from .dense import namespace
 
-SMALL = 4096  # numbers in a vector, up to which one matrix product per axis for the whole batch beats one kernel call per item
+SMALL = 4096  # elements per vector; up to this size, one matrix product per axis for the batch is faster than a kernel call per item
 
 
 def is_batch(factors: Sequence[Any]) -> bool:

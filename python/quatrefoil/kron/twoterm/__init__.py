@@ -1,4 +1,4 @@
-"""Systems of two Kronecker terms: K_1 ⊗ K_2 + S_1 ⊗ S_2, and Sylvester's. Equation numbers are those of csrc/kron/README.md.
+"""Systems of two Kronecker terms: K_1 ⊗ K_2 + S_1 ⊗ S_2, and Sylvester equations. Equation numbers are those of csrc/kron/README.md.
 
 Array code that calls LAPACK, in float64 for data of any precision.
 """
@@ -90,7 +90,7 @@ def sum_solve_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``sum_solve``.
 
-    ``grad`` (..., M, N) is the gradient of X -> the gradients of K1, K2, S1, S2, B (4). Two solves.
+    ``grad`` (..., M, N) is the gradient of X. Returns the gradients of K1, K2, S1, S2 and B (4). Takes two solves.
 
     Examples
     --------
@@ -217,7 +217,7 @@ def sylvester_solve_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``sylvester_solve``.
 
-    ``grad`` (..., M, N) is the gradient of X -> the gradients of A, B and C (8). Two solves.
+    ``grad`` (..., M, N) is the gradient of X. Returns the gradients of A, B and C (8). Takes two solves.
 
     Examples
     --------
@@ -261,8 +261,8 @@ def _pencils(K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, lab
 
 
 def pencil(K: np.ndarray, S: np.ndarray, names: tuple[str, str], label: str) -> Pencil:
-    """Solve (2) by the Cholesky factor of S and its inverse, with NumPy alone: SciPy brings a second BLAS, and idle threads of the one
-    occupy the cores that the other waits for, up to 20 ms per call."""
+    """Solve (2) with the Cholesky factor of S and its inverse. Steps with several threads use only NumPy, because SciPy loads a second
+    BLAS, whose idle threads block the cores that NumPy's needs, for up to 20 ms per call."""
     from scipy.linalg import lapack
 
     for a, name in zip((K, S), names):

@@ -111,7 +111,7 @@ def hankel_matmul(
 def toeplitz_matmul_vjp(
     c: Array[T], r: Array[T] | None, x: Array[T], grad: Array[T], *, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``toeplitz_matmul``: grad is shaped like its result -> (dc[, dr], dx) (15).
+    """Gradients of ``toeplitz_matmul`` (15): ``grad`` has the shape of its result. Returns (dc[, dr], dx).
 
     Examples
     --------
@@ -127,7 +127,7 @@ def toeplitz_matmul_vjp(
 def hankel_matmul_vjp(
     c: Array[T], r: Array[T] | None, x: Array[T], grad: Array[T], *, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``hankel_matmul``: grad is shaped like its result -> (dc[, dr], dx) (15).
+    """Gradients of ``hankel_matmul`` (15): ``grad`` has the shape of its result. Returns (dc[, dr], dx).
 
     Examples
     --------
@@ -210,7 +210,7 @@ class _Batch:
         return xp.broadcast_to(c, (*self.trail, c.shape[-1])).reshape((math.prod(self.trail), c.shape[-1]))
 
     def rows(self, xp: Any, x: Any) -> Any:
-        """A vector, or the columns of matrices, as rows of one channel per matrix: (lead, K, matrices, n)."""
+        """Reshape a vector, or the columns of matrices, into rows, with one channel per matrix: (lead, K, matrices, n)."""
         x = x[..., None] if self.vector else x
         size: tuple[int, ...] = tuple(x.shape[-2:])
         x = xp.broadcast_to(x, (*self.lead, *self.trail, *size)).reshape((*self.lead, math.prod(self.trail), *size))

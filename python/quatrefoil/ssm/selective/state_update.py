@@ -122,11 +122,11 @@ def selective_state_update(
 
     Notes
     -----
-    Signature and meaning are those of ``mamba_ssm.ops.triton.selective_state_update`` (Gu and Dao, arXiv 2312.00752; for heads, Dao
-    and Gu, arXiv 2405.21060). Arrays with any strides are read without copying. Each state takes one exponential, or each dim
-    if A is expanded over the states; 64 dims share one if A, dt and dt_bias are expanded over the dims, too. Every state is read and
-    written once. A state that is not contiguous, or has half precision, is computed separately and copied back. With PyTorch, gradients
-    flow as through any in-place update; ``selective_state_step`` does not change its state.
+    Signature and meaning are those of ``mamba_ssm.ops.triton.selective_state_update`` (Gu and Dao, arXiv 2312.00752; for heads, Dao and
+    Gu, arXiv 2405.21060). Arrays with any strides are read without copying. One exponential per state, one per dim if A is expanded
+    over the states, and one per 64 dims if A, dt and dt_bias are also expanded over the dims. Every state is read and written once.
+    A state that is not contiguous, or has half precision, is computed separately and copied back. With PyTorch, gradients flow as
+    through any in-place update; ``selective_state_step`` does not change its state.
 
     Examples
     --------

@@ -3,7 +3,7 @@
 Arrays are as in ``wos.walk``.
 
 diffusion, screening : (1 or B, numbers)
-    α and σ, with a kind as for source. A grid of α has (3) at its nodes after the values.
+    α and σ, with a kind as for source. For a grid of α, the values at its nodes are followed by (3) at its nodes.
 bounds : (B, 2)
     The bound (7) and the finite difference step for functions, both in absolute units.
 slopes : (B, N, d)

@@ -37,7 +37,7 @@ class Problem(Statement):
     screening : σ
         A number >= 0, or data like source with values >= 0.
     diffusion : α, optional
-        Data like source, except Fourier, with positive values and second derivatives; the default is 1. ``Regions`` for a diffusion with
+        Data like source, except Fourier, positive and twice differentiable; the default is 1. ``Regions`` for a diffusion with
         jumps in a Polygon or a closed TriangleMesh, without neumann and robin, and with a screening that is a number.
     neumann : (where, h), optional
         ∂u/∂n = h on the segments of a Polygon, or the triangles of a closed TriangleMesh, for which ``where``, bool (M,), is True. Segment
@@ -52,9 +52,9 @@ class Problem(Statement):
 
     Notes
     -----
-    For B instances, boundary, data and points have a leading axis B: (B,) numbers, Fourier coefficients (B, K), a list of B data, ``where``
-    (B, M). Arguments without this axis, or with an axis of length 1, are broadcast to all instances. docs/walks.md, Data, describes what
-    each class accepts, and the limits of gradients, devices and functions.
+    For B instances, boundary, data and points have a leading axis B: (B,) numbers, Fourier coefficients (B, K), a list of B data
+    objects, ``where`` (B, M). Arguments without this axis, or with an axis of length 1, are broadcast to all instances.
+    docs/walks.md, Data, describes what each class accepts, and the limits of gradients, devices and functions.
 
     A Problem is immutable, copies arrays, and can be pickled if its functions can. It caches the tables of reflecting walls, and its
     boundary caches the grids for distances, so that the second call of a method need not build them.

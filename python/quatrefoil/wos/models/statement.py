@@ -164,7 +164,7 @@ class Statement:
         data = getattr(self, name)
         if name in ("neumann", "robin") and data is not None:
             data = data[-1]
-            return None if type(data) in (int, float) and data == 0 else data  # no points on the walls are drawn then
+            return None if type(data) in (int, float) and data == 0 else data  # then no points are drawn on the walls
         return None if name == "screening" and isinstance(data, float) and (data == 0 or not self._varies) else data
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:

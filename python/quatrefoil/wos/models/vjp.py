@@ -25,7 +25,7 @@ Array = Any
 def gradients(run: Run, grad: Any, walks: range, of_points: bool, label: str) -> tuple[Any, ...]:
     """Gradients of sum(grad * value) with respect to the points and to the parameters of each kind of data.
 
-    That with respect to the points is None unless ``of_points``.
+    The gradient with respect to the points is None unless ``of_points``.
     """
     p, group, first, count = run.prepared, 2 if run.settings.gradient else 1, walks.start, len(walks)
     grad = _checked(run, grad, label)
@@ -46,7 +46,7 @@ def gradients(run: Run, grad: Any, walks: range, of_points: bool, label: str) ->
 
 
 def _of_jumps(p: Prepared, jumps: Iterator[tuple[int, np.ndarray, Walked]], share: np.ndarray) -> list[np.ndarray]:
-    """Gradients with respect to the parameters, from walks through a diffusion with jumps. ``share`` (B, N): those of each walk's value."""
+    """Gradients with respect to the parameters, from walks through a diffusion with jumps. ``share`` (B, N): those of walks' values."""
     data = [d for d in p.linear if d.pull is not None]
     fields = [Data(np, "solve", d.kind, _arrays.to_host(d.numbers), None) for d in data]
     totals = [np.zeros(field.numbers.shape) for field in fields]

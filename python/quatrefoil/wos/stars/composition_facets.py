@@ -64,7 +64,7 @@ class Facets(Walls):
         return tuple(self.xp.sum(x * axis, axis=-1) for axis in (self.shapes.e, self.shapes.f, self.shapes.n))
 
     def hit(self, x: Any, n: Any, limit: Any, own: Any, end: Any) -> tuple[Any, Any]:
-        """(8) The first triangle that the ray hits from inside before ``limit``, or -1, and t of the hit. ``end`` lies beyond its plane."""
+        """(8) The first triangle that the ray hits from inside before ``limit``, or -1, and t of the hit; ``end`` is beyond its plane."""
         xp, r = self.xp, self.shapes
         du, dv, dw = self.local(n[..., None, :])
         u, v, w = self.local(x[..., None, :] - r.a)
@@ -116,7 +116,7 @@ class Facets(Walls):
 
 
 def _ball_mass(xp: Any, r: Triangles, u: Any, v: Any, p: Any, R: Any) -> Any:
-    """(5') The integral of G over the parts of triangles in the ball around a point with feet (u, v) and heights p."""
+    """(5') The integral of G over the parts of triangles in the ball around a point at height p above each plane, with foot (u, v)."""
     total: Any = None
     for ax, ay, bx, by in ((0.0, 0.0, r.length, 0.0), (r.length, 0.0, r.cx, r.cy), (r.cx, r.cy, 0.0, 0.0)):
         length = xp.sqrt((bx - ax) ** 2 + (by - ay) ** 2)

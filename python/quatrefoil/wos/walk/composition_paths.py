@@ -16,7 +16,7 @@ from .composition_balls import MAX_SCREENED, SHRUNK, First, bessel_series, roule
 from .composition_batches import WalkBatch
 from .composition_philox import FIRST, ROULETTE, direction, source_point, uniform, unit_vector
 
-LOOK = 32  # steps between two checks whether any walk is active
+LOOK = 32  # steps between checks for active walks
 Callback = Callable[[Points, Any, Any, First, bool], None]
 
 

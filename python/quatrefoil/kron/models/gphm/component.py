@@ -20,7 +20,7 @@ _BY_PARITY = 400  # points; up to this many, products by parity are faster on a 
 
 
 class Component(NamedTuple):
-    """A Gaussian process with its loss. ``initial`` are the learnt parameters, in the order of ``flat``."""
+    """A Gaussian process with its loss. ``initial`` has the initial values of the learnt parameters, in the order of ``flat``."""
 
     loss: Loss
     initial: Params
