@@ -217,7 +217,7 @@ def _check_regions(s: Statement, regions: Regions, label: str) -> None:
         )
     if s.neumann is not None or s.robin is not None or is_varying(s.screening):
         raise ValueError(
-            f"{label}: a diffusion of Regions cannot be combined with neumann, robin or a screening that is not a number yet; omit them"
+            f"{label}: a diffusion of Regions cannot yet be combined with neumann, robin or a screening that is not a number; omit them"
         )
     regions._check(b, label)
 
