@@ -178,6 +178,15 @@ def test_some_axes(rng, method, backend):
     assert tucker(np.zeros((3, 4)), tol=1e-3, modes=0).core.shape == (1, 4)
 
 
+def test_factors_that_span_the_tensor_miss_nothing(rng):
+    """A difference of norms would be of the size of 1e-8 by rounding."""
+    C = tensor_of_spectrum(rng, (7, 8, 9), 0.3 ** np.arange(5))
+    U = tucker(C, tol=1e-14).factors[1]
+    for _ in range(20):
+        factor = U @ (np.eye(5) + 0.1 * rng.standard_normal((5, 5)))
+        np.testing.assert_allclose(full(*tucker(C, tol=1e-12, fixed={1: factor})), C, rtol=0, atol=1e-12)
+
+
 def test_given_factors(rng):
     """The tensor's own factor times a matrix reproduces it; other factors give its projection."""
     C = tensor_of_spectrum(rng, (14, 15, 16), 0.3 ** np.arange(6))

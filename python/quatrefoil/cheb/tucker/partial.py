@@ -36,8 +36,10 @@ def fixed_to(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: str
     """The core and the factors that are not prescribed, from C projected onto the columns of the prescribed ones."""
     small = _projected(C, bases)
     if tol is not None:
-        total, left = float(np.linalg.norm(C)), float(np.linalg.norm(small))
-        missed = math.sqrt(max(0.0, (total - left) * (total + left)))
+        total, left, projection = float(np.linalg.norm(C)), float(np.linalg.norm(small)), small
+        for axis, (Q, _) in bases.items():
+            projection = mode_product(projection, Q, axis)
+        missed = float(np.linalg.norm(C - projection))  # the difference of squared norms would be rounding down to 1e-8
         if missed > tol * total:
             raise ValueError(f"{label}: the fixed factors alone miss {missed / total:.1e} of C, more than tol = {tol:g}")
         tol = math.sqrt((tol * total) ** 2 - missed**2) / left if left else tol
