@@ -178,8 +178,8 @@ void put_states(const Buffers<T>& buffers) {
   if (s.chunks) {
     const int64_t rows = p.B * p.length * p.heads, tiles = tiles_of(p.V) + tiles_of(p.K);
     if (s.q_factor) launch(put_factors<T>, warp_blocks(2 * rows), kThreads, 0, s, rows);
-    launch(put_pairs<T>, buffers.per_sequence(), kThreads, sizeof(Shared<T>), s);
-    if (p.corrects) launch(solve<T>, buffers.per_sequence() * tiles, kThreads, sizeof(Shared<T>), s, Back<T>{}, tiles);
+    launch(put_pairs<T>, buffers.head_chunks(), kThreads, sizeof(Shared<T>), s);
+    if (p.corrects) launch(solve<T>, buffers.head_chunks() * tiles, kThreads, sizeof(Shared<T>), s, Back<T>{}, tiles);
   }
   const int64_t tiles = tiles_of(p.V, kStateColumns);
   launch(pass_states<T>, p.sequences * p.value_heads * tiles, kThreads, sizeof(Tile<T>), s, Back<T>{},
