@@ -18,7 +18,7 @@ from quatrefoil.bench._problem import Problem, Work
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of peers
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:Sparse invariant checks")  # of peers
 @pytest.mark.parametrize("module", list(_run.modules(FAMILIES)))
 def test_problems(module):
     for problem in importlib.import_module(module).problems():
