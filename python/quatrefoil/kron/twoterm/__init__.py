@@ -281,10 +281,7 @@ def pencil(K: np.ndarray, S: np.ndarray, names: tuple[str, str], label: str) -> 
             f"{label}: {names[1]} is not positive definite to working precision (its smallest eigenvalue is {smallest:.3g}); "
             "add jitter to its diagonal"
         )
-    inverse = inverse_lower(L)
-    C = inverse @ double(K) @ inverse.T
-    w, U = np.linalg.eigh((C + C.T) / 2)
-    V = inverse.T @ U
+    w, V = composition.reduced(np, double(K), inverse_lower(L))
     rounding = len(w) * np.finfo(K.dtype).eps * np.abs(w).max()
     if w[0] >= -rounding:  # K is positive semidefinite: negative values are rounding errors of 0
         w = np.maximum(w, 0.0)

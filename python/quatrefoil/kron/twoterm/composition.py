@@ -24,13 +24,19 @@ def _pencil(xp: Any, K: Any, S: Any, eps: float) -> _Pencil:
     n = S.shape[0]
     L = xp.linalg.cholesky(S)
     inverse = xp.linalg.inv(L)
-    C = xp.matmul(xp.matmul(inverse, K), inverse.T)
-    w, U = xp.linalg.eigh((C + C.T) / 2)
+    w, V = reduced(xp, K, inverse)
     condition = _norm(xp, S) * _norm(xp, xp.matmul(inverse.T, inverse))
     valid = is_symmetric(xp, K, eps) & is_symmetric(xp, S, eps) & (condition * eps < 1)
     semidefinite = w[0] >= -n * eps * xp.max(xp.abs(w))  # negative values are rounding errors of 0
     w = nan_unless(xp, valid, xp.where(semidefinite & (w < 0), xp.zeros_like(w), w))
-    return _Pencil(w, xp.matmul(inverse.T, U), 2 * xp.sum(xp.log(xp.linalg.diagonal(L))))
+    return _Pencil(w, V, 2 * xp.sum(xp.log(xp.linalg.diagonal(L))))
+
+
+def reduced(xp: Any, K: Any, inverse: Any) -> tuple[Any, Any]:
+    """w and V of (2) from the inverse of the Cholesky factor of S."""
+    C = xp.matmul(xp.matmul(inverse, K), inverse.T)
+    w, U = xp.linalg.eigh((C + C.T) / 2)
+    return w, xp.matmul(inverse.T, U)
 
 
 def _norm(xp: Any, a: Any) -> Any:
