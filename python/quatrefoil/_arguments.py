@@ -41,7 +41,7 @@ def integer(value: Any, label: str, name: str, minimum: int | None = None, maxim
 def integers(
     value: Any, count: int | None, label: str, name: str, minimum: int | None = None, maximum: int | None = MAX_INT64
 ) -> tuple[int, ...]:
-    """Return the integers of a sequence, or one integer ``count`` times. If ``count`` is None, the sequence may have any length."""
+    """Return the integers of a sequence, or repeat one integer ``count`` times. Without ``count``, a sequence may have any length."""
     if is_sequence(value, label, name):
         if count is not None and len(value) != count:
             raise ValueError(f"{label}: {name} has {len(value)} entries, expected {count}, one per axis")

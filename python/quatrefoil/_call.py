@@ -88,7 +88,7 @@ def _plan(op: Op, key: Any, arrays: Sequence[Any], options: tuple[Any, ...], bac
 
 
 def remember(plans: dict[Any, Plan], key: Any, plan: Plan) -> Plan:
-    """Cache a plan under the key of its signature, unless that is None."""
+    """Cache a plan under the key of its signature, if it has one."""
     if key is not None:
         if len(plans) >= MAX_PLANS:
             plans.clear()
