@@ -95,7 +95,7 @@ struct HeadAdjoint {
   const Problem<T, A>& s;
   Solve solve;
   Square<A> U;
-  A *v, *grad, *w, *stored_x, *product, *values, *k_after;  // stored_x: x, rounded
+  A *v, *grad, *w, *stored_x, *product, *values, *k_after;  // stored_x: the rounded x
   int D;
   // (14), (16), all of the next token: sigma, <RH, e H_before>, <RU, e U_before>, decays.
   double sigma = 0, along_H = 0, along_U = 0, decay_H = 1, decay_U = 1;
@@ -186,7 +186,7 @@ struct HeadAdjoint {
         [](int, A*) {});
   }
 
-  // H is N, U is RU. Reads and writes both once, and reads U a second time.
+  // H contains N, and U contains RU. Reads and writes both once, and reads U a second time.
   __device__ void back(int64_t i, const T* stored_w, const Trace& trace) {
     const A alpha = s.alpha(i), e = decay_H, of_k = e * sigma;
     load_token(i);

@@ -1,6 +1,6 @@
-// Gated KalmaNet on a GPU, shared by both passes: the layout of a head's vectors and square matrices, and its ridge regressions. README
-// (1)-(10). A thread block processes one head. Square matrices are stored in full. Each column i belongs to four neighbouring threads: only
-// they update it and compute the products sum_j x_j S(j, i) with it, so only vectors need a barrier.
+// Shared by both passes of Gated KalmaNet on a GPU, README (1)-(10): the layout of a head's vectors and square matrices, and its ridge
+// regressions. A thread block processes one head. Square matrices are stored in full. Each column i belongs to four neighbouring threads:
+// only they update it and compute the products sum_j x_j S(j, i) with it, so only vectors need a barrier.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
@@ -19,21 +19,21 @@ constexpr int64_t kMaxHeads = kBusyBlocks;    // heads whose matrices are in the
 
 // ---------------------------------------------------------------- memory layout
 
-constexpr int kSquares = 3;  // M, or the factor of the exact solver; H; U
+constexpr int kSquares = 3;  // M (or the factor of the exact solver), H, U
 
-// All vectors, then the square matrices. The first of them are in shared memory, as many as fit; the others are in the thread block's part
-// of a workspace.
+// The vectors form one block, followed by one block per square matrix. As many blocks as fit are in shared memory; the others are in the
+// thread block's part of a workspace.
 template <class A>
 struct Layout {
   int64_t vectors, pitch, square;  // elements in all vectors, in a row, in a square matrix
-  int in_shared = 0;               // how many are in shared memory, counting all vectors as one
+  int in_shared = 0;               // number of blocks in shared memory
   Layout(int64_t D, int64_t count)
       : vectors(round_up(count * D, 4)), pitch(round_up(D, 128 / sizeof(A)) + 32 / sizeof(A)), square(D * pitch) {
     while (in_shared <= kSquares && std::size_t(offset(in_shared + 1)) * sizeof(A) <= kMaxShared) ++in_shared;
   }
   QF_HD int64_t offset(int i) const { return i ? vectors + (i - 1) * square : 0; }
   std::size_t shared() const { return std::size_t(offset(in_shared)) * sizeof(A); }
-  QF_HD int64_t rest() const { return offset(kSquares + 1) - offset(in_shared); }  // elements of a thread block in the workspace
+  QF_HD int64_t rest() const { return offset(kSquares + 1) - offset(in_shared); }  // elements of the workspace per thread block
   __device__ A* block(int i, A* shared, A* workspace) const {
     if (i < in_shared) return shared + offset(i);
     return workspace + blockIdx.x * rest() + offset(i) - offset(in_shared);
@@ -63,13 +63,13 @@ __device__ __forceinline__ void for_columns(int D, Add add, Put put) {
     if (i < D && part == 0) put(i, sums);
   }
 }
-// Calls f(i) for every i below n, one per thread.
+// Calls f(i) for every i < n, distributed over the threads.
 template <class F>
 __device__ __forceinline__ void for_each(int n, F f) {
   for (int i = threadIdx.x; i < n; i += blockDim.x) f(i);
 }
 
-// The sum of term(i, sum) over i below n. Every warp computes all of it, which avoids a barrier.
+// The sum of term(i, sum) over i < n. Every warp computes the whole sum, which avoids a barrier.
 template <class A, class F>
 __device__ __forceinline__ A sum_over(int n, F term) {
   A sum(0);
@@ -239,7 +239,7 @@ struct Regression {
   Square<A> M, H;         // with the exact solver, M is its factor
   A *k, *h;               // h: (old H) k
   A *right, *x;           // R vectors each
-  A *w, *d, *even, *odd;  // R vectors each; w: 2 R
+  A *w, *d, *even, *odd;  // R vectors each, but 2 R in w
   double norm = 0;
 
   __device__ Regression(const Problem<T, A>& s, A* shared, A* workspace)
@@ -263,9 +263,8 @@ struct Regression {
         D, [&](int j, int i, A*) { H(j, i) = H0 ? symmetric<A>(D, H0, j, i) : A(0), M(j, i) = M0 ? M0[j * D + i] : A(0); }, [](int, A*) {});
   }
 
-  // Processes one token with decay e of H. load() stores the token's vectors, including k and the right-hand sides. After the barrier that
-  // follows, prepare() can read them and compute its own vectors. After updating H and M, calls updated(k.k). On return, all threads can
-  // read x.
+  // Processes one token; e is the decay of H. Calls load(), which stores the token's vectors, including k and the right-hand sides; then
+  // prepare(), which can read all of them; and after updating H and M, updated(k.k). On return, all threads can read x.
   template <class Load, class Prepare, class Updated>
   __device__ void take(A e, Load load, Prepare prepare, Updated updated) {
     __syncthreads();  // the previous token has been read
@@ -299,7 +298,7 @@ struct Regression {
         [](int, A*) {});
   }
 
-  // x ~ (H + lambda I)^-1 right. Without a solver, `right` itself; 0 where H is 0 (3).
+  // x ~ (H + lambda I)^-1 right. Without a solver, x = right; otherwise x = 0 if H is 0 (3).
   __device__ void solve() const {
     if (s.solver == Solver::none || zero())
       for_columns<1, A>(
@@ -327,7 +326,7 @@ struct Regression {
         });
   }
 
-  // (6), (7). Reads M once for two degrees of the polynomial, H twice in all.
+  // (6), (7). Reads M once per two degrees of the polynomial and H twice in all.
   __device__ void chebyshev() const {
     const A inverse = A(1 / norm);
     const Series<A>& c = s.series;

@@ -24,7 +24,7 @@ class MixedRidge {
     for (T** vector : {&k_, &m_, &w_, &d_, &odd_, &even_}) *vector = next, next += P_;
   }
 
-  // At the first token: copies the states into H and M of type T. Entries beyond D stay 0.
+  // Copies the initial states into H and M of type T. Entries beyond D stay 0.
   void begin() {
     set_zero(H_, narrow_size(s_));
     if (!narrows(s_)) return;

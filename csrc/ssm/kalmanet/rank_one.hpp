@@ -1,4 +1,4 @@
-// Rank-one updates of a dense square matrix with padded side, and products with the new matrix in the same pass.
+// Rank-one updates of a dense square matrix of padded size, and products with the new matrix in the same pass.
 #pragma once
 #include "core/lanes/lanes.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -18,7 +18,7 @@ struct RankOne {
   T* dots;
 };
 
-// NV vectors of columns, W rows at a time.
+// Processes NV vectors of columns, W rows at a time.
 template <int NV, bool with_sums, bool with_dots, class T>
 void rank_one_columns(int64_t P, const RankOne<T>& u, int64_t column, T* A) {
   using V = Lanes<T>;
@@ -64,7 +64,7 @@ void rank_one(int64_t P, const RankOne<T>& u, T* A) {
   for (; column < P; column += W) rank_one_columns<1, with_sums, with_dots>(P, u, column, A);
 }
 
-// A = the transpose of a D x D array, or 0 if it is absent; and the reverse, times e.
+// A = the transpose of a D x D array, or 0 if that is absent. store_transposed does the reverse, times e.
 template <class T, class E>
 void load_transposed(int64_t D, int64_t P, const T* dense, E* A) {
   set_zero(A, P * P);

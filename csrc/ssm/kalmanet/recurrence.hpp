@@ -243,7 +243,7 @@ class Ridge {
   static int64_t size(const Problem<T, A>& s) { return s.solver == Solver::exact ? (s.D + 1) * s.P : 3 * s.P; }
   Ridge(const Problem<T, A>& s, const State<T, A>& state, A* workspace) : s_(s), state_(state), workspace_(workspace) {}
 
-  // Must be called when H has changed. For the exact solution, it eliminates H once for all right-hand sides.
+  // Call this whenever H has changed. The exact solver eliminates H here, once for all right-hand sides.
   void prepare() {
     if (s_.solver != Solver::exact || state_.zero()) return;
     constexpr int W = kLanes<A>;
@@ -255,7 +255,7 @@ class Ridge {
     eliminate(s_.D, workspace_, s_.P, workspace_ + s_.D * s_.P);
   }
 
-  // x ~ (H + lambda I)^-1 q. Without a solver, q itself; 0 where H is 0 (3).
+  // x ~ (H + lambda I)^-1 q. Without a solver, x = q; otherwise x = 0 if H is 0 (3).
   void solve(const A* q, A* x) const {
     if (s_.solver != Solver::none && state_.zero()) {
       set_zero(x, s_.P);
@@ -268,7 +268,7 @@ class Ridge {
   }
 
  private:
-  // (6), (7). Reads the tiles of M once for two degrees of the polynomial, those of H twice in all.
+  // (6), (7). Reads the tiles of M once per two degrees of the polynomial and those of H twice in all.
   void chebyshev(const A* q, A* x) const {
     const bool alternates = tiled_size<A>(s_.D) * int64_t(sizeof(A)) > kFitsL1;
     const A inverse = A(1 / state_.norm());

@@ -43,7 +43,7 @@ QF_HD void for_tiles(int64_t tiles, int64_t tile_size, F&& f) {
     for (int64_t J = 0; J <= I; ++J, offset += tile_size) f(I, J, offset);
 }
 
-// (A + A^T) / 2 of a D x D array; 0 if it is absent.
+// a = (A + A^T) / 2 in tiles, with A = dense (D x D), or 0 if that is absent.
 template <class T, class A>
 void to_tiles(int64_t D, const T* dense, A* a) {
   set_zero(a, tiled_size<A>(D));
@@ -57,8 +57,8 @@ void from_tiles(int64_t D, const T* a, T* dense) {
     for (int64_t j = 0; j < D; ++j) dense[i * D + j] = j <= i ? entry(a, i, j) : entry(a, j, i);
 }
 
-// N neighbouring tiles in one row of tiles: y_columns += tiles^T x_rows and, below the diagonal, dots[i] += row i times x_columns. If
-// `last`, the last tile is on the diagonal. Reads a row once for both products, and an entry of x once for all tiles.
+// Multiplies N neighbouring tiles in one row of tiles: y_columns += tiles^T x_rows and, below the diagonal, dots[i] += (row i) x_columns.
+// If `last`, the last tile is on the diagonal. Reads a row once for both products, and an entry of x once for all tiles.
 template <int N, bool last, class V>
 QF_HD void multiply_tiles(const Element<V>* tiles, const Element<V>* x_rows, const Element<V>* x_columns, V* dots, Element<V>* y_columns) {
   constexpr int W = kWidth<V>;
@@ -79,8 +79,8 @@ QF_HD void multiply_tiles(const Element<V>* tiles, const Element<V>* x_rows, con
   for (int c = 0; c < N; ++c) store(y_columns + c * W, V(load<V>(y_columns + c * W) + part[c]));
 }
 
-// y += A x, both of padded length. Reads the tiles once, in ascending or descending order. If the tiles exceed L1, a following call in the
-// opposite order finds the last ones still in the cache.
+// y += A x, both of padded length. Reads the tiles once, in ascending or descending order. If the tiles exceed L1, the next call, in the
+// opposite order, finds the last ones still in the cache.
 template <class T>
 void add_symmetric_product(int64_t tiles, const T* a, const T* x, T* y, bool falling = false) {
   using V = Lanes<T>;
@@ -112,7 +112,7 @@ void multiply_symmetric(int64_t tiles, const T* a, const T* x, T* y) {
   add_symmetric_product(tiles, a, x, y);
 }
 
-// Row i <- row i - sum over N pivot rows p of (a[p][i] / pivot) row p, up to its diagonal; the remainder of its last vector is not used.
+// For N pivot rows p, subtracts a[p][i] inverse[p] times row p from row i, up to the diagonal. The rest of the last vector is not used.
 template <int N, class T>
 QF_HD void eliminate_row(T* a, int64_t stride, int64_t i, int64_t pivot, const T* inverse) {
   using V = Lanes<T>;
@@ -127,9 +127,9 @@ QF_HD void eliminate_row(T* a, int64_t stride, int64_t i, int64_t pivot, const T
   }
 }
 
-// Elimination from the last row up, along rows of the lower half. Replaces the lower half of A in a (D rows, `stride` apart) by the factor,
-// which is 0 from the diagonal to the end of its vector, and stores the reciprocal pivots in `inverse`. There are no square roots, so an
-// indefinite matrix has a solution too. Makes D / 4 passes over the half, with fewer rows each time.
+// Eliminates from the last row up. The D rows of A, `stride` apart, are replaced up to the diagonal by those of the factor; the diagonal
+// and the rest of its vector become 0. Stores the reciprocal pivots in `inverse`. Uses no square roots, so indefinite matrices are possible
+// too. Makes D / 4 passes over the lower half, with fewer rows each time.
 template <class T>
 void eliminate(int64_t D, T* a, int64_t stride, T* inverse) {
   constexpr int panel = 4;
@@ -145,7 +145,7 @@ void eliminate(int64_t D, T* a, int64_t stride, T* inverse) {
     for (int64_t i = 0; i < first; ++i) eliminate_row<panel>(a, stride, i, first, inverse);
   }
 }
-// x <- A^-1 x with the factor; x has padded length. Reads the lower half twice.
+// x <- A^-1 x, given the result of eliminate. x has padded length. Reads the lower half twice.
 template <class T>
 void solve_eliminated(int64_t D, const T* a, int64_t stride, const T* inverse, T* x) {
   using V = Lanes<T>;
