@@ -61,7 +61,7 @@ void store_tile(T* x, int64_t stride, int64_t rows, int64_t steps, const V* from
     for (int64_t t = 0; t < steps; t += W) store_square(x + t, stride, rows, steps - t, from + t);
 }
 
-// One number per row, for W rows.
+// Loads one number for each of W rows.
 template <class V, class T>
 V load_rows(const T* x, int64_t stride, int64_t rows) {
   double v[kWidth<V>] = {};

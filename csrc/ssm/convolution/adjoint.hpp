@@ -21,7 +21,8 @@ double dot(const T* x, const T* y, int64_t n) {
   return total;
 }
 
-// The adjoint of Channel, README (4). Per row: three transforms; reads u and grad, writes du. The batch is summed in order.
+// The adjoint of Channel, README (4). For each row, reads u and grad, writes du, and computes three transforms. The batch is summed in
+// order.
 template <class T>
 class ChannelAdjoint {
  public:
@@ -36,7 +37,7 @@ class ChannelAdjoint {
     set_zero(at(7), N_);
     dD_ = 0;
   }
-  // du of one row, added to du if `more`. `next`: the next gradient, or null.
+  // Computes du of one row; adds it to du if `more`. `next`: the next gradient, or null.
   [[gnu::noinline]] void row(const T* u, const T* grad, T* du, bool more, const T* next) {
     T *const k_re = at(0), *const k_im = at(1), *const g_re = at(2), *const g_im = at(3);
     T *const u_re = at(4), *const u_im = at(5), *const sum_re = at(6), *const sum_im = at(7);

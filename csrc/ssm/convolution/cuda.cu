@@ -97,7 +97,7 @@ __device__ __forceinline__ void some_layers(cplx<T> (&x)[1 << layers], const Roo
     const int k = back ? layers - 1 - step : step;
     QF_UNROLL(4)
     for (int m = 0; m < half; ++m) {
-      // block b of 2^k; its root is the root of block 0, rotated by half of b's reversed bits
+      // block b of 2^k; its root is that of block 0, rotated by half the reversed bits of b, read as a fraction of a turn
       const int apart = half >> k, b = m / apart, first = b * 2 * apart + m % apart;
       const T r(0.70710678118654752440);
       cplx<T> root = w[k];
@@ -182,7 +182,8 @@ struct Sink {
   }
 };
 
-// Layers s, ... of rows in the workspace z (rows, N). The first layers read the source; the last inverse layers write the sink.
+// Applies `layers` layers, from level s on, to rows in the workspace z (rows, N). The first layers read the source; the last inverse layers
+// write the sink.
 template <int layers, bool back, class T>
 __global__ void __launch_bounds__(kThreads, 1)
     far_pass(const Plan p, const int64_t rows, const int s, const cplx<T>* roots, cplx<T>* z, const Source<T> source, const Sink<T> sink) {
@@ -282,8 +283,8 @@ __global__ void __launch_bounds__(kThreads, 1) convolve(const Plan p, const int6
   }
 }
 
-// README (4). du: grad times the conjugate spectrum of the taps. sums (groups, H, N): accumulates grad times the conjugate spectrum of u,
-// over the batch in order. Reads the spectrum of u, grad and the spectrum of the taps once.
+// README (4). Computes du from grad times the conjugate spectrum of the taps. Adds grad times the conjugate spectrum of u to sums (groups,
+// H, N), over the batch in order. Reads the spectrum of u, grad and the spectrum of the taps once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     correlate(const Plan p, const int64_t items, const int64_t H, const int64_t groups, const cplx<T>* roots, const Source<T> source,

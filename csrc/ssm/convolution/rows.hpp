@@ -53,7 +53,7 @@ void convolve_direct(const Taps<T>& taps, const T* u, int64_t L, Padded<T>& padd
   }
 }
 
-// README (2): the spectrum of k_n - i k_reverse_{N-1-n}, for both directions. `next`: the row that is read after the taps; prefetched.
+// README (2): the spectrum of k_n - i k_reverse_{N-1-n}, for both directions. Prefetches `next`, the row that is read after the taps.
 template <class T>
 void kernel_spectrum(const RightAngle<T>& fft, const Taps<T>& taps, int64_t L, T* re, T* im, const T* next) {
   const int64_t N = fft.length(), causal = min(taps.Lk, L);
@@ -84,8 +84,8 @@ Cut row_cut(int64_t L, bool reverse) {
   return {filled, L - filled.N};
 }
 
-// The rows of one channel, by FFT. Per row: reads u twice, writes y once, and prefetches both (which saves a fifth of the time for rows of
-// 4096). The spectra (4 N elements) stay in cache; the kernel's is computed once per channel.
+// Convolves the rows of one channel by FFT. For each row, reads u twice, writes y once, and prefetches both (which saves a fifth of the
+// time for rows of 4096). The spectra (4 N elements) stay in cache; the kernel's is computed once per channel.
 template <class T>
 class Channel {
  public:

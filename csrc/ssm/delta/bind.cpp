@@ -19,7 +19,7 @@ void check_sequences(const Arguments& call, [[maybe_unused]] const std::int64_t*
 #endif
 }
 
-// The kinds of attention, by the arguments between v and the initial state.
+// The kinds of attention. They differ in the arguments between v and the initial state.
 enum class Kind { gated, linear, kda, gdn2, dplr };
 
 constexpr int gates(Kind kind) { return kind == Kind::linear ? 1 : kind == Kind::gated || kind == Kind::kda ? 2 : 3; }

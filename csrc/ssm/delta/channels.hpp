@@ -133,7 +133,7 @@ void pairs_of(const ChannelRows<T>& a, int64_t rows, Matrix<T> k, Matrix<T> read
   });
 }
 
-// A key at which tokens write, in the adjoint: the gradients of its pairs. On entry `d` is the gradient of the key at the end of the chunk.
+// A key at which tokens write, and the gradients of its pairs. On entry `d` is the gradient of the key at the end of the chunk.
 template <class T>
 struct ChannelKey {
   Matrix<T> k, d;
@@ -142,7 +142,7 @@ struct ChannelKey {
   ChannelKey block(int64_t first) const { return {k.from(first), d.from(first), dreads.from(first, first), dmisses.from(first, first)}; }
 };
 
-// The adjoint of one vector of channels in a block. The gradient of a decay sums only terms that pass over it; nothing is subtracted.
+// The adjoint of one vector of channels in a block. The gradient of a decay sums only terms that contain it; nothing is subtracted.
 template <class T>
 class ChannelBack {
   using V = Lanes<T>;
@@ -190,8 +190,8 @@ class ChannelBack {
   }
 
  private:
-  // `walked` contains the decays since token j. The terms that pass over the decay of token t <= i are the pairs of i with all tokens
-  // before t.
+  // `walked` contains the decays since token j. The terms that contain the decay of token t <= i are the pairs of i with all tokens before
+  // t.
   template <bool before>
   void add_pairs(const ChannelKey<T>& at, V* dk) {
     V walked[kBlock];

@@ -1,5 +1,5 @@
-// One chunk of one head: the padded vectors that its tokens read and write with, and the pairs of tokens (6), (8). Everything that needs no
-// state.
+// The data of one chunk of one head that need no state: the padded vectors that its tokens read and write with, and the pairs of tokens
+// (6), (8).
 #pragma once
 #include "core/run/cost.hpp"
 #include "core/run/parallel.hpp"
@@ -65,7 +65,7 @@ void store_row(int64_t n, const T* from, T s, T* to) {
   using V = Lanes<T>;
   for (int64_t i = 0; i < n; i += kLanes<T>) store_first(to + i, V(broadcast<V>(s) * load<V>(from + i)), n - i);
 }
-// The product of a row with a padded row.
+// The elementwise product of a row and a padded row.
 template <class T>
 void load_product(int64_t n, const T* from, const T* padded, T* to) {
   using V = Lanes<T>;

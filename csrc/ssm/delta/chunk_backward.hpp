@@ -157,7 +157,7 @@ QF_HD void store_rows(const V (&sum)[rows][NV], T* to, int64_t stride) {
     for (int v = 0; v < NV; ++v) store(to + r * stride + v * kWidth<V>, sum[r][v]);
 }
 
-// (16) The terms written to the state after the chunk: dk^T <- d_i (R x_i), and written[i] = d_i k_i.(R x_i).
+// (16) The terms from writing to the state after the chunk: dk^T <- d_i (R x_i), and written[i] = d_i k_i.(R x_i).
 template <class T>
 void keys_behind(const Chunk<T>& chunk, const ChunkBackward<T>& a, T* written) {
   for_columns<T, Rest::skipped>(chunk.rows, [&](auto columns, int64_t j) {
@@ -175,7 +175,7 @@ void keys_behind(const Chunk<T>& chunk, const ChunkBackward<T>& a, T* written) {
   });
 }
 
-// (16) The terms read from the state before the chunk, and those of pairs of tokens; read[i] = c_i (q_i.(S w_i) - k_i.(S z_i)).
+// (16) The terms from reading the state before the chunk, and from pairs of tokens; read[i] = c_i (q_i.(S w_i) - k_i.(S z_i)).
 template <class T>
 void queries_and_keys(const Chunk<T>& chunk, const ChunkBackward<T>& a, T* read) {
   const int64_t K = chunk.s.key_columns(), columns_of_state = chunk.s.value_columns();

@@ -151,9 +151,9 @@ struct Buffers {
   }
 
  private:
-  // With cu_seqlens, the chunks of different sequences never share a slot, for any starts. The first chunk of a sequence is in slot first /
-  // kChunk plus the index of the sequence. If this takes fewer slots, it is in slot first / (few + 1), because sequences with chunks begin
-  // at most once in few + 1 tokens.
+  // With cu_seqlens, the chunks of different sequences never share a slot, wherever the sequences begin. A sequence's first chunk is in
+  // slot first / kChunk plus the index of the sequence, or in slot first / (few + 1) if this takes fewer slots: sequences with chunks begin
+  // at least few + 1 tokens apart.
   static Call<T> call_of(const DeltaRule<T>& p, int64_t few) {
     Call<T> s{};
     s.p = p, s.few = few, s.group = int(p.value_heads / p.heads);

@@ -64,7 +64,7 @@ struct HeadChunk {
   }
   __device__ T beta(int i) const { return s.p.beta ? s.p.beta[gate(i)] : T(1); }
   __device__ T written(int i, int v) const { return beta(i) * s.u[value(i, v)]; }  // x of (7)
-  // Stores the `first` part of the sum of row i in `of_tokens`, or adds a later part to it.
+  // Stores the first part of the sum of row i in `of_tokens`; adds later parts to it.
   __device__ void add_row(bool first, T* of_tokens, int i, T sum) const {
     if (i < n) put_or_add(first, sum, of_tokens[gate(i)]);
   }

@@ -14,8 +14,9 @@ struct StepSums {
   T sum[2][2][kWarps][kWarp];
 };
 
-// One thread block per 32 columns of a head's state, one lane per column. Each warp takes every eighth row. `rest` (sequences, value_heads,
-// K, V) stores the state between tokens; null if it is not needed again. Reads the state twice per token, the second time from cache.
+// One thread block per 32 columns of a head's state, one lane per column. Each warp processes every eighth row. `rest` (sequences,
+// value_heads, K, V) stores the state between tokens; it is null if that is not needed. Reads the state twice per token, the second time
+// from cache.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) take_steps(const Call<T> s, T* rest, const int64_t tiles) {
   QF_SHARED(StepSums<T>, sums);

@@ -28,7 +28,7 @@ void head_decays(int64_t n, int64_t rows, double* of_token, T* decays, int64_t s
   for (int64_t j = 0; j < rows; ++j) to_end[j] = j < n ? decays[(n - 1) * stride + j] : T(0);
 }
 
-// (17) For each of up to N tokens of a chunk, the sum of the terms that pass over its decay. Larger sums are never subtracted.
+// (17) For each of up to N tokens of a chunk, the sum of the terms that contain its decay. Nothing is subtracted, so nothing cancels.
 template <int64_t N>
 struct DecayGradient {
   double across[N], columns[N];  // the sums over pairs j < t <= i, and over the rows so far of one matrix of pairs

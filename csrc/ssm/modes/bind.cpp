@@ -8,7 +8,7 @@ QF_TABLE(ssm, modes)
 namespace quatrefoil::ssm::modes {
 namespace {
 
-// Separates the axes H... from M..., using x. x is argument `x_at`, which is taken after v.
+// Finds which axes of v are H.. from the shape of x, argument `x_at`, because v is read before x.
 void know_sizes(Arguments& call, std::size_t x_at, std::int64_t L) {
   const View x = call.peek(x_at);
   call.size("L", L);

@@ -66,7 +66,7 @@ void log_vandermonde(const LogVandermonde<T>& p) {
 template <class T>
 void log_vandermonde_adjoint(const LogVandermondeAdjoint<T>& p) {
   using V = Modes::V;
-  const V pairs = broadcast<V>(p.complex ? 1.0 : 2.0);  // a real row stands for a conjugate pair
+  const V pairs = broadcast<V>(p.complex ? 1.0 : 2.0);  // in real sums, a mode stands for a conjugate pair
   measure<true>(p, p.grad, [&](const Modes& modes, int64_t h, int64_t i, auto&& S) {
     cplx<V> dx{};
     for (int64_t m = 0; m < p.M; ++m) {

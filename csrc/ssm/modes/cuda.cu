@@ -220,7 +220,7 @@ void log_vandermonde(const LogVandermonde<T>& p) {
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) finish_adjoint(const Shape s, const LogVandermondeAdjoint<T> p, const Moment* parts) {
   each_mode(s, [&](int64_t h, int64_t n) {
-    const double pairs = p.complex ? 1.0 : 2.0;  // a real row stands for a conjugate pair
+    const double pairs = p.complex ? 1.0 : 2.0;  // in real sums, a mode stands for a conjugate pair
     cplx<double> dx{};
     for (int64_t m = 0; m < p.M; ++m) {
       const int64_t at = (m * s.H + h) * s.N + n;

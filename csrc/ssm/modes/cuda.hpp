@@ -63,7 +63,7 @@ __device__ __forceinline__ cplx<T> narrow(cplx<double> x) {
   return {T(x.re), T(x.im)};
 }
 
-// f(h, n) for every mode, one thread per mode.
+// Calls f(h, n) for every mode, one thread per mode.
 template <class F>
 __device__ __forceinline__ void each_mode(const Shape& s, F f) {
   QF_ROLLED

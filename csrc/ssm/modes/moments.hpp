@@ -81,7 +81,7 @@ class Moments {
     for (int64_t j = 0; j < count; j += lanes, at += T(lanes)) store(to + j, Lanes<T>(load_first<Lanes<T>>(g + j, count - j) * at));
   }
   // (9): S0 and S1 of `count` vectors of modes, starting at mode i, by Horner's rule: P = sum_i x^i T_i and E = sum_i x^i (J i T_i + T'_i),
-  // x = z^J, where E uses the previous P. They restart from an exponential as often as the giant steps of K.
+  // x = z^J, where E uses the previous P. The powers restart from an exponential as often as the giant steps of K.
   template <int count>
   QF_HD void add_vectors(const Modes& modes, int64_t i, int64_t first, int64_t rows, double* S) {
     const V step = broadcast<V>(double(J));

@@ -15,7 +15,7 @@ constexpr int64_t kGiants = 64;                         // giant steps per block
 constexpr int64_t kBabySteps = 96, kFewBabySteps = 64;  // whole tiles; fewer for short rows, because the setup costs N (I + J)
 constexpr int64_t kSumLength = 32;                      // terms per partial sum, so that hundreds of modes stay accurate in float32
 
-// The logarithm of the threshold below which powers are treated as 0. It is below the smallest normal number: 2^-127, 2^-1023.
+// The logarithm of the threshold below which powers are treated as 0: about 2^-127 or 2^-1023, half the smallest normal number.
 template <class T>
 constexpr double kLogNothing = sizeof(T) == 4 ? -88.1 : -709.1;
 

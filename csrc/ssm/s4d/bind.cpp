@@ -63,7 +63,7 @@ struct LayerCall {
     p.model.disc = disc_of(call, disc), p.model.threads = threads;
     p.B = call.product("..."), p.both = both, p.method = Method(call.choice("method", method, {"auto", "fft", "scan"}));
     call.require(!(both || p.model.disc == Disc::dss) || !(p.start || return_state),
-                 "a bidirectional system and one with disc='dss' have no state");
+                 "neither a bidirectional system nor one with disc='dss' has a state");
     return p;
   }
 };

@@ -89,7 +89,7 @@ class Chunks {
     for (; i + 4 * W <= 2 * n_; i += 4 * W) advance_modes<2>(i, state, count, states, ahead);
     if (i < 2 * n_) advance_modes<1>(i, state, count, states, ahead);
   }
-  // y of output m, two registers of samples at a time: first the contribution of the states, then the near taps.
+  // Computes y of output m, two registers of samples at a time: first the contribution of the states, then the near taps.
   void emit(int64_t m, const T* u, int64_t count, const T* states, T* y) const {
     for (int64_t t = 0; t < kChunk; t += 2 * kLanes<T>)
       for_panels(count, [&](auto rows, int64_t c) __attribute__((always_inline)) {
@@ -109,8 +109,8 @@ class Chunks {
   }
 
  private:
-  // Samples [t, t + 2 W) of `rows` chunks, all sums in registers. Zeros in the triangle of near taps are skipped, for both registers or for
-  // the first one.
+  // Computes samples [t, t + 2 W) of `rows` chunks, with all sums in registers. Zeros in the triangle of near taps are skipped, for both
+  // registers or for the first one.
   template <int rows>
   QF_HD void emit_tile(int64_t m, int64_t t, const T* u, const T* states, T* y) const {
     using L = Lanes<T>;
@@ -170,8 +170,8 @@ class Chunks {
   Scratch<double> stride_, far_, taps_;
 };
 
-// One row of one channel; y of output m starts at y + m y_stride; `after` is the next row or null. Streams tiles: u is read twice and y
-// written twice, in L1.
+// One row of one channel; y of output m starts at y + m y_stride; `after` is the next row or null. Processes tile by tile: reads u from
+// memory once, later from cache, and writes y once.
 template <class T>
 void scan_row(const Chunks<T>& chunks, const Modes& modes, const T* u, const T* after, int64_t L, int64_t M, T* y, int64_t y_stride,
               double* state, bool state_wanted, T* states) {

@@ -59,7 +59,7 @@ void whole_kernel(ChannelKernel<T>& kernel, int64_t L, T* K) {
   for_whole_row<T>(kernel.modes(), L, [&](int64_t first, int64_t count) { kernel.evaluate(first, count, K + first, L); });
 }
 
-// The kernels that output m of channel h is convolved with.
+// The kernels of output m of channel h.
 template <class T>
 Taps<T> layer_taps(const Layer<T>& p, const T* K, int64_t m, int64_t h) {
   const int64_t L = p.model.L;
@@ -89,7 +89,8 @@ void step_row(const Layer<T>& p, const Modes& modes, int64_t b, int64_t h, doubl
   }
 }
 
-// Rows by the recurrence, in chunks or, if very short, step by step. Reads u once, writes y once; does not store a kernel of length L.
+// Computes rows by the recurrence, in chunks or, if very short, step by step. Reads u once, writes y once; does not store a kernel of
+// length L.
 template <class T>
 void layer_by_scan(const Layer<T>& p) {
   const Model<T>& q = p.model;
@@ -166,7 +167,7 @@ void add_states(const Layer<T>& p, Modes& modes, Vandermonde<T>& sums, Moments<T
   }
 }
 
-// Rows by FFT: a channel's kernel is computed in cache and used for its whole batch. Needs memory for outputs + 4 rows per thread.
+// Computes rows by FFT. A channel's kernel is computed in cache and used for its whole batch. Needs memory for outputs + 4 rows per thread.
 template <class T>
 void layer_by_fft(const Layer<T>& p) {
   const Model<T>& q = p.model;
@@ -219,7 +220,7 @@ template <class T>
 void layer(const Layer<T>& p) {
   const Model<T>& q = p.model;
   const int64_t states = p.B * q.H * q.N;
-  const bool silent = p.outputs() == 0;  // then only the recurrence's state is needed
+  const bool silent = p.outputs() == 0;  // only the state is needed
   if (p.B * q.H * q.L == 0 || (silent && !p.last)) {
     for (int64_t i = 0; p.last && i < states; ++i) p.last[i] = p.start ? p.start[i] : cplx<T>{};
     return;

@@ -6,7 +6,7 @@
 namespace quatrefoil::ssm::s5 {
 inline namespace QF_ISA {
 
-// A scan backwards in time, of some of the states: its rows go from the latest to the earliest, `step` apart.
+// A scan of some of the states backwards in time. Its rows go from the latest to the earliest, `step` apart.
 template <class T>
 struct Retreat {
   int64_t P, count, step;
@@ -210,7 +210,8 @@ struct DirectionAdjoint {
   }
 };
 
-// Rows in segments: first computes the state before each segment; then, from the last segment on, its states and gradients.
+// Processes rows in segments. First computes the state before each segment; then, from the last segment to the first, its states and
+// gradients.
 template <class T>
 void run_segments(const States<T>& states, const DirectionAdjoint<T>& adjoint) {
   const Apply<T>& p = states.p;

@@ -14,7 +14,7 @@ inline namespace QF_ISA {
 
 constexpr int64_t kTile = 96;                         // rows, 12 register tiles; stays in L2 with its states and both products' panels
 constexpr int64_t kStoredNumbers = int64_t(1) << 18;  // elements of states stored at a time: 1 MiB of floats
-constexpr int64_t kManySequences = 16;                // with at least this many short sequences, each thread takes whole sequences
+constexpr int64_t kManySequences = 16;                // with at least this many short sequences, each thread processes whole sequences
 constexpr double kShortNs = 5e6;                      // the longest time between two checks for an interrupt
 constexpr double kSplitNs = 2;                        // per element, from memory (estimate)
 constexpr int kScanVectors = 2;                       // vectors of states per scan, to hide the latency of two multiply-adds
@@ -42,7 +42,7 @@ void for_sequences(int64_t L, int64_t first, int64_t end, bool against, F&& f) {
     }
 }
 
-// Elements [j, j + n) of the states of one sequence, complex to parts; zeros if `from` is null.
+// Splits elements [j, j + n) of one sequence's states into real and imaginary parts; zeros if `from` is null.
 template <class T>
 void load_parts(const cplx<T>* from, int64_t P, int64_t j, int64_t n, T* to) {
   for (int64_t i = j; i < j + n; ++i) {

@@ -12,7 +12,7 @@ void multiply_states(int64_t n, const E* mu, const E* h_before, E* da) {
   constexpr int W = kLanes<Part<E>>;
   using V = Lanes<Part<E>>;
   const auto lanes = [&](int64_t i) { store_pack<E, V>(da + i, factor_adjoint(load_pack<E, V>(mu + i), load_pack<E, V>(h_before + i))); };
-  in_parts<W>(0, n, kStepNs, [&](int64_t begin, int64_t end) {  // counted in this direction
+  in_parts<W>(0, n, kStepNs, [&](int64_t begin, int64_t end) {  // counts from the front or from the back
     int64_t i = begin;
     if constexpr (from_front) {
       for (; i + W <= end; i += W) lanes(i);

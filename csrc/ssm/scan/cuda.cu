@@ -1,5 +1,5 @@
 // The linear scan and its gradients on a GPU. Steps are composed as maps: README (4). If enough scans are adjacent in memory, each thread
-// takes one scan, step by step, as on the CPU.
+// processes one scan, step by step, as on the CPU.
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
 #include "core/cuda/workspace.hpp"
@@ -16,7 +16,7 @@ constexpr int64_t kTile = kThreads * kItems;  // steps per tile
 constexpr int64_t kThreadsWanted = 512 * 132;  // with at least this many scans, each gets a thread, in any layout
 constexpr int64_t kPartSteps = 4 * kTile;      // minimum steps per part
 
-// Addresses of the operands of one of fewer than 2^31 scans, at its first step, which is the last one in memory if `backwards`.
+// Addresses of one scan's operands at its first step, which is the last one in memory if `backwards`. There are fewer than 2^31 scans.
 template <class P>
 struct Where {
   const P& p;
@@ -117,7 +117,7 @@ __device__ __forceinline__ Stretch<E> ahead_in_warp(Stretch<E> mine, Stretch<E>*
   __syncthreads();
   return ahead;
 }
-// The state before this thread's range of steps; `state` advances from before to after the thread block's steps.
+// The state before this thread's range of steps; `state` is advanced over all steps of the thread block.
 template <class E>
 __device__ __forceinline__ E state_before_mine(Stretch<E> mine, E& state, Stretch<E>* totals) {
   const Stretch<E> ahead = ahead_in_warp(mine, totals);
@@ -130,7 +130,7 @@ __device__ __forceinline__ E state_before_mine(Stretch<E> mine, E& state, Stretc
   return after(ahead, before_warp);
 }
 
-// A thread's steps in a tile that begins at `first`, and their composition.
+// Reads a thread's steps in the tile that begins at `first`. Returns their composition.
 template <class S, class E>
 __device__ __forceinline__ Stretch<E> read_steps(const S& scan, int64_t first, int64_t end, Stretch<E> (&steps)[kItems]) {
   const int64_t mine = first + threadIdx.x * kItems;
@@ -201,7 +201,7 @@ __global__ void __launch_bounds__(kThreads, 1) scan_along(const typename S::P p,
       const Stretch<E> together = read_steps(scan, first, end, steps);
       QF_UNROLL(4)
       for (int k = 0; k < kItems; ++k) before[k] = k >= count ? E{} : edges && mine + k + 1 == end ? edges[at] : scan.before(mine + k);
-      E x = state_before_mine(together, state, totals);  // its barrier is between all reads and the first write
+      E x = state_before_mine(together, state, totals);  // has a barrier between all reads and the first write
       QF_UNROLL(4)
       for (int k = 0; k < kItems; ++k)
         if (k < count) {
@@ -263,7 +263,7 @@ void backward(const LinearAdjoint<E>& p) {
   run<Backward<E>>(p, p.rows.across[P::kGrad] == 1 && p.rows.across[P::kDb] == 1);
 }
 
-// The states are recomputed into da; then the scan from the other end.
+// Recomputes the states into da, then scans from the other end.
 template <class E>
 void linear_adjoint(const LinearAdjoint<E>& p) {
   using P = LinearAdjoint<E>;

@@ -10,7 +10,7 @@
 namespace quatrefoil::ssm::scan {
 inline namespace QF_ISA {
 
-// (1) h_t = a_t h_{t-1} + b_t; with conj(a), from the other end, (2).
+// (1) h_t = a_t h_{t-1} + b_t. Also (2), with conj(a) and from the other end.
 template <class E>
 QF_HD E step(E a, E h, E b) {
   return multiply_add(a, h, b);
@@ -35,7 +35,7 @@ QF_HD bool is_zero(E x) {
   else
     return x.re == 0 && x.im == 0;
 }
-// Returns the product `whole` rounded, or `plain` if it is not finite, and writes the rounding error to `rest`.
+// Returns the rounded product `whole`, or `plain` if it is not finite, and writes the rounding error to `rest`.
 template <class T>
 QF_HD T settled(T plain, Twofold<T> whole, T& rest) {
   const T hi = whole.hi + whole.lo, lo = whole.lo - (hi - whole.hi);

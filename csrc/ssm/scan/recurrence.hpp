@@ -36,7 +36,7 @@ Line<E> line_of(const Linear<E>& p, int64_t row, int64_t j) {
   return {p.a + at(P::kA), p.b + at(P::kB), p.h + at(P::kH), sign * r.along[P::kA], sign * r.along[P::kB], sign * r.along[P::kH]};
 }
 
-// Steps [begin, end) of one scan in order: bound by the latency of a multiply-add (complex: of two).
+// Steps [begin, end) of one scan in order: bound by the latency of a multiply-add, or of two if complex.
 template <bool conj, class E>
 void run_serial(const Line<E>& l, int64_t begin, int64_t end, E state) {
   in_parts(begin, end, kSerialNs, [&](int64_t i, int64_t stop) __attribute__((always_inline)) {
@@ -47,8 +47,8 @@ void run_serial(const Line<E>& l, int64_t begin, int64_t end, E state) {
   });
 }
 
-// Recomputes steps [begin, end), which started from a wrong state, until a result has the stored bits; the following steps are then
-// correct. Returns the number of recomputed steps.
+// Recomputes steps [begin, end), which started from a wrong state, until a result has the same bits as the stored one; the following steps
+// are then correct. Returns the number of recomputed steps.
 template <bool conj, class E>
 int64_t correct(const Line<E>& l, int64_t begin, int64_t end) {
   E state = l.h[(begin - 1) * l.h_step];
@@ -102,8 +102,8 @@ void run_lines(const E* const* a, const E* const* b, E* const* h, int count, int
   }
 }
 
-// One scan with contiguous time, steps [begin, end) from `state`. Each lane takes a part; all but the first start from zero and are then
-// corrected. A scan that does not forget its initial state is left to `run_serial`.
+// One scan with contiguous time, steps [begin, end) from `state`. Each lane processes a part; all but the first start from zero and are
+// then corrected. A scan that does not forget its initial state is left to `run_serial`.
 template <bool conj, class E>
 void run_long(const Linear<E>& p, const Line<E>& l, int64_t begin, int64_t end, E state) {
   constexpr int W = kLanes<Part<E>>;
@@ -125,8 +125,8 @@ void run_long(const Linear<E>& p, const Line<E>& l, int64_t begin, int64_t end, 
   run_serial<conj>(l, i, end, i == begin ? state : l.h[(i - 1) * l.h_step]);
 }
 
-// Steps [begin, end) of n adjacent scans, from `state` (n). Many scans run row by row, so that whole cache lines are streamed and the
-// previous row is still in L1; few run in registers. Reads a and b once, writes h once.
+// Advances n adjacent scans from `state` (n) through steps [begin, end). Many scans advance row by row: whole cache lines are streamed, and
+// the previous row is still in L1. The states of a few scans stay in registers. Reads a and b once, writes h once.
 template <bool conj, bool fixed, class E>
 void run_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E* state) {
   using T = Part<E>;

@@ -1,6 +1,5 @@
 // Short causal convolution with a few taps per channel. If time is contiguous, lanes run along time: a tap is a load one element further.
-// Otherwise, for a few steps, with segments, and for gradients, lanes run along channels, so that no sum crosses lanes and any strides are
-// supported.
+// For other strides, few steps, segments and gradients, lanes run along channels, so that no sum crosses lanes.
 #pragma once
 #include "core/run/partial_sums.hpp"
 #include "ssm/selective/channel_lanes.hpp"
@@ -173,7 +172,7 @@ void conv_rows(const CausalConv<T>& p) {
   });
 }
 
-// Rows shorter than a vector, such as those of a decoding step, would leave most lanes empty.
+// Lanes run along channels for rows shorter than a vector, as in decoding, because lanes along time would be mostly empty.
 template <class T>
 void causal_conv(const CausalConv<T>& p) {
   p.x.time == 1 && !p.segments && p.length >= kLanes<T> ? conv_rows(p) : conv_channels(p);

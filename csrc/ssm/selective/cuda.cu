@@ -1,4 +1,5 @@
-// The short causal convolution and its gradients on a GPU: README (10)-(13). The selective scan: cuda.hpp; one step of it: cuda_step.hpp.
+// The short causal convolution and its gradients on a GPU: README (10)-(13). The selective scan is in cuda.hpp, one step of it in
+// cuda_step.hpp.
 #include "ssm/selective/cuda.hpp"
 #include "ssm/selective/cuda_step.hpp"
 
@@ -34,11 +35,11 @@ struct Row {
     return initial && t + before >= 0 ? initial[(t + before) * p.initial.time] : T(0);
   }
   __device__ bool padding(int64_t t) const { return segments && segments[t] < 0; }
-  // Whether the output at `to`, which is in x, uses the sample at `from`.
+  // Whether the output at `to`, 0 <= to < length, uses the sample at `from`.
   __device__ bool together(int64_t from, int64_t to) const {
     return !segments || (from >= 0 && segments[from] == segments[to] && segments[to] >= 0);
   }
-  // (10) v_t. Not unrolled: the checks of the taps leave nothing to overlap.
+  // (10) v_t. The loop is not unrolled: with a check per tap, its loads would not overlap anyway.
   __device__ T value(int64_t t) const {
     T sum = padding(t) ? T(0) : bias;
     QF_ROLLED

@@ -1,5 +1,5 @@
-// The selective scan and its gradient on a GPU: README (1)-(9). A thread block has up to 16 channels of an item. Each thread has one of
-// their states for all steps, and one step of each tile for the work that is done once per step.
+// The selective scan and its gradient on a GPU: README (1)-(9). A thread block processes up to 16 channels of an item. Each thread
+// processes one of their states for all steps, and one step of each tile for the work that is done once per step.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"

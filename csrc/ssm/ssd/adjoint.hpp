@@ -7,7 +7,7 @@ inline namespace QF_ISA {
 
 constexpr int64_t kAdjointTasks = 32;  // target; heads are split by size, so that sums over them do not depend on the threads
 
-// (11) Adds to the gradients of B and C those of the inner products, summed over the heads of a group.
+// (11) Adds the contribution of the inner products' gradient, which is summed over the heads of a group, to the gradients of B and C.
 template <class T>
 void add_inner(const ChunkScanAdjoint<T>& p, const ChunkScan<T>& f, const InnerProducts<T>& inner, const Chunks<T>& chunks,
                const T* gradient) {

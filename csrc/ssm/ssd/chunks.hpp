@@ -1,4 +1,4 @@
-// The chunks. No chunk crosses into another sequence, so nothing is masked and no NaN crosses.
+// Divides the steps into chunks. No chunk crosses into another sequence, so nothing is masked and no NaN crosses.
 #pragma once
 #include "core/run/parallel.hpp"
 #include "ssm/ssd/args.hpp"
@@ -9,7 +9,7 @@ inline namespace QF_ISA {
 struct Chunk {
   int64_t begin, steps;
   int64_t sequence;  // the sequence of cu_seqlens that ends with this chunk, or -1
-  bool fresh;        // starts from no state except the initial one
+  bool fresh;        // continues from no chunk: starts from 0, or at step 0 from the initial state
   bool followed;     // the next chunk of the item continues from the state after this one
 };
 

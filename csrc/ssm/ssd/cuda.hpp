@@ -355,7 +355,7 @@ struct Buffers {
   }
 };
 
-// The contributions of the chunks, and the states before them.
+// Computes the contributions of the chunks, and from them the states before the chunks.
 template <class T>
 void pass_all(const Buffers<T>& buffers, const GradIn<T>& in, const Passing<T>& pass) {
   const ChunkScan<T>& p = buffers.scan.p;

@@ -182,7 +182,7 @@ class HeadAdjoint {
       for (int64_t k = 0; k < P_; ++k) dD_channels[k] += skip_[k];
   }
 
-  // (9) The triangle, its gradient, the gradient of the inner products, and the terms that pass over the decays.
+  // (9) The triangle, its gradient, the gradient of the inner products, and the terms that contain the decays.
   void triangles(const Chunk& c) {
     using V = Lanes<T>;
     const T* const inner = inner_.triangle(item_, group_, c, transposed_, own_);
@@ -281,7 +281,7 @@ class HeadAdjoint {
   }
 
   // (11), (13) The gradient of C from the state before the chunk, and the gradient of that state, which replaces that of the state after
-  // the chunk. Returns the term that passes over all decays of the chunk.
+  // the chunk. Returns the term that contains all decays of the chunk.
   T outputs(const Chunk& c, const T* state) {
     const bool reaches = carry_.reaches;
     set_zero(out_lanes_, padded_ * kLanes<T>), set_zero(out_, padded_);

@@ -61,7 +61,7 @@ struct Sums {
   QF_HD void scale_rows(const T* by) {
     each([&](int r, int, V& sum) __attribute__((always_inline)) { sum = sum * broadcast<V>(by[r]); });
   }
-  // Prefetches the destination of the sums, which takes about as long as computing them.
+  // Prefetches the destination of the sums: fetching it takes about as long as computing them.
   QF_HD void fetch_for(T* to, int64_t step) const {
     for (int r = 0; r < R; ++r) fetch<true>(to + r * step, NV * W);
   }
