@@ -256,7 +256,7 @@ class HeadAdjoint {
       });
   }
 
-  // The gradients of v and of its gate, if the substitution has not written them.
+  // Stores the gradients of v and of its gate, if the substitution has not written them.
   void store_values(const HeadSequence& at, int64_t t) {
     if (a.dv.at) return;
     for (int64_t i = 0; i < chunk.n; ++i) {
@@ -289,8 +289,7 @@ class HeadAdjoint {
         store(a.dcorrects[i] + j, j + W > i ? V(below + load<V>(a.dcorrects[i] + j)) : below);
       }
   }
-  // dm <- the products of rows with x, below the diagonal, starting at diagonal `off`; adds dm m to decay_gradient; multiplies dm by sign
-  // decays.
+  // dm = rows x^T below the diagonal, starting at diagonal `off`. Adds dm m to decay_gradient, then multiplies dm by sign and the decays.
   void pairs_of(Matrix<T> rows, Matrix<T> m, T sign, int off, Matrix<T> dm) {
     row_products(rows, a.xt, dm);
     using V = Lanes<T>;

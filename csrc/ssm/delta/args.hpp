@@ -11,7 +11,7 @@ struct DeltaRule {
   const T *q, *k;              // (B, length, heads, K)
   const T* v;                  // (B, length, value_heads, V)
   const T *g, *beta;           // (B, length, value_heads) or null (0 and 1); if `channels`, g is (B, length, value_heads, K)
-  const T *erase, *write;      // null, or GDN-2's gates: of the erasing keys (B, length, value_heads, K), of the values (..., V)
+  const T *erase, *write;      // null, or GDN-2's gates of the erase keys, (B, length, value_heads, K), and of the values, (..., V)
   const T *a, *b;              // null, or the vectors of rank two: (B, length, value_heads, K)
   const T* initial;            // (sequences, value_heads, K, V) or null
   const std::int64_t* begins;  // (sequences + 1,): the start of each sequence in the only item; null: each item is a sequence

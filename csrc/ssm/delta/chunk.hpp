@@ -263,7 +263,7 @@ class Chunk {
       });
   }
 
-  Matrix<T> own_erase, own_key;  // GDN-2's b k or rank two's a, and rank two's b; otherwise the keys
+  Matrix<T> own_erase, own_key;  // own_erase: GDN-2's b k, or a of rank two; own_key: b of rank two
   T *one, *minus_one;
 };
 

@@ -101,9 +101,9 @@ double leave_columns(const Chunk<T>& chunk, const ChunkBackward<T>& a, int64_t j
 #pragma GCC unroll 3
       for (int v = 0; v < NV; ++v) {
         T* const at = a.dstate[i + r] + j + v * W;
-        const V behind = load<V>(at);
-        product = multiply_add(behind, load<V>(a.state[i + r] + j + v * W), product);
-        store(at, multiply_add(total, behind, sum[r][v]));
+        const V after = load<V>(at);
+        product = multiply_add(after, load<V>(a.state[i + r] + j + v * W), product);
+        store(at, multiply_add(total, after, sum[r][v]));
       }
       if (channels) a.both[i + r] += quatrefoil::sum(product), product = V{};
     }
@@ -128,7 +128,7 @@ QF_HD void add_triangle(const Element<V>* a, int64_t a_stride, const Element<V>*
       }
 }
 
-// to (K x rows) = a state times the transposes of rows (V x rows).
+// to (K x rows) = state times transposed (V x rows).
 template <class T>
 void state_products(const Chunk<T>& chunk, Matrix<T> state, Matrix<T> transposed, Matrix<T> to) {
   multiply(chunk.s.key_columns(), chunk.s.value_columns(), state.at, state.stride, transposed.at, transposed.stride, chunk.rows, to.at,

@@ -117,10 +117,10 @@ __global__ void __launch_bounds__(kThreads, 1) put_gate_gradients(const Call<T> 
   each_of_warp(s.chunks * s.value_heads, [&](int64_t at) {
     const HeadChunk<T> me(s, at);
     if (me.empty()) return;
-    const T *const before = s.states + me.state(0, 0), *const behind = b.states + me.state(0, 0);
+    const T *const before = s.states + me.state(0, 0), *const after = b.states + me.state(0, 0);
     T sum(0);
     QF_ROLLED
-    for (int64_t n = lane; n < s.p.K * s.p.V; n += kWarp) sum = multiply_add(before[n], behind[n], sum);
+    for (int64_t n = lane; n < s.p.K * s.p.V; n += kWarp) sum = multiply_add(before[n], after[n], sum);
     sum = sum_of_lanes(sum);
     const T carry = s.from_start[me.gate(me.n - 1)] * sum;
     T later[kRowParts], earlier[kRowParts];

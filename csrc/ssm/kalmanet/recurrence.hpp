@@ -115,7 +115,7 @@ struct Problem {
 
 // ---------------------------------------------------------------- the states of one head
 
-// (1), (9) for H and M in tiles. Reads and writes H once, and M too if `with_M`.
+// Applies (1), (9) to H and M in tiles. Reads and writes H once, and M too if `with_M`.
 template <bool with_M, class A>
 void update_squares(int64_t tiles, const KeyUpdate<A>& u, const A* k, const A* m, A* H, A* M) {
   using V = Lanes<A>;
@@ -292,7 +292,7 @@ class Ridge {
 
 // ---------------------------------------------------------------- the order of the work
 
-constexpr int64_t kHeadsAtOnce = 64;  // heads whose states are in memory
+constexpr int64_t kHeadsAtOnce = 64;  // heads whose states are in memory at a time
 constexpr double kSegmentNs = 4e6;    // work on one head per call of parallel_for
 
 // Nanoseconds per token: products with M, updates, readout (estimate).

@@ -159,8 +159,8 @@ class Vandermonde {
   using L = Lanes<T>;
   static constexpr int kWide = kLanes<T>, kParts = kWide / W;
 
-  // w z^(j + k), k < kWide, of `parts` vectors of modes starting at i: by a recurrence from j = 0, or, for growing modes, each by an
-  // exponential.
+  // Stores w z^(j + k), k < kWide, for `parts` vectors of modes starting at i. Growing modes need an exponential for each power; others use
+  // a recurrence, with j = 0.
   void first_powers(const Modes& modes, int64_t i, int parts, int64_t j, const cplx<V>* z, const cplx<V>* w, T* to) {
     L re[kWide], im[kWide];
     cplx<V> two[kParts], x[2][kParts];

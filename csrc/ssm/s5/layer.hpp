@@ -1,5 +1,5 @@
 // S5, a multi-input, multi-output diagonal system: product, scan, product, tile by tile. B batch, L time, H channels, P states. A row is
-// one time step of one sequence: row b L + t of u and y, (H,), and of the states, (2P,): real parts, then imaginary parts.
+// one time step of one sequence, b L + t: H elements of u and of y, and 2 P of the states, real parts first.
 #pragma once
 #include "core/gemm/packed.hpp"
 #include "core/lanes/complex_lanes.hpp"

@@ -25,7 +25,7 @@ struct Scan {
   int64_t chunks;  // per item; some may be empty if there is cu_seqlens
   int* wrong;      // whether cu_seqlens is invalid
   Chunk* table;    // the chunks if there is cu_seqlens; null: all chunks have p.steps, except the last
-  int* from;       // (items, length): the step of the chunk at which a step's sequence begins, -1 if earlier. Null: -1 for all
+  int* from;       // (items, length): for each step, where in its chunk its sequence begins; -1 if before the chunk. Null: -1 for all
   T *dt, *high, *low, *start, *end;  // (items, heads, length); the exponents (3), and the decays f and r
   T* inner;                          // (items, groups, length, steps), (4)
   T* states;                         // (items, chunks, heads, channels, states), the states before the chunks
