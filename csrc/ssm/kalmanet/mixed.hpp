@@ -57,8 +57,7 @@ class MixedRidge {
   }
   int64_t tiles() const { return tiles_across<T>(s_.D); }
 
-  // (18). Reads the tiles of H once, those of M kNear times, those of the T copy of M once per later degree, and those of the T copy of H
-  // once.
+  // (18). Reads H once and M kNear times. Of the copies in T, reads M once per later degree and H once.
   void chebyshev(const A* q, A* x) const {
     const A inverse = A(1 / state_.norm());
     const int64_t P = s_.P;

@@ -86,8 +86,8 @@ class FeedbackAdjoint {
   const Split E, p, q, c, mu;
 };
 
-// (8): converts the gradient of the true C to that of C (I - Abar^L), and adds the power's share to the gradients of E, p, q. Abar^L is
-// step L of a recurrence that starts from y = (I - Abar^L)^-1 g.
+// (8): converts the gradient of the true C to that of C (I - Abar^L), and adds the contribution of the power to the gradients of E, p, q.
+// Abar^L is step L of a recurrence that starts from y = (I - Abar^L)^-1 g.
 inline void truncated_adjoint(const Feedback& f, FeedbackAdjoint& g, const Split& x, int64_t L) {
   const int64_t N = f.N;
   Scratch<double> dense(4 * N * N), y(2 * N);

@@ -19,7 +19,7 @@ constexpr double kShortNs = 5e6;                      // the longest time betwee
 constexpr double kSplitNs = 2;                        // per element, from memory (estimate)
 constexpr int kScanVectors = 2;                       // vectors of states per scan, to hide the latency of two multiply-adds
 
-// Rows whose states are stored at a time: the unit that threads share, and a segment of the adjoint.
+// The number of rows whose states are stored at a time. Threads share these rows; in the adjoint they are a segment.
 inline int64_t rows_stored(int64_t P) {
   const int64_t tiles = kStoredNumbers / (2 * max<int64_t>(P, 4) * kTile);
   return kTile * max<int64_t>(tiles, 1);

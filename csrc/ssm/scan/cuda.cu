@@ -44,7 +44,7 @@ struct Where {
   __device__ int64_t stride(int o) const { return backwards ? -p.rows.along[o] : p.rows.along[o]; }
 };
 
-// One scan: its steps in order, the initial state, and what to do with the states. README (1).
+// One scan: returns its steps and its initial state, and stores its states. README (1).
 template <class E>
 struct Forward {
   using Number = E;
