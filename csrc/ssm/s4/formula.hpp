@@ -25,7 +25,7 @@ QF_HD V real_product(cplx<V> a, cplx<V> b) {
   return a.re * b.re - a.im * b.im;
 }
 
-// (6): computes the gradients of Lambda and dt from those of D (by b, p and q) and E.
+// (6): computes the gradients of Lambda and dt from those of D (which b, p and q use) and E.
 template <class V>
 QF_HD PoleAdjoint<V> dplr_adjoint(V dt, cplx<V> lambda, cplx<V> D, cplx<V> g_D, cplx<V> g_E) {
   const cplx<V> g_half = conjugate(D * D) * (g_D + g_E + g_E);

@@ -234,8 +234,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// Passes states from chunk to chunk, or their gradients backwards: from `first` to `last`, either of which may be null, and through the
-// ends of sequences.
+// Passes states from chunk to chunk, or their gradients backwards: from `first` to `last`, either of which may be null. At the ends of
+// sequences, adds the gradients `ends`, or writes the states to `varlen`.
 template <class T>
 struct Passing {
   const T* first;

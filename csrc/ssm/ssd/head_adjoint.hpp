@@ -280,8 +280,8 @@ class HeadAdjoint {
     sum_lanes(padded_, in_lanes_, in_), sum_lanes(padded_, along_lanes_, along_);
   }
 
-  // (11), (13) The gradient of C from the state before the chunk, and the gradient of that state, which replaces that of the state after
-  // the chunk. Returns the term that contains all decays of the chunk.
+  // (11), (13) Computes the gradient of C from the state before the chunk, and replaces the gradient of the state after the chunk by that
+  // of the state before it. Returns the term that contains all decays of the chunk.
   T outputs(const Chunk& c, const T* state) {
     const bool reaches = carry_.reaches;
     set_zero(out_lanes_, padded_ * kLanes<T>), set_zero(out_, padded_);
