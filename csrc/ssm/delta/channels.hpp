@@ -47,7 +47,7 @@ void decay_from_start(const ChannelRows<T>& a, T scale, Matrix<T> read, Matrix<T
   }
 }
 
-// The keys times the decays to the last of these tokens, in `rows` rows.
+// Writes the keys times the decays to the last of these tokens to `written`, which has `rows` rows.
 template <class T>
 void decay_to_end(const ChannelRows<T>& a, int64_t rows, Matrix<T> k, Matrix<T> written) {
   using V = Lanes<T>;
@@ -78,9 +78,9 @@ void add_sums(int64_t count, const Lanes<T>* x, T scale, T* to) {
   }
 }
 
-// Pairs of tokens with the keys k, for N vectors of channels starting at c: reads_ij += q_i.(k_j decayed), misses_ij += sign e_i.(k_j
-// decayed). `written` contains the decaying keys, up to the end of the chunk. Takes one load, one store and three operations per pair and
-// vector.
+// Computes pairs of tokens with the keys k, for N vectors of channels starting at c: reads_ij += q_i.(k_j decayed), misses_ij += sign
+// e_i.(k_j decayed). `written` contains the decaying keys, up to the end of the chunk. Takes one load, one store and three operations per
+// pair and vector.
 template <bool before, int N, class T>
 void add_pairs_of(const ChannelRows<T>& a, Matrix<T> k, int64_t c, Matrix<T> reads, Matrix<T> misses, Matrix<T> written) {
   using V = Lanes<T>;

@@ -140,7 +140,7 @@ class Chunk {
     for (Matrix<T>* m : {&known_reads, &known_corrects}) *m = s.pairs(workspace, kChunk);
   }
 
-  // Tokens [t, t + count) of a sequence; `with_q`: the outputs are requested; `with_pairs`: the pairs of (22) have not been stored yet.
+  // Loads tokens [t, t + count) of a sequence; `with_q`: the outputs are requested; `with_pairs`: the pairs of (22) are not stored yet.
   void load(const HeadSequence& at, int64_t t, int64_t count, bool with_q, bool with_pairs = true) {
     n = count, rows = round_up(count, kRowUnit<T>);
     const DeltaRule<T>& p = s.p;

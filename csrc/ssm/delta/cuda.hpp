@@ -1,5 +1,5 @@
-// The gated delta rule on a GPU: the pass of the states through the chunks, the outputs, and the memory of a call. README (5)-(9), (14),
-// (18), (19).
+// The gated delta rule on a GPU: passing the states through the chunks, the outputs, and the memory of a call. README (5)-(9), (14), (18),
+// (19).
 #pragma once
 #include "core/cuda/workspace.hpp"
 #include "ssm/delta/cuda_chunk.hpp"

@@ -65,7 +65,7 @@ class Heads {
     for (Matrix<T>& one : states) one = s.values(workspace, s.key_columns());
   }
 
-  // Heads [at.head, at.head + count) of a sequence. Reads q, k, v once; writes o once.
+  // Processes heads [at.head, at.head + count) of a sequence. Reads q, k, v once; writes o once.
   void run(const HeadSequence& at, int64_t count) {
     set_zero(zeros, s.value_columns());
     for (int64_t h = 0; h < count; ++h) load_state(s, at_head(at, h), s.p.initial, states[h]);

@@ -14,7 +14,7 @@ inline namespace QF_ISA {
 
 constexpr int kThreads = 256;                 // maximum per thread block; a small head has fewer
 constexpr int kParts = 4;                     // threads per column
-constexpr std::size_t kMaxShared = 96 << 10;  // bytes; available on every GPU since sm_80, and twice as much on an H100
+constexpr std::size_t kMaxShared = 96 << 10;  // bytes per thread block; every GPU since sm_80 allows as much, an H100 twice as much
 constexpr int64_t kMaxHeads = kBusyBlocks;    // heads with matrices in the workspace at a time; an H100 cannot run more thread blocks
 
 // ---------------------------------------------------------------- memory layout

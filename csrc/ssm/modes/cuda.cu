@@ -9,7 +9,7 @@ inline namespace QF_ISA {
 constexpr int kChunk = 16;         // modes whose powers are in shared memory at a time
 constexpr int kPitch = kSide + 1;  // so that neighbouring modes use different banks
 constexpr int kRun = 8;            // consecutive powers computed from one exponential
-constexpr int kPatch = 4;          // a thread has kPatch x kPatch elements of a tile
+constexpr int kPatch = 4;          // a thread computes kPatch x kPatch elements of a tile
 
 __device__ __forceinline__ cplx<double> power(const Mode& mode, double t) { return raised(mode.log, mode.low, t); }
 
@@ -117,7 +117,7 @@ void sum_rows(const Shape& s, const Mode* modes, const cplx<double>* weights, do
 // (9): the moments of each tile of a row, for every mode, written to parts (row, h, tile, n). Reads g once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) measure_tiles(const Shape s, const Mode* modes, const T* g, Moment* parts) {
-  constexpr int groups = kThreads / kChunk, giants = kSide / groups;  // a thread has `giants` steps of one mode
+  constexpr int groups = kThreads / kChunk, giants = kSide / groups;  // a thread processes `giants` steps of one mode
   QF_SHARED(Moment, sums);
   cplx<T>* const u = reinterpret_cast<cplx<T>*>(sums + groups * kChunk);
   cplx<T>* const v = u + kChunk * kPitch;

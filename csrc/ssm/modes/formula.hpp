@@ -58,7 +58,7 @@ QF_HD cplx<V> psi(cplx<V> x, const Exponential<V>& e) {
   const auto tiny = size < 1e-40;  // |x| < 1e-20: 1 to the last digit
   return where<V>(tiny, {x.re * 0.5 + 1, x.im * 0.5}, scaled(e.minus_one * conjugate(x), V(1 / size)));
 }
-// psi'(x) = (e^x - psi) / x. For |x| < 1/8, where the difference cancels, its series sum_k x^k / (k! (k + 2)).
+// psi'(x) = (e^x - psi) / x. For |x| < 1/8, where the difference cancels, uses the series sum_k x^k / (k! (k + 2)).
 template <class V>
 QF_HD cplx<V> psi_derivative(cplx<V> x, const Exponential<V>& e) {
   constexpr double c[] = {1.0 / 2, 1.0 / 3, 1.0 / 8, 1.0 / 30, 1.0 / 144, 1.0 / 840, 1.0 / 5760, 1.0 / 45360, 1.0 / 403200};

@@ -23,7 +23,7 @@ class Moments {
         sums_(2 * kGiants * 2 * n),
         weighed_sums_(sums_ + kGiants * 2 * n) {}
 
-  // The baby steps: [re, im] of W modes at a time, one mode per lane. In float32, steps from W on are products of earlier ones, as for K.
+  // Computes the baby steps: [re, im] of W modes, one mode per lane. In float32, steps from W on are products of earlier ones, as for K.
   void prepare(const Modes& modes) {
     constexpr bool products = sizeof(T) == 4;
     const int64_t count = products && !modes.shifted ? W : J;

@@ -114,8 +114,8 @@ class Vandermonde {
   Vandermonde(int64_t n, int64_t M, int64_t length)
       : J(baby_steps<T>(length)), steps_(length), n_(n), M_(M), baby_(M * 2 * n * J), giant_(kGiants * 2 * n), row_(J) {}
 
-  // The baby steps times f Cbar: [re; -im] of W modes at a time, J elements each. Lanes run along j: the first steps of W modes are
-  // transposed, and the others are these times one number per mode.
+  // Computes the baby steps times f Cbar: [re; -im] of W modes at a time, J elements each. Lanes run along j: the first steps of W modes
+  // are transposed, and the others are these times one number per mode.
   void prepare(const Modes& modes, double f) {
     for (int64_t m = 0; m < M_; ++m)
       for (int64_t i = 0; i < n_; i += kWide) {

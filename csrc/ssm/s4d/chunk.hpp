@@ -78,7 +78,7 @@ class Chunks {
     }
   }
 
-  // The contribution of each of `count` chunks to the next state: count x 2n.
+  // Computes the contribution of each of `count` chunks to the next state (count x 2n).
   void project(const T* u, int64_t count, T* states) const {
     multiply<Left::rows, T>(count, kChunk, u, kChunk, in_, 2 * n_, 2 * n_, states, 2 * n_);
   }
@@ -96,7 +96,7 @@ class Chunks {
         emit_tile<rows.value>(m, t, u + c * kChunk, states + c * 2 * n_, y + c * kChunk + t);
       });
   }
-  // The state after `rest` < kChunk samples.
+  // Computes the state after `rest` < kChunk samples.
   void finish(const Modes& modes, const T* u, int64_t rest, double* state) const {
     alignas(64) T late[kChunk] = {};  // the samples at the end of a zero-padded chunk, where the projection has the right powers
     __builtin_memcpy(late + kChunk - rest, u, std::size_t(rest) * sizeof(T));
@@ -170,8 +170,8 @@ class Chunks {
   Scratch<double> stride_, far_, taps_;
 };
 
-// One row of one channel; y of output m starts at y + m y_stride; `after` is the next row or null. Processes tile by tile: reads u from
-// memory once, later from cache, and writes y once.
+// Computes one row of one channel; y of output m starts at y + m y_stride; `after` is the next row or null. Processes tile by tile: reads u
+// from memory once, later from cache, and writes y once.
 template <class T>
 void scan_row(const Chunks<T>& chunks, const Modes& modes, const T* u, const T* after, int64_t L, int64_t M, T* y, int64_t y_stride,
               double* state, bool state_wanted, T* states) {

@@ -32,7 +32,7 @@ class ChannelKernel {
   Vandermonde<T> sum_;
 };
 
-// Gradients of one channel's modes in addition to the kernel's: of log z, of the input weight B b, and of every C.
+// Gradients of log z, the input weight B b and every C from the states of one channel, in addition to those from the kernel.
 class ModeTerms {
  public:
   using V = Modes::V;

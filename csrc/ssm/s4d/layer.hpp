@@ -16,7 +16,7 @@ template <class T>
 constexpr double kOperationNs = sizeof(T) == 4 ? 0.0105 : 0.0205;  // one operation of a scan in chunks or of a kernel's sums
 constexpr double kMatrixNs = 0.7;                                  // one element of a chunk's matrices
 constexpr double kModeNs = 30;                                     // the setup of one mode of a kernel
-// One sample of one transform in float32, by the size of its spectrum; float64 takes twice as long.
+// The cost of one sample of one transform in float32, by the size of its spectrum; float64 takes twice as long.
 constexpr struct {
   double kib, ns;
 } kTransforms[] = {{16, 0.8}, {64, 0.9}, {256, 1.1}, {512, 1.35}, {2048, 1.65}};

@@ -1,4 +1,4 @@
-// S5 and its gradients on a GPU: README (1)-(6). Products of real matrices before and after the scans of the scan method.
+// S5 and its gradients on a GPU: README (1)-(6). Products of real matrices precede and follow the scans of the scan method.
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
 #include "core/cuda/workspace.hpp"

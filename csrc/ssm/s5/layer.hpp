@@ -206,7 +206,7 @@ struct Operands {
   }
 };
 
-// Rows [first, end) of whole sequences. Reads u twice, once from cache; writes y once. The states of a tile stay in cache.
+// Computes rows [first, end) of whole sequences. Reads u twice, once from cache; writes y once. The states of a tile stay in cache.
 template <class T>
 void apply_rows(const Apply<T>& p, const Operands<T>& w, int64_t first, int64_t end, int threads) {
   const int64_t P = p.P, H = p.H, length = threads == 1 ? kTile : rows_stored(P), rounds = (end - first + length - 1) / length;

@@ -143,7 +143,7 @@ __device__ __forceinline__ Stretch<E> read_steps(const S& scan, int64_t first, i
   return all;
 }
 
-// Scans in parts of `steps` steps.
+// Each scan is cut into `count` parts of `steps` steps.
 struct Parts {
   int64_t count, steps;
 };

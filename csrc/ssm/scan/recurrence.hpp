@@ -36,7 +36,7 @@ Line<E> line_of(const Linear<E>& p, int64_t row, int64_t j) {
   return {p.a + at(P::kA), p.b + at(P::kB), p.h + at(P::kH), sign * r.along[P::kA], sign * r.along[P::kB], sign * r.along[P::kH]};
 }
 
-// Steps [begin, end) of one scan in order: bound by the latency of a multiply-add, or of two if complex.
+// Runs steps [begin, end) of one scan in order: bound by the latency of a multiply-add, or of two if complex.
 template <bool conj, class E>
 void run_serial(const Line<E>& l, int64_t begin, int64_t end, E state) {
   in_parts(begin, end, kSerialNs, [&](int64_t i, int64_t stop) __attribute__((always_inline)) {
@@ -102,8 +102,8 @@ void run_lines(const E* const* a, const E* const* b, E* const* h, int count, int
   }
 }
 
-// One scan with contiguous time, steps [begin, end) from `state`. Each lane processes a part; all but the first start from zero and are
-// then corrected. A scan that does not forget its initial state is left to `run_serial`.
+// Runs steps [begin, end) of one scan with contiguous time, from `state`. Each lane processes a part; all but the first start from zero and
+// are then corrected. A scan that does not forget its initial state is left to `run_serial`.
 template <bool conj, class E>
 void run_long(const Linear<E>& p, const Line<E>& l, int64_t begin, int64_t end, E state) {
   constexpr int W = kLanes<Part<E>>;

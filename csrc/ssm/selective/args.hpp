@@ -96,8 +96,8 @@ template <class T>
 struct StateStep {
   std::int64_t items, rows, heads, dims, states, groups;
   Grid<const T> state, x, dt, A, B, C, D, z, bias;  // state: rows instead of items; B, C: groups instead of heads
-  // row_of_item: the row of every item; negative for padding. item_of_row: the item of every row; negative if it has none; a device
-  // computes it itself. Null: item b has row b. If there are no items or no rows, both may be null even if `chooses`.
+  // row_of_item: the row of every item; negative for padding. item_of_row: the item of every row; negative if it has none; GPU kernels
+  // compute it themselves. Null: item b has row b. If there are no items or no rows, both may be null even if `chooses`.
   const std::int64_t *row_of_item, *item_of_row;
   bool chooses;
   bool softplus;

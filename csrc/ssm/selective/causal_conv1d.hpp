@@ -30,7 +30,7 @@ struct ConvTile {
   void load_weight(V* w) const {
     for (int64_t j = 0; j < p.taps; ++j) w[j] = gather<V>(p.weight + channel * p.taps + j, p.taps, rows);
   }
-  // Samples t - before .. t + steps - 1, where before = taps - 1. Samples before 0 are the initial ones, or 0.
+  // Loads samples t - before .. t + steps - 1, where before = taps - 1. Samples before 0 are the initial ones, or 0.
   void load_window(int64_t t, int64_t steps, V* x) const {
     const int64_t before = p.taps - 1, missing = max<int64_t>(before - t, 0);
     if (p.initial.at && missing)
@@ -186,7 +186,7 @@ struct ConvAdjoint {
   const CausalConv<T>& f = p.forward;
   PartialSums<T> dweight, dbias;  // one part per item
 
-  // Gradients before the activation, in g; after the last output they are 0.
+  // Stores the gradients before the activation in g; after the last output they are 0.
   void load_grad(const ConvTile<T>& tile, int64_t t, int64_t steps, const V* w, V bias, const V* x, V* g, V* y) const {
     const int64_t before = f.taps - 1;
     if (t + steps < f.length)

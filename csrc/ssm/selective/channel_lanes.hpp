@@ -21,8 +21,8 @@ void scatter(E* p, int64_t stride, int rows, S s) {
 
 constexpr int kBurst = 4;  // vectors of one row moved at once; rows a power of two apart would otherwise evict each other from a cache set
 
-// `steps` time steps of `rows` channels. If time is contiguous, squares of W x W elements are transposed in registers. Arrays of lanes have
-// room for whole squares: elements beyond `steps` are moved but never used.
+// Loads `steps` time steps of `rows` channels. If time is contiguous, squares of W x W elements are transposed in registers. Arrays of
+// lanes have room for whole squares: elements beyond `steps` are moved but never used.
 template <class V, class T>
 void load_steps(const T* x, int64_t channel, int64_t time, int rows, int64_t steps, V* to) {
   constexpr int W = kWidth<V>;

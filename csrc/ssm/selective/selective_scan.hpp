@@ -84,7 +84,7 @@ QF_HD void with_bools(bool a, bool b, F&& f) {
   a ? b ? f(Yes{}, Yes{}) : f(Yes{}, No{}) : b ? f(No{}, Yes{}) : f(No{}, No{});
 }
 
-// (2), (3) One state over one tile: x in a register, one broadcast each of B and C per step.
+// (2), (3) Advances one state over one tile: x is in a register, B and C take one broadcast each per step.
 template <bool b_varies, bool c_varies, bool reads, class V, class S, class E>
 void advance(const V* delta, const V* input, S rate, S& x, const Coefficient<S, E>& B, const Coefficient<S, E>& C, int64_t steps, V* y) {
   S state = x;
@@ -95,7 +95,7 @@ void advance(const V* delta, const V* input, S rate, S& x, const Coefficient<S, 
   x = state;
 }
 
-// (1) The step sizes, and the input of every state except for the factor B.
+// (1) Computes the step sizes, and the input of every state except for the factor B.
 template <class T, class E, class V>
 void prepare(const ScanTile<T, E>& tile, int64_t t, int64_t steps, V bias, V* delta, V* u, V* input) {
   tile.load(tile.p.delta, t, steps, delta);

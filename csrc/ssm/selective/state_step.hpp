@@ -11,7 +11,7 @@ inline namespace QF_ISA {
 constexpr int64_t kBlockDims = 64;    // dims per task; if they share A and their step size, one exponential serves all of them
 constexpr double kStateStepNs = 0.2;  // one state (estimate)
 
-// W elements of a row, starting at element n; 0 beyond the last one. `dense`: there are W of them, and they are contiguous.
+// Loads W elements of a row, starting at element n; 0 beyond the last one. `dense`: there are W of them, and they are contiguous.
 template <class V, bool dense = false, class T>
 QF_HD V load_row(const T* row, int64_t stride, int64_t n, int64_t count) {
   if (dense) return load<V>(row + n);
@@ -50,8 +50,8 @@ struct StepTile {
   V step_size(V raw) const { return p.softplus ? elementary::softplus(raw, elementary::softplus_tail(raw)) : raw; }
 };
 
-// (15) x' and, for every dim, the sum over states of C x'. `shrink` contains the decays if A does not vary over the states. `dense`: the
-// states are whole vectors, and every array with states has stride 1 along them.
+// (15) Computes x' and, for every dim, the sum over states of C x'. `shrink` contains the decays if A does not vary over the states.
+// `dense`: the states are whole vectors, and every array with states has stride 1 along them.
 template <bool varies, bool dense, class T>
 Lanes<T> advance_states(const StepTile<T>& tile, Lanes<T> step, Lanes<T> input, Lanes<T> shrink) {
   using V = Lanes<T>;
@@ -76,7 +76,7 @@ Lanes<T> advance_states(const StepTile<T>& tile, Lanes<T> step, Lanes<T> input, 
   return sum_each(sums);
 }
 
-// Dims [begin, end) of one head of one item.
+// Processes dims [begin, end) of one head of one item.
 template <class T>
 void step_dims(const StateStep<T>& p, int64_t item, int64_t head, int64_t begin, int64_t end) {
   using V = Lanes<T>;

@@ -37,7 +37,7 @@ struct StepAdjointTile : StepTile<T> {
   }
 };
 
-// (16), (17) W dims of one head in all items: dA, dD and dbias are summed in the order of the items.
+// (16), (17) Processes W dims of one head in all items: dA, dD and dbias are summed in the order of the items.
 template <class T>
 void step_back_dims(const StateStepAdjoint<T>& q, int64_t head, int64_t dim) {
   using V = Lanes<T>;
@@ -82,7 +82,7 @@ void step_back_dims(const StateStepAdjoint<T>& q, int64_t head, int64_t dim) {
   if (q.dbias) store_first(q.dbias + channel, dbias, rows);
 }
 
-// (18) dB and dC of one group of one item: over its heads and dims, W dims at a time.
+// (18) Computes dB and dC of one group of one item: over its heads and dims, W dims at a time.
 template <class T>
 void step_back_mixing(const StateStepAdjoint<T>& q, int64_t item, int64_t group, Lanes<T>* dB, Lanes<T>* dC) {
   using V = Lanes<T>;

@@ -98,7 +98,7 @@ __device__ __forceinline__ void each_chunk(const Scan<T>& s, Shared<T>& shared, 
 // ------------------------------------------------------------ before the products
 
 // One thread per chunk slot of the only item. The first slot of a sequence is the number of full chunks before it plus its index, so
-// sequences never share a slot, for any cu_seqlens. If cu_seqlens is invalid, there are no chunks.
+// sequences never share a slot, whatever cu_seqlens contains. If cu_seqlens is invalid, there are no chunks.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) cut_item(const Scan<T> s) {
   const int64_t* const cuts = s.p.cu_seqlens;

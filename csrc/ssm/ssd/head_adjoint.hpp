@@ -90,7 +90,7 @@ class HeadAdjoint {
     dstate_transposed_ = states_ + (2 + i * (chunks_ + 1)) * N_ * P_, all_states_ = dstate_transposed_ + N_ * P_;
   }
   T* dD_channels(const Totals<T>& totals) const { return f_.D_of_channels && totals.dD ? totals.dD.part(item_) + head_ * P_ : nullptr; }
-  // One chunk of one head.
+  // Processes one chunk of one head.
   void go_back(const Chunks<T>& chunks, int64_t k, T* dD_channels) {
     const Chunk& c = chunks.begin(item_)[k];
     check_interrupt(double(c.steps) / double(f_.length) * head_ns(f_) * kAdjointCost);

@@ -24,7 +24,7 @@ template <class T>
 const T* row_of(const Signal<T>& s, int64_t item, int64_t time, int64_t head) {
   return s.at + item * s.item + time * s.time + head * s.head;
 }
-// One vector of the channels of a row, from channel p on.
+// Loads one vector of the channels of a row, from channel p on.
 template <class V, class T>
 QF_HD V load_channels(const T* row, int64_t stride, int64_t p) {
   if constexpr (kWidth<V> == 1) {
