@@ -12,8 +12,8 @@ struct Rows {
   int rank = 0;  // number of outer axes
   std::int64_t shape[kMaxRank] = {};
   std::int64_t outer[operands][kMaxRank] = {};  // strides, 0 if an operand is broadcast along the axis
-  std::int64_t along[operands] = {};            // stride on the axis
-  std::int64_t across[operands] = {};           // stride on the inner axis
+  std::int64_t along[operands] = {};            // stride along the axis
+  std::int64_t across[operands] = {};           // stride along the inner axis
   std::int64_t rows = 1, length = 1, inner = 1;
 
   QF_HD std::int64_t offset(int operand, std::int64_t row) const {
@@ -27,7 +27,7 @@ struct Rows {
   }
 };
 
-// The same rows for some of the operands.
+// A copy that contains only the operands from[0], from[1], ...
 template <int some, int operands>
 QF_HD Rows<some> rows_of(const Rows<operands>& r, const int (&from)[some]) {
   Rows<some> to;

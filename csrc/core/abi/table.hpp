@@ -1,4 +1,4 @@
-// The kernels of a method in both precisions: cpu.cpp defines them once per instruction set, bind.cpp calls them.
+// The kernels of a method in both precisions: cpu.cpp defines them once per instruction set, and bind.cpp calls them.
 #pragma once
 #include <type_traits>
 

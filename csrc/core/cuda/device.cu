@@ -16,11 +16,11 @@ thread_local const std::string* call_function = nullptr;
 
 constexpr std::size_t kAlignment = 256;
 constexpr std::size_t kGap = kEmulated ? kAlignment : 0;  // between workspaces, so that a sanitizer detects accesses past the end
-constexpr unsigned long long kKeptBytes = 512ull << 20;   // the pool retains these; by default it frees all memory at each synchronisation
+constexpr unsigned long long kKeptBytes = 512ull << 20;   // the pool retains up to this much at a synchronisation; its default is 0
 
 std::size_t padded_size(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment + kGap; }
 
-// Tells a sanitizer which bytes may be used, and fills them with NaN.
+// In the emulator: lets the sanitizer accept accesses to these bytes, and fills them with NaN.
 void open([[maybe_unused]] void* data, [[maybe_unused]] std::size_t bytes) {
 #if defined(QF_EMULATOR)
 #if defined(__SANITIZE_ADDRESS__)

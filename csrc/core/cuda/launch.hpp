@@ -21,10 +21,10 @@ constexpr bool kEmulated = false;
 #endif
 // The maximum number of blocks in a grid, along x only; kernels loop over the rest with a grid stride.
 constexpr int64_t kMaxBlocks = kEmulated ? 3 : 0x7fffffff;
-constexpr int64_t kBusyBlocks = 4 * 132;          // enough for an H100 (estimated); a constant, so that bits do not depend on the card
+constexpr int64_t kBusyBlocks = 4 * 132;          // enough for an H100 (estimated); constant, so that results do not depend on the GPU
 constexpr int64_t kTooMany = int64_t(1) << 31;    // launches must have fewer blocks
 constexpr std::size_t kDefaultShared = 48 << 10;  // bytes of shared memory that a kernel may use without setting an attribute
-constexpr std::size_t kMaxShared = 99 << 10;      // bytes per block that every supported GPU has; 8.6, 8.9 and 12.0 have no more
+constexpr std::size_t kMaxShared = 99 << 10;      // bytes per block on every supported GPU; the limit of compute capability 8.6, 8.9, 12.0
 
 // kernel<<<blocks, threads>>>(arguments...), with `shared` bytes of shared memory. Does nothing for 0 blocks; while a call is being
 // measured, only checks the sizes.
@@ -49,7 +49,7 @@ void launch(void (*kernel)(P...), int64_t blocks, int threads, std::size_t share
   check(cudaGetLastError());
 }
 
-// a / b and a % b for values below 2^32, such as numbers of blocks: a 64-bit division takes 1 KB of code, and the first takes 2 KB.
+// a / b and a % b for values below 2^32, such as numbers of blocks. Each 64-bit division takes 1 KB of code, the first one 2 KB.
 __device__ __forceinline__ int64_t quotient(int64_t a, int64_t b) { return std::uint32_t(a) / std::uint32_t(b); }
 __device__ __forceinline__ int64_t remainder(int64_t a, int64_t b) { return std::uint32_t(a) % std::uint32_t(b); }
 

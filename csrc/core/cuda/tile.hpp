@@ -110,8 +110,8 @@ __device__ __forceinline__ void each_own(int columns, F f) {
     for (int j = threadIdx.x % kRows; j < columns; j += kRows) f(i, j);
   }
 }
-// Calls f(row, column, value) for each of this thread's elements, by way of shared memory: this compiles one copy of f instead of sixteen.
-// Then one thread per row calls put(row, sum) with the sum of f over the columns of the tile.
+// Calls f(row, column, value) for each of this thread's elements. They pass through shared memory, so that one copy of f is compiled
+// instead of sixteen. Then one thread per row calls put(row, sum) with the sum of f over the columns of the tile.
 template <int across, class T, class F, class P>
 __device__ __forceinline__ void each_row(Tile<T>& shared, const T (&total)[kPatch][across], F f, P put) {
   const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;

@@ -113,7 +113,7 @@ QF_HD void split(cplx<V>* z, int stride, Roots<V, same> roots) {
     z[3 * stride] = less(b, quarter.re, d);
   }
 }
-// The inverse times two or four: 8 or 28 operations.
+// The inverse of `split`, multiplied by two or four: 8 or 28 operations.
 template <int layers, class V, bool same>
 QF_HD void merge(cplx<V>* z, int stride, Roots<V, same> roots) {
   if constexpr (layers == 1) {

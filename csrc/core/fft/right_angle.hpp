@@ -84,7 +84,7 @@ QF_HD void split_at_i(cplx<V>* x) {
     butterfly<R, -1>(x);
   }
 }
-// The inverse; f(m, re, im) receives the numbers times `by`.
+// The inverse of split_at_i; f(m, re, im) receives the coefficients times `by`.
 template <int R, class V, class F>
 QF_HD void merge_at_i(cplx<V>* x, Element<V> by, F&& f) {
   using T = Element<V>;
@@ -162,7 +162,7 @@ class RightAngle {
   }
 
  private:
-  // Calls f(R, layers) for the first and the last pass, with template arguments.
+  // Calls f with the radix and the number of layers of the first and the last pass, as compile-time constants.
   template <class F>
   void with_radix(F&& f) const {
     R_ == 4 ? with_layers<4>(f) : R_ == 3 ? with_layers<3>(f) : with_layers<5>(f);
@@ -256,7 +256,7 @@ class RightAngle {
     });
   }
 
-  // Functions f of blocks of a spectrum.
+  // Values of f, which changes each block of a spectrum.
   struct Unchanged {
     QF_HD void operator()(int64_t, cplx<V>*, cplx<V>) const {}
   };

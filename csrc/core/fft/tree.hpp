@@ -122,7 +122,7 @@ struct Tree {
   }
 };
 
-constexpr int kTreeTable = 1;  // kind of a table of roots in its key: kTreeTable + R
+constexpr int kTreeTable = 1;  // the key of a table of roots has kind kTreeTable + R
 constexpr double kRootNs = 50;
 
 template <class T>

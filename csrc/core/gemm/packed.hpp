@@ -34,7 +34,7 @@ int64_t packed_columns(int64_t N) {
   return count;
 }
 
-// m (K x N) -> its columns of tiles in order, each row of a tile contiguous.
+// Packs the columns of tiles of m (K x N) in order; each row of a tile is contiguous.
 template <class T>
 void pack_columns(int64_t K, int64_t N, const T* m, T* to) {
   InterruptCheck check;

@@ -25,7 +25,7 @@ QF_HD void for_panels(int64_t m, F&& f) {
 // The layout of A: panels of kTileRows, then 4, 2 and 1 rows, each stored column by column; row-major; or column-major.
 enum class Left { panels, rows, columns };
 
-// sum (rows x NV vectors) += a (rows x n) b (n x NV vectors). Sums run over n in order, so a result does not depend on its tile. Reads b
+// sum (rows x NV vectors) += a (rows x n) b (n x NV vectors). Sums run over n in order, so results do not depend on the tiling. Reads b
 // once; a is broadcast from L1.
 template <Left left, int rows, int NV, class V>
 QF_HD void add_products(int64_t n, const Element<V>* a, int64_t a_stride, const Element<V>* b, int64_t b_stride, V (&sum)[rows][NV]) {

@@ -50,7 +50,7 @@ class ShapeChecker {
   // Binds sizes that are not taken from an array. `size`: a nonnegative option, or a numbered letter. `axes`: all axes of a run.
   void size(const char* letter, std::int64_t value, int number = 0);
   void axes(const char* run, const std::int64_t* sizes, int count);
-  // operator[]: the size of a letter. `product`: of a run, or of all sizes of a numbered letter. `count`: the number of arrays so named.
+  // operator[]: the size of a letter. `product`: of a run, or of all sizes of a numbered letter. `count`: how many arrays have this name.
   std::int64_t operator[](const char* letter) const;
   std::int64_t product(const char* letter) const;
   std::size_t count(const char* name) const;

@@ -17,8 +17,8 @@ QF_HD cplx<V> load_complex(const T* re, const T* im) {
   return {load_as<V>(re), load_as<V>(im)};
 }
 template <class V, class T>
-QF_HD cplx<V> load_complex(const T* turns) {
-  return load_complex<V>(turns, turns + kWidth<V>);
+QF_HD cplx<V> load_complex(const T* from) {
+  return load_complex<V>(from, from + kWidth<V>);
 }
 template <class T, class V>
 QF_HD void store_complex(T* re, T* im, cplx<V> z) {
@@ -26,8 +26,8 @@ QF_HD void store_complex(T* re, T* im, cplx<V> z) {
   store_as(im, z.im);
 }
 template <class T, class V>
-QF_HD void store_complex(T* turns, cplx<V> z) {
-  store_complex(turns, turns + kWidth<V>, z);
+QF_HD void store_complex(T* to, cplx<V> z) {
+  store_complex(to, to + kWidth<V>, z);
 }
 
 // The first n of W interleaved numbers of any precision, zeros in the other lanes.

@@ -79,7 +79,7 @@ QF_HD V expm1(V x) {
   return q.low * q.high == T(1) ? m : far;
 }
 
-// 2^x. (2^f - 1) / f on |f| <= 1/2 by a Chebyshev fit, to 5e-9 in float and 1e-19 in double. Takes fewer operations than exp.
+// 2^x, in fewer operations than exp. A Chebyshev fit approximates (2^f - 1) / f on |f| <= 1/2, to 5e-9 in float and 1e-19 in double.
 template <class V>
 QF_HD V exp2(V x) {
   using T = Element<V>;
@@ -225,7 +225,7 @@ QF_HD V angle(V re, V im) {
 }
 
 // e^-|x| (NaN for NaN), and log(1 + e^x) computed from it, accurate for large and small x. There are two functions so that loops over them
-// are short: only one or two iterations of a long dependency chain fit into the processor's window.
+// are short: only one or two iterations of a long dependency chain fit into the processor's out-of-order window.
 template <class V>
 QF_HD V softplus_tail(V x) {
   return exp(x < Element<V>(0) ? x : V(-x));

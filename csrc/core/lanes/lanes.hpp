@@ -115,7 +115,7 @@ QF_HD V inverse_root(V v) {
 }
 #if defined(__AVX512F__)
 template <class V, class T>
-QF_HD V improved_inverse_root(V y, V v, T) {  // Newton's step
+QF_HD V improved_inverse_root(V y, V v, T) {  // one Newton step
   const V half = y * T(0.5);
   return y + half * (T(1) - v * y * y);
 }
@@ -201,7 +201,7 @@ QF_HD I shift_left(I x, int n) {
 QF_HD float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 QF_HD double fma(double a, double b, double c) { return __builtin_fma(a, b, c); }
 
-// a b + c, rounded once if the machine can. Explicit, because GCC contracts some loops and not others.
+// a b + c, rounded once if the machine has fused multiply-adds. Explicit, because GCC contracts some loops and not others.
 template <class V>
 QF_HD V multiply_add(V a, V b, V c) {
 #if !defined(QF_HAS_LANES)

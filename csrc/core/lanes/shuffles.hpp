@@ -56,7 +56,7 @@ QF_HD V alternate(V a, V b, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(a, b, (offset + i / 2 + (i % 2) * kWidth<V>)...);
 }
 
-// Moves the lanes whose bits are set to the front; writes W elements.
+// Stores the lanes whose bits in `chosen` are set, without gaps. Writes W elements in all.
 template <class V>
 QF_HD void compress(V v, unsigned chosen, Element<V>* to) {
   Element<V> s[kWidth<V>];

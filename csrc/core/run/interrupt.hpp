@@ -11,7 +11,7 @@ struct Interrupted {};
 extern bool (*interrupt_poll)();
 
 // Reports about `ns` of work. After every 0.1 ms of reported work, throws Interrupted if the work must stop. Call it between tiles, passes
-// or rows, not for every element. Everything that a kernel owns needs a destructor.
+// or rows, not for every element. Because it throws, a kernel must release everything in destructors.
 void check_interrupt(double ns);
 
 inline namespace QF_ISA {

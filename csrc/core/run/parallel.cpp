@@ -93,8 +93,8 @@ struct Work {
   std::exception_ptr error;
   int64_t failed = 0;  // the block of `error`, the first one with an error; all blocks before it are finished
 
-  // Subnormal numbers (below 1.2e-38 in float32, 2.2e-308 in float64) are treated as 0 in every body and on every thread, so no bit depends
-  // on the thread. An Intel processor takes about 150 cycles for each, and decaying sequences contain thousands of them.
+  // Subnormal numbers (below 1.2e-38 in float32, 2.2e-308 in float64) are treated as 0 in every body and on every thread, so results do
+  // not depend on the thread. An Intel processor takes about 150 cycles for each, and decaying sequences contain thousands of them.
   void run_blocks() {
     const Work* const before = std::exchange(thread_state.work, this);
     while (!stop.load(std::memory_order_relaxed)) {
@@ -162,7 +162,7 @@ class Pool {
     thread_state.inside = false;
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      work_ = nullptr;  // no helper joins any more
+      work_ = nullptr;  // no more helpers can join
     }
     for (int k = 0; k < kSpins && active_.load(std::memory_order_acquire); ++k) relax();
     std::unique_lock<std::mutex> lock(mutex_);

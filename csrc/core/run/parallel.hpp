@@ -1,6 +1,6 @@
 // The only code that creates threads: a small pool of parked threads, without OpenMP. A forked child creates its own pool. Work below ~50
-// us and nested work run serially. If the result for each index depends on that index alone, the bits are the same for any number of
-// threads.
+// us and nested work run serially. If the result for each index depends on that index alone, results are bitwise the same for any
+// number of threads.
 #pragma once
 #include <type_traits>
 

@@ -1,4 +1,4 @@
-// Sums in parts whose number depends only on the sizes, so that the bits are the same for any number of threads.
+// Sums in parts whose number depends only on the sizes, so that results are bitwise the same for any number of threads.
 #pragma once
 #include "core/lanes/cplx.hpp"
 #include "core/run/parallel.hpp"
