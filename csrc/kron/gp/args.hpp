@@ -8,7 +8,7 @@ namespace quatrefoil::kron::gp {
 
 constexpr int kMaxAxes = 64;
 
-// One pass over an array in the basis of eigenvectors.
+// One pass over an array in the eigenvector basis.
 struct Spectrum {
   int d;
   const double* values[kMaxAxes];  // (n_k,), positive
@@ -16,7 +16,7 @@ struct Spectrum {
   const double* z;  // (N,)
   double noise;
   double* weighted;    // (N,)
-  double* shrinkages;  // (n_1 + ... + n_d,), their sums over all axes but one
+  double* shrinkages;  // (n_1 + ... + n_d,), sums of λ / (λ + s) over all axes but one
   double* sums;        // (4,)
   int threads;
 };

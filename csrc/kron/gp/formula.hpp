@@ -1,4 +1,4 @@
-// The formulas of one entry in the basis of eigenvectors. Equation numbers: README.md.
+// The formulas for one entry in the eigenvector basis. Equation numbers: README.md.
 #pragma once
 #include "core/lanes/elementary.hpp"
 

@@ -19,7 +19,7 @@ class GramPart {
   using V = Lanes<double>;
   static constexpr int W = kLanes<double>;
 
-  // `panels` holds kGramPairs * padded(n) elements, `sum` padded(n)^2.
+  // `panels` has room for kGramPairs * padded(n) elements, `sum` for padded(n)^2.
   GramPart(const Gram& q, double* panels, double* sum) : x_{q.x, q.n, q.R}, n_(q.n), padded_(padded(q.n)), panels_(panels), sum_(sum) {}
 
   static int64_t padded(int64_t n) { return round_up(n, int64_t(kTileRows)); }
@@ -54,7 +54,7 @@ class GramPart {
   // Elements j, j + 1, ... of the vectors, in the panels.
   const double* vector(int64_t j, int64_t count) const { return panels_ + j / kTileRows * kTileRows * count + j % kTileRows; }
 
-  // NV vectors of columns, and the rows down to the diagonal.
+  // Adds to NV vectors of columns, in the rows down to the diagonal.
   template <int NV>
   void strip(int64_t count, int64_t j) {
     const double* right[NV];

@@ -13,13 +13,13 @@ struct Pairs {
   const T* y;  // (M, P)
   T* out;      // (N, M)
   std::int64_t N, M, P;
-  bool itself;  // x against itself: y is x
+  bool itself;  // y is x
   int threads;
 };
 template <class T>
 struct PairsAdjoint {
   const T* grad;  // (N, M)
-  T *dx, *dy;     // same shapes as x and y; dy is null if y is x, both are null without slopes
+  T *dx, *dy;     // same shapes as x and y; dy is null if y is x; both are null if the kernel has no slopes
 };
 
 enum class Shape { squared_exponential, matern12, matern32, matern52, periodic, rational_quadratic };
@@ -95,7 +95,7 @@ struct ProductAdjoint {
   Product<T> forward;
   const T* grad;  // (N, M)
   T *dweights, *dmeans, *ddeviations;
-  std::int64_t means, deviations;  // their sizes
+  std::int64_t means, deviations;  // sizes of dmeans and ddeviations
 };
 
 // Numbers that must be finite and greater than `minimum`, or at least `minimum` if `or_equal`.

@@ -20,7 +20,7 @@ constexpr Bounds kPositive = {0, false, "finite positive numbers"};
 constexpr Bounds kNotNegative = {0, true, "finite nonnegative numbers"};
 constexpr std::int64_t kFew = 4096;  // elements; checking fewer takes less time than releasing the GIL
 
-// The elements of an array, after a check of their bounds.
+// Returns the elements of an array after checking their bounds.
 template <class T>
 const T* numbers(const Arguments& call, const ShapeChecker::CheckedArray& array, const char* name, const Bounds& bounds = kFinite) {
   const T* const x = array;
@@ -32,7 +32,7 @@ const T* numbers(const Arguments& call, const ShapeChecker::CheckedArray& array,
   return x;
 }
 
-// Takes x, (N, P) or (N,), and y; only (N,) if `one_axis`.
+// Reads x, (N, P) or (N,), and y; only (N,) if `one_axis`.
 template <class T>
 Pairs<T> take_pairs(Arguments& call, int threads, bool one_axis = false) {
   Pairs<T> p{};

@@ -50,7 +50,7 @@ struct RationalQuadratic {
 };
 template <class V>
 QF_HD RationalQuadratic<V> rational_quadratic(V square, double alpha) {
-  constexpr double kLargest = 1e300;  // larger squares, such as infinity, are treated as this, because infinity / infinity would be NaN
+  constexpr double kLargest = 1e300;  // replaces larger squares, such as infinity, because infinity / infinity would be NaN
   const V q = (square < kLargest ? square : broadcast<V>(kLargest)) * (0.5 / alpha), one_more = q + 1.0, rounded = one_more - 1.0;
   const V log = rounded > 0.0 ? V(elementary::log(one_more) * (q / rounded)) : q;  // log(1 + q), corrected for the rounding of 1 + q
   const V value = elementary::exp(V(-limited(V(log * alpha))));

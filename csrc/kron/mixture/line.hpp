@@ -40,7 +40,7 @@ QF_HD void adjoint_along(const Kernel& kernel, int64_t n, const T* grad, V* sums
   }
 }
 
-// The sums of a kernel, in separate parts that are added in order: the same bits for any number of threads.
+// The sums of a kernel, in separate parts that are added in order, so that results are bitwise the same for any number of threads.
 template <class Kernel>
 class KernelSums {
  public:

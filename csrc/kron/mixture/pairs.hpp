@@ -16,7 +16,7 @@ class Columns {
       for (int64_t j = 0; j < stride_; ++j) y_[p * stride_ + j] = j < M ? double(y[j * P + p]) : 0;
   }
   int64_t stride() const { return stride_; }
-  QF_HD V less_than(const T* x, int64_t p, int64_t j) const { return broadcast<V>(double(x[p])) - load<V>(y_ + p * stride_ + j); }
+  QF_HD V differences(const T* x, int64_t p, int64_t j) const { return broadcast<V>(double(x[p])) - load<V>(y_ + p * stride_ + j); }
 
  private:
   int64_t stride_;
@@ -34,7 +34,7 @@ void values_of_pairs(const Pairs<T>& p, const Kernel& kernel) {
     for (int64_t at = begin; at < end; ++at) {
       const int64_t i = at / blocks, first = at % blocks * kColumnsPerBlock;
       values_along(kernel, min(p.M - first, kColumnsPerBlock), p.out + i * p.M + first, check,
-                   [&](int64_t k, int64_t j) { return y.less_than(p.x + i * p.P, k, first + j); });
+                   [&](int64_t k, int64_t j) { return y.differences(p.x + i * p.P, k, first + j); });
     }
   });
 }
@@ -78,14 +78,14 @@ void values_of_itself(const Pairs<T>& p, const Kernel& kernel) {
       for (int64_t a = 0; a < rows; ++a) {
         const int64_t first = i == j ? a / W * W : 0;
         values_along(kernel, columns - first, p.out + (i + a) * p.N + j + first, check,
-                     [&](int64_t k, int64_t b) { return y.less_than(p.x + (i + a) * p.P, k, j + first + b); });
+                     [&](int64_t k, int64_t b) { return y.differences(p.x + (i + a) * p.P, k, j + first + b); });
       }
       mirror_tile(p.out, p.N, i, rows, j, columns, kernel.odd());
     }
   });
 }
 
-// dx and dy from the sums over rows (N, P) and columns (P, stride); dx from both if y is x.
+// Computes dx and dy from the sums over rows (N, P) and columns (P, stride); dx from both if y is x.
 template <class T>
 void put_gradients(const Pairs<T>& p, const PairsAdjoint<T>& q, const double* rows, const double* columns, int64_t stride) {
   for (int64_t i = 0; i < p.N; ++i)
@@ -112,7 +112,7 @@ void adjoint_of_pairs(const Pairs<T>& p, const PairsAdjoint<T>& q, const Kernel&
         for (int64_t i = p.N * part / parts; i < p.N * (part + 1) / parts; ++i) {
           for (int64_t k = 0; k < p.P; ++k) row[k] = V{};
           adjoint_along(
-              kernel, p.M, q.grad + i * p.M, workspace, check, [&](int64_t k, int64_t j) { return y.less_than(p.x + i * p.P, k, j); },
+              kernel, p.M, q.grad + i * p.M, workspace, check, [&](int64_t k, int64_t j) { return y.differences(p.x + i * p.P, k, j); },
               [&](int64_t k, int64_t j, V derivative, V g) {
                 const V step = derivative * g;
                 row[k] += step;

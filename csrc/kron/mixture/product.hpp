@@ -64,7 +64,7 @@ class ProductKernel {
     }
   }
 
-  // The gradients from the sums.
+  // Computes the gradients from the sums.
   template <class T>
   void put(const ProductAdjoint<T>& q, const double* sums) const {
     const Product<T>& p = q.forward;

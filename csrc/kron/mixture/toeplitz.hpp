@@ -99,7 +99,7 @@ void sum_diagonals(const Pairs<T>& p, const T* grad, double* to) {
   sums.add_up(p.threads);
 }
 
-// dx and dy from the derivative at every lag, slopes[N - 1 - l] for i - j = l. Reads N M elements.
+// Computes dx and dy from the derivative at every lag, slopes[N - 1 - l] for i - j = l. Reads N M elements.
 template <class T>
 void toeplitz_gradient(const Pairs<T>& p, const PairsAdjoint<T>& q, const double* slopes) {
   const int64_t N = p.N, M = p.M, parts = parts_of(N, M);

@@ -1,4 +1,4 @@
-// README (4) to (6): the adjoint of the product, by chunks of the batch.
+// README (4) to (6): the adjoint of the product, in chunks of the batch.
 #pragma once
 #include "kron/product/formula.hpp"
 #include "kron/product/gram.hpp"

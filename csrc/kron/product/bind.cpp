@@ -22,7 +22,7 @@ class FactorList {
   }
   const View& first() const { return fitted_[0].view(); }
 
-  // f(factors)
+  // Calls f(factors).
   template <class T, class F>
   auto with(F&& f) const {
     std::vector<Matrix<T>> list;
@@ -62,7 +62,7 @@ class Plan {
  public:
   Plan(const py::list& factors, bool transpose) : Plan(Arguments("kron.Plan", py::make_tuple(factors), 1), transpose) {}
 
-  // Takes the packed factors, x and the result.
+  // Reads the packed factors, x and the result from the call.
   void multiply(Arguments& call, bool transpose, int threads) const {
     call.require(transpose == transpose_, "packed was built for the opposite value of transpose");
     call.skip();

@@ -21,7 +21,7 @@ constexpr int kSide = 64;              // rows and columns of a tile of the resu
 constexpr int kDepth = 16;             // terms at a time of the sums of a tile
 constexpr int kPatch = 4;              // a thread computes kPatch x kPatch elements of a tile
 constexpr int kTerms = 64;             // terms of a gradient that are summed in the type of the data
-// Estimated, not measured; constants, so that the bits do not depend on the card.
+// Estimated, not measured; constant, so that results do not depend on the GPU.
 constexpr int64_t kBlocksWanted = kEmulated ? 2 : kBusyBlocks;
 constexpr int64_t kStoredBytes =
     kEmulated ? 16 << 10 : 256 << 20;  // bytes of the arrays that a gradient stores; larger batches are divided into chunks
@@ -135,7 +135,7 @@ void run_group(const Group<T>& g, int64_t L, int64_t R, const T* x, T* y) {
   launch(multiply_group<T>, min(s.count(), 4 * kBlocksWanted), kThreads, std::size_t(g.rows * kSmall + 2 * s.size) * sizeof(T), g, s, x, y);
 }
 
-// The n elements along the axis of an array (L, n, R) in column q of its L R columns.
+// Column q of the L R columns of an array (L, n, R); each has the n elements along the middle axis.
 struct Column {
   int64_t first, stride;
   QF_HD Column(int64_t q, int64_t n, int64_t R) : first(R == 1 ? q * n : (q / R) * n * R + q % R), stride(R) {}
@@ -368,7 +368,7 @@ void add_gram(const Stage<T>& f, int64_t columns, int64_t R, const T* left, cons
   launch(add_parts<T>, (f.m * f.n + kThreads - 1) / kThreads, kThreads, 0, f, chunks, parts, accumulate, sums, to);
 }
 
-// README (4) to (6), by chunks of the batch.
+// README (4) to (6), in chunks of the batch.
 template <class T>
 void adjoint(const Adjoint<T>& q) {
   const Stages<T> forward(q.factors), backward(q.factors, true);

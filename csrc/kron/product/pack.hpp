@@ -1,4 +1,4 @@
-// Copies in the layout of the tiles.
+// Copies data into the layout of the tiles.
 #pragma once
 #include "core/gemm/tile.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -13,7 +13,7 @@ struct Pairs {
   int64_t n, R;
 };
 
-// to (count x columns) = elements j..j + columns - 1 of the vectors first..first + count - 1. Reads runs along r, transposes in registers.
+// to (count x columns) = elements j..j + columns - 1 of the vectors first..first + count - 1. Transposes runs along r in registers.
 template <int columns, class T>
 void pack_pairs(const Pairs<T>& x, int64_t j, int64_t first, int64_t count, T* to) {
   constexpr int W = min(columns, kLanes<T>);
