@@ -1,4 +1,4 @@
-// Contraction without a grid, exact to rounding: every polynomial at every point.
+// Contraction without a grid, exact to rounding: evaluates every polynomial at every point.
 #pragma once
 #include "cheb/nonuniform/args.hpp"
 #include "cheb/scattered/adjoint.hpp"

@@ -80,7 +80,7 @@ class Grid : public GridShape {
   }
   T* values() const { return values_; }
 
-  // README (5): computes the values, including ghosts, of coefficients C. Reads n_1 n_2 n_3 coefficients; three passes over the values.
+  // README (5): computes the values of coefficients C, including ghosts. Reads C once, and makes three passes over the values.
   void fill(const T* C) const {
     const Scratch<T> inner(this->inner());
     const int64_t rows = H[1] + 1, row = H[2] + 1;
@@ -100,7 +100,7 @@ class Grid : public GridShape {
     reflect(inner);
   }
 
-  // README (6), the transpose: computes coefficients from what was spread to the grid, including its ghosts.
+  // README (6), the transpose: computes coefficients from the values spread onto the grid, including its ghosts.
   void gather(T* C) const {
     const Scratch<T> inner(this->inner());
     const int64_t rows = H[1] + 1, row = H[2] + 1;
@@ -135,7 +135,7 @@ class Grid : public GridShape {
     });
   }
 
-  // The points of axis k, ghosts included, that equal point j; at most three.
+  // The points of axis k, ghosts included, that are copies of point j; at most three.
   int sources(int k, int64_t j, int64_t (&from)[3]) const {
     int count = 0;
     from[count++] = j + ghosts[k];

@@ -1,5 +1,5 @@
-// Values and moments by the cheaper algorithm, and their adjoints. With respect to the coefficients and the weights, each is the adjoint of
-// the other. Gradients with respect to the points are evaluated from the coefficients of the derivatives (8).
+// Computes values, moments and their gradients by the faster of two algorithms. Gradients with respect to coefficients are moments,
+// gradients with respect to weights are values, and gradients with respect to points are values of derivatives (8).
 #pragma once
 #include "cheb/nonuniform/contraction.hpp"
 #include "cheb/nonuniform/interpolation.hpp"
@@ -7,8 +7,8 @@
 namespace quatrefoil::cheb::nonuniform {
 inline namespace QF_ISA {
 
-// The smallest eps for which the grid is used. Below it rounding errors dominate: psi is rounded to about a machine epsilon, and T_k
-// changes k times as much.
+// The smallest eps for which the grid is used. For a smaller eps, rounding errors would dominate: psi has a rounding error of about one
+// machine epsilon, and T_k amplifies it by a factor of k.
 template <class T>
 double least_eps(const Setting<T>& at) {
   if (sizeof(T) == 4) return 1e-5;
@@ -72,7 +72,7 @@ int64_t moments(const Moments<T>& m) {
   return bad;
 }
 
-// Coefficients of the derivative along an axis, one pencil after another.
+// Computes the coefficients of the derivative along an axis, one pencil after another.
 template <class T>
 void differentiate_along(const Setting<T>& at, const T* C, int axis, T* D) {
   int64_t before = 1, after = 1;
@@ -87,7 +87,7 @@ void differentiate_along(const Setting<T>& at, const T* C, int axis, T* D) {
   });
 }
 
-// README (8): dX[p, k] = weight_p df/dx_k for coefficients C; accurate also at the ends of the interval, where arccos' is infinite.
+// README (8): computes dX[p, k] = weight_p df/dx_k for coefficients C. Accurate even at the ends, where arccos has infinite slope.
 template <class T>
 int64_t slopes(const Setting<T>& at, const T* C, const T* weight, T* dX) {
   int64_t numbers = 1;

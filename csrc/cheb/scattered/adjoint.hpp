@@ -19,8 +19,8 @@ struct AdjointWork {
   T* weighted;                       // [points][columns], `across` times a weight per point
 };
 
-// README (6): gradients of the factor functions at kLanes x kAdjointVectors points, without the factor grad. Reads the core once; each
-// element is used for the sum over c and for the gradient of the last axis's functions.
+// README (6): computes gradients of the factor functions at kLanes x kAdjointVectors points, without the factor grad. Reads the core once;
+// each element is used for the sum over c and for the gradient of the last axis's functions.
 template <class T>
 void contract_adjoint(const Packed<T>& g, const int64_t* r, const AdjointWork<T>& w, int64_t at) {
   using V = Lanes<T>;
@@ -109,7 +109,7 @@ void add_outer(const T* left, int64_t rows, const T* right, int64_t columns, T* 
   });
 }
 
-// README (7): dcore for leading indices [begin, end) of one block of points with weights, added to a chunk's sums.
+// README (7): adds dcore of one block of weighted points, for leading indices [begin, end), to a chunk's sums.
 template <class T>
 void add_core(const Layout<T>& l, const int64_t* r, const T* functions, const T* rows, const T* weights, T* across, T* weighted,
               int64_t begin, int64_t end, T* sums) {
@@ -140,7 +140,7 @@ int64_t chunks_of(int64_t blocks, int64_t size) {
 
 // Calls f(block, chunk, part, work) for all blocks of each chunk in order. f returns the first invalid coordinate or -1. A chunk consists
 // of the blocks whose index is chunk modulo `chunks`. Tasks are parts of chunks, and `ns` is the time of a block. Only sizes determine the
-// order of a chunk's sums, so the bits are the same for any number of threads.
+// order of a chunk's sums, so results are bitwise the same for any number of threads.
 template <class T, class F>
 int64_t for_chunks(int64_t blocks, int64_t chunks, int64_t parts, int threads, double ns, int64_t work_size, F&& f) {
   const int64_t step = max<int64_t>(1, int64_t(kRoundNs / ns));  // blocks of a chunk per round
@@ -171,7 +171,7 @@ struct Sums {
   }
 };
 
-// README (7): dfactors of one block of points, added to the chunk's sums.
+// README (7): adds dfactors of one block of points to the chunk's sums.
 template <class T>
 void add_factors(const Packed<T>& g, const Sums<T>& layout, const AdjointWork<T>& w, T* sums) {
   for (int k = 0; k < g.d; ++k) {
@@ -182,7 +182,7 @@ void add_factors(const Packed<T>& g, const Sums<T>& layout, const AdjointWork<T>
   }
 }
 
-// README (8): dX of one block; also multiplies `bar` by grad.
+// README (8): computes dX of one block; also multiplies `bar` by grad.
 template <class T>
 void coordinate_gradients(const Packed<T>& g, const TuckerEval<T>& p, const AdjointWork<T>& w, const T* grad, int64_t left, T* dX) {
   using V = Lanes<T>;
@@ -204,7 +204,7 @@ void coordinate_gradients(const Packed<T>& g, const TuckerEval<T>& p, const Adjo
   }
 }
 
-// Shared by all chunks.
+// Data that all chunks share.
 template <class T>
 struct AdjointPlan {
   Packed<T> g;

@@ -13,7 +13,7 @@ constexpr int kCellBlocks = 32;     // blocks of points that read the cells of o
 constexpr int kCellPoints = 4;      // points per sweep of their cells, to hide the latency of a multiply-add
 
 // README (12): the number of cells on either side of t = 0, a power of two, so that their ends are exact.
-inline int64_t cells_a_side(int64_t n) {
+inline int64_t cells_per_side(int64_t n) {
   int64_t half = kPoints<double>;
   while (2 * half < n - 1) half *= 2;
   return half;
@@ -69,7 +69,7 @@ struct Cells {
     for (int k = 0; k < l.d; ++k) {
       width[k] = round_up(l.columns[k], kLanes<T>);
       const bool pays = 3 * kTerms<T> * width[k] <= l.rows[k] * l.columns[k];
-      half[k] = pays && l.rows[k] <= kMaxRows ? cells_a_side(l.rows[k]) : 0;
+      half[k] = pays && l.rows[k] <= kMaxRows ? cells_per_side(l.rows[k]) : 0;
       at[k] = numbers;
       numbers += 2 * half[k] * kTerms<T> * width[k];
       widest = max(widest, width[k]);
@@ -81,7 +81,7 @@ struct Cells {
   bool pay(const TuckerEval<T>& p) const { return numbers > 0 && !p.extrapolate && p.P >= 3 * nodes; }
 };
 
-// One axis in double precision.
+// The tables of one axis in double precision, and the sizes of its cells.
 struct CellSource {
   const double *table, *slopes;
   int64_t rows, columns, half, width;

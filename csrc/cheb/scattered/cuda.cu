@@ -175,7 +175,7 @@ __device__ __forceinline__ void contract_adjoint(const TuckerEval<T>& p, const L
 }
 
 // Adds to sums[row][column] the sum of left(row) right[column][point] over the thread block's points, in a fixed order; if `begins`, sets
-// instead of adding. Calls of left return the rows of this thread's point in order.
+// instead of adding. Successive calls of `left` return the rows of this thread's point in order.
 template <class T, class F>
 __device__ __forceinline__ void add_outer(T* panel, int64_t rows, F left, const T* right, int64_t columns, T* sums, bool begins) {
   constexpr int groups = kPanel / kQuad;
@@ -314,7 +314,7 @@ int64_t tucker_eval_adjoint(const TuckerEvalAdjoint<T>& q) {
 
 // ---------------------------------------------------------------- gradients of derivatives
 
-// (10): the weights of the points for the derivative along axis i, and along j unless it is -1, of [-1, 1]^d.
+// (10): computes the weights of the points for the derivative along axis i, and along j unless it is -1, on [-1, 1]^d.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) weigh(const TuckerDerivativesAdjoint<T> q, int i, int j, T* weights) {
   const TuckerEval<T>& p = q.value.forward;

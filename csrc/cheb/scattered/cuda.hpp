@@ -12,7 +12,7 @@ inline namespace QF_ISA {
 
 constexpr int kThreads = 128;  // per thread block
 constexpr int kQuad = 4;       // rows of the core, or columns of a table, that are read together
-// Estimates, not measurements. They are constants, so that results are the same to the bit on every GPU.
+// Estimated, not measured; constant, so that results are bitwise the same on every GPU.
 constexpr int64_t kBlocksWanted = kEmulated ? 2 : kBusyBlocks;
 constexpr int64_t kNearBytes = (kEmulated ? 24 : 96) << 10;  // shared memory per thread block; every GPU from sm_80 on has 99 KiB
 

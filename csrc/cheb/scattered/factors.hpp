@@ -45,8 +45,8 @@ void map_intervals(const TuckerEval<T>& p, Interval* intervals) {
   for (int k = 0; k < p.d; ++k) intervals[k] = interval(p.lo[k], p.hi[k], kEps<T>, p.extrapolate);
 }
 
-// README (2), (3), (9): `columns` factor functions, or derivatives of them, at kLanes x vectors points. Reads the tile once; polynomials
-// and sums stay in registers. Function c is written to out[c * stride ...].
+// README (2), (3), (9): computes `columns` factor functions, or derivatives of them, at kLanes x vectors points. Reads the tile once;
+// polynomials and sums stay in registers. Function c is written to out[c * stride ...].
 template <class T, int vectors, int columns, int derivative>
 QF_HD void tile_functions(const T* tile, int64_t rows, const T* u, const T* sign, int64_t stride, T* out) {
   using V = Lanes<T>;

@@ -81,7 +81,7 @@ void pack_factor(const T* U, int64_t n, int64_t r, int64_t rows, int64_t columns
   }
 }
 
-// The core: [lead][tile of rows b][c][b].
+// Packs the core as [lead][tile of rows b][c][b].
 template <class T>
 void pack_core(const TuckerEval<T>& p, const Layout<T>& l, T* core) {
   set_zero(core, l.core_size());
@@ -107,7 +107,7 @@ struct Packed : Layout<T> {
   Packed& operator=(const Packed&) = delete;
 };
 
-// README (9): (k + 1) c_{k+1} of the columns of one axis, for both derivatives of its functions.
+// README (9): packs (k + 1) c_{k+1} of the columns of one axis, for both derivatives of its functions.
 template <class T>
 void pack_slopes(const T* table, int64_t rows, int64_t columns, T* slopes) {
   InterruptCheck check;

@@ -40,7 +40,7 @@ struct Block {
   }
 };
 
-// x -> panel, with zeros in lanes without a pencil. Reads x once.
+// Copies x to a panel, with zeros in lanes without a pencil. Reads x once.
 template <class T>
 void gather(const Block<T>& b, const T* x, T* panel) {
   using V = Lanes<T>;
@@ -63,7 +63,7 @@ void gather(const Block<T>& b, const T* x, T* panel) {
   }
 }
 
-// panel -> y, with factors and positions. Writes y once.
+// Copies a panel to y, with the factors and positions of `ends`. Writes y once.
 template <class T>
 void scatter(const Block<T>& b, const Ends<T>& ends, const T* panel, T* y) {
   using V = Lanes<T>;
