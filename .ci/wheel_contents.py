@@ -1,4 +1,4 @@
-"""wheel_contents.py FILE...: compare the contents of sdists and wheels with the checkout; print one line per file, with its errors."""
+"""wheel_contents.py FILE...: compare sdists and wheels with the checkout, and print the differences."""
 
 import subprocess
 import sys
@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "python/"
 
 
-def of_the_checkout():
-    """The files that are under version control, those that are to be included."""
+def checkout_files():
+    """The files that git does not ignore, committed or not."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return {name for name in listed.splitlines() if (ROOT / name).is_file()}
 
@@ -25,7 +25,7 @@ def differences(files, expected):
 def sdist(path):
     with tarfile.open(path) as archive:
         files = {"/".join(PurePosixPath(m.name).parts[1:]) for m in archive.getmembers() if m.isfile()}
-    return len(files), differences(files, of_the_checkout() | {"PKG-INFO"})
+    return len(files), differences(files, checkout_files() | {"PKG-INFO"})
 
 
 def wheel(path):
@@ -35,7 +35,7 @@ def wheel(path):
         [info] = {n.split("/")[0] for n in files if ".dist-info/" in n}
         metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
         tags = [line for line in archive.read(f"{info}/WHEEL").decode().splitlines() if line.startswith("Tag: ")]
-    expected = {n.removeprefix(PACKAGE) for n in of_the_checkout() if n.startswith(PACKAGE)}
+    expected = {n.removeprefix(PACKAGE) for n in checkout_files() if n.startswith(PACKAGE)}
     compiled = {n for n in files if n.startswith("quatrefoil/_core.") and n.endswith(".so")}
     wrong = differences({n for n in files if not n.startswith(f"{info}/")} - compiled, expected)
     if len(compiled) != (not pure):

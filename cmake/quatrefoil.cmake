@@ -5,7 +5,7 @@ function(quatrefoil_write_isas path)
   file(CONFIGURE OUTPUT ${path} CONTENT "#define QF_EACH_ISA(X) ${each}\n")
 endfunction()
 
-# QUATREFOIL_ISAS: "native" is the best instruction set of this processor, "all" is each of them; or a list such as "v4;v3".
+# QUATREFOIL_ISAS: "native" (the best instruction set that this processor supports), "all", or a list such as "v4;v3".
 set(QUATREFOIL_ISAS native CACHE STRING "instruction sets to build, best first: native, all, or a list")
 string(REPLACE " " ";" QUATREFOIL_ISAS "${QUATREFOIL_ISAS}")
 set(every_isa v4 v3 v2)
@@ -33,19 +33,19 @@ message(STATUS "instruction sets: ${QUATREFOIL_ISAS}")
 quatrefoil_write_isas(isas.hpp ${QUATREFOIL_ISAS})
 include_directories(${CMAKE_CURRENT_BINARY_DIR})
 
-# Strict IEEE results: contraction to FMA is the only licence taken. Never -ffast-math, which flips flush-to-zero for the whole process.
+# Strict IEEE results, except for contraction to FMA. Never use -ffast-math, which enables flush-to-zero for the whole process.
 set(QUATREFOIL_KERNEL_FLAGS -fno-math-errno -fno-trapping-math -fopenmp-simd -ffp-contract=fast)
 
-# Flags that let GCC compile these kernels up to 40 % faster, at the same speed by `quatrefoil bench`: -O2, or -O3 with the inlining limits
-# of -O2. Other kernels ran slower with them, or compile too fast to gain much.
+# With these flags, GCC compiles these kernels up to 40 % faster, and `quatrefoil bench` takes as long as before: -O2, or -O3 with the
+# inlining limits of -O2. Other kernels ran slower with them, or compile too fast to gain much.
 set(QUATREFOIL_FLAGS_ssm_convolution -O2)
 foreach(kernels ssm_scan ssm_s5 ssm_ssd kron_mixture cheb_transform)
   set(QUATREFOIL_FLAGS_${kernels} --param=max-inline-insns-auto=15 --param=max-inline-insns-single=70)
 endforeach()
 
 # quatrefoil_family(name method...): compiles csrc/<name>/<method>/cpu.cpp once per instruction set, each in a namespace of its own, and
-# bind.cpp once, and adds them to _core. A method may use the methods before it; one without a cpu.cpp has only headers.
-# With QUATREFOIL_CUDA it compiles cuda.cu, if there is one, and bind.cpp once more, for _cuda.
+# bind.cpp once, and adds them to _core. A method may use the methods before it; one without a cpu.cpp is skipped. With QUATREFOIL_CUDA it
+# also compiles cuda.cu, if it exists, and bind.cpp a second time, for _cuda.
 function(quatrefoil_family name)
   foreach(method IN LISTS ARGN)
     set(folder csrc/${name}/${method})
@@ -77,7 +77,7 @@ function(quatrefoil_family name)
   endforeach()
 endfunction()
 
-# What csrc/py/module.cpp and csrc/py/device_module.cpp bind; after the last family.
+# Writes the lists of methods that csrc/py/module.cpp and csrc/py/device_module.cpp bind. To be called after the last family.
 function(quatrefoil_methods)
   get_property(methods GLOBAL PROPERTY quatrefoil_methods)
   file(CONFIGURE OUTPUT methods.hpp CONTENT "#define QF_EACH_METHOD(X)${methods}\n")
@@ -85,34 +85,34 @@ function(quatrefoil_methods)
   file(CONFIGURE OUTPUT device_methods.hpp CONTENT "#define QF_EACH_METHOD(X)${methods}\n")
 endfunction()
 
-# The target _cuda: machine code for the GPUs that people have, and PTX of compute capability 10.0 for later ones; the CUDA runtime is linked
-# into it, no library of arrays is. Its bindings are those of _core, with QF_DEVICE. A macro: enable_language is for the whole project.
+# Adds the target _cuda, with machine code for common GPUs and PTX of compute capability 10.0 for later ones. The CUDA runtime is linked
+# into it, but no array library. Its bindings are those of _core, with QF_DEVICE. A macro, because functions must not call enable_language.
 macro(quatrefoil_cuda)
   set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90-real 100 120-real CACHE STRING "GPUs to build for")
   find_program(QUATREFOIL_NVCC NAMES $ENV{CUDACXX} nvcc)
   get_filename_component(toolkit "${QUATREFOIL_NVCC}/../.." ABSOLUTE)
-  if(EXISTS ${toolkit}/lib/libcudart_static.a AND NOT EXISTS ${toolkit}/lib64)  # pip's: nvcc looks for its runtime in lib64
+  if(EXISTS ${toolkit}/lib/libcudart_static.a AND NOT EXISTS ${toolkit}/lib64)  # pip's toolkit; nvcc looks for its runtime in lib64
     set(ENV{NVCC_APPEND_FLAGS} "$ENV{NVCC_APPEND_FLAGS} -L${toolkit}/lib")
     link_directories(${toolkit}/lib)
   endif()
   include(CheckLanguage)
   check_language(CUDA)
   if(NOT CMAKE_CUDA_COMPILER)
-    message(FATAL_ERROR "QUATREFOIL_CUDA is on and there is no nvcc; CUDACXX may say where it is")
+    message(FATAL_ERROR "QUATREFOIL_CUDA is on, but nvcc was not found; set CUDACXX to its path")
   endif()
   enable_language(CUDA)
   if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.8)
-    message(FATAL_ERROR "QUATREFOIL_CUDA takes nvcc 12.8 or newer, this is ${CMAKE_CUDA_COMPILER_VERSION}")
+    message(FATAL_ERROR "QUATREFOIL_CUDA requires nvcc 12.8 or newer; this is ${CMAKE_CUDA_COMPILER_VERSION}")
   endif()
   set(CMAKE_CUDA_STANDARD 17)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
   pybind11_add_module(_cuda MODULE NO_EXTRAS csrc/py/device_module.cpp csrc/py/device_caster.cpp csrc/py/device_memory.cpp
     csrc/py/dlpack.cpp csrc/core/host/shape_checker.cpp csrc/core/cuda/device.cu)
   string(REPLACE ";" " " archs "${CMAKE_CUDA_ARCHITECTURES}")
-  get_target_property(host_options _cuda COMPILE_OPTIONS)  # the project's, which nvcc does not know
+  get_target_property(host_options _cuda COMPILE_OPTIONS)  # the project's options, which nvcc does not accept
   set_target_properties(_cuda PROPERTIES CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden CUDA_RUNTIME_LIBRARY Static
     COMPILE_OPTIONS "")
-  # -Os: bindings and launches are a fifth of the module, and their time is a fraction of a launch. nvcc's own -O affects only the host.
+  # -Os: bindings and launches are a fifth of the module and take a fraction of a launch's time. nvcc's own -O affects only the host.
   set(CMAKE_CUDA_FLAGS_RELEASE -DNDEBUG)
   target_compile_options(_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${host_options};-Os;-ffunction-sections>"
     "$<$<COMPILE_LANGUAGE:CUDA>:--compress-mode=size;-Xcompiler=-Os,-ffunction-sections>")

@@ -1,6 +1,7 @@
-"""The build backend, based on scikit-build-core. If the kernels cannot be built, the wheel contains the compiler's message instead.
+"""The build backend, based on scikit-build-core.
 
-A failed compilation is an error if QUATREFOIL_REQUIRE_NATIVE=1 or if GPU kernels are requested.
+If the kernels cannot be built, the wheel contains the compiler's message instead, unless QUATREFOIL_REQUIRE_NATIVE=1 or GPU kernels are
+requested; then a failed compilation is an error.
 """
 
 import json
@@ -61,7 +62,7 @@ def _build(hook, *arguments):
 
 
 def _run(hook, arguments, variables):
-    """Run a hook of scikit-build-core in a new process; return (the wheel's name, or None if it failed; the output lines)."""
+    """Run a scikit-build-core hook in a process; return the wheel's name, None on failure, and the output."""
     command = [sys.executable, "-u", "-c", HOOK, json.dumps([hook, arguments])]
     process = subprocess.Popen(
         command,
@@ -80,7 +81,7 @@ def _run(hook, arguments, variables):
 
 
 def first_error(lines):
-    """One line: a missing tool, else the first error of a compiler or linker, else CMake's first error, else the last line."""
+    """Return a missing tool, else the first error of a compiler, a linker or CMake, else the last line."""
     printed = " ".join(" ".join(lines).split())
     if missing := re.search(r"Could not find (the )?compiler .*?CXX: (?P<tried>\S+)\.(\s|$)|No CMAKE_CXX_COMPILER could be found", printed):
         tried = missing["tried"] or "c++, g++, clang++"

@@ -1,4 +1,4 @@
-"""The README and the links of the published metadata. A package index shows only the README, so its links become absolute."""
+"""The README and links of the published metadata; package indexes need absolute links."""
 
 import re
 import tomllib
@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def dynamic_metadata(field, settings, project=None):
-    """The value of ``readme`` or ``urls``, computed from the repository's address in pyproject.toml, which may be empty."""
+    """Return ``readme`` or ``urls`` for the repository's address in pyproject.toml, which may be empty."""
     address = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["quatrefoil"]["repository"]
     if field == "urls":
         return {"Repository": address, "Changelog": f"{address}/blob/main/CHANGELOG.md"} if address else {}
@@ -17,7 +17,7 @@ def dynamic_metadata(field, settings, project=None):
 
 
 def absolute(text, address):
-    """Replace the relative links in Markdown by links to the repository at ``address``, and those of pictures by links to the raw files."""
+    """Make relative links in Markdown point to the repository, and those of pictures to the raw files."""
 
     def link(match):
         opening, target = match.groups()
