@@ -1,4 +1,4 @@
-// Shared by both directions: the steps of all recurrences, and blocks of rows and inputs whose polynomials are computed in cache.
+// Shared by the layer and its adjoint: the steps of all recurrences, and blocks of rows and inputs whose polynomials are computed in cache.
 #pragma once
 #include "cheb/layer/args.hpp"
 #include "cheb/layer/formula.hpp"

@@ -1,4 +1,4 @@
-// Polynomials by their three-term recurrence. Equation numbers: README.md.
+// Polynomials evaluated by their three-term recurrence. Equation numbers: README.md.
 #pragma once
 #include "core/lanes/hd.hpp"
 #include "core/lanes/lanes.hpp"

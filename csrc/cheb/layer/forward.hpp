@@ -15,7 +15,7 @@ void pack_weights(const PolyLayer<T>& p, T* to) {
   });
 }
 
-// Computes the polynomials of inputs [begin, end) for a range of rows, in panels of kTileRows rows by degree.
+// Computes the polynomials of inputs [begin, end) for a range of rows, as [block of kTileRows rows][input][degree][row].
 template <class T>
 void fill_panels(const PolyLayer<T>& p, const Step<T>* steps, int64_t first, int64_t rows, int64_t begin, int64_t end, T* panels) {
   using V = Lanes<T, kTileRows>;

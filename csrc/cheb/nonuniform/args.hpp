@@ -19,7 +19,7 @@ struct Setting {
   double lo[kMaxAxes], hi[kMaxAxes];  // the domain
   const T* X;                         // (P, d)
   std::int64_t P;
-  double eps;  // relative in l2 over the results; 0: to rounding
+  double eps;  // relative l2 error of the results; 0: only rounding errors
   bool grid;   // always use the grid; d <= kGridAxes
   int threads;
   void (*transform)(const transform::Transform<T>&);  // converts between coefficients and values on Chebyshev points

@@ -9,7 +9,7 @@ inline namespace QF_ISA {
 
 using scattered::kAdjointPoints;
 
-// The coefficients as a Tucker tensor whose factor functions are the polynomials themselves.
+// Represents the coefficients as a Tucker tensor whose factor functions are the polynomials themselves.
 template <class T>
 scattered::TuckerEval<T> as_tensor(const Setting<T>& at, const T* C) {
   scattered::TuckerEval<T> p{};

@@ -15,7 +15,7 @@ constexpr double kNumberNs = 1;            // per element that is read, scaled a
 // Three axes; missing ones come first and have one point. Values are at psi = pi j / H with cos psi = -t (2), surrounded by ghosts, their
 // reflections. Rows are padded because taps are read in full vectors.
 struct GridShape {
-  int taps;                                                       // taps of the window
+  int taps;
   int64_t n[kGridAxes], H[kGridAxes], size[kGridAxes];            // coefficients, intervals, points with ghosts
   int64_t tiles[kGridAxes], ghosts[kGridAxes], reach[kGridAxes];  // reach: the number of taps
 

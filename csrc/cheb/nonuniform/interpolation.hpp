@@ -10,7 +10,7 @@ double point_ns(const GridShape& g) {
   return 60 + double(g.reach[0] * g.reach[1]) * (g.taps > kMaxTaps / 2 ? 2 : 1) * max(1.0, 8.0 / kLanes<T>) * 0.7;
 }
 
-// README (5): one value from the grid. Reads a few vectors of each of taps^2 rows.
+// README (5): computes one value from the grid. Reads a few vectors of each of taps^2 rows.
 template <class T, int vectors>
 QF_HD T interpolate_one(const GridShape& g, const T* values, const Taps<T, vectors>& taps) {
   using V = Lanes<T>;
@@ -47,7 +47,7 @@ int64_t interpolate(const Setting<T>& at, const GridShape& g, const T* values, T
   return -1;
 }
 
-// README (6): spreads q of the points of one tile.
+// README (6): spreads the weights q of the points in one tile.
 template <class T, int vectors>
 void spread_tile(const Setting<T>& at, const GridShape& g, const Batch<T>& batch, int64_t tile, const T* q, T* values) {
   using V = Lanes<T>;
@@ -68,9 +68,9 @@ void spread_tile(const Setting<T>& at, const GridShape& g, const Batch<T>& batch
   }
 }
 
-// README (6): spreads q of the batch's points onto the grid, one task per tile. The points of a tile reach at most the next tile along each
-// axis, so two tiles of the same colour (of eight) touch no common value. Colours are processed one after another, so every value is a sum
-// in a fixed order for any number of threads.
+// README (6): spreads the weights q of the batch's points onto the grid, one task per tile. The points of a tile reach at most the next
+// tile along each axis, so two tiles of the same colour (of eight) touch no common value. Colours are processed one after another, so every
+// value is a sum in a fixed order for any number of threads.
 template <class T>
 void spread(const Setting<T>& at, const GridShape& g, const Batch<T>& batch, int64_t count, const T* q, T* values) {
   const double ns = double(count) / double(g.tile_count()) * point_ns<T>(g) + 1;

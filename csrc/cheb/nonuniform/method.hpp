@@ -16,7 +16,7 @@ double least_eps(const Setting<T>& at) {
   for (int k = 0; k < at.d; ++k) longest = max(longest, at.n[k]);
   return max(1e-13, 4 * scattered::kEps<T> * double(longest));
 }
-constexpr double kGridNs = 4;  // per grid value: three transforms and reflection
+constexpr double kGridNs = 4;  // per grid value: three transforms and a reflection
 
 // Depends only on sizes and eps, so that values and moments use the same algorithm and remain transposes of each other to rounding.
 template <class T>

@@ -111,7 +111,7 @@ struct Taps {
   }
 };
 
-// Calls f(number of vectors for the taps of an axis) with a compile-time constant.
+// Calls f with the number of vectors for the taps of an axis, as a compile-time constant.
 template <class T, class F>
 void with_vectors(int taps, F&& f) {
   constexpr int W = kLanes<T>, half = kMaxTaps / 2;

@@ -1,4 +1,4 @@
-// The formulas of one pair. Equation numbers: README.md.
+// The formulas for one pair of particles. Equation numbers: README.md.
 #pragma once
 #include "core/lanes/hd.hpp"
 #include "core/lanes/lanes.hpp"
@@ -6,8 +6,7 @@
 namespace quatrefoil::cheb::particles {
 inline namespace QF_ISA {
 
-// (7) B and twice its derivative, as functions of s = r^2, without 1/r at s = 0. c: coefficients of the long part in powers
-// of x = scale s - 1.
+// (7) B and twice its derivative as functions of s = r^2, without 1/r at s = 0. c: coefficients of L in powers of x = scale s - 1.
 template <int vectors, class V>
 struct Pairs {
   V value[vectors], slope[vectors];

@@ -105,7 +105,7 @@ class Neighbours {
   InterruptCheck check_;
 };
 
-// The sums at n points. Each point belongs to one task; the order of its sum depends only on the arrays.
+// Computes the sums at n points. Each point belongs to one task; the order of its sum depends only on the arrays.
 template <class T, bool slopes>
 void sums(const T* from, const T* weights, int64_t count, const T* points, int64_t n, const Bracket& bracket, const Results<T>& to,
           int threads) {

@@ -238,7 +238,7 @@ struct AdjointPlan {
   }
 };
 
-// One block of kAdjointPoints points: writes dX, and adds dcore and dfactors to the chunk's sums.
+// Writes dX of one block of kAdjointPoints points, and adds its dcore and dfactors to the chunk's sums.
 template <class T>
 int64_t adjoint_block(const AdjointPlan<T>& plan, const TuckerEvalAdjoint<T>& q, const AdjointWork<T>& w, int64_t block, T* sums) {
   const TuckerEval<T>& p = q.forward;

@@ -1,4 +1,4 @@
-// Factor functions with many coefficients as polynomials of low degree in cells of the interval, for calls with many points.
+// Represents factor functions with many coefficients by polynomials of low degree in cells of the interval, for calls with many points.
 #pragma once
 #include "cheb/scattered/factors.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -43,7 +43,7 @@ struct CellFit {
       for (int m = 0; m <= k; ++m) power[k][m] = (m ? 2 * power[k - 1][m - 1] : 0) - power[k - 2][m];
   }
 
-  // One function in as many cells as V has lanes; values[nodes] -> powers[nodes + 2]. Leaves the first two powers unchanged.
+  // Converts values[nodes] of one function, in as many cells as V has lanes, to powers[nodes + 2]. Leaves the first two powers unchanged.
   template <class V>
   void operator()(const V* values, V* powers) const {
     V c[nodes];
@@ -197,8 +197,8 @@ struct CellPositions {
   }
 };
 
-// Horner's rule for f and its first `order` derivatives with respect to tau (half of the second), for kCellPoints points and `tiles`
-// vectors of columns.
+// Evaluates f and its first `order` derivatives with respect to tau (half of the second) by Horner's rule, for kCellPoints points and
+// `tiles` vectors of columns.
 template <class T, int order, int tiles>
 QF_HD void sweep_cells(const T* const* cell, const T* tau, int64_t width, int64_t column, T* const* across) {
   using V = Lanes<T>;
@@ -216,8 +216,8 @@ QF_HD void sweep_cells(const T* const* cell, const T* tau, int64_t width, int64_
       for (int s = 0; s < tiles; ++s) store(across[q] + i * width + column + s * W, sums[q][s][i]);
 }
 
-// All factor functions of one axis at the points of a block, and `order` derivatives with respect to t, as in axis_functions. `work`:
-// (order + 1) kPoints rows of the cells' width.
+// Computes all factor functions of one axis at the points of a block, and `order` derivatives with respect to t, as axis_functions does.
+// `work`: (order + 1) kPoints rows of the cells' width.
 template <class T, int order>
 void cell_functions(const Cells<T>& cells, const T* data, const Layout<T>& g, int k, const T* u, const T* sign, T* const* functions,
                     T* work) {

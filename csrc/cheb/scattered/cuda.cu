@@ -4,8 +4,8 @@
 namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
 
-// (9): the sums over the last two axes for one index of the leading ones, in the order of each_derivative. Reads each element of the core
-// once.
+// (9): computes the sums over the last two axes for one index of the leading ones, in the order of each_derivative. Reads each element of
+// the core once.
 template <int order, class T>
 __device__ __forceinline__ void contract_matrix(const Layout& l, const T* core, const T* functions, int64_t to_derivative,
                                                 T (&sums)[order == 1 ? 3 : 6]) {
@@ -38,7 +38,7 @@ __device__ __forceinline__ void contract_matrix(const Layout& l, const T* core, 
   }
 }
 
-// (9): f and its derivatives on [-1, 1]^d at a thread's point; `results` are kThreads apart.
+// (9): computes f and its derivatives on [-1, 1]^d at a thread's point; `results` are kThreads apart.
 template <int order, class T>
 __device__ __forceinline__ void contract_derivatives(const TuckerEval<T>& p, const Layout& l, const T* core, const T* functions,
                                                      int64_t to_derivative, T* results, int count) {
@@ -135,8 +135,8 @@ Chunks chunks_of(const TuckerEval<T>& p, const Layout& l) {
   return c;
 }
 
-// (6) at a thread's point: gradients of the factor functions. Each element of the core is used for the sum over c and for the gradient of
-// the last axis's functions.
+// (6): computes the gradients of the factor functions at a thread's point. Each element of the core is used for the sum over c and for the
+// gradient of the last axis's functions.
 template <class T>
 __device__ __forceinline__ void contract_adjoint(const TuckerEval<T>& p, const Layout& l, const T* core, const T* functions, T* bar,
                                                  T grad) {
@@ -271,7 +271,7 @@ __global__ void __launch_bounds__(kThreads, 1) adjoint_chunks(const TuckerEvalAd
     }
 }
 
-// One thread per element of the gradient of the core or of a factor: the sum of the chunks in order. If `more`, adds to the gradient,
+// One thread per element of the gradient of the core or of a factor: adds the chunks in order. If `more`, adds the sum to the gradient,
 // except for axes in `fresh`.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
@@ -337,7 +337,7 @@ __global__ void __launch_bounds__(kThreads, 1) differentiate_columns(const T* U,
     if (times == 2) differentiate(between + c, n, r, to + c, r);
   }
 }
-// Its transpose, added to the gradient of the factor.
+// Adds the transpose of (5), applied `times` times, to the gradient of the factor.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) add_columns(const T* d, int64_t n, int64_t r, int times, T* between, T* to) {
   QF_ROLLED
@@ -378,7 +378,7 @@ void add_term(const TuckerDerivativesAdjoint<T>& q, int i, int j, T* workspace) 
   });
 }
 
-// One pass of the values' adjoint for each derivative, even if its weights are zero.
+// Runs the adjoint of values once per derivative, even if its weights are zero.
 template <class T>
 int64_t tucker_derivatives_adjoint(const TuckerDerivativesAdjoint<T>& q) {
   add_adjoint(q.value, false, 0);

@@ -16,8 +16,8 @@ constexpr int kQuad = 4;       // rows of the core, or columns of a table, that 
 constexpr int64_t kBlocksWanted = kEmulated ? 2 : kBusyBlocks;
 constexpr int64_t kNearBytes = (kEmulated ? 24 : 96) << 10;  // shared memory per thread block; every GPU from sm_80 on has 99 KiB
 
-// The core as lead matrices [rows / 4][last][4], whose rows are those of axis d - 2 (for d = 1, a row of ones), followed by the tables of
-// the axes, [n][columns]. Ranks are padded with zeros.
+// The layout of a tensor: the core as `lead` matrices [rows / 4][last][4], whose rows are those of axis d - 2 (for d = 1, a row of ones),
+// followed by the tables of the axes, [n][columns]. Ranks are padded with zeros.
 struct Layout {
   int d, leading;               // axes; those before the last two
   int64_t lead, b, rows, last;  // number of leading indices; rows, padded rows and padded columns of a matrix
@@ -93,8 +93,8 @@ __device__ __forceinline__ ReferencePoint<T> reference_point(const TuckerEval<T>
   return {T(2 * (t * sign - 1)), T(sign)};
 }
 
-// (2), (3), (9): sums over the coefficients of `count` functions, or of derivatives of them, at the points of a thread. Reads every element
-// of the table once.
+// (2), (3), (9): computes the sums over the coefficients of `count` functions, or of derivatives of them, at the points of a thread. Reads
+// every element of the table once.
 template <int derivative, class T, int points, int count>
 __device__ __forceinline__ void add_up(const T* table, int64_t n, int64_t columns, const ReferencePoint<T> (&at)[points],
                                        T (&sums)[points][count]) {
@@ -201,8 +201,8 @@ __device__ __forceinline__ void copy_near(const T* packed, int64_t size, T* to) 
   __syncthreads();
 }
 
-// (4) for the points of a thread, four rows of the core at a time. If `ranks` is not 0, the functions of the last two axes are in registers
-// v and w. Reads each element of the core once.
+// (4): computes the values at a thread's points, four rows of the core at a time. If `ranks` is not 0, the functions of the last two axes
+// are in registers v and w. Reads each element of the core once.
 template <int ranks, class T, int points>
 __device__ __forceinline__ void contract(const TuckerEval<T>& p, const Layout& l, const T* core, const T* functions,
                                          const T (&v)[points][ranks ? ranks : 1], const T (&w)[points][ranks ? ranks : 1],

@@ -94,7 +94,7 @@ class Terms {
   Scratch<T> buffer_;
 };
 
-// README (10). One pass of the values' adjoint for each derivative whose gradient is not 0.
+// README (10): runs the adjoint of values once per derivative whose incoming gradient is not 0.
 template <class T>
 int64_t tucker_derivatives_adjoint(const TuckerDerivativesAdjoint<T>& q) {
   if (!q.grad_gradient && !q.grad_hessian) return tucker_eval_adjoint(q.value);

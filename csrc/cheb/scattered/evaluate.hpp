@@ -30,7 +30,7 @@ struct BlockWork {
   }
 };
 
-// README (4): four sums over the core's last axis at a time, folded into the other axes immediately, so nothing of size r^2 is stored.
+// README (4): computes four sums over the core's last axis at a time and folds them into the other axes, so nothing of size r^2 is stored.
 // Reads the core once; the factor functions of kPoints points are in L1.
 template <class T>
 void contract(const Packed<T>& g, const int64_t* r, const T* functions, const T* rows, T* f) {
@@ -70,8 +70,8 @@ QF_HD V lead_derivative(const Layout<T>& l, const Odometer& index, const T* cons
   return start;
 }
 
-// README (9): the sums over the last two axes for one index of the leading ones, in the order of each_derivative. Reads every element of
-// the core once for the function and all its derivatives.
+// README (9): computes the sums over the last two axes for one index of the leading ones, in the order of each_derivative. Reads every
+// element of the core once for the function and all its derivatives.
 template <class T, int order, int vectors>
 QF_HD const T* contract_matrix(const Packed<T>& g, const T* core, const BlockWork<T, order>& w, int64_t at,
                                Lanes<T> (&sums)[order == 1 ? 3 : 6][vectors]) {
@@ -103,7 +103,7 @@ QF_HD const T* contract_matrix(const Packed<T>& g, const T* core, const BlockWor
   return core;
 }
 
-// README (9): f and its derivatives at kLanes x vectors points, [result][point]. Reads the core once.
+// README (9): computes f and its derivatives at kLanes x vectors points, [result][point]. Reads the core once.
 template <class T, int order, int vectors>
 void contract_derivatives(const Packed<T>& g, const int64_t* r, const BlockWork<T, order>& w, int64_t at) {
   using V = Lanes<T>;

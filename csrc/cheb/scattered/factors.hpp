@@ -125,8 +125,8 @@ QF_HD void add_tile(const T* tile, int64_t rows, const T* polynomials, bool begi
     for (int v = 0; v < vectors; ++v) store(out + c * stride + v * W, sums[c][v]);
 }
 
-// All factor functions of one axis; `columns` is a multiple of kNarrow. A single tile keeps its polynomials in registers. For several tiles
-// they are computed once, a panel at a time: recomputing them for each tile would take as long as the sums.
+// Computes all factor functions of one axis; `columns` is a multiple of kNarrow. A single tile keeps its polynomials in registers. For
+// several tiles they are computed once, a panel at a time: recomputing them for each tile would take as long as the sums.
 template <class T, int vectors, int derivative = 0>
 void factor_functions(const T* table, int64_t rows, int64_t columns, const T* u, const T* sign, int64_t stride, T* out) {
   InterruptCheck check;
@@ -144,14 +144,14 @@ void factor_functions(const T* table, int64_t rows, int64_t columns, const T* u,
   }
 }
 
-// T_k at the points of a block, k < rows: [rows][points].
+// Writes T_k, k < rows, at the points of a block, as [rows][points].
 template <class T, int points>
 void tabulate(const T* u, const T* sign, int64_t rows, T* out) {
   InterruptCheck check;
   for (int i = 0; i < points; i += kLanes<T>, check(double(rows))) PolynomialRows<T, 1, 0>(u + i, sign + i).fill(rows, points, out + i);
 }
 
-// The functions of one axis, or their derivatives, at the points of a block, from a table; without a table, the polynomials themselves.
+// Computes the functions of one axis, or their derivatives, at the points of a block; without a table, the polynomials themselves.
 template <class T, int derivative = 0>
 void axis_functions(const Layout<T>& g, const T* tables, int k, const T* u, const T* sign, T* out) {
   constexpr int points = kPoints<T>;

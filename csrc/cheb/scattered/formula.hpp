@@ -101,7 +101,7 @@ QF_HD void each_derivative(int d, int leading, Sum&& sum, Add&& add) {
   }
 }
 
-// (5) Chebyshev coefficients of a column's derivative on [-1, 1]: d_{k-1} = d_{k+1} + 2k c_k downwards, d_0 halved. stride: between rows.
+// (5) Chebyshev coefficients of a column's derivative on [-1, 1]: d_{k-1} = d_{k+1} + 2k c_k downwards, d_0 halved.
 template <class T>
 QF_HD void differentiate(const T* c, int64_t n, int64_t stride, T* d, int64_t stride_d) {
   double after = 0, at = 0;  // d_{k+1}, d_k

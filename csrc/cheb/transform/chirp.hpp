@@ -1,4 +1,4 @@
-// Long axes, whatever the factors of n - 1: one convolution with a chirp per pencil (6), (7).
+// Transforms along long axes, whatever the factors of n - 1, by one convolution with a chirp per pencil (6), (7).
 #pragma once
 #include "cheb/transform/folds.hpp"
 #include "core/fft/right_angle.hpp"
@@ -10,7 +10,7 @@ inline namespace QF_ISA {
 // 32, 7 with 16 (README, Measured).
 constexpr double kChirpWorth = 10;
 
-// Table: w_0, ..., w_N as cosines, then sines; then the spectrum of (6), real and imaginary parts.
+// Fills the table: w_0, ..., w_N as cosines, then as sines; then the spectrum of (6), real parts first.
 template <class T>
 void fill_chirp(void* data, const TableKey& key) {
   const int64_t n = key.n, N = n - 1, size = round_up(n, int64_t(kLanes<T>));

@@ -1,4 +1,4 @@
-// D by folds: symmetric elements are added and subtracted while the size is even (4), (5); matrix products do the remaining work.
+// Multiplies by D with folds: symmetric elements are added and subtracted while the size is even (4), (5); matrix products do the rest.
 #pragma once
 #include "cheb/transform/formula.hpp"
 #include "cheb/transform/pencils.hpp"
@@ -169,7 +169,7 @@ class Folds {
     scatter(block, ends_, y.data, p_.y);
   }
 
-  // Rows of y = matrix i times rows of x.
+  // Sets rows of y to matrix i times rows of x.
   template <class P>
   void multiply(int i, P x, Line from, P y, Line to) const {
     const int64_t size = matrices_.list[i].size;
@@ -181,7 +181,7 @@ class Folds {
       tile_column<Left::panels, P::P / kLanes<T>, V>(size, size, a, size, in, from.step * P::P, out, to.step * P::P, false);
   }
 
-  // (4) D of size N / 2^folds.
+  // (4): multiplies by D of size N / 2^folds.
   template <class P>
   void cosines(P x, Line from, P y, Line to, int folds) const {
     const int64_t N = N_ >> folds;
@@ -197,7 +197,7 @@ class Folds {
       multiply(leaf + 1, x, differences, y, odd);
     }
   }
-  // (5) C of size N / 2^folds: even and odd j separately.
+  // (5): multiplies by C of size N / 2^folds, even and odd j separately.
   template <class P>
   void half_cosines(P x, Line from, P y, Line to, int folds) const {
     const int64_t M = N_ >> folds;

@@ -24,9 +24,9 @@ constexpr int64_t kMaxBlocks = kEmulated ? 3 : 0x7fffffff;
 constexpr int64_t kBusyBlocks = 4 * 132;          // enough for an H100 (estimated); constant, so that results do not depend on the GPU
 constexpr int64_t kTooMany = int64_t(1) << 31;    // launches must have fewer blocks
 constexpr std::size_t kDefaultShared = 48 << 10;  // bytes of shared memory that a kernel may use without setting an attribute
-constexpr std::size_t kMaxShared = 99 << 10;      // bytes per block on every supported GPU; the limit of compute capability 8.6, 8.9, 12.0
+constexpr std::size_t kMaxShared = 99 << 10;      // bytes per block; compute capabilities 8.6, 8.9 and 12.0 have no more, others do
 
-// kernel<<<blocks, threads>>>(arguments...), with `shared` bytes of shared memory. Does nothing for 0 blocks; while a call is being
+// Launches kernel<<<blocks, threads>>>(arguments...) with `shared` bytes of shared memory. Does nothing for 0 blocks; while a call is being
 // measured, only checks the sizes.
 template <class... P, class... A>
 void launch(void (*kernel)(P...), int64_t blocks, int threads, std::size_t shared, const A&... arguments) {

@@ -1,4 +1,4 @@
-// Sums of the partial results of blocks, in a fixed order and in double precision, so that every run gives the same bits.
+// Sums of the partial results of blocks, in a fixed order and in double precision, so that results are bitwise reproducible.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/lanes/cplx.hpp"

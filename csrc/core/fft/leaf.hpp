@@ -110,8 +110,8 @@ template <class T>
 constexpr int kOfLanes = roots_of(kLeafLayers<T>) + (1 << kLeafLayers<T>);
 
 // Transforms blocks of 2^layers W numbers: `forth` to blocks of kBlock, `back` from them, or both, with z <- f(i, z, c) in between for each
-// block z, which begins at element i. There are roots per block and roots per lane. Works on a few rows at a time, so that shuffles and
-// sums, which use different execution ports, alternate.
+// block z, which begins at element i. `of_blocks` and `of_lanes` are the roots per block and per lane. Works on a few rows at a time, so
+// that shuffles and sums, which use different execution ports, alternate.
 template <bool forth, bool back, int layers, class T, class F>
 QF_HD void leaf(const T* re, const T* im, T* to_re, T* to_im, const T* of_blocks, const T* of_lanes, const F& f) {
   using V = Lanes<T>;

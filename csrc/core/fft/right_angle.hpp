@@ -256,7 +256,7 @@ class RightAngle {
     });
   }
 
-  // Values of f, which changes each block of a spectrum.
+  // Two choices of f, which leave a block of a spectrum unchanged, or multiply it by a block of another spectrum.
   struct Unchanged {
     QF_HD void operator()(int64_t, cplx<V>*, cplx<V>) const {}
   };
@@ -265,7 +265,7 @@ class RightAngle {
     QF_HD void operator()(int64_t i, cplx<V>* z, cplx<V> c) const { fft::product<T>(z, fft::Block<T>(re + i, im + i).z, c).put(z); }
   };
 
-  // All layers between the first pass and the last, depth first.
+  // Runs all layers between the first pass and the last, depth first.
   template <bool forth, bool back, class F, class Meanwhile>
   void below(T* re, T* im, T* to_re, T* to_im, const F& f, const Meanwhile& meanwhile) const {
     descend<forth, back>(re, im, to_re, to_im, 0, 0, N_, f, meanwhile);

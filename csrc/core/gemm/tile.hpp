@@ -72,8 +72,8 @@ QF_HD void tile(int64_t n, const Element<V>* a, int64_t a_stride, const Element<
     }
 }
 
-// All m rows of A for one column of tiles, NV vectors wide. Row i of A begins at a + i * a_stride, or at a + i for Left::columns. For
-// Left::panels, a_stride is n.
+// Multiplies all m rows of A by one column of tiles, NV vectors wide. Row i of A begins at a + i * a_stride, or at a + i for Left::columns.
+// For Left::panels, a_stride is n.
 template <Left left, int NV, class V>
 void tile_column(int64_t m, int64_t n, const Element<V>* a, int64_t a_stride, const Element<V>* b, int64_t b_stride, Element<V>* c,
                  int64_t c_stride, bool add) {

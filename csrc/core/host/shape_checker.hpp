@@ -1,5 +1,5 @@
-// Checks that the arrays of a call fit together: shapes by letters, dtypes by the pointers they convert to. This check alone guarantees
-// memory safety; the Python validator has better error messages.
+// Checks that the arrays of a call fit together. Compares shapes by letters, and dtypes with the pointers to which the arrays convert. This
+// check alone guarantees memory safety; the Python validator has better error messages.
 #pragma once
 #include <initializer_list>
 #include <string>
@@ -43,14 +43,14 @@ class ShapeChecker {
   CheckedArray array(const View& view, const char* name, const char* dims, int number = 0);
   CheckedArray optional(const View& view, const char* name, const char* dims);
   CheckedArray array_if(bool requested, const View& view, const char* name, const char* dims);
-  // `like`: an argument with the shape of an earlier one, absent if that one is. `gradient`: named dx, the gradient of an earlier x.
+  // `like`: an argument with the shape of an earlier one, absent if that is absent. `gradient`: dx, the gradient of an earlier x.
   CheckedArray like(const View& view, const char* name, const char* other);
   CheckedArray gradient(const View& view, const char* name, int number = 0);
 
   // Binds sizes that are not taken from an array. `size`: a nonnegative option, or a numbered letter. `axes`: all axes of a run.
   void size(const char* letter, std::int64_t value, int number = 0);
   void axes(const char* run, const std::int64_t* sizes, int count);
-  // operator[]: the size of a letter. `product`: of a run, or of all sizes of a numbered letter. `count`: how many arrays have this name.
+  // operator[]: a letter's size. `product`: the product of a run, or of a numbered letter's sizes. `count`: how many arrays have this name.
   std::int64_t operator[](const char* letter) const;
   std::int64_t product(const char* letter) const;
   std::size_t count(const char* name) const;

@@ -6,7 +6,7 @@
 #if defined(__CUDACC__)  // V is a single number: no lanes, no intrinsics
 #define QF_HD __host__ __device__ __forceinline__
 #define QF_BOTH __host__ __device__ inline  // inlined at the compiler's discretion
-#define QF_KERNEL __device__ inline         // calls a function passed by a kernel, which is device code here
+#define QF_KERNEL __device__ inline         // for functions that call code passed by a kernel, which is device code
 #if defined(__CUDA_ARCH__)
 #define QF_UNROLL(n) QF_PRAGMA(unroll n)
 #define QF_ROLLED QF_PRAGMA(unroll 1)  // a loop that should not be unrolled on a GPU

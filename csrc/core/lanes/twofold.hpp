@@ -1,4 +1,4 @@
-// Unevaluated sums of two numbers: the second holds the rounding error of the first, which doubles the number of digits.
+// Unevaluated sums of two numbers: the second is the rounding error of the first, which doubles the number of digits.
 #pragma once
 #include "core/lanes/lanes.hpp"
 

@@ -1,4 +1,5 @@
-// Tables that are computed once per process: twiddle factors. Their total size is at most a few times that of the longest transform.
+// Tables that are computed once per process and never freed: roots of FFTs, at most a few times the size of the longest transform; and
+// cosine matrices and chirps, one table per length.
 #pragma once
 #include "core/lanes/hd.hpp"
 

@@ -7,7 +7,7 @@
 //   sums(), workspace_size()                   the number of sums; that number plus the size of the workspace after them
 //   ns(), adjoint_ns()                         times per element
 //   kHasSlopes, odd()                          whether slope is called; whether k is odd (k(-d) = -k(d)) rather than even
-// Computed in double precision, in which differences of float32 numbers, and the phase of a wave in turns, are exact.
+// Kernels compute in double precision, in which differences of float32 numbers, and the phase of a wave in turns, are exact.
 #pragma once
 #include "core/lanes/lanes.hpp"
 #include "core/run/interrupt.hpp"

@@ -7,7 +7,7 @@
 namespace quatrefoil::kron::mixture {
 inline namespace QF_ISA {
 
-// Points (M, P) as (P, stride) in double precision, for vectors of differences.
+// Stores points (M, P) as (P, stride) in double precision, for vectors of differences.
 template <class T>
 class Columns {
  public:
@@ -64,7 +64,7 @@ void mirror_tile(T* out, int64_t N, int64_t i, int64_t rows, int64_t j, int64_t 
     }
 }
 
-// One set of points: tiles on and above the diagonal, each with its mirror image. N^2 / 2 evaluations.
+// One set of points: computes the tiles on and above the diagonal, and mirrors them. N^2 / 2 evaluations.
 template <class T, class Kernel>
 void values_of_itself(const Pairs<T>& p, const Kernel& kernel) {
   const Columns<T> y(p.y, p.N, p.P);

@@ -81,7 +81,7 @@ void toeplitz_values(const Pairs<T>& p, const Lags& lags, const Kernel& kernel) 
   });
 }
 
-// Sums of the gradient's diagonals: to[N - 1 - l] for i - j = l.
+// Sums the gradient along its diagonals: to[N - 1 - l] for i - j = l.
 template <class T>
 void sum_diagonals(const Pairs<T>& p, const T* grad, double* to) {
   const int64_t N = p.N, M = p.M, size = N + M - 1, parts = parts_of(N, size);

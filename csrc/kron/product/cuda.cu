@@ -135,14 +135,14 @@ void run_group(const Group<T>& g, int64_t L, int64_t R, const T* x, T* y) {
   launch(multiply_group<T>, min(s.count(), 4 * kBlocksWanted), kThreads, std::size_t(g.rows * kSmall + 2 * s.size) * sizeof(T), g, s, x, y);
 }
 
-// Column q of the L R columns of an array (L, n, R); each has the n elements along the middle axis.
+// Column q of the L R columns of an array (L, n, R), each with the n elements along the middle axis.
 struct Column {
   int64_t first, stride;
   QF_HD Column(int64_t q, int64_t n, int64_t R) : first(R == 1 ? q * n : (q / R) * n * R + q % R), stride(R) {}
 };
 
-// y (L, m, R) from x (L, n, R), one tile of the m x (L R) result per block. Reads x once per kSide rows of the factor, writes y once.
-// `last`: R = 1, and the axis is contiguous.
+// Computes y (L, m, R) from x (L, n, R), one tile of the m x (L R) result per block. Reads x once per kSide rows of the factor, writes y
+// once. `last`: R = 1, and the axis is contiguous.
 template <class T, bool last>
 __global__ void __launch_bounds__(kThreads, 1) multiply_tiles(const Stage<T> f, const int64_t L, const int64_t R, const T* x, T* y) {
   constexpr int pitch = kSide + 4, sides = kSide / kPatch;
@@ -289,8 +289,8 @@ void apply_once(const Factors<T>& factors, const Product<T>& p) {
 
 // ---------------------------------------------------------------- gradients
 
-// (5) parts [chunk][i][j]: the sum over the L R columns q of left (L, m, R) times right (L, n, R), a tile of side x side per block and
-// chunk of the columns. Reads left and right once per `side` of the other's rows.
+// (5): computes parts[chunk][i][j], the sum over the L R columns q of left (L, m, R) times right (L, n, R), one tile of side x side per
+// block and chunk of the columns. Reads left and right once per `side` of the other's rows.
 template <class T, int side>
 __global__ void __launch_bounds__(kThreads, 1) gram_tiles(const int64_t m, const int64_t n, const int64_t columns, const int64_t R,
                                                           const int64_t chunks, const T* left, const T* right, double* parts) {

@@ -29,7 +29,7 @@ struct GradientSizes {
   }
 };
 
-// The gradient for B vectors x and the gradients g of the results. multiply(transposed, k, L, R, from, to) applies factor k to (L, n_k, R),
+// The adjoint for B vectors x and the gradients g of the results. multiply(transposed, k, L, R, from, to) applies factor k to (L, n_k, R),
 // or its transpose to (L, m_k, R); gram(k, L, R, g, x) adds (5). inputs (d,): pointers to the X^(k) of (4); `arrays` has room for them,
 // `passing` for two arrays of `largest`.
 template <class T, class Stage, class Multiply, class Gram>

@@ -54,7 +54,7 @@ void multiply_last(const Stage<T>& s, int64_t rows, const T* b, T* c) {
 }
 
 constexpr int64_t kFlatBytes = 16 << 10;      // slabs up to this size go through all stages as a whole, larger ones in parts
-constexpr int64_t kLastRowsBytes = 48 << 10;  // of rows at a time, if the last axis is the only one of the pass
+constexpr int64_t kLastRowsBytes = 48 << 10;  // bytes of rows at a time, if the last axis is the only one of the pass
 // Longer sums take at least 64 rows, because each run reads the whole factor from L2 or beyond.
 constexpr int64_t kLongLast = 256, kLongLastRows = 64;
 constexpr int64_t kWideSlabBytes = 64 << 10;  // largest slab of a run of columns
@@ -150,7 +150,7 @@ class Pass {
     bool in_place;
     T* panel;
 
-    // Stages k..last, depth first: later stages for each index of axis k, then stage k on the whole slab. The row stride of x is R.
+    // Applies stages k..last, depth first: later stages for each index of axis k, then stage k on the whole slab. The row stride of x is R.
     void nested(int k, const T* x, T* y, int64_t y_stride, T* work) const {
       if (p.flat(k, p.width_)) {
         check_interrupt(double(p.largest(k) * w));
@@ -163,7 +163,7 @@ class Pass {
       left(k, 1, parts, y, y_stride);
     }
 
-    // Stages k..last, one after another, starting with the last.
+    // Applies stages k..last, one after another, starting with the last.
     void flat(int k, const T* x, T* y, int64_t y_stride, T* work) const {
       const int last = p.last_;
       T* const spare = work + p.largest(k) * w;
@@ -194,7 +194,7 @@ class Pass {
       for (int64_t i = 0; i < rows; ++i) quatrefoil::fetch(x + i * p.R_, columns);
     }
 
-    // Stage k on L blocks of a contiguous slab; y may have a larger row stride if L is 1.
+    // Applies stage k to L blocks of a contiguous slab; y may have a larger row stride if L is 1.
     void left(int k, int64_t L, const T* x, T* y, int64_t y_stride) const {
       const Stage<T>& s = p.stage_[k];
       const int64_t rest = p.product_m(k + 1, p.last_ + 1);
