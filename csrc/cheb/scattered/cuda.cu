@@ -4,8 +4,7 @@
 namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
 
-// (9): computes the sums over the last two axes for one index of the leading ones, in the order of each_derivative. Reads each element of
-// the core once.
+// (9): computes the sums over the last two axes for one index of the leading ones, in the order of each_derivative. Reads the core once.
 template <int order, class T>
 __device__ __forceinline__ void contract_matrix(const Layout& l, const T* core, const T* functions, int64_t to_derivative,
                                                 T (&sums)[order == 1 ? 3 : 6]) {
@@ -350,8 +349,8 @@ __global__ void __launch_bounds__(kThreads, 1) add_columns(const T* d, int64_t n
   }
 }
 
-// (10): adds the term of the derivative along axis i, and along j unless it is -1. `workspace`: P elements, plus three times the
-// elements of two factors.
+// (10): adds the term of the derivative along axis i, and along j unless it is -1. `workspace`: P elements, plus three times the elements
+// of two factors.
 template <class T>
 void add_term(const TuckerDerivativesAdjoint<T>& q, int i, int j, T* workspace) {
   TuckerEvalAdjoint<T> term = q.value;

@@ -93,8 +93,7 @@ __device__ __forceinline__ ReferencePoint<T> reference_point(const TuckerEval<T>
   return {T(2 * (t * sign - 1)), T(sign)};
 }
 
-// (2), (3), (9): computes the sums over the coefficients of `count` functions, or of derivatives of them, at the points of a thread. Reads
-// every element of the table once.
+// (2), (3), (9): computes the sums over the coefficients of `count` functions or derivatives at a thread's points. Reads the table once.
 template <int derivative, class T, int points, int count>
 __device__ __forceinline__ void add_up(const T* table, int64_t n, int64_t columns, const ReferencePoint<T> (&at)[points],
                                        T (&sums)[points][count]) {
@@ -258,8 +257,7 @@ __device__ __forceinline__ void contract(const TuckerEval<T>& p, const Layout& l
   }
 }
 
-// Per point: reads d coordinates, writes one value. Reads core and tables, from shared memory or through the caches, once per kPoints
-// points.
+// Per point: reads d coordinates, writes one value. Reads core and tables once per kPoints points, from shared memory or the caches.
 template <class T, int ranks, bool near>
 __global__ void __launch_bounds__(kThreads, 1)
     evaluate(const TuckerEval<T> p, const Layout l, const T* packed, T* workspace, int64_t each) {

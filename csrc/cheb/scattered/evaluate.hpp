@@ -58,8 +58,7 @@ void contract(const Packed<T>& g, const int64_t* r, const T* functions, const T*
   for (int v = 0; v < vectors; ++v) store(f + v * W, total[v]);
 }
 
-// The number of vectors of points per step. The sums over the last axis, for a function and `order` derivatives of it, must fit in
-// registers.
+// Vectors of points per step: the sums over the last axis, for a function and `order` derivatives of it, must fit in registers.
 template <int order>
 constexpr int kDerivativeVectors = kWideFile && order == 1 ? 2 : 1;
 

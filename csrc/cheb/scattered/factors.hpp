@@ -106,8 +106,7 @@ struct PolynomialRows {
   }
 };
 
-// README (2), (3), (9): adds the terms of `rows` polynomials to `columns` factor functions, or derivatives of them; if `begins`, sets
-// instead of adding.
+// README (2), (3), (9): adds the terms of `rows` polynomials to `columns` factor functions or derivatives; if `begins`, sets them instead.
 template <class T, int vectors, int columns>
 QF_HD void add_tile(const T* tile, int64_t rows, const T* polynomials, bool begins, int64_t stride, T* out) {
   using V = Lanes<T>;

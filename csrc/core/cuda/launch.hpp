@@ -1,5 +1,4 @@
-// Kernel launches in the stream of the call in progress. Launches are asynchronous; the array library reuses the memory of
-// arrays in stream order.
+// Asynchronous kernel launches in the stream of the call in progress. The array library reuses the memory of arrays in stream order.
 #pragma once
 #include "core/cuda/device.hpp"
 #include "core/cuda/simt.hpp"

@@ -142,7 +142,6 @@ __device__ __forceinline__ void take_back(const Tile<T>& shared, T (&total)[kPat
     for (int j = 0; j < across; ++j) total[i][j] = shared.tile[ti + i * kRows][tj + j * kRows];
 }
 
-// Adds `part` to `sum`, or sets `sum` to the first part.
 template <class T>
 __device__ __forceinline__ void put_or_add(bool first, T part, T& sum) {
   sum = first ? part : sum + part;

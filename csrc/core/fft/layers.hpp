@@ -85,7 +85,6 @@ template <class V>
 QF_HD cplx<V> rotated_back(cplx<V> z, V tangent) {
   return {z.re + tangent * z.im, z.im - tangent * z.re};
 }
-// a + s x, a - s x.
 template <class V>
 QF_HD cplx<V> plus(cplx<V> a, V s, cplx<V> x) {
   return {a.re + s * x.re, a.im + s * x.im};

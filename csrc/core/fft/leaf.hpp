@@ -53,7 +53,6 @@ struct Block {
   }
 };
 
-// a conj(b) + c
 template <class V>
 QF_HD cplx<V> multiply_conj_add(cplx<V> a, cplx<V> b, cplx<V> c) {
   return {multiply_add(a.re, b.re, multiply_add(a.im, b.im, c.re)), multiply_add(a.im, b.re, multiply_add(V(-a.re), b.im, c.im))};

@@ -270,8 +270,7 @@ class RightAngle {
   void below(T* re, T* im, T* to_re, T* to_im, const F& f, const Meanwhile& meanwhile) const {
     descend<forth, back>(re, im, to_re, to_im, 0, 0, N_, f, meanwhile);
   }
-  // Transforms elements [from, from + n), which are blocks of pass i. A check for an interrupt is cheap compared with a block that does not
-  // fit in L1.
+  // Transforms elements [from, from + n), which are blocks of pass i. Interrupt checks are cheap compared with blocks larger than L1.
   static constexpr int64_t kCheckedFrom = 16 << 10;
   template <bool forth, bool back, class F, class Meanwhile>
   void descend(T* re, T* im, T* to_re, T* to_im, int i, int64_t from, int64_t n, const F& f, const Meanwhile& meanwhile) const {

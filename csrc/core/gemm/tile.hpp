@@ -91,8 +91,7 @@ struct Columns {
   using Vector = V;
 };
 
-// How to treat the remaining columns: with a full vector that overlaps the previous one; with narrower vectors, for arrays that are updated
-// in place; or not at all.
+// How to treat remaining columns: with a full vector that overlaps the previous one; with narrower ones, for updates in place; not at all.
 enum class Rest { overlapping, narrower, skipped };
 
 template <class T, int W, Rest rest, class F>

@@ -39,8 +39,7 @@ bool processor_has(const Need (&needs)[n]) {
   }
   return true;
 }
-// Whether the operating system saves these parts of the registers: 1 and 2 are the two halves of ymm, 5 to 7 are zmm and masks. Requires
-// OSXSAVE.
+// Whether the operating system saves these register parts: 1 and 2 are the two halves of ymm, 5 to 7 are zmm and masks. Requires OSXSAVE.
 bool system_saves(unsigned parts) {
   unsigned low, high;
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));

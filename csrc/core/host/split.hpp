@@ -16,8 +16,7 @@ inline void broadcast_strides(const View& v, const View& full, int skip, std::in
   }
 }
 
-// Splits the axes of `full` at `axis`. Axes after it that every operand can traverse with one stride become the inner axis. All other axes
-// become the rows.
+// Splits the axes of `full` at `axis`. Axes after it that all operands traverse with one stride become the inner axis, the others the rows.
 template <int operands>
 Rows<operands> split_rows(const View& full, int axis, const std::int64_t (&strides)[operands][View::kMaxRank]) {
   Rows<operands> r;

@@ -12,8 +12,7 @@ struct TableKey {
   int64_t n;
 };
 
-// Returns the table of a key, 64-byte aligned; `fill(data, key)` computes it at the first request. If two threads fill it at once, one copy
-// is kept.
+// Returns the 64-byte aligned table of a key; `fill(data, key)` computes it at first request. If two threads fill it, one copy is kept.
 const void* cached_table(const TableKey& key, std::size_t bytes, void (*fill)(void* data, const TableKey& key));
 
 }  // namespace quatrefoil

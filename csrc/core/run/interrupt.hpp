@@ -33,8 +33,7 @@ class InterruptCheck {
 
 constexpr double kPartNs = 2e5;
 
-// Calls f(begin, end) for the parts of [begin, end) in order. Each takes about kPartNs; its length is a multiple of `unit`, except for the
-// last part.
+// Calls f(begin, end) for the parts of [begin, end) in order. Each takes about kPartNs; all lengths but the last are multiples of `unit`.
 template <int64_t unit = 1, class F>
 QF_HD void in_parts(int64_t begin, int64_t end, double step_ns, F&& f) {
   const int64_t part = max<int64_t>(1, int64_t(kPartNs / (step_ns * unit))) * unit;

@@ -1,6 +1,5 @@
-// The only code that creates threads: a small pool of parked threads, without OpenMP. A forked child creates its own pool. Work below ~50
-// us and nested work run serially. If the result for each index depends on that index alone, results are bitwise the same for any
-// number of threads.
+// The only code that creates threads: a pool of parked threads, without OpenMP. A forked child creates its own. Work below ~50 us and
+// nested work run serially. If each index's result depends on that index alone, results are bitwise the same for any number of threads.
 #pragma once
 #include <type_traits>
 

@@ -57,8 +57,7 @@ QF_HD RationalQuadratic<V> rational_quadratic(V square, double alpha) {
   return {{value, value / one_more * -0.5}, value * (q / one_more - log)};
 }
 
-// An envelope g and its first three derivatives with respect to d; `by_log_scale`: partial derivatives of g, g' and g'' with respect to the
-// log of the scale.
+// An envelope g and its first three derivatives with respect to d; `by_log_scale`: derivatives of g, g', g'' with respect to log_scale.
 template <class V>
 struct Envelope {
   V g[4], by_log_scale[4];

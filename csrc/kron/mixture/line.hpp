@@ -45,7 +45,6 @@ template <class Kernel>
 class KernelSums {
  public:
   KernelSums(const Kernel& kernel, int64_t parts) : kernel_(kernel), total_(kernel.sums()), parts_(total_, 1, parts, kernel.sums()) {}
-  // Calls f(sums) for one part.
   template <class F>
   void part(int64_t i, F&& f) const {
     const Scratch<V> workspace(kernel_.workspace_size());

@@ -59,8 +59,7 @@ class Lags {
   Scratch<double> d_;
 };
 
-// Fills the values at lags N - 1, ..., 1 - N from those at lags 0, 1, ..., which start at all[N - 1]. Row i of the matrix starts at
-// all[N - 1 - i].
+// Fills lags N - 1, ..., 1 - N from the values at lags 0, 1, ..., which start at all[N - 1]. Row i of the matrix starts at all[N - 1 - i].
 template <class T>
 T* mirror(T* all, int64_t N, bool odd) {
   T* const right = all + N - 1;

@@ -22,7 +22,6 @@ class FactorList {
   }
   const View& first() const { return fitted_[0].view(); }
 
-  // Calls f(factors).
   template <class T, class F>
   auto with(F&& f) const {
     std::vector<Matrix<T>> list;

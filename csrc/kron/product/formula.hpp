@@ -11,8 +11,7 @@ QF_HD T kronecker_entry(A&& a, B&& b, int64_t i, int64_t j, int64_t p, int64_t q
   return a(i / p, j / q) * b(i % p, j % q);
 }
 
-// Sizes of the gradient for one vector and d factors with sizes m, n: of x, of y, of all arrays (4), of the largest array, and of all
-// gradients of factors.
+// Sizes for the gradient of one vector with d factors: of x, of y, of all arrays (4), of the largest array, and of all factor gradients.
 struct GradientSizes {
   double N = 1, M = 1, arrays = 0, largest = 0, entries = 0;
 
