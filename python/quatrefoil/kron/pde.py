@@ -126,7 +126,7 @@ class PDE:
         for k, x in enumerate(axes) if callable(self.source) else ():
             n = len(x)
             points = [a[:: max(1, len(a) // _OTHERS)] for a in axes]
-            points[k] = np.interp(np.arange(_FINER * (n - 1)) / _FINER, np.arange(n), x)  # equally many between all neighbours
+            points[k] = np.interp(np.arange(_FINER * (n - 1)) / _FINER, np.arange(n), x)  # as many between any two neighbours
             values = np.moveaxis(on_grid(self.source, points, "GPHM", "source"), k, -1)
             count = _PADDED * values.shape[-1]
             waves = np.abs(np.fft.rfft(values * np.hanning(values.shape[-1]), count)).reshape(-1, count // 2 + 1)
@@ -142,7 +142,7 @@ class PDE:
 class Poisson(PDE):
     """u_xx = source, in two dimensions u_xx + u_yy = source; u = boundary on the edges.
 
-    The sign is that of the Laplacian: ``qf.wos`` solves -Δu = source. Arguments as for ``PDE``.
+    The sign is that of the Laplacian, whereas ``qf.wos`` solves -Δu = source. Arguments as for ``PDE``.
 
     Examples
     --------
@@ -208,8 +208,8 @@ class Helmholtz(PDE):
     """u_xx (+ u_yy) + coefficient_of_u u = source; u = boundary on the edges.
 
     The coefficient may have either sign. Waves have coefficient_of_u = wavenumber^2; pass one of the two. Reaction-diffusion, screening and
-    Yukawa's potential have a negative coefficient. The sign of the Laplacian is +, so -u'' + 400 u = f takes coefficient_of_u=-400 and the
-    source -f.
+    Yukawa's potential have a negative coefficient. The sign of the Laplacian is +, so for -u'' + 400 u = f pass coefficient_of_u=-400 and
+    the source -f.
 
     Parameters
     ----------

@@ -14,8 +14,8 @@ from ..product.mirror import folded, halves, unfolded, whole
 from ..product.packed import PackedFactors
 
 HALVED_FROM = 8  # minimum size of an axis whose eigenvectors are computed by parity
-_MIRRORED = 32  # units of eps by which an entry may differ from its mirror image: rounding of a pairwise evaluation, less than that of eigh
-FOLDED_FROM = 256  # minimum size for products by parity, which then cost less than splitting and joining the parts
+_MIRRORED = 32  # an entry may differ from its mirror image by this many eps: more than rounding in a kernel, less than in eigh
+FOLDED_FROM = 256  # minimum size for products by parity; on smaller axes splitting and joining the parts costs more
 
 
 class Axis:
@@ -76,7 +76,7 @@ class Basis:
         self.kernel, self.matrices = kernel, [a.vectors for a in axes]
         self.shape = tuple(map(len, self.matrices))
         self.folded = [k for k, a in enumerate(axes) if len(a.parts) == 2]
-        # for every combination of parts: their slices of the coefficients of each axis, and their eigenvectors
+        # for every combination of parts, one per axis: their slices of the coefficients, and their eigenvectors
         self.blocks = [tuple(zip(*block)) for block in itertools.product(*[_slices_and_vectors(a.parts) for a in axes])]
         roots = [0.5 ** (len(a.parts) / 2 - 0.5) for a in axes]  # 1 / sqrt 2 for an axis with two parts
         self._products = [PackedFactors([q * root for q, root in zip(parts, roots)], *kernel) for _, parts in self.blocks]
@@ -112,7 +112,7 @@ class Filter:
     """x -> Q diag(values) Qᵀ x for rows (B, N); ``values`` are (R, N), R = 1 or B. ``dtype`` is the precision of the products."""
 
     def __init__(self, basis: Basis, values: np.ndarray, dtype: Any = np.float64, selected: Sequence[np.ndarray] | None = None) -> None:
-        """``selected``: the eigenvectors of every axis to use; for the others ``values`` are negligible."""
+        """``selected``: for every axis, which eigenvectors to use; ``values`` are negligible for the others."""
         self._basis = basis
         grid = values.reshape(len(values), *basis.shape) * 0.5 ** len(basis.folded)
         self._products, self._scales = [], []

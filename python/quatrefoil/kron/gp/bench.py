@@ -86,7 +86,7 @@ def _linear_operator(factors: Sequence[np.ndarray], y: np.ndarray) -> dict[str, 
 
 
 def _missing(shape: tuple[int, ...], kind: str, goal: float) -> Problem:
-    """α on the observed cells; all sides iterate to a residual of TOL. Compares K α, because predictions use it."""
+    """α on the observed cells; both solvers iterate to a residual of TOL. Compares K α, because predictions use it."""
     factors, seen = _factors(shape), np.random.default_rng(1).random(math.prod(shape)) < 0.7
     if kind == "a hole":
         grid = np.ones(shape, bool)

@@ -30,7 +30,7 @@ def problems() -> Iterator[Problem]:
 
 
 def _covariances(shape: Sequence[int], points: Sequence[int] | None = None) -> list[np.ndarray]:
-    """Matern-5/2 covariances of points in the unit cube with its grid; the points are by default the grid itself."""
+    """Matern-5/2 covariances of points with the cells of a grid in the unit cube; by default, the points are the cells."""
     axes = [np.linspace(0, 1, n) for n in shape]
     others = axes if points is None else [np.linspace(0.01, 0.97, n) for n in points]
     return [kron.matern52(a, b, scale=SCALE) for a, b in zip(others, axes)]

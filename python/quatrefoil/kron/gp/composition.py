@@ -1,9 +1,8 @@
 """Gaussian processes on grids in array-API terms, in double precision: equations of csrc/kron/gp/README.md.
 
-On the host the number of missing cells selects the solver. To read it from a device would mean waiting, so here only sizes decide. A full
-grid with a single noise has a closed form. Otherwise the likelihood takes a Cholesky factor of the covariance of all cells, with an
-identity for missing ones, even if logdet="lanczos" allows an estimate. Solves of up to DENSE_UP_TO cells do the same, and larger ones
-iterate.
+On the host the number of missing cells selects the solver. Reading it from a device would mean waiting, so here only sizes decide. A
+full grid with a single noise has a closed form. Otherwise the likelihood factorises the covariance of all cells, with an identity for
+missing ones, even if logdet="lanczos" allows an estimate. Solves do the same for up to DENSE_UP_TO cells, and iterate for more.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class System(NamedTuple):
     """C = K_1 ⊗ ... ⊗ K_d + S: symmetric factors, their eigenvalues and eigenvectors, and the noise (S,). Invalid values are replaced.
 
     ``valid``: whether factors and noise were valid. ``regular``: whether C is also regular, tested only if all cells have one noise.
-    ``negligible``: the noise up to which a singular K leaves C singular, -1 for a regular K. ``eps``: that of the data.
+    ``negligible``: the noise up to which a singular K leaves C singular, -1 for a regular K. ``eps`` is that of the data's dtype.
     """
 
     factors: list[Any]

@@ -22,7 +22,7 @@ from .points import GridPoints, ScatteredPoints, explained
 from .spectrum import gp_spectrum
 from .structured import StructuredGrid
 
-FEW = 512  # latent or observed cells, up to which a Cholesky factor costs less than iterations
+FEW = 512  # up to this many latent or observed cells, a Cholesky factor costs less than iterations
 LOG_2PI = math.log(2 * math.pi)
 
 

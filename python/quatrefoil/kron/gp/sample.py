@@ -189,7 +189,7 @@ def joined(blocks: Iterator[Any], count: int) -> Any:
 
 
 def _block_sizes(count: int, numbers: int) -> list[int]:
-    """The sizes of the blocks for ``count`` samples of that many numbers each; at least one block, which may be empty."""
+    """The sizes of the blocks for ``count`` samples of ``numbers`` numbers each; at least one block, which may be empty."""
     step = max(1, _BLOCK_BYTES // (8 * max(1, numbers)))
     return [min(step, count - begin) for begin in range(0, max(count, 1), step)]
 

@@ -50,8 +50,8 @@ def gp_spectrum(
 ) -> Any:
     """Sums over the spectrum λ = l_1 ⊗ ... ⊗ l_d, for ``values`` l_k (n_k,) above 0 and z (N,), with a = z / (λ + noise).
 
-    Returns a sqrt(λ) (N,); for every axis the sums of λ / (λ + noise) over all other axes, (n_1 + ... + n_d,); and (4,) numbers: z·a, the
-    sum of log(λ + noise), a·a, and the sum of 1 / (λ + noise).
+    Returns ``a sqrt(λ)`` (N,); for every axis the sums of λ / (λ + noise) over all other axes, (n_1 + ... + n_d,); and (4,) numbers: z·a,
+    the sum of log(λ + noise), a·a, and the sum of 1 / (λ + noise).
     """
     return call(GP_SPECTRUM, (*values, z), (float(noise),), (), None, backend, num_threads)
 

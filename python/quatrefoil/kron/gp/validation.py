@@ -62,7 +62,7 @@ def _sizes(factors: Any) -> tuple[int, ...]:
 
 
 def _is_table(a: Any, sizes: tuple[int, ...]) -> bool:
-    if a is None or isinstance(a, (int, float)):  # torch.compile cannot ask a number for its shape
+    if a is None or isinstance(a, (int, float)):  # torch.compile cannot trace getattr of a number
         return False
     shape = tuple(getattr(a, "shape", ()))
     return len(sizes) > 1 and shape[-len(sizes) :] == sizes and sizes[-1] != math.prod(sizes) and _arrays.kind(a) is not None
@@ -81,7 +81,7 @@ def _check_cells(label: str, y: Any, sizes: tuple[int, ...], is_masked: bool) ->
 
 
 def same_kind(label: str, name: str, arrays: Sequence[Any], y: Any = None) -> list[Any]:
-    """The arrays without gradients, as NumPy arrays on the host. They must have the kind, dtype and device of y, or of the first one."""
+    """The arrays without gradients, as NumPy arrays unless on a device. They must have the kind, dtype and device of y or of the first."""
     leader, other = (arrays[0], f"{name}[0]") if y is None else (y, "y")
     plain = [host_array(a, label, f"{name}[{k}]", device="keep") for k, a in enumerate(arrays)]
     for k, a in enumerate(arrays):
@@ -113,7 +113,7 @@ def fitting(label: str, factors: Any, cross: Sequence[Any], y: Any) -> list[int]
 
 
 def plain_numbers(label: str, factors: Any, noise: Any, mask: Any, y: Any) -> tuple[list[Any], Any, Any]:
-    """Factors, noise (1,) or (N,) and mask of a call with this y, as NumPy arrays on the host."""
+    """Factors, noise (1,) or (N,) and mask of a call with this y, as NumPy arrays unless y is on a device."""
     if not _arrays.on_host(y):
         return same_kind(label, "factors", factors, y), *same_kind(label, "noise", [noise_of(noise, y, label)], y), mask
     plain = same_kind(label, "factors", factors)

@@ -40,7 +40,7 @@ def _differences(X: Any, Y: Any) -> list[Any]:
 
 
 def _lags(x: Any, y: Any) -> Any:
-    """The differences (N + M - 1, 1) of uniform axes with the same step, README (9), i - j = N - 1, ..., 1 - M; otherwise None."""
+    """The differences (N + M - 1, 1) of uniform axes with the same step, README (9), for i - j = N - 1, ..., 1 - M; otherwise None."""
     if not all(z.ndim == 1 or z.shape[1] == 1 for z in (x, y)) or min(len(x), len(y)) < 2:
         return None
     a, b = (np.asarray(z, np.float64).reshape(-1) for z in (x, y))
@@ -63,7 +63,7 @@ def _toeplitz(lags: Any, M: int) -> Any:
 
 
 def _values(xp: Any, x: Any, y: Any, width: int, value: Callable[[Any], Any], odd: bool = False) -> Any:
-    """value(d) at all pairs, for lists d of differences (n, M), one per coordinate. It uses ``width`` numbers per pair and may be odd."""
+    """value(d) at all pairs, for lists d of differences (n, M), one per coordinate. ``value`` uses ``width`` numbers per pair."""
     X = _points(xp, x)
     Y = X if y is None else _points(xp, y)
     N, M = X.shape[0], Y.shape[0]
@@ -90,7 +90,7 @@ def _both(xp: Any, rows: Any, columns: Any, start: int, odd: bool) -> Any:
 
 
 def _points_of(xp: Any, steps: list[Any], axis: int, points: Any) -> Any:
-    """Sums over one axis of arrays of pairs, one per coordinate; zeros without coordinates."""
+    """Sums of ``steps`` (n, M), one array per coordinate, over one axis; zeros if there are no coordinates."""
     return xp.stack([xp.sum(step, axis=axis) for step in steps], axis=-1) if steps else xp.zeros_like(points)
 
 

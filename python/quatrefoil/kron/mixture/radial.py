@@ -61,8 +61,8 @@ def rbf(
     -----
     Differentiable in x, y and scale. Cost: an exponential and 3 P operations per pair, in float64 for any dtype. Without y, half the pairs
     are evaluated, and K is bitwise symmetric. A uniform axis x without y takes N exponentials, and two uniform axes with the same step take
-    N + M - 1 (9). An axis is uniform if its points differ from x_0 + i h by at most 4 eps times the largest |x|; K is then that of the
-    exact axes. Memory: a copy of y. Error: a few eps of K.
+    N + M - 1 (9). An axis is uniform if its points differ from x_0 + i h by at most 4 eps times the largest |x|; K is then that of
+    the points x_0 + i h. Memory: a copy of y. Error: a few eps of K.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def rbf_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: 
     >>> import numpy as np, quatrefoil as qf
     >>> x, scale = np.array([0.0, 1.0]), np.array(1.0)
     >>> dx, dscale = qf.kron.rbf_vjp(x, None, scale, np.ones((2, 2)))
-    >>> dx.round(4)  # 2 exp(-1/2) with two signs
+    >>> dx.round(4)  # 2 exp(-1/2) and its negative
     array([ 1.2131, -1.2131])
     """
     return _radial_vjp(RBF, inputs_and_grad, backend, num_threads)

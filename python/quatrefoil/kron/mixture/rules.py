@@ -1,4 +1,4 @@
-"""Shared parts of the ops of covariance functions: shapes, checks of values, numbers as arrays."""
+"""Shape rules, checks of values, and conversion of numbers to arrays, shared by the ops of covariance functions."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-_MANY = 2000  # rows of a matrix whose factorisation is faster on several threads
+_MANY = 2000  # matrices with more rows are factorised faster on several threads
 
 
 @functools.cache

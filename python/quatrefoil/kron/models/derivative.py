@@ -99,7 +99,7 @@ def differentiated(h: Callable[[Any], Any], lam: Any) -> tuple[Any, Any, Any]:
     if not has_slope[0]:  # bools, integers, and values that a later check rejects
         zero = torch.zeros_like(lam)
         return h(lam), zero, zero
-    uneven = _arrays.to_device_of(2.0 ** (np.random.default_rng(0).permutation(len(lam)) % 4), lam)  # powers of two do not round
+    uneven = _arrays.to_device_of(2.0 ** (np.random.default_rng(0).permutation(len(lam)) % 4), lam)  # products with powers of two are exact
     slopes, again = (pull(w.to(values.dtype))[0].detach() / w for w in (torch.ones_like(uneven), uneven))
     if not _arrays.on_host(lam):
         slopes = torch.where(torch.isclose(slopes, again, rtol=1e-6, atol=0, equal_nan=True), slopes, torch.full_like(slopes, math.nan))
@@ -117,7 +117,7 @@ def applied(kernel: tuple[Any, Any], factors: Sequence[Any], parts: Sequence[Any
 
 
 def numbers(tensors: Sequence[Any]) -> list[Any]:
-    """Detached tensors, on the host as NumPy arrays."""
+    """Detached tensors, as NumPy arrays unless on a device."""
     plain = [t.detach().resolve_neg() for t in tensors]
     return [t.numpy() for t in plain] if _arrays.on_host(plain[0]) else plain
 
@@ -130,7 +130,7 @@ def tensor(array: Any) -> Any:
 
 
 def looped(function: Any) -> Any:
-    """An autograd function whose ``vmap`` is one call per item, which is correct for any axes."""
+    """Gives an autograd function a ``vmap`` that calls it once per item, which is correct for any axes."""
     import torch
 
     def vmap(info: Any, in_dims: Any, setting: Any, *tensors: Any) -> Any:
@@ -146,7 +146,7 @@ def looped(function: Any) -> Any:
 
 
 def once(function: Any, what: str) -> Any:
-    """``looped``, for a gradient without a derivative."""
+    """``looped``, for a gradient that cannot itself be differentiated."""
 
     def backward(ctx: Any, *grads: Any) -> Any:
         problem = "is not differentiable: a second derivative is not available"

@@ -100,7 +100,7 @@ class Factorisation:
         return pairs
 
     def solved(self, rows: Array, noise: Any, transpose: bool = False) -> Array:
-        """(K + noise I)⁻¹ x for rows x (..., N): (8), or (9) with noise. Without noise, a call factorises, at the cost of a product."""
+        """(K + noise I)⁻¹ x for rows x (..., N): (8), or (9) with noise. Without noise, each call factorises, at the cost of a product."""
         if noise is not None:
             return self.filtered(1 / self._with_noise(noise)[0], rows)
         xp, sizes, x, axes = self.xp, self._sizes, rows, self._batch_axes
@@ -182,7 +182,7 @@ class HostFactorisation(Factorisation):
         return products([p.values for p in self._parts])
 
     def filtered(self, values: Array, rows: Array) -> Array:
-        """The same for NumPy arrays, or for tensors, which may have gradients."""
+        """As in the base class, for NumPy arrays, or for tensors, which may have gradients."""
         vectors = self._vectors
         if not isinstance(rows, np.ndarray):  # new tensors in each call, as torch.func requires
             vectors = PackedFactors([_arrays.of_kind("torch", p.vectors) for p in self._parts], *self._kernel)

@@ -29,7 +29,7 @@ from .tables import dataset, unlabelled
 Rng: TypeAlias = int | np.random.Generator | None
 _SAMPLES_TOL = 1e-4  # residual of solves for a standard deviation from samples, which has an error of 1 / sqrt(2 samples)
 _PROGRESS = "GridGP.fit: evaluation {}, log-likelihood {:.8g}, {:.1f} s"
-_MAX_EXACT = 2000  # rows of a Cholesky factor, which then takes seconds
+_MAX_EXACT = 2000  # cells; an evaluation with a larger Cholesky factor takes seconds
 Coordinates: TypeAlias = Callable[[Any], Any] | Callable[[Any, Any], Any] | Callable[[Any, Any, Any], Any] | Callable[..., Any]
 Derivative: TypeAlias = int | str | tuple[int | str, int] | None
 Real: TypeAlias = NDArray[np.float64]  # also stands for arrays on a device, whose types checkers do not know

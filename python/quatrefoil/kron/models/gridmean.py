@@ -62,7 +62,7 @@ class Mean(NamedTuple):
             centres.append(average(column))
             columns.append(column - centres[-1])
             units.append(float(np.abs(columns[-1]).max()))
-        e = exponent(values)  # against overflow and underflow
+        e = exponent(values)  # avoids overflow and underflow
         design = np.stack([c / (u or 1.0) for c, u in zip(columns, units)], axis=1)
         slopes = np.ldexp(np.linalg.lstsq(design, np.ldexp(values - offset, -e), rcond=_RANK)[0], e)
         _, sizes, rows = np.linalg.svd(np.column_stack([np.ones(count), design]), full_matrices=False)

@@ -23,7 +23,7 @@ _SHARES = (0.3, 1.0, 0.1, 0.03)
 _NOISE_SHARE = 0.1  # factor of the shares for noise kernels, because noise is correlated over shorter lengths than the signal
 _NOISE = 0.1  # start of the noise, relative to the variance of the data
 _MIN_NOISE, _MAX_NOISE = 1e-6, 1e5  # times the initial noise, or for the minimum the variance of the data if that is smaller
-_MAX_CELLS = 100  # per point; more is not a grid, and its matrices would not fit into memory
+_MAX_CELLS = 100  # per point; points with more are not on a grid, and matrices of such a grid would not fit into memory
 _VARIANCE_BOUNDS = (np.log(1e-5), np.log(1e5))
 
 

@@ -214,7 +214,7 @@ class Functions(Products):
             A factor that is not square, not symmetric or not finite; a y of another length; values of another shape; a factor that
             requires a gradient although h does not map each eigenvalue separately, such as ``lam / lam.max()``.
         TypeError
-            y neither float32 nor float64, or of another kind than the factors; values that are not real numbers.
+            y neither float32 nor float64, or not of the factors' kind; values that are not real numbers.
 
         Notes
         -----

@@ -157,7 +157,7 @@ class Products(Base):  # type: ignore[misc]
     _adjoint = _transpose  # the factors are real
 
     def _is_for_scipy(self, x: Any) -> bool:
-        """Whether SciPy handles x: numbers, operators and lists; and NumPy arrays, which SciPy returns, if the factors are."""
+        """Whether SciPy handles x: numbers, operators and lists; and NumPy arrays, if the factors are NumPy arrays."""
         _arguments.reject_masked(x, "KroneckerOperator", "x")
         kind = _arrays.kind(x)
         return kind in (None, "numpy") if self._kind == "numpy" else kind is None and (np.isscalar(x) or hasattr(x, "matvec"))

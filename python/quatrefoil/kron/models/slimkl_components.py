@@ -18,7 +18,7 @@ from ..product.dense import namespace
 Array = Any
 EPS = float(np.finfo(np.float64).eps)
 _TILE = 1 << 16  # numbers in a tile on the host, half a MiB; a device takes all rows together
-_CHUNK, _ROWS = 1 << 18, 512  # numbers of V in a chunk, but at least so many rows, and at least one component
+_CHUNK, _ROWS = 1 << 18, 512  # numbers of V per chunk, or this many rows if that is more; at least one component
 _PASSES, _EXPONENTIAL = 200, 500  # cost of a group per pair, and of its envelope, in flops of a matrix product
 
 
@@ -27,7 +27,9 @@ class Components:
 
     def __init__(self, x: Array, means: np.ndarray, std: np.ndarray) -> None:
         self._xp, self._n, means = namespace(x), x.shape[0], np.abs(means)
-        order = np.argsort([len(np.unique(m)) for m in means.T], kind="stable")  # dimensions with few frequencies, which are shared, first
+        order = np.argsort(
+            [len(np.unique(m)) for m in means.T], kind="stable"
+        )  # dimensions with few distinct frequencies, which are shared, first
         distinct = [np.unique(means[:, p], return_inverse=True) for p in order]
         self._x, self._used = [x[:, int(p)] for p in order], means[:, order] != 0
         self._waves = [self._cosine_and_sine(column, f) for column, (f, _) in zip(self._x, distinct)]

@@ -176,7 +176,7 @@ class _Consensus:
         return self._team.step([Message(*common, m, self._penalty, self._precision, (*seed, j)) for j, m in enumerate(self._multipliers)])
 
     def minimise(self) -> None:
-        """Minimises the majoriser at the present weights: (4) to (6) until the agents agree."""
+        """Minimises the majoriser at the current weights: (4) to (6) until the agents agree."""
         start, anchor, root = self.weights, self._anchor(), len(self._multipliers) ** 0.5
         jitter = 2 * self._precision * root * start  # change of a component by rounding
         largest = self._largest_penalty(start)

@@ -16,7 +16,7 @@ from . import batches
 
 _FACTORS = Arg("factors", "m_ n_", sequence=True)
 
-_LIBRARY_FROM = 17  # rows or columns from which a GPU's BLAS takes about half as long as the kernel; estimated, not measured
+_LIBRARY_FROM = 17  # from this many rows or columns, a GPU's BLAS takes about half as long as the kernel; estimated, not measured
 
 
 def _prefers_library(shapes: Sequence[Any]) -> bool:

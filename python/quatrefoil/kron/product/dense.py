@@ -125,7 +125,7 @@ def factorised(f: Any, i: int) -> tuple[Any, Any]:
 
 
 def inverse_lower(L: np.ndarray) -> np.ndarray:
-    """The inverse of a lower triangular matrix, by halves, n^3 / 3 multiplications in NumPy."""
+    """The inverse of a lower triangular matrix, by recursion, with n^3 / 3 multiplications in NumPy."""
     n, h = len(L), len(L) // 2
     if n <= _INVERTED:
         return np.tril(np.linalg.inv(L))

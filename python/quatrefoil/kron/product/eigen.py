@@ -12,7 +12,7 @@ Array = Any
 
 
 class Eigen(NamedTuple):
-    """K = Q diag(values) Qᵀ, symmetrised and finite; whether the factor was, and whether it is positive semidefinite up to rounding."""
+    """K = Q diag(values) Qᵀ; whether the factor was symmetric and finite; and whether it is positive semidefinite up to rounding."""
 
     K: Array
     values: Array

@@ -30,7 +30,7 @@ def unfolded(even: np.ndarray, odd: np.ndarray, axis: int, out: np.ndarray | Non
 
 
 def _cuts(n: int, axis: int) -> tuple[Any, Any, Any]:
-    """The first half of an axis, its other half read backwards, and the middle element if their number is odd."""
+    """The first half of an axis, its last half in reverse, and the middle element if n is odd."""
     lead, half = (slice(None),) * axis, n // 2
     return (*lead, slice(0, half)), (*lead, slice(None, n - half - 1, -1)), (*lead, slice(half, n - half))
 

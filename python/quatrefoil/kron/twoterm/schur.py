@@ -18,7 +18,7 @@ def double(a: np.ndarray) -> np.ndarray:
 
 
 def negligible(data: np.ndarray, *sizes: int) -> float:
-    """The size that is treated as 0 relative to 1: the precision of the data plus LAPACK's errors in float64."""
+    """The largest number treated as 0 relative to 1: the precision of the data plus LAPACK's errors in float64."""
     return float(np.finfo(data.dtype).eps) + max(sizes) * _EPS
 
 
@@ -32,7 +32,7 @@ def sylvester(A: np.ndarray, B: np.ndarray, label: str) -> Any:
 
 
 def _factorised(A: np.ndarray, B: np.ndarray, unit: float, data: np.ndarray, label: str) -> Any:
-    """The same for matrices in that unit, with entries below 2."""
+    """``sylvester`` for matrices divided by ``unit``, with entries below 2; ``data`` has the original dtype."""
     if all(asymmetry(a) <= rounding(a, _EPS) for a in (A, B)):
         (l, U), (m, V) = (np.linalg.eigh(a) for a in (A, B))
         sums = l[:, None] + m
@@ -47,7 +47,7 @@ def _factorised(A: np.ndarray, B: np.ndarray, unit: float, data: np.ndarray, lab
 
 
 def _eigenvalues(R: np.ndarray) -> np.ndarray:
-    """Eigenvalues of a real Schur form in LAPACK's standard; blocks [[a, b], [c, a]] with b c < 0 hold the pairs a +- i sqrt(-b c)."""
+    """Eigenvalues of a real Schur form in LAPACK's standard; blocks [[a, b], [c, a]] with b c < 0 contain the pairs a +- i sqrt(-b c)."""
     imaginary = np.sqrt(np.abs(np.diagonal(R, 1)) * np.abs(np.diagonal(R, -1)))
     l = np.diagonal(R).astype(complex)
     l[:-1] += 1j * imaginary

@@ -163,7 +163,7 @@ class UniformAxis(Axis):
         return self.signal[:, : len(self.x)]
 
     def _diagonal_sums(self, X: Any, A: Any, even: bool) -> np.ndarray:
-        """Sums along the diagonals i - j = l of X^T A, from transforms: at l plus or minus those at -l; the main one once, or 0 (8)."""
+        """Sums along the diagonals l of X^T A plus or minus those along -l, from transforms; the main one counts once, or is 0 (8)."""
         if even:
             products = np.einsum("ij,ij->j", X.view(float), A.view(float))  # the two terms of the real part of X conj(A)
             sums = 2 * np.fft.irfft(products.reshape(-1, 2).sum(axis=1), n=self.length)[: len(self.x)]
@@ -254,7 +254,7 @@ class DeviceAxis(GeneralAxis):
         return self.covariance.lags_vjp(self._d, self.hyper, self._sums(G, order % 2 == 0), order)
 
     def _sums(self, G: Array, even: bool) -> Array:
-        """The gradient of <G, matrix> with respect to the lags: diagonal l plus or minus diagonal -l; the main one once, or 0 (8)."""
+        """The gradient of <G, matrix> with respect to the lags: sums along diagonals l plus or minus -l; the main one once, or 0 (8)."""
         xp, n = self._xp, len(self.x)
         skewed = xp.concat([xp.flip(G, axis=1), zeros(xp, (n, n), G)], axis=1)  # shifts each row by one relative to the row above
         along = xp.sum(xp.reshape(xp.reshape(skewed, (-1,))[: n * (2 * n - 1)], (n, 2 * n - 1)), axis=0)

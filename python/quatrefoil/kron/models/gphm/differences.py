@@ -13,7 +13,7 @@ _KRYLOV, _WITHIN = 60, 1e-3  # vectors of GMRES, and its relative residual, far 
 
 
 class _Line:
-    """One axis: A, the finite differences at the points with unknown values; other values are 0."""
+    """The matrix A of finite differences along one axis, at the points with unknown values; other values are 0."""
 
     def __init__(self, x: np.ndarray, terms: Sequence[tuple[int, float]]) -> None:
         h, ends = np.diff(x), given_ends(x, terms)

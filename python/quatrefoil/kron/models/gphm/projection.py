@@ -36,7 +36,7 @@ class Space(NamedTuple):
     edges: list[int]  # indices of the points with boundary values
     inner: Array  # (r, m) orthonormal: coordinates of functions that are 0 at the ends
     lift: Array  # (r, edges): coordinates of the functions with the smallest prior term that are 1 at one edge and 0 at the other
-    slope: Array  # (r, r): of D K⁻¹
+    slope: Array  # (r, r): D K⁻¹ in these coordinates
 
     @classmethod
     def from_axis(cls, axis: Axis, edges: list[int], coefficient_of_u: float = 0.0) -> Space:

@@ -276,7 +276,7 @@ class GPHM(Estimator):
             axes = [_arrays.to_device_of(np.linspace(float(x[0]), float(x[-1]), _TRUTH_POINTS), axes[0]) for x in host]
         values = on_grid(truth, axes, label, "truth")
         _arguments.finite(values, label, "truth")
-        unit = self._state.units.size  # against overflow of squares
+        unit = self._state.units.size  # avoids overflow of squares
         size = norm(values / unit)
         if size == 0:
             raise ValueError(f"{label}: truth is 0 everywhere, so relative errors are undefined")
