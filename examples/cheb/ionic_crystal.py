@@ -8,9 +8,9 @@ The Madelung constant of rock salt, from the potential at the ions of a finite b
     python examples/cheb/ionic_crystal.py [half a side [picture.png]]
 
 The sum of +-1 / distance over the lattice depends on its outer shells. Evjen (Phys. Rev. 39 (1932) 675) halves the charges of the outermost
-layer along every axis, so that the block consists of neutral cells. The error then decreases with the fourth power of the side, and its
-sign alternates from one side to the next. The mean over a few neighbouring sides, with binomial weights, is therefore accurate to ten
-digits at half a side of 10. Takes a second; the picture needs matplotlib.
+layer along every axis, so that the block consists of neutral cells. The error then decreases with the fourth power of the side length, and
+its sign alternates from one length to the next. The mean over a few consecutive lengths, with binomial weights, is therefore accurate to
+ten digits at half a side of 10. Takes a second; the picture needs matplotlib.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
 """The electrostatic potential of a molecule
 =========================================
 
-The electrostatic potential on a slice through a molecule: one from a PQR file, or an alpha helix of alanines that is built here.
+The electrostatic potential on a slice through a molecule from a PQR file, or through an alpha helix of alanines that is built here.
 
 ::
 
     python examples/cheb/molecule.py [molecule.pqr | number of alanines [picture.png]]
 
-A PQR file is a PDB file with charge and radius at the ends of its ATOM lines (PDB2PQR writes such files). The helix: bond lengths and
-angles of Engh and Huber (Acta Cryst. A47 (1991) 392), rounded; phi = -57, psi = -47 degrees (IUPAC-IUB, 1970); charges of alanine in the
-force field of Cornell and others (J. Am. Chem. Soc. 117 (1995) 5179, "ff94", also in ff99 and ff14), which sum to 0. The dipoles of its
-peptide groups add up: one end of the helix is positive, the other negative. Takes a second; the picture needs matplotlib.
+A PQR file is a PDB file with charge and radius at the ends of its ATOM lines (PDB2PQR writes such files). The helix has the bond lengths
+and angles of Engh and Huber (Acta Cryst. A47 (1991) 392), rounded; phi = -57 and psi = -47 degrees (IUPAC-IUB, 1970); and the charges of
+alanine in the force field of Cornell and others (J. Am. Chem. Soc. 117 (1995) 5179, "ff94", also in ff99 and ff14), which sum to 0. The
+dipoles of its peptide groups add up: one end of the helix is positive, the other negative. Takes a second; the picture needs matplotlib.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def main() -> None:
     expected = direct(X, q, targets)
     end = time.perf_counter()
     error = np.linalg.norm(values - expected) / np.linalg.norm(expected)
-    print(f"{len(X)} atoms of charge {q.sum():.3f}, ranks {V.rank} of n = {V.n}, near means {V.sog.cutoff:.1f} Angstrom")
+    print(f"{len(X)} atoms of charge {q.sum():.3f}, ranks {V.rank} of n = {V.n}, cutoff {V.sog.cutoff:.1f} Angstrom")
     print(f"{len(targets)} points: {between - begin:.2f} s, error {error:.1e}; NumPy's direct sum {end - between:.2f} s")
     if len(sys.argv) > 2:
         draw(X, values.reshape(x.size, y.size), (*box[0], *box[1]), sys.argv[2])

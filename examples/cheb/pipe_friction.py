@@ -1,15 +1,15 @@
 """Friction in a pipe
 ==================
 
-Questions to approximations of the head loss in a pipe: pieces, slices, roots, extrema, powers, integrals, compositions and statistics.
+Queries of approximations of the head loss in a pipe: pieces, slices, roots, extrema, powers, integrals, compositions and statistics.
 
 ::
 
     python examples/cheb/pipe_friction.py [PICTURE]
 
 The friction factor (Haaland, J. Fluids Eng. 105 (1983) 89) jumps where the flow becomes turbulent. It contains the power 1.11 of the
-roughness, which is not smooth at zero. ``PiecewiseTucker`` accepts both places. ``ChebTucker`` approximates the loss of a turbulent flow.
-It returns the speed at which the loss reaches a limit, the friction velocity at the wall, the mean while the speed grows, the exponent of
+roughness, which is not smooth at zero. ``PiecewiseTucker`` handles both. ``ChebTucker`` approximates the loss of a turbulent flow. It
+returns the speed at which the loss reaches a limit, the friction velocity at the wall, the mean loss while the speed grows, the exponent of
 the speed, the diameter with the smallest costs, and the effects of uncertain inputs. A tensor train shows which of ten sections in series
 matters most. The picture needs matplotlib.
 """
@@ -38,7 +38,7 @@ def factor(reynolds: Any, roughness: Any) -> Any:
 
 
 def loss(speed: Any, diameter: Any, roughness: Any) -> Any:
-    """Head in metres that 100 m of pipe take."""
+    """The head loss of 100 m of pipe, in metres."""
     return factor(speed * diameter / VISCOSITY, roughness / diameter) * 100 / diameter * speed**2 / (2 * GRAVITY)
 
 

@@ -1,5 +1,5 @@
-"""Which inputs decide a wing's weight
-======================================
+"""Which inputs determine a wing's weight
+=========================================
 
 Sobol indices of ten inputs from 100 and from 300 calls of a function, compared with a tensor that reproduces it to six digits.
 

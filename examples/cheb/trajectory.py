@@ -7,11 +7,11 @@ A simulation that runs in parallel, with values that survive a failure.
 
     python examples/cheb/trajectory.py [PICTURE]
 
-The distance and the duration of a throw with air drag, in terms of angle, speed and drag, by integrating the equations of motion. The calls
-run on an executor, and each value is appended to a file. After the failure the same call continues with the values of the file. The two
-tensors of its two outputs then give the longest throw, all angles that hit a target, and the distribution of distances of an unsteady hand.
-Another program may also compute the values: the points are written to a file first, and a polynomial chaos is fitted to the values. The
-picture needs matplotlib.
+The simulation integrates the equations of motion of a throw with air drag. It returns distance and duration for an angle, speed and drag.
+Its calls run on an executor, and each value is appended to a file. After the failure the same call continues with the values in the file.
+The tensors of the two outputs then give the longest throw, all angles that hit a target, and the distribution of distances for an unsteady
+hand. Another program may also compute the values: the points are written to a file first, and a polynomial chaos is fitted to the values.
+The picture needs matplotlib.
 """
 
 from __future__ import annotations

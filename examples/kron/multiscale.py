@@ -42,7 +42,7 @@ def draw(x: np.ndarray, tried: dict[int, np.ndarray], gp: qf.kron.GPHM, file: st
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4), layout="constrained")
     left.plot(x, solution(x), color="black", lw=3, alpha=0.3, label="u")
-    left.plot(x, list(tried.values())[-1], color="C3", lw=0.8, label="the process")
+    left.plot(x, list(tried.values())[-1], color="C3", lw=0.8, label="prediction")
     left.set(xlabel="x", title="the solution")
     left.legend()
     for steps, values in tried.items():

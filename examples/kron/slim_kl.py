@@ -100,9 +100,9 @@ def main(file: str | None = None) -> None:
     )
     for i in on:
         print(f"  weight {model.weights_[i]:.4f} at a period of {1 / model.means[i] if i else np.inf:.1f} months")
-    print(f"error of a forecast over {AHEAD} months; the noise is {NOISE}")
+    print(f"RMS errors of forecasts over {AHEAD} months; the noise is {NOISE}")
     for agent, (alone, shared, nothing) in enumerate(errors, 1):
-        print(f"  agent {agent}: {alone:.3f} with its own weights, {shared:.3f} with shared weights, {nothing:.3f} for the forecast 0")
+        print(f"  agent {agent}: {alone:.3f} with its own weights, {shared:.3f} with shared weights, {nothing:.3f} for a forecast of 0")
     if file:
         draw(model, file)
         print("picture:", file)

@@ -131,8 +131,8 @@ def from_samples(x: ArrayLike, degree: int) -> Basis:
     Notes
     -----
     Discrete Stieltjes procedure with full reorthogonalisation, 4 N degree^2 flops. The recurrence is less accurately orthonormal if a few
-    samples are far from the others: over skewed clusters of 1000 samples to 1e-12 at degree 12, 1e-7 at 20, 1e-4 at 25, in the worst of 150
-    draws.
+    samples are far from the others: for 1000 samples in skewed clusters, in the worst of 150 draws, to 1e-12 at degree 12, 1e-7 at 20 and
+    1e-4 at 25.
 
     Oladyshkin and Nowak, Reliability Engineering and System Safety 106 (2012) 179 (arbitrary polynomial chaos); Gautschi, *Orthogonal
     Polynomials: Computation and Approximation* (2004).

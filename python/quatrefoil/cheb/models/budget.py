@@ -10,11 +10,11 @@ from ..distributions import Distribution, points_of
 from . import regression, sampling
 from .function import Function, NotResolved
 
-FEW = 60  # values per variable, up to which all of them are at random points
+FEW = 60  # up to this many values per variable, all are at random points
 LINE = 1e-5  # tolerance to which a line along each axis is sampled first
 LONGEST = 129  # points of such a line; one that needs more has a kink
-MANY = 30  # values, in multiples of those of the lines, from which fibres are used even if all lines are short
-LINES, FIRST = 1 / 6, 1 / 2  # fractions of the values that all lines and the first tolerance of the train may take
+MANY = 30  # with more than this many times the values of the lines, fibres are used even if all lines are short
+LINES, FIRST = 1 / 6, 1 / 2  # fractions of the values that all lines and the first tolerance of the train may use
 LEVELS = [1e-2, *0.1 ** np.arange(4.0, 17.0)]  # successive tolerances of the train
 
 
@@ -22,7 +22,8 @@ def trains(f: Function, max_evaluations: int, tol: float) -> tuple[sampling.Tens
     """Adaptive trains from at most ``max_evaluations`` values and their errors (``sampling.sampled``); None if random points are better.
 
     A line along each axis decides. Random points do not determine polynomials of a high degree in one variable, so fibres are used if a
-    line is smooth but needs one. Otherwise random points need fewer values for the same error, but a fit of very many takes long.
+    line is smooth but needs a high degree. Otherwise random points need fewer values for the same error. With very many values, a fit would
+    take long, so fibres are used.
     """
     result = None
     if f.d > 2 and max_evaluations > FEW * f.d:
@@ -40,7 +41,7 @@ def trains(f: Function, max_evaluations: int, tol: float) -> tuple[sampling.Tens
 
 
 def samples(f: Function, inputs: Sequence[Distribution], max_evaluations: int) -> np.ndarray:
-    """The points (P, d) of a fit to ``max_evaluations`` values: random ones, and those of the lines but not of a train that failed."""
+    """The points (P, d) of a fit to ``max_evaluations`` values: random ones, and those of the lines unless a train has failed."""
     X = points_of(inputs, max_evaluations - f.count)
     known = np.array([np.frombuffer(key) for key in f.cache or ()]).reshape(-1, f.d)
     return np.concatenate([np.unique(known, axis=0), X]) if len(known) <= LINES * max_evaluations else X

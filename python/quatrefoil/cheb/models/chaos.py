@@ -32,8 +32,8 @@ _HINTS = {
 class PolynomialChaos:
     """A polynomial chaos: a surrogate of a costly function, with its statistics.
 
-    A sum of few products of polynomials that are orthonormal for the inputs, f(x) = sum_j coefficients[j] prod_k p_(degrees[j, k])(x_k), or
-    a tensor train of coefficients, whichever predicts unused values better. ``fit`` builds one from samples, ``from_function`` from a
+    A sum of a few products of polynomials that are orthonormal for the inputs, f(x) = sum_j coefficients[j] prod_k p_(degrees[j, k])(x_k),
+    or a tensor train of coefficients, whichever predicts unused values better. ``fit`` builds one from samples, ``from_function`` from a
     limited number of calls. To meet a tolerance with thousands of calls use ``ChebTucker.from_function``.
 
     Attributes
@@ -136,15 +136,15 @@ class PolynomialChaos:
     ) -> Self:
         """Build an approximation from at most ``max_evaluations`` calls of f.
 
-        Up to 60 calls per input, for one or two inputs, or if an input is not uniform: ``fit`` to the values at ``points``. With more calls
-        a line along each axis is sampled first. If one of them is smooth but needs a polynomial of degree above 25, which random points do
-        not determine, the calls are along such lines, and the result is an adaptive tensor train, as from
-        ``ChebTucker.from_function(f, domain, method="tt")``. So it is with more than 30 times as many calls as the lines take, a few
+        With up to 60 calls per input, with one or two inputs, or if an input is not uniform, this is ``fit`` to the values at ``points``.
+        Otherwise a line along each axis is sampled first. If one of them is smooth but needs a polynomial of degree above 25, which random
+        points do not determine, the calls are along such lines, and the result is an adaptive tensor train, as from
+        ``ChebTucker.from_function(f, domain, method="tt")``. The same applies to more than 30 times as many calls as the lines take, a few
         thousand. Otherwise the remaining calls are at ``points``.
 
         f takes d arrays (P,) of coordinates and returns real numbers (P,), or a tuple or list of such arrays, one per output; then the
-        result is a list. ``executor``, ``checkpoint`` and ``progress`` as for ``ChebTucker.from_function``. With one of the first two f is
-        called with numbers, one point at a time. A larger ``max_evaluations`` with the same checkpoint uses a new set of points.
+        result is a list. ``executor``, ``checkpoint`` and ``progress`` as for ``ChebTucker.from_function``. With an executor or a
+        checkpoint, f is called with numbers, one point at a time. A larger ``max_evaluations`` with the same checkpoint uses new points.
         """
         label = "cheb.PolynomialChaos.from_function"
         inputs = distributions_of(distributions, None, label)
@@ -238,7 +238,7 @@ class PolynomialChaos:
         return self._sums()[0]
 
     def sobol(self, order: Order | None = None) -> Any:
-        """Return Sobol indices as ``ChebTucker.sobol``: order 1, 2 or "total", by default the pair (1, "total")."""
+        """Return Sobol indices like ``ChebTucker.sobol``: order 1, 2 or "total", by default the pair (1, "total")."""
         return sobol_indices(*self._sums(), order, "cheb.PolynomialChaos.sobol")
 
     def sample_output(self, size: int, *, rng: int | np.random.Generator | None = None) -> np.ndarray:

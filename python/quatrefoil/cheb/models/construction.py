@@ -304,7 +304,7 @@ class Construction(TensorParts):
 
 
 def _adaptive(f: Function, tol: float, max_evaluations: int | None, chained: bool) -> tuple[sampling.Tensors, np.ndarray]:
-    """Tensors to ``tol``, or to the smallest tolerance that ``max_evaluations`` allow, and their errors."""
+    """Tensors accurate to ``tol``, or to the smallest tolerance that ``max_evaluations`` allows, and their errors."""
     if chained and max_evaluations is not None:
         return budget.trains(f, max_evaluations, tol) or _sampled_train(f, max_evaluations, tol)
     levels = [tol] if max_evaluations is None else [t for t in 0.1 ** np.arange(1.0, 17.0) if t > tol] + [tol]

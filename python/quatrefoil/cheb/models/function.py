@@ -150,7 +150,7 @@ class Function:
             raise
 
     def _computed(self, points: list[np.ndarray], call: Callable[[], Any] | None = None) -> np.ndarray:
-        """(outputs, P) at d arrays (P,); ``call`` returns what f returned."""
+        """Values (outputs, P) at d arrays (P,); ``call`` returns the result of f."""
         P = points[0].size
         try:
             result = call() if call else self.f(*(np.array(x) for x in points))  # copies, because f may overwrite them

@@ -114,7 +114,7 @@ def potential(
     """Compute the smooth, long-range part of the potential sum_p q_p / |x - x_p| in a box (2)-(5).
 
     Add ``short_range(X, q, targets, sog=V.sog)`` for the complete sum. At a charge itself, it is the sum over the other charges. The box
-    is open; for a periodic cell use particle-mesh Ewald (torch-pme, OpenMM), which is faster there.
+    is not periodic; for a periodic cell use particle-mesh Ewald (torch-pme, OpenMM), which is faster there.
 
     Parameters
     ----------

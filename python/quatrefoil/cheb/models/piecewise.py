@@ -22,7 +22,7 @@ class Side:
     """An interval, and the variable in which a function is smooth on it: its coordinate or, at a singular end, s in [0, 1].
 
     There x = end + (other - end) exp(1 - 1/s), so that powers of the distance to the end have all derivatives, for any exponent. ``lower``
-    and ``upper``: the limits of the coordinates at which f is called, next to a special point on this side of it.
+    and ``upper`` limit the coordinates at which f is called; they exclude special points.
     """
 
     def __init__(self, lo: float, hi: float, lower: float, upper: float, singular: str | None = None) -> None:

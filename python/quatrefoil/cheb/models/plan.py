@@ -22,7 +22,7 @@ MIN_EPS = {"float32": 1e-5, "float64": 1e-11}  # below these, taps take longer t
 WORTH = (14e3, 33e3)
 EIGHT_TAPS = 2e-7  # the error of 8 taps
 CACHED = 32 << 20  # bytes
-CELLS = 40  # coefficients of an axis whose sum takes as long as reading from cells (README of scattered, 12)
+CELLS = 40  # an axis with more coefficients takes as long as one with this many, because it uses cells (README of scattered, 12)
 
 
 class Plan:

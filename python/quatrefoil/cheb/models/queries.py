@@ -75,7 +75,7 @@ class Queries(TensorParts):
     def transpose(self, axes: Sequence[int] | None = None) -> Self:
         """Permute the axes: axis k of the result is axis ``axes[k]``; by default they are reversed.
 
-        A tensor train is recomputed, with different ranks; raise NotImplementedError if it requires a gradient.
+        A tensor train is recomputed, with different ranks; NotImplementedError if it requires a gradient.
 
         Examples
         --------
@@ -92,9 +92,9 @@ class Queries(TensorParts):
         return type(self)(core, factors, domain=tuple(self.domain[k] for k in order))
 
     def restrict(self, domain: Domain | Mapping[int, Any]) -> Self:
-        """Return the same function on a smaller domain, one pair per axis or a mapping of some axes to pairs, with as many coefficients.
+        """Return the same function on a smaller domain, with the same numbers of coefficients.
 
-        Differentiable in core and factors.
+        ``domain`` has one pair per axis, or is a mapping of some axes to pairs. Differentiable in core and factors.
 
         Examples
         --------
@@ -119,7 +119,7 @@ class Queries(TensorParts):
         return type(self)(self.core, factors, domain=tuple(pairs))
 
     def cumsum(self, axis: int) -> Self:
-        """Return the integral along an axis from the lower end of the domain, with one more coefficient there.
+        """Return the integral along an axis from the lower end of the domain, with one more coefficient along it.
 
         Differentiable in core and factors.
 

@@ -11,7 +11,7 @@ from ..multiindex import cross
 NORMS = (1.0, 0.75, 0.5)  # exponents of the crosses; 1 is total degree
 MAX_DEGREE = 25
 MAX_TERMS = 3000  # maximum size of a basis
-FLOPS = 1e10, 4e7, 4e10  # limit for all fits: minimum, per sample, maximum; some seconds
+FLOPS = 1e10, 4e7, 4e10  # limit for all fits: minimum, per sample, maximum; a few seconds
 PATIENCE = 8  # the search ends after this number of larger bases without a better fit,
 CHEAP = 0.05  # but not before this fraction of FLOPS is used
 BETTER = 0.99  # factor by which the error must fall

@@ -33,7 +33,7 @@ class Statistics(TensorParts):
         axis : int or several, optional
             A negative one counts from the end.
         distributions : one per axis of the tensor, optional
-            None or a frozen continuous distribution of ``scipy.stats`` or samples (N,) per axis. None, the default for every axis, is the
+            Each is None, a frozen continuous distribution of ``scipy.stats``, or samples (N,). None, the default for every axis, is the
             uniform distribution on the domain. Up to a thousandth of a distribution may lie outside the domain; that part is cut off.
 
         Examples

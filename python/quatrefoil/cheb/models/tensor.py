@@ -148,7 +148,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
     @overload
     def __call__(self, *X: Any, backend: Backend | None = None, num_threads: int | None = None) -> Any: ...
     def __call__(self, *X: Any, out: Any = None, backend: Backend | None = None, num_threads: int | None = None) -> Any:
-        """Evaluate at points, as ``qf.cheb.tucker_eval``.
+        """Evaluate at points, like ``qf.cheb.tucker_eval``.
 
         ``ct(X)``: points X (P, d) -> (P,), or (..., d) -> (...), so that ``ct([x, y, z])`` is the value at one point. ``ct(x, y, z)``:
         coordinates, which are numbers or arrays that broadcast. Lists and integers are converted to the dtype of the core.
@@ -180,9 +180,9 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
     def eval(
         self, X: Any, order: int = 0, *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
     ) -> Any:
-        """Evaluate f, with order 1 also the gradient (P, d), with order 2 also the Hessian (P, d, d), as ``qf.cheb.tucker_derivatives``.
+        """Evaluate f, with order 1 also the gradient (P, d), with order 2 also the Hessian (P, d, d).
 
-        X has shape (P, d) or (..., d). ``extrapolate`` allows points outside the domain, where the polynomial grows fast.
+        Like ``tucker_derivatives``, for X (P, d) or (..., d). ``extrapolate`` accepts points outside the domain; the polynomial grows fast there.
         """
         return self._derivatives((X,), order, extrapolate, backend, num_threads, "cheb.ChebTucker.eval")
 
@@ -321,7 +321,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
 
 
 def _of_call(error: ValueError, label: str) -> ValueError:
-    """Return a kernel's error under the caller's label."""
+    """Return a kernel's error with the caller's label."""
     text = str(error).partition(": ")[2]
     hint = "; ct.eval(X, extrapolate=True) accepts points outside" if "within the domain" in text and "is nan" not in text else ""
     return ValueError(f"{label}: {text}{hint}")

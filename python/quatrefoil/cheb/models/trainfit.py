@@ -15,7 +15,7 @@ from .train import TensorTrain, centres, leading, left_orthogonal, right_orthogo
 QUICK = 0.05  # fraction of the full sparse regression that is run to find a start
 RANKS = 8  # largest rank that is tried
 MORE = 4  # additional degrees per axis for the first fit, and half as many for each later fit
-ROUGH = 0.3  # an axis gets more degrees if its last coefficients exceed this fraction of the largest; also for ranks and singular values
+ROUGH = 0.3  # an axis gets more degrees if its last coefficients exceed this fraction of the largest; same for ranks, by singular values
 PATIENCE = 2  # the search ends after this many larger ranks without a smaller error
 BACK = 2  # a fit with more degrees starts this number of penalties before the best one
 PRIORS = (2.0, 1.5)
@@ -40,8 +40,8 @@ class Fit(NamedTuple):
 
 
 def best(tables: Sequence[np.ndarray], y: np.ndarray) -> tuple[np.ndarray | None, Any, float]:
-    """Return the sparse sum or the train that predicts held-out samples better, and its error relative to std(y): degrees (K, d) and
-    coefficients (K,), or None and a train."""
+    """Return the sparse sum or the train, whichever predicts held-out samples better, and its error relative to std(y): degrees (K, d)
+    and coefficients (K,), or None and a train."""
     for share in (QUICK, 1.0):
         degrees, coefficients, error = regression.sparse(tables, y, share)
         if len(tables) < 3 or error <= regression.EQUAL:

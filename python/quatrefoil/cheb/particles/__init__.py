@@ -1,4 +1,4 @@
-"""Potentials of charges: 1/r as a sum of Gaussians. A Chebyshev-Tucker tensor sums the wide ones; the rest is summed over near pairs.
+"""Potentials of charges: 1/r as a sum of Gaussians. A Chebyshev-Tucker tensor sums the wide ones; the rest is summed over nearby pairs.
 
 P particles, N targets. Equation numbers are those of csrc/cheb/particles/README.md.
 """
@@ -32,7 +32,7 @@ SHORT_RANGE = Op(
     outputs=(Arg("f", "N"),),
     options=(Option("bracket", "floats"),),  # the cutoff, then the coefficients of the long part
     policy=Policy(check_values=_check_values),
-    tolerance=2e-6,  # 1/r and the long part, a few times as large, cancel
+    tolerance=2e-6,  # 1/r and the long part, a few times as large as the result, cancel
 )  # fmt: skip
 OPS = (SHORT_RANGE,)
 

@@ -83,7 +83,7 @@ TUCKER_DERIVATIVES = Op(
     options=(*TUCKER_EVAL.options, Option("gradient", bool), Option("hessian", bool), Option("extrapolate", bool)),
     extras=("packed",),
     policy=Policy(check_values=_check_values),
-    tolerance=4e-6,  # coefficients of derivatives are larger than those of values; the largest derivatives grow less
+    tolerance=4e-6,  # differentiation increases the coefficients more than the largest values
 )  # fmt: skip
 OPS = (TUCKER_EVAL, TUCKER_DERIVATIVES)
 

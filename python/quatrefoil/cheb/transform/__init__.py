@@ -126,7 +126,7 @@ def vals2coeffs_vjp(
     --------
     >>> import numpy as np, quatrefoil as qf
     >>> (dV,) = qf.cheb.vals2coeffs_vjp(np.zeros(3), np.array([1.0, 0.0, 0.0]))
-    >>> dV.round(12)  # the weights of the mean coefficient
+    >>> dV.round(12)  # the weights of c_0
     array([0.25, 0.5 , 0.25])
     """
     return (call_vjp(VALS2COEFFS, (V, grad), (_axes(axes, V, VALS2COEFFS.label),), (), backend, num_threads)[0],)

@@ -1,7 +1,7 @@
 """Tucker decompositions with array API functions, in double precision. Equation numbers are those of csrc/cheb/README.md.
 
-The number of columns that a tolerance keeps is a value, on which a composition cannot branch: dropped columns are 0 here, and arrays are as
-large as the given ranks allow. Every basis is computed from the triangle of its unfolding (4), exact to eps sigma_1; "rsvd" is "sthosvd".
+The number of columns that a tolerance keeps depends on values, on which a composition cannot branch: dropped columns are 0, and arrays are
+as large as the given ranks allow. Bases are computed from the triangles of the unfoldings (4), exact to eps sigma_1. "rsvd" is "sthosvd".
 """
 
 from __future__ import annotations

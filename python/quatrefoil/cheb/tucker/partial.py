@@ -39,7 +39,7 @@ def fixed_to(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: str
         total, left, projection = float(np.linalg.norm(C)), float(np.linalg.norm(small)), small
         for axis, (Q, _) in bases.items():
             projection = mode_product(projection, Q, axis)
-        missed = float(np.linalg.norm(C - projection))  # the difference of squared norms would be rounding down to 1e-8
+        missed = float(np.linalg.norm(C - projection))  # a difference of squared norms would not resolve less than 1e-8
         if missed > tol * total:
             raise ValueError(f"{label}: the fixed factors alone miss {missed / total:.1e} of C, more than tol = {tol:g}")
         tol = math.sqrt((tol * total) ** 2 - missed**2) / left if left else tol

@@ -49,8 +49,8 @@ def _missed(core: np.ndarray, basis: np.ndarray, narrow: np.ndarray, axis: int, 
 
 
 def of_rank(core: np.ndarray, axis: int, rank: int, budget: float, total: float) -> Narrowed:
-    """``by_sketch`` with a tolerance. Without one, a basis from the sketch that by its estimate misses little more than the ranks drop; if
-    singular values decay slowly, a basis with a few more columns after a power step (5)."""
+    """``by_sketch`` if there is a tolerance. Otherwise, a basis that, by the sketch's estimate, misses little more than a truncation to
+    ``rank``; if singular values decay slowly, one with ``rank`` + OVER columns after a power step (5)."""
     n, wanted = core.shape[axis], rank + OVER
     if budget:
         return by_sketch(core, axis, rank, budget, total)

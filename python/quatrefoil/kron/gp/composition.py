@@ -1,8 +1,8 @@
 """Gaussian processes on grids in array-API terms, in double precision: equations of csrc/kron/gp/README.md.
 
-On the host the number of missing cells selects the solver. Reading it from a device would mean waiting, so here only sizes decide. A
-full grid with a single noise has a closed form. Otherwise the likelihood factorises the covariance of all cells, with an identity for
-missing ones, even if logdet="lanczos" allows an estimate. Solves do the same for up to DENSE_UP_TO cells, and iterate for more.
+On the host the number of missing cells selects the solver. Reading it from a device would mean waiting, so here only sizes decide. A full
+grid with a single noise has a closed form. Otherwise the likelihood factorises the covariance of all cells, with an identity for missing
+ones, even if logdet="lanczos" allows an estimate. Solves do the same for up to DENSE_UP_TO cells, and iterate for more.
 """
 
 from __future__ import annotations

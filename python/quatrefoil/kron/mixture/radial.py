@@ -61,8 +61,8 @@ def rbf(
     -----
     Differentiable in x, y and scale. Cost: an exponential and 3 P operations per pair, in float64 for any dtype. Without y, half the pairs
     are evaluated, and K is bitwise symmetric. A uniform axis x without y takes N exponentials, and two uniform axes with the same step take
-    N + M - 1 (9). An axis is uniform if its points differ from x_0 + i h by at most 4 eps times the largest |x|; K is then that of
-    the points x_0 + i h. Memory: a copy of y. Error: a few eps of K.
+    N + M - 1 (9). An axis is uniform if its points differ from x_0 + i h by at most 4 eps times the largest |x|; K is then that of the
+    points x_0 + i h. Memory: a copy of y. Error: a few eps of K.
 
     Examples
     --------

@@ -43,8 +43,7 @@ class KroneckerOperator(Functions):
     ValueError
         No factors, or one that is not a matrix.
     TypeError
-        Other kinds or dtypes, or a mix of them; also from ``K @ x`` if x is neither float32 nor float64, or not of the factors'
-        kind.
+        Other kinds or dtypes, or a mix of them; also from ``K @ x`` if x is neither float32 nor float64, or not of the factors' kind.
 
     Notes
     -----

@@ -260,7 +260,7 @@ def _numbers(value: Any, label: str, name: str) -> Array:
 
 
 def _points(X: Any, label: str, min_points: int = 0, kinds: Sequence[str] = ()) -> tuple[Array, list[str], Array]:
-    """A copy (n, P) in double precision; the kinds of its columns, checked against ``kinds``; and an array with the kind and dtype of results."""
+    """A copy (n, P) in double precision; the kinds of its columns, checked against ``kinds``; an array of the results' kind and dtype."""
     parts = columns(X, label)
     if not parts or parts[0].ndim != 1 or len(parts[0]) < min_points:
         what = f"(n,) or (n, P){' with at least one point' if min_points else ''}"
@@ -308,7 +308,7 @@ def _host_numbers(value: Any, x: Array, label: str, name: str) -> np.ndarray:
 
 
 def _predicted(at: Array, seen: Sequence[Any], weights: np.ndarray, return_std: bool) -> list[Array]:
-    """Mean and, if requested, variance at points (m, P). On a device nothing is read back: NaN if the covariance is not positive definite."""
+    """Mean and, if requested, variance at points (m, P). Not read back from a device: NaN if the covariance is not positive definite."""
     x, y, means, std, noise = seen
     xp, on = namespace(x), np.flatnonzero(weights)
     w, mu, sd = (_arrays.to_device_of(np.ascontiguousarray(a[on]), x) for a in (weights, means, std))

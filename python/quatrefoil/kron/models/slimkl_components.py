@@ -27,9 +27,7 @@ class Components:
 
     def __init__(self, x: Array, means: np.ndarray, std: np.ndarray) -> None:
         self._xp, self._n, means = namespace(x), x.shape[0], np.abs(means)
-        order = np.argsort(
-            [len(np.unique(m)) for m in means.T], kind="stable"
-        )  # dimensions with few distinct frequencies, which are shared, first
+        order = np.argsort([len(np.unique(m)) for m in means.T], kind="stable")  # dimensions with few distinct frequencies first
         distinct = [np.unique(means[:, p], return_inverse=True) for p in order]
         self._x, self._used = [x[:, int(p)] for p in order], means[:, order] != 0
         self._waves = [self._cosine_and_sine(column, f) for column, (f, _) in zip(self._x, distinct)]
