@@ -11,11 +11,11 @@ Handwritten digits are classified by polynomials of polynomials, each orthonorma
 of a single input each, orthonormal over the samples of that input (arbitrary polynomial chaos), so it has no interactions between inputs.
 Two layers have them: the polynomials of the second are orthonormal over the outputs of the first. These change during training, so the
 polynomials are recomputed from time to time, and the weights are converted exactly, because both sets span the same functions (deep
-arbitrary polynomial chaos, Oladyshkin et al., Neural Networks 166 (2023) 85). There is no other activation. One layer with products of the
-polynomials of two inputs (``product_layer``, the nodes of the network in that paper) is a quadratic form. The methods compared on unseen
-digits are logistic regression, one layer without and with products, two layers, and two layers with Hermite polynomials, as if all inputs
-were normally distributed. Gradients come from ``poly_layer_vjp`` and ``product_layer_vjp``, and the optimiser comes from SciPy. Needs
-scikit-learn (pip install scikit-learn) and, for the picture, matplotlib.
+arbitrary polynomial chaos, Oladyshkin et al., Neural Networks 166 (2023) 85). There is no other activation function. One layer with
+products of the polynomials of two inputs (``product_layer``, the nodes of the network in that paper) is a quadratic form. The methods
+compared on unseen digits are logistic regression, one layer without and with products, two layers, and two layers with Hermite polynomials,
+as if all inputs were normally distributed. Gradients come from ``poly_layer_vjp`` and ``product_layer_vjp``, and the optimiser comes from
+SciPy. Needs scikit-learn (pip install scikit-learn) and, for the picture, matplotlib.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Network:
         for i, (n, m) in enumerate(itertools.pairwise(sizes)):
             a, b = recurrences(Z, own)
             if i == 0 and not products:
-                b[:, 0] = 1 / X.var(axis=0)  # polynomials as large as their input, so that DECAY damps those that vary little
+                b[:, 0] = 1 / X.var(axis=0)  # scales polynomials like their inputs, so that DECAY damps inputs that vary little
             rows = (n, DEGREE + 1) if self.degrees is None else (len(self.degrees),)
             W = rng.standard_normal((*rows, m)) / np.sqrt(np.prod(rows))
             self.layers.append((a, b, W))
@@ -85,7 +85,7 @@ class Network:
         return layer_inputs
 
     def remake(self, X: np.ndarray) -> None:
-        """Recompute polynomials that are orthonormal over the current inputs of all but the first layer, and convert the weights."""
+        """For all layers but the first, recompute polynomials that are orthonormal over the current inputs, and convert the weights."""
         for i, Z in enumerate(self.inputs(X)[1:-1], start=1):
             a, b, W = self.layers[i]
             new_a, new_b = recurrences(Z, self.own)

@@ -1,7 +1,7 @@
 """Friction in a pipe
 ==================
 
-Queries of approximations of the head loss in a pipe: pieces, slices, roots, extrema, powers, integrals, compositions and statistics.
+Operations on approximations of the head loss in a pipe: pieces, slices, roots, extrema, powers, integrals, compositions and statistics.
 
 ::
 
@@ -10,7 +10,7 @@ Queries of approximations of the head loss in a pipe: pieces, slices, roots, ext
 The friction factor (Haaland, J. Fluids Eng. 105 (1983) 89) jumps where the flow becomes turbulent. It contains the power 1.11 of the
 roughness, which is not smooth at zero. ``PiecewiseTucker`` handles both. ``ChebTucker`` approximates the loss of a turbulent flow. It
 returns the speed at which the loss reaches a limit, the friction velocity at the wall, the mean loss while the speed grows, the exponent of
-the speed, the diameter with the smallest costs, and the effects of uncertain inputs. A tensor train shows which of ten sections in series
+the speed, the diameter with the lowest cost, and the effects of uncertain inputs. A tensor train shows which of ten sections in series
 matters most. The picture needs matplotlib.
 """
 
@@ -47,7 +47,7 @@ def speed_of(diameter: Any) -> Any:
 
 
 def costs(diameter: Any) -> Any:
-    """Costs per year of 100 m of pipe and of the energy of its pump."""
+    """Annual cost of 100 m of pipe and of the energy for its pump."""
     power = 9.81 * FLOW * loss(speed_of(diameter), diameter, ROUGHNESS) / 0.7  # kW
     return 1500 * (diameter / 0.1) ** 1.5 + 8760 * 0.2 * power
 

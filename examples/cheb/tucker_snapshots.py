@@ -84,7 +84,7 @@ def rank_within(values: np.ndarray, allowed: float) -> int:
 
 
 def sizes(snapshots: np.ndarray, tol: float, single: np.ndarray, whole: np.ndarray) -> dict[str, int]:
-    """The number of values to store for a relative error of ``tol``, given the singular values of every snapshot and of all snapshots."""
+    """The number of values to store for a relative error of ``tol``, given the singular values of every snapshot and of their matrix."""
     *_, n, m = snapshots.shape
     allowed = tol**2 * float((single**2).sum())
     core, factors = qf.cheb.tucker(snapshots, tol=tol)

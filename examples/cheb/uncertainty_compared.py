@@ -9,11 +9,11 @@ Four common test functions of uncertainty quantification, called 100, 300 and 10
 
 ``PolynomialChaos`` is given only the number of calls. It chooses between a sparse polynomial, a tensor train fitted to random points, and a
 tensor train with adaptive points. ``ChebTucker.from_function(max_evaluations=, method="tt")`` makes the same choice. chaospy fits all terms
-of a total degree by least squares to Sobol points. It is given the degree with the smallest true error among those with at most half as
-many terms as calls, which users cannot know. SALib estimates indices from Saltelli's sequences without a surrogate. PyChebyshev builds a
+of a total degree by least squares to Sobol points. It is given the degree with the smallest true error, which users cannot know, among
+those with at most half as many terms as calls. SALib estimates indices from Saltelli's sequences without a surrogate. PyChebyshev builds a
 tensor train. It is given the largest grid and rank that its calls allow. Its moments are computed from that surrogate for uniform inputs,
-because its own indices are for an arcsine distribution. The reference values come from tensor trains to 1e-12. Needs chaospy, SALib and
-PyChebyshev (pip install chaospy SALib pychebyshev).
+because its own indices are for an arcsine distribution. The reference values come from tensor trains with tolerance 1e-12. Needs chaospy,
+SALib and PyChebyshev (pip install chaospy SALib pychebyshev).
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class Basis:
         return self._evaluated(x)[0]
 
     def derivative(self, x: ArrayLike) -> Any:
-        """p_0'(x) to p_degree'(x), in the shape that a call returns for the values.
+        """p_0'(x) to p_degree'(x), in the shape of ``basis(x)``.
 
         Examples
         --------
@@ -224,7 +224,7 @@ def from_moments(mu: ArrayLike) -> Basis:
     Raises
     ------
     numpy.linalg.LinAlgError
-        No measure with that many points has these moments, or rounding errors dominate: the matrix is ill-conditioned, and
+        No measure with more than m points has these moments, or rounding errors dominate: the matrix is ill-conditioned, and
         float64 suffices only up to degree 10 to 15.
 
     Notes
@@ -360,7 +360,7 @@ def optimal_samples(
 
 
 class _Draws:
-    """Points from a product of samples, stored as one index per input, drawn for K products of their polynomials."""
+    """Draws points from the grid of all samples, as one index per input, for K products of polynomials."""
 
     def __init__(self, bases: Sequence[Basis], degrees: np.ndarray, rng: np.random.Generator) -> None:
         self.degrees, self.rng = degrees, rng

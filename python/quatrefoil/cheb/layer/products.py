@@ -1,6 +1,6 @@
 """Layers of products of functions of the inputs. M products of I inputs; equation numbers are those of csrc/cheb/layer/README.md.
 
-On the host, the compositions are the kernels, in blocks of rows, because matrix products dominate from a few outputs on.
+On the host, the compositions are the kernels, in blocks of rows, because matrix products dominate if there are more than a few outputs.
 """
 
 from __future__ import annotations

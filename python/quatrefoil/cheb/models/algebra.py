@@ -82,7 +82,7 @@ def column_exponents(U: np.ndarray) -> np.ndarray:
 
 
 def assembled(mantissas: np.ndarray, powers: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return mantissas 2^powers, scaled by a power of two so that the largest value is about 1, and the exponent."""
+    """Return mantissas * 2^powers, scaled by a power of two so that the largest value is about 1, and the exponent."""
     present = powers[mantissas != 0]
     exponent = int(present.max()) if present.size else 0
     return np.ldexp(mantissas, powers - exponent), exponent
@@ -107,7 +107,7 @@ def balanced(core: Any, factors: Sequence[np.ndarray]) -> tuple[Any, list[np.nda
 
 
 def restored(core: Any, exponent: int, array: Any, label: str) -> Any:
-    """Return core 2^exponent as an array like ``array``; raise ValueError if it exceeds the range of the dtype."""
+    """Return core * 2^exponent as an array like ``array``; raise ValueError if it exceeds the range of the dtype."""
     if isinstance(core, TensorTrain):  # all arrays after the first are orthonormal
         return TensorTrain([restored(core.cores[0], exponent, array.cores[0], label), *(like(G, array.cores[0]) for G in core.cores[1:])])
     with np.errstate(over="ignore"):
@@ -207,7 +207,7 @@ def added(core: Any, factors: Sequence[Any], other: Any, others: Sequence[Any]) 
 
 
 def multiplied(core: Any, factors: Sequence[Any], other: Any, others: Sequence[Any], label: str) -> Parts:
-    """Multiply two functions (12): on the full grid if it has fewer values than the products of ranks, otherwise column by column."""
+    """Multiply two functions (12): on the full grid if it has fewer values than the core of the product, otherwise column by column."""
     values = [[coeffs2vals(padded(A, 0, 0, U.shape[0] + W.shape[0] - 1 - A.shape[0]), 0) for A in (U, W)] for U, W in zip(factors, others)]
     graph, chained = wants_gradient(core, *factors, other, *others), isinstance(core, TensorTrain)
     exact = EXACT[_arrays.dtype_name(factors[0])]

@@ -143,7 +143,7 @@ class PolynomialChaos:
         thousand. Otherwise the remaining calls are at ``points``.
 
         f takes d arrays (P,) of coordinates and returns real numbers (P,), or a tuple or list of such arrays, one per output; then the
-        result is a list. ``executor``, ``checkpoint`` and ``progress`` as for ``ChebTucker.from_function``. With an executor or a
+        result is a list. ``executor``, ``checkpoint`` and ``progress`` are as for ``ChebTucker.from_function``. With an executor or a
         checkpoint, f is called with numbers, one point at a time. A larger ``max_evaluations`` with the same checkpoint uses new points.
         """
         label = "cheb.PolynomialChaos.from_function"
@@ -190,7 +190,7 @@ class PolynomialChaos:
 
     @classmethod
     def _of_tensor(cls, core: TensorTrain, factors: Sequence[np.ndarray], inputs: Sequence[Distribution], error: float) -> Self:
-        """From a train in Chebyshev polynomials on the ranges of uniform inputs; ``error``: largest error of f."""
+        """A chaos from a train in Chebyshev polynomials on the ranges of uniform inputs, whose largest error is ``error``."""
         bases = [orthopoly.from_distribution(distribution, len(U) - 1) for distribution, U in zip(inputs, factors)]
         for k, (basis, distribution, U) in enumerate(zip(bases, inputs, factors)):
             t = chebpts(len(U))

@@ -180,7 +180,7 @@ class Construction(TensorParts):
     def points(n: int | Sequence[int], domain: Domain = UNIT) -> np.ndarray:
         """Return the grid (n_1, ..., n_d, d) of ``from_values``, for a function that runs elsewhere.
 
-        n and domain as for ``from_function``. ``X.reshape(-1, d)`` is a list of the points.
+        n and domain are as for ``from_function``. ``X.reshape(-1, d)`` is a list of the points.
 
         Examples
         --------
@@ -296,7 +296,7 @@ class Construction(TensorParts):
 
     @classmethod
     def _compressed(cls, C: Any, flat: Sequence[float], tol: float, exponent: int, label: str) -> Self:
-        """Return the tensor of coefficients C 2^exponent."""
+        """Return the tensor of coefficients C * 2^exponent."""
         core, factors = tucker(C, tol=tol)
         if exponent:
             core = algebra.restored(core, exponent, core, label)
@@ -321,7 +321,7 @@ def _adaptive(f: Function, tol: float, max_evaluations: int | None, chained: boo
 
 
 def _sampled_train(f: Function, max_evaluations: int, tol: float) -> tuple[sampling.Tensors, np.ndarray]:
-    """Trains fitted to values at random points, to ``tol``, and their held-out errors relative to the largest |f|."""
+    """Trains fitted to values at random points, truncated to ``tol``, and their held-out errors relative to the largest |f|."""
     X = budget.samples(f, distributions_of(list(zip(f.domain[::2], f.domain[1::2])), f.d, f.label), max_evaluations)
     points = [np.clip(to_reference(x, *f.domain[2 * k : 2 * k + 2]), -1, 1) for k, x in enumerate(X.T)]
     values = f(*X.T)

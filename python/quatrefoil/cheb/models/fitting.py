@@ -46,8 +46,8 @@ class Fitting(Construction):
 
         For hundreds of samples of a smooth function of three or more variables ``PolynomialChaos.fit`` is more accurate.
 
-        ``error_estimate`` of the result is its held-out error: the root mean square of the errors at each sample of the fit to all other
-        samples, relative to the standard deviation of y. A fit with an error of 1 is no better than the mean of y.
+        ``error_estimate`` of the result is its held-out error: the root mean square of the leave-one-out errors, relative to the standard
+        deviation of y. A fit with an error of 1 is no better than the mean of y.
 
         Parameters
         ----------

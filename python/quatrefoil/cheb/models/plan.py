@@ -17,8 +17,8 @@ from ..nonuniform import CHEB_EVAL, tolerance
 from ..scattered import TUCKER_EVAL
 
 MIN_EPS = {"float32": 1e-5, "float64": 1e-11}  # below these, taps take longer than the contraction, or rounding errors are larger
-# flops of a contraction in the time of one interpolation, with up to 8 taps and with more; twice as many for a grid larger than the cache
-# (README of nonuniform, Measured)
+# flops above which a contraction is slower than interpolation with up to 8 taps, and with more; twice as many for a grid larger than the
+# cache (README of nonuniform, Measured)
 WORTH = (14e3, 33e3)
 EIGHT_TAPS = 2e-7  # the error of 8 taps
 CACHED = 32 << 20  # bytes

@@ -27,7 +27,7 @@ MAX_RANK = 80  # maximum rank of an axis if the full grid exceeds MAX_VALUES, an
 CHAINED = 2 * MAX_RANK  # maximum number of random columns of an unfolding of a train
 PROBES = 4  # initial random fibres per axis
 CORNERS = 1  # how many of these pass through corners
-SPARE = 2  # fibres per axis beyond those that span it
+SPARE = 2  # fibres per axis that must be in the span of the others
 ROUGH = 1  # number of fibres of each initial group that are tested at two more points
 BOUNDS = (*[1] * 12, 2, 4, 8, 10, 10)  # largest error in the test before compression, in units of tol, per try
 TESTED = (16, 100)  # minimum and maximum number of random points at which a result is tested
@@ -104,7 +104,7 @@ def sampled(f: Function, tol: float, chained: bool = False) -> tuple[Tensors, np
 def _compressed(
     f: Function, tensors: Tensors, tol: float, X: np.ndarray, values: np.ndarray, axes: Sequence[Axis]
 ) -> tuple[Tensors, np.ndarray]:
-    """Round the tensors to ``tol``, or less if their errors at the points X or on the fibres are too large. Also return the errors."""
+    """Round the tensors to ``tol``, or to less if their errors at the points X or on the fibres are too large. Also return the errors."""
     for share in (1.0, 0.3, 0.1):
         small = [algebra.rounded(core, factors, share * tol, f.label, trim=True) for core, factors in tensors]
         off = _errors(f, small, X, values).max(axis=1)

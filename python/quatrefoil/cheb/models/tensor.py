@@ -182,7 +182,7 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
     ) -> Any:
         """Evaluate f, with order 1 also the gradient (P, d), with order 2 also the Hessian (P, d, d).
 
-        Like ``tucker_derivatives``, for X (P, d) or (..., d). ``extrapolate`` accepts points outside the domain; the polynomial grows fast there.
+        Like ``tucker_derivatives``, for X (P, d) or (..., d). ``extrapolate`` accepts points outside the domain, where f grows fast.
         """
         return self._derivatives((X,), order, extrapolate, backend, num_threads, "cheb.ChebTucker.eval")
 

@@ -92,7 +92,7 @@ def of_samples(points: Sequence[np.ndarray], y: np.ndarray) -> tuple[TensorTrain
 
     tables = [legendre(t) for t in points]
     degrees, train, error = best(tables, y)
-    if degrees is not None:  # with zeros at the end, because estimates of errors use the decay
+    if degrees is not None:  # with zeros at the end, because error estimates use the decay
         train = TensorTrain(_sparse_train(degrees, train, np.minimum(degrees.max(axis=0) + 1 + MORE, n).tolist()))
     to_chebyshev = vals2coeffs(legendre(chebpts(n)), 0)
     return train, [np.ascontiguousarray(to_chebyshev[:r, :r]) for r in train.shape], error

@@ -152,8 +152,8 @@ def coulomb_sog(eps: float, rmin: float, rmax: float, *, split: float | None = N
 
     Notes
     -----
-    The trapezoidal rule for 1/r = 2 / sqrt(pi) int_0^inf exp(-t^2 r^2) dt with t = sinh(u) / rmax. Its step is the largest at which the
-    error, measured at 24 distances per period, is below eps. There are about log(rmax / rmin) log(1 / eps) / 3 terms. Takes a few ms.
+    Applies the trapezoidal rule to 1/r = 2 / sqrt(pi) int_0^inf exp(-t^2 r^2) dt with t = sinh(u) / rmax. Its step is the largest at which
+    the error, measured at 24 distances per period, is below eps. There are about log(rmax / rmin) log(1 / eps) / 3 terms. Takes a few ms.
 
     Examples
     --------

@@ -206,7 +206,7 @@ def derivative_adjoint(G: Any, axis: int = 0) -> Any:
 
 
 def _weighted(C: Any, of_slopes: bool) -> Any:
-    """c_k times 2k; the first one halved for slopes."""
+    """c_k times 2k; for slopes, only the first one halved."""
     k = np.arange(C.shape[0])
     weights = np.where(k == 0, 0.5, 1.0) if of_slopes else 2.0 * k
     return C * _arrays.to_device_of(weights.astype(_arrays.dtype_name(C)).reshape(-1, *[1] * (C.ndim - 1)), C)

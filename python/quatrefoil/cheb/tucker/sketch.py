@@ -14,7 +14,7 @@ OVER = 10  # oversampling columns
 WORTH = 4  # a sketch with s numbers per axis is used only if WORTH s <= n
 TILE = 8  # a basis has a multiple of this many columns: 24 take 2.5 ms, 23 take 3.2 (129^3, OpenBLAS, one thread of an AMD EPYC)
 MAX_KEPT = 0.75  # fraction of an axis; a basis with more vectors saves nothing
-SHORT = 96  # up to here a Gram matrix is faster than a sketch: it takes 0.4 ms for 65^3 numbers, as long as the sketch's SVD alone
+SHORT = 96  # up to this length a Gram matrix is faster than a sketch: it takes 0.4 ms for 65^3 numbers, as long as the sketch's SVD alone
 AIM = 1e-3  # fraction of the budget that a basis may miss by the sketch's estimate; the true error is 10 to 100 times larger
 MAX_MISSED = 0.25  # fraction of the budget; a basis that misses more is not used
 

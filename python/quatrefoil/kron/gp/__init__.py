@@ -92,8 +92,9 @@ def gp_nll(
     grad : bool
         Also return the gradients of the sum over rows.
     logdet : "exact" or "lanczos"
-        The determinant with missing cells. "exact" factorises the covariance of the missing or of the observed cells, whichever are fewer.
-        If there are more than 512 of these, "lanczos" estimates the value and gradients from ``probes`` random vectors of ``rng`` (15).
+        How to compute the determinant if cells are missing. "exact" factorises the covariance of the missing or of the observed cells,
+        whichever are fewer. If there are more than 512 of these, "lanczos" estimates the value and gradients from ``probes`` random vectors
+        of ``rng`` (15).
     start, tol : (..., N) and float, optional
         For "lanczos": start of the iterative solves, and their residual relative to y, as in ``gp_solve``.
     return_error : bool

@@ -23,7 +23,7 @@ _ROUNDS = 30
 _LOSS = 30.0  # first estimate of the residual of C's system relative to that of M's
 _MIN = 1e-15  # smallest number for single precision: the product of two such numbers does not underflow
 _PROBE_TOL = 1e-4  # residual of the probes' systems, far below the error from their random signs
-_NEGLIGIBLE = 1e-8  # λ / noise, in single precision
+_NEGLIGIBLE = 1e-8  # eigenvectors with a smaller λ / noise are omitted in single precision
 _PATIENCE = 16  # iterations after which M is treated as ill-conditioned
 
 

@@ -54,7 +54,7 @@ class GridGP(Estimator):
         k(x, y=None) -> (n, m), one per axis or one for all, or a dict by the names of a table's axes. Names are "rbf" and "matern12" to
         "matern52"; None is "matern52". Hyperparameters are learnt for kernels of ``qf.kron`` in a ``functools.partial``, such as
         ``partial(qf.kron.rbf, scale=0.3)``, and for scikit-learn's. Kernels without a scale start from the best of 1, 0.3, 0.1 and 0.03
-        times the length of the axis. Other callables do not change.
+        times the length of the axis. Other callables are used unchanged.
     noise : None, float or (N,), default None
         Variance of the noise: a starting value (None: a tenth of the variance of the data), or fixed values per cell.
     noise_kernels : None, or as kernels, default None
@@ -67,9 +67,9 @@ class GridGP(Estimator):
         A constant or linear function of the coordinates is estimated by generalised least squares (universal kriging); standard deviations
         and samples include its uncertainty. Otherwise a known mean: "zero", a number, or f(x_1, ..., x_d).
     optimizer : "fmin_l_bfgs_b", None, or callable
-        None does not change hyperparameters. A callable is f(objective, theta, bounds) -> (theta, value) as in scikit-learn.
+        None keeps the initial hyperparameters. A callable is f(objective, theta, bounds) -> (theta, value) as in scikit-learn.
     n_restarts_optimizer : int
-        Further searches, from starts drawn uniformly in the bounds, or normally around the first start without bounds.
+        Further searches, from starts drawn uniformly in the bounds or, without bounds, normally around the first start.
     logdet : None, "exact" or "lanczos"
         As in ``gp_nll``. None is "exact" if that takes a Cholesky factor of at most 2000 cells, or if Y is on a device.
     probes, tol
@@ -317,8 +317,8 @@ class GridGP(Estimator):
     def score(self, X: Any, Y: Any = None, mask: Any = None) -> float:
         """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over observed cells.
 
-        These are the cells that are not NaN and, with ``mask``, True in it. As in scikit-learn's ``r2_score``, a constant Y scores 1 if all
-        predictions equal it, else 0. Fewer than two values score NaN, with a warning. A table with labels is X and Y in one.
+        These are the cells that are not NaN and where ``mask``, if given, is True. As in scikit-learn's ``r2_score``, a constant Y scores 1
+        if all predictions equal it, else 0. Fewer than two values score NaN, with a warning. A table with labels is X and Y in one.
         """
         label = "GridGP.score"
         if Y is None:

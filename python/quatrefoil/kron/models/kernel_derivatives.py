@@ -15,7 +15,7 @@ Numbers = Mapping[str, Any]  # hyperparameters, arrays by name
 
 
 class Derivatives(NamedTuple):
-    """``at(d, order)`` is k^(order)(d), order 1 or 2. ``variances`` of f' and f'' are -k''(0) and k''''(0), as far as they exist."""
+    """``at(d, order)`` is k^(order)(d), order 1 or 2. ``variances`` of f' and f'' are -k''(0) and k''''(0), if they exist."""
 
     at: Callable[[Array, int], Array]
     variances: tuple[float, ...]

@@ -285,5 +285,5 @@ class KroneckerBatchSum(KroneckerBatch):
 
 
 def _numbers(array: Any, name: str) -> Any:
-    """An array without its graph, on the host as a NumPy array; numbers and None unchanged."""
+    """An array without its graph, as a NumPy array unless on a device; numbers and None unchanged."""
     return array if _arrays.kind(array) is None else _arguments.host_array(array, _LABEL, name, device="keep", differentiable=True)

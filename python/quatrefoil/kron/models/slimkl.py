@@ -73,10 +73,10 @@ class SlimKL(Estimator):
 
     Notes
     -----
-    One agent: theta_i <- theta_i sqrt(q_i / t_i) (3), which never increases the objective. An iteration costs 3 n^2 A 2^P + n^3 flops per
-    agent, less if components share frequencies; memory is a few n^2 numbers (8). Results do not depend on the executor or on the units of X
-    and y. A ``fit`` that fails does not change the model. csrc/kron/README.md, "Mixture weights", describes the algorithm, the messages (a
-    process receives an agent's data once), and what runs on a device. Objective and consensus: Y. Lin et al., arXiv 2309.08201.
+    With one agent, theta_i <- theta_i sqrt(q_i / t_i) (3), which never increases the objective. An iteration costs 3 n^2 A 2^P + n^3 flops
+    per agent, less if components share frequencies; memory is a few n^2 numbers (8). Results do not depend on the executor or on the units
+    of X and y. A ``fit`` that fails does not change the model. csrc/kron/README.md, "Mixture weights", describes the algorithm, the
+    messages (a process receives an agent's data once), and what runs on a device. Objective and consensus: Y. Lin et al., arXiv 2309.08201.
 
     Examples
     --------

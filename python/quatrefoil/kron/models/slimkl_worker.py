@@ -91,7 +91,7 @@ def _on_host(C: np.ndarray, y: np.ndarray, noise: float) -> tuple[np.ndarray, np
 
 
 def _on_device(C: Array, y: Array, noise: float) -> tuple[Array, Array, Array]:
-    """The same on a device, without reading values."""
+    """As ``_on_host``, on a device and without reading values."""
     xp = namespace(y)
     R, inverse = cholesky(xp, C + noise * xp.eye(y.shape[0], dtype=y.dtype, device=y.device))
     z = xp.matmul(inverse, y)

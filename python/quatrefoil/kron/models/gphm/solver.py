@@ -80,7 +80,7 @@ class GPHM(Estimator):
     -----
     A RuntimeWarning reports that over half of the energy of a source function has frequencies above (N - 1) / (2 length), or that the
     solution probably has frequencies above ``freq_scale``. Results do not depend on the units of length, time and u. Axes, source and
-    boundary are copied. csrc/kron/gphm/README.md has the method, its units and costs, and what happens on a device.
+    boundary are copied. csrc/kron/gphm/README.md describes the method, its units and costs, and the use of devices.
 
     Examples
     --------
@@ -260,8 +260,8 @@ class GPHM(Estimator):
     def add_smooth_component(self) -> Self:
         """Adds a second process with Matern-5/2 covariance. The solution so far stays fixed, and ``fit`` trains only the second process.
 
-        For solutions with a smooth part that the mixture learns slowly. The initial length-scales are the lengths of the axes. Predictions
-        are the sum. Returns self.
+        Use it for solutions with a smooth part that the mixture learns slowly. The initial length-scales are the lengths of the axes.
+        Predictions are the sum. Returns self.
         """
         state = self._state
         if state.earlier:

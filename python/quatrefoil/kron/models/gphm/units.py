@@ -102,7 +102,7 @@ def _size(pde: PDE, axes: Sequence[np.ndarray]) -> float:
     """Estimate the root mean square of u from its boundary values and a finite-difference solution with zero boundary values and no
     reaction.
 
-    Returns 1 if everything is 0 or something is not finite.
+    Returns 1 if everything is 0 or a value is not finite.
     """
     g, f = _arrays.to_host(edges(pde.boundary)), _arrays.to_host(pde.source)
     largest = float(max(np.abs(g).max(), np.abs(f).max()))
