@@ -55,7 +55,7 @@ class PDE:
 
     order = 2
     coefficient_of_u = 0.0
-    dims: tuple[int, ...] = (1, 2)  # numbers of axes it is defined for
+    dims: tuple[int, ...] = (1, 2)  # possible numbers of axes
 
     @_arguments.keywords(
         "kron.pde", **_SYNONYMS, **dict.fromkeys(("wavenumber", "coefficient_of_u", "reaction", "screening"), "use Helmholtz or Semilinear")

@@ -13,7 +13,7 @@ import numpy as np
 from ..transform import polynomials
 
 BLOCK = 2**21  # elements of the matrix at a time: 16 MB
-MAX_FLOPS = 2e10  # P K^2 when the degree is chosen: a few seconds
+MAX_FLOPS = 2e10  # maximum of P K^2 if n is omitted: a few seconds
 MAX_DENSE = 2**22  # largest array of coefficients for a total degree
 _DETERMINED = 1e-10  # fraction of the largest diagonal entry of R; a coefficient with a smaller entry is not determined by the samples
 _DOUBTFUL, _CROWDED = 0.5, 0.7  # held-out error, and ratio of unknowns to samples, above which there is a warning

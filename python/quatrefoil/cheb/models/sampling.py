@@ -35,7 +35,7 @@ MAX_CORNERS = 32  # maximum number of corners of the domain at which it is teste
 CHECKED = 30  # number of random test points for a fixed grid
 ALLOWED = 10  # largest error at a point relative to the largest |f|, in units of tol; tol itself bounds the mean square
 LEFT = 0.5  # fraction of tol allowed for the residual of a fibre outside a basis
-FEW = 2  # failed tests after which the number of fibres grows by a third instead of ``SPARE``
+FEW = 2  # failed tests after which the number of fibres grows by a third instead of by ``SPARE``
 WORTH = 2  # after a failed test, a full grid of at most this factor times the values of fibres and core is used instead
 PATIENCE = 0.3  # if fibres take more than this fraction of the full grid, their final number is predicted
 KEPT = 0.2  # rows of an earlier core are reused if their pivots are at least this fraction of the largest value
@@ -344,7 +344,7 @@ def _interpolated(core: Core, rows: Sequence[Rows], tol: float | None, tails: np
 
 
 def _chained(f: Function, points: Sequence[np.ndarray], tol: float, tails: np.ndarray) -> list[TensorTrain]:
-    """Values of f on the grid of d arrays of points as trains, one per output, which differ in their last arrays (24)."""
+    """Values of f on the grid of d arrays of points as trains, one per output, which differ only in their last arrays (24)."""
     numbers, sizes = np.random.Generator(np.random.Philox(key=0)), [x.size for x in points]
     left, cores = np.zeros((1, 0)), []  # coordinates of the rows of the unfolding
 

@@ -15,7 +15,7 @@ import numpy as np
 from ..._array_tools import double, mode_product
 
 MATRIX_UP_TO = 512  # points; the matrix, 2 MB, is small compared with the array, and an FFT makes more passes over the array
-ON_HOST = 97  # points, for NumPy arrays
+ON_HOST = 97  # the same for NumPy arrays
 
 
 def _to_values(xp: Any, n: int, like: Any) -> Any:

@@ -15,7 +15,7 @@ from .methods import Parts, decompose, signed
 STAGES = (1, 2, 3, 4, 6, 9, 13, 19, 28, 42, 63, 94)  # ranks before the requested ones
 WARM, LONG_WARM = 5, 100  # decompositions before L-BFGS in each stage: with growing ranks, and with the given ranks alone
 EXACT = 1e-9  # distance to the known entries below which the second start is skipped
-FEW_STEPS, MAX_STEPS = 100, 1000  # steps of a stage, and of the last one
+FEW_STEPS, MAX_STEPS = 100, 1000  # maximum number of steps per stage, and in the last one
 MAX_GRADIENT = 1e-5  # largest entry of the gradient, relative to the norm of the known entries, at which the last stage has converged
 
 Bases = dict[int, tuple[np.ndarray, np.ndarray]]

@@ -92,9 +92,8 @@ def gp_nll(
     grad : bool
         Also return the gradients of the sum over rows.
     logdet : "exact" or "lanczos"
-        How to compute the determinant if cells are missing. "exact" factorises the covariance of the missing or of the observed cells,
-        whichever are fewer. If there are more than 512 of these, "lanczos" estimates the value and gradients from ``probes`` random vectors
-        of ``rng`` (15).
+        With missing cells, "exact" factorises the covariance of these or of the observed cells, whichever are fewer. If there are more than
+        512 of these, "lanczos" estimates the value and gradients from ``probes`` random vectors of ``rng`` (15).
     start, tol : (..., N) and float, optional
         For "lanczos": start of the iterative solves, and their residual relative to y, as in ``gp_solve``.
     return_error : bool
@@ -121,8 +120,8 @@ def gp_nll(
 
     Notes
     -----
-    Differentiable in factors, y and noise, even at equal eigenvalues (3). Full grids take 10 n_k^3 operations per factor and 2 N sum n_k
-    for the value, and twice that for gradients. c missing (or observed) cells take c^3 / 3 more, plus 4 c N sum n_k for gradients. Backend
+    Differentiable in factors, y and noise, even at equal eigenvalues (3). On a full grid, the value takes 10 n_k^3 operations per factor
+    and 2 N sum n_k, gradients twice that. c missing (or observed) cells take c^3 / 3 more, plus 4 c N sum n_k for gradients. Backend
     "array" factorises a matrix of all N cells instead, with N^3 operations and 40 N^2 bytes per mask.
 
     Examples

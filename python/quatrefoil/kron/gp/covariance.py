@@ -35,7 +35,7 @@ class RowGroup(NamedTuple):
 
 
 class GridCovariance:
-    """C = K_1 ⊗ ... ⊗ K_d + diag(noise) on the cells of a mask: None, (N,) or one per right-hand side, (..., N). Solvers are cached.
+    """C = K_1 ⊗ ... ⊗ K_d + diag(noise) on observed cells. The mask is None, (N,) or one per right-hand side, (..., N). Solvers are cached.
 
     With ``noise_factors`` the noise is noise (1,) times S_1 ⊗ ... ⊗ S_d, and gradients with respect to S_k follow those with respect to the
     factors.

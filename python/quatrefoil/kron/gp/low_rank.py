@@ -101,7 +101,7 @@ def _one_axis(q: np.ndarray) -> Sums:
 
 
 def _several_axes(vectors: Sequence[np.ndarray], kernel: Any) -> Sums:
-    """Sums from the products of all pairs of columns of every axis, because most are needed."""
+    """Computes the products of all pairs of columns of every axis beforehand, because most are needed."""
     pairs = [np.triu_indices(q.shape[1]) for q in vectors]
     product = PackedFactors([(q[:, a] * q[:, b]).T.copy() for q, (a, b) in zip(vectors, pairs)], *kernel)
     numbers = [np.zeros((q.shape[1],) * 2, np.intp) for q in vectors]  # the index of every pair, in either order

@@ -82,7 +82,7 @@ def scattered_product(matrices: Sequence[Any], rows: Any) -> Any:
 
 
 def squared_product(xp: Any, points: GridPoints | ScatteredPoints, matrices: Sequence[Any], inverse: Any, kernel: Any) -> Any:
-    """The product of the matrices, with squared entries, and ``inverse`` (N,): README (7). Scales them, because squares may overflow."""
+    """The product of the matrices with squared entries and ``inverse`` (N,): README (7). Scales the matrices, as squares may overflow."""
     unit, scaled = xp.ones((), dtype=inverse.dtype, device=inverse.device), []
     for m in matrices:
         if 0 not in m.shape:

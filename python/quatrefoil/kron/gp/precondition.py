@@ -9,7 +9,7 @@ import numpy as np
 
 from .grid import Grid
 
-_NEAR = 0.1  # an axis is used if the correlation of its adjacent cells in the inverse is above this; each one costs two more passes
+_NEAR = 0.1  # an axis is used if the correlation of its adjacent cells in the inverse is above this; each axis costs two more passes
 _MIN_PIVOT = 1e-3  # minimum pivot relative to the diagonal; smaller ones may be rounding errors
 
 

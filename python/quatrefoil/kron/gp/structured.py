@@ -27,7 +27,7 @@ class StructuredAxis(Axis):
 
 
 class StructuredGrid(Grid):
-    """A ``Grid`` in the basis V = V_1 ⊗ ... ⊗ V_d. Sums over all axes but one are for the factors first, then for S_1..S_d."""
+    """A ``Grid`` in the basis V = V_1 ⊗ ... ⊗ V_d. ``traces`` and ``grams`` return results for the factors, then for S_1..S_d."""
 
     is_orthogonal = False
     floored = None  # the pass over the spectrum lacks the gradients with respect to S

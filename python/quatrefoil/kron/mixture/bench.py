@@ -28,7 +28,7 @@ def problems() -> Iterator[Problem]:
     yield against_numba(_spectral(300, 2, uniform=False))
 
 
-MIXTURE: dict[str, Any] = {  # the start of a solver's training
+MIXTURE: dict[str, Any] = {  # as at the start of training a solver
     "log_weights": np.full(COMPONENTS, -np.log(COMPONENTS)),
     "log_scales": np.zeros(COMPONENTS),
     "freqs": np.linspace(0, 20, COMPONENTS),
@@ -70,7 +70,7 @@ def _spectral(n: int, order: int, uniform: bool) -> Problem:
     ours = partial(kron.spectral_mixture, x, **MIXTURE, order=order)
     peers = {"NumPy, pairwise": lambda: by_numpy(x[:, None] - x, **MIXTURE, order=order)}
     goals = {"NumPy, pairwise": 800.0} if uniform and order == 2 else {}
-    tolerance = 1e-11  # the rounding of the axis, in up to 126 turns
+    tolerance = 1e-11  # rounding of the axis points, multiplied by up to 126 turns
     size, work = f"{n}{' uniform' if uniform else ''} Q{COMPONENTS}", _work(evaluations, EXP + SIN_COS + 15, n * n)
     return Problem("kron", f"spectral_mixture order {order}", size, ours, peers, exact, tolerance, goals, work=work)
 

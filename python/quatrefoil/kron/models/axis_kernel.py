@@ -32,8 +32,8 @@ _LOG_BOUNDS = (np.log(1e-5), np.log(1e5))  # scikit-learn's, but relative to the
 
 
 class AxisKernel:
-    """A callable k(x, y=None) -> (n, m); here without hyperparameters, which subclasses have. ``theta`` is their vector, and ``bounds`` has
-    a row of limits for each of them, for a search that starts at ``theta``."""
+    """A callable k(x, y=None) -> (n, m). Only subclasses have hyperparameters: ``theta`` is their vector, and ``bounds`` has a row of
+    limits for each of them, for a search that starts at ``theta``."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function

@@ -17,7 +17,7 @@ from ..product.packed import PackedFactors
 
 Array = Any
 Decompose = Callable[[Sequence[Any]], tuple[Any, list[tuple[Any, Any]]]]  # factors -> eigenvalues (N,), (l_k, Q_k) of each
-_ROUNDINGS = 4.0  # rounding errors of a difference of two sums, relative to their terms
+_ROUNDINGS = 4.0  # rounding error of a difference of two sums, in eps of their sizes
 
 
 class Function:
@@ -84,7 +84,7 @@ def out_of_compilation(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def differentiated(h: Callable[[Any], Any], lam: Any) -> tuple[Any, Any, Any]:
-    """h(lam) for a tensor of eigenvalues, and h' computed twice. Both agree if h maps each eigenvalue separately; on a device h' is NaN
+    """h(lam) for a tensor of eigenvalues, and h' computed twice. The two agree if h maps each eigenvalue separately; on a device h' is NaN
     where they differ."""
     import torch
 

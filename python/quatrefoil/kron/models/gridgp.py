@@ -32,7 +32,7 @@ _PROGRESS = "GridGP.fit: evaluation {}, log-likelihood {:.8g}, {:.1f} s"
 _MAX_EXACT = 2000  # cells; an evaluation with a larger Cholesky factor takes seconds
 Coordinates: TypeAlias = Callable[[Any], Any] | Callable[[Any, Any], Any] | Callable[[Any, Any, Any], Any] | Callable[..., Any]
 Derivative: TypeAlias = int | str | tuple[int | str, int] | None
-Real: TypeAlias = NDArray[np.float64]  # also stands for arrays on a device, whose types checkers do not know
+Real: TypeAlias = NDArray[np.float64]  # also stands for arrays on a device, whose types are unknown to type checkers
 
 
 class PredictOptions(TypedDict, total=False):

@@ -52,7 +52,7 @@ class Components:
         return total
 
     def products(self, inverse: Array, a: Array, on: np.ndarray) -> tuple[np.ndarray, Array, Array]:
-        """The component i in ``on`` of each term, (S,), and the terms of tr(inverse K_i) and of a^T K_i a, (S,) each."""
+        """Terms of tr(inverse K_i) and of a^T K_i a for i in ``on``: the component i of each term, (S,), and both terms, (S,) each."""
         xp, parts = self._xp, [(on[:0], a[:0], a[:0])]
         both = [xp.stack([inverse[begin:end, :end], a[begin:end, None] * a[:end]]) for begin, end in self._tiles]
         for (begin, _), pair in zip(self._tiles, both):

@@ -101,7 +101,7 @@ def series_in(data: Any, label: str) -> Any:
 
 
 def columns(X: Any, label: str) -> list[Any]:
-    """The columns of points (P, d) or of a DataFrame, or the levels of an index; one column for one axis. Dates become NumPy's."""
+    """The columns of points (P, d) or of a DataFrame, or the levels of an index; a single axis is one column. Dates become NumPy's."""
     if _is_frame(X):
         parts = {f"X[{c!r}]": X[c] for c in X.columns}
     elif getattr(X, "nlevels", 1) > 1:

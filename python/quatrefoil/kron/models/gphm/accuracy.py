@@ -18,10 +18,10 @@ from .units import HIGHEST
 
 Array = Any
 RESOLVED = 0.9  # highest initial frequency, relative to the highest that the grid resolves
-_LOST = 0.5  # share of a source's energy
+_LOST = 0.5  # share of a source's energy at unresolved frequencies above which there is a warning
 # Relative to the highest initial frequency; share of the weights above that, which is below 0.001 if no higher frequencies are needed.
 _NEAR_THE_END, _PILED = 0.9, 0.05
-_BAD = 1.0  # residual in inner units, where second derivatives reach 10^4
+_BAD = 1.0  # residual above which there may be a warning, in inner units, in which second derivatives reach 10^4
 
 
 def estimated(state: State, pde: PDE, grid_pde: PDE, axes: Sequence[Array], form: type[Inverse], at: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The solution that equation and boundary determine in the space of the covariances, and its prior: README (13)-(17).
+"""The solution that the equation and its boundary values determine in the space of the covariances, and its prior: README (13)-(17).
 
 U has coordinates C, U = V_1 C V_2ᵀ. In one dimension the second axis has one point. Equation numbers are those of
 csrc/kron/gphm/README.md.
