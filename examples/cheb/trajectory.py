@@ -108,7 +108,7 @@ def draw(history: list[tuple[int, float]], line: Any, hits: np.ndarray, values: 
 def main(path: str | None = None) -> dict[str, Any]:
     simulation, history = Simulation(broken=100), []  # type: ignore[var-annotated]
     distance, duration = surrogates(simulation, history)
-    print(f"{simulation.calls} calls, errors {distance.error_estimate:.0e} and {duration.error_estimate:.0e} of the largest values")
+    print(f"{simulation.calls} calls, relative errors {distance.error_estimate:.0e} and {duration.error_estimate:.0e}")
     best = distance.maximize()
     print(f"longest throw {best.value:.2f} m, {duration(best.point):.2f} s, at {best.point[0]:.1f} degrees and {best.point[1]:.0f} m/s")
     line = distance.at(y=40.0, z=0.005)  # a function of the angle

@@ -233,7 +233,7 @@ class Axis:
         return U[:, : max(1, int((left > self._within(tol) ** 2).sum()))]
 
     def is_spanned(self, basis: np.ndarray, tol: float) -> bool:
-        """Whether the last fibre is in the span of an earlier ``basis``, as precisely as in ``basis(tol)``."""
+        """Whether the last fibre is in the span of an earlier ``basis``, to the same precision as in ``basis(tol)``."""
         Q = _padded(basis[None], self.n)[0, : self.n]
         last = self.coefficients[:, :, -1].T / self.f.scale
         return bool(np.linalg.norm(last - Q @ (Q.T @ last), axis=0).max() <= self._within(tol))

@@ -224,9 +224,9 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
         eps is between 0 and 1. The plan interpolates from values on a grid of about 2n points per axis, so that the cost of a value does
         not depend on the ranks. The grid is used for up to three axes, eps of at least 1e-11 (float32: 1e-5), and tensors whose values cost
         more than about 14 000 flops (2 prod(r) + 2 sum(min(n, 40) r)), 33 000 for eps below 2e-7, twice that for a grid larger than 32 MB;
-        otherwise ``plan(X)`` is ``ct(X)``. The first call computes the grid of (2n + 33)^3 values, with twice that memory. It takes as
-        long as evaluating 1e4 points at n = 33, or 1e6 at n = 129; for fewer points ``ct(X)`` is faster. The plan stores the current core
-        and factors of ``ct``, and has the same gradients.
+        otherwise ``plan(X)`` is ``ct(X)``. The first call computes the grid of at least (2n + 15)^3 values, with twice that memory. It
+        takes as long as evaluating 1e4 points at n = 33, or 1e6 at n = 129; for fewer points ``ct(X)`` is faster. The plan stores the
+        current core and factors of ``ct``, and has the same gradients.
         """
         if isinstance(self.core, TensorTrain):
             raise NotImplementedError("cheb.ChebTucker.plan: the core is a tensor train, which has no plan; use ct(X)")

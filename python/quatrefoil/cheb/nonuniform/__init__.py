@@ -147,7 +147,7 @@ def cheb_eval(
     -----
     Differentiable in C and X, up to the boundary, any number of times. Without eps, the cost is 2 prod(n) flops per point. With eps, and up
     to three axes, values on a grid of 2n points per axis are computed by cosine transforms and interpolated (5) if that costs less. Each
-    point reads W^d grid values, with W = 8 for eps = 1e-6 and 12 for 1e-10. The grid takes (2n + 17)^d numbers or more, and twice that
+    point reads W^d grid values, with W = 8 for eps = 1e-6 and 12 for 1e-10. The grid takes (2n + 15)^d numbers or more, and twice that
     during construction. The choice depends only on shapes and eps. eps below 1e-13 or 9e-16 n (float32: 1e-5) is ignored. ``cheb_moments``
     with the same eps is the exact transpose, up to rounding. Backend "array" never uses a grid.
 

@@ -81,7 +81,7 @@ def _taps_for(eps):
 
 
 def _takes_grid(n, P, eps, by_grid=False):
-    """Depends only on sizes; the costs of both methods are in ns, measured once."""
+    """Whether to use a grid, which depends only on sizes; the costs of both methods are in ns, measured once."""
     if by_grid or len(n) > 3 or 0 in n or eps < max(MIN_EPS, 4 * np.finfo(float).eps * max(n)):
         return by_grid
     cells = 20.0 * float(np.prod(_sizes(n) + 1.0))
