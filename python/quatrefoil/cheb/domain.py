@@ -79,7 +79,7 @@ def _flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
 
 
 def interval(lo: float, hi: float, eps: float) -> tuple[float, float, float, float]:
-    """lo + hi and its rounding error (Knuth's two-sum), hi - lo, and the slack by which |t| may exceed 1: 48 eps of the larger end."""
+    """lo + hi and its rounding error (Knuth's two-sum), hi - lo, and the slack by which |t| may exceed 1: 48 eps times the larger end."""
     total = lo + hi
     part = total - lo
     error = (lo - (total - part)) + (hi - part)

@@ -16,7 +16,7 @@ from ..transform import mode_product
 EPS = float(np.finfo(np.float64).eps)
 NOISE = 1e-13  # a Gram matrix gives squared singular values to about eps times their sum; not used below this fraction of the sum (3)
 MISSED = 1e-2  # fraction of the budget that the eigenvalues omitted by ``leading`` may use
-FEW = 3  # for more than n / FEW vectors, all of them are computed
+FEW = 3  # if more than n / FEW vectors are needed, all are computed
 BLOCK_ROWS = 4096  # rows of the transposed unfolding at a time: 4 MB for n = 129
 
 Narrowed = tuple[np.ndarray, np.ndarray, float | None]

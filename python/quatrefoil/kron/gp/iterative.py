@@ -197,7 +197,7 @@ class Iterative:
 
 
 class ConjugateGradients:
-    """Solves A x = b for all rows of b together, from x = 0; records the coefficients, from which Lanczos's matrix follows."""
+    """Solves A x = b for all rows of b together, from x = 0; records the coefficients, from which the Lanczos matrix follows."""
 
     def __init__(self, apply: Callable[[np.ndarray], np.ndarray], b: np.ndarray, precondition: Callable[[np.ndarray], np.ndarray]) -> None:
         self.apply, self.precondition = apply, precondition

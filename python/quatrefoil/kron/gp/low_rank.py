@@ -17,7 +17,7 @@ from .missing import cholesky
 Sums: TypeAlias = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[np.ndarray]], np.ndarray]
 _MAX_VECTORS = 3000  # eigenvectors
 _SETUP = 40  # the Cholesky factor of A may cost as much as this many iterations on M
-_MIN_RATIO = 0.1  # smallest λ / noise
+_MIN_RATIO = 0.1  # smallest λ / noise of the eigenvectors used
 
 
 class LowRank:

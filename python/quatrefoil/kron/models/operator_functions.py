@@ -30,7 +30,7 @@ class Functions(Products):
         return self._factorised
 
     def _computed(self, method: str, compute: Callable[[Factorisation], Any]) -> Any:
-        """Applies ``compute`` to the factorisation; under autograd to one in PyTorch functions, after the checks on the host."""
+        """Applies ``compute`` to the factorisation; under autograd, to one made of PyTorch functions, after the checks on the host."""
         if not self._is_differentiated():
             return compute(self._factorisation(method))
         require_square(method, self._factors)

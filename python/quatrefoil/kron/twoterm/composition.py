@@ -126,8 +126,8 @@ def logdet_gradients(xp: Any, pencils: Any, grad: Any) -> tuple[Any, ...]:
 
 
 def _matrix(xp: Any, A: Any, B: Any) -> Any:
-    """A ⊗ I + I ⊗ Bᵀ (M N, M N), the matrix of X -> A X + X B in C order. It takes 8 (M N)² bytes, and a solve a third of (M N)³
-    multiplications, because the array API has no Schur forms."""
+    """A ⊗ I + I ⊗ Bᵀ (M N, M N), the matrix of X -> A X + X B in C order. It takes 8 (M N)² bytes, and a solve
+    takes (M N)³ / 3 multiplications; the array API has no Schur forms."""
     M, N = A.shape[0], B.shape[0]
     A, B = double(xp, A), double(xp, B)
     one, other = (xp.eye(n, dtype=xp.float64, device=A.device) for n in (M, N))

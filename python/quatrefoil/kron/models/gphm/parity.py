@@ -36,7 +36,7 @@ class Parity:
         return np.ndarray((self.even, self.even), float, np.ascontiguousarray(lags[::-1]), 0, (8, 8))
 
     def symmetric(self, lags: np.ndarray) -> Pair:
-        """From even to even and from odd to odd vectors: (E, E) and (O, O)."""
+        """The blocks that map even to even and odd to odd vectors: (E, E) and (O, O)."""
         near, far = self._near(lags, 1.0), self._far(lags)
         even = near + far
         if self.even > self.odd:
@@ -51,7 +51,7 @@ class Parity:
         return self._of_lags(near, far, 1.0)
 
     def antisymmetric(self, lags: np.ndarray) -> np.ndarray:
-        """(O, E), from even to odd; from odd to even it is the negative transpose. The first lag is 0."""
+        """The block (O, E) that maps even to odd vectors; its negative transpose maps odd to even. The first lag is 0."""
         return (self._near(lags, -1.0) - self._far(lags))[: self.odd] * self.middle
 
     def of_antisymmetric(self, block: np.ndarray) -> np.ndarray:
