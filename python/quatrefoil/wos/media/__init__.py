@@ -3,7 +3,7 @@
 Arrays are as in ``wos.walk``.
 
 diffusion, screening : (1 or B, numbers)
-    α and σ, with a kind as for source. For a grid of α, the values at its nodes are followed by (3) at its nodes.
+    α and σ, with the kinds of ``source``. For a grid of α, the values at its nodes are followed by those of (3).
 bounds : (B, 2)
     The bound (7) and the finite difference step for functions, both in absolute units.
 slopes : (B, N, d)
@@ -27,7 +27,7 @@ _NAMES = ("dirichlet", "source", "diffusion", "screening")
 def check_medium(
     label: str, start: Shape, data: Iterable[tuple[str, Shape | None, str]], bounds: Any, slopes: Any, gradient: bool, varies: bool = True
 ) -> None:
-    """Check the shapes of a medium. ``data``: names, shapes and kinds of the diffusion and the screening."""
+    """Check the shapes of a medium. ``data``: the names, shapes and kinds of diffusion and screening."""
     kinds = {name: (shape, kind) for name, shape, kind in data}
     check_data(label, start[0], kinds)
     (_, diffusion), (_, screening) = kinds.values()

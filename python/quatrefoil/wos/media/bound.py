@@ -20,13 +20,13 @@ from .derivatives import derived, rates
 
 Array = Any
 STEP = 1e-3  # finite difference step of a function, in units of the diagonal
-SAMPLES, ON_BOUNDARY = 4096, 1024  # points in the bounding box, of which those inside are used, and on the boundary
-_ALMOST = 0.95  # part of the way from a point of a field's domain to its boundary
+SAMPLES, ON_BOUNDARY = 4096, 1024  # points in the bounding box (only those inside are used), and points on the boundary
+_ALMOST = 0.95  # fraction of the way from a point inside an SDF to its boundary
 SPREAD, SLACK = 0.25, 1.01  # margins of the bound: a fraction of the range of values, and a factor
 
 
 class Bound(NamedTuple):
-    """``rows`` (B, 2): bound and finite difference step, in absolute units. ``largest`` (B,): the largest α in the samples."""
+    """``rows`` (B, 2): bound and finite difference step, in absolute units. ``largest`` (B,): the largest α at the sample points."""
 
     rows: np.ndarray
     largest: np.ndarray
@@ -95,7 +95,7 @@ def _samples(whole: Boundary, b: int, frame: np.ndarray, backend: Backend | None
 
     X = (low + u * (high - low)) * frame[-2] + frame[:-2]
     inner = inside(X)
-    if outer is None:  # points of the field's domain close to its boundary; its zeros are known only approximately
+    if outer is None:  # points inside an SDF close to its boundary, because its zeros are known only approximately
         some = (inner if len(inner) else (X - frame[:-2]) / frame[-2])[:ON_BOUNDARY] * frame[-2] + frame[:-2]
         outer = inside(some + _ALMOST * (closest_point(part, some).point - some))
     return np.concatenate([inner, outer])

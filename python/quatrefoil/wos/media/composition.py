@@ -23,11 +23,7 @@ __all__ = ["media", "media_vjp"]
 
 
 class _Drawn(NamedTuple):
-    """A step.
-
-    Fields: its direction (P, d); the direction of the point inside, its radius in the unit ball and its share of the ball's mass; whether
-    the walk jumps there.
-    """
+    """A step: its direction; direction, radius (in the unit ball) and source weight of the point inside; whether the walk jumps there."""
 
     n: Any
     m: Any
@@ -37,12 +33,12 @@ class _Drawn(NamedTuple):
 
 
 def _radius_of(xp: Any, d: int, u: Any, v: Any, w: Any) -> Any:
-    """Walk (4a), (4b)."""
+    """The radius of the point inside: walk (4a), (4b)."""
     return xp.sqrt(uniform(xp, u) * uniform(xp, v)) if d == 2 else median(xp, *(uniform(xp, word) for word in (u, v, w)))
 
 
 def _step(xp: Any, lanes: Lanes, d: int, step: int, R: Any, bound: Any) -> _Drawn:
-    """(5), (6) One step."""
+    """(5), (6) Draw one step."""
     (w0, w1, w2, decides), *more = lanes.words(xp, *([step] if d == 2 else [step, TRIAL + step]))
     n = direction(xp, w0, w1, d)
     if d == 2:
@@ -55,7 +51,7 @@ def _step(xp: Any, lanes: Lanes, d: int, step: int, R: Any, bound: Any) -> _Draw
 
 
 def enter(xp: Any, walks: Lanes, d: int, R: Any, bound: Any) -> tuple[_Drawn, First]:
-    """(8) The first step of pairs."""
+    """(8) Draw the first step of pairs."""
     lanes, sign = walks.pairs()
     sign = xp.astype(sign, xp.float64)[:, None]
     (w0, w1, w2, w3), (u0, u1, u2, _), (v0, v1, _, _) = lanes.words(xp, FIRST, SOURCE, SOURCE + TRIAL)
@@ -83,7 +79,7 @@ def of_root(first: First, slopes: Any, extent: Any) -> First:
 
 
 def _through(batch: WalkBatch, medium: Medium, slopes: Any, max_steps: int, on_source: Callback | None) -> tuple[Walked, Any]:
-    """Like ``walk_paths``. Also returns the number of each walk's jumps beyond the bound."""
+    """Like ``walk_paths``. Also returns how often each walk jumped to a point where |σ'| exceeds the bound."""
     xp, x, active, extent, bound = batch.xp, batch.at.x, batch.valid, batch.extent, medium.bound
     d = x.shape[1]
     weight, first = xp.ones_like(x[:, 0]), First.none(xp, x)

@@ -11,7 +11,7 @@ from ..data.composition import Cell, Data, Points
 
 
 class Medium:
-    """α and σ for a group of walks, with their ``bounds`` (P, 2). None stands for α = 1 or σ = 0. ``slopes``: grids have grad α / (2 α)."""
+    """α (1 if None) and σ (0 if None) for a group of walks, with ``bounds`` (P, 2). ``slopes``: grids also store grad α / (2 α)."""
 
     def __init__(self, xp: Any, diffusion: Data | None, screening: Data | None, at: Points, bounds: Any, slopes: bool = False) -> None:
         self.xp, self.diffusion, self.screening, self.slopes = xp, diffusion, screening, slopes
@@ -34,14 +34,14 @@ class Medium:
         return rate * at.extent**2 / self.bound, slope
 
     def _curvature(self, at: Points) -> tuple[Any, Any, Any]:
-        """α and (3), in absolute units; grad α / (2 α) in scaled coordinates, or 0 for a grid without these."""
+        """α and (3), in absolute units; grad α / (2 α) in scaled coordinates, or 0 for a grid that does not store it."""
         data = self.diffusion
         if data is None or data.kind == "number":
             alpha = self.xp.ones_like(at.extent) if data is None else data.values(at)
             return alpha, self.xp.zeros_like(alpha), self.xp.zeros_like(at.x)
         if data.kind == "function":
             return self._by_differences(data, at)
-        if data.kind == "grid":  # tables one after the other: α, (3), and grad α / (2 α) with slopes
+        if data.kind == "grid":  # consecutive tables: α, (3) and, with slopes, grad α / (2 α)
             cell = Cell(data, at)
             alpha = cell.interpolated(data.table())
             nodes: Any = 1
@@ -79,7 +79,7 @@ class Medium:
         powers = [xp.astype(e, xp.float64) for e in exponents]
 
         def summed(axis: int, times: int) -> Any:
-            """The derivative along an axis."""
+            """The derivative of order ``times`` along an axis."""
             terms: Any = xp.where(exists, c, xp.zeros_like(c))
             for k, e in enumerate(powers):
                 if k == axis and times:

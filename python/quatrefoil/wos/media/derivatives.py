@@ -1,4 +1,4 @@
-"""Diffusion and screening in space, and derivatives of the diffusion. Equation numbers refer to csrc/wos/media/README.md."""
+"""Values of diffusion and screening, and derivatives of the diffusion. Equation numbers refer to csrc/wos/media/README.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _data: Any = _array_code  # untyped module
 
 
 def with_curvature(diffusion: PackedData, target: Target, slopes: bool = False) -> PackedData:
-    """Append (3) at the nodes to the rows of a grid, and optionally grad α / (2 α), one axis after the other.
+    """Append tables of (3) at the nodes to the rows of a grid and, with ``slopes``, one of each component of grad α / (2 α).
 
     Returns other data unchanged.
     """
@@ -30,7 +30,7 @@ def with_curvature(diffusion: PackedData, target: Target, slopes: bool = False) 
 
 
 def _with_curvature(row: np.ndarray, d: int, slopes: bool) -> np.ndarray:
-    """A grid's row, followed by (3) at its nodes and optionally by grad α / (2 α)."""
+    """One row of ``with_curvature``."""
     values, box = _data.table_of("grid", row, d), _data.box_of(row, d)
     if not (values > 0).all():
         raise ValueError(f"solve: diffusion is {values.min()} at a node, expected a positive number")
@@ -61,7 +61,7 @@ def _second(values: np.ndarray, axis: int) -> np.ndarray:
 def derived(
     kind: str, numbers: Any, function: Any, first_instance: int, b: int, frame: np.ndarray, step: float, X: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """α (n,), grad α (n, d) and (3) (n,) at scaled points (n, d) of instance b of this call, in absolute units."""
+    """α (n,), grad α (n, d) and (3) (n,), in absolute units, at scaled points (n, d) of the call's instance b."""
     n, d = X.shape
     extent = frame[-2]
     if kind == "function":
@@ -83,7 +83,7 @@ def derived(
 
 
 def slopes_of_grid(row: Any, frame: np.ndarray, X: np.ndarray) -> np.ndarray:
-    """grad α / (2 α) (n, d) at scaled points, from the tables that ``with_curvature`` has appended to a grid's row."""
+    """grad α / (2 α) (n, d) at scaled points, from the tables that ``with_curvature`` appends to a grid's row."""
     d = X.shape[1]
     values, box = _data.table_of("grid", row, d), _data.box_of(row, d)
     cell = Cells(values.shape, box, frame[:-2] + frame[-2] * X)
@@ -92,7 +92,7 @@ def slopes_of_grid(row: Any, frame: np.ndarray, X: np.ndarray) -> np.ndarray:
 
 
 def _power_of_two(alpha: np.ndarray) -> np.ndarray:
-    """Factors that bring α close to 1, because the square of α may overflow or underflow."""
+    """Powers of two that scale α to between 1/2 and 1, because its square may overflow or underflow."""
     return np.asarray(np.ldexp(1.0, -np.frexp(alpha)[1]))
 
 

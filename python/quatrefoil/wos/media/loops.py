@@ -1,4 +1,4 @@
-"""Walks through media: loops for the steps, array code for the data of thousands of walks at a time.
+"""Walks through media: loops for the steps, and array code for the data of thousands of walks at a time.
 
 Uses the counters of csrc/wos/media/walker.hpp. Equation numbers refer to csrc/wos/media/README.md.
 """
@@ -23,16 +23,16 @@ from .derivatives import derived, rates, slopes_of_grid
 
 @jit
 def _radius_of(d, u, v, w):
-    """Walk (4a), (4b)."""
+    """The radius of the point inside: walk (4a), (4b)."""
     return math.sqrt(u * v) if d == 2 else max(min(u, v), min(max(u, v), w))
 
 
 @jit
 def enter(d, walk, point, instance, k0, k1, radius, bound, n, m, first):
-    """(8) The first step of a walk of a pair.
+    """(8) Draw the first step of a walk of a pair.
 
-    Writes its directions to n and m, and the factors of later contributions to ``first``. Returns the radius of the point inside, and
-    whether the walk jumps there.
+    Writes the directions of the step and of the point inside to n and m, and the factors of contributions to ``first``. Returns the radius
+    of the point inside, and whether the walk jumps there.
     """
     number, sign = walk // np.uint64(2), 1.0 - 2.0 * (walk % np.uint64(2))
     w0, w1, w2, w3 = philox(np.uint64(FIRST), number, point, instance, k0, k1)
@@ -64,9 +64,9 @@ def enter(d, walk, point, instance, k0, k1, radius, bound, n, m, first):
 @jit
 def _advance(ends, sees, some, x, radius, weight, step, walk, point, instance, k0, k1, epsilon, bound, pairs, max_steps, first, y, area,
              jumped, done, facet, weights, mark):  # fmt: skip
-    """(5), (6) Make a step of walks ``some``: move ``x`` and write the point inside to ``y``, or mark walks as ended in ``done``.
+    """(5), (6) Make one step of the walks ``some``: move ``x`` and write the point inside to ``y``, or set ``done`` if a walk has ended.
 
-    ``radius`` has the distances, unless ``sees`` requests computing them.
+    Distances are computed if ``sees``, otherwise read from ``radius``.
     """
     d = x.shape[1]
     n, m = np.empty(d), np.empty(d)
@@ -104,7 +104,7 @@ def _advance(ends, sees, some, x, radius, weight, step, walk, point, instance, k
 
 @jit
 def _survive(some, weight, step, walk, point, instance, k0, k1):
-    """Walk (14)."""
+    """Russian roulette, walk (14), for light walks among ``some``."""
     for i in some:
         if 0.0 < abs(weight[i]) < LIGHT:
             weight[i] = roulette(weight[i], philox(np.uint64(ROULETTE + step[i] - 1), walk[i], point[i], instance, k0, k1)[0])
@@ -140,7 +140,7 @@ class Medium:
 
 
 class _Walked:
-    """Points where walks evaluate data, see ``loops_nodes.Problem``."""
+    """Runs walks and stores the points at which they evaluate data; see ``loops_nodes.Problem``."""
 
     firsts, skips_unknown = ("first", "first"), False
 

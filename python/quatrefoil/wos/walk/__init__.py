@@ -1,6 +1,6 @@
 """Random walks, ``walk``, and their starts, ``place``. Equation numbers refer to csrc/wos/walk/README.md.
 
-B instances of N points in d dimensions, and K nodes. Coordinates are centred on the boundary's box and divided by its extent ("scaled").
+B instances of N points in d dimensions; K nodes (5). Coordinates are centred on the boundary's box and divided by its extent ("scaled").
 
 start : (B, N, d)
     The starts of walks, scaled; NaN if no walk starts there. The dtype is the precision of the walks.
@@ -8,8 +8,8 @@ frame : (B, d + 2)
     Centre and extent of every instance's box; epsilon in units of the extent.
 ends, first : (M, 4) or (M, 9), and (B + 1,) or (2,)
     The scaled segments of all polygons, ax, ay, bx, by, and the index of each instance's first segment; (2,) means one polygon for all
-    instances. In space, the corners of a mesh's triangles. A solid has one row: half of the sides of a box, or a signed distance field (its
-    divisor, nodes on each axis, the corners of its box, values, all scaled). Absent for the unit ball.
+    instances. In space, the corners of a mesh's triangles. A solid has one row: half of a box's side lengths, or a signed distance field
+    (its Lipschitz constant, number of nodes on each axis, box corners, values, all scaled). Absent for the unit ball.
 dirichlet, source : (1 or B, numbers)
     By kind: "number" c; "fourier" the scaled centre and a0, a1, b1, ...; "gaussians" amplitude, centre and extent^2 / width^2 of each;
     "polynomial" the number of powers on each axis and the scaled coefficients; "grid" the number of nodes on each axis, the box's corners
@@ -20,12 +20,12 @@ screening
 first_instance, first_point
     Global indices of a part of a problem, used for random words. Functions are called as g(instance, X (n, d)) -> (n,).
 outside, closed
-    outside: the domain is outside a boundary in two or three dimensions; the box of such a polygon is 0.8 times the extent. closed: a mesh
-    has no gaps.
+    outside: the domain is outside a boundary in two or three dimensions; a polygon's box is then 0.8 times the extent. closed: the mesh has
+    no gaps.
 reach
     For walks outside without screening: sources are 0 beyond this distance from the centre, in absolute units.
 grids
-    The memo of a Polygon or TriangleMesh; built if absent, and ignored on a device.
+    The cached grids of a Polygon or TriangleMesh (built if absent, ignored on a device), or the function of an SDF.
 mean, m2 : (B, N, K, C)
     The mean of every node's walks (of its pairs with ``gradient``), and the sum of their squared deviations; C = 1, or 1 + d. The mean is
     differentiable with respect to dirichlet and source (7), (8): walks are replayed, and none is stored.
@@ -83,7 +83,7 @@ def node_shapes(
 
 
 def check_data(label: str, B: int, data: Mapping[str, tuple[Shape | None, str]]) -> None:
-    """Check that the shapes of the parameters fit the kinds, by name of the data."""
+    """Check that the parameters' shapes fit their kinds. ``data`` maps names to shapes and kinds."""
     for name, (numbers, kind) in data.items():
         if kind not in KINDS or (name, kind) in (("dirichlet", "none"), ("source", "per_vertex")):
             raise ValueError(f"{label}: {name}_kind is {kind!r}, expected one of {', '.join(KINDS)}")

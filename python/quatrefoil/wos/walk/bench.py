@@ -29,7 +29,7 @@ def star(M: int) -> Any:
 
 
 def star_points(n: int) -> Any:
-    """Uniform points in 98% of the star."""
+    """Uniform random points in the star shrunk to 98%."""
     X = np.random.default_rng(7).uniform(-1.2, 1.2, (4 * n, 2))
     t = np.arctan2(X[:, 1], X[:, 0])
     X = X[np.hypot(X[:, 0], X[:, 1]) < 0.98 * (1 + 0.12 * np.cos(4 * t) - 0.08 * np.cos(8 * t))]
@@ -225,7 +225,7 @@ def _solve_mesh(subdivisions: int) -> Problem:
     def together(values: np.ndarray) -> Any:
         return values.reshape(-1, 32).mean(axis=1)
 
-    pilot = solve(walks=1024, rng=2)  # this run also fills the cells
+    pilot = solve(walks=1024, rng=2)  # this run also fills the cells of the mesh's grid
     peers: dict[str, Run] = {}
     if installed("fcpw"):
         scene, shell, rng = fcpw_scene(V, F), EPSILON * float(mesh._diagonal[0]), np.random.default_rng(3)

@@ -9,7 +9,7 @@ import math
 from typing import Any, NamedTuple
 
 SHRUNK, MAX_SCREENED, LIGHT = 0.99, 2.0, 0.125  # as in formula.hpp
-TERMS = 14  # terms of a series
+TERMS = 14  # terms of a series after the first
 
 
 def bessel_series(half: int, q: Any) -> Any:
@@ -31,7 +31,7 @@ def harmonic_series(shift: int, q: Any) -> Any:
 
 
 def singular_series(d: int, q: Any, s: Any, logarithm: Any) -> tuple[Any, Any]:
-    """(22) The value and slope of s^(d - 2) times the solution that is singular at 0. ``logarithm`` is ln s."""
+    """(22) Q and Q': s^(d - 2) times the solution that is singular at 0, and its derivative. ``logarithm`` is ln s."""
     t = q * s * s
     total, slope, term = 0 * t, 0 * t, 1 + 0 * t
     if d % 2:
@@ -103,9 +103,9 @@ def hit_weight(d: int, s: Any, logarithm: Any, z2: Any) -> Any:
 
 
 class First(NamedTuple):
-    """The factors of a pair's first ball, for the value (P,) and the scaled gradient (P, d).
+    """The factors of a pair's first ball, for the value (``along``, ``source``) and the scaled gradient (``outward``, ``toward``).
 
-    ``along`` and ``outward`` multiply contributions after the ball, ``source`` and ``toward`` the source in it.
+    ``along`` (P,) and ``outward`` (P, d) multiply contributions after the ball, ``source`` (P,) and ``toward`` (P, d) the source in it.
     """
 
     along: Any
@@ -115,7 +115,7 @@ class First(NamedTuple):
 
     @staticmethod
     def none(xp: Any, x: Any) -> First:
-        """For a walk without steps: the value is that of the boundary, and the gradient is unknown."""
+        """The factors of walks without steps: the value is that of the boundary, and the gradient is NaN."""
         unknown = xp.full_like(x, math.nan)
         return First(1 + 0 * x[:, 0], unknown, 0 * x[:, 0], unknown)
 

@@ -1,4 +1,4 @@
-"""Runs the walks of all points in bounded batches, and computes the nodes of their range: csrc/wos/walk/README.md (5) to (7)."""
+"""Runs the walks of all points in batches of limited size, and computes their nodes: csrc/wos/walk/README.md (5) to (7)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .composition_domain import Domain, HalfDiscs
 from .composition_philox import Lanes
 from .nodes import Node, nodes_of, push, schedule
 
-LANE = 64  # approximate elements in memory per walk, without parameters and the distances of all segments
+LANE = 64  # approximate number of array elements per walk, without parameters and the distances of all segments
 
 
 class WalkBatch:
-    """Walks of a group of points, (P,), consecutive for each point. ``valid``: whether a walk starts there."""
+    """The P walks of a group of points, point by point. ``valid`` (P,): whether the point is in the domain."""
 
     def __init__(self, walks: Walks, rows: slice, first_walk: int, count: int) -> None:
         xp, (_, N, d), like = walks.xp, walks.shape, walks.frame
@@ -38,7 +38,7 @@ class WalkBatch:
             spans.append((walks.first_instance + b, some))
             k = xp.argmax(xp.astype(self.valid[some], xp.int64), keepdims=True)
             homes.append(xp.broadcast_to(xp.take(x[some, :], k, axis=0), x[some, :].shape))
-        x = xp.where(self.valid[:, None], x, xp.concat(homes, axis=0))  # other walks start where a valid walk of their instance does
+        x = xp.where(self.valid[:, None], x, xp.concat(homes, axis=0))  # invalid walks start at a valid point of their instance
         x = xp.where(xp.isfinite(x), x, xp.zeros_like(x))
         self.at = Points(x, row, frame[:, :d], self.extent, spans, home=x)
         self.domain, self.half_discs = walks.domain(self), None
@@ -47,7 +47,7 @@ class WalkBatch:
             self.half_discs = None if pays is None else HalfDiscs(xp, self.domain, pays, self.epsilon)
 
     def tallied(self, marks: Any) -> Any:
-        """(rows, k): sums of values (P, k) over the walks of each point."""
+        """(rows, k): sums of ``marks`` (P, k) over the walks of each point."""
         xp = self.xp
         marks = xp.where(self.valid[:, None], xp.astype(marks, xp.int64), 0 * xp.astype(marks, xp.int64))
         return xp.sum(xp.reshape(marks, (self.height, self.count, marks.shape[1])), axis=1)
@@ -80,7 +80,7 @@ class Walks:
         return Domain(self.xp, self.label, self.ends, low, high, self.outside, reach)
 
     def rows(self, numbers: int) -> list[slice]:
-        """Split the points of all instances into slices, with ``numbers`` elements per point."""
+        """Split the points of all instances into slices that fit into memory, with ``numbers`` elements per point."""
         count = self.shape[0] * self.shape[1]
         return chunk_slices(count, numbers) if count else []
 
@@ -100,7 +100,7 @@ class Walks:
         return [(rows, ranges) for rows in self.rows(self.lane * max(count for _, count in ranges))]
 
     def nodes(self, channels: int, k: int, compute: Callable[[WalkBatch], tuple[Any, Any]]) -> tuple[Any, Any, Any]:
-        """(5) mean and m2 (B, N, K, channels) of the walks' values (P, channels), and sums (B, N, k) of their marks (P, k)."""
+        """(5) mean and m2 (B, N, K, channels), and sums of marks (B, N, k). ``compute`` returns values (P, channels) and marks (P, k)."""
         xp, (B, N, _), means, spreads, counts = self.xp, self.shape, [], [], []
         for rows, ranges in self.batches():
             nodes: list[Node] = []
@@ -115,7 +115,7 @@ class Walks:
                 total = added(total, batch.tallied(marks))
             means.append(xp.stack([node[2] for node in nodes], axis=1))
             m2 = xp.stack([node[3] for node in nodes], axis=1)
-            spreads.append(nan_unless(xp, xp.isfinite(self.flat[rows, :1])[:, :, None], m2))  # also for single walks
+            spreads.append(nan_unless(xp, xp.isfinite(self.flat[rows, :1])[:, :, None], m2))  # instead of 0 for a single walk
             counts.append(total)
         K = len(schedule(self.first_walk // self.group, self.count // self.group)[0])
         if not means:
@@ -125,7 +125,7 @@ class Walks:
         return mean, m2, xp.reshape(xp.concat(counts, axis=0), (B, N, k))
 
     def replay(self, grad: Any, compute: Callable[[WalkBatch, Any], None]) -> None:
-        """(7) Repeat every batch with the walks' shares (P, channels) of ``grad``.
+        """(7) Pass every batch to ``compute`` again, with its walks' shares (P, channels) of ``grad``.
 
         ``grad`` (B, N, K, channels) is the gradient with respect to the nodes' means.
         """

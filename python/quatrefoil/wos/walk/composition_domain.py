@@ -22,7 +22,7 @@ class Domain:
 
     def __init__(self, xp: Any, label: str, ends: Any, low: Any, high: Any, outside: bool = False, reach: Any = 0.0) -> None:
         self.xp, self.label, self.ends, self.low, self.high = xp, label, ends, low, high
-        self.outside, self.reach = outside, reach  # reach: (P,) support of sources outside, scaled
+        self.outside, self.reach = outside, reach  # reach: (P,) scaled radius beyond which sources are 0, for walks outside
 
     def is_solid(self, x: Any) -> bool:
         return is_solid(self.ends, x.shape[1])
@@ -151,7 +151,7 @@ class HalfDiscs:
         return xp.take(mean, at.row if first.shape[0] > 2 else 0 * at.row, axis=0) ** 3 >= epsilon
 
     def leave(self, x: Any, n: Any, k: Any, t: Any) -> tuple[Any, Any, Any]:
-        """Leave the half disc at x, above the point t of segment k, in direction n.
+        """Move walks from x out of half discs, in direction n. The closest point to x is at the fraction t of segment k.
 
         Returns whether there is a half disc, whether the walk exits through the segment, and the exit point.
         """
@@ -179,7 +179,7 @@ class HalfDiscs:
 
 
 def _clear(xp: Any, domain: Domain, k: Any, x: Any) -> Any:
-    """The distance of points (P, 2) on segments k from the ends of their segment and from all other segments."""
+    """The distance of points (P, 2) on segments k from the segment's ends and all other segments, whichever is closest."""
     shapes: Segments = domain.shapes
     M, nearest = domain.ends.shape[0], []
     number = xp.arange(M, dtype=xp.int64, device=x.device)

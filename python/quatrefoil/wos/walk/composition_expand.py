@@ -1,4 +1,4 @@
-"""Harmonics on balls from walks, and values from them, with array API functions in float64: csrc/wos/walk/README.md (16) to (18)."""
+"""Harmonic coefficients of balls, and values from them, with array API functions in float64: csrc/wos/walk/README.md (16) to (18)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .expansion import harmonics as number_of
 
 
 def expand(xp: Any, *arguments: Any, g: Any = None) -> tuple[Any, Any]:
-    """(17) from the walks of ``walk`` with a gradient."""
+    """The coefficients (17), from the same pairs of walks as ``walk`` with a gradient, and the counts."""
     args = named(EXPAND, arguments[:6], arguments[6:], gradient=True, first_instance=0, source_kind="none")
     first_walk, count, samples, modes = args.first_walk, args.walks, args.samples, args.modes
     (B, N, d), each, H, label = args.start.shape, count // samples, number_of(args.start.shape[2], modes), "wos.expand"
@@ -52,7 +52,7 @@ def expand(xp: Any, *arguments: Any, g: Any = None) -> tuple[Any, Any]:
 
 
 def harmonics(xp: Any, n: Any, modes: int) -> list[Any]:
-    """(17) at unit vectors (P, d): an array (P,) per harmonic."""
+    """The harmonics Y_j of (17) at unit vectors n (P, d): one array (P,) per harmonic."""
     one = xp.ones_like(n[:, 0])
     waves = []
     c, s = math.sqrt(2.0) * one, 0 * one
@@ -80,7 +80,7 @@ def harmonics(xp: Any, n: Any, modes: int) -> list[Any]:
 
 
 def gather(xp: Any, coefficients: Any, z2: Any, begin: Any, ball: Any, offset: Any, weight: Any, modes: int) -> Any:
-    """(18) for every ball of a point, summed over the balls of each point. NaN for invalid indices."""
+    """(18) at every point, summed over its balls. NaN for invalid indices."""
     (K, S, C), (P, d), N = coefficients.shape, offset.shape, begin.shape[0] - 1
     if P == 0:
         return zeros(xp, (N, S), offset)

@@ -1,7 +1,7 @@
 """The walks of a batch, one step of all walks at a time, with array API functions in float64.
 
-Equation numbers refer to csrc/wos/walk/README.md: (2), (10), (13), (24). The host must know when all walks have ended. It reads one flag
-every LOOK steps, and one before the walks if half discs may pay off.
+Equation numbers refer to csrc/wos/walk/README.md: (2), (10), (13), (24). The host reads one flag every LOOK steps to find out whether all
+walks have ended, and one before the first step if half discs may pay off.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Callback = Callable[[Points, Any, Any, First, bool], None]
 
 
 class Walked(NamedTuple):
-    """Ends of walks, their weights there, their first balls and steps, and which were cut off or escaped."""
+    """The walks' ends, weights there, first balls and numbers of steps, and whether they were cut off or escaped."""
 
     end: Points
     left: Any
@@ -42,7 +42,7 @@ class Walked(NamedTuple):
 
 
 class Step:
-    """Moves walks to the surfaces of their balls. Steps must come in order, because some of them share a block of words."""
+    """Moves walks to the surfaces of their balls. Steps must run in order, because several share a block of random words."""
 
     def __init__(self, batch: WalkBatch, screening: float, on_source: Callback | None) -> None:
         self.batch, self.xp, self.lanes, self.d = batch, batch.xp, batch.lanes, batch.at.x.shape[1]
@@ -121,8 +121,8 @@ def go_on(xp: Any, step: int, active: Any) -> bool:
 def walk_paths(batch: WalkBatch, max_steps: int, screening: float, on_source: Callback | None) -> Walked:
     """Run the walks of a batch.
 
-    ``on_source`` receives the source points of a step: positions, weights, a mask of walks, their first balls, and whether the points are
-    in these.
+    ``on_source`` receives the source points of a step: positions, weights, a mask of walks, the factors of their first balls, and whether
+    the points are in these balls.
     """
     xp, domain, x, active = batch.xp, batch.domain, batch.at.x, batch.valid
     weight, steps, first = xp.ones_like(x[:, 0]), xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), First.none(xp, x)
@@ -156,7 +156,7 @@ def walk_paths(batch: WalkBatch, max_steps: int, screening: float, on_source: Ca
 
 
 def channels(xp: Any, batch: WalkBatch, walked: Walked, met: Any, in_first: Any) -> Any:
-    """(P, C): the value and the gradient (13), from contributions after the first balls and in them (None without a source)."""
+    """(P, C): the value and the gradient (13), from contributions after the first balls, and in them (None without a source)."""
     if not batch.pairs:
         return met[:, None]
     along, toward = walked.first.channels(xp, batch.extent)

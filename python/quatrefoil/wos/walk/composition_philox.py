@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-SOURCE, BOUNDARY, ROULETTE, FIRST, TRIAL = 1 << 28, 2 << 28, 3 << 28, 4 << 28, 1 << 20  # streams, and one trial
+SOURCE, BOUNDARY, ROULETTE, FIRST, TRIAL = 1 << 28, 2 << 28, 3 << 28, 4 << 28, 1 << 20  # streams, and the increment for a trial
 SOURCE_DIRECTION = 2 << 28  # in more than three dimensions
 _MULTIPLIERS, _WEYL = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
 _LOW, _MASK = 0xFFFF, 0xFFFFFFFF
@@ -46,7 +46,7 @@ class Lanes(NamedTuple):
         return [[even[0, i, :], odd[0, i, :], even[1, i, :], odd[1, i, :]] for i in range(len(counters))]
 
     def pairs(self) -> tuple[Lanes, Any]:
-        """The same with the indices of pairs, and the sign of each walk's directions."""
+        """The lanes with indices of pairs instead of walks, and the sign of each walk's directions."""
         sign = 1 - 2 * (self.walk % 2)
         return self._replace(walk=self.walk // 2), sign
 

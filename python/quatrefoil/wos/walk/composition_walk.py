@@ -13,11 +13,11 @@ from .composition_balls import First
 from .composition_batches import LANE, WalkBatch, Walks, named
 from .composition_paths import Callback, channels, walk_paths
 
-Run = Callable[[WalkBatch, Callback | None], Sequence[Any]]  # the walks of a batch (Walked), and optionally another mark per walk
+Run = Callable[[WalkBatch, Callback | None], Sequence[Any]]  # runs a batch; returns Walked, and optionally another mark per walk
 
 
 class Problem:
-    """Common parts of an op of walks and its adjoint: the arguments by name, the walks, and the data of every right-hand side.
+    """The common parts of a walk op and its adjoint: the arguments by name, the walks, and the data of every right-hand side.
 
     An adjoint omits differentiable data without parameters.
     """
@@ -125,7 +125,7 @@ class Sum:
 
 
 def _total(xp: Any, of_sides: list[Gradient], numbers: Any) -> Any:
-    """The gradient with respect to parameters that all right-hand sides share, or with one row for each."""
+    """The gradient with respect to the parameters, which have one row for all right-hand sides or one for each."""
     totals = [gradient.total() for gradient in of_sides]
     if numbers is None or len(totals) == 1:
         return totals[0] if totals else None
@@ -135,15 +135,15 @@ def _total(xp: Any, of_sides: list[Gradient], numbers: Any) -> Any:
 
 
 def share_of(xp: Any, batch: WalkBatch, share: Any, first: First, entering: bool) -> Any:
-    """(P,): the share of the gradient for points after the first ball, or in it."""
+    """(P,): each walk's share of the gradient for points in the first ball if ``entering``, otherwise for points after it."""
     if not batch.pairs:
         return share[:, 0]
     factors = first.channels(xp, batch.extent)[entering]
-    return xp.sum(xp.where(share == 0, xp.zeros_like(share), share * factors), axis=1)  # factors without a share may be NaN
+    return xp.sum(xp.where(share == 0, xp.zeros_like(share), share * factors), axis=1)  # the factor of a zero share may be NaN
 
 
 class Gradient:
-    """The sum of gradients with respect to the parameters of data. None without data."""
+    """The sum of gradients with respect to the parameters of data; None without data."""
 
     def __init__(self, xp: Any, data: Data | None) -> None:
         self.xp, self.data = xp, data

@@ -78,7 +78,7 @@ BALLS = Op(
     outputs=(Arg("radius", "B N", dtype="double"),),
     options=(Option("screening", float),),
     extras=(Extra("grids"),),
-    rule=_balls_shapes, differentiable=False, tolerance=1e-3,  # coordinates are differences of nearby values
+    rule=_balls_shapes, differentiable=False, tolerance=1e-3,  # scaled coordinates are differences of nearby values
 )  # fmt: skip
 EXPAND = Op(
     __name__, "expand",

@@ -1,4 +1,4 @@
-"""The ops of walks in a domain with an absorbing boundary, using the paths of loops_paths."""
+"""The ops for walks in a domain with an absorbing boundary. Paths are in loops_paths."""
 
 import math
 
@@ -18,7 +18,7 @@ from .traces import TRACE
 
 
 class _Walked:
-    """Ends and source points of walks, one step of all walks at a time, see ``loops_nodes.Problem``."""
+    """Runs one step of all walks at a time, and stores their ends and source points; see ``loops_nodes.Problem``."""
 
     firsts, skips_unknown, beyond = ("first", "first"), False, 0
 
@@ -57,7 +57,7 @@ class _Walked:
 
 
 def place(points, frame, ends, first, start, closed, outside, grids, num_threads):
-    """Write points in the frame of their boundary."""
+    """Write the scaled points. Those outside are NaN, or moved onto the boundary if they are within epsilon of it."""
     for b in range(len(frame)):
         X = points if points.ndim == 2 else points[b]
         scaled = (X.astype(np.float64) - frame[b, :-2]) / frame[b, -2]
@@ -88,7 +88,7 @@ def balls(start, frame, ends, first, radius, screening, grids, num_threads):
 
 
 def expand(*arguments):
-    """(17) from the walks of ``walk`` with a gradient. The values of walks are u times the weight of the sphere."""
+    """The coefficients (17), from the same pairs of walks as ``walk`` with a gradient. Divides values by the weight of the first sphere."""
     p = Problem(EXPAND, arguments[:6], arguments[8:], _Walked, gradient=True, first_instance=0, outside=False, source_kind="none")
     coefficients, counts = arguments[6:8]
     coefficients[...], counts[...] = 0.0, 0

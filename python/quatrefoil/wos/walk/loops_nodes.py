@@ -1,4 +1,4 @@
-"""Nodes of walks, and gradients with respect to the data's parameters: array code around the loops of the walks."""
+"""Array code around the loops of the walks: nodes, and gradients with respect to the data's parameters."""
 
 from typing import NamedTuple
 
@@ -10,13 +10,13 @@ from ..data.loops import data_values, row_of
 from .loops_paths import CUT_OFF, ESCAPED
 from .nodes import nodes_of, schedule
 
-_BLOCK = 1 << 14  # walks at a time, limited by the memory of their source points
+_BLOCK = 1 << 14  # walks at a time; limits the memory of their source points
 
 
 class Met(NamedTuple):
     """Points where walks evaluate one kind of data.
 
-    Fields: scaled points, facets, positions on facets, weights, walks, and whether the points are in a pair's first ball.
+    Fields: scaled points, facets, weights of the facets' corners, weights, walks, and whether the points are in a pair's first ball.
     """
 
     X: np.ndarray
@@ -28,12 +28,12 @@ class Met(NamedTuple):
 
 
 class Problem:
-    """The arguments of an op of walks, or of its adjoint, by name.
+    """The arguments of a walk op, or of its adjoint, by name.
 
     ``walked`` is a class: ``walked(problem, b, point, walk, wanted)`` runs walks of instance b. Its attributes are: ``met``, the points for
-    each kind of data, if wanted; ``mark`` and ``beyond``; ``along`` and ``toward``, the factors of contributions to the channels of a
-    sample after the first balls of pairs and in them; and ``firsts``, each instance's first facet for each kind of data.
-    ``skips_unknown``: a walk without a gradient contributes nothing, instead of NaN.
+    each kind of data, if wanted; ``mark``, steps and flags of each walk; ``beyond``, its jumps beyond the bound; ``along`` and ``toward``,
+    the factors of contributions to the channels of a sample after the first balls of pairs and in them; and ``firsts``, for each kind of
+    data the name of the argument with each instance's first facet. ``skips_unknown``: NaN factors count as 0 in the adjoint.
     """
 
     nrhs = 1
@@ -77,7 +77,7 @@ class Problem:
 
 
 def first_balls(n, d):
-    """(n, 2 + 2 d), see ``enter``. A pair without steps has the boundary value and an unknown gradient."""
+    """(n, 2 + 2 d), see ``enter``. A pair without steps has the boundary value, and NaN as its gradient."""
     first = np.full((n, 2 + 2 * d), np.nan)
     first[:, 0], first[:, 1] = 1.0, 0.0
     return first
@@ -121,7 +121,7 @@ def forward(op, walked, arguments):
                 samples = x if p.group == 1 else (x[:, ::2] + x[:, 1::2]) * 0.5
                 for k, node in enumerate(nodes_of(np, samples, p.first_walk // p.group)):
                     mean[side, :, k, c], m2[side, :, k, c] = node[2:]
-            m2[side, np.isnan(p.start[b, :, 0])] = np.nan  # also for single walks
+            m2[side, np.isnan(p.start[b, :, 0])] = np.nan  # instead of 0 for a single walk
         for of_jumps in beyond:
             if of_jumps is not None:
                 of_jumps[b] = marks[1].sum(axis=1)

@@ -54,7 +54,7 @@ def _survive(weight, d, z2, step, walk, point, instance, k0, k1):
 
 @jit
 def _come_back(sphere, step, walk, point, instance, k0, k1, x, moved):
-    """(4) Return a walk beyond the sphere to ``moved`` on it, or in space end it. Returns its weight, 1 or 0."""
+    """Solid README (4) to (7): return a walk beyond the sphere to ``moved`` on it, or in space end it. Returns its weight, 1 or 0."""
     w0, w1, w2, _ = philox(np.uint64(ROULETTE + step), walk, point, instance, k0, k1)
     angle = float(w2) * (2.0 * math.pi * 2.0**-32)
     if x.size == 2:
@@ -68,7 +68,7 @@ def _come_back(sphere, step, walk, point, instance, k0, k1, x, moved):
 def make_step(
     around, x, radius, step, weight, walk, point, instance, k0, k1, screening, pairs, sources, words, n, m, first, events
 ):  # fmt: skip
-    """Move x to a point of its ball's surface, and add a source point to ``events``. Returns the weight.
+    """Move x to the surface of its ball, and append a source point to ``events``. Returns the weight.
 
     ``words``, ``n`` and ``m`` are scratch arrays. ``around``: the radii of ``sphere_around`` for walks outside, otherwise 0.
     """
@@ -120,11 +120,11 @@ def make_step(
 @jit
 def step_all(ends, sees, around, half_discs, alive, x, radius, step, weight, walk, point, instance, k0, k1, epsilon, screening, pairs,
              max_steps, sources, words, first, facet, corner_weights, mark):  # fmt: skip
-    """Make a step of the walks ``alive``; ``ends`` without rows stands for the unit ball.
+    """Make one step of the walks ``alive``. If ``ends`` has no rows, the domain is the unit ball.
 
-    Returns the walks that continue, and source points with their weights and whether they are in the first ball of a pair, with the walk of
-    each. ``radius`` has the distances, unless ``sees`` requests computing them. ``weight``: 0 ends a walk. ``mark``: steps and flags of
-    walks that ended. ``first`` (walks, 2 + 2 d): see ``enter``.
+    Returns the walks that continue, a table of source points (with weights, and whether they are in the first ball of a pair), and the walk
+    of each source point. Distances are computed if ``sees``, otherwise read from ``radius``. A ``weight`` of 0 ends a walk. ``mark``: steps
+    and flags of walks that ended. ``first`` (walks, 2 + 2 d): see ``enter``.
     """
     d = x.shape[1]
     n, m, going = np.empty(d), np.zeros(d), np.ones(len(alive), np.bool_)

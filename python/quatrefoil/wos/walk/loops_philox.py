@@ -1,7 +1,4 @@
-"""Compiled random words and draws, and the series and weights of ``composition_balls``.
-
-The counters are those of csrc/wos/walk/walker.hpp.
-"""
+"""Compiled random words and draws, with the counters of csrc/wos/walk/walker.hpp; series and weights of ``composition_balls``."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Nodes of the dyadic tree over walk indices, the same for any split into runs: csrc/wos/walk/README.md (5), (6)."""
+"""Nodes of the dyadic tree over walk indices. They do not depend on the split into runs: csrc/wos/walk/README.md (5), (6)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def nodes_of(xp: Any, values: Array, first: int) -> list[Node]:
 
 
 def merge_equal(a: Node, b: Node) -> Node:
-    """(6) for nodes of equal size. The same bits as merge_equal in csrc/wos/walk/formula.hpp, fused or not."""
+    """(6) for nodes of equal size. The same bits as merge_equal in csrc/wos/walk/formula.hpp, with or without fused multiply-add."""
     n = a[1]
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity in the data
         delta = b[2] - a[2]
