@@ -1,4 +1,4 @@
-"""Runs walks until error bars are small enough: README (19)."""
+"""Runs walks until error bars are small enough: csrc/wos/walk/README.md (19)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .chunk import Chunk
 from .state import Part, State, error_bars
 from .units import times
 
-MAX_WALKS = 2**20  # default per point
-ALIKE = 1000  # equal walks; by the rule of three, other values are then rarer than 3 / 1000 with 95 % confidence
+MAX_WALKS = 2**20  # default limit per point
+ALIKE = 1000  # with this many equal walks, other values are rarer than 3 / 1000 with 95 % confidence, by the rule of three
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,9 @@ class Rule:
         return Rule(relative, absolute, walks, limit, dtype)
 
     def met(self, state: State, units: np.ndarray | None) -> np.ndarray:
-        """(rows,): whether a point is done.
+        """(rows,): whether a point is done, because its error bar is small enough or its value is not finite.
 
-        Its error bar is small enough, or its value is not finite, which more walks would not change. An error bar of 0 from few walks is
-        not enough if the walks took steps.
+        An error bar of 0 from few walks is not enough if the walks took steps. A value that is not finite stays so with more walks.
         """
         with np.errstate(invalid="ignore", over="ignore"):
             mean, m2 = state.fold()
@@ -62,7 +61,7 @@ def draw_until(
 ) -> list[Part]:
     """Run rounds of walks from ``first`` on for the points that need more.
 
-    ``tell`` receives a round's number of walks and the number of points that finished.
+    ``tell`` receives the number of walks in a round and the number of points that it finished.
     """
     done: list[Part] = []
     state, count = None, 0

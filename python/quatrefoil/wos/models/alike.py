@@ -17,7 +17,7 @@ from .units import alpha_unit, each_instance
 Array = Any
 _STEPS = COUNTS.index("steps")
 _SAMPLES = 1024  # points at which functions are evaluated
-_ROUNDING = 2.0**-40  # data whose values differ by less are treated as constant
+_ROUNDING = 2.0**-40  # data with a smaller relative range of values are treated as constant
 
 
 def with_alike(
@@ -25,7 +25,7 @@ def with_alike(
 ) -> np.ndarray:
     """Error bars (rows, channels) in units of u. If all walks of a point have the same value, its error bar is (26) instead of 0.
 
-    ``ranges`` is a function that returns ``ranges_of``.
+    ``ranges`` returns the result of ``ranges_of``. It is called only if there are such points.
     """
     counts = _arrays.to_host(state.counts)
     rows = np.flatnonzero((bars == 0).all(axis=1) & (counts[:, _STEPS] > 0))
@@ -95,7 +95,7 @@ _OF_KIND = {"gaussians": _of_bells, "fourier": _of_series, "polynomial": _of_ser
 
 
 def _of_function(p: Prepared, data: PackedData, of_domain: bool) -> np.ndarray:
-    """(B, 2): the range of the values at points that cover the domain or its boundary."""
+    """(B, 2): the range of the values at random points of the domain, or at boundary points closest to random points."""
     b, d = p.boundary, p.boundary.dimension
     side = np.minimum(b._diagonal, 2 * b._extent)[:, None, None]
     X = b._centre[:, None] + side * np.random.default_rng(0).uniform(-0.5, 0.5, (_SAMPLES, d))

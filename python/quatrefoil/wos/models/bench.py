@@ -91,7 +91,7 @@ class Instances:
         return wos.Fourier(self.g.coefficients[i]), wos.Gaussians(f.amplitude[i], f.center[i], f.width)
 
     def elements(self, refine: int) -> np.ndarray:
-        """The finite element solution: mesh, factorisation and location of the points once per geometry."""
+        """The finite element solution. Meshes, factorises and locates the points once per geometry."""
         values = []
         for k in range(len(self.points)):
             fem = FiniteElements(self.c[0, k], self.c[1, k], refine)
@@ -149,7 +149,7 @@ def _by_matrices(sides: Instances) -> Problem:
 
 
 def _problem(name: str, instances: Instances, peers: dict[str, Run], goals: dict[str, float], **options: Any) -> Problem:
-    """A row with or without the gradient. Finite elements have no gradient, so rows that compare with them can omit it."""
+    """A benchmark with or without the gradient. The finite elements compute no gradient, so a comparison with them can omit it."""
     pilot, errors = instances.labels(**options), ""
     if installed("skfem"):
         truth = instances.elements(FINE)

@@ -38,7 +38,7 @@ class Window(NamedTuple):
     point_end: int
 
     def rows(self, N: int) -> np.ndarray:
-        """Indices of the window's points among the points of all instances, N each."""
+        """Indices of the window's points among the points of all instances, with N points each."""
         of_instance = np.arange(self.instance, self.instance_end)[:, None] * N
         return (of_instance + np.arange(self.point, self.point_end)).reshape(-1)
 
@@ -71,7 +71,7 @@ def walk_ranges(first: int, walks: int, size: int) -> Iterator[tuple[int, int]]:
 
 @dataclass
 class Chunk:
-    """An op's arguments for a chunk, with global indices. Not frozen: that would cost 2 us per instance."""
+    """An op's arguments for a chunk, with global indices. Not frozen, because a frozen dataclass takes 2 us longer to construct."""
 
     method: str  # a key of METHODS
     arrays: dict[str, Array]  # the op's inputs by name; absent inputs are None
@@ -111,7 +111,7 @@ class Chunk:
         mean, m2, *counts = call(
             METHODS[self.method], self.inputs, self.options_of(first, walks), self.extras, None, self.backend, self.num_threads
         )
-        if counts[1:] and counts[1] is not None:  # jumps beyond a medium's bound are one more column
+        if counts[1:] and counts[1] is not None:  # append the jumps beyond a medium's bound as a column
             counts = [_arrays.namespace(counts[0]).concatenate([counts[0], counts[1][..., None]], -1)]
         group = 2 if self.options["gradient"] else 1
         starts, sizes = schedule(first // group, walks // group)
@@ -130,7 +130,7 @@ class Chunk:
         return State(starts, sizes, *(_arrays.of_kind(_arrays.location(self.arrays["start"]), x) for x in parts))
 
     def jumps(self, interfaces: Interfaces, first: int, walks: int) -> Iterator[tuple[int, np.ndarray, Walked]]:
-        """Walks through a diffusion with jumps: an instance, its frame, and some of its walks. Instances may share walks."""
+        """Yield an instance, its frame, and some of its walks through a diffusion with jumps. Instances may share walks."""
         start, frame = (np.asarray(_arrays.to_host(self.arrays[name]), np.float64) for name in ("start", "frame"))
         options, d = self.options, start.shape[2]
         for b, row in enumerate(frame):
@@ -173,7 +173,7 @@ class Chunk:
         return of_samples(part.walks.start // group, samples, part.counts.reshape(-1, W, 3).sum(axis=1))
 
     def _only(self, rows: np.ndarray) -> tuple[Chunk, np.ndarray]:
-        """A chunk of the window around points ``rows`` in which no other points start, and their indices in it."""
+        """A chunk of the smallest window around points ``rows``, in which other points have no walks, and the indices of ``rows`` in it."""
         b, n = np.divmod(rows, self.arrays["start"].shape[1])
         low, high = int(n.min()), int(n.max()) + 1
         places = b * (high - low) + n - low

@@ -11,7 +11,7 @@ _LABEL = "NeuralOperatorLabels.dataset"
 
 @functools.cache
 def label_dataset() -> Any:
-    """The class of the data sets. Requires PyTorch."""
+    """The data set class. Requires PyTorch."""
     import torch
     from torch.utils.data import IterableDataset, get_worker_info
 

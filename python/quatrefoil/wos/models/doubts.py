@@ -18,7 +18,7 @@ _SMALLEST, _LARGEST = 2.0**-480, 2.0**480  # range in which float64 can represen
 
 
 def report(run: Run, state: State | Groups, mean: np.ndarray, m2: np.ndarray) -> None:
-    """Warn, on the host, about a state with these means and sums of squared deviations, in units of u."""
+    """Warn about a state. ``mean`` and ``m2``, its means and sums of squared deviations in units of u, are on the host."""
     p, counts = run.prepared, _arrays.to_host(state.counts)
     if p.bound is not None and (beyond := int(counts[:, len(COUNTS)].sum())):
         warn(
@@ -46,7 +46,7 @@ def _of_error_bars(run: Run, walked: np.ndarray, n: np.ndarray, mean: np.ndarray
         )
     size = np.abs(mean - np.repeat(_base(run), p.sizes.N))
     with np.errstate(all="ignore"):
-        carrying = np.where(size > 0, n / (1 + m2 / (n * size * size)), 0.0)  # README (25)
+        carrying = np.where(size > 0, n / (1 + m2 / (n * size * size)), 0.0)  # csrc/wos/walk/README.md (25)
     few = walked & (n >= _ENOUGH) & (carrying < FEW) & ~np.isnan(size)
     if few.any() and few.sum() > MAX_DOUBTED * walked.sum():
         warn(
@@ -56,7 +56,7 @@ def _of_error_bars(run: Run, walked: np.ndarray, n: np.ndarray, mean: np.ndarray
 
 
 def _base(run: Run) -> np.ndarray:
-    """(B,): the value of a walk that contributes nothing: the end of the range of values closer to 0, or 0 with a source or a flux.
+    """(B,): the value of a walk that contributes nothing: the possible value closest to 0, which is 0 with a source or a flux.
 
     NaN if the values have both signs or are all the same, and for functions.
     """

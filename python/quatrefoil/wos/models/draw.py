@@ -1,4 +1,4 @@
-"""Runs walks in one call, in parts that report progress, in rounds, or on an executor. All of them give the same bits."""
+"""Runs walks in one call, in parts that report progress, in rounds, or on an executor, with the same bits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .scaleout import Task, answers, check_executor, shared_by
 from .settings import check_range
 from .state import Groups, Part, State, gather, parts_of
 
-PART_WALKS = 2**20  # walks per part if their number is known: one thread takes 0.3 s
+PART_WALKS = 2**20  # walks per part if their number is known; they take 0.3 s with one thread
 ROUND_WALKS = 2**15  # walks in the first round of a task with a tolerance
 POINTS_HERE = 2**17  # points per part if its rounds run in this process
 
@@ -30,7 +30,7 @@ Request = tuple[np.ndarray | slice, int, int]  # points, their first walk, numbe
 
 
 class Job(NamedTuple):
-    """Walks [first, first + walks) of points of a window."""
+    """Walks [first, first + walks) of some points of a window."""
 
     window: Window
     request: int  # index of the request
@@ -71,7 +71,7 @@ class Draw:
         return Draw(run, executor, tell, label)
 
     def run_groups(self, requests: Sequence[Request], rule: Rule | None = None) -> State | Groups:
-        """Run the requested walks. Every point occurs in one request. With a rule, run only as many walks as each point needs, in order."""
+        """Run the requested walks. Every point occurs in one request. With a rule, run the first of them, as many as a point needs."""
         return gather(self._parts(requests, rule))
 
     def further(self, state: State | Groups, rule: Rule) -> State | Groups:
@@ -159,7 +159,7 @@ class Draw:
 
 
 def _in_order(p: Prepared, jobs: list[Job], of_jobs: list[list[Part]]) -> Iterator[Part]:
-    """The parts of all jobs, with indices into all points. Joins ranges of walks of the same points."""
+    """The parts of all jobs, with indices into all points. Joins the ranges of walks of the same points."""
     for (window, _), same in groupby(zip(jobs, of_jobs), key=lambda pair: pair[0][:2]):
         ranges = [parts for _, parts in same]
         numbers = window.rows(p.sizes.N)

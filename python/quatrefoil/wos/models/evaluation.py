@@ -1,4 +1,4 @@
-"""Evaluates data with NumPy at absolute points, one set at a time."""
+"""Evaluates data with NumPy at points in absolute coordinates, one data set at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _POINTS = 1 << 15  # points evaluated together
 
 
 def sets_of(data: Any, d: int, label: str, name: str) -> tuple[int | None, list[Any]]:
-    """The leading B of data in d dimensions, and data for one instance each. Raises TypeError for anything that is not data."""
+    """The leading B of ``data`` in d dimensions, or None, and the data of each instance. Raises TypeError for anything that is not data."""
     if isinstance(data, (list, tuple)):
         parts = [sets_of(part, d, label, f"{name}[{i}]") for i, part in enumerate(data)]
         if any(batch is not None for batch, _ in parts):
@@ -54,7 +54,7 @@ def _sets_of_class(data: DataClass, d: int) -> tuple[int | None, list[Any]]:
 
 
 def at_points(data: Any, X: np.ndarray, label: str, name: str) -> np.ndarray:
-    """(n,) float64 values of one set of data, except values at vertices, at absolute points (n, d)."""
+    """(n,) float64 values of one data set at absolute points (n, d). Raises ValueError for values at vertices."""
     if isinstance(data, float):
         return np.full(len(X), data)
     if isinstance(data, PerVertex):

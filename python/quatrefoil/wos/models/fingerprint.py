@@ -1,7 +1,7 @@
 """Fingerprints of users' functions: equal bytes for functions that compute the same, in this process or another.
 
-The fingerprint of code includes its constants, closures, defaults, attributes and the globals that it reads. That of an object covers the
-contents of its pickle. Python and installed packages are identified by name.
+The fingerprint of a function covers its code, constants, closures, defaults, attributes and the globals that it reads. That of an object
+covers the contents of its pickle. Python and installed packages are identified by name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Harmonic caching: values at many points of one domain, from walks that start in a few balls that cover the points.
+"""Harmonic caching: values at many points of one domain, from walks that start at the centres of a few balls that cover the points.
 
 In each ball u is a sum of harmonics. Equation numbers refer to csrc/wos/walk/README.md, Harmonic caching. A group of walks from every ball
 gives one sample of every point, so means, errors, ``resume`` and ``merge`` work on samples as usual.
@@ -18,8 +18,8 @@ from .prepared import Prepared
 from .state import State, of_samples
 
 REACH, MODES = {2: 0.7, 3: 0.55}, {2: 32, 3: 18}  # the truncation error of a ball's sum is REACH^(MODES + 1), about 1e-5
-_PILOT_PAIRS, _PILOT_WALK = 8, 2**31  # walks from 2^31 on give the references, walks below it the samples
-_MAX_COEFFICIENTS = 1 << 24  # coefficients in memory at a time
+_PILOT_PAIRS, _PILOT_WALK = 8, 2**31  # walks from 2^31 on give the references, earlier walks the samples
+_MAX_COEFFICIENTS = 1 << 24  # coefficients in memory at once
 
 
 @dataclass
@@ -120,9 +120,9 @@ def _greedy(x: np.ndarray, radius: np.ndarray, reach: float) -> tuple[list[np.nd
 
 
 def _pairs(sizes: np.ndarray, points: int) -> np.ndarray:
-    """Powers of two, roughly proportional to the square root of each ball's number of points.
+    """Pairs of walks per ball: powers of two, roughly proportional to the square root of the ball's number of points.
 
-    A sample costs about one walk per point, and at least two per ball.
+    A sample costs about one walk per point, and at least two walks per ball.
     """
     share = np.sqrt(sizes) * (0.5 * points / max(np.sqrt(sizes).sum(), 1.0))
     return np.asarray(2 ** np.maximum(np.rint(np.log2(np.maximum(share, 1.0))), 0).astype(np.int64))

@@ -1,4 +1,4 @@
-"""The regions of a diffusion with jumps, and how far points on their interfaces are from all other facets."""
+"""The regions of a diffusion with jumps, and the distances of points on their interfaces from other facets."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..query.composition import columns, shapes_of
 from ..region import inward_normals
 from ..regions import Regions, anchors_of, signed_size
 
-_NEIGHBOURS = 2.0  # facets this many times the spacing of a facet's anchors away are looked at point by point
-_FLAT = 1e-9  # sine of the angle, and relative height, below which two facets are in one line or plane
-_CLOSEST = 64  # facets whose distances from a facet's anchors are exact; those of others are bounds
+_NEIGHBOURS = 2.0  # facets less than this many anchor spacings away from a facet are tested for every point on it
+_FLAT = 1e-9  # height, in units of the extent, below which two facets are in one line or plane
+_CLOSEST = 64  # facets whose distances from a facet's anchors are exact; for others, lower bounds are used
 _TOGETHER = 1 << 16  # pairs of a point and a facet whose distances are computed together
 
 
 class Part(NamedTuple):
-    """A region: its boundary, its diffusion, and the index of its first facet among those of the region around all parts."""
+    """A region: its boundary, its diffusion, and the index of its first facet among the facets of the region around all parts."""
 
     shape: Polygon | TriangleMesh
     alpha: float
@@ -27,7 +27,7 @@ class Part(NamedTuple):
 
 
 class Interfaces:
-    """The facets of a domain and its parts together: to which part they belong, and their normals into it.
+    """The facets of a domain and its parts, with the part to which each facet belongs and the normal that points into that part.
 
     ``parts[0]`` is the region around all parts. ``part_of`` (M,) is 0 for facets of the domain's boundary. ``touching``: whether parts
     touch each other or the boundary.
@@ -68,7 +68,7 @@ class Interfaces:
             row[: len(own)] = own
 
     def clear(self, x: np.ndarray, facet: np.ndarray) -> np.ndarray:
-        """Lower bounds of the distances of points on interfaces from all facets that are not in the line or plane of theirs."""
+        """Lower bounds on the distances of points on ``facet`` from all facets that are not in the line or plane of that facet."""
         radius = (self.apart[facet] - np.linalg.norm(x[:, None] - self.anchors[facet], axis=2)).max(axis=1)
         each = max(1, _TOGETHER // max(1, self.close.shape[1]))
         for at in range(0, len(x), each):
@@ -79,7 +79,7 @@ class Interfaces:
         return np.asarray(radius)
 
     def _distances(self, x: np.ndarray, facets: np.ndarray) -> np.ndarray:
-        """(n, m): distances of points (n, d) from facets (m,), or from those of each point (n, m)."""
+        """(n, m): distances of points (n, d) from ``facets`` (m,), or (n, m) with separate facets for each point."""
         shapes = type(self.shapes)(*(part[facets] for part in self.shapes))
         return np.asarray(np.sqrt(shapes.foot(np, columns(x[:, None]))[0]))
 

@@ -1,7 +1,7 @@
 """Walks through a diffusion that jumps between regions. Equation numbers refer to csrc/wos/walk/README.md.
 
-A walk is one of ``trace`` until it reaches the boundary of its region, which is a leg. At an interface it continues from a half ball on one
-of the sides.
+A walk is a sequence of legs. A leg is a walk of ``trace`` to the boundary of a region. At an interface the walk continues from a half
+sphere on one of the sides.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from ..walk.composition_philox import FIRST, SOURCE, SOURCE_DIRECTION, Lanes, di
 from ..walk.traces import TRACE
 from .interfaces import Interfaces
 
-_GUESS = 16  # room for source points, per walk and leg; a leg with more runs a second time
-_LEAST = 2.0  # smallest half ball, in units of epsilon
-BLOCK = 256  # walks of a point whose starts are rows of one call, [k BLOCK, (k + 1) BLOCK): random words must not depend on the range
+_GUESS = 16  # expected source points per walk of a leg; the leg runs a second time if there are more
+_LEAST = 2.0  # smallest radius of a half sphere, in units of epsilon
+BLOCK = 256  # walks [k BLOCK, (k + 1) BLOCK) of a point run in one call, so their random words do not depend on the range of walks
 _ROWS = 1 << 17  # rows per call
 
 
 class How(NamedTuple):
-    """How walks run. ``epsilon`` and ``screening`` (σ) are absolute; ``sourced``: whether source points are needed; ``pairs``: as with
-    ``gradient``."""
+    """How walks run. ``epsilon`` and ``screening`` (σ) are absolute. ``sourced``: source points are needed. ``pairs``: for a gradient."""
 
     seed: int
     epsilon: float
@@ -41,12 +40,12 @@ class How(NamedTuple):
 
 
 class Walked(NamedTuple):
-    """Walks ``walks`` of the n points from ``first_point`` on, point by point; absolute coordinates.
+    """W walks ``walks`` of each of the n points from ``first_point`` on, point by point, in absolute coordinates.
 
     ``end``, ``facet``, ``weights``: the end, its facet, and the weights of the facet's corners. ``left`` (n W,): the walk's weight there.
-    ``counts`` (n W, 3): steps, cut off, escaped. ``owner``, ``point``, ``share``: the walk of every source point, the point and its weight;
-    those of a walk are in the order of its steps. ``first``, ``entered``, ``area``: the factors of pairs' first balls, and the source point
-    in each with its weight.
+    ``counts`` (n W, 3): steps, cut off, escaped. ``owner``, ``point``, ``share``: each source point's walk, the point and its weight, for
+    each walk in the order of its steps. ``first``, ``entered``, ``area``: the factors of pairs' first balls, and the source point in each
+    with its weight.
     """
 
     first_point: int
@@ -65,7 +64,7 @@ class Walked(NamedTuple):
 
 
 def blocks(interfaces: Interfaces, how: How, start: np.ndarray, walks: range, first_point: int = 0, instance: int = 0) -> Iterator[Walked]:
-    """The walks of points (N, d), none from NaN: one group of points after another, with at most ``BLOCK`` walks per point at a time."""
+    """Yield the walks of points (N, d), for groups of points and at most ``BLOCK`` walks per point. Points that are NaN have no walks."""
     for n in range(0, len(start), _ROWS // BLOCK):
         for block in range(walks.start // BLOCK, -(-walks.stop // BLOCK)):
             some = range(max(walks.start, block * BLOCK), min(walks.stop, (block + 1) * BLOCK))
@@ -183,7 +182,7 @@ class _Legs:
         self._cross(own[at_interface], facet[at_interface], leg)
 
     def _cross(self, own: np.ndarray, facet: np.ndarray, leg: int) -> None:
-        """(28), (29) Move walks from interfaces to half spheres on one of the two sides, or with a screening to points in the ball."""
+        """(28), (29) Move walks from interfaces to half spheres on one of the two sides or, with a screening, to points in the balls."""
         if not len(own):
             return
         k, inward, alphas, sigma = self.at.part_of[facet], self.at.inward[facet], self.at.alphas, self.how.screening

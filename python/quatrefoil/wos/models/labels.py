@@ -57,21 +57,20 @@ class NeuralOperatorLabels(Generic[T]):
 
     Notes
     -----
-    ``Problem.labels`` makes labels for any problem. Epoch e >= 0 uses the walks [e walks, (e + 1) walks) of every point with one seed.
-    After E epochs, value, error bars and gradient are bitwise equal to one ``solve`` with E times as many walks, for any number of threads.
-    The mean is merged pairwise, so it does not drift as a running float32 mean does.
+    ``Problem.labels`` makes labels for any problem. Epoch e >= 0 uses the walks [e walks, (e + 1) walks) of every point, with the same
+    seed. After E epochs, value, error bars and gradient are bitwise equal to those of one ``solve`` with E times as many walks, for any
+    number of threads. The mean is merged pairwise, so it does not drift as a running float32 mean does.
 
     Can be pickled, with the labels and the number of epochs so far, if the functions among the data can. A callable ``progress`` is
     dropped.
 
     Cost: the grids of up to 64 instances are cached for later epochs. With more instances, each epoch rebuilds them, at 1 ms per grid of
-    1024 segments. Memory: one copy of the labels for every 1 in the binary representation of epochs * walks (half of that with
-    ``gradient``).
+    1024 segments. Memory: one copy of the labels for every 1 in the binary representation of epochs * walks.
 
     Raises
     ------
     ValueError, TypeError
-        As for ``Problem`` and ``solve``; for values of functions in the first epoch.
+        As for ``Problem`` and ``solve``. Values of functions are checked in the first epoch.
 
     Examples
     --------

@@ -137,7 +137,7 @@ class Operator:
     def per_vertex(self) -> csr_array:
         """The matrix (N, M) for boundary values at the M vertices of a polygon or mesh.
 
-        u = per_vertex() @ values, with values that are linear between the vertices.
+        u = per_vertex() @ values, for boundary values that are linear between the vertices.
         """
         if self.corners is None or self.at_corners is None:
             raise ValueError("per_vertex: the boundary has no vertices")
@@ -269,7 +269,7 @@ class Operator:
 
 
 def _check(s: Statement, settings: Settings, label: str) -> Settings:
-    """The settings of walks that all data sets share. Raises an error if they cannot share one path."""
+    """The settings of walks that all data sets share. Raises an error if data sets cannot share walks."""
     if s._method not in ("walk", "jumps"):
         what = "neumann or robin" if s._method == "stars" else "a diffusion, or a screening that is not a number,"
         raise NotImplementedError(f"{label}: operators do not support {what} yet; use solve")

@@ -107,7 +107,7 @@ class Prepared(NamedTuple):
         return array if self.dtype is _DOUBLE else _cast(array, self.dtype)
 
     def host_inputs(self, count: int) -> tuple[list[Any], Any]:
-        """The first inputs of the op as NumPy arrays, and the boundary's grids, which belong to NumPy arrays only."""
+        """The first inputs of the op as NumPy arrays, and the boundary's cached grids, or None for other array types."""
         memo = self.geometry._memo_of(self.kind) if self.kind == "numpy" else None
         return [None if x is None else np.asarray(x) for x in self.as_chunk().inputs[:count]], memo
 

@@ -57,7 +57,7 @@ class Problem(Statement):
     docs/walks.md, Data, describes what each class accepts, and the limits of gradients, devices and functions.
 
     A Problem is immutable, copies arrays, and can be pickled if its functions can. It caches the tables of reflecting walls, and its
-    boundary caches the grids for distances, so that the second call of a method need not build them.
+    boundary caches the grids for distances, so that later calls need not build them.
 
     Raises
     ------
@@ -113,7 +113,7 @@ class Problem(Statement):
         executor : concurrent.futures.Executor, optional
             Runs the walks. The result has the same bits as without it.
         progress : bool or callable, optional
-            Called as progress(walks so far, fraction left). True prints a line per second.
+            Called as progress(walks so far, fraction left). True prints one line per second.
         backend, num_threads
             As in ``help(qf.conventions)``.
 
@@ -124,8 +124,8 @@ class Problem(Statement):
 
         Notes
         -----
-        Points outside give NaN and a RuntimeWarning. A point within epsilon of the boundary has the value g, with stderr 0. For the bias of
-        epsilon, the effect of stopping on errors, costs, executors, devices and gradients, see docs/walks.md.
+        Points outside give NaN and a RuntimeWarning. A point within epsilon of the boundary has the value g, with stderr 0. docs/walks.md
+        describes the bias of epsilon, the effect of tolerances on errors, costs, executors, devices and gradients.
         """
         has_tolerance = not (rtol is None and atol is None)
         settings, indices = checked("solve", points, walks, rng, backend, num_threads, cache, has_tolerance)

@@ -13,7 +13,7 @@ from .run import Run
 
 
 class Recorded(NamedTuple):
-    """W walks from each of n points inside, and their source points, walk by walk in the order of the steps; absolute coordinates."""
+    """W walks from each of n points inside, and their source points, walk by walk in the order of the steps, in absolute coordinates."""
 
     outside: np.ndarray  # (N,) bool: points without walks
     boundary_points: np.ndarray  # (n W, d)

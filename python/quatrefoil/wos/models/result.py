@@ -47,8 +47,8 @@ class Result(Generic[T]):
 
     value, stderr
         Mean of the walks and its standard error; dtype of the points. NaN outside the domain. stderr is 0 within epsilon of the boundary,
-        and NaN for a single walk. If all walks of a point have one value although the data vary, stderr accounts for data that no walk has
-        reached: csrc/wos/walk (26). This needs points on the host and no ``cache``; otherwise stderr is 0.
+        and NaN for a single walk. If all walks of a point have the same value although the data vary, stderr accounts for data that no walk
+        has reached: csrc/wos/walk/README.md (26). This requires points on the host and no ``cache``; otherwise stderr is 0.
     grad, grad_stderr
         With ``gradient=True``, the gradient of u and the standard errors of its components, of shape ``value.shape + (d,)``; otherwise
         None. NaN outside and within epsilon of the boundary. All standard errors are then computed from the means of pairs.

@@ -45,7 +45,7 @@ class Run:
         return ranges_of(self.prepared)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Omit the graph of a gradient, which cannot be pickled."""
+        """Omit cached properties, and the graph of a gradient, which cannot be pickled."""
         state = {name: x for name, x in vars(self).items() if name not in ("prepared", "cover", "ranges")}
         return {**state, "points": detached(self.points)}
 

@@ -1,4 +1,4 @@
-"""Parts of a problem for the workers of an executor: the data sent to them and the caches they keep between tasks."""
+"""Parts of a problem for the workers of an executor: the data sent to them, and their caches between tasks."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from .prepared import Prepared
 from .run import Run
 from .state import Part
 
-IN_FLIGHT = 256  # tasks sent before the first results arrive
-_CACHED = 4  # boundaries with their grids, and functions, that a process caches for later tasks
+IN_FLIGHT = 256  # maximum number of tasks sent whose results have not arrived
+_CACHED = 4  # number of boundaries, with their grids and functions, that a process caches for later tasks
 
 
 @dataclass

@@ -12,7 +12,7 @@ from ..._arguments import choice, drawn_seed, integer, number, threads
 from ..._typing import Backend
 from ..walk import MAX_STEPS, MAX_WALKS, check_pairs
 
-_EPSILON, _EPSILON_OF_TOLERANCES = 1e-3, 1e-5  # the smallest that float32 walks can resolve
+_EPSILON, _EPSILON_OF_TOLERANCES = 1e-3, 1e-5  # float32 walks cannot resolve less than 1e-5
 HINTS = {
     **dict.fromkeys(("seed", "random_state", "key", "generator"), "use rng"),
     **dict.fromkeys(("n_walks", "num_walks", "samples", "n_samples", "nwalks"), "use walks"),
@@ -132,7 +132,7 @@ def check_range(label: str, first: int, walks: int) -> None:
 
 
 def _resolve(backend: Backend | None, points: Any) -> Backend | None:
-    """The backend of the walks, including when they are resumed. None on a device, which selects the best one available."""
+    """The backend of the walks, which is also used to resume them. None on a device, which selects the best one available."""
     name = backend or _backends.chosen()
     on_host = points.__class__ is np.ndarray or _arrays.kind(points) is None or _arrays.on_host(points)
     name = name or (_backends.default() if on_host else None)

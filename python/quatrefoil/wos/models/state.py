@@ -32,7 +32,7 @@ class State:
     >>> import numpy as np, quatrefoil as qf
     >>> disc, x = qf.wos.Ball((0, 0), 1), np.array([[0.5, 0.0]])
     >>> u = qf.wos.solve(disc, x, dirichlet=1.0, walks=100, rng=0)
-    >>> u.state.walks, u.state.end  # those from 0 to 99
+    >>> u.state.walks, u.state.end  # walks 0 to 99
     (100, 100)
     """
 
@@ -117,7 +117,7 @@ def taken(array: Array, rows: np.ndarray) -> Array:
 
 
 def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> Array:
-    """(rows, channels) standard errors: NaN for one sample, 0 where no walk made a step.
+    """(rows, channels) standard errors: NaN for one sample, 0 for points whose walks made no steps.
 
     ``m2`` has the sums of squared deviations. Returns a NumPy array, or an array on the device of m2.
     """
@@ -136,7 +136,7 @@ def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> Arr
 
 
 def _error_bars_on_device(samples: Any, m2: Array, steps: Array, mean: Array) -> Array:
-    """Same as ``error_bars``, without branches on values on the device."""
+    """Like ``error_bars``, without branches that depend on device values."""
     xp = _arrays.namespace(m2)
     m2, steps, mean = (x.detach() if hasattr(x, "detach") else x for x in (m2, steps, mean))
     if not isinstance(samples, int):

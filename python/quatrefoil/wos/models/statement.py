@@ -40,7 +40,7 @@ class Statement:
     exterior: bool
     _caller: str | None  # the function named in errors; None for methods of this object
     _batches: dict[str, int | None]  # the leading B of each kind of data, or None
-    _warned: list[bool]  # not empty after the first solve has checked the variance
+    _warned: list[bool]  # not empty after the first solve has checked the diffusion near reflecting walls
 
     @keywords("Problem", **HINTS)
     def __init__(

@@ -1,4 +1,4 @@
-"""The support of sources. Walks that return from far outside, without screening, must pass no source on their way."""
+"""The support of sources. Without screening, walks jump back from far outside, and this must not skip a source."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ... import _arrays
 from ..._arguments import host_array, is_number
 from ..data import Gaussians, GridField
 
-_WIDTHS = 6.1  # exp(-6.1^2) is below rounding
+_WIDTHS = 6.1  # exp(-6.1^2) = 7e-17 is below the rounding error of float64
 
 
 def support(source: Any, centres: np.ndarray, label: str) -> np.ndarray:

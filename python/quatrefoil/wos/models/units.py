@@ -1,6 +1,6 @@
 """The unit of u, a power of two per instance. Data are divided by it before they are rounded to float32 and squared.
 
-u is linear in g, f and h together, and a power of two changes no bit. See csrc/wos/walk/README.md, The unit of u.
+u is linear in g, f and h together, and scaling by a power of two is exact. See csrc/wos/walk/README.md, The unit of u.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _sizes(data: PackedData) -> np.ndarray:
 
 
 def powers(exponents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two factors within float64 whose product is 2^exponents."""
+    """Two factors within the range of float64 whose product is 2^exponents."""
     half = exponents // 2
     return np.ldexp(1.0, half), np.ldexp(1.0, exponents - half)
 

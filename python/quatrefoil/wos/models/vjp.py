@@ -46,7 +46,7 @@ def gradients(run: Run, grad: Any, walks: range, of_points: bool, label: str) ->
 
 
 def _of_jumps(p: Prepared, jumps: Iterator[tuple[int, np.ndarray, Walked]], share: np.ndarray) -> list[np.ndarray]:
-    """Gradients with respect to the parameters, from walks through a diffusion with jumps. ``share`` (B, N): those of walks' values."""
+    """Gradients with respect to the parameters, for a diffusion with jumps. ``share`` (B, N): gradients with respect to a walk's value."""
     data = [d for d in p.linear if d.pull is not None]
     fields = [Data(np, "solve", d.kind, _arrays.to_host(d.numbers), None) for d in data]
     totals = [np.zeros(field.numbers.shape) for field in fields]
