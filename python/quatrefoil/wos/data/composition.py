@@ -19,7 +19,7 @@ class Points(NamedTuple):
     """Scaled points (P, d), the rows and frames of their instances, and for functions each instance's global index with its points.
 
     Points on a boundary also have their segments or triangles (P,), and the weights of the corners after the first. ``home``: points of
-    the domain, for walks that have ended.
+    the domain that replace those of inactive walks.
     """
 
     x: Any
@@ -163,7 +163,7 @@ class Data:
         return xp.reshape(gradients, (e.shape[0], self.numbers.shape[1]))
 
     def _corners(self, at: Points) -> tuple[list[Any], list[Any]]:
-        """The indices (P,) of a segment's or triangle's corners in all rows, and their weights."""
+        """The indices (P,) of a segment's or triangle's corners in the concatenated rows, and their weights."""
         d, L = at.x.shape[1], self.numbers.shape[1]
         begin = d * at.facet + (at.row * L if self.numbers.shape[0] > 1 else 0)
         rest = 1 + 0 * at.x[:, 0]
@@ -188,7 +188,7 @@ class Data:
         return self.xp.reshape(self.numbers, (-1,))
 
     def _of_nodes(self, at: Points, share: Any) -> tuple[Any, Any]:
-        """(9) Indices into all rows, and the gradients there."""
+        """(9) Indices into the concatenated rows, and the gradients there."""
         xp = self.xp
         if self.kind == "per_vertex":
             nodes, weights = self._corners(at)
@@ -235,7 +235,7 @@ class Cell:
         self.begin = 3 * d + (at.row * data.numbers.shape[1] if data.numbers.shape[0] > 1 else 0)
 
     def node(self, bits: tuple[int, ...]) -> Any:
-        """The indices (P,) of a corner of the cells in all rows."""
+        """The indices (P,) of one corner of each point's cell in the concatenated rows."""
         node: Any = 0
         for axis, bit in enumerate(bits):
             node = node * self.sizes[:, axis] + (self.corner[:, axis] + bit)

@@ -35,7 +35,7 @@ class Function:
         if is_number(values) and values == self.function(X[:1]):  # a constant function
             values, shape = np.full(len(X), float(values)), (len(X),)
         if shape == X.shape[1:] == (len(X),) and np.shape(self.function(np.concatenate([X, X]))) != (2 * len(X),):
-            shape = None  # as many points as coordinates: a function of one point cannot be detected
+            shape = None  # a function of one point, called with as many points as coordinates
         if shape != (len(X),):
             got = f"shape {shape}" if shape is not None else repr(values) if np.isscalar(values) else f"a {type(values).__name__}"
             B = shape[0] if shape is not None and len(shape) == 2 and shape[1] == len(X) else None

@@ -22,7 +22,7 @@ class Gaussians(DataClass):
     Parameters
     ----------
     amplitude : (J,) or (B, J), or a number for J = 1
-        Amplitudes come before centres.
+        Note the order: amplitudes come before centres.
     center : (J, d) or (B, J, d), or (d,) for J = 1
     width : number, (J,) or (B, J)
         Positive.

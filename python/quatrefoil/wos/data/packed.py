@@ -1,6 +1,6 @@
 """Data in the form that kernels use: parameters in scaled coordinates, one row per instance or one row for all.
 
-Plain array code for NumPy arrays and tensors, so that torch can differentiate it. ``PackedData.pull`` is its transpose for NumPy users.
+Plain array code for NumPy arrays and tensors, so that torch can differentiate it. ``PackedData.pull`` is its transpose, for NumPy arrays.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Pull = Callable[[np.ndarray], Parameters]
 
 
 class PackedData(NamedTuple):
-    """``numbers`` (rows, width) with 1 or B rows, or a ``function``. ``pull`` converts the gradient of numbers to that of the parameters.
+    """``numbers`` (rows, width) with 1 or B rows, or a ``function``. ``pull`` maps a gradient with respect to numbers to the parameters.
 
-    ``linear``: the columns in which the data are linear. ``first``: the first segment of each polygon, if all polygons share a row.
+    ``linear``: the columns on which the data depend linearly. ``first``: the first segment of each polygon, if all polygons share a row.
     """
 
     kind: str
@@ -91,7 +91,7 @@ def describe(data: Any) -> str:
 
 
 class DataClass:
-    """Data with parameters that kernels evaluate themselves, in addition to numbers and functions."""
+    """Base class of data other than numbers and functions. Kernels evaluate them from their parameters."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name} {describe(x)}' for name, x in vars(self).items())})"
