@@ -28,7 +28,7 @@ from .slope import slope
 
 
 def check_facets(label: str, B: int, d: int, ends: Shape | None, first: Shape | None) -> None:
-    """Check the shapes of the corners of all segments or triangles, and of the indices of each instance's first one."""
+    """Check the shapes of ``ends`` and ``first``."""
     if (ends is None) != (first is None):
         raise ValueError(f"{label}: pass both ends and first, or neither")
     if ends is not None and (len(ends) != 2 or (ends[1] != d * d and not is_solid(ends, d))):
@@ -43,7 +43,7 @@ def check_points(label: str, points: Shape, frame: Shape) -> None:
 
 
 def is_solid(ends: Shape, d: int) -> bool:
-    """Whether a table of this shape describes a box, by half of its sides, or a signed distance field: csrc/wos/solid."""
+    """Whether a table of this shape has half of a box's side lengths, or describes a signed distance field: csrc/wos/solid/README.md."""
     return ends[0] == 1 and (ends[1] == d or (d in (2, 3) and ends[1] > d * d))
 
 
@@ -81,7 +81,7 @@ NEAREST = Op(
     extras=(Extra("boundary"),),
     rule=_nearest_shapes,
     differentiable=False,
-    tolerance=2e-6,  # float32 selects triangles with rounding errors of the extent; barycentric weights are relative to a triangle's size
+    tolerance=2e-6,  # distances have rounding errors relative to the extent; barycentric weights are relative to a triangle's size
 )  # fmt: skip
 INSIDE = Op(
     __name__, "inside",
@@ -120,7 +120,7 @@ def as_boundary(shape: Any, label: str, q: Any) -> Boundary:
 
 
 def _axes_of_vectors(shape: Any, d: int) -> int:
-    """The number of axes of arrays or nested lists of vectors (..., d), judged by the first one. 0 for anything else."""
+    """The number of axes of an array or nested list of vectors (..., d), judged by the first vector. 0 for anything else."""
     if _arrays.kind(shape) is None and not isinstance(shape, (list, tuple)):
         return 0
     count, vector = ndim(shape), shape

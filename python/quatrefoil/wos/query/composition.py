@@ -1,7 +1,7 @@
 """Queries over all segments and triangles, with array API functions in float64. Equation numbers refer to csrc/wos/mesh/README.md.
 
 Points of all instances are rows (P, d), processed in chunks, and compared with all M segments or triangles. Facets of other instances are
-treated as infinitely far, because a composition does not branch on ``first``: B instances cost B times as much as one.
+treated as infinitely far away, because a composition does not branch on ``first``. So a point costs B times as much with B instances.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from ..._array_tools import chunk_slices, double, nan_unless
 from .composition_solids import is_solid, nearest_on_solid
 
-HALF_SIDE = 0.5 * (1 + 2.0**-6)  # half of the box, with a margin
+HALF_SIDE = 0.5 * (1 + 2.0**-6)  # half of the box's side, with a margin
 POLYGON_HALF = 0.4  # for walks outside a polygon, whose box is in the square from -0.4 to 0.4
-LIVE = 16  # approximate elements in memory per point and segment or triangle
+LIVE = 16  # approximate number of array elements per point and segment or triangle
 
 
 class Segments(NamedTuple):
@@ -147,7 +147,7 @@ def rows_of(xp: Any, x: Any, first: Any) -> Rows:
 
 
 def scaled(xp: Any, points: Any, frame: Any) -> Any:
-    """Scale points to (B, N, d)."""
+    """The scaled points, (B, N, d)."""
     d = points.shape[-1]
     return (double(xp, points) - frame[:, None, :d]) / frame[:, None, -1:]
 

@@ -11,7 +11,7 @@ from ..._array_tools import added
 
 
 def is_solid(ends: Any, d: int) -> bool:
-    """Whether the table describes a solid: None for the unit ball, otherwise one row with half the sides of a box, or a field."""
+    """Whether the table describes a solid: None for the unit ball, otherwise one row with half of a box's side lengths, or a field."""
     return ends is None or bool(ends.shape[0] == 1 and ends.shape[1] != d * d)
 
 

@@ -202,7 +202,7 @@ def facets_of(ends, first, instance, d):
 
 
 def _scaled(points, frame, b):
-    """The points of an instance with 0 in place of points that are not finite, and a mask of the finite ones."""
+    """The scaled points of an instance, with 0 instead of points that are not finite, and a mask of the finite points."""
     X = points if points.ndim == 2 else points[b]
     scaled = (X.astype(np.float64) - frame[b, :-1]) / frame[b, -1]
     valid = np.isfinite(scaled).all(axis=1)
@@ -229,7 +229,7 @@ def nearest(points, frame, ends, first, distance, point, primitive, barycentric,
 
 
 def inside(points, frame, ends, first, contains, closed, boundary, num_threads):
-    """Write 1 inside, 0 outside."""
+    """Write 1 for points inside and 0 for points outside."""
     for b in range(len(frame)):
         of_b, (scaled, valid) = facets_of(ends, first, b, points.shape[-1]), _scaled(points, frame, b)
         if is_function(of_b, points.shape[-1]):

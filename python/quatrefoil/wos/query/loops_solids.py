@@ -10,7 +10,7 @@ from .composition import POLYGON_HALF
 
 @jit
 def is_solid(ends, d):
-    """Whether the table describes a solid: no row for the unit ball, half of the sides of a box, or a field."""
+    """Whether the table describes a solid: no row for the unit ball, otherwise one with half of a box's side lengths, or a field."""
     return len(ends) == 0 or ends.shape[1] != d * d
 
 
@@ -87,7 +87,7 @@ class Distances:
         return self.function(0, np.ascontiguousarray(self.centre + self.extent * (np.clip(x, self.low, self.high) + step))) / self.extent
 
     def radius(self, x, outside=False):
-        """The radii of walks' balls: inside the boundary, 0 outside the box; ``outside`` by (8)."""
+        """The radii of walks' balls: 0 outside the box or, for walks ``outside``, (8)."""
         if not outside:
             return np.where(self.beyond(x), 0.0, -self(x) / self.divisor)
         away = np.maximum(np.maximum(self.low - x, x - self.high), 0.0)
