@@ -4,15 +4,15 @@ Arrays are as in ``wos.walk``, except that ends and first describe the absorbing
 distant segment or triangle per instance.
 
 walls, first_wall : (P, 6) or (P, 11), and like first
-    Corners: of reflecting segments in ring order, with the domain to their left; or of triangles, counter-clockwise seen from outside, in
-    an order that keeps neighbours together. Then μ in absolute units, and 0 for walls of ``neumann`` or 1 for ``robin``.
+    The corners of reflecting segments in ring order, with the domain to their left, or of triangles, counter-clockwise seen from outside,
+    in an order that keeps neighbours together. Then μ in absolute units, and 0 for walls of ``neumann`` or 1 for ``robin``.
 corners, first_corner : (C, 6) or (C, 12), and like first
     The re-entrant corners between walls, or the ends of edges, and the inward normals of the two walls.
 neumann, robin : (1 or B, numbers)
     The flux h, with a kind as for dirichlet. Values at vertices have one pair (in space a triple) per wall.
 diffusion, screening, bounds, slopes, beyond
-    As in ``wos.media``, if ``varies``, except that a grid of α also has its derivatives along the axes, after media (3). Otherwise the
-    screening is the number ``rate``.
+    As in ``wos.media``, if ``varies``, except that a grid of α also stores grad α / (2 α), after media (3). Otherwise the screening is the
+    number ``rate``.
 exchange : (P, 2)
     For each wall, a bound on |ν_0| (12) and the constant part of ν_0, in absolute units, if ``varies``.
 """

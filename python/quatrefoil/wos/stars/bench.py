@@ -18,8 +18,7 @@ POINTS, WALKS = 512, 64
 
 
 def problems() -> Iterator[Problem]:
-    """Half of 1024 segments reflect, in eight stretches: without a flux; with one, which the user's loop does not support. Also a
-    mesh."""
+    """Half of 1024 segments reflect, in eight stretches, without and with a flux, which the user's loop does not support. Also a mesh."""
     yield _solve("half Neumann")
     yield _solve("half Neumann, flux", flux=True)
     yield solve_mesh()

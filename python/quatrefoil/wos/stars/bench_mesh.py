@@ -151,7 +151,7 @@ def mixed_edges(V: np.ndarray, scaled: np.ndarray) -> np.ndarray:
 
 
 def planes(corner: np.ndarray) -> np.ndarray:
-    """(17, triangles): mesh README (1)."""
+    """(17, triangles): the fields of csrc/wos/mesh/README.md (1)."""
     r: Any = shapes_of(np, corner.reshape(-1, 9))
     inverse = [1 / ((r.cx - r.length) ** 2 + r.cy**2), 1 / (r.cx**2 + r.cy**2)]
     return np.column_stack([r.a, r.e, r.f, r.n, r.length, r.cx, r.cy, *inverse]).T

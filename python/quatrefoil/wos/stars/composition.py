@@ -36,7 +36,7 @@ class _Met(NamedTuple):
 
 
 class _State(NamedTuple):
-    """Every walk's position, weight, the wall it is on (-1 for none), and its jumps beyond a medium's bounds."""
+    """Every walk's position, the wall it is on (-1 for none), its weight, and the number of its jumps beyond a medium's bounds."""
 
     x: Any
     own: Any
@@ -45,7 +45,7 @@ class _State(NamedTuple):
 
 
 class _Jump(NamedTuple):
-    """Where a step in a medium may jump: the source points, and points on the walls (-1 for none) with their odds."""
+    """The possible jumps of a step in a medium: to source points y, if ``inside``, and to points z on walls (-1 for none)."""
 
     inside: Any
     y: Any
@@ -94,7 +94,7 @@ def _step(
 
 
 def _jumped(batch: WalkBatch, walls: Walls, medium: Medium, to: _State, jump: _Jump, step: int) -> _State:
-    """(12) Where the walks of a step in a medium arrive, ``to`` without a jump, and their weights."""
+    """(12) The state after a step in a medium. Walks that do not jump arrive at ``to``."""
     xp = batch.xp
     ((_, to_source, to_wall, _),) = batch.lanes.words(xp, ROULETTE + step)
     on_wall = uniform(xp, to_wall) * (1.0 + jump.odds) < jump.odds
@@ -125,7 +125,7 @@ def _enter(batch: WalkBatch, walls: Walls, medium: Medium, at: _State, clearance
 
 
 def _walk(batch: WalkBatch, walls: Walls, max_steps: int, screening: float, met: _Met, medium: Medium | None) -> tuple[Walked, Any]:
-    """The walks of a batch, and the number of each walk's jumps beyond a medium's bounds."""
+    """Run the walks of a batch. Also returns the number of each walk's jumps beyond a medium's bounds."""
     xp, x, active, epsilon = batch.xp, batch.at.x, batch.valid, batch.epsilon
     at = _State(x, walls.nearest(x, 4 * SLACK)[0], xp.ones_like(x[:, 0]), xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device))
     first, enters = First.none(xp, x), xp.zeros_like(active)
@@ -172,7 +172,7 @@ class _Problem(Problem):
         return (xp.take(low, row, axis=0)[:, None] <= k) & (k < xp.take(high, row, axis=0)[:, None])
 
     def unless_wrong(self, x: Any) -> Any:
-        """x, or NaN if the first rows of a table do not fit the table, which raises an error on the host. None stays None."""
+        """x, or NaN if the row offsets of a table do not fit it (on the host this raises an error). None if x is None."""
         g = self.args
         tables = ((g.ends, g.first), (g.walls, g.first_wall), (g.corners, g.first_corner))
         fits = [(first[0] == 0) & (first[-1] == table.shape[0]) for table, first in tables]
@@ -214,7 +214,7 @@ class _Problem(Problem):
         return _walk(batch, walls, g.max_steps, 0.0, _Met(converted(met.sources, -1), converted(met.flux, 1)), medium)
 
     def flux(self, neumann: Any, robin: Any) -> Callback:
-        """A callback that adds points on the walls to one of these."""
+        """A callback that adds points on the walls to ``neumann`` or ``robin``."""
 
         def add(at: Points, weight: Any, active: Any, first: First, entering: bool) -> None:
             is_robin = self.xp.take(self.args.walls[:, -1], at.facet, axis=0) > 0
@@ -276,7 +276,7 @@ def stars_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
 
 
 def _share_of(xp: Any, batch: WalkBatch, share: Any, first: First, entering: bool) -> Any:
-    """As in walk. A walk without a first ball has no gradient and contributes nothing."""
+    """Like ``share_of`` of walk, except that a walk without a first ball contributes nothing, because it has no gradient."""
     if not batch.pairs:
         return share[:, 0]
     factors = first.channels(xp, batch.extent)[entering]

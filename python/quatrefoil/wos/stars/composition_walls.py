@@ -22,8 +22,8 @@ ROBIN, ROBIN_SCREENED, EXCHANGED = 0.02, 0.25, 0.3
 class Walls:
     """Reflecting walls.
 
-    ``mine`` (P, W): which walls belong to a walk's instance. ``corners``: a table and a mask of this kind, or None. ``absorbs``: whether
-    any wall has a μ (4).
+    ``mine`` (P, W): which walls belong to a walk's instance. ``corners``: a table of corners and a mask like ``mine``, or None.
+    ``absorbs``: whether any wall has a μ (4).
     """
 
     d = 2

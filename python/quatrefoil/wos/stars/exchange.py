@@ -15,11 +15,11 @@ from ..region import inward_normals
 from .tables import Tables
 
 Array = Any
-PER_WALL = 8  # points per wall, at least
+PER_WALL = 8  # minimum number of points per wall
 _LEAST = 0.05  # the smallest bound of a wall, as a fraction of the largest
-_WEAK = 0.25  # scaled μ + ν above which a wall has μ_0 > 0: small steps, instead of weights of both signs
-MAX_RISE = 3.0  # the increase of α towards a wall beyond which the variance may be infinite (13)
-_NORMALS, _ALONG = 256, 16  # walls of an instance, and points on each normal, that ``rise`` looks at
+_WEAK = 0.25  # scaled μ + ν above which a wall has μ_0 > 0, which shortens steps but avoids weights of both signs
+MAX_RISE = 3.0  # factor of increase of α towards a wall beyond which the variance may be infinite (13)
+_NORMALS, _ALONG = 256, 16  # number of normals of an instance's walls, and of points on each, that ``rise`` samples
 
 
 class Exchange(NamedTuple):
@@ -81,5 +81,5 @@ def _on_walls(walls: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:
         u = np.linspace(0.0, 1.0, each)[:, None]
     else:
         u = np.arange(each)[:, None] * [0.7548776662466927, 0.5698402909980532] % 1
-        u = np.concatenate([np.where(u.sum(axis=1, keepdims=True) > 1, 1 - u, u), [[0, 0], [1, 0], [0, 1]]])  # folds a square
+        u = np.concatenate([np.where(u.sum(axis=1, keepdims=True) > 1, 1 - u, u), [[0, 0], [1, 0], [0, 1]]])  # fold into the triangle
     return corner[:, :1] + np.einsum("kc,mcd->mkd", u, sides), inward_normals(corner)

@@ -11,7 +11,7 @@ from . import STARS, loops_facets, loops_paths
 
 
 class _Walked:
-    """Points where walks evaluate data, see ``loops_nodes.Problem``."""
+    """Runs walks and stores the points at which they evaluate data; see ``loops_nodes.Problem``."""
 
     firsts, skips_unknown = ("first", "first", "first_wall", "first_wall"), True
 

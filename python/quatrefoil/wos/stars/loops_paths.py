@@ -20,7 +20,7 @@ from . import loops_facets as solid
 from . import loops_walls as flat
 from .composition_walls import EXCHANGED, LARGEST, NOWHERE, ROBIN, ROBIN_SCREENED, SLACK
 
-ENDS, TO_WALL, TO_SOURCE = 0, 1, 2  # how a call leaves a walk
+ENDS, TO_WALL, TO_SOURCE = 0, 1, 2  # how a walk stops: at its end, or at a jump to a wall or to a source point
 
 
 @jit
@@ -103,7 +103,7 @@ def _point_on_walls(walls, frames, extent, x, R, own, factor, u, screening, corn
 
 @jit
 def _first_step(x, clearance, walk, point, instance, k0, k1, screening, varies, extent, sources, n, m, first, events):
-    """(9) The first step of a walk of a pair, in a medium that of media (8). Returns whether it jumps to the source point."""
+    """(9) The first step of a walk of a pair; media (8) in a medium. Returns whether the walk jumps to the source point."""
     d = x.size
     if not varies:
         words = np.zeros(4, np.uint64)
@@ -224,8 +224,8 @@ def walks(segments, walls, frames, corners, extent, absorbs, exchange, varies, s
           epsilon, screening, pairs, max_steps, sources, flux, end, segment, corner_weights, first, stops, marks):  # fmt: skip
     """Run walks ``some`` to their ends or to their next jumps. Write how each one stops to ``stops``.
 
-    Returns source points with their weights and whether they are in the first ball of a pair, with the walk of each. Returns points on the
-    walls (wall, position, weight) in the same way.
+    Returns a table of source points (with weights, and whether they are in the first ball of a pair), the walk of each, a table of points
+    on the walls (wall, position, weight), and the walk of each.
     """
     d = x.shape[1]
     events, fluxes = [np.empty(d + 2) for _ in range(0)], [np.empty(d + 1) for _ in range(0)]

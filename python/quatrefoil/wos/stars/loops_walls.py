@@ -62,7 +62,7 @@ def hit(walls, x, y, dx, dy, limit, own, end):
         t, s = (px * ey - py * ex) / det, (px * dy - py * dx) / det
         length = math.sqrt(ex * ex + ey * ey)
         behind, over = -t * det / length, SLACK / length
-        if t <= 0.0:  # behind by rounding, or not hit
+        if t <= 0.0:  # x is behind the wall by rounding, or does not hit it
             t, s = 0.0, -(px * ex + py * ey) / (length * length)
         meets = behind < SLACK and t <= limit and s >= -over and s <= 1.0 + over and (end - t) * det / length > SLACK
         if meets and (t < limit or wall < 0):

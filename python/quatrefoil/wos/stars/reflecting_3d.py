@@ -42,7 +42,7 @@ def reflecting_mesh(mesh: TriangleMesh, code: np.ndarray, mu: np.ndarray, screen
 
 
 class _Edges:
-    """Sides of triangles that join the same two points. Side i % 3 of triangle i // 3 runs from that corner to the next.
+    """Sides of triangles that join the same two points. Side i is side i % 3 of triangle i // 3, from corner i % 3 to the next.
 
     ``pairs`` (E, 2): sides of edges shared by two triangles, one in each direction. ``rest``: other sides. ``links``: sides that share an
     edge.

@@ -14,14 +14,14 @@ from .. import region
 class Tables(region.Tables):
     """Scaled tables of a partly reflecting boundary.
 
-    The absorbing part (L, 4 or 9) of polygons or a mesh, the walls of the rest (M, 6 or 11) and their corners or edges (K, 6 or 12), each
+    The absorbing part (L, 4 or 9) of polygons or a mesh, the reflecting walls (M, 6 or 11) and their corners or edges (K, 6 or 12), each
     followed by the first row of every instance.
     """
 
     def __init__(self, *rows: np.ndarray) -> None:
         super().__init__()
         self.rows = rows
-        self._part: Any = (None, None)  # the range of instances of the last part, and the part
+        self._part: Any = (None, None)  # the last range of instances that ``_part_of`` returned, and its tables
 
     def _tables(self) -> tuple[np.ndarray, ...]:
         return self.rows
@@ -58,8 +58,8 @@ class Tables(region.Tables):
 class Reflecting:
     """A partly reflecting boundary.
 
-    ``absorbing`` and ``reflecting``: the facets of the tables in order; if nothing absorbs, the first facet of each polygon. ``flipped``:
-    reflecting facets whose corners are reversed in the tables. ``endless``: nothing absorbs.
+    ``absorbing`` and ``reflecting``: the boundary's facets in the order of the tables. If nothing absorbs (``endless``), ``absorbing`` has
+    the first facet of each polygon. ``flipped``: whether the corners of each reflecting facet are reversed in the tables.
     """
 
     tables: Tables
