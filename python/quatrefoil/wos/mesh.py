@@ -17,7 +17,7 @@ from .polygon import Polygon, Solid, check_extent
 from .region import Region
 
 _FLAT = 4 * 2.0**-52  # height of a triangle relative to its longest side, below which its corners are collinear up to rounding
-_MAX = 2**27 - 1  # triangles
+_MAX = 2**27 - 1  # maximum number of triangles
 
 _HINTS = {
     **dict.fromkeys(("vertices", "verts", "points"), "use V"),
@@ -55,8 +55,8 @@ class TriangleMesh(Region):
     Raises
     ------
     ValueError
-        For NaN or infinite vertices, no triangles, an index out of range, wrong shapes, an edge without its opposite, an extent below 1e-70
-        or above 1e70.
+        For NaN or infinite vertices, no triangles, an index out of range, wrong shapes, an edge without an opposite edge, an extent below
+        1e-70 or above 1e70.
     TypeError
         For other dtypes, and for an object without vertices and faces.
 
@@ -210,7 +210,7 @@ def _triangles(cells: Any, what: str) -> np.ndarray:
 
 
 def _indices(F: Any, label: str, kind: str | None) -> np.ndarray:
-    """The indices from lists or an array, which must have the same array type as V if both are arrays."""
+    """The indices as int64, from lists or an array. Arrays must have the same array type as V."""
     reject_masked(F, label, "F")
     own = _arrays.kind(F)
     if None not in (own, kind) and own != kind:

@@ -14,7 +14,7 @@ Array = Any
 
 
 class Drawn(Protocol):
-    """The interface of a boundary that plots need."""
+    """The part of a boundary's interface that plots need."""
 
     dimension: int
 

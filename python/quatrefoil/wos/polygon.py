@@ -1,4 +1,4 @@
-"""Polygons and balls. Geometry is stored in float64. For walks it is centred on its bounding box and scaled by it."""
+"""Polygons and balls. Geometry is stored in float64. For walks it is centred on its bounding box and divided by the box's extent."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .region import Region
 from .rings import check_holes
 
 _SMALLEST, _LARGEST = 1e-70, 1e70  # extents: sources and variances scale with their squares
-_MIN_AREA = 1e-12  # relative to a box of size 1
+_MIN_AREA = 1e-12  # in a box of size 1
 _SLABS, _LEVEL = 64, 0.381966  # number of measured slabs of a polygon, and the relative height at which each is measured
 _MARGIN = 1.25  # for walks outside a polygon, relative to its extent
 _MAX_DIMENSION = 1024  # for balls and boxes
-_LONG_OUTLINE = 0.2  # in units of M extents: M vertices of a circle measure 2/pi in random order, and pi/M in order
+_LONG_OUTLINE = 0.2  # length / (M extents); for M vertices on a circle this is 2/pi in random order, and pi/M in order
 
 
 class Polygon(Region):
@@ -224,7 +224,7 @@ class Solid(Region):
     _count = 1
 
     def _row(self) -> np.ndarray | None:
-        """The scaled parameters that describe it to the walks. None for a ball."""
+        """The scaled parameters that describe the boundary to the walks. None for a ball."""
         return None
 
     def _tables(self) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -313,13 +313,13 @@ def offsets(rings: list[np.ndarray]) -> np.ndarray:
 
 
 def _has_area(sides: np.ndarray) -> bool:
-    """Whether rings of sides ax, ay, bx, by in a box of size 1 enclose an area with an odd number of crossings."""
+    """Whether rings with sides ax, ay, bx, by in a box of size 1 have an interior: an area where the number of crossings is odd."""
     signed = 0.5 * (sides[:, 0] * sides[:, 3] - sides[:, 1] * sides[:, 2]).sum()
     return bool(abs(signed) > _MIN_AREA) or _odd_area(sides) > _MIN_AREA  # signed areas of loops may cancel
 
 
 def _odd_area(sides: np.ndarray) -> float:
-    """An estimate of the area from one level in each of the highest slabs between neighbouring vertex heights."""
+    """An estimate of the interior's area from one horizontal line in each of the tallest slabs between neighbouring vertex heights."""
     levels = np.unique(sides[:, 1])
     height = np.diff(levels)
     area = 0.0

@@ -36,7 +36,7 @@ class ClosestPoint(NamedTuple, Generic[T]):
 
 
 def inward_normals(corners: np.ndarray) -> np.ndarray:
-    """(M, d): unit normals of segments or triangles (M, d, d): to the left of a segment; to the side from which a triangle is clockwise."""
+    """(M, d): unit normals of segments or triangles (M, d, d), to the left, or to the side from which the corners are clockwise."""
     sides = corners[:, 1:] - corners[:, :1]
     n = np.stack([-sides[:, 0, 1], sides[:, 0, 0]], axis=1) if corners.shape[2] == 2 else np.cross(sides[:, 1], sides[:, 0])
     return np.asarray(n / np.sqrt((n**2).sum(axis=1, keepdims=True)))
@@ -48,7 +48,7 @@ class Frame:
 
     rows: np.ndarray  # (count, d + 2): the box's centre and extent, epsilon in units of the extent
     min_epsilon: float  # smallest epsilon in units of a box's diagonal; infinite without instances
-    swallows: bool  # whether some domain has no interior beyond epsilon
+    swallows: bool  # whether some domain lies entirely within epsilon of its boundary
     extents: tuple[float, float]  # smallest and largest extent; infinite and 0 without instances
 
     def of_kind(self, kind: str, B: int) -> Any:
@@ -58,7 +58,7 @@ class Frame:
 
 
 class Tables:
-    """A boundary's tables in the form that walks use, and caches. Pickles omit the caches."""
+    """A boundary's tables in the form that walks use, with caches. Pickles omit the caches."""
 
     def __init__(self) -> None:
         self._arrays: dict[str, tuple[Any, ...]] = {}  # one entry per kind of array and device

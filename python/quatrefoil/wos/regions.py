@@ -11,9 +11,9 @@ from .mesh import TriangleMesh
 from .polygon import Polygon
 from .rings import crossings
 
-_NEAR = 1e-9  # relative distance up to which shapes touch
+_NEAR = 1e-9  # shapes closer than this, relative to the extent, touch
 _TOGETHER = 1 << 18  # pairs of an edge and a triangle that are tested together
-_WEIGHTS = {  # of the corners of a segment or triangle, at points on it
+_WEIGHTS = {  # weights of the corners of a segment or triangle, for points on it
     2: np.array([(8 - i, i) for i in range(9)]) / 8,
     3: np.array([(i, j, 4 - i - j) for i in range(5) for j in range(5 - i)]) / 4,
 }
@@ -65,7 +65,7 @@ class Regions:
         self.parts = tuple(checked)
 
     def _check(self, domain: Polygon | TriangleMesh, label: str) -> None:
-        """Raise ValueError unless the parts are inside the domain, do not overlap, and leave some of it."""
+        """Raise ValueError unless the parts are inside the domain, do not overlap, and do not fill it."""
         for k, (shape, _) in enumerate(self.parts):
             if shape.dimension != domain.dimension:
                 raise ValueError(f"{label}: parts[{k}] of diffusion is {shape!r}, but boundary is {domain!r}")
@@ -89,7 +89,7 @@ class Regions:
 
 
 def signed_size(shape: Polygon | TriangleMesh) -> float:
-    """Twice the area of a polygon's outline, or six times the volume of a mesh; negative if its facets are in reverse order."""
+    """Twice the area of a polygon's outline, or six times the volume of a mesh; negative for the opposite orientation."""
     if isinstance(shape, TriangleMesh):
         a, b, c = np.moveaxis(shape._ends.reshape(-1, 3, 3) - shape._centre[0], 1, 0)
         return float((np.cross(a, b) * c).sum())
@@ -110,7 +110,7 @@ def _size(shape: Polygon | TriangleMesh) -> float:
 
 
 def _crosses(a: Polygon | TriangleMesh, b: Polygon | TriangleMesh, within: bool) -> bool:
-    """Whether a has points outside b, or with ``within=False`` inside b, farther from its boundary than rounding."""
+    """Whether a has points outside b, or with ``within=False`` inside b, beyond rounding errors."""
     near, d = _NEAR * float(b._extent[0]), a.dimension
     of_b = np.asarray(b.signed_distance(anchors_of(a).reshape(-1, d)))
     of_a = np.asarray(a.signed_distance(anchors_of(b).reshape(-1, d)))

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 _FLAT = 1e-9  # sine below which an angle is treated as 0
-_SLANTED = np.array([0.8310, 0.5563])  # a direction to which few walls are perpendicular
+_SLANTED = np.array([0.8310, 0.5563])  # a direction to which few segments are perpendicular
 
 
 def crossings(segments: np.ndarray) -> np.ndarray:
@@ -66,7 +66,7 @@ def check_holes(segments: np.ndarray, sizes: Sequence[int], what: str) -> None:
         of_outline, of_hole = near[pairs[both, 0]], hole[pairs[both, 1] - len(near)]
         vertices, at = np.unique(of_hole.reshape(-1, 2), axis=0, return_inverse=True)
         met = np.stack([_touches(of_outline, x) for x in (of_hole[:, :2], of_hole[:, 2:])], axis=1).reshape(-1)
-        free = np.delete(vertices, at.reshape(-1)[met], axis=0)  # only at neighbours of touching vertices can a ring change sides
+        free = np.delete(vertices, at.reshape(-1)[met], axis=0)  # a ring can change sides only next to touching vertices
         for x in np.concatenate([hole[:1, :2], free]):
             if not (inside(outline, x) or _touches(near, x).any()):
                 raise ValueError(f"{what}: holes[{k}] lies outside the outline, expected a ring inside it")

@@ -69,7 +69,7 @@ class Box(Solid):
         self._half_width = np.array([0.5 * float((self.hi - self.lo).min())])
 
     def _row(self) -> np.ndarray:
-        """Half of the sides, scaled."""
+        """Half of the side lengths, scaled."""
         return np.asarray(0.5 * (self.hi - self.lo) / self._extent[0])
 
     def _outline(self, instance: int) -> np.ndarray:
@@ -178,7 +178,7 @@ class SDF(Solid):
         return values.reshape(X.shape[:-1])
 
     def _row(self) -> np.ndarray:
-        """See the README, The row of a field."""
+        """See csrc/wos/solid/README.md, The row of a field."""
         extent = self._extent[0]
         corners = ((np.stack([self.lo, self.hi]) - self._centre) / extent).reshape(-1)
         if self.function is not None:
