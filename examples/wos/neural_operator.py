@@ -121,7 +121,7 @@ class FourierOperator(torch.nn.Module):
 
 
 def augmented(fields: torch.Tensor) -> torch.Tensor:
-    """Apply a random symmetry of the square, which maps problems to other problems."""
+    """Apply a random symmetry of the square, which maps problems to other valid problems."""
     quarters, mirrored = int(torch.randint(4, ())), bool(torch.randint(2, ()))
     fields = torch.rot90(fields, quarters, (-2, -1))
     return fields.flip(-1) if mirrored else fields

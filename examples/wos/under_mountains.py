@@ -10,9 +10,9 @@ How a landscape affects the temperature in the rock below it, and the heat flow 
 The section is 12 km long and crosses a valley in Tennessee; the heights come with matplotlib. ΔT = 0 in the rock. The surface has the
 temperature of the air, which falls with height. Heat flows in from below and cannot leave through the sides. It escapes more easily into a
 valley, so the gradient there is larger than at depth, and heat flows derived from boreholes must be corrected for this. Walk on Spheres
-computes temperatures and gradients in the boreholes alone, with standard errors and without a mesh. Walks are reflected at the sides and
-the bottom. They solve for v = T + FLOW y, the temperature minus the linear profile of flat ground. v has no flux from below. The last line
-of the output compares with a known solution v = cos(κ x) cosh(κ (y - BOTTOM)). Requires matplotlib (pip install 'quatrefoil[demo]').
+computes temperatures and gradients only in the boreholes, with standard errors and without a mesh. Walks are reflected at the sides and
+the bottom. They solve for v = T + FLOW y, which has no flux at the bottom. The last line of the output compares the walks with a known
+solution, v = cos(κ x) cosh(κ (y - BOTTOM)). Requires matplotlib (pip install 'quatrefoil[demo]').
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def known(top: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def boreholes(top: np.ndarray) -> dict[str, np.ndarray]:
-    """Points below the highest and the lowest points of the middle part of the section."""
+    """Points in two boreholes, below the highest and the lowest point of the middle part of the section."""
     middle = np.arange(len(top) // 6, len(top) - len(top) // 6)
     cells = {"ridge": middle[top[middle, 1].argmax()], "valley": middle[top[middle, 1].argmin()]}
     return {name: np.stack([np.full(DEPTHS.size, top[i, 0]), top[i, 1] - DEPTHS], axis=1) for name, i in cells.items()}
