@@ -50,7 +50,7 @@ class TriangleMesh(Region):
     A point is inside if the number of triangles above it is odd, so surfaces within surfaces are holes. Triangles with collinear corners
     are ignored with one RuntimeWarning. Self-intersections are not checked. Device arrays are copied to the host once. Can be pickled.
 
-    Cost: 0.4 us per triangle, and 0.25 us per triangle for the tree at the first query (mesh README, The tree).
+    Cost: 0.4 us per triangle, and 0.25 us per triangle for the tree at the first query (csrc/wos/mesh/README.md, The tree).
 
     Raises
     ------

@@ -36,7 +36,7 @@ class ClosestPoint(NamedTuple, Generic[T]):
 
 
 def inward_normals(corners: np.ndarray) -> np.ndarray:
-    """(M, d): unit normals of segments or triangles (M, d, d), to the left, or to the side from which the corners are clockwise."""
+    """(M, d): unit normals of facets (M, d, d), to the left of segments, or to the side from which a triangle's corners are clockwise."""
     sides = corners[:, 1:] - corners[:, :1]
     n = np.stack([-sides[:, 0, 1], sides[:, 0, 0]], axis=1) if corners.shape[2] == 2 else np.cross(sides[:, 1], sides[:, 0])
     return np.asarray(n / np.sqrt((n**2).sum(axis=1, keepdims=True)))

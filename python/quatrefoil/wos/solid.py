@@ -107,10 +107,10 @@ class SDF(Solid):
     The boundary is the zero set of the interpolated field. It differs from that of the exact distance by about h^2 / 8 times its curvature,
     with grid step h. The interpolated field of a true distance has a slope of about 1, except in cells that contain points with several
     closest boundary points, where the slope may be up to sqrt(d). A walk that leaves the domain because of that ends at its projection. The
-    projection of x is x - φ ∇φ / |∇φ|^2 (3); for a function, ∇φ is computed by central differences with a step of 1e-5 of the box.
-    ``closest_point`` returns this projection and |φ|, and ``signed_distance`` returns φ. Outside the box, both use the closest point of the
-    box. There are no facets, so PerVertex and walls are not available. Relative epsilons are multiplied by the diagonal of the box. Points
-    may be any kind of array. There is no gradient with respect to the values.
+    projection of x is x - φ ∇φ / |∇φ|^2 (3); for a function, ∇φ is computed by central differences with a step of 1e-5 of the box's longest
+    side. ``closest_point`` returns this projection and |φ|, and ``signed_distance`` returns φ. Outside the box, both use the closest point
+    of the box. There are no facets, so PerVertex and walls are not available. Relative epsilons are multiplied by the diagonal of the box.
+    Points may be any kind of array. There is no gradient with respect to the values.
 
     Cost: a step takes about 3 times as long as in a ball. Native kernels call a function for 2 to 8 points at a time, depending on the
     instruction set. Compiled functions are called without the GIL, others with it, which takes a few us. The constructor evaluates a

@@ -17,7 +17,7 @@ _PARTS = {"amplitude": 1, "center": 2, "width": 1}  # axes of each parameter for
 
 
 class Gaussians(DataClass):
-    """sum_j amplitude_j exp(-|x - center_j|^2 / width_j^2).
+    """A sum of Gaussians: sum_j amplitude_j exp(-|x - center_j|^2 / width_j^2).
 
     Parameters
     ----------

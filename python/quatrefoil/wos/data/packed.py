@@ -22,7 +22,7 @@ Pull = Callable[[np.ndarray], Parameters]
 
 
 class PackedData(NamedTuple):
-    """``numbers`` (rows, width) with 1 or B rows, or a ``function``. ``pull`` maps a gradient with respect to numbers to the parameters.
+    """``numbers`` (rows, width) with 1 or B rows, or a ``function``. ``pull`` turns a gradient for ``numbers`` into one for the parameters.
 
     ``linear``: the columns on which the data depend linearly. ``first``: the first segment of each polygon, if all polygons share a row.
     """

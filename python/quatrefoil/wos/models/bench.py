@@ -21,7 +21,7 @@ COARSE, FINE = 1, 6  # refinements of the disc: the coarsest with a smaller erro
 
 
 class FiniteElements:
-    """Solves -Δu = f on the star with quadratic elements on a mapped mesh of the disc. Factors once for any number of right-hand sides."""
+    """Solves -Δu = f on the star with quadratic elements on a mapped mesh of the disc. Factorises once for all right-hand sides."""
 
     def __init__(self, c1: float, c2: float, refine: int = FINE) -> None:
         import skfem
@@ -124,7 +124,7 @@ def problems() -> Iterator[Problem]:
 
 
 def _by_matrices(sides: Instances) -> Problem:
-    """Boundary values at the vertices and sources on a grid, by the matrices of recorded walks."""
+    """Solutions for boundary values at the vertices and sources on a grid, from the matrices of recorded walks."""
     X, star, how, box = sides.points[0], sides.star(), wos.Walks(WALKS, epsilon=EPSILON), ([-1.5, -1.5], [1.5, 1.5])
     nodes = np.stack(np.meshgrid(*2 * [np.linspace(-1.5, 1.5, GRID)], indexing="ij"), axis=-1).reshape(-1, 2)
     g, f = sides.g(star._outline(0)[:, 0]), sides.f(nodes)

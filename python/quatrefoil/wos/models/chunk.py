@@ -23,7 +23,7 @@ from .state import State, of_samples
 
 Array = Any
 _data: Any = _array_code  # untyped module
-METHODS = {"walk": WALK, "stars": STARS, "media": MEDIA, "jumps": WALK}  # ops that solve a problem, or whose arguments describe it
+METHODS = {"walk": WALK, "stars": STARS, "media": MEDIA, "jumps": WALK}  # the op of each method; "jumps" uses only its arguments
 GEOMETRY = ("ends", "first", "walls", "first_wall", "corners", "first_corner")  # inputs that describe the boundary
 _OF_POINTS = ("start", "slopes")  # inputs with an axis for points
 MAX_INSTANCES = 64  # per chunk, because a boundary caches 64 grids

@@ -71,7 +71,7 @@ class Draw:
         return Draw(run, executor, tell, label)
 
     def run_groups(self, requests: Sequence[Request], rule: Rule | None = None) -> State | Groups:
-        """Run the requested walks. Every point occurs in one request. With a rule, run the first of them, as many as a point needs."""
+        """Run the requested walks. Every point occurs in one request. With a rule, run as many as a point needs, from the first one on."""
         return gather(self._parts(requests, rule))
 
     def further(self, state: State | Groups, rule: Rule) -> State | Groups:

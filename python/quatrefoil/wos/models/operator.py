@@ -155,6 +155,7 @@ class Operator:
         box : (lo, hi)
             As for ``GridField``.
         of : "source" or "dirichlet"
+            The kind of data on the grid.
         """
         choice(of, "on_grid", "of", ("source", "dirichlet"))
         matrix, X = (self._sources("on_grid"), self.source_points) if of == "source" else (self.A, self.boundary_points)

@@ -248,7 +248,7 @@ def _sizes(s: Statement, points: Array) -> Sizes:
 
 
 def _is_like_rings(s: Statement, name: str) -> bool:
-    """Whether data are a list that may be meant for the rings of one polygon: a list of numbers, or data for a polygon with holes."""
+    """Whether data are a list that may be meant for the rings of one polygon: a list of numbers, or any list if the polygon has holes."""
     if name not in ("dirichlet", "source", "screening", "diffusion"):
         return False
     value, b = getattr(s, name), s._shared_boundary

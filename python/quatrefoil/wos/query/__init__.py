@@ -211,8 +211,8 @@ def closest_point(
     -----
     No gradients. Triangles are compared in the dtype of q: with float32 the distance may have an error of 1e-7 of the extent. The results
     for the closest triangle are computed in float64. Cost per point: about 1 us for a mesh of 20 000 triangles, with a tree that is cached
-    in the mesh (mesh README, The tree); 1 ns per segment of a polygon. Memory: 2 MB. The backend "array" tests all segments or triangles,
-    of all B polygons. On a device a point that is not finite gives NaN and -1, and is not inside.
+    in the mesh (csrc/wos/mesh/README.md, The tree); 1 ns per segment of a polygon. Memory: 2 MB. The backend "array" tests all segments or
+    triangles, of all B polygons. On a device a point that is not finite gives NaN and -1, and is not inside.
 
     Examples
     --------
@@ -316,8 +316,8 @@ def contains(
     Notes
     -----
     Exact for a closed mesh, except within a rounding error of the surface: both triangles of an edge place the point on the same side of
-    it, so that no triangle is counted twice or missed (mesh README (4)). Cost per point: 0.3 us for a mesh of 20 000 triangles; 2 us for a
-    mesh with gaps; 0.5 ns per segment of a polygon. Errors are as for ``closest_point``.
+    it, so no triangle is counted twice or missed (csrc/wos/mesh/README.md (4)). Cost per point: 0.3 us for a mesh of 20 000 triangles; 2 us
+    for a mesh with gaps; 0.5 ns per segment of a polygon. Errors are as for ``closest_point``.
 
     Examples
     --------

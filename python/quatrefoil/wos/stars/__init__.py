@@ -9,7 +9,7 @@ walls, first_wall : (P, 6) or (P, 11), and like first
 corners, first_corner : (C, 6) or (C, 12), and like first
     The re-entrant corners between walls, or the ends of edges, and the inward normals of the two walls.
 neumann, robin : (1 or B, numbers)
-    The flux h, with a kind as for dirichlet. Values at vertices have one pair (in space a triple) per wall.
+    The flux h, with the kinds of ``dirichlet``. Values at vertices have one pair (in space a triple) per wall.
 diffusion, screening, bounds, slopes, beyond
     As in ``wos.media``, if ``varies``, except that a grid of α also stores grad α / (2 α), after media (3). Otherwise the screening is the
     number ``rate``.

@@ -68,7 +68,7 @@ def rise(boundary: Boundary, diffusion: PackedData, tables: Tables, frame: np.nd
 
 
 def _instances(diffusion: PackedData, first: np.ndarray, B: int) -> range:
-    """The instances whose walls or media differ."""
+    """All instances if their walls or media differ, otherwise only the first."""
     return range(B if diffusion.batch not in (None, 1) or len(first) > 2 else min(B, 1))
 
 

@@ -18,7 +18,7 @@ dirichlet, source : (1 or B, numbers)
 screening
     λ of -Δu + λu = f, in absolute units.
 first_instance, first_point
-    Global indices of a part of a problem, used for random words. Functions are called as g(instance, X (n, d)) -> (n,).
+    Global indices of the call's first instance and point, for random words. Functions are called as g(instance, X (n, d)) -> (n,).
 outside, closed
     outside: the domain is outside a boundary in two or three dimensions; a polygon's box is then 0.8 times the extent. closed: the mesh has
     no gaps.
@@ -27,7 +27,7 @@ reach
 grids
     The cached grids of a Polygon or TriangleMesh (built if absent, ignored on a device), or the function of an SDF.
 mean, m2 : (B, N, K, C)
-    The mean of every node's walks (of its pairs with ``gradient``), and the sum of their squared deviations; C = 1, or 1 + d. The mean is
+    The mean of every node's walks (with ``gradient``, of its pairs), and the sum of their squared deviations; C = 1, or 1 + d. The mean is
     differentiable with respect to dirichlet and source (7), (8): walks are replayed, and none is stored.
 counts : (B, N, 3)
     Steps, walks cut off at ``max_steps``, walks that left the box by rounding.
@@ -155,7 +155,7 @@ def _along_vjp(points: Any, value: Any, grad: Any, dpoints: Any, dvalue: Any, sl
     dpoints[...] = np.where(grad[..., None] == 0, 0.0, grad[..., None] * slope())
 
 
-# value as a function of points with the gradient slope(), which is called on demand
+# returns value as a function of points whose gradient is slope(), which is called only if a gradient is requested
 ALONG = Op(
     __name__, "along",
     inputs=(Arg("points", "B N d"), Arg("value", "B N", dtype="double")),

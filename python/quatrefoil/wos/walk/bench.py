@@ -55,7 +55,7 @@ def problems() -> Iterator[Problem]:
 
 
 def _in_parts(name: str) -> Problem:
-    """The overhead of rounds and tasks: a single call gives the same bits."""
+    """Measures the overhead of rounds and tasks. A single call gives the same bits."""
     whole, dirichlet = 16 * WALKS, wos.Fourier(np.array([0.3, 0.1, -0.2], np.float32))
     solve = partial(wos.solve, wos.Polygon(star(SEGMENTS)), star_points(POINTS), dirichlet=dirichlet, rng=1, epsilon=EPSILON)
 

@@ -92,7 +92,7 @@ def source_weight(d: int, s: Any, logarithm: Any, z2: Any) -> tuple[Any, Any]:
 
 
 def hit_weight(d: int, s: Any, logarithm: Any, z2: Any) -> Any:
-    """(3), (3') of stars: the weight of a walk that hits a wall at radius s. ``logarithm`` is as in ``source_weight``."""
+    """Stars README (3), (3'): the weight of a walk that hits a wall at radius s. ``logarithm`` is as in ``source_weight``."""
     end = 0.25 * z2
     if d == 2:
         q = end * s * s

@@ -133,7 +133,7 @@ class HalfDiscs:
 
     @staticmethod
     def pay(xp: Any, ends: Any, first: Any, at: Points, epsilon: Any) -> Any:
-        """Whether the clearance at the middle of a segment, averaged over the boundary, is at least epsilon^(1/3).
+        """Whether the clearance at the segments' midpoints, averaged over the boundary, is at least epsilon^(1/3).
 
         One value per walk, or None if it is false for all walks.
         """

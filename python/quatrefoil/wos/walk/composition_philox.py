@@ -66,7 +66,7 @@ def direction(xp: Any, word: Any, height: Any, d: int) -> Any:
 
 
 def unit_vector(xp: Any, lanes: Lanes, counter: int, d: int) -> Any:
-    """(23) in any dimension."""
+    """(23) A uniform unit vector (P, d) in any dimension."""
     parts = []
     for words in lanes.words(xp, *(counter + group * TRIAL for group in range((d + 3) // 4))):
         for k in range(2):
@@ -78,7 +78,7 @@ def unit_vector(xp: Any, lanes: Lanes, counter: int, d: int) -> Any:
 
 
 def source_radius(xp: Any, lanes: Lanes, step: int, d: int) -> Any:
-    """(4c) The first accepted attempt, or the last. The probability that all attempts fail is at most 2^-40."""
+    """(4c) The radius of the first accepted attempt, or of the last. The probability that all attempts fail is at most 2^-40."""
     radius: Any = None
     trials = math.ceil(20 / math.log2(d / 2))  # two attempts each
     for words in reversed(lanes.words(xp, *(SOURCE + trial * TRIAL + step for trial in range(trials)))):

@@ -21,7 +21,7 @@ def _clear_radius(ends, at, x, y):
 
 @jit
 def half_discs_pay(ends, d, epsilon):
-    """Whether the clearance at the middle of a segment, averaged over the boundary, is at least epsilon^(1/3)."""
+    """Whether the clearance at the segments' midpoints, averaged over the boundary, is at least epsilon^(1/3)."""
     if d != 2 or ends.shape[1] != 4 or len(ends) > CLEAR_UP_TO:
         return False
     total, weighted = 0.0, 0.0
