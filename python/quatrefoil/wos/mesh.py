@@ -210,7 +210,7 @@ def _triangles(cells: Any, what: str) -> np.ndarray:
 
 
 def _indices(F: Any, label: str, kind: str | None) -> np.ndarray:
-    """The indices as int64, from lists or an array. Arrays must have the same array type as V."""
+    """The indices as int64. If F and V are both arrays, they must be of the same array type."""
     reject_masked(F, label, "F")
     own = _arrays.kind(F)
     if None not in (own, kind) and own != kind:

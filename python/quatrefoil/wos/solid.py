@@ -94,7 +94,7 @@ class SDF(Solid):
     ----------
     values : (n1, n2) or (n1, n2, n3), or a function
         The signed distance of every node from the boundary, negative inside, float32 or float64. Each axis has at least two nodes; the
-        first and last are on the faces of the box. Alternatively f(X (n, d)) -> (n,) of absolute points in float64: a ``numba.njit``
+        first and last are on the faces of the box. Alternatively f(X (n, d)) -> (n,) of absolute coordinates in float64: a ``numba.njit``
         function, a ``numba.cfunc`` ``void(int64 n, const double* x, double* out)``, or any Python callable. Values on the faces of the box
         must not be negative.
     box : (lo, hi), each d real numbers

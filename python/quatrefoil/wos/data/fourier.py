@@ -45,7 +45,7 @@ class Fourier(DataClass):
             raise ValueError(f"Fourier: center has {len(self.center)} coordinates, expected 2")
 
     def __call__(self, X: Any) -> np.ndarray:
-        """Evaluate g with NumPy at absolute points (n, 2): (n,). With instances, (B, n) at points (n, 2) or (B, n, 2)."""
+        """Evaluate g with NumPy. Returns (n,) for points (n, 2) in absolute coordinates; with instances, (B, n) for (n, 2) or (B, n, 2)."""
         X = points_like(X, "Fourier", "X")
         c = host_array(self.coefficients, "Fourier", "coefficients", differentiable=True)
         c = c[:, None] if c.ndim == 2 else c

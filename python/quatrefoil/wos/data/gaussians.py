@@ -66,7 +66,7 @@ class Gaussians(DataClass):
         return read("amplitude"), read("center"), np.asarray(self.width) if is_number(self.width) else read("width")
 
     def __call__(self, X: Any) -> np.ndarray:
-        """Evaluate the sum with NumPy at absolute points (n, d): (n,). With instances, (B, n) at points (n, d) or (B, n, d)."""
+        """Evaluate with NumPy. Returns (n,) for points (n, d) in absolute coordinates; with instances, (B, n) for (n, d) or (B, n, d)."""
         X = points_like(X, "Gaussians", "X")
         a, c, w = self._arrays()
         # Gaussians before points: NumPy's inner loops run over points

@@ -29,7 +29,7 @@ class GridField(DataClass):
 
     Notes
     -----
-    ``solve`` has a gradient with respect to ``values``, but not with respect to ``box``. Values and coordinates are float64. Cost: 2^d
+    ``solve`` is differentiable with respect to ``values``, but not with respect to ``box``. Values and coordinates are float64. Cost: 2^d
     values per point. Equation numbers: csrc/wos/data/README.md (8), (9).
 
     Examples
@@ -56,7 +56,7 @@ class GridField(DataClass):
         self.values: Any = values
 
     def __call__(self, X: Any) -> np.ndarray:
-        """Evaluate the field with NumPy at absolute points (n, d): (n,). With instances, (B, n) at points (n, d) or (B, n, d)."""
+        """Evaluate with NumPy. Returns (n,) for points (n, d) in absolute coordinates; with instances, (B, n) for (n, d) or (B, n, d)."""
         X = points_like(X, "GridField", "X")
         v = host_array(self.values, "GridField", "values", differentiable=True)
         d = len(self.box[0])

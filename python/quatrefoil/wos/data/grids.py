@@ -37,7 +37,7 @@ def check_corners(lo: Sequence[float], hi: Sequence[float], label: str, name: st
 
 
 class Cells:
-    """(8) The positions of absolute points (..., d) in a grid.
+    """(8) The positions in a grid of points (..., d) in absolute coordinates.
 
     These are the lowest corners of their cells, and the coordinates in the cell and in the grid.
     """

@@ -28,7 +28,7 @@ class Polynomial(DataClass):
 
     Notes
     -----
-    ``solve`` has a gradient with respect to ``coefficients``. Before walks run, the polynomial is converted, in float64, to coordinates
+    ``solve`` is differentiable with respect to ``coefficients``. Before walks run, the polynomial is converted, in float64, to coordinates
     centred on the boundary's box and scaled by it. Far from 0 this loses as many digits as evaluating the original coefficients in float64.
     Cost: n1 n2 (n3) multiply-adds per point. Equation numbers: csrc/wos/data/README.md (6), (7).
 
@@ -54,7 +54,7 @@ class Polynomial(DataClass):
         self.coefficients: Any = coefficients
 
     def __call__(self, X: Any) -> np.ndarray:
-        """Evaluate the polynomial with NumPy at absolute points (n, d): (n,). With instances, (B, n) at points (n, d) or (B, n, d)."""
+        """Evaluate with NumPy. Returns (n,) for points (n, d) in absolute coordinates; with instances, (B, n) for (n, d) or (B, n, d)."""
         X = points_like(X, "Polynomial", "X")
         c = host_array(self.coefficients, "Polynomial", "coefficients", differentiable=True)
         d = X.shape[-1]

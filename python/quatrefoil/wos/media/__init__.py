@@ -34,7 +34,7 @@ def check_medium(
     if "per_vertex" in (diffusion, screening) or diffusion == "fourier":
         raise ValueError(
             f"{label}: diffusion_kind is {diffusion!r} and screening_kind is {screening!r}, "
-            "expected data defined inside, and a smooth diffusion"
+            "expected data that are defined inside the domain, and a diffusion that is smooth"
         )
     if bounds != ((start[0], 2) if varies else None):
         raise ValueError(f"{label}: bounds has shape {bounds}, expected {(start[0], 2) if varies else None}")

@@ -22,7 +22,7 @@ from .interfaces import Interfaces
 
 _GUESS = 16  # expected source points per walk of a leg; the leg runs a second time if there are more
 _LEAST = 2.0  # smallest radius of a half sphere, in units of epsilon
-BLOCK = 256  # walks [k BLOCK, (k + 1) BLOCK) of a point run in one call, so their random words do not depend on the range of walks
+BLOCK = 256  # a call runs walks [k BLOCK, (k + 1) BLOCK) of a point, so their random words do not depend on the requested range
 _ROWS = 1 << 17  # rows per call
 
 
@@ -141,7 +141,7 @@ class _Legs:
         geometry, memo = shape._arrays_of("numpy"), (shape._memo_of("numpy"),)
         backend, threads = self.how.backend, self.how.num_threads
         starts = call(PLACE, (self.x[own], frame, *geometry), (True, False), memo, None, backend, threads)[0]
-        lost = np.isnan(starts[:, 0])  # outside at a corner, by rounding
+        lost = np.isnan(starts[:, 0])  # outside at a corner, because of rounding errors
         if lost.any():
             self.part[own[lost]] = self._part_at(self.x[own[lost]])
             self.alive[own[lost]] = self.at.domain.contains(self.x[own[lost]])

@@ -53,8 +53,8 @@ class Result(Generic[T]):
         With ``gradient=True``, the gradient of u and the standard errors of its components, of shape ``value.shape + (d,)``; otherwise
         None. NaN outside and within epsilon of the boundary. All standard errors are then computed from the means of pairs.
     n_walks, n_truncated, n_escaped : int64
-        Number of walks, which varies with ``rtol`` or ``atol``; walks cut off at max_steps; walks that left the box by rounding. Walks of
-        the last two kinds end at the closest boundary point.
+        Number of walks, which differs between points with ``rtol`` or ``atol``; of walks cut off at max_steps; and of walks that left the
+        box because of rounding errors. Walks of the last two kinds end at the closest boundary point.
     mean_steps
         Steps per walk.
     seed : int
@@ -248,7 +248,7 @@ def _check_cache(run: Run) -> None:
 
 
 def finish(run: Run, state: State | Groups) -> Result[Any]:
-    """The Result of a state. Means are array code that torch can differentiate; error bars have no gradient."""
+    """The Result of a state. torch can differentiate the means; error bars have no gradient."""
     p, settings = run.prepared, run.settings
     shape = p.sizes.shape
     mean, m2 = state.fold()

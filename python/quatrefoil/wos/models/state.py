@@ -40,7 +40,7 @@ class State:
     sizes: list[int]  # powers of two; each start is a multiple of its size
     mean: Array  # (rows, K, channels)
     m2: Array  # (rows, K, channels)
-    counts: Array  # (rows, 3): steps, walks cut off at max_steps, walks that left the box by rounding
+    counts: Array  # (rows, 3): steps, walks cut off at max_steps, walks that left the box because of rounding errors
 
     @property
     def samples(self) -> int:

@@ -209,7 +209,7 @@ def closest_point(
 
     Notes
     -----
-    No gradients. Triangles are compared in the dtype of q: with float32 the distance may have an error of 1e-7 of the extent. The results
+    Not differentiable. Triangles are compared in the dtype of q: with float32 the distance may have an error of 1e-7 of the extent. Results
     for the closest triangle are computed in float64. Cost per point: about 1 us for a mesh of 20 000 triangles, with a tree that is cached
     in the mesh (csrc/wos/mesh/README.md, The tree); 1 ns per segment of a polygon. Memory: 2 MB. The backend "array" tests all segments or
     triangles, of all B polygons. On a device a point that is not finite gives NaN and -1, and is not inside.

@@ -30,7 +30,7 @@ mean, m2 : (B, N, K, C)
     The mean of every node's walks (with ``gradient``, of its pairs), and the sum of their squared deviations; C = 1, or 1 + d. The mean is
     differentiable with respect to dirichlet and source (7), (8): walks are replayed, and none is stored.
 counts : (B, N, 3)
-    Steps, walks cut off at ``max_steps``, walks that left the box by rounding.
+    Steps, walks cut off at ``max_steps``, walks that left the box because of rounding errors.
 """
 
 from __future__ import annotations
