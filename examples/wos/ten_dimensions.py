@@ -15,8 +15,8 @@ The network minimises the residual of Δu = 0 at random points and that of u = g
 Karniadakis 2019). Values, gradients and Laplacians pass through its layers together, without approximation. The walks get as much processor
 time as the training of the network, both on one thread, and start at the points where the errors are measured. After training, the network
 can be evaluated anywhere. Walks give values only at their starting points, but with error bars. At a hundred points the walks are more
-accurate. The last number printed is the number of points at which they would be as accurate as the network in the same total time. Requires
-PyTorch (pip install 'quatrefoil[torch]').
+accurate. The last line printed says at how many points they would be as accurate as the network in the same total time. Requires PyTorch
+(pip install 'quatrefoil[torch]').
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def _size(shape: Polygon | TriangleMesh) -> float:
 
 
 def _crosses(a: Polygon | TriangleMesh, b: Polygon | TriangleMesh, within: bool) -> bool:
-    """Whether a has points outside b, or with ``within=False`` inside b, beyond rounding errors."""
+    """Whether a has points outside b, or with ``within=False`` inside b, by more than rounding errors."""
     near, d = _NEAR * float(b._extent[0]), a.dimension
     of_b = np.asarray(b.signed_distance(anchors_of(a).reshape(-1, d)))
     of_a = np.asarray(a.signed_distance(anchors_of(b).reshape(-1, d)))

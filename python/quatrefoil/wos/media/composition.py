@@ -23,7 +23,7 @@ __all__ = ["media", "media_vjp"]
 
 
 class _Drawn(NamedTuple):
-    """A step: its direction; direction, radius (in the unit ball) and source weight of the point inside; whether the walk jumps there."""
+    """A step's direction; the direction, radius (in the unit ball) and source weight of the point inside; whether the walk jumps there."""
 
     n: Any
     m: Any

@@ -68,7 +68,7 @@ class Interfaces:
             row[: len(own)] = own
 
     def clear(self, x: np.ndarray, facet: np.ndarray) -> np.ndarray:
-        """Lower bounds on the distances of points on ``facet`` from all facets that are not in the line or plane of that facet."""
+        """Lower bounds on the distances of points x on facets ``facet`` from all facets that are not in the same line or plane."""
         radius = (self.apart[facet] - np.linalg.norm(x[:, None] - self.anchors[facet], axis=2)).max(axis=1)
         each = max(1, _TOGETHER // max(1, self.close.shape[1]))
         for at in range(0, len(x), each):

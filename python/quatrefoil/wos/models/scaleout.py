@@ -90,7 +90,7 @@ def _shared(digest: bytes, data: bytes) -> Shared:
 
 
 def dumps(value: Any) -> bytes:
-    """Pickle a value. Uses cloudpickle, if installed, for objects that pickle rejects or stores as names in the main script."""
+    """Pickle a value. Uses cloudpickle, if installed, for objects that pickle rejects or stores by name in the main script."""
     try:
         data = pickle.dumps(value, 5)
     except Exception:

@@ -115,7 +115,7 @@ class Walks:
                 total = added(total, batch.tallied(marks))
             means.append(xp.stack([node[2] for node in nodes], axis=1))
             m2 = xp.stack([node[3] for node in nodes], axis=1)
-            spreads.append(nan_unless(xp, xp.isfinite(self.flat[rows, :1])[:, :, None], m2))  # instead of 0 for a single walk
+            spreads.append(nan_unless(xp, xp.isfinite(self.flat[rows, :1])[:, :, None], m2))  # NaN outside, even for a single walk
             counts.append(total)
         K = len(schedule(self.first_walk // self.group, self.count // self.group)[0])
         if not means:

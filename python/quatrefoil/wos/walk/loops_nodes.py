@@ -121,7 +121,7 @@ def forward(op, walked, arguments):
                 samples = x if p.group == 1 else (x[:, ::2] + x[:, 1::2]) * 0.5
                 for k, node in enumerate(nodes_of(np, samples, p.first_walk // p.group)):
                     mean[side, :, k, c], m2[side, :, k, c] = node[2:]
-            m2[side, np.isnan(p.start[b, :, 0])] = np.nan  # instead of 0 for a single walk
+            m2[side, np.isnan(p.start[b, :, 0])] = np.nan  # NaN outside, even for a single walk
         for of_jumps in beyond:
             if of_jumps is not None:
                 of_jumps[b] = marks[1].sum(axis=1)

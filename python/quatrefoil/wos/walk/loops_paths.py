@@ -54,7 +54,7 @@ def _survive(weight, d, z2, step, walk, point, instance, k0, k1):
 
 @jit
 def _come_back(sphere, step, walk, point, instance, k0, k1, x, moved):
-    """Solid README (4) to (7): return a walk beyond the sphere to ``moved`` on it, or in space end it. Returns its weight, 1 or 0."""
+    """Solid README (4) to (7): return a walk beyond the sphere to ``moved`` on it; in space, it may end. Returns its weight, 1 or 0."""
     w0, w1, w2, _ = philox(np.uint64(ROULETTE + step), walk, point, instance, k0, k1)
     angle = float(w2) * (2.0 * math.pi * 2.0**-32)
     if x.size == 2:
