@@ -172,7 +172,7 @@ class Polygon(Region):
         return self._ends[self._first[instance] : self._first[instance + 1]].reshape(-1, 2, 2)
 
     def _shared(self) -> Polygon:
-        """Convert a batch of one polygon to a polygon that any number of instances share. Returns other polygons unchanged."""
+        """Convert a batch of one to a polygon that any number of instances share. Returns others unchanged."""
         if self._batch != 1:
             return self
         one: Polygon = object.__new__(type(self))  # shares the tables, which copy.copy omits

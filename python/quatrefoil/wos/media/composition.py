@@ -23,13 +23,13 @@ __all__ = ["media", "media_vjp"]
 
 
 class _Drawn(NamedTuple):
-    """A step's direction; the direction, radius (in the unit ball) and source weight of the point inside; whether the walk jumps there."""
+    """A step of each walk."""
 
-    n: Any
-    m: Any
-    s: Any
-    weight: Any
-    jumped: Any
+    n: Any  # direction (P, d)
+    m: Any  # direction of the point inside
+    s: Any  # its radius in the unit ball
+    weight: Any  # its source weight
+    jumped: Any  # whether the walk jumps there
 
 
 def _radius_of(xp: Any, d: int, u: Any, v: Any, w: Any) -> Any:
@@ -79,7 +79,7 @@ def of_root(first: First, slopes: Any, extent: Any) -> First:
 
 
 def _through(batch: WalkBatch, medium: Medium, slopes: Any, max_steps: int, on_source: Callback | None) -> tuple[Walked, Any]:
-    """Like ``walk_paths``. Also returns how often each walk jumped to a point where |σ'| exceeds the bound."""
+    """Like ``walk_paths``. Also returns how often each walk jumped to a point with |σ'| above the bound."""
     xp, x, active, extent, bound = batch.xp, batch.at.x, batch.valid, batch.extent, medium.bound
     d = x.shape[1]
     weight, first = xp.ones_like(x[:, 0]), First.none(xp, x)

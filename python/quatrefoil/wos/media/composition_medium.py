@@ -34,7 +34,7 @@ class Medium:
         return rate * at.extent**2 / self.bound, slope
 
     def _curvature(self, at: Points) -> tuple[Any, Any, Any]:
-        """α and (3), in absolute units; grad α / (2 α) in scaled coordinates, or 0 for a grid that does not store it."""
+        """α and (3), in absolute units; grad α / (2 α) in scaled coordinates, or 0 for a grid without it."""
         data = self.diffusion
         if data is None or data.kind == "number":
             alpha = self.xp.ones_like(at.extent) if data is None else data.values(at)

@@ -1,4 +1,4 @@
-"""Walks through media: loops for the steps, and array code for the data of thousands of walks at a time.
+"""Walks through media: loops for the steps, array code for the data of thousands of walks at a time.
 
 Uses the counters of csrc/wos/media/walker.hpp. Equation numbers refer to csrc/wos/media/README.md.
 """

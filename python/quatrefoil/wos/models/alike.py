@@ -95,7 +95,7 @@ _OF_KIND = {"gaussians": _of_bells, "fourier": _of_series, "polynomial": _of_ser
 
 
 def _of_function(p: Prepared, data: PackedData, of_domain: bool) -> np.ndarray:
-    """(B, 2): the range of the values at random points of the domain, or at boundary points closest to random points."""
+    """(B, 2): the range of the values at random points of the domain or its boundary."""
     b, d = p.boundary, p.boundary.dimension
     side = np.minimum(b._diagonal, 2 * b._extent)[:, None, None]
     X = b._centre[:, None] + side * np.random.default_rng(0).uniform(-0.5, 0.5, (_SAMPLES, d))

@@ -124,7 +124,7 @@ def problems() -> Iterator[Problem]:
 
 
 def _by_matrices(sides: Instances) -> Problem:
-    """Solutions for boundary values at the vertices and sources on a grid, from the matrices of recorded walks."""
+    """Solutions for values at the vertices and sources on a grid, by the matrices of recorded walks."""
     X, star, how, box = sides.points[0], sides.star(), wos.Walks(WALKS, epsilon=EPSILON), ([-1.5, -1.5], [1.5, 1.5])
     nodes = np.stack(np.meshgrid(*2 * [np.linspace(-1.5, 1.5, GRID)], indexing="ij"), axis=-1).reshape(-1, 2)
     g, f = sides.g(star._outline(0)[:, 0]), sides.f(nodes)

@@ -18,7 +18,7 @@ _SMALLEST, _LARGEST = 2.0**-480, 2.0**480  # range in which float64 can represen
 
 
 def report(run: Run, state: State | Groups, mean: np.ndarray, m2: np.ndarray) -> None:
-    """Warn about a state. ``mean`` and ``m2``, its means and sums of squared deviations in units of u, are on the host."""
+    """Warn about a state, given its means and sums of squared deviations on the host, in units of u."""
     p, counts = run.prepared, _arrays.to_host(state.counts)
     if p.bound is not None and (beyond := int(counts[:, len(COUNTS)].sum())):
         warn(

@@ -120,7 +120,7 @@ def _greedy(x: np.ndarray, radius: np.ndarray, reach: float) -> tuple[list[np.nd
 
 
 def _pairs(sizes: np.ndarray, points: int) -> np.ndarray:
-    """Pairs of walks per ball: powers of two, roughly proportional to the square root of the ball's number of points.
+    """Pairs per ball: powers of two, roughly proportional to the square root of its number of points.
 
     A sample costs about one walk per point, and at least two walks per ball.
     """

@@ -27,7 +27,7 @@ class Part(NamedTuple):
 
 
 class Interfaces:
-    """The facets of a domain and its parts, with the part to which each facet belongs and the normal that points into that part.
+    """The facets of a domain and its parts, with the part of each facet and the normal into that part.
 
     ``parts[0]`` is the region around all parts. ``part_of`` (M,) is 0 for facets of the domain's boundary. ``touching``: whether parts
     touch each other or the boundary.
@@ -79,7 +79,7 @@ class Interfaces:
         return np.asarray(radius)
 
     def _distances(self, x: np.ndarray, facets: np.ndarray) -> np.ndarray:
-        """(n, m): distances of points (n, d) from ``facets`` (m,), or (n, m) with separate facets for each point."""
+        """(n, m): distances of points (n, d) from ``facets``, (m,), or (n, m) with m facets for each point."""
         shapes = type(self.shapes)(*(part[facets] for part in self.shapes))
         return np.asarray(np.sqrt(shapes.foot(np, columns(x[:, None]))[0]))
 

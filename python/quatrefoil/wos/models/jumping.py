@@ -40,7 +40,7 @@ class How(NamedTuple):
 
 
 class Walked(NamedTuple):
-    """W walks ``walks`` of each of the n points from ``first_point`` on, point by point, in absolute coordinates.
+    """W walks from each of the n points from ``first_point`` on, point by point, in absolute coordinates.
 
     ``end``, ``facet``, ``weights``: the end, its facet, and the weights of the facet's corners. ``left`` (n W,): the walk's weight there.
     ``counts`` (n W, 3): steps, cut off, escaped. ``owner``, ``point``, ``share``: each source point's walk, the point and its weight, for

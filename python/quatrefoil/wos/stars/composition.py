@@ -276,7 +276,7 @@ def stars_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
 
 
 def _share_of(xp: Any, batch: WalkBatch, share: Any, first: First, entering: bool) -> Any:
-    """Like ``share_of`` of walk, except that a walk without a first ball contributes nothing, because it has no gradient."""
+    """Like ``share_of`` of walk, but walks without a first ball, which have no gradient, contribute 0."""
     if not batch.pairs:
         return share[:, 0]
     factors = first.channels(xp, batch.extent)[entering]

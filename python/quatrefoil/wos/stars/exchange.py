@@ -30,7 +30,7 @@ class Exchange(NamedTuple):
 
 
 def exchange_of(diffusion: PackedData, tables: Tables, frame: np.ndarray, steps: np.ndarray, like: Array) -> Exchange:
-    """Split μ + ν of every wall into μ_0 + ν_0 (11), based on its values at points of the wall in all instances."""
+    """Split μ + ν of every wall into μ_0 + ν_0 (11), from values at points of the wall in all instances."""
     (walls, first), d = tables.rows[2:4], frame.shape[1] - 2
     (X, inward), mu = _on_walls(walls, d), walls[:, d * d]
     numbers, function = on_host(diffusion.numbers), as_host_function(diffusion.function, like)

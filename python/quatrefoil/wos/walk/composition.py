@@ -18,7 +18,7 @@ __all__ = ["along", "along_vjp", "balls", "expand", "gather", "place", "trace", 
 
 
 def place(xp: Any, points: Any, frame: Any, ends: Any, first: Any, closed: bool, outside: bool, grids: Any = None) -> Any:
-    """The scaled points. Those outside are NaN, or moved onto the boundary if they are within epsilon of it."""
+    """The scaled points. Those outside are moved onto the boundary if within epsilon of it, otherwise NaN."""
     d, label = points.shape[-1], "wos.place"
     x = scaled(xp, points, frame[:, : d + 1])
     rows = rows_of(xp, x, first)

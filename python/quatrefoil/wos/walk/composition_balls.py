@@ -103,15 +103,12 @@ def hit_weight(d: int, s: Any, logarithm: Any, z2: Any) -> Any:
 
 
 class First(NamedTuple):
-    """The factors of a pair's first ball, for the value (``along``, ``source``) and the scaled gradient (``outward``, ``toward``).
+    """The factors of contributions after a pair's first ball, and of the source in it."""
 
-    ``along`` (P,) and ``outward`` (P, d) multiply contributions after the ball, ``source`` (P,) and ``toward`` (P, d) the source in it.
-    """
-
-    along: Any
-    outward: Any
-    source: Any
-    toward: Any
+    along: Any  # (P,) to the value, after the ball
+    outward: Any  # (P, d) to the scaled gradient, after the ball
+    source: Any  # (P,) to the value, in the ball
+    toward: Any  # (P, d) to the scaled gradient, in the ball
 
     @staticmethod
     def none(xp: Any, x: Any) -> First:

@@ -80,7 +80,7 @@ class Walks:
         return Domain(self.xp, self.label, self.ends, low, high, self.outside, reach)
 
     def rows(self, numbers: int) -> list[slice]:
-        """Split the points of all instances into slices that fit into memory, with ``numbers`` elements per point."""
+        """Split all instances' points into slices that fit into memory, with ``numbers`` elements per point."""
         count = self.shape[0] * self.shape[1]
         return chunk_slices(count, numbers) if count else []
 

@@ -151,7 +151,7 @@ class HalfDiscs:
         return xp.take(mean, at.row if first.shape[0] > 2 else 0 * at.row, axis=0) ** 3 >= epsilon
 
     def leave(self, x: Any, n: Any, k: Any, t: Any) -> tuple[Any, Any, Any]:
-        """Move walks from x out of half discs, in direction n. The closest point to x is at the fraction t of segment k.
+        """Move x out of half discs, in direction n. The closest point to x is at fraction t of segment k.
 
         Returns whether there is a half disc, whether the walk exits through the segment, and the exit point.
         """

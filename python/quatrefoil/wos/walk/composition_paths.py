@@ -21,7 +21,7 @@ Callback = Callable[[Points, Any, Any, First, bool], None]
 
 
 class Walked(NamedTuple):
-    """The walks' ends, weights there, first balls and numbers of steps, and whether they were cut off or escaped."""
+    """The walks' ends, weights there, first balls and steps, and whether they were cut off or escaped."""
 
     end: Points
     left: Any

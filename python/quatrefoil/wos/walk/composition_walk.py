@@ -125,7 +125,7 @@ class Sum:
 
 
 def _total(xp: Any, of_sides: list[Gradient], numbers: Any) -> Any:
-    """The gradient with respect to the parameters, which have one row for all right-hand sides or one for each."""
+    """The gradient for parameters with one row for all right-hand sides, or with one row for each."""
     totals = [gradient.total() for gradient in of_sides]
     if numbers is None or len(totals) == 1:
         return totals[0] if totals else None
@@ -135,7 +135,7 @@ def _total(xp: Any, of_sides: list[Gradient], numbers: Any) -> Any:
 
 
 def share_of(xp: Any, batch: WalkBatch, share: Any, first: First, entering: bool) -> Any:
-    """(P,): each walk's share of the gradient for points in the first ball if ``entering``, otherwise for points after it."""
+    """(P,): the share of the gradient for points in the first ball if ``entering``, otherwise after it."""
     if not batch.pairs:
         return share[:, 0]
     factors = first.channels(xp, batch.extent)[entering]

@@ -18,7 +18,7 @@ from .traces import TRACE
 
 
 class _Walked:
-    """Runs one step of all walks at a time, and stores their ends and source points; see ``loops_nodes.Problem``."""
+    """Runs all walks step by step and stores their ends and source points; see ``loops_nodes.Problem``."""
 
     firsts, skips_unknown, beyond = ("first", "first"), False, 0
 
@@ -57,7 +57,7 @@ class _Walked:
 
 
 def place(points, frame, ends, first, start, closed, outside, grids, num_threads):
-    """Write the scaled points. Those outside are NaN, or moved onto the boundary if they are within epsilon of it."""
+    """Write the scaled points. Those outside move onto the boundary if within epsilon of it, or are NaN."""
     for b in range(len(frame)):
         X = points if points.ndim == 2 else points[b]
         scaled = (X.astype(np.float64) - frame[b, :-2]) / frame[b, -2]

@@ -9,7 +9,7 @@ from .composition_domain import CLEAR_UP_TO, HIGHEST, MIN, ON_SEGMENT
 
 @jit
 def _clear_radius(ends, at, x, y):
-    """The distance of a point on segment ``at`` from its ends and all other segments, whichever is closest. (4) is a lower bound on it."""
+    """The distance of a point on segment ``at`` to the closest of its ends and all other segments."""
     p = (x, y)
     e = ends[at]
     radius = min(math.hypot(x - e[0], y - e[1]), math.hypot(x - e[2], y - e[3]))
@@ -35,7 +35,7 @@ def half_discs_pay(ends, d, epsilon):
 
 @jit
 def leave_half_disc(ends, at, weights, x, n, epsilon):
-    """(5) Move x out of a half disc. The closest point to x is at the fraction weights[0] of segment ``at``.
+    """(5) Move x out of a half disc. The closest point to x is at fraction weights[0] of segment ``at``.
 
     Returns whether there is a half disc, and whether the new x is on the segment.
     """

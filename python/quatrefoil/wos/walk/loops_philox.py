@@ -1,4 +1,4 @@
-"""Compiled random words and draws, with the counters of csrc/wos/walk/walker.hpp; series and weights of ``composition_balls``."""
+"""Compiled random words (counters as in csrc/wos/walk/walker.hpp), draws, and ``composition_balls``."""
 
 import math
 
