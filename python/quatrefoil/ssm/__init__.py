@@ -1,8 +1,8 @@
 """State-space models and linear attention: convolutions, recurrences, kernels and initialisations.
 
 Start with ``s4d_conv``, ``fft_conv`` or ``linear_scan``, or with the PyTorch layers of ``quatrefoil.torch.nn``. ``mamba`` and ``fla`` are
-drop-ins for mamba-ssm and flash-linear-attention. Functions, gradients (``fft_conv_vjp``) and return types of all methods can be imported
-from here. Equation numbers: csrc/ssm/README.md.
+drop-ins for mamba-ssm and flash-linear-attention. Functions, gradients (such as ``fft_conv_vjp``) and return types of all methods can be
+imported from here. Equation numbers: csrc/ssm/README.md.
 """
 
 from __future__ import annotations

@@ -27,5 +27,5 @@ __all__ = [
 __dir__ = public_dir(__name__)
 if not TYPE_CHECKING:  # otherwise type checkers would accept any attribute
     __getattr__ = missing(
-        __name__, chunk_gla="gla has one decay per channel; for one decay per head use chunk_simple_gla, with a delta rule chunk_kda"
+        __name__, chunk_gla="gla has one decay per channel; use chunk_simple_gla for one decay per head, or chunk_kda for a delta rule"
     )

@@ -105,11 +105,11 @@ def arma_filter(
     a : (P,) or (..., P)
         Autoregressive coefficients. b and a are divided by a_0, which must not be 0.
     x : (..., L)
-        Input; float32 or float64, as all arrays. float16 and bfloat16 are computed in float32 and returned in the dtype of x.
+        Input; float32 or float64, like all arrays. float16 and bfloat16 are computed in float32 and returned in the dtype of x.
     zi : (..., Z), Z = max(P, Q) - 1, optional
         The state before the first step, as in lfilter (2); zeros if absent.
     return_state : bool, optional
-        Return (y, zf). By default this is done if zi is given, as in lfilter.
+        Return (y, zf); by default, only if zi is passed, as in lfilter.
     out, backend, num_threads
         As in ``help(qf.conventions)``; ``out`` only if one array is returned.
 
@@ -144,7 +144,7 @@ def arma_filter_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``arma_filter``: ``(b, a, x[, zi], grad)`` -> (db, da, dx[, dzi]) (4)-(7).
 
-    ``grad`` is (..., L); if the call returns zf, it is a pair of that and the gradient of zf, (..., Z).
+    ``grad`` is the gradient of y, (..., L); if the call returns zf, a tuple (gradient of y, gradient of zf).
 
     Examples
     --------

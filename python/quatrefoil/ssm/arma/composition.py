@@ -8,7 +8,7 @@ from ..._array_tools import double, resized, zeros
 
 
 def _coefficients(xp: Any, b: Any, a: Any) -> tuple[Any, Any, Any]:
-    """b and a divided by a_0 and padded to equal length; a_0."""
+    """b and a, divided by a_0 and padded to equal length, and a_0."""
     b, a, count = double(xp, b), double(xp, a), max(b.shape[-1], a.shape[-1])
     first = a[..., :1]
     return resized(xp, b, count) / first, resized(xp, a, count) / first, first
@@ -38,7 +38,7 @@ def _run(xp: Any, b: Any, a: Any, x: Any, start: Any) -> tuple[Any, Any]:
 
 
 def _moved(xp: Any, z: Any, step: Any) -> Any:
-    """All states (..., L, order) times a power of the step; 0 for zero states, even if the power has overflowed."""
+    """All states (..., L, order) times a power of the step matrix; 0 for zero states, even if the power has overflowed."""
     moved = xp.matmul(z, xp.matrix_transpose(step))
     return xp.where(xp.all(z == 0, axis=-1, keepdims=True), xp.zeros_like(moved), moved)
 

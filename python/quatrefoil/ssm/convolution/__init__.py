@@ -1,4 +1,4 @@
-"""Long convolutions by the right-angle FFT. H channels, L length. Equation numbers: csrc/ssm/convolution/README.md."""
+"""Long convolutions by the right-angle FFT. H channels, length L. Equation numbers: csrc/ssm/convolution/README.md."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def fft_conv(
 ) -> T:
     """Causal convolution of every channel, y_l = sum_{j<=l} k_{l-j} u_j + D u_l (1).
 
-    Never circular, for any L and Lk. ``k_reverse`` adds sum_{j>l} k_reverse_{j-l-1} u_j (2): its first tap has lag 1, as in
-    state-spaces/s4. It adds no cost.
+    The convolution is never circular, for any L and Lk. ``k_reverse`` adds sum_{j>l} k_reverse_{j-l-1} u_j (2): its first tap has lag 1, as
+    in state-spaces/s4. It adds no cost.
 
     Parameters
     ----------
@@ -64,9 +64,9 @@ def fft_conv(
 
     Notes
     -----
-    Differentiable in u, k, D, k_reverse. Cost: O(L log L) per row by a right-angle FFT, with 3 transforms of a length {3, 4, 5} 2^n >= L
-    for a batch of one. Memory: 4 such rows per thread. A shared kernel is transformed once, or once per channel with D. Error: at most 5e-7
-    of max|y| in float32, 1e-15 in float64. A NaN affects only its batch item and channel, but may reach earlier times.
+    Differentiable in u, k, D, k_reverse. Cost: O(L log L) per row by a right-angle FFT, with 3 transforms of length {3, 4, 5} 2^n >= L for
+    a batch of one. Memory: 4 rows of that length per thread. A shared kernel is transformed once, or once per channel with D. Error: at
+    most 5e-7 of max|y| in float32, 1e-15 in float64. A NaN affects only its batch item and channel, but may reach earlier times.
 
     Examples
     --------
@@ -87,9 +87,9 @@ def fft_conv(
 def fft_conv_vjp(*inputs_and_grad: Array[T] | None, backend: Backend | None = None, num_threads: int | None = None) -> tuple[T, ...]:
     """Gradients of ``fft_conv`` (4).
 
-    ``(u, k[, D[, k_reverse]], grad)``, grad shaped like u -> (du, dk[, dD][, dk_reverse]).
+    ``(u, k[, D[, k_reverse]], grad)`` -> (du, dk[, dD][, dk_reverse]), with grad shaped like u.
 
-    Takes one more transform per row than the forward call. The batch is summed in order.
+    Takes one more transform per row than the forward call. Sums over the batch are taken in order.
 
     Examples
     --------

@@ -108,7 +108,7 @@ def _conv(shape: Shape, dtype: str = "float32") -> Problem:
 
 
 def _gradient(shape: Shape) -> Problem:
-    """Forward and backward through autograd; the gradient of u is compared."""
+    """Forward and backward through autograd. Compares the gradient of u."""
     u, k, D = _inputs(shape)
     run, (D_tensor,) = autograd([u, k], grad=u), tensors([D])
     size = f"{shape} float32"

@@ -12,7 +12,7 @@ from ... import ssm
 from ...bench._problem import Problem, Work, autograd, double, installed, torch_peers
 
 SHAPE = (1, 2048, 16, 128, 128)  # B, T, H, K, V
-CHUNK, OUR_CHUNK = 64, 16  # usual chunk size of the peers, and that of our kernels, which use twice as much for a gradient
+CHUNK, OUR_CHUNK = 64, 16  # usual chunk size of the peers, and that of our kernels, which double it for gradients
 
 
 def problems() -> Iterator[Problem]:

@@ -45,7 +45,7 @@ class _DeltaRule:
         self.decays = (ChannelDecays if channels else HeadDecays)(xp, self.tokens, gates[self.log_decay], self.k.rows)
         self.chunks = self._chunks()
 
-    log_decay = 0  # index of this gate among the gates
+    log_decay = 0  # index of the logarithms of the decays among the gates
 
     def _chunks(self) -> Chunks:
         erase = Read(self.k.rows, strict=True) if self.erases else None
@@ -102,7 +102,7 @@ def _first_states(xp: Any, q: Any, v: Any, initial_state: Any, cu_seqlens: Any) 
 
 
 def _heads_to_axis_2(xp: Any, state: Any) -> Any:
-    """(N, HV, K, V) <-> (N, K, HV, V): the heads in axis 2, as in q; applied twice, the identity."""
+    """Swap axes 1 and 2: (N, HV, K, V) to (N, K, HV, V), with the heads in axis 2 as in q, or back."""
     return xp.permute_dims(state, (0, 2, 1, 3))
 
 
@@ -122,7 +122,7 @@ def _by_heads(xp: Any, compute: Any, inputs: tuple[Any, ...], states: tuple[Any,
 
 
 def _composed(rule: Callable[..., _DeltaRule], gates: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The composition of an attention with ``gates`` gates, and its adjoint; ``rule`` takes (xp, inputs, cu_seqlens[, normalizes])."""
+    """The composition of an attention variant with that many gates, and its adjoint; calls rule(xp, inputs, cu_seqlens[, normalizes])."""
     count = 3 + gates
 
     def forward(xp: Any, *arguments: Any) -> tuple[Any, Any]:

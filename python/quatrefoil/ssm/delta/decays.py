@@ -67,7 +67,7 @@ class HeadDecays:
         return of_reads, of_keys, crossing_sums(xp, terms)
 
     def of_logs(self, read: Sequence[tuple[Read, Any]], written: Sequence[tuple[Any, Any]], S: Any, R: Any) -> Any:
-        """(17): the terms from reads of the state before the chunk, from writes to the state after it, and from what passes through."""
+        """(17): terms from reads of the state before the chunk, from writes to the state after it, and from the decayed state."""
         xp = self.xp
         from_start = sum(_dots(xp, by.rows, x) for by, x in read)
         to_end = sum(_dots(xp, k, x) for k, x in written)

@@ -51,12 +51,12 @@ def chunk_dplr_delta_rule(
     Returns
     -------
     o, final_state
-        As ``chunk_gated_delta_rule``.
+        As in ``chunk_gated_delta_rule``.
 
     Raises
     ------
     ValueError, TypeError
-        As ``chunk_kda``.
+        As in ``chunk_kda``.
 
     Notes
     -----

@@ -1,6 +1,6 @@
 """The gated delta rule, and DeltaNet (the same without decays), compatible with flash-linear-attention.
 
-B batch items, T length, H heads of queries and keys, HV of values, K and V their dimensions; equation numbers are those of
+B batch items, T tokens, H heads of queries and keys, HV heads of values; K and V are their dimensions. Equation numbers:
 csrc/ssm/delta/README.md.
 """
 
@@ -91,7 +91,7 @@ def chunk_gated_delta_rule(
     state_v_first : bool
         States are (N, HV, V, K).
     A_log, dt_bias : HV numbers each, optional
-        With ``use_gate_in_kernel``, in any shape.
+        Parameters of the gate in (26), in any shape; only with ``use_gate_in_kernel``.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -111,8 +111,8 @@ def chunk_gated_delta_rule(
     Warns
     -----
     RuntimeWarning
-        There are more heads than tokens and no initial_state, as in arrays (B, H, T, K). On the host also if g > 0 for all of the first
-        tokens, as if g were decays instead of their logarithms.
+        There are more heads than tokens and no initial_state, as in arrays (B, H, T, K). On the host, also if g > 0 for all of the first
+        tokens, as if g contained decays instead of their logarithms.
 
     Notes
     -----

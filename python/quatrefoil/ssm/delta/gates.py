@@ -1,6 +1,6 @@
-"""Gates computed from a layer's raw values, as flash-linear-attention does in its kernels: (26), (27) of csrc/ssm/delta/README.md.
+"""Compute gates from a layer's raw values, as flash-linear-attention does in its kernels: (26), (27) of csrc/ssm/delta/README.md.
 
-These are functions on each library's arrays, so that PyTorch and JAX differentiate them.
+The functions use each array library's own operations, so that PyTorch and JAX can differentiate them.
 """
 
 from __future__ import annotations

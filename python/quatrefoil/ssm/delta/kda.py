@@ -62,14 +62,14 @@ def chunk_kda(
     state_v_first, cu_seqlens
         As in ``chunk_gated_delta_rule``.
     A_log, dt_bias : HV and HV K numbers, optional
-        With ``use_gate_in_kernel``, in any shape.
+        Parameters of the gate in (26), in any shape; only with ``use_gate_in_kernel``.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
     Returns
     -------
     o, final_state
-        As ``chunk_gated_delta_rule``.
+        As in ``chunk_gated_delta_rule``.
 
     Raises
     ------
@@ -175,12 +175,12 @@ def chunk_gdn2(
     Returns
     -------
     o, final_state
-        As ``chunk_kda``.
+        As in ``chunk_kda``.
 
     Raises
     ------
     ValueError, TypeError
-        As ``chunk_kda``.
+        As in ``chunk_kda``.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Common parts of this method's ops: table entries, shapes of packed sequences, and flash-linear-attention's keywords."""
+"""Common parts of this method's ops: their definitions, shapes of packed sequences, and flash-linear-attention's keywords."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HINTS = {
     **dict.fromkeys(("gk", "gv"), "g (B, T, HV) has one decay per head; for one decay per key channel use chunk_kda"),
     **dict.fromkeys(("mask", "attention_mask"), "pack sequences of different lengths and pass cu_seqlens"),
 }
-_STATE = "B HV K V"  # with cu_seqlens: N sequences of a batch of one
+_STATE = "B HV K V"  # with cu_seqlens, one state for each of the N sequences
 HEADS, CHANNELS, VALUES = "B T HV", "B T HV K", "B T HV V"
 # Arguments of flash-linear-attention that select its kernels without changing results.
 _WITHOUT_EFFECT = ("safe_gate", "disable_recompute", "cu_seqlens_cpu", "chunk_indices", "chunk_size", "max_num_seqs")
@@ -113,7 +113,7 @@ def warn_of(q: Any, g: Any, initial_state: Any, label: str) -> None:
 
 
 def drop_in(op: Op) -> Callable[[Callable[Concatenate[Op, P], R]], Callable[P, R]]:
-    """Convert a function that takes an op to flash-linear-attention's signature; errors name the op.
+    """Bind a function's first argument to the op and give the rest flash-linear-attention's signature; errors name the op.
 
     Arguments that only select kernels are accepted. Unsupported arguments raise an error unless they are None or False.
     """
@@ -172,7 +172,7 @@ def recurrent(op: Op, chunk: F) -> F:
     name = chunk.__name__.replace("chunk", "fused_recurrent")
     fused = drop_in(op.titled(name))(inspect.unwrap(chunk))
     first, _, rest = (inspect.getdoc(chunk) or "").replace(chunk.__name__, name).partition("\n")
-    same = f"The same function as ``{chunk.__name__}``, for decoding too: a call with T = 1 and the last call's final state."
+    same = f"The same function as ``{chunk.__name__}``. To decode, call it with T = 1 and the last call's final state."
     fused.__doc__ = f"{first}\n\n{same}\n{rest}"
     fused.__name__ = fused.__qualname__ = name
     return fused  # type: ignore[return-value]

@@ -67,7 +67,7 @@ def chunk_simple_gla(
     Returns
     -------
     o, final_state
-        As ``chunk_gated_delta_rule``.
+        As in ``chunk_gated_delta_rule``.
 
     Raises
     ------

@@ -57,14 +57,14 @@ class Tokens:
         return nan_unless(xp, self.valid, xp.take(x, self.position, axis=1)) if self.packed else x[:, : self.T, ...]
 
     def entering(self, chunk: int, first: bool, states: Any, passed: Any) -> Any:
-        """The state that enters a chunk: from ``states`` at its sequence's first chunk (last, unless ``first``), otherwise ``passed``."""
+        """The state that enters a chunk: from ``states`` at its sequence's first chunk (last if not ``first``), otherwise ``passed``."""
         if not self.packed:
             return states if chunk == (0 if first else self.M - 1) else passed
         flags = self.is_first if first else self.is_last
         return self.xp.where(flags[chunk], self.xp.take(states, self.owner[chunk : chunk + 1], axis=0), passed)
 
     def of_sequences(self, per_chunk: list[Any], first: bool, states: Any) -> Any:
-        """The entry of each sequence's first chunk (last, unless ``first``); for a sequence without tokens, its entry in ``states``."""
+        """The entry of each sequence's first chunk (last if not ``first``); for a sequence without tokens, its entry in ``states``."""
         xp = self.xp
         if not self.packed:
             return per_chunk[0 if first else -1]

@@ -1,4 +1,4 @@
-"""Gated KalmaNet. B batch, T length, H heads, D dimension of a head; equation numbers are those of csrc/ssm/kalmanet/README.md."""
+"""Gated KalmaNet. B batch items, T tokens, H heads of dimension D. Equation numbers: csrc/ssm/kalmanet/README.md."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, InputOrGrad, T
 
 SOLVERS = ("chebyshev", "exact")
-MAX_STEPS = 2**31 - 1  # maximum steps of the solver: a C int
+MAX_STEPS = 2**31 - 1  # the solver's step count is a C int
 
 
 GKA = Op(
@@ -79,7 +79,7 @@ def gka(
         Queries, keys, values; float32 or float64. Half precision is computed in float32.
     alpha, g, gk : (B, T, H), optional
         alpha: the weight of the regression (default 1). g, gk: logarithms of the decays of U and of H (default 0, no decay). Positive
-        values, which make the states grow, are not checked.
+        values are accepted and make the states grow.
     ridge_strength : float
         Regulariser in units of F_t; 0 or more.
     num_iter : int
@@ -102,11 +102,11 @@ def gka(
     ValueError
         Inconsistent shapes, an unknown solver, negative num_iter, or a ridge_strength that is negative, NaN or infinite.
     TypeError
-        Other dtypes, or mixed kinds or dtypes of arrays.
+        Other dtypes, or a mix of array libraries or dtypes.
 
     Notes
     -----
-    Gated KalmaNet, arXiv 2511.21016, and awslabs/hybrid-model-factory, which returns U transposed. Differentiable in q, k, v, alpha, g, gk,
+    Sources: arXiv 2511.21016, and awslabs/hybrid-model-factory, which returns U transposed. Differentiable in q, k, v, alpha, g, gk,
     initial_state, and through the final states. The gradient is that of the solution of the linear system, including the dependence of the
     regulariser on H, with the same solver for the adjoint system (11)-(19). At a finite num_iter it differs from the derivative of the
     iteration by about the iteration's own error, 2e-4 at 30 steps and the default ridge.
@@ -115,7 +115,7 @@ def gka(
     0.754 per step at the default. x_t = 0 while all keys are zero. Cost per token and head: num_iter / 2 + 6 passes over D^2 numbers in
     cache ("exact": D^3 / 6 more multiply-adds). The gradient takes about four times as long and stores one vector per token. From 40 tokens
     on, float32 is within 2e-6 of the float64 result at the same num_iter, and so is each gradient, relative to its largest value (18). With
-    fewer tokens most directions have no key, and rounding errors are up to 1 / ridge_strength times larger. A NaN affects only its head,
+    fewer tokens the keys span few directions, and rounding errors are up to 1 / ridge_strength times larger. A NaN affects only its head,
     from its time step on (in gradients: anywhere in its head).
 
     Examples

@@ -131,7 +131,7 @@ def _forward(shape: tuple[int, ...], goal: float) -> Problem:
 
 
 def _backward(shape: tuple[int, ...]) -> Problem:
-    """Forward and backward through autograd; the gradient of the values v is compared, which is linear in the solution."""
+    """Forward and backward through autograd. Compares the gradient of the values v, which is linear in the solution."""
     arrays = _inputs(shape)
     options: dict[str, Any] = {"ridge_strength": RIDGE, "num_iter": STEPS}
     run = autograd(arrays, grad=arrays[2], index=2)

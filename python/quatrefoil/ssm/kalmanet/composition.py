@@ -1,7 +1,7 @@
 """Gated KalmaNet as array operations, in double precision.
 
-Tokens are processed in chunks: a scan gives the states (1), and all systems of a chunk are solved at once. The gradient takes the chunks in
-reverse order. States are (B, T, H, D, D).
+Tokens are processed in chunks: a scan computes the states (1), and all systems of a chunk are solved at once. The gradient processes the
+chunks in reverse order. States are (B, T, H, D, D).
 """
 
 from __future__ import annotations

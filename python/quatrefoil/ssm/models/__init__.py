@@ -1,1 +1,1 @@
-"""Models built on the methods: initialisations, structured matrices, and drop-in replacement of other packages."""
+"""Models built on the methods: initialisations, structured matrices, and drop-in replacements for other packages."""

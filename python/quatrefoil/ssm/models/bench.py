@@ -1,7 +1,7 @@
 """Hugging Face models with and without ``install``: forward, a training step, decoding.
 
-Both sides run the same model with the same weights. The time of the model itself is measured with stubs that return arrays of the right
-shape at once. It is a lower bound for any implementation of the functions.
+Both sides run the same model with the same weights. The time of the model itself is measured with stubs that immediately return arrays of
+the right shape. It is a lower bound for any implementation of the functions.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ Side = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
 def _sides(model: Any) -> tuple[Side, Side, Side]:
-    """Three wrappers of a run: with the model's own loops, with our functions, and with stubs.
+    """Three wrappers for a run: with the model's own loops, with our functions, and with stubs.
 
     ``install`` searches all imported modules, which should not be timed. The wrappers exchange the contents of closure cells instead.
     """

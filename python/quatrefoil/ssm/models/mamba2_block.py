@@ -1,6 +1,6 @@
 """The inner part of a Mamba-2 block, compatible with mamba-ssm: short convolution, scan, gated norm and projection.
 
-B items, L length, H heads of P channels, N states, G groups, W taps. Equation numbers: csrc/ssm/ssd/README.md.
+B batch items, length L, H heads of P channels, N states, G groups, W taps. Equation numbers: csrc/ssm/ssd/README.md.
 """
 
 from __future__ import annotations
@@ -156,8 +156,8 @@ def mamba_split_conv1d_scan_combined_vjp(
     """Gradients of ``mamba_split_conv1d_scan_combined`` (20), (21).
 
     ``(zxbcdt, conv1d_weight, conv1d_bias, dt_bias, A, D[, initial_states[, seq_idx[, rmsnorm_weight[, outproj_weight[, outproj_bias]]]]],
-    grad)`` -> one gradient for each real input that is present. ``grad`` is shaped like the result; with ``return_final_states``, it is a
-    tuple of that and the gradient of the states, (B, H, P, N).
+    grad)`` -> one gradient for each real input that is present. ``grad`` is the gradient of the result; with ``return_final_states``, a
+    tuple (gradient of the result, gradient of the states), the latter (B, H, P, N).
 
     Examples
     --------

@@ -123,7 +123,7 @@ def _report(A: np.ndarray, E: np.ndarray, stabilize: bool) -> PTD:
 
 
 def _objective(flat: np.ndarray, A: np.ndarray, radius: float, mu: float) -> tuple[float, np.ndarray]:
-    """(8) and its gradient (9) at E = radius U, as functions of U whose first column is fixed."""
+    """(8) and its gradient (9) at E = radius U, as functions of U, whose first column is fixed."""
     N = len(A)
     U = flat.reshape(N, N)
     Lambda, V = np.linalg.eig(A + radius * U)

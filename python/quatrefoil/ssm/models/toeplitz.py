@@ -170,7 +170,7 @@ def _gradients(op: Op, c: Any, r: Any, x: Any, grad: Any, backend: Backend | Non
         _padded(xp, rows, m), column, None, row[:, 1:], _padded(xp, batch.rows(xp, grad), n), backend=backend, num_threads=num_threads
     )
     dx, dr = du[..., :n], _padded(xp, dr, n, left=True)
-    if op is _HANKEL:  # column d of the mirrored matrix is entry n-1+d of c and r concatenated, row d is entry n-1-d
+    if op is _HANKEL:  # column[d] of the mirrored matrix is entry n-1+d of c and r concatenated, row[d] is entry n-1-d
         entries = xp.concatenate([xp.flip(dr[:, 1:], (-1,)), dc], -1)
         dc, dr = entries[:, :m], _padded(xp, entries[:, m:], n, left=True)
         dx = xp.flip(dx, (-1,))

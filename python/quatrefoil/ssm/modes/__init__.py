@@ -1,4 +1,4 @@
-"""Sums of exponentials and their transposes, as in state-spaces/s4. N terms, L length. Equation numbers: csrc/ssm/modes/README.md."""
+"""Sums of exponentials and their transposes, as in state-spaces/s4. N terms, length L. Equation numbers: csrc/ssm/modes/README.md."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _sum(conj: bool) -> Op:
 
 
 # fmt: off
-@overload  # NumPy's array types name the dtype: v is complex, and the sum is real
+@overload  # NumPy's array types include the dtype, but v is complex and the sum is real
 def log_vandermonde(
     v: np.ndarray, x: np.ndarray, L: int, *, conj: bool = True,
     out: np.ndarray | None = None, backend: Backend | None = None, num_threads: int | None = None,
@@ -81,7 +81,7 @@ def log_vandermonde(
 
     Notes
     -----
-    Differentiable in v and x. Cost, error and NaN as in ``s4d_kernel``; the complex sum costs twice the real one.
+    Differentiable in v and x. Cost, error and the effect of NaN are as in ``s4d_kernel``. The complex sum costs twice as much.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def log_vandermonde(
 def log_vandermonde_vjp(
     *inputs_and_grad: Array[T] | None, L: int, conj: bool = True, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``log_vandermonde``: ``(v, x, grad)``, grad shaped like y -> (dv, dx) (8).
+    """Gradients of ``log_vandermonde`` (8): ``(v, x, grad)`` -> (dv, dx), with grad shaped like y.
 
     Examples
     --------
@@ -158,7 +158,7 @@ def log_vandermonde_transpose(
 def log_vandermonde_transpose_vjp(
     *inputs_and_grad: Array[T] | None, L: int, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``log_vandermonde_transpose``: ``(u, v, x, grad)``, grad shaped like y -> (du, dv, dx).
+    """Gradients of ``log_vandermonde_transpose``: ``(u, v, x, grad)`` -> (du, dv, dx), with grad shaped like y.
 
     Examples
     --------

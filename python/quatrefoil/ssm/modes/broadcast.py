@@ -32,7 +32,7 @@ def _gather(a: np.ndarray, grad: np.ndarray, da: np.ndarray, rows: Any, num_thre
     da[...] = grad
 
 
-# An op, unlike broadcast_to of NumPy or PyTorch, sums its gradient to the same bits in both libraries and for any number of threads.
+# Unlike broadcast_to of NumPy or PyTorch, an op sums its gradient to the same bits in both libraries and for any number of threads.
 BROADCAST_ROWS = Op(
     __name__, "broadcast_rows",
     inputs=(Arg("a", "... N", broadcast=True, dtype="any"),),
@@ -56,7 +56,7 @@ def broadcast_rows(*arrays: Any) -> tuple[Any, ...]:
 
 
 def per_channel(dt: Any, *arrays: Any) -> tuple[Any, ...]:
-    """Broadcast modes (N,) that all channels share to (H, N), with H from the step sizes dt (H,). Other arrays are unchanged."""
+    """Broadcast modes (N,), shared by all channels, to (H, N), with H from the step sizes dt (H,). Other arrays are unchanged."""
     H = tuple(getattr(dt, "shape", ()))
     shared = (len(H) == getattr(a, "ndim", 0) == 1 and str(getattr(a, "dtype", "")).removeprefix("torch.") in _KNOWN for a in arrays)
     return tuple(call(BROADCAST_ROWS, (a,), (H,)) if is_shared else a for a, is_shared in zip(arrays, shared))

@@ -15,7 +15,7 @@ def _steps(L: int) -> tuple[int, int]:
 
 
 class Modes:
-    """log z of every mode, (H, N): the real part, and the phase in two parts of double precision."""
+    """log z of every mode, (H, N): the real part, and the phase as a sum of two doubles."""
 
     def __init__(self, xp: Any, re: Any, phase: Any, rest: Any = None) -> None:
         self.xp, self.re = xp, re
@@ -91,7 +91,7 @@ def _products(xp: Any, rows: Any, table: Any) -> Any:
 
 
 def _rows(xp: Any, x: Any, lead: int) -> Any:
-    """x as (M, H, ...); ``lead`` axes before the last one are H."""
+    """x as (M, H, ...); H is the product of the ``lead`` axes before the last one."""
     before = x.ndim - 1 - lead
     return xp.reshape(x, (math.prod(x.shape[:before]), math.prod(x.shape[before:-1]), x.shape[-1]))
 

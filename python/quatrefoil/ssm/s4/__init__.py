@@ -1,4 +1,4 @@
-"""S4 kernels (diagonal plus low rank) and sums over simple poles. H channels, N stored modes, L length.
+"""S4 kernels (diagonal plus low rank) and sums over simple poles. H channels, N stored modes, length L.
 
 Equation numbers: csrc/ssm/s4/README.md.
 """
@@ -70,7 +70,7 @@ def cauchy_mult(
 def cauchy_mult_vjp(
     *inputs_and_grad: Array[T] | None, symmetric: bool = True, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``cauchy_mult``: ``(v, z, w, grad)``, grad (..., L) complex -> (dv, dz, dw) (2), (3).
+    """Gradients of ``cauchy_mult`` (2), (3): ``(v, z, w, grad)`` -> (dv, dz, dw), with grad (..., L) complex.
 
     Examples
     --------
@@ -96,7 +96,7 @@ S4_KERNEL = Op(
     ),
     outputs=(Arg("K", "H L"),),
     options=(Option("L", int), Option("truncated", bool)),
-    tolerance=1e-5,  # 2e-14 in float64: rounding of every step, and the condition of I - Abar^L for small L
+    tolerance=1e-5,  # 2e-14 in float64: rounding in every step, and the condition number of I - Abar^L for small L
 )  # fmt: skip
 OPS = (CAUCHY_MULT, S4_KERNEL)
 
@@ -143,8 +143,8 @@ def s4_kernel(
     -----
     Differentiable in all arrays (6)-(8). Cost: 20 N operations per element, in double precision for any dtype; ``truncated`` adds a dense
     power and a solve, O(N^3 log L) per channel. The gradient runs forwards twice and backwards once and stores about 2 sqrt(L) states.
-    Error: rounding errors accumulate for as long as a mode lives, to 3e-14 of max|K| in float64 for HiPPO-LegS at dt = 0.001 and L = 4096,
-    1e-7 in float32. A NaN affects only its channel.
+    Error: rounding errors accumulate until a mode has decayed, to 3e-14 of max|K| in float64 for HiPPO-LegS at dt = 0.001 and L = 4096,
+    and to 1e-7 in float32. A NaN affects only its channel.
 
     Examples
     --------
@@ -164,7 +164,7 @@ def s4_kernel_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``s4_kernel``.
 
-    ``(dt, Lambda, P, B, C[, Q], grad)``, grad (H, L) -> (ddt, dLambda, dP, dB, dC[, dQ]).
+    ``(dt, Lambda, P, B, C[, Q], grad)`` -> (ddt, dLambda, dP, dB, dC[, dQ]), with grad (H, L).
 
     Examples
     --------

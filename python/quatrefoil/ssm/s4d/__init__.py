@@ -1,6 +1,6 @@
 """Diagonal state-space models (S4D, DSS): the convolution kernel, and the complete layer with its step function.
 
-H channels, N stored modes, M outputs, L length. Equation numbers: csrc/ssm/s4d/README.md.
+H channels, N stored modes, M outputs, length L. Equation numbers: csrc/ssm/s4d/README.md.
 """
 
 from __future__ import annotations
@@ -121,10 +121,10 @@ def s4d_kernel(
 def s4d_kernel_vjp(
     *inputs_and_grad: Array[T] | None, L: int, disc: str = "zoh", backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``s4d_kernel``: ``(dt, A, C[, B], grad)``, grad shaped like K -> (ddt, dA, dC[, dB]).
+    """Gradients of ``s4d_kernel``: ``(dt, A, C[, B], grad)`` -> (ddt, dA, dC[, dB]), with grad shaped like K.
 
-    Two moments per mode, modes README (8)-(11): 8 M N operations per element. Complex gradients follow PyTorch, dL/dRe w + i dL/dIm w. The
-    shift of DSS for Re A > 0 has no gradient, as in state-spaces/s4.
+    Cost: 8 M N operations per element, for two moments per mode, modes README (8)-(11). Complex gradients follow PyTorch,
+    dL/dRe w + i dL/dIm w. The shift of DSS for Re A > 0 has no gradient, as in state-spaces/s4.
 
     Examples
     --------
@@ -185,8 +185,8 @@ def s4d_conv(
 
     y_l = sum_{j<=l} K_{l-j} u_j + D u_l, K_l = 2 Re sum_n C_n B_n b_n z_n^l.
 
-    z and b are computed from dt and A as in ``s4d_kernel``. Equal to the recurrence s_l = z s_{l-1} + B b u_l, y_l = 2 Re(C s_l) + D u_l:
-    the output depends on the new state (3). No array of size H N L is stored.
+    z and b are computed from dt and A as in ``s4d_kernel``. y equals that of the recurrence s_l = z s_{l-1} + B b u_l,
+    y_l = 2 Re(C s_l) + D u_l, whose output depends on the new state (3). No array of size H N L is stored.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def s4d_conv(
     return_state : bool
         Also return the state after the last sample.
     method : "auto", "fft" or "scan"
-        "fft" computes the kernel and an FFT, "scan" the recurrence in chunks; "auto" chooses the cheaper one.
+        "fft" computes the kernel and convolves by FFT, "scan" runs the recurrence in chunks, and "auto" chooses the cheaper one.
     bidirectional : bool
         Add sum_{j>l} K'_{j-l-1} u_j, with K' from C[1]; its first tap has lag 1, as in state-spaces/s4.
     out, backend, num_threads
@@ -225,10 +225,10 @@ def s4d_conv(
 
     Notes
     -----
-    Differentiable in u, dt, A, C, D, B, initial_state, including through the last state. Cost per row: by FFT as for ``fft_conv``, with the
-    kernel's cost shared by the batch; by scan 8 N + 48 operations per sample. Memory: a few rows of length L per thread. Error: at most
-    1e-6 of max|y| in float32. Splitting a row and passing the state on gives the same output. Re A > 0 is allowed while z^L is finite;
-    "scan" is then the better method. A NaN affects only its batch item and channel.
+    Differentiable in u, dt, A, C, D, B, initial_state, including through the last state. Cost per row: with "fft", that of ``fft_conv``,
+    plus the kernel once for the whole batch; with "scan", 8 N + 48 operations per sample. Memory: a few rows of length L per thread. Error:
+    at most 1e-6 of max|y| in float32. Splitting a row and passing the state on gives the same output. Re A > 0 is allowed while z^L is
+    finite; "scan" is then the better method. A NaN affects only its batch item and channel.
 
     Examples
     --------
@@ -254,8 +254,8 @@ def s4d_conv_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``s4d_conv`` (8)-(11).
 
-    ``(u, dt, A, C[, D[, B[, initial_state]]], grad)`` -> one gradient for each input that is present. ``grad`` is the gradient of y or,
-    with ``return_state``, a pair: the gradients of y and of the last state.
+    ``(u, dt, A, C[, D[, B[, initial_state]]], grad)`` -> one gradient for each input that is present. ``grad`` is the gradient of y; with
+    ``return_state``, a tuple (gradient of y, gradient of the last state).
 
     Examples
     --------

@@ -98,7 +98,7 @@ def _kernel(H: int, L: int, dtype: str = "float32") -> Problem:
 
 
 def _kernel_gradient(H: int, L: int) -> Problem:
-    """Forward and backward through autograd; the gradient of C is compared."""
+    """Forward and backward through autograd. Compares the gradient of C."""
     dt, A, C = inputs(H)
     grad = np.random.default_rng(1).standard_normal((H, L)).astype(np.float32)
     run = autograd([dt, A, C], grad, index=2)
@@ -144,7 +144,7 @@ def _layer(shape: Shape) -> Problem:
 
 
 def _gradient(shape: Shape) -> Problem:
-    """Forward and backward through autograd, all parameters; the gradient of u is compared."""
+    """Forward and backward through autograd for all parameters. Compares the gradient of u."""
     u, *parameters = arrays = _arrays(shape)
     run = autograd(arrays, grad=u)
     size = f"{shape} float32"

@@ -78,7 +78,7 @@ class _Poles:
             near = xp.abs(ratio) < 0.5  # |1 + half|^2 = |1 - half|^2 (1 + ratio)
             apart = (1 + 2 * ahead + size) / (1 - 2 * ahead + size)
             re = xp.where(near, xp.log1p(xp.where(near, ratio, 0 * ratio)), xp.log(xp.where(near, 1 + 0 * apart, apart))) / 2
-            re = xp.where(re < -69, 0 * ahead - 69, re)  # in place of a pole at 0: keeps its derivatives finite
+            re = xp.where(re < -69, 0 * ahead - 69, re)  # a pole at 0 becomes e^-69, so that its derivatives are finite
             phase = xp.atan2(2 * xp.imag(half), (1 - xp.sqrt(size)) * (1 + xp.sqrt(size)))
             self.modes, self.z = Modes(xp, re, phase), complex_of(xp, xp.exp(re) * xp.cos(phase), xp.exp(re) * xp.sin(phase))
             self.b = self.step / (1 - half)
@@ -200,7 +200,7 @@ def s4d_conv_vjp(
 def _state_gradients(
     xp: Any, poles: _Poles, C3: Any, one: Any, u3: Any, initial_state: Any, grad4: Any, grad_last: Any
 ) -> tuple[Any, Any, Any, Any, Any, Any]:
-    """What the states contribute to the gradients of u, the initial state, log z, b, B and C; 0.0 without states."""
+    """The contributions of the states to the gradients of u, the initial state, log z, b, B and C; 0.0 without states."""
     if initial_state is None and grad_last is None:
         return (0.0,) * 6
     (rows, M, H, L), N, modes = grad4.shape, poles.A.shape[1], poles.modes

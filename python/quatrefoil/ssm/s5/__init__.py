@@ -1,4 +1,4 @@
-"""S5: a multi-input, multi-output diagonal system. L length, H channels, P states. Equation numbers: csrc/ssm/s5/README.md."""
+"""S5: a multi-input, multi-output diagonal system. Length L, H channels, P states. Equation numbers: csrc/ssm/s5/README.md."""
 
 from __future__ import annotations
 
@@ -137,8 +137,8 @@ def s5_apply_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``s5_apply`` (3)-(6).
 
-    ``(u, Lambda_bar, B_bar, C[, D[, initial_state]], grad)`` -> one gradient for each input that is present. ``grad`` is the gradient of y
-    or, with ``return_state``, a pair: the gradients of y and of the last state.
+    ``(u, Lambda_bar, B_bar, C[, D[, initial_state]], grad)`` -> one gradient for each input that is present. ``grad`` is the gradient of y;
+    with ``return_state``, a tuple (gradient of y, gradient of the last state).
 
     Examples
     --------

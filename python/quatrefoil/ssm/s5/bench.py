@@ -128,7 +128,7 @@ def _forward(shape: Shape) -> Problem:
 
 
 def _gradient(shape: Shape) -> Problem:
-    """The gradients of <y, u> with respect to u and all parameters; that of u is compared."""
+    """The gradients of <y, u> with respect to u and all parameters. Compares that of u."""
     arrays = _inputs(shape)
     u, poles, b, c, D = arrays
     peers = _jax_peers(arrays, gradient=True)

@@ -1,4 +1,4 @@
-"""Linear recurrences along an axis. L length. Equation numbers: csrc/ssm/scan/README.md."""
+"""Linear recurrences of length L along an axis. Equation numbers: csrc/ssm/scan/README.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, T
 
 
-# Checked here instead of by dims, because a broadcasts and an option selects the axis that h0 lacks.
+# Shapes are checked here instead of by dims, because ``a`` broadcasts and an option selects the axis that h0 lacks.
 def _scan_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape]:
     a, b, h0 = shapes
     assert a is not None

@@ -78,7 +78,7 @@ def _scan(shape: tuple[int, int, int, int]) -> Problem:
 
 
 def _scan_gradient(shape: tuple[int, int, int, int]) -> Problem:
-    """Forward and backward through autograd; the gradient of delta is compared, which has the longest sums."""
+    """Forward and backward through autograd. Compares the gradient of delta, which has the longest sums."""
     arrays = _scan_inputs(shape)
     wide, run = double(*arrays), autograd(arrays, grad=arrays[0], index=1)
     peers = {"torch loop and autograd": run(by_torch)}
@@ -118,7 +118,7 @@ def _conv_gradient(shape: tuple[int, int, int]) -> Problem:
 
 
 def _step(shape: tuple[int, ...]) -> Problem:
-    """A decoding step. With heads, as in Mamba-2, A, the step size, D and the bias have one value per head, expanded."""
+    """A decoding step. With heads, as in Mamba-2, A, the step size, D and the bias have one value per head, expanded to all channels."""
     import torch
 
     items, *heads, P, N = shape

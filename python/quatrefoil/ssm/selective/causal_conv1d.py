@@ -1,6 +1,6 @@
 """The short convolution of a Mamba block, compatible with causal-conv1d.
 
-B batch items, D channels, L length, W taps; equation numbers are those of csrc/ssm/selective/README.md.
+B batch items, D channels, length L, W taps. Equation numbers: csrc/ssm/selective/README.md.
 """
 
 from __future__ import annotations
@@ -148,9 +148,10 @@ def causal_conv1d_fn_vjp(
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``causal_conv1d_fn`` (11)-(13): ``(x, weight[, bias[, seq_idx[, initial_states]]], grad)`` -> those of the real inputs.
+    """Gradients of ``causal_conv1d_fn`` with respect to its real inputs (11)-(13).
 
-    ``grad`` (B, D, L), or with ``return_final_states`` a tuple of that and the gradient of the final states, (B, D, W - 1).
+    Arguments: ``(x, weight[, bias[, seq_idx[, initial_states]]], grad)``. ``grad`` is the gradient of out, (B, D, L); with
+    ``return_final_states``, a tuple (gradient of out, gradient of final_states).
 
     Examples
     --------
@@ -204,8 +205,9 @@ def causal_conv1d_update(
     Raises
     ------
     ValueError, TypeError
-        Errors of ``causal_conv1d_fn``; conv_state is read-only or has fewer than W - 1 samples; a row does not exist or is used twice. On a
-        device and under torch.compile, rows are not checked: the second of two items with the same row gets NaN, and its samples are lost.
+        As in ``causal_conv1d_fn``; also if conv_state is read-only or has fewer than W - 1 samples, or a row does not exist or is used
+        twice. On a device and under torch.compile, rows are not checked: the second of two items with the same row gets NaN, and its
+        samples are lost.
 
     Notes
     -----
@@ -267,7 +269,7 @@ def _without_padding(rows: Any) -> tuple[Any, Any, Any]:
 
 
 def _where(items: Any, a: Any, b: Any = None) -> Any:
-    """``a`` for those items; for the others ``b``, or 0 if it is None."""
+    """``a`` for the items where ``items`` is True; for the others ``b``, or 0 if it is None."""
     xp = _arrays.namespace(a)
     return xp.where(items[:, None, None], a, xp.zeros_like(a) if b is None else b)
 
@@ -326,7 +328,7 @@ def _activation(name: str, activation: str | None) -> str:
 
 
 def _rotated(state: Any, by: Any) -> Any:
-    """state[b, d, (i + by[b]) mod S] at [b, d, i]."""
+    """An array with state[b, d, (i + by[b]) mod S] at [b, d, i]."""
     size, xp = state.shape[2], _arrays.namespace(state)
     take = xp.take_along_dim if _arrays.kind(state) == "torch" else xp.take_along_axis
     return take(state, ((_arrays.arange_on_device_of(by, size) + by[:, None]) % max(size, 1))[:, None], 2)

@@ -246,7 +246,7 @@ def _is_first(xp: Any, rows: Any) -> Any:
 
 
 class _Step:
-    """(15); every array broadcasts to (B, H, P, N). Padding is 0; so is an item whose row does not exist or is used earlier."""
+    """(15); every array broadcasts to (B, H, P, N). Padding is 0, and so are items whose row is absent or used by an earlier item."""
 
     def __init__(
         self, xp: Any, state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, rows: Any, softens: bool

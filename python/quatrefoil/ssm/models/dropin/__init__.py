@@ -1,4 +1,4 @@
-"""``install``: replaces functions of other packages, and loops in models, by functions of this library."""
+"""``install`` replaces functions of other packages, and loops in models, with functions of this library."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def install(*targets: str, override: bool = False) -> Installation:
     Parameters
     ----------
     *targets : str
-        The default is all. Packages to stand in for: "mamba_ssm", "causal_conv1d", "fla", "flashfftconv". Loops to replace, in modules
-        imported before or later: "transformers" (RecurrentGemma, MiniMax), "mambapy" (its ``pscan``), "tsfm_public" (FlowState) and "s4",
+        By default, all of these. Packages to replace: "mamba_ssm", "causal_conv1d", "fla", "flashfftconv". Packages whose loops to replace,
+        even if already imported: "transformers" (RecurrentGemma, MiniMax), "mambapy" (its ``pscan``), "tsfm_public" (FlowState) and "s4",
         the layer of state-spaces/s4, ``models/s4/s4.py``.
     override : bool
         Also replace packages that are installed and can run, until undone. By default they raise an ImportError.
@@ -177,7 +177,7 @@ def _check_replaceable(package: str) -> None:
     module = sys.modules.get(package) or importlib.util.find_spec(package)
     if module is None:
         return
-    where = getattr(module, "__file__", None) or getattr(module, "origin", None) or "unknown place"
+    where = getattr(module, "__file__", None) or getattr(module, "origin", None) or "unknown location"
     extension, reason = EXTENSIONS.get(package), None
     if extension and importlib.util.find_spec(extension) is None:
         reason = f"without {extension}, so it cannot run"

@@ -1,7 +1,7 @@
 """Updates the functions of CUDA packages in modules of transformers when stand-ins are installed or removed.
 
-In recent releases each function of a model is a wrapper that looked up the package's function when it was defined. The lookup is repeated
-here. In earlier releases a module stores the functions, or None, under their names, and checks their availability with
+In recent releases each function of a model is a wrapper that looks up the package's function once, when it is defined. This module repeats
+the lookup. In earlier releases a module stores the functions, or None, under their names, and checks their availability with
 ``is_mamba_ssm_available`` and similar functions. Its layers have a separate method for CUDA, which is then also called on a CPU.
 """
 
@@ -112,7 +112,7 @@ def wrappers(module: ModuleType) -> Iterator[FunctionType]:
 
 
 def _function_of(value: Any) -> Any:
-    """The function called by a layer of Hugging Face's kernels package, which puts each wrapper inside such a layer if it is installed."""
+    """The function inside a layer of Hugging Face's kernels package, which wraps every function in such a layer; other values unchanged."""
     forward = getattr(type(value), "forward", None)
     if not isinstance(forward, FunctionType) or "func" not in forward.__code__.co_freevars:
         return value
@@ -167,9 +167,9 @@ def _nothing(*arrays: Any) -> None:
 
 
 def _set_functions(module: ModuleType) -> set[str]:
-    """Set the functions of a module of an earlier release by name, and the method its layers call on a CPU.
+    """For a module of an earlier release, set its functions by name, and the method that its layers call on a CPU.
 
-    Returns the names of the functions that it uses from now on.
+    Returns the names of the functions that the module uses from now on.
     """
     names_of = vars(module)
     layers = [v for v in names_of.values() if isinstance(v, type) and v.__module__ == module.__name__ and "cuda_kernels_forward" in vars(v)]
@@ -193,7 +193,7 @@ def _set_functions(module: ModuleType) -> set[str]:
     return {name for name, path in (_MODULE_OF if layers else names).items() if _current(path, name) is not None}
 
 
-# Function -> the innermost module that has it.
+# Function -> the innermost module that contains it.
 _MODULE_OF = {
     name: module for module, names in MODULES.items() for name, source in names.items() if ":" not in source or name == "FusedRMSNormGated"
 }
@@ -219,7 +219,7 @@ def _is_own(module: ModuleType, value: Any) -> bool:
 
 
 def _trains(layer: Any) -> bool:
-    """Whether a layer's fused training function equals its loops. In FalconMamba it does not: the fused function normalises step sizes
+    """Whether a layer's fused training function matches its loops. In FalconMamba it does not: the fused function normalises step sizes
     after their projection, the loops before it.
     """
     words = [c for c in layer.cuda_kernels_forward.__code__.co_consts if isinstance(c, tuple)]

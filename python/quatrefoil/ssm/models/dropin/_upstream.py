@@ -52,7 +52,7 @@ MODULES: dict[str, dict[str, str]] = {
 INSTEAD = {
     "mamba_ssm.models": "complete models are in transformers; the blocks are mamba_ssm.Mamba and mamba_ssm.Mamba2",
     "mamba_ssm.ops.triton.layer_norm": "use torch.nn.RMSNorm",
-    "fla.ops.gla": "gla has one decay per channel; for one decay per head use fla.ops.simple_gla, with a delta rule fla.ops.kda",
+    "fla.ops.gla": "gla has one decay per channel; use fla.ops.simple_gla for one decay per head, or fla.ops.kda for a delta rule",
 }
 _S4: dict[str, str | bool] = {
     "cauchy_naive": "cauchy_mult",
