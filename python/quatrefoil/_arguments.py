@@ -113,7 +113,7 @@ def point(value: Any, label: str, name: str) -> tuple[float, ...]:
 
 
 def reject_masked(value: Any, label: str, name: str) -> None:
-    """TypeError for a masked array, whose mask would be lost."""
+    """Raise TypeError for a masked array, whose mask would be lost."""
     if _arrays.is_masked(value):
         raise TypeError(f"{label}: {name} is a masked array, whose mask would be lost; pass {name}.filled(...)")
 
@@ -242,7 +242,7 @@ def array_like(value: Any, label: str, name: str) -> Any:
 
 
 def _check_parts(value: Any, label: str, name: str) -> bool:
-    """TypeError for values that NumPy would convert with a loss, or not at all. Returns whether any part is an array with axes."""
+    """Raise TypeError for values that NumPy would convert with a loss, or not at all. Returns whether any part is an array with axes."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and not hasattr(value, "__array__"):
         return any([_check_parts(part, label, name) for part in value])
     reject_masked(value, label, name)
@@ -271,7 +271,7 @@ def points_like(value: Any, label: str, name: str) -> Any:
 
 
 def arrays_like(values: Sequence[Any], label: str, names: Sequence[str]) -> list[Any]:
-    """``array_like`` for several values: those without a dtype take the kind, dtype and device of the first array that has one."""
+    """``array_like`` for several values: those without a dtype get the kind, dtype and device of the first array that has one."""
     arrays = [None if v is None else array_like(v, label, name) for v, name in zip(values, names)]
     like = next((a for a in arrays if a is not None and not isinstance(a, _arrays.Untyped)), np.empty(0))
     dtype = _arrays.dtype_name(like) if _arrays.dtype_name(like) in _arrays.REAL else "float64"
@@ -323,7 +323,7 @@ def _host_values(value: Any, label: str, name: str, differentiable: bool) -> np.
 
 
 def reject_tracing(label: str) -> None:
-    """NotImplementedError if torch.compile traces a function that must read values."""
+    """Raise NotImplementedError if torch.compile traces a function that must read values."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.compiler.is_compiling():
         raise NotImplementedError(
@@ -333,7 +333,7 @@ def reject_tracing(label: str) -> None:
 
 
 def real_array(value: Any, label: str, name: str) -> None:
-    """TypeError unless the value is a real array, on the host or a device."""
+    """Raise TypeError unless the value is a real array, on the host or a device."""
     if value.__class__ is np.ndarray or _arrays.kind(value) is None or _arrays.on_host(value):
         array(value, label, name)
     elif (dtype := _arrays.dtype_name(value)) not in _arrays.REAL:
@@ -342,7 +342,7 @@ def real_array(value: Any, label: str, name: str) -> None:
 
 
 def finite(values: np.ndarray | None, label: str, name: str, *, positive: bool = False, nonnegative: bool = False) -> None:
-    """ValueError with the index of the first NaN, infinity or number out of bounds; arrays on devices are not read."""
+    """Raise ValueError with the index of the first NaN, infinity or number out of bounds; arrays on devices are not read."""
     if not isinstance(values, np.ndarray):
         return
     bad = ~np.isfinite(values) | (values <= 0 if positive else values < 0 if nonnegative else False)

@@ -161,7 +161,7 @@ def added(total: Any, term: Any) -> Any:
 
 
 def nan_unless(xp: Any, valid: Any, x: Any) -> Any:
-    """``x`` where it is valid, NaN elsewhere: devices return NaN for values that raise on the host."""
+    """``x`` where it is valid, NaN elsewhere: devices return NaN where the host raises an error."""
     return xp.where(valid, x, xp.full_like(x, math.nan))
 
 
@@ -178,7 +178,7 @@ def is_symmetric(xp: Any, a: Any, eps: float) -> Any:
 
 def cholesky(xp: Any, a: Any) -> tuple[Any, Any]:
     """The lower Cholesky factor of a matrix (n, n), and its inverse. Both are NaN if it is not positive definite, whether the library
-    raises or returns a partial factor."""
+    raises an error or returns a partial factor."""
     try:
         lower = xp.linalg.cholesky(a)
     except Exception as error:

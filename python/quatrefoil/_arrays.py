@@ -28,12 +28,12 @@ def wide(dtype: str) -> str:
 
 
 def namespace_of(kind: str) -> Any:
-    """The library whose functions take arrays of that kind or location: numpy, torch, cupy, jax.numpy."""
+    """The library whose functions accept arrays of that kind or location: numpy, torch, cupy, jax.numpy."""
     return np if kind == "numpy" else sys.modules["jax.numpy" if kind == "jax" else kind.partition("@")[0]]
 
 
 def namespace(array: Any) -> Any:
-    """The library whose functions take this array."""
+    """The library whose functions accept this array."""
     return namespace_of(str(kind(array)))
 
 
@@ -197,7 +197,7 @@ def layout(array: Any) -> str:
 
 
 def dtype_name(array: Any) -> str:
-    """ "float32", ...; a foreign byte order is part of the name."""
+    """ "float32", ...; a non-native byte order is part of the name."""
     dtype = array.dtype
     if not isinstance(dtype, np.dtype):
         return str(dtype).removeprefix("torch.")  # no cache: if torch.compile traces this, it guards every value that it reads
@@ -236,7 +236,7 @@ def narrow(array: Any, like: Any) -> Any:
 
 
 def signature(arrays: Sequence[Any]) -> Any:
-    """All properties that a call's plan depends on: type, dtype, shape, device and a tensor's state. Raises for anything but arrays."""
+    """All properties that a call's plan depends on: type, dtype, shape, device and a tensor's state. Raises an error for non-arrays."""
     return tuple(
         None if a is None else (a.__class__, a.dtype, tuple(a.shape), a.__class__ is not np.ndarray and array_state(a)) for a in arrays
     )
@@ -251,7 +251,7 @@ def array_state(a: Any) -> Any:
 
 
 def sum_to_shape(array: Any, shape: Sequence[int]) -> Any:
-    """The sum over the axes that broadcasting added or stretched. NumPy sums on one thread in a fixed order: always the same bits."""
+    """The sum over the axes that broadcasting added or stretched. NumPy sums on one thread in a fixed order, so the bits never change."""
     extra = array.ndim - len(shape)
     axes = (*range(extra), *(extra + i for i, n in enumerate(shape) if n == 1 and array.shape[extra + i] != 1))
     return array.sum(axis=axes, keepdims=True).reshape(shape) if axes else array.reshape(shape)

@@ -11,8 +11,8 @@ from ._memo import Memo
 from ._spec import Arg, Extra, Op
 
 Layout = tuple[Any, str] | None  # shape and dtype of a result; None for one that was not requested
-# Passed as ``out``: a result may reuse the memory of the argument that the table names, if the kernel can. The caller must check whether
-# the result is the argument itself, and copy it back if not.
+# Passed as ``out``: a result may reuse the memory of its ``in_place_of`` argument, if the kernel can. The caller must check whether the
+# result is the argument itself, and copy it back if not.
 IN_PLACE: Any = object()
 
 
@@ -38,7 +38,7 @@ def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
 
 
 def check_device(label: str, name: str, array: Any, other: str, leader: Any) -> None:
-    """TypeError if two arrays are on different devices, or one is a meta tensor."""
+    """Raise TypeError if two arrays are on different devices, or one is a meta tensor."""
     own, others = _arrays.device(array), _arrays.device(leader)
     if own != others:
         what = "tensors" if _arrays.kind(array) == "torch" else "arrays"
@@ -46,7 +46,7 @@ def check_device(label: str, name: str, array: Any, other: str, leader: Any) -> 
 
 
 def check_location(label: str, name: str, array: Any, other: str, leader: Any) -> None:
-    """TypeError if an array is not on the device of the leader, or not of its kind."""
+    """Raise TypeError if an array is not on the device of the leader, or not of its kind."""
     if _arrays.location(array) != _arrays.location(leader):
         check_device(label, name, array, other, leader)
         raise TypeError(f"{label}: {name} is {_arrays.describe(array)} but {other} is {_arrays.describe(leader)}")
@@ -147,14 +147,14 @@ def _other_forms(shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], str]
 
 
 def takes_half(op: Op, arrays: Sequence[Any]) -> bool:
-    """Whether some of these are float16 or bfloat16 arrays, and the op takes half precision for all of them."""
+    """Whether some of these are float16 or bfloat16 arrays, and the op accepts half precision for all of them."""
     halves = [arg.half for (_, arg, _, _), a in zip(op.named(arrays), arrays) if _arrays.is_half(a)]
     return bool(halves) and all(halves)
 
 
 def narrowed(op: Op, arrays: Sequence[Any], result: Any) -> Any:
-    """Convert results of a float32 computation to the caller's half types: a gradient to its input's type, a result to that of
-    the first array or of the one that the table names."""
+    """Convert results of a float32 computation to the caller's half types: a gradient to its input's type, a result to that of its
+    ``half_type_of`` argument or of the first array."""
     if op.single:
         return _arrays.narrow(result, arrays[0]) if op.outputs[0].half else result
     like = arrays if op.primal else [op.half_type_source(o, arrays) if o.half else None for o in op.outputs]
@@ -162,7 +162,7 @@ def narrowed(op: Op, arrays: Sequence[Any], result: Any) -> Any:
 
 
 def all_extras(op: Op, extras: Any) -> tuple[Any, ...]:
-    """One extra for each that the op declares, or None for all of them if none are given; TypeError if the number is wrong."""
+    """Return one extra for each that the op declares, all None if none are passed; raise TypeError if the number is wrong."""
     if isinstance(extras, (tuple, list)) and len(extras) in (0, len(op.extras)):
         return tuple(extras) or (None,) * len(op.extras)
     names = ", ".join(e.name for e in op.extras) or "none"
@@ -185,7 +185,7 @@ def _function(op: Op, extra: Extra, value: Any) -> Any:
 
 
 def reject_functions(op: Op, extras: Sequence[Any], tracer: str = "torch.compile, torch.func and fake tensors") -> None:
-    """TypeError for a function, which a compiler cannot trace."""
+    """Raise TypeError for a function, which a compiler cannot trace."""
     for extra, value in zip(op.extras, extras):
         if value is not None and not isinstance(value, Memo):
             _function(op, extra, value)

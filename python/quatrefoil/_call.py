@@ -67,7 +67,7 @@ def call_vjp(
     """The adjoint of ``op``: its inputs and the gradient of the result -> the gradients of the present inputs.
 
     The last of ``arguments`` is the gradient, or a tuple if the call returned several arrays. The inputs come before it in their order;
-    trailing optional ones may be missing.
+    trailing optional ones may be omitted.
     """
     adjoint = op.adjoint
     assert adjoint is not None

@@ -1,4 +1,4 @@
-"""Raises in sub-interpreters, where NumPy and the compiled kernels would share state or deadlock. Imported before NumPy."""
+"""Raises ImportError in subinterpreters, where NumPy and the compiled kernels would share state or deadlock. Imported before NumPy."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""Registers PyTorch and JAX in the table of planners. The code for each is imported at the first call with one of its arrays."""
+"""Registers the planners for PyTorch and JAX. The code for each is imported at the first call with one of its arrays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _torch_plan(*request: Any) -> Plan:
 
 
 def _torch_traced(*request: Any) -> Any:
-    from .torch import _route  # the table does not change: torch.compile may start over, and must take the same path again
+    from .torch import _route  # PLANNERS is not updated: if torch.compile restarts, it must take the same path again
 
     return _route.traced(*request)
 

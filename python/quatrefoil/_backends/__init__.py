@@ -50,7 +50,7 @@ def chosen() -> Backend | None:
 
 
 def check_name(name: str, where: str) -> None:
-    """ValueError if the backend does not exist or is not available."""
+    """Raise ValueError if the backend does not exist or is not available."""
     if name not in _MODULES:
         raise ValueError(f"{where}: unknown backend {name!r}, expected {', '.join(_MODULES)}")
     if reason(name):
@@ -184,7 +184,7 @@ def takes_tensors(kernel: Callable[..., Any]) -> bool:
 
 
 def read_environment() -> None:
-    """Read QUATREFOIL_BACKEND and QUATREFOIL_ISA; an unavailable choice is a ValueError."""
+    """Read QUATREFOIL_BACKEND and QUATREFOIL_ISA; raise ValueError if a choice is not available."""
     global _FORCED
     isa = os.environ.get("QUATREFOIL_ISA") or ""
     wanted = os.environ.get("QUATREFOIL_BACKEND") or None
@@ -200,7 +200,7 @@ def read_environment() -> None:
 
 
 def choice() -> tuple[str, str]:
-    """(the default backend, the reason for it)."""
+    """The default backend, and the reason for it."""
     name = default()
     if _FORCED:
         return name, f"QUATREFOIL_BACKEND={_FORCED}"

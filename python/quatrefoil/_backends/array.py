@@ -2,9 +2,9 @@
 
 Used on devices without our kernels, and on the host if requested or if a method has no Numba loops.
 
-A composition is ``<op>(xp, *inputs, *options)`` and returns its results, while a kernel fills arrays. ``xp`` is a namespace of the array
-API: NumPy itself, or that of array-api-compat for torch and CuPy. An adjoint returns one gradient per input: a list for a sequence, None if
-there is no gradient, and the full shape for broadcast inputs.
+A composition ``<op>(xp, *inputs, *options)`` returns its results, whereas a kernel fills arrays. ``xp`` is a namespace of the array API:
+NumPy itself, or that of array-api-compat for torch and CuPy. An adjoint returns one gradient per input: a list for a sequence, None if
+there is no gradient, and an array of the full shape for a broadcast input.
 """
 
 from __future__ import annotations

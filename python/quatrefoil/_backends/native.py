@@ -55,7 +55,7 @@ def reason() -> str | None:
 
 
 def core() -> Any:
-    """The extension module, for objects that are not ops (a plan, a boundary). Only if ``reason()`` is None."""
+    """The extension module, for objects that are not ops (a plan, a boundary). Requires that ``reason()`` is None."""
     return _core
 
 

@@ -84,7 +84,7 @@ def _watch_compilations() -> None:
             if self.depth == 1 and self.timer is None and self.left > 0:
                 self.began, self.timer = time.monotonic(), threading.Timer(self.left, self.say)
                 self.timer.daemon = True
-                with contextlib.suppress(RuntimeError):  # no new threads, as at the interpreter's end
+                with contextlib.suppress(RuntimeError):  # threads cannot start while the interpreter shuts down
                     self.timer.start()
 
         def on_end(self, event: Any) -> None:

@@ -53,8 +53,8 @@ def chunk_kda(
     scale, initial_state, output_final_state, use_qk_l2norm_in_kernel
         As in ``chunk_gated_delta_rule``.
     use_gate_in_kernel : bool
-        g contains raw values (26). The decay is e^-r with r = e^A_log softplus(g + dt_bias). With ``lower_bound`` it is e^(lower_bound
-        sigmoid(e^A_log (g + dt_bias))), and A_log is optional.
+        g contains raw values (26). The decay is e^-r with r = e^A_log softplus(g + dt_bias). With ``lower_bound``, it is
+        e^(lower_bound sigmoid(e^A_log (g + dt_bias))), and A_log is optional.
     use_beta_sigmoid_in_kernel, allow_neg_eigval
         As in ``chunk_gated_delta_rule``.
     lower_bound : float, optional

@@ -18,7 +18,7 @@ def problems() -> Iterator[Problem]:
 
 
 def _by_cauchy(xp: Any, omega: Any, dt: Any, A: Any, P: Any, B: Any, C: Any) -> Any:
-    """Cauchy sums at the roots of unity, in NumPy or PyTorch. C contains the C (I - Abar^L) of state-spaces/s4, for the truncated kernel."""
+    """Cauchy sums at the roots of unity, in NumPy or PyTorch. C contains C (I - Abar^L), as in state-spaces/s4 (the truncated kernel)."""
     h, x = (1 + omega) / 2, dt[:, None] * A
 
     def half(v: Any, x: Any) -> Any:

@@ -1,6 +1,6 @@
 """Mamba's selective scan, compatible with mamba-ssm.
 
-B batch items, D channels, N states, L length, G groups; equation numbers are those of csrc/ssm/selective/README.md.
+B batch items, D channels, N states, length L, G groups. Equation numbers: csrc/ssm/selective/README.md.
 """
 
 from __future__ import annotations
@@ -90,8 +90,9 @@ def selective_scan_fn(
     A : (D, N)
         Real or complex. A complex state stands for a conjugate pair: y is 2 Re C x.
     B, C : (B, N, L), (B, G, N, L) or (D, N)
-        Varying in time: shared by all channels, or by the D / G consecutive channels of a group. (D, N): constant. With a complex A,
-        constant ones are complex; varying ones are complex or, as in mamba-ssm, real pairs (re, im) along the last axis, (B, N, 2 L).
+        Vary in time and are shared by all channels, or by the D / G consecutive channels of a group; (D, N) is constant in time. With a
+        complex A, constant ones are complex; varying ones are complex or, as in mamba-ssm, real pairs (re, im) along the last axis,
+        (B, N, 2 L).
     D, delta_bias : (D,), optional
         D: skip connection. delta_bias: added to delta before the softplus.
     delta_softplus : bool
@@ -117,9 +118,9 @@ def selective_scan_fn(
     -----
     Signature and meaning are those of ``mamba_ssm.ops.selective_scan_interface.selective_scan_fn`` (Gu and Dao, arXiv 2312.00752).
     Differentiable in all arrays, including the initial state, and through the last state (unlike mamba-ssm). Cost: B D L N exponentials.
-    The array of all states is never stored: for 64 bytes of channels, a thread stores N numbers forwards and N L / 32 numbers backwards.
-    Error in float32: about 1e-7 of the largest value, more if states remember thousands of steps. A NaN in u, delta or z affects only its
-    channel, from its time step on. A NaN in B or C affects only its batch item and group.
+    The array of all states is never stored: for each vector of 64 bytes of channels, a thread stores N numbers forwards and N L / 32
+    backwards. Error in float32: about 1e-7 of the largest value, more if states remember thousands of steps. A NaN in u, delta or z affects
+    only its channel, from its time step on. A NaN in B or C affects only its batch item and group.
 
     Examples
     --------
@@ -145,7 +146,7 @@ def selective_scan_fn_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``selective_scan_fn`` (4)-(9): ``(u, delta, A, B, C[, D[, z[, delta_bias[, initial_state]]]], grad)`` -> (du, ...).
 
-    ``grad`` (B, D, L), or with ``return_last_state`` a tuple of that and the gradient of the last state, (B, D, N).
+    ``grad`` is the gradient of out, (B, D, L); with ``return_last_state``, a tuple (gradient of out, gradient of last_state).
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """One step of Mamba's selective state, for decoding, compatible with mamba-ssm.
 
-B batch items, H heads, P dims of a head, N states, G groups; equation numbers are those of csrc/ssm/selective/README.md.
+B batch items, H heads of P dims each, N states, G groups. Equation numbers: csrc/ssm/selective/README.md.
 """
 
 from __future__ import annotations
@@ -116,15 +116,15 @@ def selective_state_update(
     Raises
     ------
     ValueError, TypeError
-        Inconsistent shapes, groups that do not divide the heads, a read-only state, a row that does not exist or is named twice; mixed
+        Inconsistent shapes, groups that do not divide the heads, a read-only state, a row that does not exist or is used twice; mixed
         dtypes, except half precision with float32, which is computed in float32. Rows are not checked on a device: an item whose row does
         not exist or is used by an earlier item gets NaN, and changes no state.
 
     Notes
     -----
     Signature and meaning are those of ``mamba_ssm.ops.triton.selective_state_update`` (Gu and Dao, arXiv 2312.00752; for heads, Dao and
-    Gu, arXiv 2405.21060). Arrays with any strides are read without copying. One exponential per state, one per dim if A is expanded
-    over the states, and one per 64 dims if A, dt and dt_bias are also expanded over the dims. Every state is read and written once.
+    Gu, arXiv 2405.21060). Arrays with any strides are read without copying. Cost: one exponential per state; only one per dim if A is
+    expanded over the states, and one per 64 dims if A, dt and dt_bias are also expanded over the dims. Each state is read and written once.
     A state that is not contiguous, or has half precision, is computed separately and copied back. With PyTorch, gradients flow as
     through any in-place update; ``selective_state_step`` does not change its state.
 
@@ -171,15 +171,15 @@ def selective_state_step(
 ) -> tuple[T, T]:
     """``selective_state_update`` without the in-place update: returns (out, all states after the step).
 
-    Arguments and errors are those of ``selective_state_update``. backend, num_threads: As in ``help(qf.conventions)``. Differentiable
-    in all real arrays (16)-(18). It needs memory for one more array of states.
+    Arguments and errors are those of ``selective_state_update``. backend, num_threads: as in ``help(qf.conventions)``. Differentiable
+    in all real arrays (16)-(18). Needs memory for one more array of states.
 
     Examples
     --------
     >>> import numpy as np, quatrefoil as qf
     >>> state, one = np.full((1, 1, 1), 2.0), np.ones((1, 1))
     >>> out, after = qf.ssm.selective_state_step(state, one, one, -one, one, one)
-    >>> out.round(4), state.item()  # 2 / e + 1, and the state as it was
+    >>> out.round(4), state.item()  # 2 / e + 1, and the unchanged state
     (array([[1.7358]]), 2.0)
     """
     rows = _rows(STATE_STEP.label, state_batch_indices, state)
@@ -192,7 +192,8 @@ def selective_state_step_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``selective_state_step`` with respect to its real inputs (16)-(18).
 
-    ``(state, x, dt, A, B, C[, D[, z[, dt_bias[, state_batch_indices]]]], grad)``; ``grad`` is the pair of gradients of out and next state.
+    Arguments: ``(state, x, dt, A, B, C[, D[, z[, dt_bias[, state_batch_indices]]]], grad)``. ``grad`` is a tuple (gradient of out, gradient
+    of the next state).
 
     Examples
     --------

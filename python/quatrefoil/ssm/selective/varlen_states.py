@@ -74,7 +74,7 @@ def causal_conv1d_varlen_states(
 def causal_conv1d_varlen_states_vjp(
     *inputs_and_grad: InputOrGrad[T], state_len: int, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """The gradient of ``causal_conv1d_varlen_states``: ``(x, cu_seqlens, grad)`` -> (dx,), grad (B, D, state_len).
+    """The gradient of ``causal_conv1d_varlen_states``: ``(x, cu_seqlens, grad)`` -> (dx,), with grad (B, D, state_len).
 
     Examples
     --------

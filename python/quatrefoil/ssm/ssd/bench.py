@@ -113,7 +113,7 @@ def _scan(shape: tuple[int, ...]) -> Problem:
 
 
 def _gradient(shape: tuple[int, ...]) -> Problem:
-    """Forward and backward through autograd; the gradient of dt is compared, which has the longest sums."""
+    """Forward and backward through autograd. Compares the gradient of dt, which has the longest sums."""
     arrays = _inputs(shape)
     wide, run = double(*arrays), autograd(arrays, grad=arrays[0], index=1)
     peers = {name: run(f) for name, f in PEERS.items()}

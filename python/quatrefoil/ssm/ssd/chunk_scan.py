@@ -1,6 +1,6 @@
 """Mamba-2's scan, compatible with mamba-ssm.
 
-B items, L length, H heads of P channels, N states, G groups of heads, S sequences; equation numbers are those of csrc/ssm/ssd/README.md.
+B batch items, length L, H heads of P channels, N states, G groups of heads, S sequences. Equation numbers: csrc/ssm/ssd/README.md.
 """
 
 from __future__ import annotations
@@ -206,8 +206,8 @@ def mamba_chunk_scan_combined_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``mamba_chunk_scan_combined`` with respect to its real inputs (8)-(15).
 
-    ``(x, dt, A, B, C[, D[, z[, dt_bias[, initial_states[, seq_idx[, cu_seqlens]]]]]], grad)``; ``grad`` (B, L, H, P), or a tuple of that
-    and the gradients of the requested states. The gradient of a dt outside the limits is 0.
+    Arguments: ``(x, dt, A, B, C[, D[, z[, dt_bias[, initial_states[, seq_idx[, cu_seqlens]]]]]], grad)``. ``grad`` is the gradient of out,
+    (B, L, H, P), or a tuple of it and the gradients of the requested states. The gradient of a dt outside the limits is 0.
 
     Examples
     --------
