@@ -12,7 +12,7 @@ Report = Callable[[int, float], Any]
 
 
 def reporter(progress: Any, label: str, line: Callable[[int, float], str]) -> Report | None:
-    """The function to call with the work done and the distance to the goal, or None. For True it prints ``line`` to stderr every second."""
+    """The function to call with the work done and the distance to the goal, or None. If True, it prints ``line`` to stderr every second."""
     if progress is None or progress is False:
         return None
     if progress is True:

@@ -1,4 +1,4 @@
-"""The public interface: the names that a module shows, and the form of its signatures."""
+"""The public interface: the names that a module exports, and the form of its signatures."""
 
 from __future__ import annotations
 

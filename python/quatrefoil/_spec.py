@@ -71,14 +71,14 @@ class Extra:
 
 @dataclass(frozen=True)
 class Policy:
-    """Exceptions of individual methods to the default behaviour of the backends.
+    """Exceptions for individual methods to the default behaviour of the backends.
 
     ``python_kernel``, ``python_adjoint``: array code with NumPy and SciPy that serves as the kernel of every host backend and receives
     ``backend``. ``second_vjp``: the adjoint of the adjoint, composed of other ops, for torch and JAX: (arrays of the adjoint, gradients of
     its results or None for 0, options, backend, num_threads) -> gradients of those arrays, None for 0. ``check_values``: the checks of
-    values in a compiled kernel, for the loops and compositions that replace it: (label, inputs, options). ``prefers_library``: takes one
-    shape per argument (a list for a sequence); True means that on a GPU these arrays go to the composition, unless the caller names a
-    backend. ``float32_on_gpus``: the GPU kernels have single precision only; double precision uses the composition.
+    values in a compiled kernel, for the loops and compositions that replace it: (label, inputs, options). ``prefers_library``: receives one
+    shape per argument (a list for a sequence); if it returns True, a GPU call without ``backend`` uses the composition.
+    ``float32_on_gpus``: the GPU kernels have single precision only; double precision uses the composition.
     """
 
     python_kernel: Callable[..., Any] | None = None
@@ -123,7 +123,7 @@ class Op:
     label: str = field(init=False)  # the same with the title, for errors
     single: bool = field(init=False, repr=False)  # the result is one array, not a sequence with optional entries
     sequence_arg: int | None = field(init=False, repr=False)  # index of the argument that is a sequence
-    differentiable_outputs: tuple[int, ...] = field(init=False, repr=False)  # results whose gradients the adjoint takes
+    differentiable_outputs: tuple[int, ...] = field(init=False, repr=False)  # results whose gradients the adjoint accepts
     in_place_of: tuple[int | None, ...] = field(init=False, repr=False)  # per result, the argument whose memory it may reuse
 
     def __post_init__(self) -> None:
@@ -174,7 +174,7 @@ class Op:
         return [*flat[:begin], list(flat[begin:end]), *flat[end:]]
 
     def span(self, count: int) -> tuple[int, int]:
-        """The begin and end of the sequence among ``count`` flat arrays; (0, 0) without a sequence."""
+        """The start and end of the sequence among ``count`` flat arrays; (0, 0) without a sequence."""
         return (0, 0) if self.sequence_arg is None else (self.sequence_arg, self.sequence_arg + count - (len(self.inputs) - 1))
 
     def flatten(self, arguments: Sequence[Any]) -> list[Any]:
@@ -227,7 +227,7 @@ class Op:
         return [None if o.only_if and not values[o.only_if] else sizes.shape(o.dims) for o in self.outputs]
 
     def half_type_source(self, output: Arg, arrays: Sequence[Any]) -> Any:
-        """The argument whose half type a result takes."""
+        """The argument whose half type a result has."""
         like = output.half_type_of or output.in_place_of
         return arrays[0] if like is None else next(x for name, _, _, x in self.named(arrays) if name == like)
 

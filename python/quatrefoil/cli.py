@@ -27,11 +27,11 @@ def _fraction(text: str) -> float:
 
 
 def _compare(arguments: Sequence[str]) -> int:
-    """``quatrefoil bench compare``, which has a parser of its own because ``bench`` takes names of families."""
+    """``quatrefoil bench compare``, which has its own parser because ``bench`` expects names of families."""
     parser = argparse.ArgumentParser(
         prog="quatrefoil bench compare",
-        description="List what became slower from A to B, two files of `quatrefoil bench --json`. Times are relative to a peer's, so that "
-        "a different load or machine matters little. Exit status: 0 without a regression, 1 with one, 2 if the files cannot be compared.",
+        description="List what became slower from A to B, two files written by `quatrefoil bench --json`. Times are relative to a peer's, "
+        "so the load or machine matters little. Exit status: 0 without a regression, 1 with one, 2 if the files cannot be compared.",
     )
     parser.add_argument("a", type=Path, metavar="A", help="the earlier results")
     parser.add_argument("b", type=Path, metavar="B", help="the later results")
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "bench",
         help="run benchmarks against other libraries; bench compare: compare two runs",
         description="Time quatrefoil and its peers, other libraries that compute the same results: each on one thread, or on a GPU. Values "
-        "are checked before anything is timed. All benchmarks take half an hour. pip install 'quatrefoil[bench]' installs the peers; "
+        "are checked before anything is timed. Running everything takes half an hour. pip install 'quatrefoil[bench]' installs the peers; "
         "missing ones are skipped.",
         epilog="quatrefoil bench compare A.json B.json lists what became slower between two files written by --json. "
         "quatrefoil bench jobs --help: complete jobs. quatrefoil bench models --help: complete models of the transformers library.",
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _jobs(arguments: Sequence[str]) -> int:
-    """``quatrefoil bench jobs``, with a parser of its own like ``compare``."""
+    """``quatrefoil bench jobs``, which has its own parser like ``compare``."""
     from .bench.jobs import JOBS, main
 
     parser = argparse.ArgumentParser(

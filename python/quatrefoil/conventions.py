@@ -2,16 +2,16 @@
 
 Arrays
 ------
-Functions take NumPy arrays, PyTorch tensors or JAX arrays on the CPU and return arrays of the same library. All arrays of a call must be
+Functions accept NumPy arrays, PyTorch tensors or JAX arrays on the CPU and return arrays of the same library. All arrays of a call must be
 from one library; otherwise a TypeError names both arguments. Any strides, read-only arrays, and axes of length 0 and 1 are allowed. No
 function writes to an input, except three functions with the interface of mamba-ssm and causal-conv1d, which update a state in place
 (``final_states_out`` of ``causal_conv1d_fn``, ``conv_state`` of ``causal_conv1d_update``, ``state`` of ``selective_state_update``).
 Operations on CUDA tensors and CuPy arrays run on their device, with GPU kernels or the array library's own functions (see *backend*);
-mixing devices raises a TypeError. JAX arrays have their own section, *JAX*. Calls on meta tensors return meta tensors if the shape of the
+mixing devices raises a TypeError. For JAX arrays, see *JAX*. Calls on meta tensors return meta tensors if the shape of the
 result does not depend on values. Threads may share objects (operators, boundaries, results, layers).
 
 NumPy, PyTorch and CuPy are the supported libraries among those that follow the array API standard (``__array_namespace__``). Arrays of
-others raise a TypeError: pass ``numpy.from_dlpack(x)``, which does not copy arrays on the host.
+other libraries raise a TypeError: pass ``numpy.from_dlpack(x)``, which does not copy arrays on the host.
 
 In shapes, capital letters are sizes, and a letter that occurs twice stands for the same size. ``...`` stands for any number of batch axes.
 
@@ -22,9 +22,9 @@ precision, and so does the result. float16 and bfloat16 are allowed where the do
 results have the dtype of the arguments. Everything else raises a TypeError, including integers, bools, lists and masked arrays: nothing is
 converted silently.
 
-Classes and geometry accept more: estimators, ``ChebTucker`` and its calls, boundaries, data, points. In these places, lists, integers and
-objects with ``__array__``, such as data frames, are converted to the dtype of the other arrays, or to float64 if there are none. Bools,
-complex numbers, masked arrays and other objects raise a TypeError. Arrays keep their dtype.
+Classes and geometry accept more (estimators, ``ChebTucker`` and its calls, boundaries, data, points). There, lists, integers and objects
+with ``__array__``, such as data frames, are converted to the dtype of the other arrays, or to float64 if there are none. Bools, complex
+numbers, masked arrays and other objects raise a TypeError. Arrays keep their dtype.
 
 out, backend, num_threads
 -------------------------
@@ -48,15 +48,15 @@ num_threads
 
 Reproducibility
 ---------------
-Results are bitwise the same for any ``num_threads``, because sums have a fixed order. They depend on the backend and on the instruction set
+Results are bitwise identical for any ``num_threads``, because sums have a fixed order. They depend on the backend and the instruction set
 (QUATREFOIL_ISA), within the documented error. ``rng`` is None for fresh numbers, a seed (a 64-bit int), or a ``numpy.random.Generator``;
 the same seed gives the same numbers.
 
 NaN
 ---
-A NaN in data does not raise: it stays in its own batch item and channel, or in its own point, as documented. In points and geometry, where
-it has no meaning, it raises a ValueError. Results that are too large for their dtype are infinite or NaN. Compiled kernels treat numbers
-below the smallest normal one (1.2e-38 in float32, 2.2e-308 in float64) as 0.
+A NaN in data does not raise an error: it stays in its own batch item and channel, or in its own point, as documented. In points and
+geometry, where it has no meaning, it raises a ValueError. Results that are too large for their dtype are infinite or NaN. Compiled kernels
+treat numbers below the smallest normal one (1.2e-38 in float32, 2.2e-308 in float64) as 0.
 
 Errors
 ------
@@ -66,7 +66,7 @@ the expected and the actual value. Ctrl-C interrupts a compiled kernel.
 
 JAX
 ---
-``pip install 'quatrefoil[jax]'``. The compiled program calls the kernel on its own memory, through XLA's foreign function interface: about
+``pip install 'quatrefoil[jax]'``. The compiled program calls the kernel on its own arrays, through XLA's foreign function interface: about
 10 us more per call than for NumPy arrays. ``jax.jit``, ``grad`` and ``vmap`` (one item after the other) work; forward mode (``jvp``,
 ``jacfwd``) raises a TypeError. Wrong arguments raise the usual errors during tracing; a kernel's errors about values become
 ``jax.errors.JaxRuntimeError`` with the same text. ``use_backend`` applies when a call is traced. Without ``jax_enable_x64``, when JAX has
@@ -81,8 +81,8 @@ Gradients
 ---------
 The documentation of a function lists the arrays with respect to which it is differentiable. In PyTorch these gradients are available from
 ``backward``, ``torch.func.grad`` and ``vmap``, and ``torch.compile``; in JAX from ``jax.grad`` and ``jax.vjp``, conjugated as in JAX's
-convention. For NumPy there are functions of the same name with the suffix ``_vjp``: they take the inputs and then the gradient of the
+convention. For NumPy there are functions of the same name with the suffix ``_vjp``: they accept the inputs, then the gradient of the
 result (a tuple for several results), and return the gradients of the present inputs in their order. The gradient with respect to a complex
-w is PyTorch's, dL/dRe w + i dL/dIm w. A request for a gradient that does not exist raises an error: second derivatives unless documented,
-and forward mode.
+w is PyTorch's, dL/dRe w + i dL/dIm w. Requesting a gradient that is not available raises an error. This includes forward mode, and second
+derivatives unless they are documented.
 """

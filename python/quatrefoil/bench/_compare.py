@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
-Key = tuple[str, str, str, int]  # family, problem, size, and an index among equal ones
+Key = tuple[str, str, str, int]  # family, problem, size, and an index among rows for which these are equal
 
 
 class Incomparable(ValueError):
@@ -19,7 +19,7 @@ class Incomparable(ValueError):
 
 @dataclass(frozen=True)
 class Times:
-    """Our time relative to ``reference``, and the quartiles of the runs, if the file has them."""
+    """Our time relative to ``reference``, and the quartiles of the runs, if the file contains them."""
 
     reference: str  # a peer, or seconds
     value: float

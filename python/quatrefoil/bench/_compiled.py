@@ -27,7 +27,7 @@ def peers(runs: Mapping[str, Run]) -> dict[str, Run]:
 
 
 def _function(run: Run) -> Run:
-    return lambda: run()  # torch.compile takes functions, not partial objects
+    return lambda: run()  # torch.compile accepts functions, but not partial objects
 
 
 @contextmanager
@@ -46,4 +46,4 @@ def limited() -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, *timer)  # that of a caller, such as a test's timeout
+        signal.setitimer(signal.ITIMER_REAL, *timer)  # restores a caller's timer, such as a test's timeout

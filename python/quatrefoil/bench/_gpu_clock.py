@@ -18,7 +18,7 @@ INNER, REPETITIONS, WARM = 2e-3, 25, 0.5  # seconds of calls per measurement, me
 
 
 class Machine:
-    """The first GPU or, in a dry run, the host with backend 'array', which runs on GPUs if there are no kernels."""
+    """The first GPU or, in a dry run, the host with backend 'array', which GPUs also use if there are no kernels."""
 
     def __init__(self, torch: Any, dry: bool) -> None:
         self.torch, self.dry = torch, dry

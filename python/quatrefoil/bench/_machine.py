@@ -18,7 +18,7 @@ import numpy as np
 from ._problem import Work
 
 _PAGE = 4096
-QUIET = 1.2  # the largest load of a run whose results are published
+QUIET = 1.2  # maximum load average for results that are published
 
 
 def describe_machine() -> dict[str, Any]:
@@ -47,7 +47,7 @@ def check_quiet(machine: dict[str, Any], force: bool) -> bool:
 
 
 def result_file(file: Path, machine: dict[str, Any], prefix: str = "") -> Path:
-    """The file itself; for a folder a new file in it, named after the processor and the date: results are never overwritten."""
+    """The file itself; for a folder, a new file in it, named after the processor and the date: results are never overwritten."""
     if not file.is_dir():
         return file
     words = re.sub(r"\((R|TM)\)|@.*|\b(CPU|\d+-Core|Processor)\b", " ", str(machine["processor"]), flags=re.I)

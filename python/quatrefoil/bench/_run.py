@@ -102,20 +102,20 @@ def quartiles(values: Sequence[float]) -> list[float]:
 
 
 def compared(ours: Sequence[float], theirs: Sequence[float], error: float, goal: float | None = None) -> dict[str, Any]:
-    """A peer in a row, with the quartiles of its times and of the ratios within each round."""
+    """A peer's entry in a row, with the quartiles of its times and of the ratios within each round."""
     seconds, ratios = statistics.median(theirs), [b / max(a, 1e-9) for a, b in zip(ours, theirs)]
     row = {"seconds": seconds, "error": error, "ratio": seconds / statistics.median(ours), "goal": goal}
     return row | {"quartiles": quartiles(theirs), "ratio_quartiles": quartiles(ratios)}
 
 
 def is_below_floor(row: dict[str, Any]) -> bool:
-    """Whether a row is faster than possible: then its floor is wrong, because something else ran while it was measured."""
+    """Whether a row is faster than possible. If so, its floor is wrong, because something else ran while it was measured."""
     return "floor" in row and row["seconds"] < row["floor"]["seconds"]
 
 
 def run(problem: Problem, peers: bool = True, compiled: bool = False) -> dict[str, Any]:
     """One problem -> a row of plain values: seconds on one thread and on all, error, and for each peer its seconds, error, ratio and goal,
-    or why it fails. ``compiled`` adds the PyTorch peers under torch.compile; they fail where it changes their values."""
+    or why it fails. ``compiled`` adds the PyTorch peers under torch.compile; they fail if it changes their values."""
     truth = np.asarray(problem.truth())
     sides = {"quatrefoil": problem.ours, **(problem.peers if peers else {})}
     by_compiler = _compiled.peers(problem.peers) if compiled else {}
@@ -235,7 +235,7 @@ def main(
     compiled: bool = False,
     force: bool = False,
 ) -> int:
-    """Print the table; 1 if a goal was missed, 2 if the machine is too busy for a file of results."""
+    """Print the table; return 1 if a goal was missed, 2 if the machine is too busy for a file of results."""
     machine = describe_machine()
     if json_file and not check_quiet(machine, force):
         return 2
@@ -260,7 +260,7 @@ def write(rows: list[dict[str, Any]], machine: dict[str, Any], request: Sequence
 def finish(
     rows: list[dict[str, Any]], machine: dict[str, Any], request: Sequence[str], json_file: Path | None, plot_file: Path | None
 ) -> int:
-    """Write the files; 1 if a goal was missed."""
+    """Write the files; return 1 if a goal was missed."""
     if json_file:
         json_file = result_file(json_file, machine)
         write(rows, machine, request, json_file)

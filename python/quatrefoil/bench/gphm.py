@@ -36,7 +36,7 @@ class Profile(NamedTuple):
 
     @classmethod
     def waves(cls, *terms: tuple[float, float, str]) -> Profile:
-        """A sum of (amplitude, angular frequency, "sin" or "cos")."""
+        """A sum of terms (amplitude, angular frequency, "sin" or "cos")."""
         return cls(
             lambda x: sum(a * getattr(np, f)(w * x) for a, w, f in terms),
             lambda x: sum(-a * w * w * getattr(np, f)(w * x) for a, w, f in terms),

@@ -56,7 +56,7 @@ def _second(op: Op, options: Any, backend: str | None, num_threads: int, arrays:
 
 
 def _reject_unsupported(op: Op, primals: Sequence[Any]) -> None:
-    """NotImplementedError if a gradient that does not exist is requested."""
+    """Raise NotImplementedError if the requested gradient is not available."""
     if op.adjoint is None and (op.primal is None or op.primal.policy.second_vjp is None):
         what = f"the gradient of {op.primal.label}" if op.primal else op.label
         raise NotImplementedError(f"{what} is not differentiable: a second derivative is not available")

@@ -98,5 +98,5 @@ def _arrays(expected: Sequence[Buffer], items: int, count: int) -> list[np.ndarr
     return arrays
 
 
-_handler = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(_handle)  # ctypes takes the GIL
+_handler = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(_handle)  # ctypes acquires the GIL
 jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(ctypes.cast(_handler, ctypes.c_void_p).value), platform="cpu")

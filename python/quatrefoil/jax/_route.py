@@ -1,4 +1,4 @@
-"""The plan of a call of one signature: a compiled JAX function, with or without jit, grad and vmap around it."""
+"""The plan for calls with one signature: a compiled JAX function, with or without jit, grad and vmap around it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
         if a is not None and _arrays.device(a) != "cpu":
             fix = f"pass jax.device_put({name}, jax.devices('cpu')[0])"
             raise TypeError(f"{op.label}: {name} is on {_arrays.device(a)}, expected JAX arrays on the CPU; {fix}")
-    _backends.kernel(op, backend, "cpu", arrays)  # raises at tracing if there is no kernel
+    _backends.kernel(op, backend, "cpu", arrays)  # raises an error during tracing if there is no kernel
     arguments = [None if a is None else (tuple(a.shape), _arrays.dtype_name(a)) for a in arrays]
     if op.primal is not None:  # a gradient has the shape of its input, even a broadcast one
         results = [None if r is None else a for r, a in zip(results, arguments)]

@@ -15,7 +15,7 @@ from ._private import apply_of
 
 
 def _second(op: Op, arrays: Any, grads: Any, options: Any, backend: str | None, num_threads: int) -> Any:
-    """The gradient of an adjoint; raises if its op has none."""
+    """The gradient of an adjoint; raises an error if its op has none."""
     if op.primal is None or op.primal.policy.second_vjp is None:
         no_derivative(op)
     return op.primal.policy.second_vjp(arrays, expand(op, arrays, options, grads), options, backend, num_threads or None)  # type: ignore[union-attr,misc]

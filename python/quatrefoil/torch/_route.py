@@ -35,7 +35,7 @@ def traced(
     num_threads: int | None,
     out: Any = None,
 ) -> Any:
-    """Call the registered operator. It takes no extras: memos are dropped, and functions raise an error."""
+    """Call the registered operator. It accepts no extras: memos are dropped, and functions raise an error."""
     _reject_out(op, out)
     _bind.reject_functions(op, extras)
     return _restore(op, arrays, options, registered[op.key](*pack(op, arrays, options, backend, num_threads or 0)))

@@ -149,7 +149,7 @@ def _solve(op: Any, right: Tensor, left: Tensor | None = None) -> Tensor:
         raise RuntimeError(f"right_tensor has shape {tuple(right.shape)}, which does not match an operator of shape {tuple(op.shape)}")
     batch, lead = op.batch_shape, torch.broadcast_shapes(op.batch_shape, columns.shape[:-2])
     columns = columns.expand(*lead, *columns.shape[-2:])
-    outer = len(lead) - len(batch)  # batch axes that only ``right`` has become columns
+    outer = len(lead) - len(batch)  # batch axes that exist only in ``right`` become columns
     order = (*range(outer, len(lead) + 1), *range(outer), len(lead) + 1)
     many = columns.permute(order)
     x = operator.solve(many.reshape(*batch, N, -1), noise).reshape(many.shape).permute(*[order.index(i) for i in range(len(order))])

@@ -17,7 +17,7 @@ Cache = tuple[Tensor, Tensor]  # the last inputs of the convolution, and the sta
 
 
 class GatedRMSNorm(torch.nn.Module):  # type: ignore[misc]
-    """RMS norm over groups of channels, with ``weight`` (size,); silu of the gate multiplies before or after the norm."""
+    """RMS norm over groups of channels, with ``weight`` (size,), multiplied by silu of the gate before or after the norm."""
 
     activation = "silu"  # of the gate
 

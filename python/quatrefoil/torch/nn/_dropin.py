@@ -1,4 +1,4 @@
-"""Small layers of other packages under their own signatures, which ``quatrefoil.ssm.install`` puts in place."""
+"""Small layers with the names and signatures of other packages, provided to them by ``quatrefoil.ssm.install``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._layer import Layer
 
 
 class FusedRMSNormGated(GatedRMSNorm):
-    """flash-linear-attention's layer: scales each row to root mean square 1, times ``weight``, times the activation of a gate."""
+    """flash-linear-attention's layer: scales rows to root mean square 1, then multiplies by ``weight`` and by the activation of a gate."""
 
     def __init__(
         self,

@@ -37,7 +37,8 @@ class _DeltaLayer(Layer):
         self.key_dim, self.value_dim = self.num_heads * self.head_k_dim, self.num_v_heads * self.head_v_dim
 
     def _make(self, conv: tuple[bool, int, bool, str | None]) -> None:
-        """Create the parts of all layers. ``conv``: use short convolutions or not, their width, bias or not, activation of q and k."""
+        """Create the common parts. ``conv``: whether to use short convolutions, their width, whether they have a bias, and the activation
+        of q and k."""
         for name, size in (("q", self.key_dim), ("k", self.key_dim), ("v", self.value_dim)):
             self.add_module(f"{name}_proj", torch.nn.Linear(self.hidden_size, size, bias=False))
         self.use_short_conv, width, bias, activation = conv
@@ -130,14 +131,14 @@ class _GatedDeltaLayer(_DeltaLayer):
     allow_neg_eigval: bool
 
     def _make_gated(self, conv: tuple[bool, int, bool], allow_neg_eigval: bool, decays: int, low: float = 1e-3, high: float = 16) -> None:
-        """Create the parts of both layers, with ``decays`` biases for step sizes."""
+        """Create the parts that both layers share, with ``decays`` biases for step sizes."""
         self.allow_neg_eigval = allow_neg_eigval
         self._make((*conv, "silu"))
         self.b_proj = torch.nn.Linear(self.hidden_size, self.num_v_heads, bias=False)
         add_decay(self, self.num_v_heads, decays, low, high)
 
     def _attended(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
-        decay = {name: p.view_as(p) for name, p in (("A_log", self.A_log), ("dt_bias", self.dt_bias))}  # Dynamo traces no Parameter here
+        decay = {name: p.view_as(p) for name, p in (("A_log", self.A_log), ("dt_bias", self.dt_bias))}  # Dynamo cannot trace a Parameter
         inside = dict.fromkeys(("use_qk_l2norm_in_kernel", "use_gate_in_kernel", "use_beta_sigmoid_in_kernel", "state_v_first"), True)
         options |= {**decay, **inside, "allow_neg_eigval": self.allow_neg_eigval}
         return self._recurrence(q, k, v, self._raw_decays(x), self.b_proj(x), **options)

@@ -46,7 +46,7 @@ class HankelLayer(Layer):
         super().__init__()
         sizes = ((in_features, "in_features"), (out_features, "out_features"))
         self.in_features, self.out_features = n, m = tuple(integer(size, "HankelLayer", name, 1, MAX_NUMBERS) for size, name in sizes)
-        bound = 1 / math.sqrt(n)  # torch.nn.Linear's
+        bound = 1 / math.sqrt(n)  # as in torch.nn.Linear
         self.weight = torch.nn.Parameter(torch.empty(n + m - 1, device=device, dtype=dtype).uniform_(-bound, bound))
         self.bias = torch.nn.Parameter(torch.empty(m, device=device, dtype=dtype).uniform_(-bound, bound)) if bias else None
 

@@ -119,7 +119,7 @@ class GatedKalmaNet(Layer):
     def forward(self, hidden_states: Tensor, state: State | None = None, use_cache: bool = False) -> tuple[Tensor, None, State | None]:
         """hidden_states (B, T, hidden_size) -> (outputs of that shape, None, the state after the last token if ``use_cache``).
 
-        Passing that state to the next call continues the sequence. Upstream returns attention weights in place of the None.
+        Passing that state to the next call continues the sequence. Upstream returns attention weights instead of None.
         """
         self._check_sequence(hidden_states, self.q_proj.weight, self.hidden_size)
         before = (None, None, None) if state is None else state[0]

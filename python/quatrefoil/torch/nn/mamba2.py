@@ -160,8 +160,8 @@ class Mamba2(Block):
         sequence in a single item, then the length of the item. If both are given, a new sequence starts wherever either one changes.
         ``cache``, from ``allocate_inference_cache``, contains the state after the previous tokens and is updated in place. With
         ``seq_idx``, the first sequence of an item starts from the cached state, and the cache then contains the state after the last
-        sequence. With ``cu_seqlens``, it has one row for each of the S sequences. All of them start from zero, so the cache is only
-        written. ``inference_params``, as in mamba-ssm, contains a cache for each layer, which is reset if seqlen_offset is 0. If
+        sequence. With ``cu_seqlens``, it has one row for each of the S sequences. All of them start from zero, so the cache is not
+        read. ``inference_params``, as in mamba-ssm, contains a cache for each layer, which is reset if seqlen_offset is 0. If
         seqlen_offset is positive, u has one item per sequence and ``cu_seqlens`` is ignored.
         """
         flat = seqlen is not None

@@ -29,7 +29,7 @@ class S4DKernel(Layer):
 
     ``C`` (H, n, 2), or (2, H, n, 2) if bidirectional; ``log_dt`` (H,); ``log_A_real``, ``A_imag`` (H, n): A = -exp(log_A_real) + i A_imag,
     dt = exp(log_dt), as in state-spaces/s4. The argument N is the size of a state, so n = N / 2. If ``is_real``, there are n = N real
-    modes, and A_imag is a buffer of zeros outside of the state_dict.
+    modes, and A_imag is a buffer of zeros that is not in the state_dict.
 
     Examples
     --------
@@ -75,7 +75,7 @@ class S4DKernel(Layer):
             self._register("A_imag", A.imag.float().contiguous(), lr)
 
     def _register(self, name: str, value: Tensor, lr: float | None) -> None:
-        """As upstream: no weight decay, and a separate learning rate in ``_optim``; a buffer if that rate is 0."""
+        """As in upstream: no weight decay, and a separate learning rate in ``_optim``; a buffer if that rate is 0."""
         if lr == 0:
             self.register_buffer(name, value)
             return
@@ -100,7 +100,7 @@ class S4DKernel(Layer):
 
 
 class S4D(Layer):
-    """The S4D layer of state-spaces/s4; it loads their checkpoints.
+    """The S4D layer of state-spaces/s4; it loads that library's checkpoints.
 
     Convolution with H learned systems, GELU, dropout, and a gated linear mixing of channels. A call returns (y, state); passing the state
     to the next call, or to ``step``, continues the sequence. ``S4D(H, transposed=False, return_state=False)`` maps (B, L, H) to
@@ -137,7 +137,7 @@ class S4D(Layer):
     Notes
     -----
     state_dict: D (H,), kernel.{C, log_dt, log_A_real, A_imag}, output_linear.0.{weight (2H, H, 1), bias (2H,)}. Upstream returns None
-    for the state unless one is given.
+    for the state unless one is passed.
 
     Examples
     --------

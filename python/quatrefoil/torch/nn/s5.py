@@ -42,7 +42,7 @@ class S5(Layer):
     C_init : "trunc_standard_normal", "lecun_normal" or "complex_normal"
         The first two are normal in the basis of HiPPO, the third in that of the modes.
     init : "hippo" or "ptd"
-        "hippo" is the normal part of HiPPO-LegS, as upstream. "ptd" is all of it, perturbed and diagonalised by ``quatrefoil.ssm.ptd_init``
+        "hippo" is the normal part of HiPPO-LegS, as in S5. "ptd" is all of it, perturbed and diagonalised by ``quatrefoil.ssm.ptd_init``
         (with conj_sym=False, because some eigenvalues may be real).
     eps : float
         Size of the perturbation for "ptd".

@@ -112,7 +112,7 @@ def wrappers(module: ModuleType) -> Iterator[FunctionType]:
 
 
 def _function_of(value: Any) -> Any:
-    """The function inside a layer of Hugging Face's kernels package, which wraps every function in such a layer; other values unchanged."""
+    """The function inside a layer of Hugging Face's kernels package, which, if installed, puts each wrapper in a layer; else ``value``."""
     forward = getattr(type(value), "forward", None)
     if not isinstance(forward, FunctionType) or "func" not in forward.__code__.co_freevars:
         return value
