@@ -1,7 +1,7 @@
 """Forecasting a population from its delays
 ========================================
 
-Predators and prey are forecast from their delays. The window matrix is a Hankel operator that is never formed.
+A prey population is forecast from its past samples. The window matrix is a Hankel operator that is never formed.
 
 ::
 
@@ -34,7 +34,7 @@ def simulate() -> np.ndarray:
 
 
 def fit(s: np.ndarray, d: int, ridge: float) -> tuple[np.ndarray, int]:
-    """Weights w minimising ||H w - y||^2 + ridge ||w||^2, where y has the sample after each window of s; and the number of steps."""
+    """Weights w minimising ||H w - y||^2 + ridge ||w||^2, where y contains the sample after each window of s; and the number of steps."""
     y = s[d:]
     steps = 0
 

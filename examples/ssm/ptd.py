@@ -11,7 +11,7 @@ frequency, and their memory of a slow input and of a tone.
 The plain diagonal system differs from LegS by 2/pi at its top eigenfrequency for any N; the perturbed one does not. LegS remembers its
 input as Legendre coefficients. A tone at that frequency fills the memory of the plain system with unrelated values. The perturbed system
 preserves it, and slow inputs too if eps is small, at the cost of a larger condition number. S4-PTD stores half of the modes (``s4d_conv``),
-S5-PTD all of them (``s5_apply``). Without matplotlib, only the tables are printed.
+S5-PTD all of them (``s5_apply``). Only the picture needs matplotlib.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Forecaster(torch.nn.Module):
 
 
 def groups(model: torch.nn.Module, lr: float, weight_decay: float) -> list[dict]:
-    """dt and A have their own learning rate and no weight decay, as the layer states in ``_optim``."""
+    """dt and A have their own learning rate and no weight decay, as specified by the layer in ``_optim``."""
     ordinary = [p for p in model.parameters() if not hasattr(p, "_optim")]
     special = [{"params": [p], **p._optim} for p in model.parameters() if hasattr(p, "_optim")]
     return [{"params": ordinary, "lr": lr, "weight_decay": weight_decay}, *special]

@@ -84,7 +84,7 @@ class Machine:
         return float(begin.elapsed_time(end)) * 1e-3
 
     def interleave(self, sides: Mapping[str, Side], sets: int, budget: float) -> dict[str, dict[str, float]]:
-        """Time the sides in turn, in alternating order, at least twice and for up to ``budget`` seconds. Call each side once before."""
+        """Warm up every side, then time them in turn, in alternating order, at least twice and for up to ``budget`` seconds."""
         counts = {}
         for name, side in sides.items():
             one = self.seconds(side, 1)

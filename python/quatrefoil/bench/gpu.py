@@ -1,8 +1,9 @@
 """``quatrefoil bench --device cuda``: the library on the first GPU, in less than eight minutes.
 
-Measures the card's peak rates, compares the values of every case with float64 on the host, and times the ops whose values are right. Times
-are measured with CUDA events and rotating inputs. Our call runs before and after the peers, and the order is reversed each time. ``--dry``
-does the same on the host with tiny sizes, to try the program without a GPU; its times mean nothing. This has not run on a GPU yet.
+Measures the card's peak rates, compares the values of every case with float64 on the host, and times the ops whose values are correct.
+Times are measured with CUDA events and rotating inputs. Our call runs before and after the peers, and the order is reversed each time.
+``--dry`` does the same on the host with tiny sizes, to try the program without a GPU; its times mean nothing. This has not run on a GPU
+yet.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Run:
                 self.add(case, size, precision, self.skip_wrong if case.op.key in wrong else self.time)
 
     def add(self, case: Case, size: Size, precision: str, make: Any) -> None:
-        """One row, whether it is measured, skipped or fails."""
+        """Add one row, whether it is measured, skipped or fails."""
         row = {"op": case.op.key, "size": case.named(size), "precision": precision, "card": self.about["card"]}
         try:
             row["backend"] = _backends.kernel(case.op, self.machine.backend, str(self.machine.device))[0]
@@ -178,7 +179,7 @@ class Run:
     def sides(
         self, case: Case, size: Size, sets: Sequence[Sequence[Any]], precision: str, backend: str
     ) -> tuple[dict[str, Side], dict[str, str]]:
-        """The sides whose values are right, ours first and last, and the errors of the others."""
+        """The sides whose values are correct, ours first and last, and the errors of the others."""
 
         def ours(inputs: Sequence[Any]) -> Any:
             return case.run(size, inputs)

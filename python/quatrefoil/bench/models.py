@@ -1,10 +1,10 @@
-"""Whole models of transformers: a prompt, a training step and a decoding step, with this library's functions and without, compiled or not.
+"""Complete transformers models: a prompt, a training step and a decoding step, with and without this library, compiled or not.
 
     quatrefoil bench models [--models Mamba-130M ...] [--tasks token ...] [--dtypes float32] [--threads 1] [--json FILE] [--plot FILE]
 
-Weights are random. Layers are cut to fit a small machine, and vocabularies with them. Each side is a process of its own, which serves all
-rows of a model; the sides prepare a row at the same time, and are timed in turn. Values are compared with those of transformers in float32
-before anything is timed.
+Weights are random. Models have fewer layers, to fit a small machine, and proportionally smaller vocabularies. Each side runs in its own
+process, which serves all rows of a model; the sides prepare a row at the same time, and are timed in turn. Values are compared with those
+of transformers in float32 before anything is timed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ._run import compared, error, finish, quartiles, show
 
 TASKS, DTYPES = ("prompt", "training", "token"), ("float32", "bfloat16")
 PROMPT, BEFORE, CACHE = 512, 16, 2048  # tokens: of a prompt, before the decoding step, and the length of a static cache
-TOLERANCE = {"float32": 2e-3, "bfloat16": 0.1}  # of logits and gradients; bfloat16 has 8 bits, and layers add up
+TOLERANCE = {"float32": 2e-3, "bfloat16": 0.1}  # of logits and gradients; bfloat16 has 8 bits, and errors add up over layers
 OURS, COMPILED = "quatrefoil", "quatrefoil, torch.compile"
 SIDES = {OURS: (True, False), COMPILED: (True, True), "transformers": (False, False), "transformers, torch.compile": (False, True)}
 # Other programs that run such models on a CPU, which cannot take part here.
@@ -41,7 +41,7 @@ ABSENT = {
 
 
 class Shape(NamedTuple):
-    """A model of transformers: its configuration, at published sizes, but with fewer layers and a vocabulary smaller in proportion."""
+    """A transformers model: its configuration, at published sizes, but with fewer layers and a proportionally smaller vocabulary."""
 
     name: str
     config: str
@@ -74,7 +74,7 @@ SHAPES = (
             "linear_num_key_heads": 16, "linear_num_value_heads": 16, "tie_word_embeddings": True, "vocab_size": 41387,
         },
     ),
-    # 48 billion parameters would not fit: also 8 of 256 experts, and a 20th of the vocabulary
+    # 48 billion parameters would not fit, so there are also only 8 of 256 experts, and a 20th of the vocabulary
     Shape(
         "Kimi-Linear", "KimiLinear", (2, 27),
         {
@@ -182,7 +182,7 @@ def _cache_name(model: Any) -> str:
 
 
 def _serve(connection: Connection, installed: bool, compiled: bool) -> None:
-    """The process of a side: answers names of the methods above, each with its row."""
+    """The process of a side: receives a row and the name of a method of ``Model``, and sends the method's result."""
     from .. import ssm
 
     if installed:
@@ -204,16 +204,16 @@ class _Side:
     """A process of ``_serve``."""
 
     def __init__(self, installed: bool, compiled: bool) -> None:
-        self.connection, there = get_context("spawn").Pipe()
-        self.process = get_context("spawn").Process(target=_serve, args=(there, installed, compiled), daemon=True)
+        self.connection, remote = get_context("spawn").Pipe()
+        self.process = get_context("spawn").Process(target=_serve, args=(remote, installed, compiled), daemon=True)
         self.process.start()
-        there.close()
+        remote.close()
 
     def send(self, request: Request, method: str) -> None:
         self.connection.send((request, method))
 
     def answer(self, limit: float | None = None) -> Any:
-        """The answer to what was sent; RuntimeError for a failure, or for none within the limit."""
+        """The answer to the last request. Raises RuntimeError for a failure, and TimeoutError if there is no answer within the limit."""
         if not self.connection.poll(limit):
             raise TimeoutError
         try:
@@ -319,7 +319,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--threads", nargs="+", type=int, default=sorted({1, os.cpu_count() or 1}), help="numbers of threads; default: 1 and all processors"
     )
-    parser.add_argument("--rounds", type=int, default=21, help="most runs of each side (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=21, help="maximum number of runs per side (%(default)s)")
     parser.add_argument("--seconds", type=float, default=4.0, help="time for the runs of a row, which has at least three (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="two narrow layers and prompts of 64 tokens, to see whether everything runs")
     parser.add_argument("--limit", type=float, default=120.0, metavar="SECONDS", help="time limit for compiling a row (%(default)s)")
@@ -337,7 +337,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"not timed: {name}: {reason}")
     rows: list[dict[str, Any]] = []
     failures: list[str] = []
-    with suppress(KeyboardInterrupt):  # the files then have the rows so far
+    with suppress(KeyboardInterrupt):  # the files then contain the rows so far
         for row in _rows(options, failures):
             rows.append(row)
             show(row)
@@ -360,11 +360,11 @@ def _rows(options: argparse.Namespace, failures: list[str]) -> Iterator[dict[str
                 except (ArithmeticError, RuntimeError) as failure:
                     failures.append(f"{shape.name} {request.task}, {request.size()}: {failure}")
                     print(failures[-1], flush=True)
-                    sides.close()  # some may still be at work
+                    sides.close()  # some may still be running
 
 
 def _requests(shape: Shape, options: argparse.Namespace) -> Iterator[Request]:
-    """The rows of a model; first those with one thread, which have no idle threads of others."""
+    """The rows of a model. Those with one thread come first, before other rows leave idle threads behind."""
     shape, prompt = (_narrow(shape), 64) if options.quick else (shape, PROMPT)
     for threads, task, dtype in product(options.threads, options.tasks, options.dtypes):
         yield Request(shape, task, dtype, threads, prompt)

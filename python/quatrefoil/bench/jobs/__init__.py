@@ -33,8 +33,8 @@ class Side:
     """One way to do a job.
 
     ``run(data)`` returns an answer for ``errors``. ``package`` is the module that must be installed. A run with the sizes of ``QUICK``
-    comes before the timed run; it imports modules and triggers compilation. ``shares``, if given, are two shares of the work: ``run(data,
-    share)`` is timed with both, and the time of the whole job is extrapolated linearly.
+    comes before the timed run; it imports modules and triggers compilation. ``shares``, if present, are two fractions of the work:
+    ``run(data, share)`` is timed with both, and the time of the whole job is extrapolated linearly.
     """
 
     run: Callable[..., Any]
@@ -56,8 +56,8 @@ def version(package: str) -> str:
 
 
 def measured(name: str, side: str, threads: int, *options: str) -> dict[str, Any]:
-    """One run of one side in a new process, with all libraries limited to ``threads`` threads. Options: "quick"; "errors", which can take
-    longer than the run."""
+    """One run of one side in a new process, with all libraries limited to ``threads`` threads. Options: "quick" uses small sizes; "errors"
+    adds the errors, which can take longer than the run."""
     limits = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "QUATREFOIL_NUM_THREADS")
     command = [sys.executable, "-m", "quatrefoil.bench.jobs.side", name, side, str(threads), *options]
     environment = os.environ | dict.fromkeys(limits, str(threads))

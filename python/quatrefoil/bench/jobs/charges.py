@@ -30,7 +30,7 @@ def data() -> Data:
 
 
 def errors(data: Data, answer: Answer) -> dict[str, float]:
-    """Errors compared with direct sums at the first charges."""
+    """Largest differences from direct sums at the first charges, relative to the largest values."""
     X, q = data
     r = X[:CHECKED, None] - X
     inverse = 1 / np.linalg.norm(r, axis=2, keepdims=True).clip(1e-300)

@@ -10,7 +10,7 @@ import numpy as np
 from . import Side
 
 TITLE = "A small S4D network trained on digits of 784 pixels in sequence, two epochs"
-MEASURE = "share of wrong digits among those not trained on"
+MEASURE = "fraction of wrong digits among those not used for training"
 QUICK = {"CHANNELS": 8, "STATES": 4, "LAYERS": 1, "EPOCHS": 1, "TRAINED": 128}
 CHANNELS, STATES, LAYERS, BATCH, EPOCHS, TRAINED = 64, 32, 2, 64, 2, 1437
 

@@ -75,7 +75,7 @@ def by_latent_kronecker(data: Data) -> Filled:
         with torch.no_grad():
             posterior = model.posterior(plane)
             mean, samples = posterior.mean, posterior.rsample(torch.Size([SAMPLES]))
-            mean, _ = model.outcome_transform.untransform(mean.reshape(-1, 1))  # samples already are
+            mean, _ = model.outcome_transform.untransform(mean.reshape(-1, 1))  # the samples are already untransformed
     return mean.numpy().reshape(table.shape), samples.numpy().reshape(SAMPLES, *table.shape).std(axis=0)
 
 

@@ -1,4 +1,4 @@
-"""Labels of a neural operator for Poisson's equation: 200 star-shaped domains, and 64 right-hand sides on one of them."""
+"""Training labels for a neural operator: Poisson's equation on 200 star-shaped domains, and with 64 right-hand sides on one of them."""
 
 from __future__ import annotations
 
