@@ -50,7 +50,7 @@ def test_unknown_names_get_hints():
         (qf.ssm.mamba, "", "has no attribute ''"),  # documentation tools look this up
         (qf.ssm, "long_conv", "has no attribute 'long_conv'; use fft_conv"),
         (qf.ssm.mamba, "selective_scan", "module 'quatrefoil.ssm.mamba' has no .* did you mean selective_scan_fn"),
-        (qf.ssm.fla, "chunk_gla", "for one decay per head use chunk_simple_gla"),
+        (qf.ssm.fla, "chunk_gla", "use chunk_simple_gla for one decay per head"),
         (qf, "fft_conv", "use quatrefoil.ssm.fft_conv"),
         (qf, "nn", "layers are in quatrefoil.torch.nn"),
         (qf.torch, "S4D", "from quatrefoil.torch.nn import S4D"),

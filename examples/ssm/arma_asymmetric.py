@@ -13,8 +13,8 @@ they satisfy J' psi(e) = 0 with ::
 
     psi(e) = e - m3 / (m4 - m2^2) (e^2 - m2)
 
-psi is the quadratic function with the smallest variance for the moments m of the innovations. In long series, the variance of the estimates
-is reduced by the factor 1 - g3^2 / (2 + g4), where g3 is the skewness and g4 the excess kurtosis of the innovations (Zabolotnii, Warsza and
+psi is the quadratic function with the smallest variance for the moments m of the innovations. In long series, PMM2 multiplies the variance
+of the estimates by 1 - g3^2 / (2 + g4), where g3 is the skewness and g4 the excess kurtosis of the innovations (Zabolotnii, Warsza and
 Tkachenko 2018, for linear regressions). All series are filtered in one call, each with its own coefficients. The picture shows both sets of
 estimates.
 """

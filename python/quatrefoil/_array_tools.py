@@ -171,7 +171,7 @@ def finite(xp: Any, x: Any) -> Any:
 
 
 def is_symmetric(xp: Any, a: Any, eps: float) -> Any:
-    """Whether each of the matrices (..., n, n), n > 0, is symmetric up to rounding errors of unit ``eps``; an array of shape (...)."""
+    """Whether each of the matrices (..., n, n), n > 0, is symmetric up to rounding errors of size ``eps``; an array of shape (...)."""
     skew, size = (xp.max(xp.abs(b), axis=(-2, -1)) for b in (a - xp.matrix_transpose(a), a))
     return skew <= max(a.shape[-1], 8) * eps * size
 

@@ -180,7 +180,7 @@ def device(array: Any) -> str:
     if isinstance(array, np.ndarray):
         return "cpu"
     if kind(array) == "jax":  # a traced array is on the device of its program
-        at = None if is_traced(array) else next(iter(array.devices()))  # several devices share one platform
+        at = None if is_traced(array) else next(iter(array.devices()))  # if there are several devices, they share one platform
         return "cpu" if at is None or at.platform == "cpu" else str(at)
     return f"cuda:{array.device.id}" if hasattr(array.device, "id") else str(array.device)  # CuPy's devices have an id
 

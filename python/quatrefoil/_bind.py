@@ -107,7 +107,7 @@ def _check_precisions(op: Op, floating: Sequence[tuple[str, Arg, str, Any]]) -> 
 
 
 def layout(op: Op, arrays: Sequence[Any], options: tuple[Any, ...]) -> tuple[str, list[Layout]]:
-    """The kind of a call's arrays, and the shape and dtype of each of its flat results; raises if the call is invalid."""
+    """The kind of a call's arrays, and the shape and dtype of each of its flat results; raises an error if the call is invalid."""
     kind, dtypes = check_arrays(op, arrays)
     shapes = [None if a is None else tuple(a.shape) for a in arrays]
     try:

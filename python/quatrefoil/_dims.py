@@ -5,7 +5,7 @@
 - ``M?``: an axis that is present in all arguments that name it, or in none.
 - ``...``: any leading batch axes, the same in all arguments with ``...``. ``M... ...``: further batch axes before them.
 - ``m_ n_`` in an argument that is a sequence: (m_1, n_1), (m_2, n_2), ... In other arguments ``n_*`` stands for the axes n_1, n_2, ...,
-  ``n_x`` for one axis of their product, and ``#`` for the number of arrays.
+  ``n_x`` for one axis whose size is their product, and ``#`` for the number of arrays.
 - ``A or B``: distinguished by the number of axes. ``A if x else B``: A if the option x is true.
 """
 

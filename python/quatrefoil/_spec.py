@@ -71,7 +71,7 @@ class Extra:
 
 @dataclass(frozen=True)
 class Policy:
-    """Exceptions for individual methods to the default behaviour of the backends.
+    """Settings of individual methods that differ from the default behaviour of the backends.
 
     ``python_kernel``, ``python_adjoint``: array code with NumPy and SciPy that serves as the kernel of every host backend and receives
     ``backend``. ``second_vjp``: the adjoint of the adjoint, composed of other ops, for torch and JAX: (arrays of the adjoint, gradients of

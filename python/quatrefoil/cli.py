@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--out", type=Path, default=Path("quatrefoil-demo"), metavar="FOLDER", help="where the pictures and index.html go (%(default)s)"
     )
-    demo.add_argument("--quick", action="store_true", help="smaller sizes with the same checks, in seconds")
+    demo.add_argument("--quick", action="store_true", help="use smaller sizes, which take seconds, with the same checks")
     bench = commands.add_parser(
         "bench",
         help="run benchmarks against other libraries; bench compare: compare two runs",

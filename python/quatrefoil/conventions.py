@@ -7,8 +7,8 @@ from one library; otherwise a TypeError names both arguments. Any strides, read-
 function writes to an input, except three functions with the interface of mamba-ssm and causal-conv1d, which update a state in place
 (``final_states_out`` of ``causal_conv1d_fn``, ``conv_state`` of ``causal_conv1d_update``, ``state`` of ``selective_state_update``).
 Operations on CUDA tensors and CuPy arrays run on their device, with GPU kernels or the array library's own functions (see *backend*);
-mixing devices raises a TypeError. For JAX arrays, see *JAX*. Calls on meta tensors return meta tensors if the shape of the
-result does not depend on values. Threads may share objects (operators, boundaries, results, layers).
+mixing devices raises a TypeError. For JAX arrays, see *JAX*. Calls on meta tensors return meta tensors if the shape of the result does not
+depend on values. Threads may share objects (operators, boundaries, results, layers).
 
 NumPy, PyTorch and CuPy are the supported libraries among those that follow the array API standard (``__array_namespace__``). Arrays of
 other libraries raise a TypeError: pass ``numpy.from_dlpack(x)``, which does not copy arrays on the host.
@@ -31,8 +31,8 @@ out, backend, num_threads
 These are the last arguments, and they are keyword-only.
 
 out
-    An array for the result, which is returned: C-contiguous, of exactly its shape and dtype, sharing no memory with an input. Calls that
-    return several arrays or a half-precision array, and calls that record gradients, do not accept it.
+    An array that receives the result and is returned: C-contiguous, with exactly the shape and dtype of the result, sharing no memory with
+    an input. Calls that return several arrays or a half-precision array, and calls that record gradients, do not accept it.
 backend
     The backend of this call: "native" (compiled kernels), "numba" (no compiler needed: loops compiled at their first call, or the functions
     of "array" with NumPy), "cuda" (compiled GPU kernels) or "array". The default is the choice of ``with qf.use_backend(...)``, then that
@@ -66,9 +66,9 @@ the expected and the actual value. Ctrl-C interrupts a compiled kernel.
 
 JAX
 ---
-``pip install 'quatrefoil[jax]'``. The compiled program calls the kernel on its own arrays, through XLA's foreign function interface: about
-10 us more per call than for NumPy arrays. ``jax.jit``, ``grad`` and ``vmap`` (one item after the other) work; forward mode (``jvp``,
-``jacfwd``) raises a TypeError. Wrong arguments raise the usual errors during tracing; a kernel's errors about values become
+Install with ``pip install 'quatrefoil[jax]'``. The compiled program calls the kernel on its own arrays, through XLA's foreign function
+interface: about 10 us more per call than for NumPy arrays. ``jax.jit``, ``grad`` and ``vmap`` (one item after the other) work; forward mode
+(``jvp``, ``jacfwd``) raises a TypeError. Invalid arguments raise the usual errors during tracing; a kernel's errors about values become
 ``jax.errors.JaxRuntimeError`` with the same text. ``use_backend`` applies when a call is traced. Without ``jax_enable_x64``, when JAX has
 no int64, indices may be int32.
 

@@ -26,7 +26,7 @@ CHOSEN: ContextVar[Backend | None] = ContextVar("quatrefoil_backend", default=No
 def use_backend(name: Backend) -> Iterator[None]:
     """Use this backend for every call in the block, in this thread or task.
 
-    "native", "cuda", "array" or "numba".
+    ``name`` is "native", "cuda", "array" or "numba".
 
     Examples
     --------

@@ -13,7 +13,7 @@ from .._spec import Op
 
 INSTALL = "pip install 'quatrefoil[cuda13]' (or [cuda12] for older drivers), or with nvcc in a checkout: QUATREFOIL_CUDA=1 pip install ."
 
-# Operations with kernels for themselves and their adjoints. This list makes them known even if no extension module is installed.
+# Operations that have kernels, as do their adjoints. This list makes them known even if no extension module is installed.
 KERNELS = frozenset(
     [
         "cheb.tucker_derivatives",

@@ -36,7 +36,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def check_quiet(machine: dict[str, Any], force: bool) -> bool:
-    """Whether results may be written: on a busy machine only if forced, and the load is in the file in any case."""
+    """Whether results may be written: on a busy machine, only with ``force``. The file records the load."""
     if force or (machine["load"] or 0) <= QUIET:
         return True
     print(

@@ -33,7 +33,7 @@ PROMPT, BEFORE, CACHE = 512, 16, 2048  # tokens: of a prompt, before the decodin
 TOLERANCE = {"float32": 2e-3, "bfloat16": 0.1}  # of logits and gradients; bfloat16 has 8 bits, and errors add up over layers
 OURS, COMPILED = "quatrefoil", "quatrefoil, torch.compile"
 SIDES = {OURS: (True, False), COMPILED: (True, True), "transformers": (False, False), "transformers, torch.compile": (False, True)}
-# Other programs that run such models on a CPU, which cannot take part here.
+# Other software for such models, which cannot be compared here.
 ABSENT = {
     "llama.cpp, OpenVINO and ONNX Runtime": "they read only converted checkpoints, not models with random weights, and have no gradients",
     "mamba-ssm, causal-conv1d, flash-linear-attention": "their kernels need a GPU",
@@ -176,7 +176,7 @@ class Model:
 
 
 def _cache_name(model: Any) -> str:
-    """The argument of ``forward`` for the states. It depends on model and release, and a model ignores arguments that it does not know."""
+    """The argument of ``forward`` for the states. It depends on the model and the release; models ignore unknown arguments."""
     parameters = inspect.signature(model.forward).parameters
     return next(name for name in ("cache", "past_key_values", "cache_params") if name in parameters)
 
@@ -219,7 +219,7 @@ class _Side:
         try:
             success, answer = self.connection.recv()
         except EOFError:
-            raise RuntimeError("the process was ended, perhaps because memory is short") from None
+            raise RuntimeError("the process was killed, perhaps because memory ran out") from None
         if not success:
             raise RuntimeError(answer)
         return answer
@@ -238,7 +238,7 @@ class Sides:
 
     def __init__(self, names: Sequence[str], limit: float) -> None:
         self.names, self.limit = names, limit
-        self.failures: dict[tuple[str, str], str] = {}  # task, side -> the reason; it is not tried again with other types and threads
+        self.failures: dict[tuple[str, str], str] = {}  # task, side -> the reason; it is not tried again with other dtypes and threads
         self._truths: dict[str, Any] = {}  # task -> values of transformers in float32
         self._running: dict[str, _Side] = {}
 
@@ -253,7 +253,7 @@ class Sides:
         return self._truths[request.task]
 
     def together(self, request: Request, method: str) -> dict[str, Any]:
-        """Answers of all sides without a failure, which work at the same time."""
+        """The answers of all sides that have not failed. The sides work at the same time."""
         names = [name for name in self.names if (request.task, name) not in self.failures]
         for name in names:
             self[name].send(request, method)

@@ -15,11 +15,11 @@ HEADS = ("family", "problem", "ours", "peer", "its time", "ratio", "rounding", "
 EXPLAINED = (
     "Times use all threads and include each side's preparation. The ratio is the peer's time divided by ours: above 1 we are faster.",
     "rounding: the error that floating-point arithmetic adds to the method, relative to the largest value.",
-    "model: the error of the method itself, which exact arithmetic would have too, relative to the largest value.",
+    "model: the error of the method itself, which would remain in exact arithmetic, relative to the largest value.",
 )
 NEXT = (
     "python -c 'import quatrefoil as qf; help(qf.conventions)' shows the conventions of all functions, help(qf.kron.GridGP) one class.",
-    "docs/tutorials and examples, in the sources, have short programs to start from.",
+    "docs/tutorials and examples, in the sources, contain short programs to start from.",
     "quatrefoil bench times every method against its peers on this machine.",
 )
 STYLE = """

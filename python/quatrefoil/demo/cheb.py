@@ -99,7 +99,7 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
         "Numba pairs",
         theirs,
         float(np.abs(V(few) - exact).max() / np.abs(exact).max()),
-        "the tensor's largest difference from its values in longdouble, relative to the largest",
+        "the tensor's largest difference from its values in longdouble, relative to the largest value",
         float(np.sqrt(np.mean((values - truth) ** 2)) / np.abs(truth).max()),
         f"RMS difference from the direct sum; requested: {TOL:.0e}",
     )

@@ -1,6 +1,6 @@
 """PyTorch: every op of every table as a registered operator with gradients, and the choice of the cheapest call path.
 
-``nn`` has layers, ``linear_operator`` has operators for GPyTorch.
+``nn`` contains layers, ``linear_operator`` contains operators for GPyTorch.
 """
 
 import importlib

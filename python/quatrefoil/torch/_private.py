@@ -9,7 +9,7 @@ import torch
 forward_ad: Any = torch.autograd.forward_ad  # its _current_level is -1 outside of forward-mode differentiation
 
 try:
-    functorch_level = torch._C._functorch.maybe_current_level  # None outside of every torch.func transform
+    functorch_level = torch._C._functorch.maybe_current_level  # None outside any torch.func transform
     dispatch_modes = torch._C._len_torch_dispatch_stack  # the number of active modes, such as fake tensors and tracers
     _ = forward_ad._current_level
 except AttributeError:  # every call then takes the path for transforms, which is always correct but slower

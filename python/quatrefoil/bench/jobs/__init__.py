@@ -1,6 +1,6 @@
 """``quatrefoil bench jobs``: complete jobs compared with other libraries, by time, memory and error.
 
-A job is a module with ``TITLE``, ``MEASURE`` (the definition of its error), ``QUICK`` (constants of a small trial), ``data()``,
+A job is a module with ``TITLE``, ``MEASURE`` (the definition of its error), ``QUICK`` (constants for a small trial run), ``data()``,
 ``errors(data, answer)`` and ``SIDES``. Each run of a side has its own process, so that its peak memory can be measured.
 """
 
@@ -69,7 +69,7 @@ def measured(name: str, side: str, threads: int, *options: str) -> dict[str, Any
 
 
 def rows(name: str, threads: Sequence[int], rounds: int, quick: bool) -> list[dict[str, Any]]:
-    """One row per side and number of threads; rounds are interleaved between the sides."""
+    """One row per side and number of threads; every round runs each side once."""
     sides, results = job(name).SIDES, []
     for count in threads:
         runs: dict[str, list[dict[str, Any]]] = {}

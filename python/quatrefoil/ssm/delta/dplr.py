@@ -1,6 +1,6 @@
 """Recurrences with a diagonal plus rank-one transition, as in RWKV-7, compatible with flash-linear-attention.
 
-Equation numbers are those of csrc/ssm/delta/README.md.
+Equation numbers: csrc/ssm/delta/README.md.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def chunk_gated_delta_rule(
     Raises
     ------
     ValueError
-        Shapes do not match, HV is not a multiple of H, cu_seqlens is combined with a batch or does not ascend from 0 to T, or a gate
+        Shapes do not match, HV is not a multiple of H, cu_seqlens does not ascend from 0 to T or is passed although B is not 1, or a gate
         parameter is missing or unused.
     TypeError
         Other dtypes, or a mix of array libraries or dtypes.

@@ -1,6 +1,6 @@
 """Delta rules with one decay per key channel: Kimi delta attention and GDN-2, compatible with flash-linear-attention.
 
-Equation numbers are those of csrc/ssm/delta/README.md.
+Equation numbers: csrc/ssm/delta/README.md.
 """
 
 from __future__ import annotations

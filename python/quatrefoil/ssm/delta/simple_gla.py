@@ -1,6 +1,6 @@
 """Linear attention with one decay per head and token, or one per head, compatible with flash-linear-attention.
 
-Equation numbers are those of csrc/ssm/delta/README.md.
+Equation numbers: csrc/ssm/delta/README.md.
 """
 
 from __future__ import annotations

@@ -111,8 +111,8 @@ def gka(
     regulariser on H, with the same solver for the adjoint system (11)-(19). At a finite num_iter it differs from the derivative of the
     iteration by about the iteration's own error, 2e-4 at 30 steps and the default ridge.
 
-    The error of r steps is at most 2 c^{r+1} times the exact solution with c = (sqrt(K) - 1) / (sqrt(K) + 1), K = (1 + ridge) / ridge:
-    0.754 per step at the default. x_t = 0 while all keys are zero. Cost per token and head: num_iter / 2 + 6 passes over D^2 numbers in
+    The error of r steps is at most 2 c^{r+1} times the exact solution, where c = (sqrt(K) - 1) / (sqrt(K) + 1), K = (1 + ridge) / ridge,
+    and c = 0.754 by default. x_t = 0 while all keys are zero. Cost per token and head: num_iter / 2 + 6 passes over D^2 numbers in
     cache ("exact": D^3 / 6 more multiply-adds). The gradient takes about four times as long and stores one vector per token. From 40 tokens
     on, float32 is within 2e-6 of the float64 result at the same num_iter, and so is each gradient, relative to its largest value (18). With
     fewer tokens the keys span few directions, and rounding errors are up to 1 / ridge_strength times larger. A NaN affects only its head,

@@ -40,7 +40,7 @@ def exponential_integrator(
     rates : (P,)
         Eigenvalues of the linear part, real or complex. They may be stiff, because this part is integrated exactly.
     nonlinearity : callable
-        f, which maps states (T, ..., P) to an array of the same shape. It must treat the T times independently.
+        f, which maps states (T, ..., P) to an array of the same shape. It must treat the T states independently.
     start : (..., P)
         The state at time 0, with the dtype of rates; a single state, or a batch such as an ensemble.
     dt : float

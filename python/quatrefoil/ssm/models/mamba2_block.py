@@ -79,7 +79,7 @@ def mamba_split_conv1d_scan_combined(
     conv1d_weight : (H P + 2 G N, W)
     conv1d_bias : (H P + 2 G N,) or None
     dt_bias, A : (H,)
-        As in ``mamba_chunk_scan_combined``; dt goes through softplus.
+        As in ``mamba_chunk_scan_combined``, with ``dt_softplus=True``.
     D : (H, P), or (H,) with ``headdim``
     chunk_size, initial_states, seq_idx, dt_limit, return_final_states
         As in ``mamba_chunk_scan_combined``. ``seq_idx`` also separates the sequences in the convolution, whose outputs are 0 where it is

@@ -201,7 +201,7 @@ class _Batch:
         self.core = [tuple(c.shape[-1:]), tuple(r.shape[-1:]), tuple(x.shape) if self.vector else (*both, *x.shape[-2:])]
 
     def core_of_result(self, grad: Any) -> tuple[int, ...]:
-        """The last axes of a result's shape, without the batch axes."""
+        """The shape of a result; without the batch axes if x is a vector."""
         shape: tuple[int, ...] = tuple(grad.shape)
         return shape[len(self.trail) :] if self.vector and shape[: len(self.trail)] == self.trail else shape
 

@@ -1,4 +1,4 @@
-"""Discretisation and transfer functions. H inputs, M outputs, N states, R rank. Equation numbers: csrc/ssm/README.md."""
+"""Discretisation and transfer functions. H inputs, M outputs, N states, rank R. Equation numbers: csrc/ssm/README.md."""
 
 from __future__ import annotations
 

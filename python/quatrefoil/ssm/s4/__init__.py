@@ -37,8 +37,7 @@ def cauchy_mult(
     Parameters
     ----------
     v, w : (..., N) complex
-        Residues and poles; batch axes broadcast. With ``symmetric``, they are one of each conjugate pair, as in the function of
-        state-spaces/s4.
+        Residues and poles; batch axes broadcast. With ``symmetric``, they are one of each conjugate pair, as in state-spaces/s4.
     z : (L,) complex
         Points.
     symmetric : bool
@@ -52,8 +51,8 @@ def cauchy_mult(
 
     Notes
     -----
-    Differentiable in v, z, w (2), (3). One quotient per pair and point, in double precision for any dtype. The result is accurate even
-    close to a pole; on a pole it is inf or NaN. No memory is needed beyond the result and z.
+    Differentiable in v, z, w (2), (3). Cost: one quotient per pair and point, in double precision for any dtype. The result is accurate
+    even close to a pole; on a pole it is inf or NaN. No memory is needed beyond the result and z.
 
     Examples
     --------

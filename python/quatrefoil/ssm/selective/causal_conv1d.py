@@ -110,8 +110,8 @@ def causal_conv1d_fn(
     Raises
     ------
     ValueError, TypeError
-        Inconsistent shapes, unknown activation, seq_idx with states, a read-only final_states_out; mixed dtypes, except half precision with
-        float32, which is computed in float32 and returned in the dtype of x.
+        Inconsistent shapes, an unknown activation, seq_idx with states, a read-only final_states_out; mixed dtypes, except half precision
+        with float32, which is computed in float32 and returned in the dtype of x.
 
     Notes
     -----

@@ -25,7 +25,7 @@ class HankelLayer(Layer):
         n and m.
     bias : bool
     device, dtype
-        Of the parameters.
+        Device and dtype of the parameters.
 
     Notes
     -----

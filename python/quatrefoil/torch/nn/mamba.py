@@ -37,13 +37,13 @@ class Mamba(Block):
         Initial weights of ``dt_proj``: uniform within +-dt_scale / sqrt(R), or all equal to dt_scale / sqrt(R).
     dt_scale : float
     conv_bias, bias : bool
-        Biases of the convolution, and of the first and last projection.
+        Whether the convolution has biases, and whether the first and last projections do.
     layer_idx : int, optional
         The key of the states in ``inference_params``.
     use_fast_path
         Ignored, for compatibility with mamba-ssm.
     device, dtype
-        Of the parameters; A_log and D are float32 if dtype is half precision.
+        Device and dtype of the parameters; A_log and D are float32 if dtype is half precision.
 
     Notes
     -----

@@ -49,7 +49,7 @@ class Mamba2(Block):
     dt_limit : (float, float)
         Limits of the step sizes.
     bias, conv_bias : bool
-        Biases of the first and last projection, and of the convolution.
+        Whether the first and last projections have biases, and whether the convolution does.
     chunk_size : int
         As in ``quatrefoil.ssm.mamba_chunk_scan_combined``.
     layer_idx : int, optional
@@ -57,7 +57,7 @@ class Mamba2(Block):
     use_mem_eff_path, process_group, sequence_parallel
         Ignored, for compatibility with mamba-ssm; passing a process_group raises a ValueError.
     device, dtype
-        Of the parameters.
+        Device and dtype of the parameters.
 
     Notes
     -----
@@ -157,7 +157,7 @@ class Mamba2(Block):
         """u (B, L, d_model), or (B seqlen, d_model) with ``seqlen`` -> the same shape.
 
         ``seq_idx`` (B, L) int contains the numbers of sequences packed into one item; ``cu_seqlens`` (S + 1,) contains the start of each
-        sequence in a single item, then the length of the item. If both are given, a new sequence starts wherever either one changes.
+        sequence in a single item, then the length of the item. If both are passed, a new sequence starts wherever either one changes.
         ``cache``, from ``allocate_inference_cache``, contains the state after the previous tokens and is updated in place. With
         ``seq_idx``, the first sequence of an item starts from the cached state, and the cache then contains the state after the last
         sequence. With ``cu_seqlens``, it has one row for each of the S sequences. All of them start from zero, so the cache is not

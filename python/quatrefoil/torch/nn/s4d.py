@@ -193,8 +193,8 @@ class S4D(Layer):
     def forward(self, u: Tensor, state: Tensor | None = None, rate: float = 1.0) -> Any:
         """u (B, H, L), or (B, L, H) if not ``transposed`` -> (y of u's shape, the state (B, H, N) after the last sample).
 
-        Only y if ``return_state=False``. ``state`` is the state before the first sample, 0 if absent. ``rate`` is the time between samples
-        relative to training: .5 for a signal sampled twice as often.
+        Returns only y if ``return_state=False``. ``state`` is the state before the first sample, 0 if absent. ``rate`` is the time between
+        samples relative to training: .5 for a signal sampled twice as often.
         """
         axis, layouts = -2 if self.transposed else -1, (f"(batch, length, {self.h})", f"(batch, {self.h}, length)")
         swapped = (-3 - axis, f"for {layouts[not self.transposed]} construct the layer with transposed={not self.transposed}")

@@ -98,11 +98,11 @@ def install(*targets: str, override: bool = False) -> Installation:
     Notes
     -----
     If flash-linear-attention is installed, no module is replaced: these functions become one of its backends for CPU tensors, through
-    ``fla.backends.register``. The stand-ins have only the functions of this library; any other name raises an ImportError that lists the
+    ``fla.backends.register``. The stand-ins contain only the functions of this library; any other name raises an ImportError that lists the
     available ones. ``mamba_ssm.Mamba`` and ``Mamba2`` are those of ``quatrefoil.torch.nn``, which imports torch on first use. Some models
-    of earlier releases of transformers choose their functions when they are created: call ``install`` first. In training, models call the
-    parts of ``mamba_inner_fn`` and ``mamba_split_conv1d_scan_combined`` instead of these functions, which ignore padding. The results are
-    therefore the same as without stand-ins.
+    of earlier releases of transformers choose their functions when they are created, so call ``install`` first. In training, models call
+    the parts of ``mamba_inner_fn`` and ``mamba_split_conv1d_scan_combined`` instead of these functions, which ignore padding. The results
+    are therefore the same as without stand-ins.
 
     Examples
     --------
