@@ -53,8 +53,8 @@ class Forecaster(torch.nn.Module):
 def groups(model: torch.nn.Module, lr: float, weight_decay: float) -> list[dict]:
     """dt and A have their own learning rate and no weight decay, as specified by the layer in ``_optim``."""
     ordinary = [p for p in model.parameters() if not hasattr(p, "_optim")]
-    special = [{"params": [p], **p._optim} for p in model.parameters() if hasattr(p, "_optim")]
-    return [{"params": ordinary, "lr": lr, "weight_decay": weight_decay}, *special]
+    own = [{"params": [p], **p._optim} for p in model.parameters() if hasattr(p, "_optim")]
+    return [{"params": ordinary, "lr": lr, "weight_decay": weight_decay}, *own]
 
 
 def draw(signal: np.ndarray, forecast: np.ndarray, losses: list[float], file: str) -> None:
@@ -67,15 +67,15 @@ def draw(signal: np.ndarray, forecast: np.ndarray, losses: list[float], file: st
     import matplotlib.pyplot as plt
 
     t = np.arange(TRAINED, signal.size - AHEAD) + AHEAD
-    came, last = signal[t], signal[t - AHEAD]
+    measured, last = signal[t], signal[t - AHEAD]
     figure, axes = plt.subplot_mosaic(
         [["signal", "losses"], ["errors", "losses"]], figsize=(13, 5), layout="constrained", width_ratios=(2, 1)
     )
-    axes["signal"].plot(t, came, color="black", lw=3, alpha=0.3, label="measured")
+    axes["signal"].plot(t, measured, color="black", lw=3, alpha=0.3, label="measured")
     axes["signal"].plot(t, forecast[t - AHEAD], color="C3", lw=1, label=f"forecast {AHEAD} samples earlier")
     axes["signal"].set_title("the unseen part, in standard deviations")
-    axes["errors"].plot(t, last - came, color="0.6", lw=1, label="error of repeating the last value")
-    axes["errors"].plot(t, forecast[t - AHEAD] - came, color="C3", lw=1, label="error of the forecast")
+    axes["errors"].plot(t, last - measured, color="0.6", lw=1, label="error of repeating the last value")
+    axes["errors"].plot(t, forecast[t - AHEAD] - measured, color="C3", lw=1, label="error of the forecast")
     axes["errors"].set_xlabel("sample")
     axes["losses"].semilogy(losses)
     axes["losses"].set(xlabel="step", title="training loss")

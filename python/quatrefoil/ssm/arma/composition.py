@@ -51,22 +51,22 @@ def arma_filter(xp: Any, b: Any, a: Any, x: Any, zi: Any, return_state: bool) ->
 
 def arma_filter_vjp(xp: Any, b: Any, a: Any, x: Any, zi: Any, grad: Any, grad_zf: Any, return_state: bool) -> tuple[Any, Any, Any, Any]:
     """(4)-(7). mu follows the recurrence of the forward pass backwards in time, starting from the gradient of the final state."""
-    over_b, over_a, first = _coefficients(xp, b, a)
-    order, L, x, grad = over_a.shape[-1] - 1, x.shape[-1], double(xp, x), double(xp, grad)
-    y, _ = _run(xp, over_b, over_a, x, double(xp, zi))
+    b_scaled, a_scaled, first = _coefficients(xp, b, a)
+    order, L, x, grad = a_scaled.shape[-1] - 1, x.shape[-1], double(xp, x), double(xp, grad)
+    y, _ = _run(xp, b_scaled, a_scaled, x, double(xp, zi))
     after = zeros(xp, (*x.shape[:-1], order), x) if grad_zf is None else double(xp, grad_zf)
-    past = [xp.sum(-over_a[..., m + 1 :] * after[..., : order - m], axis=-1, keepdims=True) for m in range(order)]
-    one = xp.concat([xp.ones_like(over_a[..., :1]), xp.zeros_like(over_a[..., 1:])], axis=-1)
-    backwards, _ = _run(xp, one, over_a, xp.flip(grad, axis=-1), xp.concat(past, axis=-1) if past else None)
+    past = [xp.sum(-a_scaled[..., m + 1 :] * after[..., : order - m], axis=-1, keepdims=True) for m in range(order)]
+    one = xp.concat([xp.ones_like(a_scaled[..., :1]), xp.zeros_like(a_scaled[..., 1:])], axis=-1)
+    backwards, _ = _run(xp, one, a_scaled, xp.flip(grad, axis=-1), xp.concat(past, axis=-1) if past else None)
     mu = xp.concat([xp.flip(backwards, axis=-1), after], axis=-1)
-    dx, of_b, of_a = 0 * x, [], []
+    dx, b_terms, a_terms = 0 * x, [], []
     for i in range(order + 1):
         later = mu[..., i : i + L]
-        dx = dx + over_b[..., i : i + 1] * later
-        of_b.append(xp.sum(x * later, axis=-1, keepdims=True))
-        of_a.append(-xp.sum(y * later, axis=-1, keepdims=True))
-    db, da = xp.concat(of_b, axis=-1), xp.concat(of_a, axis=-1)
-    scale = -xp.sum(over_b * db, axis=-1, keepdims=True) - xp.sum((over_a * da)[..., 1:], axis=-1, keepdims=True)
+        dx = dx + b_scaled[..., i : i + 1] * later
+        b_terms.append(xp.sum(x * later, axis=-1, keepdims=True))
+        a_terms.append(-xp.sum(y * later, axis=-1, keepdims=True))
+    db, da = xp.concat(b_terms, axis=-1), xp.concat(a_terms, axis=-1)
+    scale = -xp.sum(b_scaled * db, axis=-1, keepdims=True) - xp.sum((a_scaled * da)[..., 1:], axis=-1, keepdims=True)
     da = xp.concat([scale, da[..., 1:]], axis=-1)
     db, da = (_summed_like(xp, g[..., : c.shape[-1]] / first, c) for g, c in ((db, b), (da, a)))
     return db, da, dx, None if zi is None else mu[..., :order]

@@ -66,14 +66,14 @@ def arma_filter(b, a, x, zi, y, zf, return_state, num_threads):
 
 def arma_filter_vjp(b, a, x, zi, grad, grad_zf, db, da, dx, dzi, return_state, num_threads):
     flat = _rows(x)
-    over_b, over_a, first, order = _coefficients(b, a, len(flat))
+    b_scaled, a_scaled, first, order = _coefficients(b, a, len(flat))
     y, dx_ = np.zeros(flat.shape), np.zeros(flat.shape)
-    _filter(over_b, over_a, flat, _start(zi, len(flat), order), y)
+    _filter(b_scaled, a_scaled, flat, _start(zi, len(flat), order), y)
     mu = np.concatenate((_rows(grad).astype(float), _start(grad_zf, len(flat), order)), axis=1)
-    to_b, to_a = np.zeros(over_b.shape), np.zeros(over_b.shape)
-    _filter_vjp(over_b, over_a, flat, y, mu, to_b, to_a, dx_)
-    to_a[:, 0] = -(over_b * to_b).sum(axis=1) - (over_a * to_a)[:, 1:].sum(axis=1)  # README (7)
-    for output, total in ((db, to_b / first), (da, to_a / first)):
+    b_sums, a_sums = np.zeros(b_scaled.shape), np.zeros(b_scaled.shape)
+    _filter_vjp(b_scaled, a_scaled, flat, y, mu, b_sums, a_sums, dx_)
+    a_sums[:, 0] = -(b_scaled * b_sums).sum(axis=1) - (a_scaled * a_sums)[:, 1:].sum(axis=1)  # README (7)
+    for output, total in ((db, b_sums / first), (da, a_sums / first)):
         total = total[:, : output.shape[-1]]
         output[...] = total.reshape(output.shape) if output.ndim > 1 else total.sum(axis=0)
     dx[...] = dx_.reshape(dx.shape)

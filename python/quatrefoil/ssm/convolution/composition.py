@@ -33,9 +33,9 @@ def fft_conv(xp: Any, u: Any, k: Any, D: Any, k_reverse: Any) -> Any:
     L, n = u.shape[-1], _transform_length(k, k_reverse, u.shape[-1])
 
     def compute(channels: slice) -> Any:
-        some: list[Any] = [None if a is None else a[..., channels, :] for a in (u, k, k_reverse)]
-        x, taps, ahead = some
-        spectrum = _spectrum(xp, taps, ahead, L, n)
+        selected: list[Any] = [None if a is None else a[..., channels, :] for a in (u, k, k_reverse)]
+        x, taps, taps_reverse = selected
+        spectrum = _spectrum(xp, taps, taps_reverse, L, n)
         y = zeros(xp, _common(taps, x), u) if spectrum is None else xp.fft.irfft(xp.fft.rfft(x, n=n) * spectrum, n=n)[..., :L]
         return y if D is None else y + D[..., channels, None] * x
 
@@ -56,9 +56,9 @@ def fft_conv_vjp(xp: Any, u: Any, k: Any, D: Any, k_reverse: Any, grad: Any) -> 
     n = _transform_length(k, k_reverse, L)
 
     def compute(channels: slice) -> tuple[Any, ...]:
-        some: list[Any] = [None if a is None else a[..., channels, :] for a in (u, grad, k, k_reverse)]
-        x, g, taps, ahead = some
-        spectrum = _spectrum(xp, taps, ahead, L, n)
+        selected: list[Any] = [None if a is None else a[..., channels, :] for a in (u, grad, k, k_reverse)]
+        x, g, taps, taps_reverse = selected
+        spectrum = _spectrum(xp, taps, taps_reverse, L, n)
         G, U = xp.fft.rfft(g, n=n), xp.fft.rfft(x, n=n)
         du = xp.zeros_like(x) if spectrum is None else xp.fft.irfft(G * xp.conj(spectrum), n=n)[..., :L]
         product = G * xp.conj(U)
@@ -66,8 +66,8 @@ def fft_conv_vjp(xp: Any, u: Any, k: Any, D: Any, k_reverse: Any, grad: Any) -> 
         gradients = [du, resized(xp, lags[..., : min(L, n, k.shape[-1])], k.shape[-1])]
         if D is not None:
             gradients = [du + D[channels, None] * g, gradients[1], xp.sum(x * g, axis=(*batch, -1))[:, None]]
-        if ahead is not None:
-            gradients.append(resized(xp, xp.flip(lags, axis=-1)[..., : min(L - 1, ahead.shape[-1])], ahead.shape[-1]))
+        if taps_reverse is not None:
+            gradients.append(resized(xp, xp.flip(lags, axis=-1)[..., : min(L - 1, taps_reverse.shape[-1])], taps_reverse.shape[-1]))
         return tuple(gradients)
 
     du, dk, *others = in_chunks(xp, compute, u.shape[-2], 6 * n * math.prod(u.shape[:-2]), axis=-2)

@@ -74,17 +74,17 @@ def by_chunks(solve: Callable[[Any, Any], Any], q: Any, k: Any, v: Any, g: Any, 
     B, T, H, K = q.shape
     q, k, v, sums = _in_chunks(q) * K**-0.5, _in_chunks(k), _in_chunks(v), _in_chunks(g).cumsum(-1)
     decay = (sums[..., :, None] - sums[..., None, :]).tril().exp().tril()
-    reads, since = (q @ k.mT) * decay, sums.exp()[..., None]
-    until, total = (sums[..., -1:] - sums).exp()[..., None], since[..., -1:, :]
+    reads, from_start = (q @ k.mT) * decay, sums.exp()[..., None]
+    to_end, total = (sums[..., -1:] - sums).exp()[..., None], from_start[..., -1:, :]
     if beta is None:
         values, of_state = v, None
     else:
         weight = _in_chunks(beta)[..., None]
         matrix = ((weight * k) @ k.mT * decay).tril(-1) + torch.eye(CHUNK, dtype=q.dtype, device=q.device)
-        both = torch.cat([weight * v, weight * since * k], -1)
+        both = torch.cat([weight * v, weight * from_start * k], -1)
         values, of_state = solve(matrix, both).split([v.shape[-1], K], -1)
     S, outputs = q.new_zeros(B, H, K, v.shape[-1]), []
-    queries, keys = q * since, (k * until).mT
+    queries, keys = q * from_start, (k * to_end).mT
     for c in range(T // CHUNK):
         x = values[:, :, c] if of_state is None else values[:, :, c] - of_state[:, :, c] @ S
         outputs.append(queries[:, :, c] @ S + reads[:, :, c] @ x)
@@ -102,8 +102,8 @@ def by_factors(q: Any, k: Any, v: Any, g: Any, beta: Any) -> Any:
     B, T, H, K = q.shape
     q, k, v, sums, weight = (_in_chunks(x) for x in (q, k, v, g, beta))
     q, sums, weight = q * K**-0.5, sums.cumsum(-2), weight[..., None]
-    since, last = sums.exp(), sums[..., -1:, :]
-    queries, erase, keys = q * since, weight * k * since, k * (-sums).exp()
+    from_start, last = sums.exp(), sums[..., -1:, :]
+    queries, erase, keys = q * from_start, weight * k * from_start, k * (-sums).exp()
     matrix = (erase @ keys.mT).tril(-1) + torch.eye(CHUNK, dtype=q.dtype, device=q.device)
     reads, keys = (queries @ keys.mT).tril(), (k * (last - sums).exp()).mT
     values, of_state = triangular(matrix, torch.cat([weight * v, erase], -1)).split([v.shape[-1], K], -1)

@@ -39,8 +39,8 @@ class HeadDecays:
         resets = xp.cumulative_sum(xp.astype(zero, xp.int64), axis=-1)
         same = (resets[..., :, None] == resets[..., None, :]) & self.not_above
         differences = (sums[..., :, None] - sums[..., None, :]) + (low[..., :, None] - low[..., None, :])
-        none = xp.full_like(differences, -xp.inf)
-        decay, from_start = xp.exp(xp.where(same, differences, none)), xp.exp(xp.where(resets == 0, sums, none[..., 0]))
+        minus_inf = xp.full_like(differences, -xp.inf)
+        decay, from_start = xp.exp(xp.where(same, differences, minus_inf)), xp.exp(xp.where(resets == 0, sums, minus_inf[..., 0]))
         self.decay, self._from_start = xp.astype(decay, k.dtype), xp.astype(from_start, k.dtype)[..., None]
         self.to_end, self.total = self.decay[..., -1, :, None], self._from_start[..., -1:, :]
 

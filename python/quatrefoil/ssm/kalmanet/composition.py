@@ -70,9 +70,9 @@ class _Tokens:
         self.e_U, self.e_H = (xp.exp(_gate(xp, x, q, 0.0))[..., None, None] for x in (g, gk))
         B, T, heads, D = q.shape
         self.scale = 1 / math.sqrt(D)
-        none = zeros(xp, (B, heads, D, D), q, xp.float64)
-        self.H0 = none if H0 is None else _symmetric(xp, double(xp, H0))
-        self.U0 = none if U0 is None else double(xp, U0)
+        zero_state = zeros(xp, (B, heads, D, D), q, xp.float64)
+        self.H0 = zero_state if H0 is None else _symmetric(xp, double(xp, H0))
+        self.U0 = zero_state if U0 is None else double(xp, U0)
         self.chunks = chunk_slices(T, 12 * B * heads * D * D, xp) if T else []
 
     def states(self, chunk: slice, H: Any, U: Any) -> tuple[Any, Any]:
@@ -125,9 +125,9 @@ def gka_vjp(
     for chunk in tokens.chunks[:-1]:
         states, values = tokens.states(chunk, *before[-1])
         before.append((states[:, -1, ...], values[:, -1, ...]))
-    none = zeros(xp, tokens.H0.shape, tokens.H0)
-    into_H = none if grad_H is None else _symmetric(xp, double(xp, grad_H))
-    into_U = none if grad_U is None else double(xp, grad_U)
+    zero_state = zeros(xp, tokens.H0.shape, tokens.H0)
+    into_H = zero_state if grad_H is None else _symmetric(xp, double(xp, grad_H))
+    into_U = zero_state if grad_U is None else double(xp, grad_U)
     grads, parts = double(xp, grad_y), []
     for chunk, (H, U) in zip(reversed(tokens.chunks), reversed(before)):
         part, into_H, into_U = _chunk_backward(xp, tokens, chunk, H, U, grads[:, chunk, ...], into_H, into_U)

@@ -49,7 +49,7 @@ def _of_model(name: str, options: dict[str, Any]) -> Iterator[Problem]:
     torch.manual_seed(0)
     model = getattr(transformers, f"{name}ForCausalLM")(getattr(transformers, f"{name}Config")(**{**COMMON, **options})).eval()
     ids = torch.randint(3, COMMON["vocab_size"], (1, LENGTH))
-    by_loops, by_ours, by_nothing = _sides(model)
+    by_loops, by_ours, by_stubs = _sides(model)
 
     def forward() -> Any:
         with torch.no_grad():
@@ -71,7 +71,7 @@ def _of_model(name: str, options: dict[str, Any]) -> Iterator[Problem]:
     whole = f"(1, {LENGTH})"
     for what, f, size in (("forward", forward, whole), ("training step", training, whole), ("decoding", decoding, DECODED)):
         loops, rate = by_loops(f), (TOKENS, "tokens") if f is decoding else None
-        parts = {"the model around free functions": by_nothing(f)}
+        parts = {"the model around free functions": by_stubs(f)}
         yield Problem("ssm", f"{name} {what}", size, by_ours(f), {PEER: loops}, loops, 1e-4, parts=parts, rate=rate)
 
 
@@ -91,7 +91,7 @@ def _sides(model: Any) -> tuple[Side, Side, Side]:
     loops = [cell.cell_contents for cell in cells]
     with install():
         ours = [cell.cell_contents for cell in cells]
-    nothing = [_free(value) if getattr(value, "__module__", "").startswith("quatrefoil.") else value for value in ours]
+    stubs = [_free(value) if getattr(value, "__module__", "").startswith("quatrefoil.") else value for value in ours]
 
     def side(contents: list[Any]) -> Side:
         def of(f: Callable[[], Any]) -> Callable[[], Any]:
@@ -108,7 +108,7 @@ def _sides(model: Any) -> tuple[Side, Side, Side]:
 
         return of
 
-    return side(loops), side(ours), side(nothing)
+    return side(loops), side(ours), side(stubs)
 
 
 def _free(function: Any) -> Any:

@@ -124,12 +124,12 @@ def s4d_kernel(xp: Any, dt: Any, A: Any, C: Any, B: Any, L: int, disc: str) -> A
     return xp.reshape(K, (*C.shape[:-2], *K.shape[-2:]))
 
 
-def _kernel_gradients(xp: Any, poles: _Poles, C3: Any, one: Any, dK: Any) -> tuple[Any, Any, Any, Any]:
+def _kernel_gradients(xp: Any, poles: _Poles, C3: Any, weights: Any, dK: Any) -> tuple[Any, Any, Any, Any]:
     """(10): gradients of log z, b, B and C from that of the kernel, dK (M, H, L)."""
     s0, s1 = poles.modes.moments(dK)
     g, b = poles.pairs * xp.conj(s0), poles.b
-    g_log = poles.pairs * xp.sum(xp.conj(C3 * one * b * s1), axis=0)
-    return g_log, xp.sum(xp.conj(C3 * one) * g, axis=0), xp.sum(xp.conj(C3 * b) * g, axis=0), xp.conj(one * b) * g
+    g_log = poles.pairs * xp.sum(xp.conj(C3 * weights * b * s1), axis=0)
+    return g_log, xp.sum(xp.conj(C3 * weights) * g, axis=0), xp.sum(xp.conj(C3 * b) * g, axis=0), xp.conj(weights * b) * g
 
 
 def s4d_kernel_vjp(xp: Any, dt: Any, A: Any, C: Any, B: Any, grad: Any, L: int, disc: str) -> tuple[Any, Any, Any, Any]:
@@ -146,9 +146,9 @@ def _split(xp: Any, u: Any, C: Any, bidirectional: bool) -> tuple[Any, Any, int]
     return xp.reshape(u, (math.prod(u.shape[:-2]), *u.shape[-2:])), C3, 1 if bidirectional else C3.shape[0]
 
 
-def _taps(xp: Any, poles: _Poles, C3: Any, one: Any, u: Any, bidirectional: bool) -> tuple[Any, Any]:
+def _taps(xp: Any, poles: _Poles, C3: Any, weights: Any, u: Any, bidirectional: bool) -> tuple[Any, Any]:
     """The kernels (M, H, L) and the reverse kernel or None, in the dtype of the rows."""
-    K = xp.astype(poles.pairs * poles.modes.sums(C3 * (one * poles.b), u.shape[-1]), u.dtype)
+    K = xp.astype(poles.pairs * poles.modes.sums(C3 * (weights * poles.b), u.shape[-1]), u.dtype)
     return (K[:1, ...], K[1, ...]) if bidirectional else (K, None)
 
 
@@ -159,10 +159,10 @@ def s4d_conv(
     u3, C3, M = _split(xp, u, C, bidirectional)
     rows, H, L = u3.shape
     poles = _Poles(xp, dt, A, disc, L)
-    one, modes = _weights(xp, B, poles), poles.modes
-    K, ahead = _taps(xp, poles, C3, one, u, bidirectional)
+    weights, modes = _weights(xp, B, poles), poles.modes
+    K, K_reverse = _taps(xp, poles, C3, weights, u, bidirectional)
     D2 = None if D is None else xp.reshape(D, (M, H))
-    y = fft_conv(xp, u3[:, None, ...], K, D2, ahead)  # (rows, M, H, L)
+    y = fft_conv(xp, u3[:, None, ...], K, D2, K_reverse)  # (rows, M, H, L)
     s = None if initial_state is None else double(xp, xp.reshape(initial_state, (rows, *A.shape)))
     if s is not None:  # 2 Re sum C z^(l + 1) s
         from_start = C3 * poles.z * s[:, None, ...]
@@ -170,7 +170,7 @@ def s4d_conv(
     y = xp.reshape(y, (*u.shape[:-2], *(() if bidirectional else C.shape[:-2]), H, L))
     if not return_state:
         return y, None
-    last = one * poles.b * modes.moments(xp.flip(u3, axis=-1))[0]
+    last = weights * poles.b * modes.moments(xp.flip(u3, axis=-1))[0]
     return y, xp.reshape(last if s is None else last + modes.power(L) * s, (*u.shape[:-2], *A.shape))
 
 
@@ -181,24 +181,24 @@ def s4d_conv_vjp(
     u3, C3, M = _split(xp, u, C, bidirectional)
     rows, H, L = u3.shape
     poles = _Poles(xp, dt, A, disc, L)
-    one = _weights(xp, B, poles)
-    K, ahead = _taps(xp, poles, C3, one, u, bidirectional)
+    weights = _weights(xp, B, poles)
+    K, K_reverse = _taps(xp, poles, C3, weights, u, bidirectional)
     grad4, D2 = xp.reshape(grad, (rows, M, H, L)), None if D is None else xp.reshape(D, (M, H))
-    parts = [fft_conv_vjp(xp, u3, K[m, ...], None if D2 is None else D2[m, :], ahead, grad4[:, m, ...]) for m in range(M)]
+    parts = [fft_conv_vjp(xp, u3, K[m, ...], None if D2 is None else D2[m, :], K_reverse, grad4[:, m, ...]) for m in range(M)]
     du = sum((part[0] for part in parts), zeros(xp, u3.shape, u3))
     taps = [part[1] for part in parts] + ([parts[0][3]] if bidirectional else [])
     dK = xp.stack(taps, axis=0) if taps else zeros(xp, (0, H, L), u3)
     dD = None if D is None else xp.reshape(xp.stack([part[2] for part in parts], axis=0) if parts else D, D.shape)
-    g_log, g_b, g_B, g_C = _kernel_gradients(xp, poles, C3, one, dK)
-    of_states = _state_gradients(xp, poles, C3, one, u3, initial_state, grad4, grad_last)
-    g_log, g_b, g_B, g_C = (g + more for g, more in zip((g_log, g_b, g_B, g_C), of_states[2:]))
+    g_log, g_b, g_B, g_C = _kernel_gradients(xp, poles, C3, weights, dK)
+    of_states = _state_gradients(xp, poles, C3, weights, u3, initial_state, grad4, grad_last)
+    g_log, g_b, g_B, g_C = (g + term for g, term in zip((g_log, g_b, g_B, g_C), of_states[2:]))
     dA, ddt = poles.gradient(g_log, g_b)
     dstart = None if initial_state is None else xp.reshape(of_states[1], initial_state.shape)
     return xp.reshape(du + of_states[0], u.shape), ddt, dA, xp.reshape(g_C, C.shape), dD, None if B is None else g_B, dstart
 
 
 def _state_gradients(
-    xp: Any, poles: _Poles, C3: Any, one: Any, u3: Any, initial_state: Any, grad4: Any, grad_last: Any
+    xp: Any, poles: _Poles, C3: Any, weights: Any, u3: Any, initial_state: Any, grad4: Any, grad_last: Any
 ) -> tuple[Any, Any, Any, Any, Any, Any]:
     """The contributions of the states to the gradients of u, the initial state, log z, b, B and C; 0.0 without states."""
     if initial_state is None and grad_last is None:
@@ -216,12 +216,12 @@ def _state_gradients(
     if grad_last is not None:  # last = z^L s + sum_j z^(L - 1 - j) B b u_j
         g_last = double(xp, xp.reshape(grad_last, (rows, H, N)))
         s0, s1 = modes.moments(xp.flip(u3, axis=-1))
-        inner = one * poles.b * s1
+        inner = weights * poles.b * s1
         if s is not None:
             power = modes.power(L)
             inner = inner + L * power * s
             ds = ds + xp.conj(power) * g_last
         g_log = g_log + xp.sum(xp.conj(inner) * g_last, axis=0)
-        g_b, g_B = (xp.sum(xp.conj(weight * s0) * g_last, axis=0) for weight in (one, poles.b))
-        du = xp.astype(xp.flip(modes.sums(xp.conj(g_last) * (one * poles.b), L), axis=-1), u3.dtype)
+        g_b, g_B = (xp.sum(xp.conj(weight * s0) * g_last, axis=0) for weight in (weights, poles.b))
+        du = xp.astype(xp.flip(modes.sums(xp.conj(g_last) * (weights * poles.b), L), axis=-1), u3.dtype)
     return du, ds, g_log, g_b, g_B, g_C

@@ -57,8 +57,8 @@ class _Direction:
         xp = self.xp
         for steps in self.chunks:
             x = self.states(steps, state)
-            more = self.factor * xp.matmul(_real_rows(xp, x), xp.matrix_transpose(_real_columns(xp, self.c)))
-            y[:, steps, :] = y[:, steps, :] + more
+            output = self.factor * xp.matmul(_real_rows(xp, x), xp.matrix_transpose(_real_columns(xp, self.c)))
+            y[:, steps, :] = y[:, steps, :] + output
             state = x[:, self.last, :]
         return state
 

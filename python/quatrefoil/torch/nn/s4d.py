@@ -207,9 +207,9 @@ class S4D(Layer):
             self._check_state(state, *u.shape[:-1], self.kernel.A_imag.shape[-1])
         dt, A, C = self.kernel.system(rate)
         options: dict[str, Any] = {"disc": self.disc, "method": self.method, "bidirectional": self.bidirectional}
-        keeps = self.return_state and not self.bidirectional
-        result: Any = ssm.s4d_conv(u, dt, A, C, self.D, initial_state=state, return_state=keeps, **options)
-        y, last = result if keeps else (result, None)
+        has_state = self.return_state and not self.bidirectional
+        result: Any = ssm.s4d_conv(u, dt, A, C, self.D, initial_state=state, return_state=has_state, **options)
+        y, last = result if has_state else (result, None)
         if y.shape[-1]:  # torch cannot convolve zero samples
             y = self.output_linear(self.dropout(self.activation(y)))
         y = y if self.transposed else y.transpose(-1, -2)

@@ -188,8 +188,8 @@ def _set_functions(module: ModuleType) -> set[str]:
     for layer in layers:
         for name in {"slow_forward", "torch_forward"} & vars(layer).keys():
             slow = getattr(vars(layer)[name], "slow", vars(layer)[name])
-            takes = ready and not _warn_of_layer(layer, slow)
-            setattr(layer, name, _either_way(slow, _trains(layer), names_of, names) if takes else slow)
+            replaces = ready and not _warn_of_layer(layer, slow)
+            setattr(layer, name, _either_way(slow, _trains(layer), names_of, names) if replaces else slow)
     return {name for name, path in (_MODULE_OF if layers else names).items() if _current(path, name) is not None}
 
 
