@@ -80,7 +80,7 @@ def css(y: np.ndarray, steps: int = 30) -> np.ndarray:
 
 
 def pmm2(y: np.ndarray, guess: np.ndarray, steps: int = 12) -> np.ndarray:
-    """PMM2, starting from the CSS estimates, whose residuals give the moments."""
+    """PMM2, starting from the CSS estimates, whose residuals determine the moments."""
     e, _ = residuals(y, guess)
     m2, m3, m4 = (((e - e.mean(axis=1, keepdims=True)) ** k).mean(axis=1, keepdims=True) for k in (2, 3, 4))
     for _ in range(steps):

@@ -10,8 +10,8 @@ Operations on CUDA tensors and CuPy arrays run on their device, with GPU kernels
 mixing devices raises a TypeError. For JAX arrays, see *JAX*. Calls on meta tensors return meta tensors if the shape of the result does not
 depend on values. Threads may share objects (operators, boundaries, results, layers).
 
-NumPy, PyTorch and CuPy are the supported libraries among those that follow the array API standard (``__array_namespace__``). Arrays of
-other libraries raise a TypeError: pass ``numpy.from_dlpack(x)``, which does not copy arrays on the host.
+Of the libraries that follow the array API standard (``__array_namespace__``), NumPy, PyTorch and CuPy are supported. Arrays of others raise
+a TypeError: pass ``numpy.from_dlpack(x)``, which does not copy arrays on the host.
 
 In shapes, capital letters are sizes, and a letter that occurs twice stands for the same size. ``...`` stands for any number of batch axes.
 

@@ -38,7 +38,7 @@ def _composed(op: Op, compute: Callable[..., Any], xp: Any, inputs: Sequence[Any
 
 
 def as_kernel(op: Op) -> Callable[..., Any] | None:
-    """The composition with NumPy as a host kernel, which fills its outputs: the fallback of a method without Numba loops."""
+    """A host kernel that runs the composition with NumPy and fills its outputs: the fallback of a method without Numba loops."""
     compute = kernel(op)
     if compute is None:
         return None

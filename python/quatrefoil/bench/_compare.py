@@ -1,4 +1,4 @@
-"""``quatrefoil bench compare A.json B.json``: list the rows that became slower between two files, beyond the spread of the runs."""
+"""``quatrefoil bench compare A.json B.json``: list the rows that became slower between two files by more than the spread of the runs."""
 
 from __future__ import annotations
 

@@ -2,8 +2,7 @@
 
 Measures the card's peak rates, compares the values of every case with float64 on the host, and times the ops whose values are correct.
 Times are measured with CUDA events and rotating inputs. Our call runs before and after the peers, and the order is reversed each time.
-``--dry`` does the same on the host with tiny sizes, to try the program without a GPU; its times mean nothing. This has not run on a GPU
-yet.
+``--dry`` does the same on the host with tiny sizes, to try the program without a GPU; its times mean nothing. Not yet run on a GPU.
 """
 
 from __future__ import annotations

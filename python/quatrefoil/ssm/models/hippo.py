@@ -63,7 +63,7 @@ def dplr_legs(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
     Notes
     -----
-    One Hermitian eigenproblem, O(N^3). Source: Gu, Goel, Re, arXiv 2111.00396.
+    Cost: one Hermitian eigenproblem, O(N^3). Source: Gu, Goel, Re, arXiv 2111.00396.
 
     Examples
     --------

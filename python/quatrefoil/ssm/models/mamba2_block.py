@@ -202,7 +202,7 @@ _CHECKED_BY_OPS = ("conv1d_bias", "initial_states", "seq_idx")
 
 
 class _Block:
-    """(16)-(21): the arrays of one call, and its sizes."""
+    """(16)-(21): the arrays and sizes of one call."""
 
     def __init__(self, name: str, arrays: Sequence[Any], options: _Options) -> None:
         self.label, self.options, self.inputs = f"ssm.{name}", options, dict(zip(_INPUTS, arrays))

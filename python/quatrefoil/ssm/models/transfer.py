@@ -126,8 +126,8 @@ def transfer_function(s: Any, A: np.ndarray, B: np.ndarray, C: np.ndarray, *, P:
 
     Notes
     -----
-    Computed in double precision. One linear system per frequency, O(N^3), in blocks of 16 MB; O(N) if A is diagonal and P is None. A NaN
-    in s affects only its own value.
+    Computed in double precision. Cost: one linear system per frequency, O(N^3), in blocks of 16 MB; if A is diagonal and P is None, O(N).
+    A NaN in s affects only its own value.
 
     Examples
     --------

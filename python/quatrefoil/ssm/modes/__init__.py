@@ -64,7 +64,7 @@ def log_vandermonde(
     Parameters
     ----------
     v : (..., N) complex
-        Weights. The last axes are those of x; x is shared along additional leading axes.
+        Weights. The last axes match those of x, which is shared along additional leading axes.
     x : (..., N) complex
         Logarithms of the poles.
     L : int
@@ -126,7 +126,7 @@ def log_vandermonde_transpose(
     u : (..., L)
         Real or complex.
     v : (..., N) complex
-        Weights. The batch axes of u and v broadcast; the last ones are those of x, and x is shared along additional leading axes.
+        Weights. The batch axes of u and v broadcast; the last ones match those of x, which is shared along additional leading axes.
     x : (..., N) complex
         Logarithms of the poles.
     L : int

@@ -79,8 +79,8 @@ def linear_scan(
 
     Notes
     -----
-    Differentiable in a, b, h0. Reads a and b once, writes h once. There is no division, so a = 0 (a reset) and underflow are exact. A NaN
-    affects only its own scan, from its time step on.
+    Differentiable in a, b, h0. Reads a and b once and writes h once. There is no division, so a = 0 (a reset) and underflow are exact.
+    A NaN affects only its own scan, from its time step on.
 
     Examples
     --------

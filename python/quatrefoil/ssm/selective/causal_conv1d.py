@@ -116,7 +116,7 @@ def causal_conv1d_fn(
     Notes
     -----
     Signature and meaning are those of the function with this name in causal-conv1d, for any strides and any W. Differentiable in all real
-    arrays, including through the final states (11)-(13). Reads x once, writes the result once. A NaN affects only its channel.
+    arrays, including through the final states (11)-(13). Reads x once and writes the result once. A NaN affects only its channel.
 
     Examples
     --------

@@ -37,8 +37,7 @@ class _DeltaLayer(Layer):
         self.key_dim, self.value_dim = self.num_heads * self.head_k_dim, self.num_v_heads * self.head_v_dim
 
     def _make(self, conv: tuple[bool, int, bool, str | None]) -> None:
-        """Create the common parts. ``conv``: whether to use short convolutions, their width, whether they have a bias, and the activation
-        of q and k."""
+        """Create the common parts. ``conv``: use of short convolutions, their width, use of a bias, activation of q and k."""
         for name, size in (("q", self.key_dim), ("k", self.key_dim), ("v", self.value_dim)):
             self.add_module(f"{name}_proj", torch.nn.Linear(self.hidden_size, size, bias=False))
         self.use_short_conv, width, bias, activation = conv
