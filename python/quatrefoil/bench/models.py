@@ -182,7 +182,7 @@ def _cache_name(model: Any) -> str:
 
 
 def _serve(connection: Connection, installed: bool, compiled: bool) -> None:
-    """The process of a side: receives a row and the name of a method of ``Model``, and sends the method's result."""
+    """The process of a side: receives rows and names of methods of ``Model``, and sends the results."""
     from .. import ssm
 
     if installed:
@@ -213,7 +213,7 @@ class _Side:
         self.connection.send((request, method))
 
     def answer(self, limit: float | None = None) -> Any:
-        """The answer to the last request. Raises RuntimeError for a failure, and TimeoutError if there is no answer within the limit."""
+        """The answer to the last request. Raises RuntimeError after a failure, TimeoutError after ``limit``."""
         if not self.connection.poll(limit):
             raise TimeoutError
         try:

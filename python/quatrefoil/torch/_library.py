@@ -166,7 +166,7 @@ def expand(op: Op, arrays: Any, options: tuple[Any, ...], results: Any) -> list[
 
 
 def differentiable_grads(op: Op, arrays: Any, options: tuple[Any, ...], grads: Any) -> list[Any]:
-    """Select from the gradients of the present results those that the adjoint accepts, None for absent ones."""
+    """The gradients that the adjoint accepts, from those of the present results; None for absent ones."""
     expanded = expand(op, arrays, options, grads)
     return [expanded[i] for i in op.differentiable_outputs]
 

@@ -77,7 +77,7 @@ def by_open3d(data: Data) -> Any:
 
 
 def by_fcpw(data: Data) -> Any:
-    """Gets the distances from one call and their signs from another; both accept only lists of fcpw's own types."""
+    """Distances and their signs from two calls, which accept only lists of fcpw's own types."""
     import fcpw
 
     from ...wos.query.bench import fcpw_distances, fcpw_scene

@@ -113,9 +113,9 @@ def warn_of(q: Any, g: Any, initial_state: Any, label: str) -> None:
 
 
 def drop_in(op: Op) -> Callable[[Callable[Concatenate[Op, P], R]], Callable[P, R]]:
-    """Bind a function's first argument to the op and give the rest flash-linear-attention's signature; errors name the op.
+    """Bind a function's first argument to the op, and accept flash-linear-attention's other arguments.
 
-    Arguments that only select kernels are accepted. Unsupported arguments raise an error unless they are None or False.
+    Arguments that only select kernels are ignored. Unsupported arguments raise an error unless they are None or False. Errors name the op.
     """
 
     def decorate(function: Callable[Concatenate[Op, P], R]) -> Callable[P, R]:

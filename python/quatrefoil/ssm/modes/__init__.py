@@ -96,7 +96,7 @@ def log_vandermonde(
 def log_vandermonde_vjp(
     *inputs_and_grad: Array[T] | None, L: int, conj: bool = True, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``log_vandermonde`` (8): ``(v, x, grad)`` -> (dv, dx), with grad shaped like y.
+    """Gradients of ``log_vandermonde`` (8): ``(v, x, grad)`` -> (dv, dx), grad like y.
 
     Examples
     --------
@@ -158,7 +158,7 @@ def log_vandermonde_transpose(
 def log_vandermonde_transpose_vjp(
     *inputs_and_grad: Array[T] | None, L: int, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``log_vandermonde_transpose``: ``(u, v, x, grad)`` -> (du, dv, dx), with grad shaped like y.
+    """Gradients of ``log_vandermonde_transpose``: ``(u, v, x, grad)`` -> (du, dv, dx), grad like y.
 
     Examples
     --------

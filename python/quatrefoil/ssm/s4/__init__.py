@@ -69,7 +69,7 @@ def cauchy_mult(
 def cauchy_mult_vjp(
     *inputs_and_grad: Array[T] | None, symmetric: bool = True, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``cauchy_mult`` (2), (3): ``(v, z, w, grad)`` -> (dv, dz, dw), with grad (..., L) complex.
+    """Gradients of ``cauchy_mult`` (2), (3): ``(v, z, w, grad)`` -> (dv, dz, dw), grad like y.
 
     Examples
     --------

@@ -121,7 +121,7 @@ def s4d_kernel(
 def s4d_kernel_vjp(
     *inputs_and_grad: Array[T] | None, L: int, disc: str = "zoh", backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``s4d_kernel``: ``(dt, A, C[, B], grad)`` -> (ddt, dA, dC[, dB]), with grad shaped like K.
+    """Gradients of ``s4d_kernel``: ``(dt, A, C[, B], grad)`` -> (ddt, dA, dC[, dB]), grad like K.
 
     Cost: 8 M N operations per element, for two moments per mode, modes README (8)-(11). Complex gradients follow PyTorch,
     dL/dRe w + i dL/dIm w. The shift of DSS for Re A > 0 has no gradient, as in state-spaces/s4.

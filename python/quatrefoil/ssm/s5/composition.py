@@ -19,7 +19,7 @@ def _real_columns(xp: Any, c: Any) -> Any:
 
 
 def _projected(xp: Any, u: Any, b: Any) -> Any:
-    """Real u (..., H) times the transpose of complex b (P, H), as one product of real matrices -> (..., P)."""
+    """Real u (..., H) times the transpose of complex b (P, H), as one real matrix product -> (..., P)."""
     P = b.shape[0]
     both = xp.matmul(u, xp.matrix_transpose(_real_rows_of(xp, b)))
     return complex_of(xp, both[..., :P], both[..., P:])
@@ -111,7 +111,7 @@ def s5_apply_vjp(
 
 
 def _outer(xp: Any, x: Any, rows: Any) -> Any:
-    """The sum over sequences and time steps of outer products of complex x (B, L, P) and real rows (B, L, H) -> (P, H)."""
+    """The sum of outer products of complex x (B, L, P) and real rows (B, L, H) over B and L -> (P, H)."""
     flat, P = xp.reshape(x, (x.shape[0] * x.shape[1], x.shape[2])), x.shape[2]
     both = xp.matmul(xp.matrix_transpose(_real_rows(xp, flat)), xp.reshape(rows, (rows.shape[0] * rows.shape[1], rows.shape[2])))
     return complex_of(xp, both[:P, :], both[P:, :])

@@ -205,9 +205,8 @@ def causal_conv1d_update(
     Raises
     ------
     ValueError, TypeError
-        As in ``causal_conv1d_fn``; also if conv_state is read-only or has fewer than W - 1 samples, or a row does not exist or is used
-        twice. On a device and under torch.compile, rows are not checked: the second of two items with the same row gets NaN, and its
-        samples are lost.
+        As in ``causal_conv1d_fn``; conv_state is read-only or too short; a row does not exist or is used twice. On a device and under
+        torch.compile, rows are not checked: the second of two items with the same row gets NaN, and its samples are lost.
 
     Notes
     -----

@@ -90,9 +90,8 @@ def selective_scan_fn(
     A : (D, N)
         Real or complex. A complex state stands for a conjugate pair: y is 2 Re C x.
     B, C : (B, N, L), (B, G, N, L) or (D, N)
-        Vary in time and are shared by all channels, or by the D / G consecutive channels of a group; (D, N) is constant in time. With a
-        complex A, constant ones are complex; varying ones are complex or, as in mamba-ssm, real pairs (re, im) along the last axis,
-        (B, N, 2 L).
+        Shared by all channels, or by the D / G consecutive channels of a group; (D, N) is constant in time. With a complex A, constant ones
+        are complex; varying ones are complex or, as in mamba-ssm, real pairs (re, im) along the last axis, (B, N, 2 L).
     D, delta_bias : (D,), optional
         D: skip connection. delta_bias: added to delta before the softplus.
     delta_softplus : bool
