@@ -137,7 +137,6 @@ def _reject_gradient(label: str, name: str) -> NoReturn:
 
 
 def choice(value: Any, label: str, name: str, choices: Sequence[str | None]) -> Any:
-    """One of ``choices``."""
     if (value is None or isinstance(value, str)) and value in choices:
         return value
     raise ValueError(f"{label}: {name} is {value!r}, expected {'one of ' if len(choices) > 1 else ''}{', '.join(map(repr, choices))}")

@@ -166,7 +166,6 @@ def moved(name: str, kind: str) -> str:
 
 
 def is_complex(array: Any) -> bool:
-    """Whether this has a complex dtype."""
     return "complex" in str(getattr(array, "dtype", ""))
 
 

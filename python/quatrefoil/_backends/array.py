@@ -58,7 +58,6 @@ def as_kernel(op: Op) -> Callable[..., Any] | None:
 
 
 def namespace(kind: str) -> Any:
-    """The namespace for arrays of that kind."""
     if kind == "numpy":
         return np
     if not importlib.util.find_spec("array_api_compat"):

@@ -192,8 +192,7 @@ def selective_state_step_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``selective_state_step`` with respect to its real inputs (16)-(18).
 
-    Arguments: ``(state, x, dt, A, B, C[, D[, z[, dt_bias[, state_batch_indices]]]], grad)``. ``grad`` is a tuple (gradient of out, gradient
-    of the next state).
+    Arguments: ``(state, x, dt, A, B, C[, D[, z[, dt_bias[, state_batch_indices]]]], (grad_out, grad_next_state))``.
 
     Examples
     --------

@@ -83,7 +83,6 @@ class _Scan:
         self.before = xp.stack(before, axis=2)
 
     def group(self) -> Any:
-        """The group of every head."""
         index = arange(self.xp, self.head_slice.stop - self.head_slice.start, self.inputs.x, self.xp.int64) + self.head_slice.start
         return index // (self.inputs.x.shape[2] // self.inputs.B.shape[2])
 

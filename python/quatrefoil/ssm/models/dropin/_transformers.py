@@ -200,7 +200,6 @@ _MODULE_OF = {
 
 
 def _root(path: str) -> str:
-    """The package of a module."""
     return path.partition(".")[0]
 
 
