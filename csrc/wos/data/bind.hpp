@@ -21,8 +21,8 @@ struct PythonFunction {
   py::object function;
   std::int64_t dimension;
 };
-// Calls the user's f(instance, X (n, d)) -> (n,) with the GIL, on a copy that it may keep. Copies here because NumPy would release the GIL
-// while copying.
+// Calls the user's f(instance, X (n, d)) -> (n,) with the GIL, on a copy that f may keep. Copies with memcpy because NumPy would release
+// the GIL while copying.
 inline void call_python(void* context, std::int64_t instance, std::int64_t n, const double* x, double* out) {
   const GilHeld held;
   const PythonFunction& f = *static_cast<const PythonFunction*>(context);
@@ -44,7 +44,7 @@ inline void set_callback(const Arguments& call, PythonFunction& f, decltype(Data
   call.require(context != nullptr, "a function pointer is null");
 }
 
-// The segments of `count` polygons, or the triangles of a mesh: their number, and each polygon's first one. total is -1 for a solid.
+// The facets of `count` polygons or of a mesh. first: each polygon's first segment; total: all segments or triangles, -1 for a solid.
 struct Facets {
   const std::int64_t* first = nullptr;
   std::int64_t count = 1, total = -1;

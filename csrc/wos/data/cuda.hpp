@@ -7,7 +7,7 @@
 namespace quatrefoil::wos::data {
 inline namespace QF_ISA {
 
-// One instance's data in scaled coordinates. Parameters are unchecked: sizes that do not fit give NaN.
+// One instance's data in scaled coordinates. The host does not check parameters: sizes that do not fit give NaN.
 template <class T, int D>
 struct Field {
   Kind kind = Kind::none;

@@ -7,7 +7,7 @@
 namespace quatrefoil::wos::data {
 inline namespace QF_ISA {
 
-// Vectors of points evaluated together, because a multiply-add takes 4 cycles. They share one read of the parameters.
+// Vectors of points evaluated together, to hide the 4-cycle latency of a multiply-add. They share one read of the parameters.
 constexpr int kTogether = 4;
 
 // One instance's data in scaled coordinates.
@@ -20,14 +20,14 @@ struct Field {
   const double* frame;               // centre (D), extent
 
   const double* numbers() const { return data.numbers + data.begin(instance); }
-  // The coefficients or values of a polynomial or grid, and their number along each axis.
+  // The coefficients of a polynomial or the values of a grid, and their number along each axis.
   const double* table() const { return numbers() + table_begin(data.kind, D); }
   void sizes(int64_t (&n)[D]) const {
     for (int i = 0; i < D; ++i) n[i] = int64_t(numbers()[i]);
   }
 
   // x[i][k]: coordinate i of point k. n is a multiple of the lane count. `absolute` has space for n D doubles, `values` for n. A function
-  // is not called at points of weight 0: such a lane is idle, and its point may be anywhere.
+  // is not called at points of weight 0, which belong to idle lanes and may be anywhere.
   template <class Out>
   void evaluate(const T* const (&x)[D], int64_t n, Out* out, double* absolute, double* values, const T* weight = nullptr) const {
     if (data.kind == Kind::function) {
@@ -38,7 +38,7 @@ struct Field {
     if (data.kind == Kind::grid) return evaluate_grid(x, n, out);
     for (int64_t k = 0; k < n; k += kTogether * W) evaluate_vectors(x, k, n, out);
   }
-  // Interpolates linearly on a segment or triangle: corner_weights[i][k] are the weights of its corners after the first.
+  // Interpolates linearly on a segment or triangle. corner_weights[i][k]: the weight of corner i + 1 for point k.
   double on_primitive(int64_t primitive, const T* const (&corner_weights)[D - 1], int64_t k) const {
     const double* const p = numbers() + D * primitive;
     double value = p[0];
@@ -85,7 +85,7 @@ struct Field {
     for (int u = 0; u < U; ++u)
       for (int l = 0; l < W; ++l) out[start(u) + l] = Out(base + double(v[u][l]));
   }
-  // Works in double precision, the precision of the values.
+  // In double precision, because the values are.
   template <class Out>
   void evaluate_grid(const T* const (&x)[D], int64_t n, Out* out) const {
     using E = Lanes<double>;
@@ -103,8 +103,8 @@ struct Field {
   }
 };
 
-// The gradient of sum_k share_k value(x_k) with respect to the parameters. Vectors are summed in T within a call of `add`, and in double
-// precision over calls.
+// Computes the gradient of sum_k share_k value(x_k) with respect to the parameters. Sums within one call of `add` are in T, sums over calls
+// in double precision.
 template <class V, int D>
 class FieldAdjoint {
  public:

@@ -47,8 +47,8 @@ QF_HD V exp_negative(V x) {
   return one[0];
 }
 
-// (1) without a0, which is added in float64, so that a constant is exact. number(k) are the parameters of the series. At the centre the
-// angle is 0, as in atan2.
+// (1) without a0, which is added in float64, so that a constant is exact. number(k) is parameter k. At the centre the angle is 0, as in
+// atan2.
 template <class V, class Number>
 QF_HD V fourier_modes(const Number& number, int64_t width, V x, V y) {
   using T = Element<V>;
@@ -168,7 +168,7 @@ struct Cells {
   Bits<V> inside[D];    // whether t was not clamped
 };
 
-// (8) x is scaled; `box` has its lowest and highest corners in absolute coordinates. Moves points outside to the closest face.
+// (8) x is scaled. `box` is the lowest and highest corners of the grid, in absolute coordinates. Points outside move to the closest face.
 template <class V, int D>
 QF_HD Cells<V, D> cells(const double* box, const int64_t (&n)[D], const double* frame, const V (&x)[D]) {
   using I = Bits<V>;
@@ -186,7 +186,7 @@ QF_HD Cells<V, D> cells(const double* box, const int64_t (&n)[D], const double* 
   return at;
 }
 
-// The values at the corners of cells: v[b] belongs to corner b, whose last bit is along the last axis.
+// The values at the corners of cells. v[b] belongs to corner b, where the lowest bit of b selects along the last axis.
 template <int D, class V>
 QF_HD void corners(const double* values, const int64_t (&n)[D], Bits<V> node, V (&v)[1 << D]) {
   for (int b = 0; b < 1 << D; ++b) {
@@ -212,7 +212,7 @@ QF_HD V interpolated(const V* v, const V* fraction) {
   }
 }
 
-// The slope along an axis, in units of a cell.
+// The derivative with respect to `fraction` along an axis.
 template <int D, class V>
 QF_HD V slope(const V* v, const V* fraction, int axis) {
   if constexpr (D == 0) {
@@ -225,7 +225,7 @@ QF_HD V slope(const V* v, const V* fraction, int axis) {
   }
 }
 
-// (9) Adds s times one point's share to every corner of its cell.
+// (9) Adds s dg/dv to the gradient at every corner of one point's cell.
 template <int D, class Sums>
 QF_HD void add_to_corners(Sums to, const int64_t* n, const double* fraction, double s) {
   if constexpr (D == 0) {

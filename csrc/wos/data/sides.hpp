@@ -1,4 +1,4 @@
-// The data of several right-hand sides at the same points, one right-hand side per lane: constants, Fourier series, Gaussians.
+// Evaluates constants, Fourier series and Gaussians of several right-hand sides at the same points, with one right-hand side per lane.
 #pragma once
 #include "wos/data/field.hpp"
 
@@ -11,7 +11,7 @@ class Sides {
   using T = Element<V>;
   static constexpr int W = kWidth<V>;
 
-  // Uses the rows of [first, first + nrhs) that fill whole vectors; none for other kinds of data.
+  // Uses as many of the rows [first, first + nrhs) as fill whole vectors, or none for other kinds of data.
   Sides(const Data& data, int64_t first, int64_t nrhs)
       : kind_(data.kind),
         width_(data.width),
@@ -26,8 +26,8 @@ class Sides {
   }
   int64_t count() const { return count_; }
 
-  // Writes out (n, W) at n points for right-hand sides [side, side + W), with the same bits as Field. Arrays have space for kTogether more
-  // points.
+  // Writes out (n, W) at n points for right-hand sides [side, side + W), bitwise equal to Field's values. The arrays must have space for
+  // kTogether more points.
   template <class Out>
   void evaluate(const T* const (&x)[D], int64_t n, int64_t side, Out* out) const {
     const auto number = [&](int64_t j) { return load<V>(numbers_ + j * count_ + side); };

@@ -7,7 +7,7 @@
 namespace quatrefoil::wos::data {
 inline namespace QF_ISA {
 
-// (6) Horner's rule, axis by axis. n has the sizes of the D axes, as in the row.
+// (6) Horner's rule, axis by axis. n: the sizes of the D axes, as stored in the row.
 inline double wide_polynomial(const double* c, const double* n, const double* x, int64_t D) {
   if (D == 0) return *c;
   int64_t inner = 1;

@@ -9,7 +9,7 @@
 
 namespace quatrefoil::wos::query {
 
-// N points of B boundaries: polygons, a mesh, or a solid.
+// N points for each of B boundaries: polygons, a mesh, or a solid.
 template <class T>
 struct Query {
   const T* points;                    // (B, N, dimension), or (N, dimension) for all instances

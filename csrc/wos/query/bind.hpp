@@ -9,8 +9,8 @@
 
 namespace quatrefoil::wos::query {
 
-// Reads `ends` and `first`. Polygons: sides (M, 4) and the first side of each instance (F,). A mesh: the corners of triangles (M, 9) and
-// its `first`. A solid: its row (1, width) and `first` = 0, 1. The unit ball: neither. A memo replaces sides and corners.
+// Reads `ends` and `first`. Polygons: the sides (M, 4) and each polygon's first side (F,). A mesh: its triangles (M, 9) and [0, M]. A
+// solid: its row (1, width) and [0, 1]. The unit ball: neither. A memo, if passed, is used instead of the sides or triangles.
 struct Boundaries {
   polygon::Polygons* polygons = nullptr;
   mesh::Mesh* mesh = nullptr;

@@ -12,7 +12,7 @@ QF_HD std::uint32_t spread(std::uint32_t x) {
   x = (x | x << 4) & 0x030C30C3u;
   return (x | x << 2) & 0x09249249u;
 }
-QF_HD std::uint64_t position_on_curve(const double (&x)[3]) {  // for points in the cube [-1, 1]^3, or on its surface
+QF_HD std::uint64_t position_on_curve(const double (&x)[3]) {  // clamps x to the cube [-1, 1]^3
   std::uint32_t code = 0;
   for (int j = 0; j < 3; ++j) {
     const double at = (x[j] + 1) * 512;
