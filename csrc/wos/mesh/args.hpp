@@ -16,8 +16,8 @@ struct Triangles {
   std::int64_t M;
 };
 
-// Blocks of triangles under nodes with 16 children: README, The tree. Child c of node i is node 16 i + c of the level below. Level 0 has
-// the blocks, level `levels` a single node. Owned by the binding, filled by build_tree, freed by free_tree.
+// Blocks of triangles under nodes with 16 children (README, The tree). Child c of node i is node 16 i + c of the level below. Level 0 is
+// the blocks; level `levels` is a single node. Owned by the binding, filled by build_tree, freed by free_tree.
 template <class T>
 struct Tree {
   T* records = nullptr;             // (blocks, kFields, 16)
@@ -32,14 +32,14 @@ struct Tree {
   int levels = 0;
 };
 
-// Distance bounds for walks. A cell is filled when a walk first reaches it: README, The grid. Its contents depend on the mesh alone, not on
-// the walk. Owned by the binding, filled by make_grid, freed by free_grid.
+// Distance bounds for walks (README, The grid). A cell is filled when a walk first reaches it. Its contents depend on the mesh alone, not
+// on the walk. Owned by the binding, allocated by make_grid, freed by free_grid.
 template <class T>
 struct Grid {
   using Int = typename std::conditional<sizeof(T) == 4, std::int32_t, std::int64_t>::type;
   const Tree<T>* tree = nullptr;
   Int* cells = nullptr;  // (2^level)^3: 0 if empty, a bound and its node's size, or the sign bit and the index of a list
-  // memory for lists, allocated on demand. A list: its length, then pairs of a block and its distance from the cell's centre
+  // memory for lists, allocated on demand. A list is its length, then pairs (block, distance from the cell's centre)
   Int** chunks = nullptr;
   std::int64_t chunk_count = 0, used = 0;
   int level = 0;
@@ -53,7 +53,7 @@ struct Kernels {
   void (*build_moments)(const Tree<T>&, int threads, Tree<T>& to);
   void (*make_grid)(const Tree<T>&, int level, Grid<T>&);
   void (*free_grid)(Grid<T>&);
-  // The distance, or its bound (primitive -1), that a walk uses at a point.
+  // The distance that a walk uses at each point, or a lower bound if primitive is -1.
   void (*bounds)(Grid<T>&, const T* points, std::int64_t n, T* radius, std::int64_t* primitive);
 };
 using Table = TableOf<Kernels>;

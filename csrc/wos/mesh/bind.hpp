@@ -81,7 +81,7 @@ class Mesh {
     if (!cached_tree<T>()) cached_tree<T>() = result;
     return cached_tree<T>();
   }
-  // The grid of that level, with the cells that walks have filled so far. Call without the GIL.
+  // The grid at this level, with the cells that walks have filled so far. Call without the GIL.
   template <class T>
   std::shared_ptr<OwnedGrid<T>> grid(int level, int threads) {
     {

@@ -1,4 +1,4 @@
-// Builds the tree by splitting across the longest side of the box, down to blocks of 16. README, The tree.
+// Builds the tree by splitting across the longest side of the box, down to blocks of 16 (README, The tree).
 #pragma once
 #include "core/run/parallel.hpp"
 #include "wos/mesh/args.hpp"
@@ -16,7 +16,7 @@ struct Middle {
   std::int32_t id;
 };
 
-// Moves the `k` elements with the lowest coordinate to the front, k < n: Hoare's selection. Swaps equal values, so that they spread evenly.
+// Moves the k < n elements with the lowest coordinates to the front (Hoare's selection). Swaps equal values too, which spreads them evenly.
 inline void select_lowest(Middle* m, int64_t n, int64_t k, int axis) {
   int64_t low = 0, high = n - 1;
   while (low < high) {
@@ -124,7 +124,7 @@ class TreeBuilder {
   void block(int64_t b) {
     Middle* const m = middle_ + b * kBlock;
     const int64_t n = min<int64_t>(kBlock, triangles_.M - b * kBlock);
-    for (int64_t i = 1; i < n; ++i)  // by index, so that the lowest one wins a tie
+    for (int64_t i = 1; i < n; ++i)  // sorts by index, so that the lowest index wins a tie
       for (int64_t k = i; k > 0 && m[k - 1].id > m[k].id; --k) {
         const Middle t = m[k];
         m[k] = m[k - 1];
@@ -162,7 +162,7 @@ class TreeBuilder {
       }
     });
   }
-  // Absent children are farther than any distance and meet no ray.
+  // Gives absent children boxes that are farther away than any other and meet no ray.
   void absent(int level, int64_t from) {
     for (int64_t i = from; i % kBlock; ++i)
       for (int j = 0; j < 3; ++j) {

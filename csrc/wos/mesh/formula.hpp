@@ -5,8 +5,7 @@
 namespace quatrefoil::wos::mesh {
 inline namespace QF_ISA {
 
-// (1) The fields of a triangle: A, an end of its longest side AB; the unit vectors along AB, perpendicular to it in the plane, and normal;
-// the length of AB, and C in the plane; 1/|BC|^2 and 1/|CA|^2.
+// (1) The fields of a triangle: A; the unit vectors e, f and n; L, c_x and c_y; 1/|BC|^2 and 1/|CA|^2.
 enum { kOrigin = 0, kAlong = 3, kAcross = 6, kNormal = 9, kLength = 12, kX = 13, kY = 14, kInverseBC = 15, kInverseCA = 16 };
 
 template <class V>
@@ -99,7 +98,7 @@ QF_HD void triangle_weights(T u, T v, T length, T cx, T cy, T (&weight)[3]) {
   weight[0] = (T(1) - c) - b, weight[1] = b, weight[2] = c;
 }
 
-// The squared distance of x from the triangle with these corners, and the weights of the closest point.
+// The squared distance from x to the triangle with these corners, and the weights of the closest point.
 QF_HD double closest_on_triangle(const double (&x)[3], const double (&corner)[9], double (&weight)[3]) {
   double r[17];
   const int first = triangle_record(corner, r);

@@ -1,4 +1,4 @@
-// Mesh distances for walks. A cell has a lower bound, or the few blocks that may be closest. README, The grid.
+// Distances from a mesh for walks. A cell stores a lower bound, or the few blocks that may be closest (README, The grid).
 #pragma once
 #include "core/run/memory.hpp"
 #include "wos/mesh/locate.hpp"
@@ -25,7 +25,7 @@ class Filler {
 
   explicit Filler(Grid<T>& grid) : grid_(grid), search_(*grid.tree), side_(2 * kHalfSide / double(1 << grid.level)) {}
 
-  // Fills an empty cell and returns its word: that of the largest far node around it, or of the cell alone. README, The grid.
+  // Fills an empty cell and returns its word: that of the largest far node around it, or of the cell alone (README, The grid).
   Int fill(const Int (&cell)[3]) const {
     T centre[3];
     middle(cell, 0, centre);
@@ -108,9 +108,9 @@ class Filler {
     end_list(to + 1 + 2 * n);
     return index;
   }
-  // Writes an end mark beyond every distance.
+  // Writes an end marker with a distance beyond all others.
   static void end_list(Int* to) { to[0] = 0, to[1] = as_bits<Int>(T(1e15)); }
-  // Reserves n elements; returns 0 if no memory is left.
+  // Reserves n elements; returns 0 if all chunks are full.
   Int claim(int64_t n) const {
     for (;;) {
       const int64_t index = __atomic_fetch_add(&grid_.used, n, __ATOMIC_RELAXED), chunk = index / kChunk;
@@ -170,8 +170,8 @@ class Mesh {
     return seen;
   }
 
-  // Moves x, a walk's end, to the closest point, and writes the weights of the second and third corners. `primitive` is the triangle's
-  // position in the tree, or -1; it becomes the triangle's index.
+  // Moves x, a walk's end, to the closest point, and writes the weights of the second and third corners. On entry, `primitive` is the
+  // triangle's position in the tree, or -1; on return, the triangle's index.
   void project(T (&x)[3], Int& primitive, T (&weights)[2]) const {
     double corner[9];
     T weight[3];
@@ -264,7 +264,7 @@ void make_grid(const Tree<T>& tree, int level, Grid<T>& grid) {
   grid.level = level;
   grid.cells = static_cast<Int*>(allocate(std::size_t(cells) * sizeof(Int)));
   set_zero(grid.cells, cells);
-  // each thread that fills a list needs memory for it, even for the same list
+  // threads that fill the same list at the same time each need memory for it
   const int64_t capacity = cells * (3 + 2 * kMaxBlocks) / kChunk + 64;
   grid.chunks = static_cast<Int**>(allocate(std::size_t(capacity) * sizeof(Int*)));
   for (int64_t k = 0; k < capacity; ++k) grid.chunks[k] = nullptr;

@@ -5,8 +5,8 @@
 namespace quatrefoil::wos::mesh {
 inline namespace QF_ISA {
 
-// The distance of x, the closest triangle as a position in the tree, the weights of its corners, and the closest point. On entry,
-// `position` is a triangle to start from, or -1. Searches in T, then computes in double precision.
+// Returns the distance from x to the mesh. Writes the closest triangle's position in the tree, the closest point `at`, and its barycentric
+// weights. On entry, `position` is a guess, or -1. Searches in T, then computes the results in double precision.
 template <class T>
 double closest(const Tree<T>& tree, const double (&x)[3], int64_t& position, double (&weight)[3], double (&at)[3]) {
   const Search<T> search(tree);
@@ -24,7 +24,7 @@ double closest(const Tree<T>& tree, const double (&x)[3], int64_t& position, dou
   return square_root(d2);
 }
 
-// (4) Whether the ray from x in direction z crosses the triangle. Both triangles of an edge compute the same signs for it.
+// (4) Whether the ray from x in the direction +z crosses the triangle. Two triangles that share an edge compute the same sign for it.
 QF_HD bool goes_through(const double (&x)[3], const double (&c)[9]) {
   int crossings = 0, sides = 0;
   double along[2] = {}, height[2] = {};
@@ -72,8 +72,7 @@ bool inside_closed(const Tree<T>& tree, const double (&x)[3]) {
   return above & 1;
 }
 
-// True for points inside, and for points outside by at most epsilon, which move to the closest point of the boundary. `outside`: swaps the
-// two sides.
+// Returns true if x is inside, or outside by at most epsilon; then x moves to the closest point of the boundary. `outside` swaps the sides.
 template <class T>
 bool keep_in_mesh(const Tree<T>& tree, bool closed, bool outside, double epsilon, double* x) {
   const double from[3] = {x[0], x[1], x[2]};

@@ -1,4 +1,4 @@
-// Tree searches: the closest triangle, and the blocks above a point. Handles one point at a time, and 16 boxes or triangles at once.
+// Searches a tree for the closest triangle, or for the blocks above a point: one point at a time, 16 boxes or triangles at once.
 #pragma once
 #include "core/run/interrupt.hpp"
 #include "wos/mesh/args.hpp"
@@ -12,7 +12,7 @@ class Search {
  public:
   static constexpr int W = kLanes<T> < kBlock ? kLanes<T> : kBlock;  // a block has kBlock / W vectors
   using V = Lanes<T, W>;
-  static constexpr T kBeyond = T(1e30);  // larger than all distances, smaller than those of absent children
+  static constexpr T kBeyond = T(1e30);  // larger than all squared distances, except those of absent children
 
   explicit Search(const Tree<T>& tree) : tree_(tree) {}
 
@@ -35,7 +35,7 @@ class Search {
     return square_root(best) * (T(1) / kLoss);
   }
 
-  // As `closest`, within one block.
+  // Like `closest`, within one block.
   QF_HD void in_block(int64_t block, const T (&x)[3], T& best, int64_t& position) const {
     for (int offset = 0; offset < kBlock; offset += W) {
       const V d2 = distances2(block, offset, x);
@@ -98,7 +98,7 @@ class Search {
       store(d2 + offset, sum);
     }
   }
-  // Removes and returns the nearest of 16.
+  // Removes the nearest of 16 children and returns its squared distance.
   QF_HD static T take_nearest(T (&d2)[kBlock], int& child) {
     V low = load<V>(d2);
     for (int offset = W; offset < kBlock; offset += W) low = lower(low, load<V>(d2 + offset));

@@ -18,8 +18,8 @@ QF_HD void corners_of(const Tree<T>& tree, int64_t position, double (&corner)[9]
   for (int j = 0; j < 9; ++j) corner[j] = c[j * kBlock];
 }
 
-// A group of triangles: area, centroid, sum of area vectors, sum of (a triangle's centroid - centroid) (its area vector)^T, and a bound on
-// the distance from the centroid.
+// A group of triangles: area, centroid, sum of area vectors, sum of (a triangle's centroid - centroid) (its area vector)^T, and the radius
+// of a ball around the centroid that contains them.
 struct Cluster {
   double area = 0, at[3] = {4, 4, 4}, normal[3] = {}, spread[9] = {}, radius = 0;
 };
@@ -100,7 +100,7 @@ class Winding {
  private:
   static constexpr int W = Search<double>::W, kMoments = 17, kNormal = 3, kSpread = 6, kRadius = 15, kArea = 16;
   using V = Lanes<double, W>;
-  static constexpr double kTurn = 1 / 6.283185307179586;  // turns per half solid angle
+  static constexpr double kTurn = 1 / 6.283185307179586;  // winding number per half solid angle
 
   template <class E>
   E* moments_of(E* moments, int level, int64_t node) const {

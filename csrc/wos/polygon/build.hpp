@@ -131,7 +131,7 @@ class GridBuilder {
     grid_.clear = T(weighted / total);
   }
 
-  // Processes the children of a node whose n candidates are row `row` of ids_; at level 0, the root itself.
+  // Processes the children of a node whose n candidates are row `row` of ids_, or the root itself if the grid is a single cell.
   void split(int row, int depth, int64_t cx, int64_t cy, int64_t n) {
     const int step = (grid_.level - depth) % 2 ? 1 : grid_.level > depth ? 2 : 0;
     const int64_t children = int64_t(1) << (2 * step);

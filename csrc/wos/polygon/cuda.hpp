@@ -132,7 +132,7 @@ class Facets {
   Shape shape_;
   const T* boxes_ = nullptr;
   int64_t count_ = 0, begin_ = 0, end_ = 0;
-  int top_ = 1;  // lowest level at which two boxes contain all facets
+  int top_ = 1;  // a level at which at most two boxes contain all facets
 };
 
 template <class T>

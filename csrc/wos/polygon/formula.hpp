@@ -33,7 +33,7 @@ QF_HD V clear_radius(V t, V length, const V (&clearance)[3]) {
 }
 
 // (5) The exit of a Brownian path from the unit half disc, starting at height y above its centre, from a uniform direction (c, s). Returns
-// whether it is on the diameter (not on the arc).
+// whether the exit is on the diameter (not on the arc).
 template <class V>
 QF_HD Bits<V> leave_half_disc(V y, V c, V s, V& at_x, V& at_y) {
   using T = Element<V>;

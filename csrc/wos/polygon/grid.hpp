@@ -83,9 +83,9 @@ class Polygon {
     return {near != 0 ? square_root(best) : bound, nearest_t, near != 0 ? primitive : I{} - 1};
   }
   T clear() const { return grid_.clear; }
-  // (5) Moves lanes out of half discs in direction n. A lane of `may` moves if the half disc of its closest segment has a radius of at
-  // least `min_radius` and 1.4 times the lane's height; `moved` marks these lanes. Returns the lanes that landed on the segment; `seen`
-  // gets their positions.
+  // (5) Moves lanes out of half discs, with the random directions n. A lane of `may` moves if the half disc at its closest segment has a
+  // radius of at least `min_radius` and at least 1.4 times the lane's height; `moved` marks these lanes. Returns the lanes that landed on
+  // the segment, and writes their positions to `seen`.
   QF_HD I leave_half_discs(V (&x)[2], I may, const V (&n)[2], T min_radius, Seen<V>& seen, I& moved) const {
     moved = I{};
     may &= seen.primitive >= 0;

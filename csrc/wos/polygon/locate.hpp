@@ -13,14 +13,14 @@ inline bool inside(const Segments& segments, double x, double y) {
 #pragma omp simd reduction(+ : crossings)
   for (int64_t k = 0; k < segments.M; ++k) {
     const double ax = s[4 * k], ay = s[4 * k + 1], bx = s[4 * k + 2], by = s[4 * k + 3];
-    const double side = (bx - ax) * (y - ay) - (x - ax) * (by - ay);  // side of the segment's line, which points up if by > ay
+    const double side = (bx - ax) * (y - ay) - (x - ax) * (by - ay);  // > 0 to the left of the line from a to b
     crossings += ((ay <= y) & (y < by) & (side > 0)) | ((by <= y) & (y < ay) & (side < 0));
   }
   return crossings & 1;
 }
 
-// The distance of (x, y), the closest segment (the first of a tie), and the position on it. Processes `kSweep` segments at a time and
-// buffers their distances.
+// Returns the distance from (x, y), and writes the closest segment (the first one if tied) and the position on it. Processes `kSweep`
+// segments at a time and buffers their distances.
 inline double closest(const Segments& segments, double x, double y, int64_t& segment, double& position) {
   constexpr int64_t kSweep = 128;
   const double* const s = segments.ends;

@@ -1,4 +1,4 @@
-// Tests of many starts of walks in one polygon, in double precision. A point tests only the segments of its row.
+// Tests many starts of walks in one polygon, in double precision, each against the segments of its row only.
 #pragma once
 #include "core/run/memory.hpp"
 #include "wos/polygon/args.hpp"
@@ -7,7 +7,7 @@
 namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
-// Segments grouped by the horizontal rows of the box that they reach. A segment that meets a point's horizontal line reaches the point's
+// Groups segments by the horizontal rows of the box that they reach. A segment that meets a point's horizontal line reaches the point's
 // row, because the row index never decreases as y grows, even after rounding. So results are the same as for a loop over all segments.
 class Rows {
  public:
@@ -28,7 +28,7 @@ class Rows {
     int crossings = 0;
     for (int64_t i = first_[r]; i < first_[r + 1]; ++i) {
       const double* const s = segments_.ends + 4 * int64_t(reach_[i]);
-      // side of the segment's line, which points up if by > ay
+      // > 0 to the left of the line from a to b
       const double side = (s[2] - s[0]) * (y - s[1]) - (x - s[0]) * (s[3] - s[1]);
       crossings += ((s[1] <= y) & (y < s[3]) & (side > 0)) | ((s[3] <= y) & (y < s[1]) & (side < 0));
     }
@@ -69,7 +69,7 @@ class Rows {
     }
     return max<int64_t>(1, min<int64_t>(segments.M / 4, int64_t(double(6 * segments.M) / height)));
   }
-  // Counts the segments of every row, stored one index later. Returns the sum.
+  // Counts the segments of row r in first_[r + 1]. Returns the sum.
   int64_t entries() {
     for (int64_t r = 0; r < count_ + 2; ++r) first_[r] = 0;
     int64_t sum = 0;
