@@ -19,7 +19,7 @@ int64_t walks_together(const Media<T>& p) {
 }
 constexpr double kBoundRounding = 1e-5;  // relative excess over a bound that float32 rounding may cause
 
-// Not shared between threads: has scratch memory.
+// Not shared between threads, because it has scratch memory.
 template <class V, int D>
 class Medium {
  public:

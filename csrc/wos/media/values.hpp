@@ -79,7 +79,7 @@ class Values final : public Sink<Element<V>, D> {
   const Scratch<First<D>> firsts_;
 };
 
-// Walk README (7), (8): shares of the gradients.
+// Adds the walks' shares of the gradients, walk README (7), (8).
 template <class V, int D>
 class Shares final : public Sink<Element<V>, D> {
  public:

@@ -18,7 +18,7 @@ __device__ __forceinline__ T length_of(const T (&x)[D]) {
   for (int i = 0; i < D; ++i) r2 += x[i] * x[i];
   return square_root(r2);
 }
-// Moves x by f(x in double precision).
+// Applies f to x in double precision.
 template <int D, class T, class F>
 __device__ __forceinline__ void project_by(T (&x)[D], const F& f) {
   double at[D];
@@ -41,7 +41,7 @@ struct Ball {
   __device__ bool escaped(const T (&)[D]) const { return false; }
 };
 
-// A box, given by half its sides, or a field, given by its row: README, The row of a field.
+// A box, given by half its sides, or a field, given by its row (README, The row of a field).
 template <class T, int dimension>
 class Inside {
  public:
@@ -125,7 +125,7 @@ class Outside {
   }
   __device__ bool escaped(const T (&)[D]) const { return false; }
 
-  // A walk beyond the sphere (`far`) returns to y with weight 1, or goes to infinity with weight 0. Uses two uniform numbers and an angle.
+  // A walk beyond the sphere (`far`) returns to y with weight 1, or goes to infinity, with weight 0. Uses two uniform numbers and an angle.
   __device__ bool far(const T (&x)[D]) const { return length_of<D>(x) > far_; }
   __device__ T come_back(const T (&x)[D], T u, T v, T cosine, T sine, T (&y)[D]) const {
     const T r = length_of<D>(x);

@@ -8,7 +8,7 @@ inline namespace QF_ISA {
 
 using polygon::Seen;
 
-// Whether walks are outside the boundary: outside.hpp.
+// Whether walks are outside the boundary (outside.hpp).
 template <class Domain>
 constexpr bool kOutside = false;
 
@@ -20,8 +20,8 @@ void project_on_solid(const Solid& solid, T (&x)[D]) {
   for (int i = 0; i < D; ++i) x[i] = T(at[i]);
 }
 
-// Evaluates a field at W points. Writes their coordinates to `from` and the values to `to`. Outside the box, the value is that of its
-// closest point.
+// Evaluates a field at W points. Writes their coordinates to `from` and the values to `to`. Outside its box, a field has the value of the
+// closest point of the box.
 template <class V, int D, class T, int W>
 void field_at(const Solid& solid, const V (&x)[D], T (&from)[D][W], T (&to)[W]) {
   using E = Lanes<double>;
@@ -82,7 +82,7 @@ class Inside {
 
  private:
   QF_HD static V absolute(V x) { return x < 0 ? -x : x; }
-  // Returns 0 beyond the box, so that walks end there. Not inlined, so that a box's steps keep their registers.
+  // Returns 0 beyond the box, so that walks end there. Not inlined, so that it does not cost a box's steps registers.
   [[gnu::noinline]] V field(const V (&x)[D]) const {
     constexpr int W = kWidth<V>;
     const Distances<D> distances(solid_);

@@ -6,7 +6,7 @@
 namespace quatrefoil::wos::solid {
 inline namespace QF_ISA {
 
-constexpr double kStep = 1e-5;  // finite difference step of a function; errors are about its square, plus the rounding of x divided by it
+constexpr double kStep = 1e-5;  // finite difference step of a function; the error is about kStep^2 plus (the rounding of x) / kStep
 
 template <int D>
 class Distances {

@@ -10,7 +10,7 @@ constexpr double kNearSphere = 1.0625;  // relative to the radius of the sphere 
 constexpr double kPolygonHalf = 0.4;
 constexpr double kNearCube = 0.0625;  // distance from a mesh's cube; closer walks search the tree, others use the distance to the cube
 
-// kNearCube, but at least epsilon, so that the triangle of a walk that ends is known.
+// kNearCube, but at least epsilon, so that the closest triangle is known where a walk ends.
 template <class T>
 QF_HD T near_cube(double epsilon) {
   return T(1.01 * epsilon > kNearCube ? 1.01 * epsilon : kNearCube);
@@ -37,8 +37,8 @@ QF_HD void return_to_circle(V R, V r, const V (&x)[2], V nx, V ny, V (&y)[2]) {
   y[0] = (px * qx + py * qy) * scale, y[1] = (py * qx - px * qy) * scale;
 }
 
-// (5), (6) Moves from x, at a distance r > R from 0, to the sphere of radius R by its exterior Poisson kernel, using the uniform number u
-// and a random angle.
+// (5), (6) Moves from x, at a distance r > R from 0, to a point of the sphere of radius R drawn from its exterior Poisson kernel, using the
+// uniform number u and a random angle.
 template <class V>
 QF_HD void return_to_sphere(V R, V r, const V (&x)[3], V u, V cosine, V sine, V (&y)[3]) {
   using T = Element<V>;

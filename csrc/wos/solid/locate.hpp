@@ -5,7 +5,7 @@
 namespace quatrefoil::wos::solid {
 inline namespace QF_ISA {
 
-// Calls f(the field of a solid in its dimension, x), which returns a double.
+// Calls f(the solid's field in D = 2 or 3 dimensions, a copy of x).
 template <class F>
 double with_field(const Solid& solid, int64_t D, const double* x, F&& f) {
   double plane[2] = {x[0], x[1]};
@@ -25,7 +25,7 @@ inline Nearest nearest(const Solid& solid, int64_t D, const double* x, double* a
   });
   return {value, 0};
 }
-// The distance alone; `at` has D elements.
+// The distance alone; `at` is scratch space for D elements.
 inline double distance(const Solid& solid, int64_t D, const double* x, double* at) {
   if (solid.field) return with_field(solid, D, x, [](const auto& field, const auto& here) { return field.at(here); });
   return nearest(solid, D, x, at).distance;

@@ -45,8 +45,8 @@ class Outside {
   }
   static bool escaped(const T (&)[D]) { return false; }
 
-  // A walk beyond the sphere (`far`) returns to y with weight 1; in space it may go to infinity with weight 0. Uses two uniform numbers and
-  // an angle.
+  // A walk beyond the sphere (`far`) returns to y with weight 1; in space it may instead go to infinity, with weight 0. Uses two uniform
+  // numbers and an angle.
   QF_HD I far(const V (&x)[D]) const { return length(x) > far_; }
   QF_HD V come_back(const V (&x)[D], V u, V v, V cosine, V sine, V (&y)[D]) const {
     const V r = length(x), R = broadcast<V>(sphere_), one = broadcast<V>(T(1));
@@ -60,7 +60,7 @@ class Outside {
   }
 
  private:
-  // (8) Not inlined, so that the steps of other walks keep their registers.
+  // (8) Not inlined, so that it does not cost other walks registers.
   [[gnu::noinline]] V from_field(const V (&x)[D]) const {
     alignas(64) T from[D][kWidth<V>], to[kWidth<V>];
     field_at(solid_, x, from, to);
