@@ -87,7 +87,7 @@ struct WalkAdjoint {
 // The ends and source points of one instance's walks, for data that become available later. README, Operators.
 template <class T>
 struct Trace {
-  Walk<T> forward;        // its source has any kind or none; mean, m2 and counts are unused
+  Walk<T> forward;        // its source may have any kind; mean, m2 and counts are unused
   double *exit, *weight;  // (N, walks, dimension) scaled, (N, walks)
   std::int64_t* counts;   // (N, walks, 3), like the counts of Walk
   double *point, *share;  // (events, dimension) scaled, (events,) |G| of (8): walk by walk, one per step; 0 after the last
@@ -104,7 +104,7 @@ struct Expand {
   double* coefficients;         // (B, N, samples, harmonics(dimension, modes)) of the values on the sphere
 };
 
-// Evaluates these coefficients at points inside balls.
+// Evaluates the coefficients of Expand at points inside balls.
 struct Gather {
   const double* coefficients;        // (balls, samples, harmonics(dimension, modes))
   const double* z2;                  // (balls,) squared radius times the screening

@@ -14,7 +14,7 @@ inline namespace QF_ISA {
 
 constexpr int64_t kPlaced = 4096;  // points that share the rows of a polygon; building them costs as much as placing a few hundred points
 
-// Points in the frame of their boundary, in double precision.
+// Computes the starts of walks in the frame of their boundary, in double precision.
 template <class T>
 int64_t place(const WalkStarts<T>& p) {
   int64_t bad = -1;

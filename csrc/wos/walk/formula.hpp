@@ -45,7 +45,7 @@ QF_HD V real(Lanes<std::int32_t, kWidth<V>> i) {
   return converted<Element<V>>(i);
 }
 
-// Maps words to (0, 1), never to 0 or 1. Distinct words give distinct values in float64; float32 distinguishes every 256 words.
+// Maps words to (0, 1), never to 0 or 1. Distinct words give distinct values in float64; in float32, 256 words share a value.
 template <class V>
 QF_HD V uniform(Words<V> word) {
   using S = Lanes<std::int32_t, kWidth<V>>;
@@ -55,7 +55,7 @@ QF_HD V uniform(Words<V> word) {
     return real<V>((S)(word ^ 0x80000000u)) * 0x1p-32 + (0.5 + 0x1p-33);
 }
 
-// sin and cos of word / 2^32 turns. Splits off the nearest quarter turn exactly and uses polynomials on the remaining eighth (Cephes).
+// sin and cos of word / 2^32 turns. Subtracts the nearest quarter turn exactly and uses polynomials on the rest, +-1/8 turn (Cephes).
 template <class V>
 QF_HD void sincos_turn(Words<V> word, V& sine, V& cosine) {
   using T = Element<V>;

@@ -6,8 +6,8 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// The nodes of one channel of one point, for one right-hand side per lane of V, from the values of its walks in order. A sample is the mean
-// of `group` walks, 1 or 2. Consecutive nodes are `stride` elements apart, right-hand sides `between`.
+// Computes the nodes of one channel of one point from the values of its walks, in order. V has one right-hand side per lane. A sample is
+// the mean of `group` walks, 1 or 2. Consecutive nodes are `stride` elements apart, consecutive right-hand sides `between` elements.
 template <class V>
 class Nodes {
  public:

@@ -1,4 +1,4 @@
-// Walks of points and instances, and their reduction, in rounds that fit into memory. The split does not change the result.
+// Runs walks and reduces their values, in rounds that fit into memory. The division into rounds does not change the result.
 #pragma once
 #include "core/run/parallel.hpp"
 #include "wos/walk/reduce.hpp"

@@ -26,8 +26,8 @@ class SideSums {
   }
   int64_t count() const { return sides_.count(); }
 
-  // `ended`: the walk that ended in a lane before a step, or -1. Adds its sums to to[end nrhs + side], and those of its first ball to
-  // `first_to`.
+  // ended[step W + lane]: the walk that ended in the lane before the step, or -1. Writes its sums to to[end nrhs + side], and those of its
+  // first ball to `first_to`.
   void add(const Events<T, D>& events, const Bits<T>* ended, int64_t nrhs, double* to, double* first_to) {
     if (!count()) return;
     pack(events, ended);

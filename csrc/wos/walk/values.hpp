@@ -159,8 +159,8 @@ class Values final : public Sink<V, D> {
     }
   }
 
-  // Takes the values of a function that are too large or too small for T: sums them in double precision, and sets them to 0 in T. The
-  // choice depends only on the value.
+  // Sums values of a function that are too large or too small for T in double precision, and sets them to 0 in T. The choice depends only
+  // on the value.
   void take_far(int64_t side, const Events<T, D>& events) {
     const double area = frame()[D] * frame()[D];
     double *const sums = far_ + 2 * side * W, *const first_sums = sums + W, *const of_ends = far_ + 2 * W * nrhs_;
@@ -193,7 +193,7 @@ class Values final : public Sink<V, D> {
   const Scratch<Int> ended_;
   const Scratch<int64_t> end_at_;
   const Scratch<T> sums_;      // (nrhs, 2, W): the current walks, and their first balls
-  const Scratch<double> far_;  // as sums_, then (2, ends)
+  const Scratch<double> far_;  // like sums_, then (2, ends)
   const Scratch<T> end_firsts_;
   const Scratch<double> end_sums_, end_values_, absolute_;  // absolute_ and the first half of end_values_ are also used for sources
 };

@@ -54,7 +54,7 @@ class Sink {
   const bool wants_sources;
   const int64_t patience, iterations;  // ends before `close` is called; maximum steps of a team before `sources` is called
   const int64_t rows;                  // weights per source point: one, or one for each right-hand side
-  const int64_t max_ends;              // maximum ends that a team may hold before it closes them
+  const int64_t max_ends;              // maximum ends that a team stores before it calls `close`
 
   virtual void begin(int lane, int64_t slot, int64_t point, int64_t walk) = 0;             // called when a walk starts in a lane
   virtual void enter(I lanes, const First<V, D>& at) = 0;                                  // receives the first balls of pairs
@@ -137,7 +137,7 @@ class Team {
 
  private:
   static constexpr bool kHalfDiscs = std::is_same<Domain, polygon::Polygon<V>>::value;
-  // A half disc replaces all steps smaller than itself. These must be two thirds of all steps, because a half disc costs more than a step.
+  // A half disc replaces all steps smaller than itself. It costs more than a step, so these must be at least two thirds of all steps.
   bool pays(const Domain& domain) const {
     if constexpr (kHalfDiscs) return double(domain.clear()) * domain.clear() * domain.clear() >= epsilon_;
     return false;
