@@ -33,8 +33,8 @@ QF_HD T line_mass(T p, T t, T R) {
   return (t * (elementary::log(R / r) + T(1)) - p * elementary::angle(p / r, t / r)) * T(0.15915494309189533577);
 }
 
-// (5') 4 pi times the integral of G, within the ball, over the triangle between the foot of the centre in a plane and an interval of a line
-// in that plane. p >= 0: height above the plane; h >= 0: distance of the foot from the line; from, to: ends of the interval.
+// (5') 4 pi times the integral of G, within the ball, over the triangle spanned by the foot of the centre in a plane and an interval of a
+// line in that plane. p >= 0: height above the plane; h >= 0: distance of the foot from the line; from, to: ends of the interval.
 template <class T>
 QF_HD T edge_mass(T p, T h, T from, T to, T R) {
   const auto angle = [](T re, T im) {
@@ -53,7 +53,7 @@ QF_HD T edge_mass(T p, T h, T from, T to, T R) {
 }
 
 // (7) The t at which the ray x + t d meets the segments a + s e from inside (from their left). Returns `none` if it does not meet them
-// before `limit`, or if it has not crossed their lines at `end`. `slack`: rounding error, as a length. A point outside a segment by less
+// before `limit`, or if x + end d is not beyond their lines. `slack`: rounding error, as a length. A point outside a segment by less
 // than slack meets it at t = 0. Without this rule, a ray along the segment would meet its line at a large negative t.
 template <class V>
 QF_HD V ray_hit(const V (&x)[2], const V (&d)[2], V ax, V ay, V ex, V ey, V inverse_length, Element<V> limit, Element<V> end,

@@ -63,7 +63,7 @@ class Reflecting2D {
       return faces_alike(one, two) ? broadcast<V>(kNowhere<T>) : d2;
     });
   }
-  // (7) Calls first_wall for this boundary. Considers only walls with `end` beyond their lines.
+  // (7) Calls first_wall for this boundary. Considers only walls with x + end d beyond their lines.
   int64_t hit(const T (&x)[2], const T (&d)[2], T& limit, int64_t own, T end = kNowhere<T>) const {
     const V at[2] = {broadcast<V>(x[0]), broadcast<V>(x[1])}, along[2] = {broadcast<V>(d[0]), broadcast<V>(d[1])};
     return first_wall(boxes_, x, d, limit, own, [&](int64_t run) {

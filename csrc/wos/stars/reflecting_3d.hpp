@@ -87,7 +87,7 @@ class Reflecting3D {
       return faces_alike(first, second) ? broadcast<V>(kNowhere<T>) : d2;
     });
   }
-  // (8) Calls first_wall for this boundary. Considers only triangles with `end` beyond their planes.
+  // (8) Calls first_wall for this boundary. Considers only triangles with x + end d beyond their planes.
   int64_t hit(const T (&x)[3], const T (&d)[3], T& limit, int64_t own, T end = kNowhere<T>) const {
     V at[3], along[3];
     for (int j = 0; j < 3; ++j) at[j] = broadcast<V>(x[j]), along[j] = broadcast<V>(d[j]);

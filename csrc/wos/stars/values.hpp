@@ -92,7 +92,7 @@ class Values final : public Sink<Element<V>, D> {
   Scratch<double> firsts_;
 };
 
-// Walk README (7), (8), for the four kinds of data.
+// Adds the walks' shares of the gradients, walk README (7), (8), for the four kinds of data.
 template <class V, int D>
 class Shares final : public Sink<Element<V>, D> {
  public:
@@ -140,7 +140,7 @@ class Shares final : public Sink<Element<V>, D> {
   data::FieldAdjoint<V, D> adjoints_[kMet];
 };
 
-// Runs slots [first, last) of one instance, a polygon or a mesh, with a sink constructed from `arguments`. `roots`: those of the instance.
+// Runs slots [first, last) of one instance with a sink constructed from `arguments`. `roots`: sqrt(alpha) at the instance's starts.
 template <template <class, int> class Own, class T, class... Args>
 void run_team(const Stars<T>& p, int64_t instance, const walk::Slots& slots, const double* roots, int64_t first, int64_t last,
               Args&&... arguments) {
