@@ -21,8 +21,7 @@ struct PythonFunction {
   py::object function;
   std::int64_t dimension;
 };
-// Calls the user's f(instance, X (n, d)) -> (n,) with the GIL, on a copy that f may keep. Copies with memcpy because NumPy would release
-// the GIL while copying.
+// Calls the user's f(instance, X (n, d)) -> (n,) with the GIL, on a copy that f may keep. Uses memcpy: NumPy would release the GIL.
 inline void call_python(void* context, std::int64_t instance, std::int64_t n, const double* x, double* out) {
   const GilHeld held;
   const PythonFunction& f = *static_cast<const PythonFunction*>(context);

@@ -103,8 +103,7 @@ struct Field {
   }
 };
 
-// Computes the gradient of sum_k share_k value(x_k) with respect to the parameters. Sums within one call of `add` are in T, sums over calls
-// in double precision.
+// The gradient of sum_k share_k value(x_k) with respect to the parameters. Sums are in T within a call of `add`, and in double over calls.
 template <class V, int D>
 class FieldAdjoint {
  public:

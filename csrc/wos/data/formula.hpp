@@ -47,8 +47,7 @@ QF_HD V exp_negative(V x) {
   return one[0];
 }
 
-// (1) without a0, which is added in float64, so that a constant is exact. number(k) is parameter k. At the centre the angle is 0, as in
-// atan2.
+// (1) without a0, which is added in float64, so a constant is exact. number(k): parameter k. At the centre the angle is 0, as in atan2.
 template <class V, class Number>
 QF_HD V fourier_modes(const Number& number, int64_t width, V x, V y) {
   using T = Element<V>;
@@ -124,8 +123,7 @@ QF_HD void gaussians_adjoint(const double* numbers, int64_t width, const V (&x)[
 
 // ------------------------------------------------------------ polynomials
 
-// (6) Horner's rule, axis by axis, at U W points: U independent chains of multiply-adds. c[i, j(, k)] multiplies x^i y^j (z^k). c[0, 0(,
-// 0)] is used only if `constant`.
+// (6) Horner's rule, axis by axis, in U independent chains. c[i, j(, k)] multiplies x^i y^j (z^k). c[0, 0(, 0)] is used only if `constant`.
 template <int D, int U, class V>
 QF_HD void polynomial(const double* c, const int64_t* n, const V (*x)[U], bool constant, V (&sum)[U]) {
   using T = Element<V>;

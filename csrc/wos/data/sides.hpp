@@ -26,8 +26,7 @@ class Sides {
   }
   int64_t count() const { return count_; }
 
-  // Writes out (n, W) at n points for right-hand sides [side, side + W), bitwise equal to Field's values. The arrays must have space for
-  // kTogether more points.
+  // Writes out (n, W) for right-hand sides [side, side + W), bitwise equal to Field's values. Arrays need space for kTogether more points.
   template <class Out>
   void evaluate(const T* const (&x)[D], int64_t n, int64_t side, Out* out) const {
     const auto number = [&](int64_t j) { return load<V>(numbers_ + j * count_ + side); };

@@ -1,5 +1,4 @@
-// Walks in which the diffusion and the screening vary in space. Coordinates are centred on the boundary's box and divided by its extent
-// ("scaled").
+// Walks in which diffusion and screening vary in space. Coordinates are "scaled": centred on the boundary's box, divided by its extent.
 #pragma once
 #include <cstdint>
 
@@ -24,7 +23,7 @@ struct Media {
 template <class T>
 struct MediaAdjoint {
   Media<T> forward;              // mean, m2, counts and beyond are unused
-  const double* grad;            // (B, N, nodes, 1), the gradient of mean
+  const double* grad;            // (B, N, nodes, channels), the gradient of mean
   double *ddirichlet, *dsource;  // gradients with respect to the data's parameters, accumulated; null if not wanted
 };
 

@@ -6,8 +6,7 @@
 
 namespace quatrefoil::wos::media {
 
-// The diffusion and the screening of B instances of N points in D dimensions. `tables`: the number of tables in the row of a diffusion's
-// grid, at least 2.
+// The diffusion and screening of B instances of N points in D dimensions. `tables`: the number of tables in a diffusion grid's row.
 struct Medium {
   const View &diffusion_numbers, &screening_numbers, &bounds, &slopes;
   data::DataOf diffusion, screening;
@@ -48,7 +47,7 @@ struct Medium {
   }
 
  private:
-  // Checks that the row of a diffusion's grid has all tables, one after the other.
+  // Checks that the row of a diffusion's grid has room for all tables.
   void check_tables(const Arguments& call, std::int64_t row, std::int64_t tables) const {
     const data::Data& d = diffusion.data;
     std::int64_t count = 1;

@@ -40,8 +40,7 @@ inline std::int64_t grid_level(std::int64_t M, double epsilon) {
 // The segments of polygons in scaled coordinates, with a cache of grids. Thread-safe.
 class Polygons {
  public:
-  // ends (M, 4), float64; first (count + 1,), int64. The caller has checked shapes and types. closed = false: `ends` has only some of the
-  // segments.
+  // ends (M, 4), float64; first (count + 1,), int64. The caller has checked shapes and types. closed = false: only some segments.
   Polygons(const ShapeChecker& checker, const View& ends, const View& first, bool closed = true)
       : ends_(ends.as<double>(), ends.as<double>() + ends.size()),
         first_(first.as<std::int64_t>(), first.as<std::int64_t>() + first.size()),

@@ -222,7 +222,7 @@ class GridBuilder {
     }
     return count;
   }
-  // Fills all cells of a node with a bound. The last four bits of a word are the node's size.
+  // Fills all cells of a node with a bound. The lowest four bits of a word are the node's size.
   void fill(int64_t cx, int64_t cy, int size, T bound, int node_size) {
     Int word;
     __builtin_memcpy(&word, &bound, sizeof(Int));

@@ -76,8 +76,7 @@ class Facets {
       : shape_(shape), boxes_(boxes), count_(count), begin_(begin), end_(end), top_(levels_of(end - begin)) {}
 
   __device__ bool sound() const { return begin_ < end_; }
-  // `near`: a facet that may be close, or -1. Ties go to the lowest index. Reads boxes, most of which are too far away, and a few groups of
-  // 16 facets.
+  // `near`: a facet that may be close, or -1. Ties go to the lowest index. Reads boxes and a few groups of 16 facets.
   __device__ Seen<T> look(const T (&x)[D], int64_t near, bool) const {
     int64_t closest = -1, from = near < 0 ? begin_ : near, to = from + 1;  // facets to test next
     T best{};

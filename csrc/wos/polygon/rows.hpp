@@ -34,8 +34,7 @@ class Rows {
     }
     return crossings & 1;
   }
-  // Returns true for points of the domain (inside or outside), and for points within epsilon of it, which move to the closest boundary
-  // point.
+  // Returns true for points of the domain (inside or outside) and within epsilon of it. The latter move to the closest boundary point.
   bool keep(bool outside, double epsilon, double* x) const {
     if (inside(x[0], x[1]) != outside) return true;
     double best = epsilon * epsilon, nearest_t = 0;

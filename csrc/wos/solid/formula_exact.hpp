@@ -44,8 +44,7 @@ QF_HD void project_on_ball(T (&x)[D]) {
   if (!(r2 > 0)) x[0] = 1;
 }
 
-// (2) A field of signed distances on a grid, interpolated in double precision and scaled coordinates. For `row` see README, The row of a
-// field.
+// (2) A field of signed distances on a grid, interpolated in double precision and scaled coordinates. `row`: README, The row of a field.
 template <int D>
 struct GridDistances {
   const double* row = nullptr;
@@ -54,8 +53,7 @@ struct GridDistances {
 
   QF_HD bool beyond(int axis, double x) const { return x < row[1 + D + axis] || x > row[1 + 2 * D + axis]; }
   QF_HD double clamped(int axis, double x) const { return min(max(x, row[1 + D + axis]), row[1 + 2 * D + axis]); }
-  // Evaluates at W points, with slopes unless null. Outside its box the field has the value of the closest point of the box. Reads 2^D
-  // values.
+  // Evaluates at W points, with slopes unless null. Outside its box, the field equals its value at the closest point. Reads 2^D values.
   template <class E>
   QF_HD E at(const E (&x)[D], E* slopes) const {
     double frame[D + 1] = {};

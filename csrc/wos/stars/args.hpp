@@ -17,8 +17,7 @@ constexpr int kWallNumbers = D * D + 2;
 template <int D>
 constexpr int kCornerNumbers = D * (D + 1);
 
-// The reflecting part of one boundary: walls in ring order (in space, along a space-filling curve), and the corners or edges that may hide
-// other walls.
+// A boundary's reflecting part: walls in ring order (in space, along a space-filling curve), and corners or edges that may hide walls.
 struct Reflecting {
   const double *walls, *corners;
   std::int64_t M, K;

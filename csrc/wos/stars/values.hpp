@@ -17,8 +17,7 @@ Fields<V, D> fields_of(const Stars<T>& p, int64_t instance, int64_t capacity) {
 }
 
 // `values`, `marks` and `beyond` have one element per slot of [first, last); `beyond` is null without a medium. Consecutive channels of
-// `values` are `slots` elements apart. Each kind of data has a separate sum, in the order of the walk's steps, so that rounding does not
-// depend on other walks.
+// `values` are `slots` elements apart. Each kind of data is summed separately in step order, so other walks do not affect rounding.
 template <class V, int D>
 class Values final : public Sink<Element<V>, D> {
  public:

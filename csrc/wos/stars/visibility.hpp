@@ -38,8 +38,7 @@ QF_HD Bits<V> faces_alike(V one, V two) {
   return ((one > slack) & (two > slack)) | ((one < -slack) & (two < -slack));
 }
 
-// The distance to the closest silhouette (2), or `radius` if none is closer. distance2(run): squared distances, or kNowhere for corners
-// that hide nothing.
+// The distance to the closest silhouette (2), at most `radius`. distance2(run): squared distances; kNowhere for corners that hide nothing.
 template <class T, int D, class F>
 T closest_silhouette(const Boxes<T, D>& boxes, const T (&x)[D], T radius, const F& distance2) {
   T best = radius * radius;

@@ -399,8 +399,7 @@ class Team {
     sink_.take(met, list, n);
     list.count = 0;
   }
-  // Multiplies boundary values and fluxes by sqrt(alpha) and divides sources by it, media (1). A walk without steps has the plain boundary
-  // value.
+  // Multiplies boundary values and fluxes by sqrt(alpha), divides sources by it: media (1). A walk without steps keeps its boundary value.
   void convert(int met, List<T, D>& list, int64_t n) {
     const auto at = list.points();
     medium_->roots(at.column, n, evaluated_);

@@ -13,8 +13,7 @@ constexpr int64_t kPartNumbers = 1 << 21;  // values in all parts together, 16 M
 constexpr int64_t kMinParts = 8;           // this many parts are always allowed
 constexpr int64_t kBatchWalks = 16384;     // walks of a part between two checks for an interrupt
 
-// Divides the gradient of each right-hand side by a unit, a power of two. Otherwise small shares would be lost: they are summed in T, and
-// float32 treats 1e-40 as 0.
+// Divides the gradient of each right-hand side by a unit, a power of two: shares are summed in T, and float32 treats 1e-40 as 0.
 class Units {
  public:
   // grad (B, each) is copied only if some unit is not 1.

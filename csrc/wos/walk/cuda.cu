@@ -1,6 +1,5 @@
 // Walks, the sums over them and their gradients on a GPU: README (1) to (8). The values of walks are stored, then merged in the order of
-// their nodes. Gradients are partial sums, one per thread. The order of all sums depends on sizes alone, so neither scheduling nor the GPU
-// model changes the bits.
+// their nodes. Gradients are partial sums, one per thread. The order of sums depends on sizes alone, not on scheduling or the GPU model.
 #include "wos/walk/cuda.hpp"
 #include "wos/walk/cuda_nodes.hpp"
 #include "wos/walk/cuda_wide.hpp"

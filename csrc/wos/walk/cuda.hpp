@@ -84,7 +84,7 @@ template <class T, int D>
 struct Met {
   T x[D], weight;
   bool ends, in_first;  // in_first: a source point of a pair's first ball
-  T where[D - 1];       // at an end: the coordinates on its primitive, and marks
+  T where[D - 1];       // at an end: the weights of its primitive's corners after the first
   int64_t primitive;
   uint32_t mark;
 };

@@ -65,8 +65,7 @@ __device__ __forceinline__ void put_node(const Walk<double>& p, const Samples& a
   p.m2[to] = start == start ? m2 : __builtin_nan("");
 }
 
-// (5), (6) Merges one level of the tree: a warp merges kWarp units of `from` into one of `to`. Units without a parent are nodes. Reads
-// `from` once.
+// (5), (6) Merges one level: a warp merges kWarp units of `from`, read once, into one of `to`. Units without a parent are nodes.
 __global__ void __launch_bounds__(kThreads, 1) merge_units(const Walk<double> p, const Samples all, const int64_t first_row,
                                                            const int64_t rows, const Units from, const Units to, const double* values) {
   const int channels = p.channels(), group = p.group(), lane = threadIdx.x % kWarp;

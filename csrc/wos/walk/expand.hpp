@@ -103,7 +103,7 @@ void expand_round(const Expand<T>& q, const Round& r, const Harmonics<D>& basis,
   });
 }
 
-// Memory: at most kRound values, or those of one sample if they are more. Each round has whole samples of a group of centres.
+// Memory: at most kRound values, or those of one sample if there are more. Each round has whole samples of a group of centres.
 template <class T>
 void expand(const Expand<T>& q) {
   const Walk<T>& p = q.forward;

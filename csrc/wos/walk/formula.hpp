@@ -1,5 +1,4 @@
-// The mathematics of Walk on Spheres. Equation numbers refer to README.md in this folder. No libm calls, so a lane's result depends on that
-// lane alone.
+// The mathematics of Walk on Spheres. Equation numbers refer to README.md in this folder. No libm calls, so lanes do not affect each other.
 #pragma once
 #include "core/lanes/elementary.hpp"
 #include "core/lanes/lanes.hpp"

@@ -48,8 +48,7 @@ void walk_round(const Walk<T>& p, const Round& r, double* values, uint32_t* mark
   });
 }
 
-// (5) Reduces one channel of one point of a round, with one right-hand side per lane of V. Results of consecutive right-hand sides are
-// `between` elements apart.
+// (5) Reduces one channel of one point of a round, with one right-hand side per lane of V. Their results are `between` elements apart.
 template <class V, class T>
 void reduce(const Walk<T>& p, int64_t walks, const double* values, int64_t between, double* mean, double* m2) {
   Nodes<V> nodes(p.first_walk, p.walks, p.group(), mean, m2, p.channels(), between);

@@ -159,8 +159,7 @@ class Values final : public Sink<V, D> {
     }
   }
 
-  // Sums values of a function that are too large or too small for T in double precision, and sets them to 0 in T. The choice depends only
-  // on the value.
+  // Sums function values too large or too small for T in double precision, and sets them to 0 in T. The choice depends on the value alone.
   void take_far(int64_t side, const Events<T, D>& events) {
     const double area = frame()[D] * frame()[D];
     double *const sums = far_ + 2 * side * W, *const first_sums = sums + W, *const of_ends = far_ + 2 * W * nrhs_;

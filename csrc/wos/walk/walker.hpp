@@ -38,7 +38,7 @@ struct Events {
 template <class T, int D>
 struct Ends {
   const T *x[D], *corner_weights[D - 1];  // x is scaled; corner_weights: of corners after the first; padded to whole vectors
-  const T* weight;                        // 0 if screening has ended the walk
+  const T* weight;                        // 0 if screening has ended the walk, or it went to infinity
   const int64_t *slot, *primitive, *lane;
   const int64_t* before;  // (iterations,): walks that had ended before each step
   int64_t count;
