@@ -36,24 +36,24 @@ class Call:
         positional = self.valid(inputs[:count]) if moved and self.valid else inputs[:count]
         return tuple(arrays_of(self.compute(*positional, **by_name, **self.options)))
 
-    def of_differentiable(self, *numbers, moved=False):
-        """The differentiable results for these differentiable arrays. ``moved``: whether they differ from those of the case."""
+    def of_differentiable(self, *values, moved=False):
+        """The differentiable results for new values of the differentiable arrays. ``moved``: whether they differ from the case's."""
         arrays = list(self.arrays)
-        for k, x in zip(self.with_gradient, numbers):
+        for k, x in zip(self.with_gradient, values):
             arrays[k] = x
         return tuple(differentiable_results(self.op, self(*arrays, moved=moved)))
 
-    def of_moved(self, *numbers):
+    def of_moved(self, *values):
         """``of_differentiable`` for arrays other than those of the case."""
-        return self.of_differentiable(*numbers, moved=True)
+        return self.of_differentiable(*values, moved=True)
 
     @property
-    def numbers(self):
+    def differentiable(self):
         return tuple(self.arrays[k] for k in self.with_gradient)
 
-    def energy(self, *numbers):
+    def energy(self, *values):
         """The sum of the squares of the results."""
-        return sum((y * y.conj()).real.sum() for y in self.of_moved(*numbers))
+        return sum((y * y.conj()).real.sum() for y in self.of_moved(*values))
 
     def vjp(self, grads):
         """The gradients from the adjoint, as a NumPy user gets them."""

@@ -40,11 +40,11 @@ class Case:
     op: str  # its name in the family's table
     name: str
     make: Callable[[np.random.Generator], tuple[list[Any], dict[str, Any]]]  # -> positional arguments (None if absent), keywords
-    # Makes changed positional arguments valid again, if the op does not accept all values.
+    # Makes modified positional arguments valid again; needed if the op does not accept all values.
     valid: Callable[[list[Any]], list[Any]] | None = None
-    # Makes resized positional arguments valid again, if some of them are indices.
+    # Makes resized positional arguments valid again; needed if some of them are indices.
     fitted: Callable[[list[Any]], list[Any]] | None = None
-    longest: int | None = None  # largest size of a letter in random calls, if larger sizes would lose all digits or take too long
+    longest: int | None = None  # largest size of a letter in random calls, if larger sizes would lose all accuracy or take too long
 
     def __str__(self) -> str:
         return f"{self.op}-{self.name}"
@@ -99,7 +99,7 @@ def op_of(family, name):
 
 
 def call_of(family, case, suffix=""):
-    """The public function of an op, or its function in the ``ops`` module of the family's tests."""
+    """The public function of an op or, if it has none, the function in the ``ops`` module of the family's tests."""
     module = importlib.import_module(op_of(family, case.op).module)
     name = case.op + suffix
     return getattr(module if hasattr(module, name) else importlib.import_module(f"{family}.ops"), name)
@@ -150,7 +150,7 @@ def tolerance(op, precision):
 
 
 class ShapesOnly(np.random.Generator):
-    """The generator that `zero_arguments` passes to a case. A case that searches for points away from ties may skip the search."""
+    """The generator that ``zero_arguments`` passes to a case. A case that searches for points away from ties skips the search."""
 
 
 @functools.cache
@@ -183,7 +183,7 @@ def _structure(family, case):
 
 @functools.cache
 def structures():
-    """[(family, case)]: the smallest case of every structure of every op, with few axes of length 1.
+    """[(family, case)]: for each structure of each op, its smallest case, preferring cases with few axes of length 1.
 
     The structure of a call is everything that its path to a kernel may depend on: which arguments are present, their numbers of axes, and
     the options.
@@ -199,7 +199,7 @@ def structures():
 
 @functools.cache
 def simplest():
-    """[(family, case)]: one case per op: the one named "small", or the smallest with few axes of length 1."""
+    """[(family, case)]: one case per op: the one named "small", or the smallest one, preferring few axes of length 1."""
     smallest = {}
     for family, case in all_cases():
         if structure := _structure(family, case):
@@ -245,7 +245,7 @@ def arrays_of(result):
 def scales(op, value):
     """The scale of rounding errors in each array of a result: its largest absolute value.
 
-    For sums of squares about a mean, this includes the effect of errors in up to nine samples, each of which enters as 2 (sample - mean).
+    Sums of squares about a mean also have errors from up to nine samples, each multiplied by the derivative 2 (sample - mean).
     """
     sizes = [max(np.abs(np.nan_to_num(a)).max(initial=0), np.finfo(np.float64).tiny) for a in arrays_of(value)]
     if [output.name for output in op.outputs[:2]] == ["mean", "m2"]:

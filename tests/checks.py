@@ -57,7 +57,7 @@ def type_of(value, double):
 
 
 def check_gradient(family, case, arguments, keywords, rng, precision, backend=None, value=None):
-    """Compare <grad, J v> from central differences of the oracle with sum_i <vjp_i, v_i>, for one random v in all arguments.
+    """Compare <grad, J v> from central differences of the oracle with sum_i <vjp_i, v_i>, for one random direction v of all arguments.
 
     ``value`` is the oracle's result, if known.
     """

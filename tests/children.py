@@ -21,7 +21,7 @@ def run_python(code, *arguments, timeout=300, check=True, options=(), **environm
         env={**os.environ, **{name: str(value) for name, value in environment.items()}},
     )
     assert not check or done.returncode == 0, done.stdout + done.stderr
-    done.stderr = done.stderr.replace(f"{NOTICE}\n", "")  # appears on slow machines
+    done.stderr = done.stderr.replace(f"{NOTICE}\n", "")  # printed on slow machines
     return done
 
 

@@ -63,9 +63,9 @@ def pytest_pycollect_makeitem(collector, name, obj):
 
 
 def _numba_first(item):
-    """Sort key: tests on Numba come first, sorted by family, and walks before all other families.
+    """Sort key: tests on Numba come first, sorted by family, with walks before the other families.
 
-    The first of two pytest-xdist workers starts with the first eighth of the tests, so that only one compiles the loops of walks.
+    The first of two pytest-xdist workers starts with the first eighth of the tests, so that only one worker compiles the loops of walks.
     """
     if "numba" not in item.name:
         return len(qf.FAMILIES) + 1
@@ -170,7 +170,7 @@ def mock_packages(tmp_path, monkeypatch):
 
 @pytest.fixture
 def printed(monkeypatch, tmp_path, capsys):
-    """A function that runs an example with a file for its picture and returns its output."""
+    """A function that runs an example, which saves its picture to a file, and returns the printed output."""
 
     def run(module, *arguments):
         pytest.importorskip("matplotlib")
@@ -188,7 +188,7 @@ def printed(monkeypatch, tmp_path, capsys):
 
 @pytest.fixture
 def peak_memory():
-    """A function that measures by how many bytes some code raises a process's peak memory, after a setup."""
+    """A function that runs ``setup`` and ``code`` in a new process; returns by how many bytes ``code`` raises its peak memory."""
 
     def measure(setup, code):
         script = (

@@ -254,7 +254,7 @@ def one(number, seed, cases, backend, with_torch):
 
 @contextlib.contextmanager
 def no_longer_than(seconds):
-    """TimeoutError if a call takes longer, ``TooSlow`` if its oracle does.
+    """Raise TimeoutError if a call takes longer, or ``TooSlow`` if its oracle does.
 
     The limit is in seconds of CPU time; a call that takes ten times as long in wall time is considered hung. A timer ticks every second and
     charges the CPU time to whichever of the two it interrupts.

@@ -1,6 +1,6 @@
 """Run compositions of backend "array" in other namespaces: NumPy arrays go in and come out.
 
-array-api-strict has only the functions of the standard, and devices that do not mix. The arrays of a call are not on the default device,
+array-api-strict has only the functions of the standard, and rejects mixed devices. The arrays of a call are not on the default device,
 so an array created without ``device=`` raises an error, as it would on a GPU.
 """
 

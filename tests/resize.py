@@ -77,7 +77,7 @@ class Letters:
         return positional, named | {k: sizes[k] for k in self.of_options}
 
     def result_size(self, positional, keywords):
-        """The number of elements in the results of such a call; 0 if the op rejects it."""
+        """The number of elements in the results of a call with these arguments; 0 if the op rejects it."""
         inputs = [*positional, *(keywords.get(a.name) for a in self.op.inputs[self.positional :])]
         options = tuple(keywords.get(o.name, self.options.get(o.name)) for o in self.op.options)
         try:

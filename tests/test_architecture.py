@@ -232,7 +232,6 @@ def cpp_functions(path):
     lines = path.read_text().splitlines()
     for i, line in enumerate(lines):
         if re.search(r"\)( const| noexcept)* \{$", line) and not re.match(r"\s*(\}|if|for|while|switch|else|do|#|.*\[[&=\w, ]*\]\()", line):
-            indent = re.match(r" *", line)[0]
             start = i
             while start and len(re.match(r" *", lines[start])[0]) > 2:  # the continuation of a long signature
                 start -= 1

@@ -66,7 +66,7 @@ def double(x):
 
 
 AT_FAULT = [
-    # the error names the minority, or the later array of two
+    # the error names the array whose dtype is in the minority, or the later one of two
     (lambda: qf.ssm.selective_scan_fn(double(F), F, A, S, S), "u has dtype float64 but delta has float32; expected float32 or float16"),
     (lambda: qf.ssm.selective_scan_fn(F, double(F), A, S, S), "delta has dtype float64 but u has float32"),
     (lambda: qf.ssm.selective_scan_fn(F, F, double(A), S, S), "A has dtype float64 but u has float32; expected float32 or complex64;"),

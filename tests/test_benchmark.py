@@ -117,7 +117,7 @@ def test_times_below_the_floor_are_reported(monkeypatch, capsys):
 
 
 def written(file, rows, **changed):
-    """Write rows (problem, seconds, spread, {peer: (ratio, spread)}) to a file of results; spreads are relative."""
+    """Write rows (problem, seconds, spread, {peer: (ratio, spread)}) to a results file; spreads are relative."""
     machine = {"processor": "Some CPU", "processors": 2, "load": 0.1, "date": "2030-01-02"}
     config = {"version": "1", "backend": "native", "isa": "v3", "packages": {"numpy": "2.0", "torch": None}}
     for part in (machine, config):

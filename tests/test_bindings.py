@@ -1,6 +1,6 @@
 """Direct calls of the compiled functions: invalid arguments raise an error before any memory is accessed.
 
-``Op.infer`` defines what fits; the bindings check the same in C++ (csrc/core/host/shape_checker.hpp).
+``Op.infer`` defines which shapes are valid; the bindings check the same in C++ (csrc/core/host/shape_checker.hpp).
 """
 
 import numpy as np
@@ -8,8 +8,8 @@ import pytest
 
 import quatrefoil as qf
 from case import build, call_with_adjoint, op_of, parametrize_ops, structures
+from namespaces import forget_plans
 from quatrefoil._backends import native
-from quatrefoil._spec import FAMILIES
 
 # Ops with Python kernels have no binding.
 CASES = [(family, case) for family, case in structures() if op_of(family, case.op).policy.python_kernel is None]
@@ -40,11 +40,9 @@ def recorded(family, case, rng, monkeypatch):
     arguments, keywords = build(family, case, rng, "float32")
     with monkeypatch.context() as patch, qf.use_backend("native"):
         patch.setattr(native, "kernel", recording)
-        for each in FAMILIES[family]:  # options and dtypes may select another op
-            each.plans.clear()
+        forget_plans()
         call_with_adjoint(family, case, arguments, keywords, lambda i, y: np.ones_like(y))
-        for each in FAMILIES[family]:
-            each.plans.clear()
+        forget_plans()
     return calls
 
 
@@ -92,7 +90,7 @@ def shape(a):
 
 
 def fits(op, arguments, outputs):
-    """Whether the op takes these inputs and returns results with the shapes of these outputs."""
+    """Whether the op accepts these inputs and returns results with the shapes of these outputs."""
     options = arguments[len(op.inputs) + len(op.outputs) :][: len(op.options)]
     try:
         results = op.infer([shape(a) for a in op.flatten(arguments[: len(op.inputs)])], tuple(options))
@@ -107,7 +105,7 @@ def check_rejects(op, *arguments):
         native.kernel(op)(*arguments)
 
 
-def take(op, *arguments):
+def check_accepts(op, *arguments):
     """Check that no shape is rejected. Values may be, because changed arrays contain zeros."""
     try:
         native.kernel(op)(*arguments)
@@ -165,7 +163,7 @@ def test_wrong_arguments_are_rejected(family, cases, rng, monkeypatch):
         others = list(other_arrays(op, arguments))
         by_dims = (op.primal or op).rule is None  # some rules leave the number of axes to the bindings
         for at, value in ((at, value) for at, value, is_right in others if is_right and by_dims):
-            take(op, *arguments[:at], value, *arguments[at + 1 :])
+            check_accepts(op, *arguments[:at], value, *arguments[at + 1 :])
         wrong = [(at, value) for at, value, is_right in others if not is_right]
         assert len(wrong) > 2 * len(op.inputs)
         options = len(op.inputs) + len(op.outputs)

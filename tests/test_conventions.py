@@ -22,7 +22,7 @@ WITH_EXAMPLES = [
 ]
 PAGES = {f"{family.__name__}.{name}": getattr(family, name) for family in FAMILIES for name in exported_names(family)}
 MODULES = [qf, *FAMILIES, *(page for page in (getattr(f, n) for f in FAMILIES for n in f.__all__) if inspect.ismodule(page))]
-SHORT = ("_vjp", ".coeffs2vals")  # documented by another function
+SHORT = ("_vjp", ".coeffs2vals")  # documented with another function
 
 
 def test_every_page_points_to_the_conventions():
@@ -126,7 +126,7 @@ def test_other_array_libraries_are_rejected_and_work_by_dlpack():
 
 
 def test_objects_can_be_referenced_weakly():
-    """jax.jit of an object without weak references crashes the process at the next call."""
+    """jax.jit of an object that cannot be referenced weakly crashes the process at the next call."""
     classes = {name: page for name, page in PAGES.items() if inspect.isclass(page) and not issubclass(page, tuple)}
     assert len(classes) > 20
     assert not [name for name, page in classes.items() if not page.__weakrefoffset__]

@@ -53,15 +53,15 @@ def backend_on(device):
     return _backends.kernel(SCAN, None, device)[0]
 
 
-def test_each_device_is_asked_for_its_architecture(machine):
+def test_the_architecture_of_each_device_is_checked(machine):
     machine(module_of("Tesla T4", "H100"))
-    assert cuda.reason() is None  # one device runs the kernels
+    assert cuda.reason() is None  # one of the devices can run the kernels
     assert [backend_on("cuda:0"), backend_on("cuda:1")] == ["array", "cuda"]
     with pytest.raises(NotImplementedError, match=r"cuda: Tesla T4 \(sm_75\) cannot run the GPU kernels, .* 80-real, 90-real, 100"):
         _backends.kernel(SCAN, "cuda", "cuda:0")
 
 
-def test_a_machine_whose_devices_run_no_kernel_says_so(machine):
+def test_no_device_can_run_the_kernels(machine):
     machine(module_of("Tesla T4"))
     assert "Tesla T4 (sm_75)" in cuda.reason()
     assert cuda.device() is None
@@ -86,7 +86,7 @@ def test_architectures(card, archs, runs, machine):
     assert backend_on("cuda:0") == ("cuda" if runs else "array")
 
 
-def test_the_distribution_whose_driver_is_there_is_used(machine):
+def test_the_distribution_with_a_working_driver_is_used(machine):
     machine(cuda13=module_of(), cuda12=module_of("A10"))
     assert cuda.reason() is None
     assert cuda.device() == "A10 (sm_86)"

@@ -152,7 +152,7 @@ def test_how_to_pages_run(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_jobs_on_a_cluster():
-    """The program of the page, in a process of its own, because Dask's workers import it."""
+    """Run the page's program in its own process, because Dask's workers import it."""
     pytest.importorskip("distributed")
     run = subprocess.run([sys.executable, DOCS / "programs/on_a_cluster.py", "0.02"], capture_output=True, text=True, check=True)
     assert "all results are bitwise those of this process" in run.stdout
@@ -251,7 +251,7 @@ def test_lines_for_zombie():
     points = np.array([[0.5, 0.5], [0.3, 0.6]])
     names = {"qf": qf, "outline": outline, "points": points, "g": lambda X: np.exp(X @ [1.0, 1.0])}  # g satisfies Δg = 2g
     exec(ours, names)
-    np.testing.assert_allclose(names["u"], np.exp(points.sum(axis=1)), rtol=0.3)  # 128 walks: 5 % of standard error
+    np.testing.assert_allclose(names["u"], np.exp(points.sum(axis=1)), rtol=0.3)  # 128 walks: a standard error of 5 %
     assert set(re.findall(r"(\w+)=", ours)) <= set(inspect.signature(qf.wos.solve).parameters)
 
 
@@ -272,7 +272,7 @@ def test_the_readme_shows_the_newest_results(pages):
     assert sys.modules["_generate.performance"].with_table(README, ROOT / "bench" / "results") == README
 
 
-def test_roles_name_what_exists(pages):
+def test_roles_name_existing_objects(pages):
     """Sphinx with -W, in .ci/run, checks all other links."""
     for text in pages.values():
         for target in re.findall(r"(?:\{|:)(?:func|class|meth)(?:\}|:)`~?([\w.]+)`", text):
@@ -308,6 +308,6 @@ def test_links_are_absolute_where_the_metadata_are_published(monkeypatch):
     assert absolute("[a](#b) [c](https://example.net)", "https://example.org") == "[a](#b) [c](https://example.net)"
 
 
-def test_examples_use_what_is_public():
+def test_examples_use_only_public_names():
     for file in [*ROOT.glob("examples/*/*.py"), *ROOT.glob("docs/programs/*.py")]:
         assert not re.search(r"\b(quatrefoil|qf)(\.\w+)*\._|import _", file.read_text()), file

@@ -1,14 +1,13 @@
 """Empty axes: every op with each letter of its dims at 0, and one case per op with each pair of letters at 0.
 
-All results that can be requested are requested.
-
-Values and gradients are compared with the oracle.
+The calls request all optional results. Values and gradients are compared with the oracle.
 """
 
 import itertools
 
 from case import build, call_of, first_backend_or_slow, flat, op_of, parametrize_ops, structures
 from checks import check_gradient, check_value
+from namespaces import forget_plans
 from quatrefoil._spec import FAMILIES
 from resize import WORD, words_of
 
@@ -29,8 +28,7 @@ class Call:
     def find_op(self):
         """Find the op that runs, which an option may select, and whether all of its results can be requested."""
         function = call_of(self.family, self.case)
-        for op in FAMILIES[self.family]:
-            op.plans.clear()
+        forget_plans()
         function(*self.positional(self.inputs), **self.keywords, **self.by_name(self.inputs))
         if self.op.policy.python_kernel is None:  # a Python kernel calls other ops
             self.op = next(op for op in FAMILIES[self.family] if op.plans and not op.policy.python_kernel)
@@ -62,7 +60,7 @@ class Call:
         return sorted(letters - NEVER_EMPTY.get(self.family, set()))
 
     def emptied(self, letters):
-        """The inputs with these letters at 0, or at 1 if some axis is shorter by one."""
+        """The inputs with these letters at 0, or at 1 for a letter n if some axis has the length n - 1."""
 
         def cut(x, words):
             for axis, word in enumerate(words):

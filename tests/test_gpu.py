@@ -111,7 +111,7 @@ def test_autograd(family, case, rng):
         pytest.skip("not differentiable")
     with library.stream():
         call = Call(family, case, rng, library.to_device)
-        leaves = [t.requires_grad_() for t in call.numbers]
+        leaves = [t.requires_grad_() for t in call.differentiable]
         results = call.of_differentiable(*leaves)
         got = library.to_host(library.torch.autograd.grad(results, leaves, [library.torch.ones_like(y) for y in results]))
     expected = call.vjp([np.ones_like(library.to_host(y)) for y in results])

@@ -97,10 +97,10 @@ def ssm():
     ):
         q = np.random.default_rng(0).standard_normal((1, 20_000 if D > 16 else 1000, 1, D)).astype(np.float32)
         yield from both(qf.ssm.gka, qf.ssm.gka_vjp, (q, q, q), q, (0.5,), (0.3, 0.8), **options)
-    q = np.random.default_rng(0).standard_normal((1, 30_000, 2, 512)).astype(np.float32) / 23  # rows with norm 1 or so
+    q = np.random.default_rng(0).standard_normal((1, 30_000, 2, 512)).astype(np.float32) / 23  # the norm of a row is about 1
     yield from both(qf.ssm.chunk_gated_delta_rule, qf.ssm.chunk_gated_delta_rule_vjp, (q, q, q), q, (0.3,), (0.3, 0.8))
     yield from both(qf.ssm.chunk_simple_gla, qf.ssm.chunk_simple_gla_vjp, (q, q, q), q, (0.3,))
-    r = np.ascontiguousarray(q[..., ::2])  # these gradients keep twice as many states
+    r = np.ascontiguousarray(q[..., ::2])  # these gradients store twice as many states
     g, beta, moments = -(r**2), r[..., 0] + 1, ((0.05,), (0.1, 0.3))
     yield from both(qf.ssm.chunk_kda, qf.ssm.chunk_kda_vjp, (r, r, r, g, beta), r, *moments)
     yield from both(qf.ssm.chunk_gdn2, qf.ssm.chunk_gdn2_vjp, (r, r, r, g, r, r), r, *moments)

@@ -1,4 +1,4 @@
-"""JAX, generic over the tables: every case, also under jit, grad and vmap, compared with the results for NumPy arrays."""
+"""Every case with JAX arrays, also under jit, grad and vmap, compared with the results for NumPy arrays."""
 
 import doctest
 import importlib
@@ -39,7 +39,7 @@ def test_single_precision_without_jit(family, case, rng):
 def test_gradient_same_as_vjp(family, case, best_backend, rng):
     """JAX's cotangents are the conjugates of our gradients."""
     call = Call(family, case, rng)
-    results, pull = jax.vjp(call.of_differentiable, *call.numbers)
+    results, pull = jax.vjp(call.of_differentiable, *call.differentiable)
     grads = [normal(rng, y) for y in results]
     got = pull(tuple(jnp.asarray(g.conj()) for g in grads))
     for g, e in zip(got, call.vjp(grads), strict=True):
@@ -49,8 +49,8 @@ def test_gradient_same_as_vjp(family, case, best_backend, rng):
 @parametrize(SMALL)
 def test_grad_under_jit(family, case, rng):
     call = Call(family, case, rng)
-    gradient = jax.grad(call.energy, argnums=tuple(range(len(call.numbers))))
-    for g, e in zip(jax.jit(gradient)(*call.numbers), gradient(*call.numbers), strict=True):
+    gradient = jax.grad(call.energy, argnums=tuple(range(len(call.differentiable))))
+    for g, e in zip(jax.jit(gradient)(*call.differentiable), gradient(*call.differentiable), strict=True):
         np.testing.assert_allclose(g, e, rtol=1e-12, atol=1e-12 * max(1.0, np.abs(np.asarray(e)).max(initial=0)))
 
 
@@ -58,20 +58,19 @@ def test_grad_under_jit(family, case, rng):
 def test_second_derivative(family, case, rng):
     """Along two directions, the Hessian is symmetric and agrees with central differences of the gradient."""
     call = Call(family, case, rng)
-    every = tuple(range(len(call.numbers)))
-    gradient = jax.grad(call.energy, argnums=every)
-    lines = [[jnp.asarray(normal(rng, x)) for x in call.numbers] for _ in range(2)]
+    gradient = jax.grad(call.energy, argnums=tuple(range(len(call.differentiable))))
+    directions = [[jnp.asarray(normal(rng, x)) for x in call.differentiable] for _ in range(2)]
 
-    def slope(numbers, line):
-        return sum((g * v).sum() for g, v in zip(gradient(*numbers), line))
+    def slope(values, direction):
+        return sum((g * v).sum() for g, v in zip(gradient(*values), direction))
 
-    first, second = (compute(call.numbers, line) for compute, line in zip((jax.jit(jax.grad(slope)), jax.grad(slope)), lines))
-    one, other = (sum((g * v).sum() for g, v in zip(*pair)) for pair in ((first, lines[1]), (second, lines[0])))
-    size = sum(jnp.abs(g * v).sum() for g, v in zip((*first, *second), (*lines[1], *lines[0])))
+    first, second = (compute(call.differentiable, v) for compute, v in zip((jax.jit(jax.grad(slope)), jax.grad(slope)), directions))
+    one, other = (sum((g * v).sum() for g, v in zip(*pair)) for pair in ((first, directions[1]), (second, directions[0])))
+    size = sum(jnp.abs(g * v).sum() for g, v in zip((*first, *second), (*directions[1], *directions[0])))
     assert abs(one - other) <= 1e-11 * size
 
     def difference(h):
-        right, left = (slope([x + s * v for x, v in zip(call.numbers, lines[1])], lines[0]) for s in (h, -h))
+        right, left = (slope([x + s * v for x, v in zip(call.differentiable, directions[1])], directions[0]) for s in (h, -h))
         return (right - left) / (2 * h)
 
     step = 1e-5
@@ -83,13 +82,13 @@ def test_second_derivative_raises(family, case, rng):
     call = Call(family, case, rng)
     gradient = jax.grad(call.energy)
     with pytest.raises(NotImplementedError, match="second derivative"):
-        jax.grad(lambda *numbers: jnp.real(gradient(*numbers)).sum())(*call.numbers)
+        jax.grad(lambda *numbers: jnp.real(gradient(*numbers)).sum())(*call.differentiable)
 
 
 @parametrize(SMALL)
 def test_vmap(family, case, rng):
     call = Call(family, case, rng)
-    stacked = [jnp.stack([x, 2 * x / 3]) for x in call.numbers]
+    stacked = [jnp.stack([x, 2 * x / 3]) for x in call.differentiable]
     single = [call.of_moved(*[x[i] for x in stacked]) for i in range(2)]
     for g, *e in zip(jax.vmap(call.of_moved)(*stacked), *single, strict=True):
         assert_same(g, np.stack(e))
@@ -102,7 +101,7 @@ def test_vmap(family, case, rng):
 def test_forward_mode_raises(family, case, rng):
     call = Call(family, case, rng)
     with pytest.raises(TypeError, match="custom_vjp"):
-        jax.jvp(call.of_differentiable, call.numbers, call.numbers)
+        jax.jvp(call.of_differentiable, call.differentiable, call.differentiable)
 
 
 def test_both_entry_points(entry_point, rng):

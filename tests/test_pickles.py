@@ -58,16 +58,16 @@ def arrays(x):
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_copies_give_the_same_values(name):
-    make, numbers = OBJECTS[name]
-    expected = arrays(numbers(make()))
+    make, compute = OBJECTS[name]
+    expected = arrays(compute(make()))
     for i, copied in enumerate(WAYS):
         original = make()
         for _ in range(2):  # before and after it has filled its caches
             print(i)
             duplicate = copied(original)
             assert type(duplicate) is type(original)
-            np.testing.assert_equal(arrays(numbers(duplicate)), expected)
-            numbers(original)
+            np.testing.assert_equal(arrays(compute(duplicate)), expected)
+            compute(original)
 
 
 @pytest.mark.torch

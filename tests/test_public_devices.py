@@ -1,6 +1,6 @@
 """The behaviour of all public names on a device: supported, rejected with an error, or without arrays.
 
-Ops are tested on devices by tests/test_array.py, and some names by suites that are listed here. The others are compared with the host here,
+Ops are tested on devices by tests/test_array.py, and some names by the test files listed here. The others are compared with the host here,
 on the stand-in for CuPy.
 """
 

@@ -12,6 +12,7 @@ import pytest
 import public
 import quatrefoil as qf
 from children import in_threads, run_python
+from kron.dense import positive
 from quatrefoil._backends import native
 
 
@@ -49,11 +50,6 @@ def in_eight_threads(make, calls, rounds=2):
     return wrong
 
 
-def positive(rng, n):
-    a = rng.standard_normal((n, n))
-    return a @ a.T / n + np.eye(n)
-
-
 OPERATOR = {
     "solve": lambda k: k.K.solve(k.y),
     "solve columns": lambda k: k.K.solve(k.Y),
@@ -72,7 +68,7 @@ OPERATOR = {
 
 
 def test_kronecker_operator(backend, rng):
-    factors, Y = [positive(rng, n) for n in (7, 8, 9)], rng.standard_normal((504, 3))
+    factors, Y = positive(rng, 7, 8, 9), rng.standard_normal((504, 3))
     make = lambda: SimpleNamespace(K=qf.kron.KroneckerOperator(factors), y=Y[:, 0].copy(), Y=Y)  # noqa: E731
     assert in_eight_threads(make, OPERATOR) == []
 
@@ -80,7 +76,7 @@ def test_kronecker_operator(backend, rng):
 @pytest.mark.torch
 def test_kronecker_operator_of_tensors(rng):
     torch = pytest.importorskip("torch")
-    factors, Y = [torch.tensor(positive(rng, n)) for n in (7, 8)], torch.tensor(rng.standard_normal((56, 3)))
+    factors, Y = [*map(torch.tensor, positive(rng, 7, 8))], torch.tensor(rng.standard_normal((56, 3)))
     make = lambda: SimpleNamespace(K=qf.kron.KroneckerOperator(factors), y=Y[:, 0].clone(), Y=Y)  # noqa: E731
     assert in_eight_threads(make, OPERATOR) == []
 

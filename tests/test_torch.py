@@ -1,4 +1,4 @@
-"""PyTorch, generic over the tables: every case through eager, no-grad, autograd, torch.func and torch.compile."""
+"""Every case with tensors: eager, no-grad, autograd, torch.func and torch.compile."""
 
 import importlib
 import itertools
@@ -37,7 +37,7 @@ def assert_all_close(got, expected):
 @parametrize([(f, c) for f, c in structures() if op_of(f, c.op).adjoint])
 def test_autograd_same_as_vjp(family, case, best_backend, rng):
     call = call_with_tensors(family, case, rng)
-    tensors = [t.requires_grad_() for t in call.numbers]
+    tensors = [t.requires_grad_() for t in call.differentiable]
     results = call.of_differentiable(*tensors)
     grads = [torch.randn_like(y) for y in results]
     got = torch.autograd.grad(results, tensors, grads)
@@ -49,8 +49,8 @@ def test_autograd_same_as_vjp(family, case, best_backend, rng):
 @parametrize(SMALL)
 def test_func_grad(family, case, rng):
     call = call_with_tensors(family, case, rng)
-    got = torch.func.grad(call.energy, argnums=tuple(range(len(call.numbers))))(*call.numbers)
-    assert_all_close(got, gradients_of(call.energy, call.numbers))
+    got = torch.func.grad(call.energy, argnums=tuple(range(len(call.differentiable))))(*call.differentiable)
+    assert_all_close(got, gradients_of(call.energy, call.differentiable))
 
 
 @parametrize(SMALL)
@@ -58,33 +58,33 @@ def test_compile(family, case, rng):
     call = call_with_tensors(family, case, rng)
     torch._dynamo.reset()
     compiled = torch.compile(lambda *numbers: call.energy(*numbers), fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(*call.numbers), call.energy(*call.numbers))
-    assert_all_close(gradients_of(compiled, call.numbers), gradients_of(call.energy, call.numbers))
+    torch.testing.assert_close(compiled(*call.differentiable), call.energy(*call.differentiable))
+    assert_all_close(gradients_of(compiled, call.differentiable), gradients_of(call.energy, call.differentiable))
 
 
 @parametrize(SMALL)
 def test_compile_of_func_grad_is_right_or_raises(family, case, rng):
     """A Function around an operator without autograd would silently return zeros."""
     call = call_with_tensors(family, case, rng)
-    gradient = torch.func.grad(call.energy, argnums=tuple(range(len(call.numbers))))
+    gradient = torch.func.grad(call.energy, argnums=tuple(range(len(call.differentiable))))
     torch._dynamo.reset()
     try:
-        got = torch.compile(gradient, backend="aot_eager")(*call.numbers)
+        got = torch.compile(gradient, backend="aot_eager")(*call.differentiable)
     except Exception:  # any torch error is acceptable
         return
-    assert_all_close(got, gradient(*call.numbers))
+    assert_all_close(got, gradient(*call.differentiable))
 
 
 @parametrize([(f, c) for f, c in SMALL if op_of(f, c.op).policy.second_vjp])
 def test_second_derivative(family, case, rng):
     call = call_with_tensors(family, case, rng)
-    assert torch.autograd.gradgradcheck(call.of_moved, [t.requires_grad_() for t in call.numbers], eps=1e-6, atol=1e-5)
+    assert torch.autograd.gradgradcheck(call.of_moved, [t.requires_grad_() for t in call.differentiable], eps=1e-6, atol=1e-5)
 
 
 @parametrize([(f, c) for f, c in SMALL if not op_of(f, c.op).policy.second_vjp])
 def test_second_derivative_raises(family, case, rng):
     call = call_with_tensors(family, case, rng)
-    tensors = [t.requires_grad_() for t in call.numbers]
+    tensors = [t.requires_grad_() for t in call.differentiable]
     first = torch.autograd.grad(call.energy(*tensors), tensors[0], create_graph=True)[0]
     with pytest.raises(NotImplementedError, match="second derivative"):
         torch.autograd.grad((first * first.conj()).real.sum(), tensors[-1])
@@ -93,7 +93,7 @@ def test_second_derivative_raises(family, case, rng):
 @parametrize(SMALL)
 def test_vmap(family, case, rng):
     call = call_with_tensors(family, case, rng)
-    stacked = [torch.stack([t, 2 * t / 3]) for t in call.numbers]
+    stacked = [torch.stack([t, 2 * t / 3]) for t in call.differentiable]
     single = [call.of_moved(*[t[i] for t in stacked]) for i in range(2)]
     assert_all_close(torch.vmap(call.of_moved)(*stacked), map(torch.stack, zip(*single)))
 
@@ -102,11 +102,11 @@ def test_vmap(family, case, rng):
 @parametrize(SMALL)
 def test_forward_mode_raises(family, case, rng):
     call = call_with_tensors(family, case, rng)
-    ones = tuple(map(torch.ones_like, call.numbers))
+    ones = tuple(map(torch.ones_like, call.differentiable))
     with pytest.raises((RuntimeError, NotImplementedError)):
-        torch.func.jvp(call.of_moved, call.numbers, ones)
+        torch.func.jvp(call.of_moved, call.differentiable, ones)
     with torch.autograd.forward_ad.dual_level(), pytest.raises((RuntimeError, NotImplementedError)):
-        call.of_moved(*map(torch.autograd.forward_ad.make_dual, call.numbers, ones))
+        call.of_moved(*map(torch.autograd.forward_ad.make_dual, call.differentiable, ones))
 
 
 class Recorder(TorchDispatchMode):

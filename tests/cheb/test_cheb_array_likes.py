@@ -103,7 +103,7 @@ WRONG_FUNCTIONS = [
 ]
 
 
-def test_functions_of_other_arguments_are_told_what_to_type():
+def test_errors_suggest_how_to_wrap_other_functions():
     for wrong, text in WRONG_FUNCTIONS:
         for n in (None, 5):
             with pytest.raises((TypeError, ValueError), match=text.replace("(", r"\(").replace(")", r"\)").replace("[x, y]", r"\[x, y\]")):

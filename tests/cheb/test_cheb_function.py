@@ -59,7 +59,7 @@ def test_aliases_are_seen(rng):
 
 @pytest.mark.parametrize("n", [None, 33])
 def test_several_outputs(rng, n):
-    """Sampled once for all outputs, each relative to its own scale."""
+    """f is called once for all outputs, and each output is resolved relative to its own scale."""
 
     def f(x, y, z):
         return np.sin(x + y + z), 1e-8 * np.exp(x * y), z
@@ -110,7 +110,7 @@ def test_kinks_are_resolved_to_a_loose_tolerance(rng):
         assert missed <= min(50 * tol, 10 * ct.error_estimate), (tol, missed, ct.error_estimate)
 
 
-def test_a_grid_that_is_too_coarse_is_said_to_be():
+def test_a_grid_that_is_too_coarse_causes_a_warning():
     for f in (lambda x, y, z: np.abs(x + y + z), lambda x, y, z: np.cos(30 * x + y) * z):
         with pytest.warns(RuntimeWarning, match=r"n = \(17, 17, 17\) does not resolve f: at random points"):
             ct = ChebTucker.from_function(f, CUBE, n=17)

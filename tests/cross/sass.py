@@ -206,7 +206,7 @@ def main():
         for k in all_kernels
         if k.double and k.is_float32 and not is_listed(k, DOUBLE_ALLOWED)
     ]
-    wrong += [f"the module has {size} bytes, {BUDGET} are its budget"] if size > BUDGET else []
+    wrong += [f"the module has {size} bytes; the budget is {BUDGET}"] if size > BUDGET else []
     sys.exit("\n".join(wrong) or 0)
 
 

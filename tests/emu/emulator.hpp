@@ -200,7 +200,7 @@ inline void Block::run(const std::function<void()>& body, std::size_t shared, st
     if (alive != n) throw Error("a barrier that " + std::to_string(n - alive) + " threads have skipped");
     for (Thread& t : threads_) {
       if (t.line != threads_[0].line)
-        throw Error("threads wait at two barriers, of line " + std::to_string(threads_[0].line) + " and line " + std::to_string(t.line));
+        throw Error("threads wait at two barriers, in lines " + std::to_string(threads_[0].line) + " and " + std::to_string(t.line));
       t.state = State::ready;
     }
   }

@@ -73,7 +73,7 @@ def test_a_barrier_that_is_left_out_is_noticed(method, path, at, rng, monkeypatc
     cases = [case for f, case in CASES if f == family and op_of(f, case.op).method == method.name]
     planted = emulator.load(emu_build.build(planted=(path, text[:at] + text[at:].replace("__syncthreads();", "", 1), method)))
     monkeypatch.setattr(emulator, "module", lambda: planted)
-    forget_plans()  # they hold kernels
+    forget_plans()  # plans store kernels
 
     def shows(case):
         call = (family, case, *build(family, case, rng, "float64"))

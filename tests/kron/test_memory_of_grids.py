@@ -1,4 +1,4 @@
-"""Memory of products and likelihoods of large grids, without their arguments, in units of one vector (N,)."""
+"""Memory of products and likelihoods of large grids, excluding their arguments, in units of one vector (N,)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A function of tensors in every mode of PyTorch."""
+"""Check a function of tensors in every mode of PyTorch."""
 
 import torch
 

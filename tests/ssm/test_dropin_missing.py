@@ -1,4 +1,4 @@
-"""``install`` with releases of transformers that look elsewhere: a single warning says so. The releases here are mocks."""
+"""``install`` with releases of transformers that import functions from other places: one warning says so. The releases are mocks."""
 
 import importlib
 import importlib.util
@@ -141,7 +141,7 @@ def test_functions_in_layers_of_hugging_faces_kernels(release):
 
 
 @pytest.mark.parametrize("name", OTHERWISE)
-def test_layers_whose_method_for_gpus_is_another_keep_their_loops(release, name):
+def test_layers_with_a_different_method_for_gpus_keep_their_loops(release, name):
     """As FalconH1 and Zamba2 in 4.57: the first raised an error on a CPU, the second gave different values."""
     module = importlib.import_module(release(name))
     slow = module.Mixer.slow_forward
@@ -151,7 +151,7 @@ def test_layers_whose_method_for_gpus_is_another_keep_their_loops(release, name)
 
 
 @pytest.mark.parametrize("when", ["before", "within"])
-def test_what_is_not_taken_is_said_once(release, when):
+def test_one_warning_for_functions_that_are_not_replaced(release, when):
     for name, (_, expected) in MODELS.items():
         print(name)
         module = release(name)
@@ -161,14 +161,14 @@ def test_what_is_not_taken_is_said_once(release, when):
         assert warnings_of([module]) == []
 
 
-def test_only_of_packages_that_are_stood_in_for(release):
+def test_no_warning_for_packages_that_are_not_replaced(release):
     assert warnings_of(map(release, ("its_own", "no_such_place", "in_a_method")), "causal_conv1d") == []
 
 
-def test_a_release_that_asks_other_questions(release, monkeypatch):
+def test_a_release_with_other_checks(release, monkeypatch):
     """Without these checks it is unknown whether a model may receive the functions."""
-    questions = sys.modules["transformers.utils.import_utils"]
+    checks = sys.modules["transformers.utils.import_utils"]
     for name in _transformers._PACKAGE_OF_CHECK:
-        monkeypatch.delattr(questions, name)
+        monkeypatch.delattr(checks, name)
     module = release("as_before")
     assert warnings_of([module]) == [text(module, ["selective_scan_fn"])]

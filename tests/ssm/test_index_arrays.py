@@ -26,13 +26,13 @@ OPS = {
     "chunk_gated_delta_rule": (delta(1, 9, 2, 3, 4, gates="", **PACKED), "cu_seqlens", ENDS),
     "chunk_simple_gla": (gla(1, 9, 2, 3, 4, gates="", **PACKED), "cu_seqlens", ENDS),
     **{op: (channels(op)(1, 9, 2, 3, 4, **PACKED), "cu_seqlens", ENDS) for op in ("chunk_kda", "chunk_gdn2", "chunk_dplr_delta_rule")},
-    "causal_conv1d_varlen_states": (varlen([3, 0, 4], 3, 3, before=1, behind=1), "cu_seqlens", ENDS),
+    "causal_conv1d_varlen_states": (varlen([3, 0, 4], 3, 3, before=1, after=1), "cu_seqlens", ENDS),
     "selective_state_step": (step(2, 3, 2, rows=[3, -1], count=4, skip=False, gate=False, bias=False), "state_batch_indices", ROWS),
 }  # fmt: skip
 
 
 def problem(name):
-    """The inputs in a dictionary, without the valid indices; these; the options."""
+    """(dictionary of the inputs except the indices, valid indices, options)."""
     arrays, more = OPS[name][0](np.random.default_rng(8))
     names = [a.name for a in getattr(FAMILIES["ssm"], name).inputs]
     inputs = {n: x for n, x in (dict(zip(names, arrays)) | more).items() if isinstance(x, np.ndarray)}
@@ -40,7 +40,7 @@ def problem(name):
 
 
 def case(name):
-    """A function of the indices, for arrays of any library; valid indices; invalid ones."""
+    """(function of the indices for arrays of any library, valid indices, invalid indices)."""
     (inputs, right, options), (_, argument, wrong) = problem(name), OPS[name]
 
     def call(array, backend):
@@ -99,12 +99,12 @@ def test_a_gradient_rejects(name):
     torch = pytest.importorskip("torch")
     from quatrefoil.torch import _library
 
-    (given, right, options), (_, argument, wrong) = problem(name), OPS[name]
+    (others, right, options), (_, argument, wrong) = problem(name), OPS[name]
     op = getattr(FAMILIES["ssm"], name)
     options = tuple({"dt_max": np.inf, "dt_min": 0.0, "scale": 0.5, **options}.get(o.name, False) for o in op.options)
 
     def run(where, backend):
-        inputs = [np.array(where) if a.name == argument else given.get(a.name) for a in op.inputs]
+        inputs = [np.array(where) if a.name == argument else others.get(a.name) for a in op.inputs]
         shapes = op.infer([None if x is None else x.shape for x in inputs], options)
         arguments = [None if x is None else torch.from_numpy(np.asarray(x)) for x in [*inputs, *[s and np.ones(s) for s in shapes]]]
         return [x.numpy() for x in _library.registered[op.adjoint.key](*_library.pack(op.adjoint, arguments, options, backend, 0))]

@@ -25,7 +25,7 @@ def test_dplr_legs_is_legs():
 
 
 def test_legs_transfer_function_is_a_product():
-    """(3), and the resolvent by all code paths: dense, and diagonal plus low rank."""
+    """Equation (3), and the resolvent by all code paths: dense, and diagonal plus low rank."""
     for N in [1, 4, 30]:
         print(N)
         A, B = qf.ssm.hippo_legs(N)
@@ -80,7 +80,7 @@ def deviation(Lambda, B, C, N):
 
 @pytest.mark.parametrize(("N", "eps", "cond"), [(8, 0.0983, 4.01), pytest.param(32, 0.0379, 8.31, marks=pytest.mark.slow)])
 def test_ptd_is_no_worse_than_what_its_authors_ship(N, eps, cond):
-    """(7): the authors' sizes and condition numbers; stable; ten times closer to LegS than the plain diagonal system; exact at 0."""
+    """At the authors' sizes, as well conditioned as theirs, stable, ten times closer to LegS than the plain diagonal system, exact at 0."""
     ptd = qf.ssm.ptd_init(N, eps=eps)
     A, B = qf.ssm.hippo_legs(N)
     assert 0.95 * eps < ptd.eps <= eps
@@ -227,7 +227,7 @@ Z, ONE = np.zeros(3, complex), np.ones(3)
 
 @pytest.mark.parametrize("N", [1, 4])
 def test_modes_of_ptd_are_those_of_its_full_system(N):
-    """With their conjugates. At N = 1 the mode is real, and counts twice with half of its input. The response to slow inputs is exact."""
+    """Together with their conjugates. At N = 1 the real mode counts twice, with half of its input. The response to slow inputs is exact."""
     A, B = qf.ssm.s4d_init("ptd", N)
     assert A.shape == B.shape == (N,)
     assert (A.real < 0).all()

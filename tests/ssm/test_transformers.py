@@ -25,7 +25,7 @@ pytestmark = [
 NEW = int(transformers.__version__.partition(".")[0]) >= 5
 # The models in this release.
 MODELS = {name: model for name, model in ALL.items() if hasattr(transformers, f"{name}Config") and (NEW or name not in FROM_5)}
-# Functions that take whole sequences, in training too.
+# Functions that process whole sequences, also in training.
 WHOLE = {
     "causal_conv1d_fn", "selective_scan_fn", "mamba_chunk_scan_combined", "chunk_gated_delta_rule", "chunk_kda", "linear_scan",
     "chunk_simple_gla",
@@ -190,7 +190,7 @@ def test_sequences_that_the_scan_would_mix_are_rejected(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_bfloat16(name):
-    """As close to float32 as the model's own loops are. Every token uses all experts, so rounding cannot change the choice."""
+    """As close to float32 as the model's own loops are. Every token uses all experts, so rounding cannot change the choice of experts."""
     experts = {"num_experts_per_tok": 2} if "num_experts_per_tok" in MODELS[name][0] else {}
     model, inputs = make_model(name, **experts), batch("left")
     real = inputs["attention_mask"].bool()

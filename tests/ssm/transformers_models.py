@@ -119,7 +119,7 @@ NOT_COMPILED = {
 TWO_GRAPHS = ("Inkling", "Inkling2", "Inkling2Loop", "RecurrentGemma")
 # Models of transformers 5.24 whose logits depend on the cache, without this library and a compiler too.
 FAULTS = {
-    "Bamba": "BambaModel.forward in modeling_bamba.py starts positions at 0 in every call without position_ids, whatever the cache holds",
+    "Bamba": "BambaModel.forward in modeling_bamba.py starts positions at 0 in every call without position_ids, with any cache",
     "Inkling": "InklingAttention.forward in modeling_inkling.py reads the length of a static cache, a tensor that the following update "
     "changes in place, so the positions of its queries are too large by the number of new tokens",
 }

@@ -157,8 +157,8 @@ def solutions(rng, backend):
 
 
 def stopping(rng, backend):
-    """With tolerances, a point equals a plain solve with as many walks, and stops after the first round with a small enough error or the
-    last one."""
+    """With a tolerance, a point has the result of a plain solve with as many walks. It stops after the first round in which its error is
+    small enough, or after the last round."""
     boundary, X, c, _, options = _problem(rng)
     X, most = X[: 2 if backend == "numba" else 9], 2 * int(rng.integers(40, 101))
     rule = {"rtol": 0.2, "atol": 0.03 * float(np.abs(c).sum())}
@@ -257,13 +257,13 @@ def regions(rng, backend):
     def u(Y):
         return s * (1 + evaluate(Y / L, c) / np.where(wos.contains(core, Y), ratio, 1.0))
 
-    given = {
+    data = {
         "dirichlet": lambda Y: (s * (1 + evaluate(Y / L, c))).astype(Y.dtype),
         "source": lambda Y: (-s * a / L**2 * evaluate(Y / L, laplacian(c))).astype(Y.dtype),
         "diffusion": wos.Regions(a, [(core, a * ratio)]),
     }
     with expected_warnings():
-        r = wos.Problem(domain, **given).solve(
+        r = wos.Problem(domain, **data).solve(
             X, wos.Walks(100, epsilon=epsilon, max_steps=20000), rng=int(rng.integers(2**63)), backend=backend
         )
         size = np.abs(c).sum() * s

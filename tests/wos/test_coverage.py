@@ -2,8 +2,8 @@
 ``tests`` prints them.
 
 z = (value - u) / stderr at points clear of the boundary, with the components of the gradient if there is one. If walks have a skewness,
-the mean of n of them and its stderr are correlated, and z has a mean of about -skewness / (2 sqrt(n)) without any bias. So a bias is looked
-for in the z-scores of both halves of the walks, each with the stderr of the other half.
+the mean of n of them and its stderr are correlated, and z has a mean of about -skewness / (2 sqrt(n)) without any bias. A bias is therefore
+detected from the z-scores of both halves of the walks, each with the stderr of the other half.
 """
 
 import sys

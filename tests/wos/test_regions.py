@@ -34,8 +34,8 @@ def core_problem(alphas, domain=OUTER, core=CORE, screening=0.0):
     def u(X):
         return 1 + level(X) / np.where(wos.contains(core, X), inside, outside)
 
-    given = {"dirichlet": lambda Y: 1 + level(Y) / outside, "source": lambda Y: screening * u(Y) - laplacian(Y)}
-    return wos.Problem(domain, **given, screening=screening, diffusion=wos.Regions(outside, [(core, inside)])), u
+    data = {"dirichlet": lambda Y: 1 + level(Y) / outside, "source": lambda Y: screening * u(Y) - laplacian(Y)}
+    return wos.Problem(domain, **data, screening=screening, diffusion=wos.Regions(outside, [(core, inside)])), u
 
 
 def clear_points(rng, n, domain=OUTER, *parts):
@@ -117,7 +117,7 @@ def test_an_operator_records_the_same_walks(space, best_backend, rng):
 
 
 def test_runs_can_be_split(best_backend, rng):
-    """Resumed, merged, on threads, for some of the points, and with a tolerance: the same bits as one run."""
+    """Runs that are resumed or merged, on threads, for some of the points, or with a tolerance have the bits of one run."""
     (problem, _), X = core_problem((1.0, 3.0)), clear_points(rng, 4)
     how = {"epsilon": 1e-3, "gradient": True}
     whole = problem.solve(X, wos.Walks(300, **how), rng=5)
@@ -146,7 +146,7 @@ def test_instances(best_backend, rng):
 
 
 def test_shared_walks(best_backend, rng):
-    """The same bits as a call for each right-hand side."""
+    """Shared walks give the same bits as one call per right-hand side."""
     X, g, f = clear_points(rng, 3), np.array([1.0, -2.0]), wos.Polynomial(rng.standard_normal((2, 2, 2)))
     regions, how = wos.Regions(1.0, [(CORE, 3.0)]), {"epsilon": 1e-2, "gradient": True}
     both = wos.Problem(OUTER, dirichlet=g, source=f, diffusion=regions).solve(X, wos.Walks(20, shared_walks=True, **how), rng=1)

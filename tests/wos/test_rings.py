@@ -45,7 +45,7 @@ def hole_only(Y):
 
 
 def test_numbers_vertices_and_functions_agree(backend):
-    """Exact on the walls, and equal for the same walks."""
+    """Values are exact on the boundary, and equal elsewhere for the same walks."""
     at_vertices = wos.PerVertex(np.repeat([0.0, 1.0], 4))
     more = [{}, {"neumann": (np.arange(8) == 0, 0.0)}, {"source": 1.0}, {"executor": ThreadPoolExecutor(2)}]
     for options in more if backend == "native" else more[:1]:

@@ -185,7 +185,7 @@ def test_hints():
 
 
 @pytest.mark.torch
-def test_functions_of_tensors_are_told_what_to_type():
+def test_errors_suggest_how_to_wrap_functions_of_tensors():
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match=r"it takes tensors; pass lambda X: f\(torch.from_numpy\(X\)\)"):
         value(wos.Ball([0, 0], 3), dirichlet=lambda Y: torch.sin(Y[:, 0]))

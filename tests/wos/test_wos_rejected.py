@@ -352,7 +352,7 @@ def test_queries(function):
     ])  # fmt: skip
 
 
-def test_balls_that_are_not_there(backend):
+def test_invalid_indices_of_balls(backend):
     for begin, ball, text in (
         ([0, 1], [1], "ball is out of range"), ([0, 1], [-1], "ball is out of range"), ([0, 2, 1], [0], "begin must never decrease"),
         ([0, 2], [0], "begin must start with 0"),

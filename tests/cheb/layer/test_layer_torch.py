@@ -29,7 +29,7 @@ def test_module(rng):
     assert "3, 4, degree=5" in repr(layer)
 
 
-def test_a_basis_an_input(rng):
+def test_one_basis_per_input(rng):
     bases = [orthopoly.from_samples(rng.gamma(2.0, size=100), 4) for _ in range(3)]
     layer = nn.PolyLayer(3, 2, 3, basis=bases).double()
     x = rng.uniform(0, 4, (7, 3))

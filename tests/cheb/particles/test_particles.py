@@ -14,7 +14,7 @@ from quatrefoil.cheb.models.longrange import bandwidth, kernel_by_parity
 
 
 def test_1_over_r_to_eps(rng):
-    """(1), at distances that the search has not used, in any unit of length."""
+    """Equation (1), at distances that the search has not used, in any unit of length."""
     for rmax, eps in itertools.product([1.0, 2 * 3**0.5, 1e-250, 1e290], [1e-2, 1e-7, 1e-14]):
         print(eps, rmax)
         rmin = rmax * 10 ** -rng.uniform(0.5, 4)
@@ -61,7 +61,7 @@ def test_a_sum_that_is_no_1_over_r():
 
 
 def test_bandwidth_is_enough_and_little_more(rng):
-    """(5), in x and in y."""
+    """Equation (5), in x and in y."""
 
     def error(size, t, x, y):
         half = (size + 1) // 2

@@ -19,7 +19,7 @@ def total(X, q, targets, **options):
 @pytest.mark.parametrize(("n", "domain"), [(33, CUBE), ((33, 65, 16), LONG_BOX), (9, CUBE)])
 @pytest.mark.parametrize("tol", [1e-4, 1e-10])
 def test_forces(rng, n, domain, tol):
-    """Forces from the energy, in which particles are both charges and targets, to tol."""
+    """Forces are accurate to tol if computed from the energy, in which particles are both charges and targets."""
     X, q = charges(rng, 400, domain)
     x, charge = torch.tensor(X, requires_grad=True), torch.tensor(q, requires_grad=True)
     f = total(x, charge, x, n=n, domain=domain, tol=tol)
@@ -68,7 +68,7 @@ def test_func_grad(rng):
 
 
 def test_with_and_without_a_gradient(rng):
-    """The same function to tol; everything computed from it is differentiable."""
+    """Both give the same function to tol, and everything computed from the one with a gradient is differentiable."""
     X, q = (torch.tensor(a) for a in charges(rng, 200, CUBE))
     at = torch.tensor(charges(rng, 50, CUBE)[0])
     options = {"n": (17, 20, 25), "domain": CUBE, "tol": 1e-7}

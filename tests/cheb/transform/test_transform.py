@@ -16,7 +16,7 @@ from quatrefoil.cheb import transform
 from quatrefoil.cheb.scattered import composition
 
 SIZES = (1, 2, 3, 7, 64, 65, 97, 98, 257)
-needs_native = pytest.mark.skipif(native.reason() is not None, reason="the fallback leaves that to its libraries")
+needs_native = pytest.mark.skipif(native.reason() is not None, reason="only the compiled kernels promise this")
 LONG = (131, 513, 524, 1100)  # by folds and by chirps; n - 1 is a power of two for 513, a prime for 524
 
 
@@ -74,7 +74,7 @@ def test_result_does_not_depend_on_layout_or_batch(rng):
 
 @needs_native
 def test_a_nan_is_seen_in_all_of_its_pencil(rng):
-    """Even in the results in which its weight is 0: a fold alone would skip it there."""
+    """Even results in which its weight is 0 are NaN: a fold alone would skip it there."""
     for n, name in itertools.product([2, 3, 4, 6, 9, 10, 31, 64, 66, 68, 70, 257, 524], ["vals2coeffs", "coeffs2vals"]):
         print(name, n)
         x = rng.standard_normal((n, 3))

@@ -70,7 +70,7 @@ def test_likelihood_and_gradients(backend, rng, share):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * max(1, np.abs(b).max()))
 
 
-def test_a_negative_half_is_said(rng):
+def test_negative_eigenvalues_of_one_parity_raise(rng):
     a = mirrored(rng, 6)
     with pytest.raises(np.linalg.LinAlgError, match=r"factors\[0\] is not positive semidefinite"):
         qf.kron.gp_solve([a - 3 * np.eye(6)], np.zeros(6), 0.1)

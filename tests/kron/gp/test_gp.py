@@ -1,4 +1,4 @@
-"""Likelihood and solves, in addition to the table of ops. Oracle: the dense covariance in extended precision."""
+"""Likelihood and solves, in addition to tests/test_ops.py. The oracle uses the dense covariance in extended precision."""
 
 import functools
 import math
@@ -43,7 +43,7 @@ def test_small_eigenvalues_are_not_clamped(rng, smallest):
     factors = [with_eigenvalues(rng, smallest, 0.5, 1, 2), factor(rng, 3)]
     y = np.linalg.cholesky(np.kron(*factors)) @ rng.standard_normal(12)  # in its range, so that no large numbers cancel
     got, expected = qf.kron.gp_nll(factors, y, 0.0), oracle.gp_nll(factors, y, [0.0])
-    assert abs(got - expected) <= 30 * EPS / smallest * 12  # by rounding an entry; the smallest eigenvalue counts for 3 cells
+    assert abs(got - expected) <= 30 * EPS / smallest * 12  # rounding an entry changes the smallest eigenvalue, which occurs 3 times
     assert abs(qf.kron.gp_nll(factors, 0 * y, 1e-9) - oracle.gp_nll(factors, 0 * y, [1e-9])) <= 30 * EPS / (smallest + 1e-9)
 
 

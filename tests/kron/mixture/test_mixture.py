@@ -98,7 +98,7 @@ def functions(rng, dtype):
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 2), (2, 7), (3, 1), (64, 3), (67, 101)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_axes_of_one_step_are_toeplitz_and_the_same(backend, rng, axes, n, m, dtype):
-    """The two may differ by the effect of errors of 4 eps max|x| in each point and in the lag, and by 4 eps of the largest value."""
+    """They differ from pairs by at most the effect of errors of 4 eps max|x| in points and lag, plus 4 eps of the largest value."""
     points = [a.astype(dtype) for a in AXES[axes](n, m)]
     eps = np.finfo(dtype).eps
     for function, steepest in functions(rng, dtype):

@@ -59,7 +59,7 @@ def test_operator_products(backend, rng, shapes, dtype, precision):
     assert K.T.T is K
 
 
-def test_operator_packs_once_a_direction(rng):
+def test_operator_packs_once_per_direction(rng):
     if native.reason():
         pytest.skip("no compiled kernels")
     K = KroneckerOperator(normal(rng, (3, 4), (5, 2)))
@@ -116,7 +116,7 @@ def test_logdet_of_tiny_eigenvalues(rng):
     spectra = [np.logspace(-12, 0, 8), np.logspace(-9, 2, 5)]
     factors = [with_eigenvalues(rng, *s) for s in spectra]
     expected = 5 * np.log(spectra[0]).sum() + 8 * np.log(spectra[1]).sum()
-    # eps over the smallest eigenvalue, relative: 2e-4 for one of the eight
+    # the smallest of the eight eigenvalues has a relative error of eps / 1e-12 = 2e-4
     assert abs(KroneckerOperator(factors).logdet() - expected) <= 0.05
 
 

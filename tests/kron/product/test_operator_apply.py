@@ -21,7 +21,7 @@ def test_known_functions(backend, rng):
     y.flags.writeable = False
     lam, Q = K.eigh()
     Q = Q.to_dense()
-    keep = lam > np.median(lam)  # a projector, given by bools
+    keep = lam > np.median(lam)  # bools define a projector
     close(K.apply(lambda x: x > np.median(lam), y), Q * keep @ Q.T @ y, 1e4)
     weights = rng.standard_normal(30)  # one number per cell of the grid
     close(K.apply(lambda x: weights, y), Q * weights @ Q.T @ y, 1e4)
@@ -54,7 +54,7 @@ def test_precisions(backend, rng):
     assert K.apply(np.exp, np.zeros((0, 2))).shape == (0, 2)
 
 
-# ---- gradients: against dense PyTorch in test_operator_torch.py
+# ---- gradients; test_operator_torch.py compares them with dense PyTorch
 
 
 def test_close_eigenvalues(rng):

@@ -16,7 +16,7 @@ def near(got, expected):
 
 
 def test_other_factors(cupy, rng):
-    """In single precision, not symmetric, and with a repeated eigenvalue. tests/test_public_devices.py tests double precision."""
+    """Factors in single precision, asymmetric ones, a repeated eigenvalue. tests/test_public_devices.py tests double precision."""
     symmetric = [f.astype("float32") for f in positive(rng, 3, 4, 2)]
     skewed = [f + np.triu(rng.standard_normal(f.shape), 1).astype("float32") for f in symmetric]
     y, Y, inputs = rng.standard_normal(24).astype("float32"), rng.standard_normal((24, 3)), rng.standard_normal((2, 12, 3))

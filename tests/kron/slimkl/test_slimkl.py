@@ -54,7 +54,7 @@ def test_rounding_has_no_bias(rng):
     np.testing.assert_array_equal(drawn[:, [0, 2, 3]], np.broadcast_to(a[[0, 2, 3]], (4000, 3)))
     assert parts.rounded(a, 0, rng) is a
     tiny = 10 ** rng.uniform(-300, 300, 1000)
-    for precision in (1e-3, 0.3, 0.5):  # at most one half: nothing becomes 0, so the quantum is not too large for the initial weights
+    for precision in (1e-3, 0.3, 0.5):  # precisions of at most 1/2 round no positive number to 0
         assert (parts.rounded(tiny, precision, rng) > 0).all()
 
 

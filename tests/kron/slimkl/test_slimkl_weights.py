@@ -63,7 +63,7 @@ def test_weights_of_zero(agents, rng, evaluated, monkeypatch):
 
 
 def test_the_objective_never_rises(rng):
-    """Prune everything that (9) allows, far from a minimum, together with step (3) of the others."""
+    """Prune everything that (9) allows, far from a minimum, with and without step (3) for the other weights."""
     pruned = 0
     for _ in range(30):
         n, A = 25, 12

@@ -12,7 +12,7 @@ LinAlgError = np.linalg.LinAlgError
 
 
 def test_tiny_noise_on_a_singular_term(backend, rng):
-    """As in KroneckerOperator with noise, eigenvalues of K that are rounding errors of 0 are treated as 0. Nothing is raised."""
+    """As in KroneckerOperator with noise, eigenvalues of K that are rounding errors of 0 are treated as 0, without an error."""
     a, b = rng.standard_normal(6), rng.standard_normal(4)
     K1, K2, noise = np.outer(a, a), np.outer(b, b), 1e-13
     got = qf.kron.sum_logdet(K1, K2, noise * np.eye(6), np.eye(4))

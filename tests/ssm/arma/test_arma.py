@@ -9,7 +9,7 @@ filter, vjp = qf.ssm.arma_filter, qf.ssm.arma_filter_vjp
 
 
 def test_float32_is_good_to_2e_6_where_the_poles_remember_thousands_of_samples(best_backend, rng):
-    """Coefficients with few digits are the same in both precisions; the filter computes in double precision."""
+    """Coefficients with few digits have the same values in both precisions. The filter computes in double precision."""
     a = np.array([1, -1.99609375, 0.99609761], np.float32)
     b = np.array([0.125, 0.25, 0.125], np.float32)
     x = rng.standard_normal((3, 5000)).astype(np.float32)

@@ -26,7 +26,7 @@ CASES = [
     Case("fft_conv", "long-reverse", _conv((1, 2, 129), 129, D=False, reverse=1000)),
     Case("fft_conv", "both-directions-radix-3", _conv((1, 2, 1500), 1500, reverse=1500)),
     Case("fft_conv", "both-directions-radix-5", _conv((1, 2, 1250), 1250, reverse=1300)),
-    # transforms of 3,072 numbers plus 28, and of 4,096 plus 34
+    # a transform of 3,072 samples and 28 further ones, and one of 4,096 and 34 further ones
     Case("fft_conv", "cut", _conv((2, 3, 3100), 3100)),
     Case("fft_conv", "cut-kernel-ends-in-the-rest", _conv((1, 2, 3100), 3080, D=False)),
     Case("fft_conv", "cut-short-kernel", _conv((1, 2, 3100), 9)),

@@ -56,8 +56,6 @@ chunk_kda = chunk_gated_delta_rule  # with a decay per channel
 
 
 def chunk_simple_gla(q, k, v, g=None, initial_state=None, cu_seqlens=None, **options):
-    """Tokens write v."""
-
     def step(S, k, decay, at):
         return decay[..., None] * S + outer(k, v[at])
 
@@ -65,7 +63,7 @@ def chunk_simple_gla(q, k, v, g=None, initial_state=None, cu_seqlens=None, **opt
 
 
 def chunk_gdn2(q, k, v, g, b, w, initial_state=None, cu_seqlens=None, **options):
-    """One gate per channel, for the keys that erase and for the values."""
+    """b gates the keys that erase and w the values, per channel."""
 
     def step(S, k, decay, at):
         S = decay[..., None] * S
@@ -75,7 +73,7 @@ def chunk_gdn2(q, k, v, g, b, w, initial_state=None, cu_seqlens=None, **options)
 
 
 def chunk_dplr_delta_rule(q, k, v, a, b, gk, initial_state=None, cu_seqlens=None, **options):
-    """a reads from the state before the decay, and the result is written at b."""
+    """The state is read with a before it decays, and the result is written with b."""
 
     def step(S, k, decay, at):
         return decay[..., None] * S + outer(b[at], read(S, a[at])) + outer(k, v[at])

@@ -123,7 +123,7 @@ def test_errors_name_the_function_that_was_called():
 
 
 @pytest.mark.torch
-def test_gradient_of_a_decay_a_head(rng):
+def test_gradient_of_one_decay_per_head(rng):
     torch = pytest.importorskip("torch")
     q, k = (torch.from_numpy(x).requires_grad_() for x in rng.standard_normal((2, 2, 5, 1, 3)))
     v = torch.from_numpy(rng.standard_normal((2, 5, 2, 2))).requires_grad_()

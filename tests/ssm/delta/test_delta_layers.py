@@ -157,7 +157,7 @@ def test_gated_norms_under_their_names():
 
 
 def test_a_short_convolution_continues_packed_sequences():
-    """Sequences give the same results as alone: one empty, one shorter than the kernel, one of one sample; also gradients of the cache."""
+    """Packed sequences (one empty, one shorter than the kernel, one of one sample) give the results and gradients of separate ones."""
     with qf.ssm.install("fla"):
         from fla.modules import ShortConvolution
     conv = ShortConvolution(5, 4, bias=True).double()

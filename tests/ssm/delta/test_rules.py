@@ -1,4 +1,4 @@
-"""Tests of all delta rules: steps, packed sequences, the strength of decays; gates in the kernel, layouts of states, relations."""
+"""Tests of all delta rules: steps, packed sequences, weak and strong decays, gates in the kernel, layouts of states, special cases."""
 
 import functools
 import itertools
@@ -255,7 +255,7 @@ BAD = [
 ]
 
 
-def test_what_steers_other_kernels_is_accepted():
+def test_options_for_other_kernels_are_accepted():
     accepted = {"safe_gate": True, "disable_recompute": True, "cu_seqlens_cpu": None, "cp_context": None, "use_graph": False}
     np.testing.assert_array_equal(kda(**accepted, chunk_size=64)[0], V)
 

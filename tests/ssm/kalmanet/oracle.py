@@ -5,7 +5,7 @@ def gka(
     q, k, v, alpha=None, g=None, gk=None, H0=None, U0=None, *, ridge_strength=0.02, num_iter=30, solver="chebyshev",
     initial_state=None, output_final_state=False,
 ):  # fmt: skip
-    """The recurrences, one token at a time for all heads; the plain Chebyshev iteration, or a dense solution."""
+    """The recurrences, one token at a time for all heads; the plain Chebyshev iteration, or a dense solve."""
     if initial_state is not None:
         H0, U0 = initial_state
     B, T, heads, D = q.shape

@@ -75,8 +75,8 @@ NAN_STAYS = {
     "s4d_conv": ("..1 H", "", "fft-65 fft-1000 scan-8 scan-33 tiles"),
 }
 CUTS = {"s4d_conv": ("L", "initial_state", "small tiles states-by-fft outputs bilinear-scan", False)}
-OUTPUT, LENGTHS = 16 * 65536 * 4, 8 * 2 * 65536 * 8  # for LENGTHS, a few rows per thread
-MEMORY = {  # H N L numbers would be 4 GiB, and in the layer 512 MiB
+OUTPUT, LENGTHS = 16 * 65536 * 4, 8 * 2 * 65536 * 8  # LENGTHS: a few rows per thread
+MEMORY = {  # an array of H N L numbers would take 4 GiB, or 512 MiB in the layer
     "s4d_kernel": (
         "dt, A, C = np.full(2, 0.01, np.float32), np.full((2, 128), -0.5 + 1j, np.complex64), np.ones((2, 128), np.complex64)",
         [("K = qf.ssm.s4d_kernel(dt, A, C, 2**22)\nqf.ssm.s4d_kernel_vjp(dt, A, C, K, L=2**22)", 200 << 20)],

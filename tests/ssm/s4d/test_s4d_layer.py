@@ -79,7 +79,7 @@ def test_a_state_that_is_handed_on_continues(transposed):
     assert got[:, :7].abs().max() > 0
 
 
-def test_s4d_sees_the_future_where_asked_to():
+def test_s4d_both_directions():
     layer = nn.S4D(2, 4, bidirectional=True).double()
     assert layer.kernel.C.shape == (2, 2, 2, 2)
     K = layer.kernel(9)

@@ -35,10 +35,10 @@ def within(arguments):
     return [x, np.maximum.accumulate(np.clip(ends, 0, len(x)))]
 
 
-def varlen(lengths, channels, state_len, before=0, behind=0):
+def varlen(lengths, channels, state_len, before=0, after=0):
     def make(rng):
         ends = np.cumsum([before, *lengths])
-        return [rng.standard_normal((int(ends[-1]) + behind, channels)), ends], {"state_len": state_len}
+        return [rng.standard_normal((int(ends[-1]) + after, channels)), ends], {"state_len": state_len}
 
     return make
 
@@ -135,9 +135,9 @@ CASES = [
     Case("causal_conv1d_fn", "no-channels", _conv((2, 0, 5), 4)),
     Case("causal_conv1d_fn", "no-samples", _conv((2, 3, 0), 4, initial=True, return_final_states=True)),
     Case("causal_conv1d_varlen_states", "usual", varlen([5, 1, 0, 3, 9], 7, 3), fitted=within),
-    Case("causal_conv1d_varlen_states", "gaps", varlen([2, 70, 3], 20, 4, before=3, behind=2), fitted=within),
+    Case("causal_conv1d_varlen_states", "gaps", varlen([2, 70, 3], 20, 4, before=3, after=2), fitted=within),
     Case("causal_conv1d_varlen_states", "no-states", varlen([2, 3], 4, 0), fitted=within),
-    Case("causal_conv1d_varlen_states", "no-sequences", varlen([], 4, 3, behind=5), fitted=within),
+    Case("causal_conv1d_varlen_states", "no-sequences", varlen([], 4, 3, after=5), fitted=within),
     Case("causal_conv1d_varlen_states", "no-samples", varlen([0, 0], 4, 3), fitted=within),
     Case("causal_conv1d_varlen_states", "no-channels", varlen([2, 3], 0, 3), fitted=within),
     STEP("small", step(4, 9, 5, dt_softplus=True)),

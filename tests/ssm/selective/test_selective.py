@@ -170,7 +170,7 @@ def test_the_state_is_updated_where_it_is(backend, rng):
         assert (arrays[0] != before).any()
 
 
-def test_one_exponential_a_head(backend, rng):
+def test_one_exponential_per_head(backend, rng):
     """If a head has one A, one step size and one bias, expanded without copying, its exponential is computed only once."""
     for N in (5, 64):
         arrays = arrays_of(rng, heads=4, groups=2, P=19, N=N)

@@ -89,7 +89,7 @@ def test_a_leaf_that_wants_a_gradient_is_not_overwritten():
 
 
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
-def test_half_activations_beside_a_state_in_float32(half):
+def test_half_activations_with_a_state_in_float32(half):
     inputs = per_head(tensors(dtype=torch.float32))
     inputs = [t.to(half) if i in (1, 2, 4, 5, 7) else t for i, t in enumerate(inputs)]
     wide = [t.float().clone() for t in inputs]

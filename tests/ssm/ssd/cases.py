@@ -26,7 +26,7 @@ def scan(
         if start:
             keywords["initial_states"] = rng.standard_normal((items, H, P, N))
         if packed:
-            keywords["seq_idx"] = (rng.uniform(size=(items, L)) < 1 / packed).cumsum(axis=1) * 7 % 5  # an index may occur again
+            keywords["seq_idx"] = (rng.uniform(size=(items, L)) < 1 / packed).cumsum(axis=1) * 7 % 5  # an index may recur
         if cuts is not None:
             keywords["cu_seqlens"] = np.array(cuts)
         return arrays, keywords
@@ -69,13 +69,13 @@ CASES = [
 NAN_STAYS = {NAME: ("B H", "L", "group-per-head", "initial_states")}
 CUTS = {NAME: ("L", "initial_states", "small long131 groups", False)}
 RESULT = 8000 * 24 * 64 * 4
-MEMORY = {  # limits: products of B and C, at most as large as the results, and one state per thread; not one state per step or chunk
+MEMORY = {  # enough for products of B and C, at most as large as the results, and one state per thread, but not per step or chunk
     NAME: (
         "f = lambda L: (np.ones((1, L, 24, 64), 'f'), np.ones((1, L, 24), 'f'), -np.ones(24, 'f'), *np.ones((2, 1, L, 1, 128), 'f'))\n"
-        f"qf.ssm.{NAME}(*f(100), 64, num_threads=2)\ngiven = f(8000)",
+        f"qf.ssm.{NAME}(*f(100), 64, num_threads=2)\ninputs = f(8000)",
         [
-            (f"y = qf.ssm.{NAME}(*given, 64, num_threads=2)", 1.5 * RESULT + (8 << 20)),
-            (f"y = qf.ssm.{NAME}_vjp(*given, given[0], chunk_size=64, num_threads=2)", 5 * RESULT),
+            (f"y = qf.ssm.{NAME}(*inputs, 64, num_threads=2)", 1.5 * RESULT + (8 << 20)),
+            (f"y = qf.ssm.{NAME}_vjp(*inputs, inputs[0], chunk_size=64, num_threads=2)", 5 * RESULT),
         ],
     )
 }

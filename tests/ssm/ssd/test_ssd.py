@@ -51,7 +51,7 @@ def backends(backend):
 
 
 def test_decays_are_right_to_a_rounding_of_their_exponents(backend, rng):
-    """The decays of one chunk from its first step on, up to e^+-600: sums of exponents lose no further digits."""
+    """Decays from the first step of a chunk to later ones, up to e^+-600, have only the rounding errors of their exponents."""
     L, H = 64, 32
     dt, one = rng.uniform(0, 16, (1, L, H)), np.ones((1, L, 1, 1))
     x = np.zeros((1, L, H, 1))
@@ -65,7 +65,7 @@ def test_decays_are_right_to_a_rounding_of_their_exponents(backend, rng):
                 for t in range(L):
                     exponent += mpmath.mpf(dt[0, t, h]) if t else 0
                     expected = mpmath.exp(sign * exponent) * mpmath.mpf(dt[0, 0, h])
-                    # half an eps each: products with the rate, the difference of sums, adding its low part; then errors elsewhere
+                    # half an eps of the exponent each: product with the rate, difference of sums, adding its low part; 8 eps elsewhere
                     assert abs(mpmath.mpf(got[t, h]) / expected - 1) <= (2 * float(exponent) + 8) * np.finfo(float).eps
 
 

@@ -132,7 +132,7 @@ def test_mamba2_goes_on_from_the_last_of_packed_sequences(options, cuts):
     same(torch.cat(outputs, 1), expected, 1e-11)
 
 
-def test_mamba2_says_what_a_cache_lacks():
+def test_mamba2_rejects_incomplete_caches():
     layer = nn.Mamba2(6, d_state=4, headdim=6, layer_idx=3).double()
     u, cu_seqlens = torch.randn(1, 9, 6, dtype=torch.float64), torch.tensor([0, 4, 9])
     params = inference(max_batch_size=2)

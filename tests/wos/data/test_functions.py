@@ -118,7 +118,7 @@ SHAPES = {
 @pytest.mark.parametrize("array", [False, True])
 @pytest.mark.parametrize("what", ["plain", "gradient", "screening", "walls", "medium", "exterior"])
 @pytest.mark.filterwarnings("ignore:solve. .* points? lies?:RuntimeWarning")
-def test_functions_are_asked_in_the_domain(what, array, backend):
+def test_functions_are_called_in_the_domain(what, array, backend):
     """Functions are evaluated only in the domain, even for ended walks and points outside, because interpolators raise errors elsewhere."""
     shapes = {"walls": ["ell", "ring", "tetrahedron"], "medium": ["ell", "ring", "ball", "tetrahedron"], "exterior": ["tetrahedron", "ell"]}
     for shape in shapes.get(what, SHAPES):

@@ -64,22 +64,22 @@ def problems():
     outline, mesh = wos.Polygon(star(256)), wos.TriangleMesh(0.5 * (sphere := icosphere(2))[0], sphere[1])
     decay, over = (lambda X: np.exp(-X[..., 0])), (lambda X: (1 + X[..., 0] ** 2 - X[..., 1] ** 2) / (2 + X[..., 0] * X[..., 1]))
 
-    def made(boundary, radius, u, *medium):
+    def of(boundary, radius, u, *medium):
         return boundary, radius, stated(u, *medium), u
 
     rising = lambda X: np.exp(2 * X[..., 0])  # noqa: E731
     return {
-        "exponential": made(disc, 0.75, decay, rising),
+        "exponential": of(disc, 0.75, decay, rising),
         "harmonic-root": (outline, None, {"dirichlet": over, "diffusion": POWERS}, over),
-        "polynomial": made(disc, 0.75, BOWL.__call__, HILL),
-        "gaussians": made(outline, None, wave, BELLS, SIGMA),
-        "grid": made(disc, 0.75, BOWL.__call__, HILL, None, nodes(HILL, 65)),
-        "screening": made(disc, 0.75, wave, None, SIGMA),
-        "numbers": made(disc, 0.75, wave, lambda X: 2.5, SIGMA, 2.5),
-        "field": made(field(2, 201), 0.75, wave, BELLS, SIGMA),
-        "function": made(wos.SDF(lambda X: np.hypot(*X.T) - 1, ([-1.1] * 2, [1.1] * 2)), 0.75, wave, HILL),
-        "space": made(ball, 0.75, wave, BELLS_IN_SPACE),
-        "rippled-mesh": made(mesh, 0.35, wave, rippled),
+        "polynomial": of(disc, 0.75, BOWL.__call__, HILL),
+        "gaussians": of(outline, None, wave, BELLS, SIGMA),
+        "grid": of(disc, 0.75, BOWL.__call__, HILL, None, nodes(HILL, 65)),
+        "screening": of(disc, 0.75, wave, None, SIGMA),
+        "numbers": of(disc, 0.75, wave, lambda X: 2.5, SIGMA, 2.5),
+        "field": of(field(2, 201), 0.75, wave, BELLS, SIGMA),
+        "function": of(wos.SDF(lambda X: np.hypot(*X.T) - 1, ([-1.1] * 2, [1.1] * 2)), 0.75, wave, HILL),
+        "space": of(ball, 0.75, wave, BELLS_IN_SPACE),
+        "rippled-mesh": of(mesh, 0.35, wave, rippled),
     }
 
 

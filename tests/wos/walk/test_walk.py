@@ -138,7 +138,7 @@ def test_walks_that_are_all_alike_are_not_trusted_early(backend):
     assert (never.value[0], never.stderr[0], never.n_walks[0]) == (0, 0, 1024)
 
 
-def test_the_shell_is_thin_where_a_tolerance_is_given(best_backend):
+def test_a_tolerance_selects_a_thin_shell(best_backend):
     """Around a hole, the bias of the default epsilon is seven standard errors of a mean with the error that ``rtol`` requests."""
     ring = wos.Polygon(2 * circle(400), holes=[0.5 * circle(400)])
     X = 0.55 * circle(400)[:: 1 if best_backend == "native" else 40]
@@ -181,8 +181,8 @@ def test_points_with_different_walks_are_resumed_and_merged(backend, rng):
 
 
 def test_where_no_more_walks_are_spent(rng):
-    """If all points stop in the first round, the result is a plain one. NaN values stop a point. A single walk has no error bar, so two
-    run."""
+    """If all points stop in the first round, the result is that of a plain call. NaN values stop a point. A single walk has no error bar,
+    so two run."""
     X, square = rng.uniform(0.2, 0.8, (9, 2)), wos.Polygon(SQUARE)
     r = wos.solve(square, X, dirichlet=g, atol=9.0, walks=4, rng=1)
     assert isinstance(r.state, wos.State)

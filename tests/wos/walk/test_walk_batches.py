@@ -89,7 +89,7 @@ GEOMETRIES = {
 @pytest.mark.parametrize("kind", ["numbers", "widths", "polynomial"])
 @pytest.mark.parametrize("name", list(GEOMETRIES))
 def test_sixteen_in_one_geometry(name, kind, best_backend):
-    """16 sets of data combined with 1 or a number give the same bits as 16 explicit copies."""
+    """16 sets of data combined with a single set or a number give the same bits as 16 explicit copies."""
     boundary, plane = GEOMETRIES[name], name in ("polygon", "one of a batch")
     cases = [{"dirichlet": a, "source": b} for a in (16, 1, None) for b in (16, 1, None)]
     cases += [{"dirichlet": None, "diffusion": 16}, {"dirichlet": 16, "diffusion": 1}, {"dirichlet": 1, "screening": 16}]

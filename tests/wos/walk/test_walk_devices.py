@@ -1,7 +1,7 @@
 """``solve`` with backend "array", compared with the host.
 
-Device points are arrays that stand in for CuPy's. On the host, covers the domains that the op cases omit because kernels use distance
-bounds there.
+Device points are arrays that stand in for CuPy's. The tests on the host cover the domains that the op cases omit because
+kernels use distance bounds there.
 """
 
 import functools
