@@ -1,4 +1,4 @@
-"""Masked arrays, whose mask would be lost, and complex values of real functions raise errors everywhere."""
+"""Masked arrays, whose mask would be lost, and complex values returned by real functions raise errors everywhere."""
 
 import itertools
 import re

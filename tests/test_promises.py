@@ -182,7 +182,7 @@ def test_nan_does_not_spread(backend, rng, family, op, promise):
 def test_sequences_may_be_split(backend, rng, family, op, promise):
     """Segments that pass on their states give the same result as one run.
 
-    The promise: (the dim of time, the argument that takes the state, names of cases that return states, whether the bits must agree).
+    The promise: (the dim of time, the argument that receives the state, names of cases that return states, whether the bits must agree).
     """
     time, start, names, is_exact = promise
     cases, op = chosen_cases(family, op, names), op_of(family, op)

@@ -44,7 +44,7 @@ def in_steps(a, b, h0=None, reverse=False):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_parts_that_are_mended_have_the_bits_of_the_steps(rng, dtype):
+def test_corrected_parts_have_the_bits_of_single_steps(rng, dtype):
     for reverse, kind in itertools.product([False, True], ["forgets", "slowly", "never", "resets", "overflows", "infinite"]):
         print(kind, reverse)
         with np.errstate(all="ignore"):

@@ -97,23 +97,23 @@ def test_empty(best_backend, rng):
         assert all(np.isfinite(g).all() for g in gradients)
 
 
-(GIVEN, WEIGHT, BIAS, DT, A, D), _ = draw(np.random.default_rng(0), L=5)
+(INPUT, WEIGHT, BIAS, DT, A, D), _ = draw(np.random.default_rng(0), L=5)
 OUT = np.zeros((2, 5, 12))
 
 
 def test_out(best_backend):
     out = np.full_like(OUT, np.nan)
-    assert block(GIVEN, WEIGHT, BIAS, DT, A, D, 16, out=out) is out
-    np.testing.assert_array_equal(out, block(GIVEN, WEIGHT, BIAS, DT, A, D, 16))
+    assert block(INPUT, WEIGHT, BIAS, DT, A, D, 16, out=out) is out
+    np.testing.assert_array_equal(out, block(INPUT, WEIGHT, BIAS, DT, A, D, 16))
 
 
-def call_with(zxbcdt=GIVEN, weight=WEIGHT, bias=BIAS, dt_bias=DT, A=A, D=D, chunk_size=64, **options):
+def call_with(zxbcdt=INPUT, weight=WEIGHT, bias=BIAS, dt_bias=DT, A=A, D=D, chunk_size=64, **options):
     return lambda: block(zxbcdt, weight, bias, dt_bias, A, D, chunk_size, **options)
 
 
 BAD = [
-    (call_with(GIVEN[0]), ValueError, r"zxbcdt has shape \(5, 38\), expected \(B, L, 2 M"),
-    (call_with(GIVEN[..., 1:]), ValueError, r"zxbcdt has shape .*, expected \(B, L, 2 M \+ 38\)"),
+    (call_with(INPUT[0]), ValueError, r"zxbcdt has shape \(5, 38\), expected \(B, L, 2 M"),
+    (call_with(INPUT[..., 1:]), ValueError, r"zxbcdt has shape .*, expected \(B, L, 2 M \+ 38\)"),
     (call_with(weight=WEIGHT[1:]), ValueError, r"conv1d_weight has shape \(21, 4\), expected .* H P = 12"),
     (call_with(bias=BIAS[1:]), ValueError, "bias has shape"),
     (call_with(dt_bias=DT[1:]), ValueError, r"dt_bias has shape \(3,\), expected \(H,\) = \(4,\)"),
@@ -137,7 +137,7 @@ BAD = [
     (call_with(out=np.broadcast_to(0.0, OUT.shape)), ValueError, "C-contiguous and writeable"),
     (call_with(out=OUT.tolist()), TypeError, "out is list"),
     (call_with(out=OUT, return_final_states=True), TypeError, "returns several"),
-    (call_with(outproj_weight=np.ones((38, 12)), out=GIVEN), ValueError, "out shares memory with zxbcdt"),
-    (lambda: block_vjp(GIVEN, WEIGHT, BIAS, DT, A, D, GIVEN, chunk_size=64), ValueError, "grad has shape .*, expected .* of the result"),
-    (lambda: block_vjp(GIVEN, WEIGHT, chunk_size=64), TypeError, "expected 6 to 11 inputs and then grad"),
+    (call_with(outproj_weight=np.ones((38, 12)), out=INPUT), ValueError, "out shares memory with zxbcdt"),
+    (lambda: block_vjp(INPUT, WEIGHT, BIAS, DT, A, D, INPUT, chunk_size=64), ValueError, "grad has shape .*, expected .* of the result"),
+    (lambda: block_vjp(INPUT, WEIGHT, chunk_size=64), TypeError, "expected 6 to 11 inputs and then grad"),
 ]

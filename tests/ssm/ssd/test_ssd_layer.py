@@ -147,7 +147,7 @@ def test_mamba2_rejects_incomplete_caches():
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_gradients_of_a_piece_with_a_cache(packed):
+def test_gradients_of_a_chunk_with_a_cache(packed):
     layer = nn.Mamba2(6, d_state=4, headdim=6).double()
     u = torch.randn(1, 9, 6, dtype=torch.float64, requires_grad=True)
     inputs = {"cu_seqlens": torch.tensor([0, 4, 9])} if packed else {"seq_idx": torch.tensor([[0] * 4 + [1] * 5])}

@@ -1,7 +1,7 @@
 """Cases for walks through media. Walks are compared one by one, so every case avoids decisions that rounding could change.
 
-Such decisions are whether a step ends a walk, whether a walk jumps, and whether a light walk continues. A polygon's walks use bounds of the
-distance but the oracle uses the distance, so walks in polygons start where they end.
+Such decisions are whether a step ends a walk, whether a walk jumps, and whether a light walk continues. In polygons, walks use bounds of
+the distance but the oracle uses the distance, so they start within epsilon of the boundary and end at once.
 """
 
 import numpy as np

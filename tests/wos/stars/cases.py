@@ -1,7 +1,8 @@
 """Cases for walks on stars. Walks are compared one by one, so every case avoids decisions that rounding could change.
 
-Such decisions are whether a walk ends, and whether a ray meets a corner. Distances from the absorbing part are exact near it and bounds
-farther away, so these domains are flat, or nothing absorbs. Up to eight walls are a single run of the tree, so the tree has no influence.
+Such decisions are whether a walk ends, and whether a ray meets a corner. Kernels compute distances from the absorbing part exactly near
+it and as bounds farther away, so these domains are flat, or nothing absorbs. Up to eight walls are a single run of the tree, which
+then has no influence.
 """
 
 import numpy as np

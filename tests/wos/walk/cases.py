@@ -1,6 +1,6 @@
 """Cases for walks. Walks are compared one by one, so no step of a case ends within a rounding error of epsilon.
 
-A polygon's walks use bounds of the distance but the oracle uses the distance, so walks in polygons start where they end.
+In polygons, walks use bounds of the distance, not the distance as the oracle does, so they start within epsilon of the boundary and end.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ def _numbers(kind, rng, rows, d, frame, pairs=0):
 def clear_points(rng, shape, draw, margins):
     """Points (B, N, d) from which no walk comes close to a decision, each drawn until it is clear, or None if that fails.
 
-    ``margins``: a function from points to the margins of the walks of every instance. Points that are clear are NaN.
+    ``margins``: a function from points to the margins of the walks of every instance. Points that are already clear are NaN.
     """
     start, pending = np.zeros(shape), np.ones(shape[:2], bool)
     for _ in range(60):

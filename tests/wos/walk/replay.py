@@ -127,7 +127,7 @@ class Batch:
         self.margin[which] = np.minimum(self.margin, np.abs(off))[which]
 
     def goes_on(self, radius, epsilon, is_last):
-        """End the walks that are within epsilon or have weight 0, and in the last step all. Returns whether any walk is left."""
+        """End the walks that are within epsilon or have weight 0 and, in the last step, all others. Return whether any walk is left."""
         self.near(self.alive & (self.left != 0), 0.02 * (radius - epsilon) / epsilon)
         goes = self.alive & (radius > epsilon) & (self.left != 0)
         self.cut = goes & is_last
