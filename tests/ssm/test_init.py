@@ -80,7 +80,7 @@ def deviation(Lambda, B, C, N):
 
 @pytest.mark.parametrize(("N", "eps", "cond"), [(8, 0.0983, 4.01), pytest.param(32, 0.0379, 8.31, marks=pytest.mark.slow)])
 def test_ptd_is_no_worse_than_what_its_authors_ship(N, eps, cond):
-    """At the authors' sizes, as well conditioned as theirs, stable, ten times closer to LegS than the plain diagonal system, exact at 0."""
+    """Systems are as well conditioned as the authors', stable, exact at 0, and ten times closer to LegS than the plain diagonal ones."""
     ptd = qf.ssm.ptd_init(N, eps=eps)
     A, B = qf.ssm.hippo_legs(N)
     assert 0.95 * eps < ptd.eps <= eps

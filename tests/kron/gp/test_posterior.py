@@ -58,7 +58,7 @@ def test_batches_with_masks_per_row(backend, rng):
     assert posterior(y=y, mask=mask[0, 0])[1].shape == (12,)
 
 
-def near(samples, mean, covariance):
+def largest_z(samples, mean, covariance):
     """The largest standardised errors of the samples' mean and covariance. Among hundreds, 4 is expected by chance."""
     S = len(samples)
     centred = samples - mean
@@ -83,7 +83,7 @@ def test_moments_of_posterior_samples(best_backend, rng, share, where):
     mean, covariance = p.expected(cross, prior)
     samples = qf.kron.gp_posterior_sample(p.factors, cross, p.y, 0.2, mask=p.mask, prior_factors=joint, size=4000, rng=rng)
     assert samples.shape == (4000, 6)
-    assert near(samples, mean, covariance + 1e-12 * np.eye(6)) <= LIMIT
+    assert largest_z(samples, mean, covariance + 1e-12 * np.eye(6)) <= LIMIT
 
 
 def test_prior_samples_have_the_prior_s_moments(best_backend, rng):
@@ -91,7 +91,7 @@ def test_prior_samples_have_the_prior_s_moments(best_backend, rng):
     for noise in (0.3, np.linspace(0, 2, 12)):
         samples = qf.kron.gp_sample(p.factors, noise=noise, size=4000, rng=rng)
         covariance = oracle.covariance(p.factors, noise, 12).astype(float)
-        assert near(samples, np.zeros(12), covariance) <= LIMIT
+        assert largest_z(samples, np.zeros(12), covariance) <= LIMIT
     rank_one = qf.kron.gp_sample([np.ones((3, 3)), np.ones((2, 2))], size=2, rng=0)
     np.testing.assert_allclose(rank_one, rank_one[:, :1] * np.ones(6), rtol=0, atol=1e-7)
     one = qf.kron.gp_sample(p.factors, noise=0.3, size=3, rng=1)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 def test_example(example, printed):
     first, last = map(float, re.findall(r"error (\S+), residual", printed(example("multiscale"), 120, 30)))
-    assert last < 1e-5  # 1e-7 when written
+    assert last < 1e-5  # measured: 1e-7
     assert last <= 2 * first
 
 

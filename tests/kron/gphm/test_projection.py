@@ -103,7 +103,7 @@ def test_a_spectrum(rng):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_solves(best_backend, kind):
-    """The errors were 1e-6 to 1e-7 when this test was written."""
+    """Measured errors are 1e-6 to 1e-7."""
     gp = solver(kind=kind).fit(60, truth=wave, check_every=20)
     t = np.linspace(0, 2 * np.pi, 300)
     error = np.linalg.norm(gp.predict([t]) - wave(t)) / np.linalg.norm(wave(t))

@@ -195,7 +195,7 @@ CASES = {
 @pytest.mark.parametrize("small", [False, True], ids=["whole", "chunks"])
 @pytest.mark.parametrize("name", CASES)
 def test_objective_and_gradient(name, small, rng, monkeypatch):
-    """With some weights of 0, also in chunks of one component and tiles of 32 rows."""
+    """Some weights are 0. ``small`` selects chunks of one component and tiles of 32 rows."""
     for setting in ("_TILE", "_CHUNK", "_ROWS") if small else ():
         monkeypatch.setattr(slimkl_components, setting, 1)
     n, means, std, leading = CASES[name]

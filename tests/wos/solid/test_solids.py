@@ -45,7 +45,7 @@ def test_queries_of_a_ball_as_a_field(name, d, backend, rng):
 @every_backend
 @pytest.mark.parametrize("d", [2, 3])
 def test_a_field_is_linear_between_nodes(d, backend, rng):
-    """Values whose interpolation is not a distance. Outside its box, a field has the value at the closest point of the box."""
+    """The interpolated values are not distances. Outside its box, a field has the value at the closest point of the box."""
     lo = rng.standard_normal(d)
     values, box = np.pad(rng.uniform(-1, -0.5, rng.integers(2, 5, d)), 1, constant_values=1.0), (lo, lo + rng.uniform(1, 2, d))
     q = lo + rng.uniform(-0.2, 2.2, (300, d))

@@ -155,7 +155,7 @@ def test_rejected(rng):
 
 
 def test_a_walk_is_worth_the_same_wherever_it_stands(rng):
-    """Regression: in a loop over walks that ended together, the compiler fused products and sums for the first few walks only."""
+    """In a loop over walks that ended together, the compiler must not fuse products and sums for the first few walks only."""
     square = wos.Polygon([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     data = {"dirichlet": wos.Polynomial(rng.standard_normal((3, 3))), "source": wos.Polynomial(rng.standard_normal((3, 3)))}
     options = {**data, "screening": 0.5, "gradient": True, "epsilon": 1e-6, "rng": 3}
