@@ -187,6 +187,13 @@ def check_float32(function, arguments, allowed, **options):
     close(got, arrays_of(function(*exact(arguments), **options)), allowed)
 
 
+def changed(array, index, value):
+    """A copy of an array with one element or row replaced."""
+    array = array.copy()
+    array[index] = value
+    return array
+
+
 def check_rejected(table):
     """Check that each (call, error, text) raises that error, also the second time, when the call's signature is cached."""
     for call, error, text in table:

@@ -11,7 +11,7 @@ from scipy.interpolate import CubicSpline
 import quatrefoil as qf
 from cheb.particles.cases import relative
 from cheb.tucker.oracle import full
-from checks import check_rejected
+from checks import changed, check_rejected
 from quatrefoil.cheb.models import canonical, leastsquares
 
 ChebTucker = qf.cheb.ChebTucker
@@ -164,32 +164,26 @@ X, Y = np.linspace(-1, 1, 20).reshape(10, 2), np.ones(10)
 W, F = np.ones(2), [np.ones((4, 2)), np.ones((5, 2))]
 
 
-def with_nan(a):
-    changed = a.copy()
-    changed[1] = np.nan
-    return changed
-
-
 BAD = [
     (lambda: ChebTucker.from_cp(W, F[0]), TypeError, "from_cp: factors: expected a list or tuple"),
     (lambda: ChebTucker.from_cp(W, [F[0], np.ones((5, 3))]), ValueError, "has shape"),
     (lambda: ChebTucker.from_cp(W * 1j, F), TypeError, "weights has dtype complex128"),
-    (lambda: ChebTucker.from_cp(with_nan(W), F), ValueError, r"weights\[1\] is nan"),
+    (lambda: ChebTucker.from_cp(changed(W, 1, np.nan), F), ValueError, r"weights\[1\] is nan"),
     (lambda: ChebTucker.from_cp(W, [F[0], F[1][:0]]), ValueError, "factors.1. has shape .* at least one coefficient"),
     (lambda: ChebTucker.from_cp(W, F, domain=(1, 0)), ValueError, "domain of axis 0"),
     (lambda: ChebTucker.from_cp(W, F, n=9), ValueError, "n requires grid="),
     (lambda: ChebTucker.from_cp(W, F, grid=[np.arange(4.0)]), ValueError, "grid has 1 entries, expected 2"),
     (lambda: ChebTucker.from_cp(W, F, grid=[np.arange(4.0)] * 2), ValueError, r"grid\[1\] has shape \(4,\), expected \(5,\)"),
     (lambda: ChebTucker.from_cp(W, F, grid=[-np.arange(4.0), np.arange(5.0)]), ValueError, r"grid\[0\] must be strictly increasing"),
-    (lambda: ChebTucker.from_cp(W, F, grid=[with_nan(np.arange(4.0)), np.arange(5.0)]), ValueError, r"grid\[0\]\[1\] is nan"),
+    (lambda: ChebTucker.from_cp(W, F, grid=[changed(np.arange(4.0), 1, np.nan), np.arange(5.0)]), ValueError, r"grid\[0\]\[1\] is nan"),
     (lambda: ChebTucker.from_cp(W, F, grid=[np.arange(4.0), np.arange(5.0)], n=0), ValueError, "n is 0, expected at least 1"),
     (lambda: ChebTucker.fit(X, Y[:9], n=1), ValueError, "y has shape"),
     (lambda: ChebTucker.fit(X.T, Y), ValueError, r"X has shape \(2, 10\) for 10 samples, expected one point per row: np.transpose\(X\)"),
     (lambda: ChebTucker.fit(X, Y, n=4), ValueError, "X has 10 points, expected at least 16"),
     (lambda: ChebTucker.fit(X, Y, n=(1, 1, 1)), ValueError, "n has 3 entries, expected 2"),
-    (lambda: ChebTucker.fit(with_nan(X), Y, n=1), ValueError, r"X\[1, 0\] is nan"),
+    (lambda: ChebTucker.fit(changed(X, 1, np.nan), Y, n=1), ValueError, r"X\[1, 0\] is nan"),
     (lambda: ChebTucker.fit(2 * X, Y, n=1, domain=(-1, 1.5)), ValueError, "point 0 of axis 0 is -2"),
-    (lambda: ChebTucker.fit(X, Y, n=1, weights=with_nan(Y)), ValueError, r"weights\[1\] is nan"),
+    (lambda: ChebTucker.fit(X, Y, n=1, weights=changed(Y, 1, np.nan)), ValueError, r"weights\[1\] is nan"),
     (lambda: ChebTucker.fit(X, Y, n=1, weights=-Y), ValueError, r"weights\[0\] is -1.0, expected a nonnegative number"),
     (lambda: ChebTucker.fit([None] * 10, Y, n=1), TypeError, "X is None, expected a list or array"),
     (lambda: ChebTucker.fit(X, Y, n=3), np.linalg.LinAlgError, "9 coefficients are not determined by these 10 points"),

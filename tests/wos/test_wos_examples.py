@@ -110,6 +110,6 @@ def test_the_neural_operator(example, printed, monkeypatch, torch_threads):
     monkeypatch.setattr(module, "HELD_OUT", 4)
     pytest.importorskip("torch").set_num_threads(1)
     text = printed(module, 10, 64)
-    first, last = (tuple(map(float, found)) for found in re.findall(r"network ([\d.]+), of labels ([\d.]+)", text))
+    first, last = (tuple(map(float, errors)) for errors in re.findall(r"network ([\d.]+), of labels ([\d.]+)", text))
     assert last[0] < 0.1  # for values of about 0.5, from 40 steps
     assert last[1] == pytest.approx(first[1] / 10**0.5, rel=0.2)  # ten times the walks

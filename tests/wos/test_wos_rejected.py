@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from checks import check_rejected
+from checks import changed, check_rejected
 from quatrefoil import wos
 from wos.domains import SQUARE
 from wos.ops import gather, media
@@ -18,12 +18,6 @@ ONE, TWO = np.ones((2, 2)), np.ones((2, 2, 2))
 BOX2, BOX3 = ((0, 0), (1, 1)), ((0, 0, 0), (1, 1, 1))
 TIE = SQUARE[[0, 2, 1, 3]]
 V, F = tetrahedron()
-
-
-def changed(array, index, value):
-    again = array.copy()
-    again[index] = value
-    return again
 
 
 def nan_at(array, *index):

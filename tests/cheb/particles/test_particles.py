@@ -10,6 +10,7 @@ from numpy.polynomial import chebyshev
 import quatrefoil as qf
 from cheb.particles import oracle
 from cheb.particles.cases import CUBE, LONG_BOX, charges, relative
+from checks import changed
 from quatrefoil.cheb.models.longrange import bandwidth, kernel_by_parity
 
 
@@ -176,12 +177,6 @@ def test_sog_is_kept(tmp_path, rng):
 
 X5, Q5 = np.linspace(-0.9, 0.9, 15).reshape(5, 3), np.ones(5)
 SOG = qf.cheb.coulomb_sog(1e-6, 0.1, 4.0, split=1.0)
-
-
-def changed(array, at, value):
-    array = array.copy()
-    array[at] = value
-    return array
 
 
 def test_a_nan_charge_stays_with_its_neighbours(backend):

@@ -263,9 +263,9 @@ def test_where_a_domain_lies_and_how_fine_epsilon_is(name, best_backend, rng):
         where = np.append(where, True)
     else:
         moved = [wos.TriangleMesh(scale * CUBE[0] + shift, F) for F in (CUBE[1], CUBE[1][:, ::-1].copy())]
-    for epsilon, there in zip((1e-4, 1e-6), moved):
+    for epsilon, domain in zip((1e-4, 1e-6), moved):
         result = wos.solve(
-            there, scale * X + shift, dirichlet=lambda Y: u((Y - shift) / scale), walks=512, epsilon=epsilon, max_steps=20000,
+            domain, scale * X + shift, dirichlet=lambda Y: u((Y - shift) / scale), walks=512, epsilon=epsilon, max_steps=20000,
             neumann=(where, lambda Y: h((Y - shift) / scale) / scale), rng=seed(rng),
         )  # fmt: skip
         check(result, X, u)
