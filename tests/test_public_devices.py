@@ -58,7 +58,7 @@ def names_of_ops():
     return {f"{op.family}.{o.name}" for family in FAMILIES.values() for op in family for o in (op, op.adjoint) if o is not None}
 
 
-def test_the_list_is_complete():
+def test_every_public_name_is_listed():
     public = {f"{family}.{name}" for family in ("ssm", "kron", "cheb", "wos") for name in exported_names(getattr(qf, family))}
     listed = {name.partition(",")[0] for name in (*CALLS, *REJECTED)} | WITHOUT_ARRAYS | {n for names in ELSEWHERE.values() for n in names}
     assert listed - public == set()

@@ -32,7 +32,7 @@ def test_import_loads_no_heavy_library_and_no_family():
     assert child(code)[1].splitlines() == ["[]", *[f"{family} False quatrefoil.{family}" for family in qf.FAMILIES]]
 
 
-def test_config_is_plain_and_has_reasons():
+def test_config_is_json_and_states_reasons():
     config = qf.config()
     assert json.loads(json.dumps(config)) == config
     assert set(config) == {"version", "backend", "reason", "isa", "isas", "isas_built", "num_threads", "cuda", "packages"}

@@ -20,7 +20,7 @@ def root(a, b, c, d):
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_a_failed_call_goes_on_where_it_ended(tmp_path, outputs):
+def test_a_failed_call_continues_from_its_checkpoint(tmp_path, outputs):
     def f(*x):
         return root(*x) if outputs == 1 else (root(*x), 1e-5 * x[0] * x[1] + x[2])
 
@@ -42,7 +42,7 @@ def test_a_failed_call_goes_on_where_it_ended(tmp_path, outputs):
 
 
 @pytest.mark.slow
-def test_a_grid_and_a_chaos_are_kept_too(tmp_path):
+def test_checkpoints_of_a_grid_and_a_chaos(tmp_path):
     for make in (
         lambda f, **more: ChebTucker.from_function(f, BOX, n=4, tol=1e-2, **more),
         lambda f, **more: PolynomialChaos.from_function(f, BOX, max_evaluations=40, **more),

@@ -27,7 +27,7 @@ def test_a_tight_tolerance(rng):
     assert ct.rank == (2, 2, 2)
 
 
-def test_high_ranks_take_the_whole_grid_once():
+def test_cost_of_high_ranks():
     """A ridge on the diagonal: ranks are near n / 2, and sampling takes at most 1.5 times the values of the whole grid."""
     counted = Recorded(lambda x, y, z: np.exp(-2 * ((x - y) ** 2 + (y - z) ** 2 + (z - x) ** 2)))
     ct = ChebTucker.from_function(counted, CUBE, tol=1e-9)
@@ -136,7 +136,7 @@ WRONG_RESULTS = [
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero")
-def test_what_f_must_not_return():
+def test_invalid_results_of_f():
     check_rejected([(lambda f=f: ChebTucker.from_function(f, ((-1, 1), (-1, 1))), error, text) for f, error, text in WRONG_RESULTS])
 
 

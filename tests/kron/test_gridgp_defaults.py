@@ -48,7 +48,7 @@ def test_no_arguments(name):
     assert np.mean(error <= 2 * std[holes] + 1e-4 * truth.std()) > 0.8
 
 
-def test_bounds_are_warned_of():
+def test_warnings_about_parameters_at_bounds():
     with pytest.warns(RuntimeWarning, match=r"GridGP.fit: the search ended with noise at its lower bound, [\d.e-]+: the data hardly"):
         GridGP(qf.kron.rbf).fit([X, T], TRUTH)
     with pytest.warns(RuntimeWarning, match=r"with .*scale of kernels\[1\] at its upper bound, 1e\+05"):
@@ -102,7 +102,7 @@ def test_samples_with_estimated_means(mean):
     assert np.abs(gp.predict(new, "samples", samples=4000, rng=3)[1] / std - 1).max() < 6 * (1 / 8000) ** 0.5
 
 
-def test_a_linear_mean_reaches_beyond_the_data():
+def test_a_linear_mean_extrapolates():
     far = GridGP(**FIXED, mean="linear").fit([X, T], 5 + 3 * X[:, None] - 2 * T).predict(np.array([[3.0, 9.0]]))
     np.testing.assert_allclose(far, 5 + 9 - 18, rtol=1e-9)
 

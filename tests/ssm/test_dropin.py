@@ -26,7 +26,7 @@ def _nothing_stays():
     assert sys.meta_path == finders
 
 
-def test_every_module_is_there_with_every_name():
+def test_every_module_and_name_can_be_imported():
     for name in MODULES:
         print(name)
         with qf.ssm.install():
@@ -50,7 +50,7 @@ def test_one_package_alone():
         assert repr(installed) == "Installation(undone)"
 
 
-def test_names_that_are_not_there():
+def test_missing_names_get_hints():
     with qf.ssm.install():
         for line, text in (
             ("from fla.ops import chunk_hgrn", r"fla\.ops\.chunk_hgrn is not provided by quatrefoil; fla\.ops has chunk_gated_delta_"),
@@ -80,7 +80,7 @@ def test_any_order_of_undoing():
     third.undo()
 
 
-def test_an_error_inside_undoes_too():
+def test_an_error_in_the_block_undoes_the_installation():
     with pytest.raises(ZeroDivisionError), qf.ssm.install():
         raise ZeroDivisionError
     assert registered() == set()
@@ -112,7 +112,7 @@ def test_a_package_that_is_installed_is_left_alone(mock_packages):
     del sys.modules["causal_conv1d"]
 
 
-def test_a_package_that_cannot_run_is_taken_over(mock_packages):
+def test_a_package_that_cannot_run_is_replaced(mock_packages):
     """The pure Python wheel of mamba-ssm, whose functions call a missing extension."""
     mock_packages({"mamba_ssm/__init__": "def selective_scan_fn():\n    import selective_scan_cuda\n"})
     real = importlib.import_module("mamba_ssm")
@@ -156,7 +156,7 @@ def test_the_sums_of_s4(when, mock_packages):
     assert module.cauchy_naive() == module.log_vandermonde_naive() == module.log_vandermonde_transpose_naive() == "loop"
 
 
-def test_another_module_of_that_name(monkeypatch):
+def test_a_different_module_of_the_same_name(monkeypatch):
     other = types.ModuleType("models.s4.s4")
     monkeypatch.setitem(sys.modules, "models.s4.s4", other)
     with pytest.raises(ImportError, match=r"models\.s4\.s4 lacks cauchy_naive, .* omit the target 's4'"):

@@ -71,7 +71,7 @@ def fla(mock_packages):
     return importlib.import_module("fla.ops"), importlib.import_module("fla.layers")
 
 
-def test_cpu_tensors_come_here(fla, monkeypatch):
+def test_cpu_tensors_are_sent_to_this_library(fla, monkeypatch):
     ops, layers = fla
     names = ("chunk_gated_delta_rule", "fused_recurrent_simple_gla", "chunk_simple_gla")
     for name in names:
@@ -89,7 +89,7 @@ def test_cpu_tensors_come_here(fla, monkeypatch):
         assert layers.chunk_simple_gla(on_host) == "Triton"
 
 
-def test_without_triton_it_is_taken_over(fla, tmp_path):
+def test_without_triton_fla_is_replaced(fla, tmp_path):
     ops, _ = fla
     (tmp_path / "fla" / "backends.py").write_text("import no_such_compiler")
     for name in [name for name in sys.modules if name.partition(".")[0] == "fla"]:

@@ -51,7 +51,7 @@ def case(name):
 
 
 @pytest.mark.parametrize("name", OPS)
-def test_a_function_rejects(name):
+def test_functions_reject_invalid_indices(name):
     call, right, wrong = case(name)
     for backend in BACKENDS:
         call(np.asarray, backend)(right)
@@ -82,7 +82,7 @@ if importlib.util.find_spec("jax"):
 
 @pytest.mark.parametrize("name", OPS)
 @pytest.mark.parametrize("make", LIBRARIES)
-def test_a_program_rejects(make, name):
+def test_programs_reject_invalid_indices(make, name):
     call, right, wrong = case(name)
     for backend in BACKENDS:
         program, error = make(call, backend)
@@ -94,7 +94,7 @@ def test_a_program_rejects(make, name):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("name", OPS)
-def test_a_gradient_rejects(name):
+def test_gradients_reject_invalid_indices(name):
     """Call the operator alone: in a program, the result is computed first and raises the error."""
     torch = pytest.importorskip("torch")
     from quatrefoil.torch import _library

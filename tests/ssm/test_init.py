@@ -113,7 +113,7 @@ def test_ptd_of_small_systems():
         assert_diagonalises(ptd, qf.ssm.hippo_legs(N)[0])
 
 
-def test_random_ptd_reports_what_it_is():
+def test_reported_values_of_random_ptd():
     N = 32
     A, B = qf.ssm.hippo_legs(N)
     raw = qf.ssm.ptd_init(N, eps=0.1, method="random", rng=0, stabilize=False)
@@ -188,7 +188,7 @@ def test_discretize_in_torch(rng):
     assert torch.allclose(pole.grad.real, torch.full((4,), 0.5, dtype=torch.float64), atol=1e-5)
 
 
-def test_a_number_for_dt_has_no_precision_of_its_own():
+def test_a_scalar_dt_does_not_change_the_dtype():
     Lambda = np.full(3, -0.5 + 2j, np.complex64)
     for dt in (0.1, np.float64(0.1), 1):
         assert {x.dtype for x in qf.ssm.discretize(Lambda, Lambda, dt, "zoh")} == {np.dtype(np.complex64)}

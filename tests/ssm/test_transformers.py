@@ -226,7 +226,7 @@ def test_a_module_imported_meanwhile_is_put_back(name, monkeypatch):
     assert torch.equal(after, expected)
 
 
-def test_what_is_available():
+def test_availability_checks_of_transformers():
     questions = transformers.utils.import_utils
     names = ("is_mamba_ssm_available", "is_mamba_2_ssm_available", "is_causal_conv1d_available", "is_flash_linear_attention_available")
     before = [getattr(questions, name) for name in names]

@@ -48,7 +48,7 @@ def test_walks():
         wos.Walks(16, 0.01)
 
 
-def test_it_never_changes():
+def test_problems_are_immutable():
     values, x = np.arange(4.0), X.copy()
     heat = wos.Problem(wos.Polygon(SQUARE), dirichlet=wos.PerVertex(values), source=wos.Gaussians(np.ones(1), x[:1], 0.5))
     before = heat.solve([[0.5, 0.5]], walks=8, rng=1)
@@ -67,7 +67,7 @@ def test_it_never_changes():
     assert repr(walls) == "Problem(Polygon(4 segments), dirichlet=[1.0, warm], neumann=((4,), 1.0))"
 
 
-def test_methods_reject_in_their_name():
+def test_errors_name_the_method():
     heat = wos.Problem(DISC, dirichlet=1.0)
     check_rejected([
         (lambda: heat.solve(X, walks=0), ValueError, "solve: walks is 0"),

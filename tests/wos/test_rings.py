@@ -17,7 +17,7 @@ ROOM = wos.Polygon(3 * SQUARE, holes=[SQUARE + 1])
 X = np.array([[0.5, 0.5], [2.5, 1.5], [1.5, 0.9999]])  # the last point is next to the hole
 
 
-def test_holes_lie_in_the_outline():
+def test_holes_must_lie_in_the_outline():
     inside, at_vertices = SQUARE + 1, np.array([[1, 1], [3, 1], [4, 1.5], [3, 2], [1, 2]])
     check_rejected([
         (lambda: wos.Polygon(3 * SQUARE, [inside, SQUARE + 2.5]), ValueError, r"polygon 0: holes\[1\] crosses the outline, expected"),

@@ -96,7 +96,7 @@ def mesh_distance(*mesh):
     return wos.signed_distance(wos.TriangleMesh(*mesh), np.array([0.0, 0.0, 2.0]))
 
 
-def test_the_same_as_with_arrays():
+def test_array_likes_give_the_results_of_arrays():
     typed = {name: (lambda f=f, x=x: f(*x), lambda f=f, x=x: f(*(np.array(a, float) for a in x))) for name, (f, *x) in TYPED.items()}
     for name, calls in (SAME | typed).items():
         print(name)
@@ -129,7 +129,7 @@ def test_one_point(backend):
     np.testing.assert_array_equal(grads[0], grads[1][0])
 
 
-def test_functions_of_one_point_are_seen_where_points_are_as_many_as_coordinates():
+def test_functions_of_one_point_are_detected_if_n_equals_d():
     for backend in ("numba", "array"):
         with pytest.raises(ValueError, match=r"it takes one point; pass lambda X: np.array\(\[f\(x\) for x in X\]\)"):
             value(wos.Polygon(SQUARE), [[0.5, 0.5]], lambda p: p[0] + p[1], walks=2, backend=backend)
@@ -193,7 +193,7 @@ def test_errors_suggest_how_to_wrap_functions_of_tensors():
 
 
 @pytest.mark.torch
-def test_boundaries_go_with_points_of_any_kind():
+def test_boundaries_and_points_of_different_types():
     torch = pytest.importorskip("torch")
     x = torch.tensor([0.5, 0.25], dtype=torch.float64, requires_grad=True)
     data = wos.PerVertex([0, 1, 1, 0])

@@ -94,7 +94,7 @@ def test_shapes(shape):
 
 
 @pytest.mark.parametrize("scale", [1e-310, 1e-100, 1e100, 1e308])
-def test_domains_beyond_all_squares(scale):
+def test_extents_whose_squares_overflow(scale):
     check_rejected([
         (lambda: wos.Polygon(SQUARE * scale), ValueError, r"Polygon: polygon 0 has an extent of .*, expected 1e-70 to .*; choose another"),
         (lambda: wos.Polygon(np.stack([SQUARE, SQUARE * scale])), ValueError, r"Polygon: polygon 1 has an extent of"),
@@ -204,7 +204,7 @@ def test_solve_until_errors_are_small():
 
 
 @pytest.mark.parametrize("where", ["dirichlet", "source"])
-def test_what_does_not_go_with_a_boundary(where):
+def test_data_that_do_not_fit_the_boundary(where):
     ball, mesh, box = SimpleNamespace(boundary=wos.Ball([0] * 3, 1), points=X3), wos.TriangleMesh(V, F), wos.Box([0] * 4, [1] * 4)
     two, three = ({"boundary": wos.Polygon(np.stack([SQUARE] * B)), where: None} for B in (2, 3))
     of_boundaries = (

@@ -29,7 +29,7 @@ def test_1_over_r_to_eps(rng):
         np.testing.assert_allclose(sog.w, weights * np.where(u == 0, 0.5, 1), rtol=1e-9)
 
 
-def test_steps_are_as_large_as_they_may_be():
+def test_known_steps_of_the_rule():
     """Known results of the rule: relative errors for h = 0.2663 and 0.2 with r up to 1."""
     for eps, h in ((4.1e-8, 0.2663), (8.8e-11, 0.2)):
         assert np.arcsinh(qf.cheb.coulomb_sog(eps, 1e-3, 1.0).t[1]) == pytest.approx(h, rel=0.03)
@@ -53,7 +53,7 @@ def test_split_and_cutoff(rng):
         assert np.abs(polynomial - sog.long(near)).max() <= 2e-3 * eps / sog.cutoff + 2e-14 * sog.long(0.0)
 
 
-def test_a_sum_that_is_no_1_over_r():
+def test_sums_that_do_not_approximate_1_over_r():
     sog = qf.cheb.SumOfGaussians(np.array([1.0]), np.array([1.0]), 1, 1e-6, 1.0, 100.0)
     with pytest.raises(ValueError, match="differs from 1/r by more than 2 eps / r at r = 8, eps = 1e-06"):
         _ = sog.cutoff

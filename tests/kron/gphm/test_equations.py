@@ -83,7 +83,7 @@ def test_estimates_of_adam_and_of_two_components():
 
 
 @pytest.mark.slow
-def test_frequencies_that_do_not_suffice():
+def test_warning_about_too_low_frequencies():
     x = np.linspace(0, 1, 120)
     equation = pde.Poisson(lambda x: -10_000 * np.sin(100 * x), lambda x: np.sin(100 * x))
     with pytest.warns(RuntimeWarning, match=r"GPHM.fit: axes\[0\] probably needs higher frequencies: .* pass a freq_scale above 8"):

@@ -230,7 +230,7 @@ def test_settings_of_the_training():
     assert repr(gp).startswith("GPHM(Poisson(source=..., boundary=...), grid=(20,), components=3, freq_scale=7.0, jitter=0.0001")
 
 
-def test_truth_is_only_reported():
+def test_truth_changes_only_the_reported_error():
     plain, informed = solver(N=20, components=3).fit(7), solver(N=20, components=3)
     informed.fit(7, truth=wave(informed.axes[0]), check_every=3)
     np.testing.assert_array_equal(plain.params["U"], informed.params["U"])

@@ -36,7 +36,7 @@ def poisson(length, size):
 
 @pytest.mark.parametrize("c", [(2.0, 1.0), (-2.0, 1.0), (2.0, -3.0), (0.0, 1.0)])
 @pytest.mark.parametrize("order", [1, 2])
-def test_the_size_of_u(order, c):
+def test_estimated_size_of_u(order, c):
     """The tolerance is the error of finite differences on 60 points."""
     axes = [np.cumsum(np.random.default_rng(1).uniform(0.5, 1.5, 60)), np.linspace(3.0, 1.0, 50)]
     depths = [(x - x.min() if rate >= 0 else x.max() - x) / np.ptp(x) for x, rate in zip(axes, c)]  # where characteristics enter
@@ -106,7 +106,7 @@ def test_failures_change_nothing():
 
 
 @pytest.mark.parametrize("change", [{"components": 5}, {"jitter": 1e-3}])
-def test_changes_during_a_fit_win(change):
+def test_changes_during_a_fit_are_kept(change):
     gp, fresh = solver(N=20, components=3), solver(N=20, **{"components": 3, **change})
     with pytest.raises(RuntimeError, match=r"GPHM\.fit: progress, truth or another thread changed the solver"):
         gp.fit(3, progress=lambda step, loss: gp.set_params(**change))

@@ -114,7 +114,7 @@ def test_it_solves(best_backend, kind):
     assert np.abs(gp.params["U"] - wave(gp.axes[0])).max() < 1e-3
 
 
-def test_frequencies_begin_within_the_grids():
+def test_initial_frequencies_are_resolved_by_the_grid():
     x = np.linspace(0, 2 * np.pi, 100)
     pde, resolved = qf.kron.Poisson(source=0.0, boundary=0.0), 0.9 * 99 / (4 * np.pi)
     for freq_scale, optimizer, expected in [

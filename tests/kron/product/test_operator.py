@@ -128,7 +128,7 @@ def test_logdet_sign(rng):
         KroneckerOperator([flip, np.eye(3)]).logdet()
 
 
-def test_operator_of_nothing(backend):
+def test_empty_operator(backend):
     K = KroneckerOperator([np.zeros((0, 0)), np.eye(3)])
     assert (K @ np.zeros(0)).shape == (0,)
     assert K.solve(np.zeros(0)).shape == (0,)

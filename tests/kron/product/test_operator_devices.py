@@ -98,7 +98,7 @@ def test_gradients_of_tensors(device_tensors, rng):
     assert np.isnan(device_tensors.back(torch.autograd.grad(mixes.sum(), factor)[0])).all()
 
 
-def test_large_factors_are_left_to_the_library(cupy, monkeypatch):
+def test_large_factors_use_the_array_library(cupy, monkeypatch):
     calls = []
     monkeypatch.setattr(_backends.cuda, "reason", lambda: None)
     monkeypatch.setattr(_backends.cuda, "kernel", lambda op: lambda *inputs: calls.append(op.name))

@@ -119,7 +119,7 @@ def by_one(x, y, agents, tol):
 
 @pytest.mark.parametrize("precision", [0, 1e-4, 1e-3, 1e-2])
 @pytest.mark.parametrize("agents", [2, 4])
-def test_the_objective_of_one(precision, agents):
+def test_primal_consensus_reaches_the_objective_of_one_process(precision, agents):
     x, y = wave(60, 2.0, 0)
     expected, _ = by_one(x, y, agents, TOL)
     model = slim(means=MEANS, agents=agents, quantization=precision, consensus="primal", rng=0).fit(x, y)

@@ -83,7 +83,7 @@ def test_other_forms_of_the_kernel_in_torch():
         assert torch.equal(qf.ssm.fft_conv(*half), qf.ssm.fft_conv(*[t.float() for t in half]).to(torch.bfloat16))
 
 
-def test_other_forms_of_nothing(best_backend):
+def test_empty_arrays(best_backend):
     for shape in ((0, 3, 7), (2, 0, 7), (2, 3, 0)):
         u, D = np.ones(shape), np.ones(shape[1])
         for k, skip in itertools.product((np.ones(4), np.ones((*shape[:2], 4))), (None, D)):

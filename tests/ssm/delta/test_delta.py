@@ -97,7 +97,7 @@ BAD = [
 ]
 
 
-def test_layouts_and_decays_that_look_wrong_are_warned_of():
+def test_warnings_about_implausible_layouts_and_decays():
     heads_first, decays = Q.swapaxes(1, 2), GATE + 0.5
     for call, text in (
         (lambda: rule(heads_first, heads_first, heads_first), r"q has shape \(2, 3, 5, 4\), more heads than tokens, .*transpose\(1, 2\)"),

@@ -111,7 +111,7 @@ def test_kernels_of_poles_near_zero(backend):
         np.testing.assert_allclose(ddt, [2 * (C * grad.sum()).real.sum()], rtol=near)
 
 
-def test_a_pole_at_zero_of_the_plane_is_dead_beat(backend):
+def test_a_discrete_pole_at_zero(backend):
     """Bilinear at dt A = -2: z = 0, K = (2 Re C b, 0, 0, ...), and the gradient still includes dK_1 = 2 Re C b dz."""
     for dtype in precisions(backend):
         print(dtype)

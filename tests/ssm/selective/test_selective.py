@@ -64,7 +64,7 @@ def test_gradients_in_float32_are_good_to_2e_6_of_the_largest(rng):
     check_float32(qf.ssm.selective_scan_fn_vjp, [*arrays, grad], 2e-6, delta_softplus=True)
 
 
-def test_softplus_and_gate_are_right_far_out(backend):
+def test_softplus_and_gate_of_large_arguments(backend):
     for dtype in (np.float32, np.float64):
         u = np.ones((1, 4, 1), dtype)
         far = np.array([-1000, -80, 80, 1000], dtype).reshape(u.shape)

@@ -230,7 +230,7 @@ def test_gradients_reach_interleaved_pairs():
         torch.testing.assert_close(f(u, delta, A.conj(), B, C), f(u, delta, A.conj().resolve_conj(), B, C))
 
 
-def test_interleaved_pairs_may_lie_anywhere():
+def test_layouts_of_interleaved_pairs():
     u, delta, A, C = torch.randn(2, 3, 5), torch.rand(2, 3, 5), torch.complex(-torch.rand(3, 2), torch.randn(3, 2)), torch.randn(2, 2, 10)
 
     scan = qf.ssm.selective_scan_fn

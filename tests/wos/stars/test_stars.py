@@ -354,7 +354,7 @@ def test_infinite_variance(space, best_backend):
     assert re.search(r"increases by a factor of [67]\.\d+ towards a reflecting wall; beyond about 3 the", str(caught[0].message))
 
 
-def test_a_walk_beyond_a_wall_by_rounding_goes_back():
+def test_rays_from_points_behind_a_wall_by_rounding():
     """A ray along a wall meets its line far behind a point that rounding has put behind the wall; the hit is at the point instead."""
     pytest.importorskip("numba")
     from quatrefoil.wos.stars import loops_facets, loops_walls
@@ -368,7 +368,7 @@ def test_a_walk_beyond_a_wall_by_rounding_goes_back():
         assert loops_facets.hit(loops_facets.frames_of(triangle), at, d, 2.0, -1, 1e30)[0] == met
 
 
-def test_which_edges_may_hide_something():
+def test_silhouette_edges():
     """One edge of an L-shaped prism, and no edge of a cube."""
 
     def edges(V, F, where):

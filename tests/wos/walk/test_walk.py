@@ -126,7 +126,7 @@ def batch(rng, **options):
 
 
 @pytest.mark.filterwarnings("ignore:solve. the stderr of")
-def test_walks_that_are_all_alike_are_not_trusted_early(backend):
+def test_equal_walks_do_not_stop_early(backend):
     """The value is 0.0062 because few walks reach 1: two thirds of all rounds of 64 walks do not reach it."""
     room = wos.Polygon(SQUARE * 4, holes=[SQUARE * 0.2 + 3.6])
     for rng in range(8 if backend == "native" else 1):

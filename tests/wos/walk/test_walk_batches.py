@@ -57,7 +57,7 @@ def spelled(value, B):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("points", list(POINTS))
 @pytest.mark.parametrize("size", [None, 1, 3])
-def test_one_serves_all(size, points, kind, backend):
+def test_broadcast_arguments_equal_repeated_ones(size, points, kind, backend):
     """Gradients of broadcast arguments are sums over the instances."""
     boundary, P, run = polygon(size), POINTS[points], {"source": np.array([1.0]), "walks": 4, "rng": 3}
     for count in (1, 3):

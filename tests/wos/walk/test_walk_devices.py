@@ -160,7 +160,7 @@ def test_walk_by_walk(rng):
     run_python(run, NUMBA_DISABLE_JIT=1, PYTHONPATH=paths)
 
 
-def test_words():
+def test_known_answers_of_philox():
     """Known answers for the oracle's Philox4x32-10, with which all others are compared."""
     full = 2**32 - 1
     assert [int(w) for w in philox((0,) * 4, 0)] == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]

@@ -74,7 +74,7 @@ def test_empty_solids_labels_and_caches(backend):
         assert solve(points=np.zeros((0, 2)), cache="harmonic").value.shape == (0,)
 
 
-def test_most_walks_with_a_cache(monkeypatch):
+def test_largest_number_of_walks_with_a_cache(monkeypatch):
     """A sample uses pairs of walks. The index of the last walk must stay below those of the pilot walks, which give the references."""
     monkeypatch.setattr(harmonic, "_PILOT_WALK", 2**12)
     with pytest.raises(ValueError, match="at most") as error:
@@ -102,7 +102,7 @@ def warnings_of(run):
     return [str(w.message) for w in caught]
 
 
-def test_few_walks_that_count(backend):
+def test_warning_if_few_walks_contribute(backend):
     """With strong screening most walks end before the boundary, and a small part of it is rarely reached: 0 +- 0 must cause a warning."""
     ball, X, strong = wos.Ball((0.0, 0.0), 1.0), np.array([[0.0, 0.0], [0.9, 0.0]]), {"screening": 300.0, "rng": 0}
     for g in (1.0, -2.0, np.array([3.0]), wos.Fourier(np.array([2.0, 1.0, 0.5])), wos.Gaussians(np.ones(1), np.zeros((1, 2)), 1.0)):
@@ -167,7 +167,7 @@ def test_errors_of_equal_walks_by_kinds_of_data(backend):
     np.testing.assert_allclose(flux.stderr, 3 * np.sqrt(2) * rare, rtol=1e-6)
 
 
-def test_ordinary_results_are_not_doubted(backend):
+def test_ordinary_results_cause_no_warning(backend):
     """There is no warning, which would be an error, for ordinary results, nor for one point among many with u close to 0."""
     square, X, run = wos.Polygon(SQUARE), np.array([[0.5, 0.5], [0.2, 0.3]]), {"walks": 256, "rng": 0}
     for g in (0.0, 1.0, wos.Fourier(np.array([0.0, 1.0, 0.0])), wos.PerVertex(np.array([0.0, 1.0, 0.0, 0.0])), lambda Y: Y[:, 0] - 0.5):

@@ -122,7 +122,7 @@ def test_functions_that_are_compiled(best_backend, rng):
 
 
 @pytest.mark.parametrize("shape", [(0, 2), (2,)])
-def test_no_point_and_one(shape, best_backend):
+def test_no_points_and_a_single_point(shape, best_backend):
     matrices = wos.Problem(STAR, dirichlet=0.0, source=0.0).operator(np.zeros(shape), 4, rng=1)
     assert matrices.solve(1.0, 2.0).value.shape == (1 if shape == (2,) else 0,)
     assert matrices.solve([1.0, 2.0], 2.0).value.shape == (2, 1 if shape == (2,) else 0)

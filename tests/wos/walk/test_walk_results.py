@@ -125,7 +125,7 @@ def test_walks_of_other_functions_are_not_merged(name):
                 a.merge(b)
 
 
-def test_a_function_counts_as_it_was_when_it_was_solved_with():
+def test_changed_functions_are_different_data():
     g = Linear(2.0)
     first = solve(dirichlet=g)
     g.scale = 3.0

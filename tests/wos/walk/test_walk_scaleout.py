@@ -95,7 +95,7 @@ def test_threads_and_processes(name, threads, processes, rng, monkeypatch):
             same(result.resume(18, atol=1e-2, max_walks=90, executor=executor), whole.resume(18, atol=1e-2, max_walks=90))
 
 
-def test_compiled_functions_travel(processes):
+def test_compiled_functions_are_sent_to_workers(processes):
     f = pytest.importorskip("numba").njit(lambda Y: Y[:, 0] * Y[:, 1])
     same(wos.solve(DISC, X, dirichlet=f, executor=processes, rng=1), wos.solve(DISC, X, dirichlet=f, rng=1))
     with pytest.raises(TypeError, match="solve: source cannot be pickled for the workers of ProcessPoolExecutor"):
@@ -143,7 +143,7 @@ def test_what_cannot_be_sent_is_rejected_first(threads, processes, monkeypatch):
         wos.solve(DISC, X, executor=Pickled(), **square)
 
 
-def test_units_of_a_diffusion_travel(threads):
+def test_workers_use_the_unit_of_a_diffusion(threads):
     """A diffusion of any size has a separate unit. Workers divide its function and the source's by it."""
     for source in (np.array(1e30), lambda Y: 1e30 + 0 * Y[:, 0]):
         run = {"dirichlet": 1.0, "diffusion": lambda Y: 1e30 * (2 + Y[:, 0]), "source": source, "walks": 64, "rng": 1}
@@ -161,7 +161,7 @@ def test_a_task_that_raises_says_which_and_a_worker_that_dies_is_an_error(thread
         wos.solve(DISC, X, dirichlet=dies, executor=pool, rng=1)
 
 
-def test_a_process_keeps_what_the_next_task_needs():
+def test_workers_cache_shared_problems():
     known = scaleout._known
     known.clear()
     shared = [scaleout.Shared(wos.Polygon((1 + k) * oracle.star(20)), (None, None), 0, np.dtype(float)) for k in range(6)]
@@ -173,7 +173,7 @@ def test_a_process_keeps_what_the_next_task_needs():
     assert pickle.loads(pickle.dumps(shared[0])) is not copies[0]
 
 
-def test_what_was_begun_ends_when_the_caller_gives_up(monkeypatch):
+def test_started_tasks_end_early_if_the_caller_stops(monkeypatch):
     """The point on the boundary finishes at once; the other would walk for a minute, but the call does not wait for it."""
     monkeypatch.setattr(draw, "ROUND_WALKS", 1)
     calls = []

@@ -146,7 +146,7 @@ def test_gradients(s, size, backend):
                 np.testing.assert_array_equal(mine[name], other[name] * unit, err_msg=name)
 
 
-def test_a_screening_that_float32_does_not_hold(backend):
+def test_screening_outside_the_range_of_float32(backend):
     """Deep inside, u = f / σ."""
     for d in (2, 3):
         run = {"dirichlet": 0.0, "walks": 64, "rng": 1}
