@@ -59,7 +59,7 @@ def case_modules():
 
 @functools.cache
 def all_cases():
-    """(family, case) of every case."""
+    """All cases, as pairs (family, case)."""
     return [(family, case) for family, module in case_modules() for case in module.CASES]
 
 
@@ -70,7 +70,7 @@ def promised(name):
 
 
 def chosen_cases(family, op, names):
-    """The cases of an op with these names, separated by spaces."""
+    """The cases of an op by name; ``names`` are separated by spaces."""
     cases = [case for f, case in all_cases() if (f, case.op) == (family, op) and case.name in names.split()]
     assert len(cases) == len(names.split())
     return cases

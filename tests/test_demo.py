@@ -59,9 +59,9 @@ def test_the_quick_demo(capsys, tmp_path):
     assert [line.split()[0] for line in table[:6]] == ["family", "ssm", "kron", "cheb", "wos", "wos"]
     rounding, model = zip(*(re.split(r"  +", line)[-2:] for line in table[1:6]))
     assert float(rounding[0]) < 1e-5  # float32, sums of hundreds of terms
-    assert float(rounding[1]) < 1e-3  # a residual of 1e-6, and a condition number
+    assert float(rounding[1]) < 1e-3  # a residual of 1e-6, amplified by the condition number
     assert float(rounding[2]) < 1e-12
-    assert float(rounding[3]) < 1e-5  # a constant
+    assert float(rounding[3]) < 1e-5  # the error for constant data
     assert model[0] == "none"
     assert 0 < float(model[1]) < 0.25  # the standard deviation of the pixels is 0.3
     assert float(model[2]) < 1e-5  # requested: 1e-6

@@ -13,7 +13,7 @@ from tensors import lazy, plain, to_numpy  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-READS_NO_VALUES = {name for name in CALLS if name.startswith("ssm.") and name != "ssm.exponential_integrator"} | {  # this one iterates
+READS_NO_VALUES = {name for name in CALLS if name.startswith("ssm.") and name != "ssm.exponential_integrator"} | {  # it reads values
     *(f"kron.KroneckerOperator, {part}" for part in ("products", "float32", "entries", "algebra")),
     "kron.matvec, batches",
     *("cheb.TuckerTensor", "cheb.TensorTrain", "cheb.ChebTucker", "cheb.ChebTucker, plan", "cheb.ChebTucker, calculus"),

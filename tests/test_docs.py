@@ -91,7 +91,7 @@ def test_the_s4d_kernel_replaces_the_original():
 @pytest.mark.slow
 def test_programs_run():
     run = {name: runpy.run_path(str(DOCS / f"programs/{name}.py")) for name in ("smooth_grid", "value_and_gradient", "laplace_with_a_hole")}
-    assert np.abs(run["smooth_grid"]["mean"] - run["smooth_grid"]["truth"]).max() < 0.2  # the noise is 0.2 in a single cell
+    assert np.abs(run["smooth_grid"]["mean"] - run["smooth_grid"]["truth"]).max() < 0.2  # the standard deviation of the noise is 0.2
     assert run["value_and_gradient"]["value"].shape == (1_000_000,)
     u = run["laplace_with_a_hole"]["u"]
     assert ((u.value >= -5 * u.stderr) & (u.value <= 1 + 5 * u.stderr)).all()  # the maximum principle

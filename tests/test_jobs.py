@@ -11,7 +11,7 @@ from quatrefoil.bench import jobs
 from quatrefoil.bench.jobs import side
 
 BOUNDS = {"field": 1.0, "sobol": 0.1, "price": 1e-2, "distances": 1e-5, "labels": 0.5, "charges": 1e-4, "digits": 1.0, "flowstate": 1e-3}
-NEEDS = {"labels": "skfem", "digits": "sklearn"}  # for the truth or the data
+NEEDS = {"labels": "skfem", "digits": "sklearn"}  # packages that compute the truth or provide the data
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def silent():
     """Turn NumPy's warnings about lost masks and imaginary parts into errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", message="quatrefoil runs on Numba")  # once, without the compiled kernels
+        warnings.filterwarnings("ignore", message="quatrefoil runs on Numba")  # issued once if there are no compiled kernels
         yield
 
 

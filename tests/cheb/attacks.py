@@ -312,7 +312,7 @@ def attack_tucker(rng, backend):
         for U in result.factors:
             assert np.abs(U.T @ U - np.eye(U.shape[1])).max() <= 200 * eps, "orthonormal"
         best = np.sqrt(tails(C.astype(float), result.core.shape)) / np.linalg.norm(C.astype(float))
-        limit = tol if "rank" not in request else best + 0.1 * request.get("tol", 0)  # bases may miss a fraction of the allowed error
+        limit = tol if "rank" not in request else best + 0.1 * request.get("tol", 0)  # bases have an error of up to a tenth of tol
         assert error <= (limit if method != "rsvd" else 2 * limit) + 50 * eps, f"{request} {shape} {method}: {error:.2e} for {limit:.2e}"
         assert "rank" not in request or all(r <= m for r, m in zip(result.core.shape, ranks))
 

@@ -98,7 +98,7 @@ def test_estimates_follow_the_error():
         for n in (n for n in (9, 17, 33) if rho**n > 1e-13):
             f = rho ** np.arange(n)
             ct = ChebTucker.from_coeffs(np.multiply.outer(f, f), tol=1e-13)
-            missed = np.sqrt(2) * rho**n  # for one axis the error relative to the norm is rho^n; this is for both
+            missed = np.sqrt(2) * rho**n  # the relative error due to one axis is rho^n; this is that due to both
             assert missed / 1.1 <= ct.error_estimate <= missed * rho ** -max(2.0, n // 8) * 1.5
         assert ChebTucker(np.zeros((1, 1)), [np.ones((4, 1))] * 2).error_estimate == 0
         assert ChebTucker(np.ones((1, 1)), [np.ones((1, 1))] * 2).error_estimate == 0

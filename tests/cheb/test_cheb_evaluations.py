@@ -53,10 +53,10 @@ def test_values_are_at_most_about_twice_the_cheaper_of_fibres_and_grid(rng, name
 
 
 def test_first_fibres_are_not_refined_because_the_scale_changes():
-    """The first test of a fibre may find a larger |f|, by which both sides of the comparison have to be divided."""
+    """If the first test of a fibre finds a larger |f|, both sides of the comparison must be divided by it."""
     f, domain = FUNCTIONS["a wave"]
     counts = [ChebTucker.from_function(f, domain, tol=tol).n_evaluations for tol in (1e-5, 1e-7, 1e-9)]
-    assert all(count < budget for count, budget in zip(counts, (400, 480, 560), strict=True))  # otherwise it takes 466, 543 and 620
+    assert all(count < budget for count, budget in zip(counts, (400, 480, 560), strict=True))  # with two scales: 466, 543, 620
 
 
 def test_ten_variables_take_a_few_thousand_values(rng):

@@ -16,7 +16,7 @@ def test_drawdowns_solve_their_equation(rng, example):
     T = 10 ** rng.uniform(-4, -3, (5, 6))
     A, padded = np.zeros((30, 30)), np.pad(T, 1, mode="edge")
     for (i, j), (k, m) in itertools.product(np.ndindex(5, 6), ((1, 0), (-1, 0), (0, 1), (0, -1))):
-        conducts = 2 / (1 / T[i, j] + 1 / padded[i + k + 1, j + m + 1])  # also at edges, where h = 0 half a cell outside
+        conducts = 2 / (1 / T[i, j] + 1 / padded[i + k + 1, j + m + 1])  # also at edges: h = 0 half a cell beyond them
         A[6 * i + j, 6 * i + j] += conducts
         if 0 <= i + k < 5 and 0 <= j + m < 6:
             A[6 * i + j, 6 * (i + k) + j + m] -= conducts

@@ -67,7 +67,7 @@ BARRIERS = [
     ("method", "path", "at"), BARRIERS, ids=[f"{n.name}-{p.name}-{p.read_text().count(chr(10), 0, at) + 1}" for n, p, at in BARRIERS]
 )
 def test_a_barrier_that_is_left_out_is_noticed(method, path, at, rng, monkeypatch):
-    """In one of the method's cases, the emulator raises an error, or results contain NaN or depend on the order of threads."""
+    """In some case of the method, the emulator raises an error, or results contain NaN or depend on the order of threads."""
     text = path.read_text()
     family = method.parent.name
     cases = [case for f, case in CASES if f == family and op_of(f, case.op).method == method.name]

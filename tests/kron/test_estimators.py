@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*stopped after max_iter:Runtime
 
 
 class OneAxis(GridGP):
-    """A GridGP of one axis that takes its points as rows of a sample matrix."""
+    """A GridGP of one axis whose points are the rows of a sample matrix."""
 
     def fit(self, X, y):
         return super().fit([X], y)

@@ -49,7 +49,7 @@ def test_gradient_of_the_likelihood(rng, name, share):
 
 
 def test_fit_recovers_the_parameters(rng):
-    """Parameters agree within five widths of the likelihood, which is never below its initial value."""
+    """Parameters agree within five standard errors, and the likelihood is not below its initial value."""
     axes = [np.linspace(0, 1, 30), np.linspace(0, 1, 25)]
     truth = [partial(qf.kron.rbf, scale=0.15), partial(qf.kron.rbf, scale=0.3)]
     f = qf.kron.gp_sample([k(x) for k, x in zip(truth, axes)], rng=rng)[0]

@@ -95,7 +95,7 @@ def test_a_row_that_fails_is_printed_and_others_are_written(monkeypatch, tmp_pat
 @pytest.mark.parametrize("installed", [False, True], ids=["own", "ours"])
 @pytest.mark.parametrize("config", [shape.config for shape in models.SHAPES if hasattr(transformers, f"{shape.config}Config")])
 def test_a_token_comes_after_its_prompt(config, installed, monkeypatch):
-    """A model ignores an argument with another name for its cache, and would then start afresh with every token."""
+    """A model ignores a cache that is passed under the wrong name, and would treat every token as the first."""
     for package in (torch, qf):
         monkeypatch.setattr(package, "set_num_threads", lambda count: None)
     sizes = {name: x for name, x in (COMMON | MODELS[config][0]).items() if name != "num_hidden_layers"}

@@ -104,7 +104,7 @@ def test_another_release_keeps_its_own_code():
 
 
 def test_lightning_attention_of_a_token_whose_mask_is_that_of_its_past():
-    """As called by transformers 4.57: the mask covers all tokens so far, and is already applied to the others."""
+    """As in transformers 4.57: the mask covers all tokens so far, and was applied to the previous ones in earlier calls."""
     from quatrefoil.torch.nn._loops import lightning_attention
 
     states = {}

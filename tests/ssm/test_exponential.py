@@ -12,7 +12,7 @@ etd = qf.ssm.exponential_integrator
 
 
 def test_what_is_exact(rng):
-    """The linear part, even if stiff, and a constant f: u = e^{at} u_0 + (e^{at} - 1)/a f, or u_0 + t f if a = 0."""
+    """A linear part, even if stiff, with a constant f: u = e^{at} u_0 + (e^{at} - 1)/a f, or u_0 + t f if a = 0."""
     a, f = np.array([-1e6, -3.0, -1e-9, 0.0, 0.4]), rng.standard_normal(5)
     start, t = rng.standard_normal((3, 5)), 0.1 * np.arange(1, 41)[:, None, None]
     with np.errstate(invalid="ignore"):

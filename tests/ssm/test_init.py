@@ -227,7 +227,7 @@ Z, ONE = np.zeros(3, complex), np.ones(3)
 
 @pytest.mark.parametrize("N", [1, 4])
 def test_modes_of_ptd_are_those_of_its_full_system(N):
-    """Together with their conjugates. At N = 1 the real mode counts twice, with half of its input. The response to slow inputs is exact."""
+    """Conjugates belong to the system too. At N = 1 the real mode counts twice, with half of its input. The static response is exact."""
     A, B = qf.ssm.s4d_init("ptd", N)
     assert A.shape == B.shape == (N,)
     assert (A.real < 0).all()

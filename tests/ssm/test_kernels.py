@@ -51,7 +51,7 @@ def test_layers(kernel):
 
 
 def test_signatures_are_those_of_the_models(kernel):
-    """As checked by kernels: the same number of arguments of the same kinds."""
+    """The package ``kernels`` requires the same number of arguments of the same kinds."""
     pytest.importorskip("transformers")
     from quatrefoil.ssm.models.dropin._transformers import wrappers
 

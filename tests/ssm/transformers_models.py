@@ -117,7 +117,7 @@ NOT_COMPILED = {
     "MiniMax": "modeling_minimax.py refuses caches other than its MiniMaxCache, which grows",
 }
 TWO_GRAPHS = ("Inkling", "Inkling2", "Inkling2Loop", "RecurrentGemma")
-# Models of transformers 5.24 whose logits depend on the cache, without this library and a compiler too.
+# Models of transformers 5.24 whose logits depend on the cache, even without this library and without a compiler.
 FAULTS = {
     "Bamba": "BambaModel.forward in modeling_bamba.py starts positions at 0 in every call without position_ids, with any cache",
     "Inkling": "InklingAttention.forward in modeling_inkling.py reads the length of a static cache, a tensor that the following update "

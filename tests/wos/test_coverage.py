@@ -106,7 +106,7 @@ def channels(result):
 
 
 def swapped(n, half, whole):
-    """Means of the first and the last n of 2 n samples, and the standard errors of the respective other half: (2, N, channels) each.
+    """Means of the first and the last n of 2 n samples, each with the standard error of the other half: (2, N, channels) each.
 
     half, whole: the means and standard errors of the first half and of all samples.
     """
@@ -134,7 +134,7 @@ def test_ten_thousand_z_scores(name, rng):
 
 
 def test_skewness_does_not_look_like_a_bias(rng):
-    """The mean of 32 exponential variates, their own stderr and that of 32 others; a bias of a tenth of the stderr of all 64 is found."""
+    """Means of 32 exponential variates with the stderr of 32 others: no bias is found, but one of a tenth of the stderr of all 64 is."""
     samples = rng.exponential(size=(2, 20000, 32)) - 1
     halves, whole = [(x.mean(axis=1), x.std(axis=1, ddof=1) / np.sqrt(32)) for x in samples], np.concatenate(samples, axis=1)
     mean, error = whole.mean(axis=1), whole.std(axis=1, ddof=1) / 8

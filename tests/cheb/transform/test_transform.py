@@ -74,7 +74,7 @@ def test_result_does_not_depend_on_layout_or_batch(rng):
 
 @needs_native
 def test_a_nan_is_seen_in_all_of_its_pencil(rng):
-    """Even results in which its weight is 0 are NaN: a fold alone would skip it there."""
+    """Results are NaN even where the weight of the NaN is 0. A fold alone would not use it there."""
     for n, name in itertools.product([2, 3, 4, 6, 9, 10, 31, 64, 66, 68, 70, 257, 524], ["vals2coeffs", "coeffs2vals"]):
         print(name, n)
         x = rng.standard_normal((n, 3))

@@ -179,7 +179,7 @@ def test_some_axes(rng, method, backend):
 
 
 def test_factors_that_span_the_tensor_miss_nothing(rng):
-    """A difference of norms would be of the size of 1e-8 by rounding."""
+    """A difference of norms would be about 1e-8 because of rounding."""
     C = tensor_of_spectrum(rng, (7, 8, 9), 0.3 ** np.arange(5))
     U = tucker(C, tol=1e-14).factors[1]
     for _ in range(20):

@@ -61,7 +61,7 @@ def test_likelihood_and_gradients(backend, rng, share):
     y, mask = rng.standard_normal(60), None if share is None else rng.random(60) < share
     value, dfactors, dnoise = qf.kron.gp_nll(factors, y, 0.3, mask=mask, grad=True)
     assert abs(value - oracle.gp_nll(factors, y, [0.3], mask)) <= 1e-12 * abs(value)
-    basis.FOLDED_FROM = 1000  # restored by the fixture: parity for the eigenvectors alone
+    basis.FOLDED_FROM = 1000  # use parity for the eigenvectors only; the fixture restores this
     for got, expected in zip(qf.kron.gp_nll(factors, y, 0.3, mask=mask, grad=True)[1], dfactors):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12 * max(1, np.abs(expected).max()))
     basis.HALVED_FROM = 1000

@@ -1,4 +1,4 @@
-"""Units of y, of the covariance and of its factors scale the answers of every solver. Powers of two, so that nothing is rounded."""
+"""Units of y, of the covariance and of its factors scale the answers of every solver. They are powers of two, so nothing is rounded."""
 
 import functools
 import itertools
@@ -79,7 +79,7 @@ def test_likelihoods_and_gradients(backend, problem, units, logdet, cells, rng):
 
 @pytest.mark.parametrize("unit", [2.0**-600, 2.0**600])
 def test_gradients_of_functions_of_an_operator(unit, rng):
-    """The loss of digits in the quotient is detected in any unit of y and of the gradient."""
+    """Cancellation in difference quotients is detected in any unit of y and of the gradient."""
     factors = [np.diag([1.0, 1.0 + 1e-9, 3.0]), factor(rng, 4)]
     y, grad = rng.standard_normal((2, 12))
     gradients = functools.partial(KroneckerOperator(factors).apply_vjp, np.sqrt, lambda lam: 0.5 / np.sqrt(lam))

@@ -82,7 +82,7 @@ def test_a_base_solution(rng, dims):
 
 
 def test_a_spectrum(rng):
-    """Eigenvalues have errors of 4 eps (the largest is 4); dividing by the least squared gives those of inverses. Allow 4 times that."""
+    """Eigenvalues have errors of 4 eps, as the largest is 4, and their inverses 4 eps / smallest^2. Allow 4 times that."""
     vectors = np.linalg.qr(rng.standard_normal((9, 9)))[0]
     values = np.array([-1e-17, 1e-14, 3e-6, 2e-5, 0.1, 0.2, 0.5, 1.0, 4.0])
     result = Spectrum((vectors * values) @ vectors.T, 1e-6, "axes[0]")

@@ -43,7 +43,7 @@ def test_a_float32_phase_has_all_its_turns(backend, rng):
 
 
 def test_slopes_vanish_at_coincident_points(backend, rng):
-    """They are exactly 0. tests/test_ops.py compares values at lag 0."""
+    """Slopes at lag 0 are exactly 0. tests/test_ops.py compares values there."""
     for kind in KINDS:
         dd, *_ = spectral_mixture_lags_vjp(np.zeros(1), *mixture(rng, 4).values(), np.ones(1), kind=kind, order=2)
         assert dd[0] == 0
@@ -98,7 +98,7 @@ def functions(rng, dtype):
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 2), (2, 7), (3, 1), (64, 3), (67, 101)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_axes_of_one_step_are_toeplitz_and_the_same(backend, rng, axes, n, m, dtype):
-    """They differ from pairs by at most the effect of errors of 4 eps max|x| in points and lag, plus 4 eps of the largest value."""
+    """Values differ from those of pairs by at most the effect of errors of 4 eps max|x| in points and lag, plus 4 eps of the largest."""
     points = [a.astype(dtype) for a in AXES[axes](n, m)]
     eps = np.finfo(dtype).eps
     for function, steepest in functions(rng, dtype):

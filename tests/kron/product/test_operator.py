@@ -156,7 +156,7 @@ def test_negative_eigenvalues(rng):
     for run in (lambda: K.solve(np.ones(4), 0.5), lambda: K.logdet(0.5)):
         with pytest.raises(np.linalg.LinAlgError, match=r"factors\[1\] is not positive semidefinite .*-1"):
             run()
-    lam, _ = K.eigh()  # which clamps nothing
+    lam, _ = K.eigh()  # does not clamp
     assert lam.min() == pytest.approx(-1)
     close(K.solve(np.ones(4)), np.linalg.solve(K.to_dense(), np.ones(4)))
 

@@ -17,7 +17,7 @@ def test_tiny_noise_on_a_singular_term(backend, rng):
     K1, K2, noise = np.outer(a, a), np.outer(b, b), 1e-13
     got = qf.kron.sum_logdet(K1, K2, noise * np.eye(6), np.eye(4))
     big = (a @ a) * (b @ b)
-    # each of 23 zeros has an error of up to n eps times the largest eigenvalue, and the noise is not much larger
+    # each of the 23 eigenvalues 0 has an error of up to n eps times the largest eigenvalue, and the noise is not much larger
     assert abs(got - np.log(big + noise) - 23 * np.log(noise)) <= 23 * np.log1p(10 * EPS * big / noise) + 1e-12
 
 

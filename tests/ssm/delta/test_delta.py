@@ -14,7 +14,7 @@ rule, gla = qf.ssm.chunk_gated_delta_rule, qf.ssm.chunk_simple_gla
 
 
 def test_other_names_are_the_same_functions(best_backend, rng):
-    """Without decays, the gated rule is DeltaNet. fused_recurrent names use chunks too. g_gamma is one decay for all tokens of a head."""
+    """Without decays, the gated rule is DeltaNet. fused_recurrent functions use chunks too. g_gamma: one decay for all tokens of a head."""
     named = problem(RULE, rng, 1, 20, 2, 9, 7, 4) | {"scale": 0.3, "cu_seqlens": np.array([0, 20])}
     ungated, simple = ({n: x for n, x in named.items() if n != left_out} for left_out in ("g", "beta"))
     gamma = {n: x for n, x in simple.items() if n != "g"} | {"g_gamma": named["g"][0, 0]}

@@ -64,7 +64,7 @@ def test_steps_are_the_whole_sequence(backend, rng, op, options):
 
 @of_every_op
 def test_packed_sequences_have_the_bits_of_those_apart(backend, rng, op, options):
-    """Compositions multiply different matrices for packed sequences, so they are compared to rounding only."""
+    """Compositions multiply different matrices for packed sequences, so their results agree only up to rounding."""
     tolerance = 0 if backend == "native" else 1e-12
     same = functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance)
     for lengths, index in [((5, 0, 90, 1, 64, 8), np.int32), ((1,) * 7, np.int64), ((0, 3, 0), np.int64), ((33, 65, 63), np.int32)]:

@@ -27,7 +27,7 @@ def gka(B, T, heads, D, gates="", **options):
 # oracle. At a ridge of 0.1 its error decreases by 0.537 per step and is below 1e-16 after 64 steps.
 CONVERGED = {"ridge_strength": 0.1, "num_iter": 64}
 
-CASES = [  # the first three need more than one warp on a GPU, so that missing work is detected early
+CASES = [  # the first three need several warps on a GPU, so missing barriers are detected early
     Case("gka", "D15", gka(1, 9, 2, 15, "alpha g gk", **CONVERGED)),
     Case("gka", "exact", gka(2, 23, 2, 13, "alpha g gk", solver="exact", ridge_strength=0.1), longest=300),
     Case("gka", "final-states-alone", gka(2, 6, 1, 18, "g gk", output_final_state=True, num_iter=0)),

@@ -36,7 +36,7 @@ def test_steps_are_the_layer(backend, rng):
 
 
 def test_modes_that_all_channels_share(backend, rng):
-    """In the form of ``s4d_init`` and ``dplr_legs``: values equal those of repeated modes, gradients are summed over channels."""
+    """Modes as ``s4d_init`` and ``dplr_legs`` return them: values equal those of repeated modes, gradients are summed over channels."""
     u, (dt, A, C, D, B), s = rng.standard_normal((2, 3, 20)), model(rng, 3, 5), state(rng, 3, 5)
     start, one = [A[0], C[0], B[0]], lambda a: np.tile(a, (3, 1))
     conv = lambda A, C, B: qf.ssm.s4d_conv(u, dt, A, C, D, B)  # noqa: E731

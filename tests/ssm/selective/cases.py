@@ -54,7 +54,7 @@ def existing(arguments):
 
 
 def step(items, P, N, *, heads=None, groups=None, rows=None, count=None, skip=True, gate=True, bias=True, **options):
-    """Steps the states ``rows`` out of ``count``.
+    """Arguments of a step of the states ``rows`` out of ``count``.
 
     With a few dozen outputs, not all can be small by chance compared with the terms of their sums.
     """

@@ -110,7 +110,7 @@ def boundaries(d, n):
 
 @pytest.mark.parametrize("d", [2, 3])
 def test_a_batch_is_its_instances(d, backend, rng):
-    """B sets of data on B boundaries or on one: each instance equals a separate solve, for arrays with a leading B, lists, and prefixes."""
+    """B sets of data on B boundaries or on one: each instance equals a separate solve, for arrays, lists and fewer instances."""
     X = np.stack([star_points(rng, 5) * 0.8 + [b, -b] for b in range(3)]) if d == 2 else np.stack([disc_points(rng, 5, d=3)] * 3)
     for name, data, function, size in kinds(rng, d, (3,)):
         run = dict(walks=8, epsilon=1e-7, rng=seed(rng))
