@@ -86,7 +86,7 @@ def test_rejected(name, cupy):
 
 def test_mixed_devices(cupy):
     elsewhere = stand_in.ndarray(X[:, 0].copy(), 0)
-    with pytest.raises(TypeError, match=r"cheb.ChebTucker.grid: the points of axis 0 is on cuda:0 but core is on cuda:1"):
+    with pytest.raises(TypeError, match=r"cheb.ChebTucker.grid: points\[0\] is on cuda:0 but core is on cuda:1"):
         tensor(cupy).grid(elsewhere, elsewhere)
     with pytest.raises(TypeError, match=r"cheb.ChebTucker.fit: y is on cuda:0 but X is on cuda:1"):
         cheb.ChebTucker.fit(cupy(X), elsewhere, n=2)
@@ -95,7 +95,7 @@ def test_mixed_devices(cupy):
 
 
 def test_values_that_raise_on_the_host_give_nan(cupy):
-    """If the values are copied to the host, they raise instead."""
+    """A function that copies its values to the host raises an error instead."""
     V = np.where(np.arange(12).reshape(4, 3) == 5, np.nan, 1.0)
     assert np.isnan(cheb.ChebTucker.from_values(cupy(V))(cupy(X)).get()).all()
     far = np.where(np.arange(15).reshape(5, 3) == 4, 7.0, CHARGES)

@@ -138,7 +138,7 @@ def test_tensors():
         with pytest.raises(TypeError, match=r"torch array of float32.*; convert the ChebTucker: ct = ct.to\(torch.float32\)"):
             call(torch.tensor(X, dtype=torch.float32))
     for library in ("torch", torch, "numpy"):
-        with pytest.raises(TypeError, match=r"cheb.ChebTucker.to: got .*, expected a dtype or device of PyTorch, such as torch.float64"):
+        with pytest.raises(TypeError, match=r"cheb.ChebTucker.to: got .*, expected a PyTorch dtype or device, such as torch.float64"):
             f.to(library)
     with pytest.raises(TypeError, match=r"f takes tensors: pass lambda x, y: f\(\*map\(torch.from_numpy, \(x, y,\)\)\)"):
         ChebTucker.from_function(lambda x, y: torch.sin(x) * y, UNIT)

@@ -83,7 +83,7 @@ BAD = [
     (lambda: ct.grid(X[:, 0]), ValueError, "expected 2"),
     (lambda: ct.grid(X[:, 0], with_point(2)[:, 1]), ValueError, "point 3 of axis 1 is 2"),
     (lambda: ct.grid(X, X), ValueError, r"expected \(m,\)"),
-    (lambda: ct.grid(X[:, 0], X[:, 1].astype(np.float32)), TypeError, "axis 1 are .* of float32"),
+    (lambda: ct.grid(X[:, 0], X[:, 1].astype(np.float32)), TypeError, r"points\[1\] is .* of float32"),
     (lambda: ct.grid([X[:, 0], X[:, 1]]), ValueError, r"1 axes, expected 2; .* as separate arguments: grid\(\*points\)"),
     (lambda: ct(np.zeros((2, 3, 5))), ValueError, r"shape \(2, 3, 5\), .*; pass arrays of coordinates as \*X"),
     (lambda: ct.diff((0, 1)), TypeError, r"axis is \(0, 1\), .* ct.diff\(0\).diff\(1\)"),

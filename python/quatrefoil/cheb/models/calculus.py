@@ -187,7 +187,7 @@ class Calculus(TensorParts):
         import torch
 
         if args and isinstance(args[0], (str, ModuleType)) and getattr(args[0], "__name__", args[0]) in ("torch", "numpy"):
-            raise TypeError(f"cheb.ChebTucker.to: got {args[0]!r}, expected a dtype or device of PyTorch, such as torch.float64 or 'cpu'")
+            raise TypeError(f"cheb.ChebTucker.to: got {args[0]!r}, expected a PyTorch dtype or device, such as torch.float64 or 'cpu'")
 
         def moved(array: Any) -> Any:
             return (torch.tensor(array) if isinstance(array, np.ndarray) else array).to(*args, **kwargs)

@@ -242,15 +242,15 @@ class ChebTucker(Fitting, Calculus, Statistics, Queries):
         if len(points) != len(self.factors):
             fix = "; pass them as separate arguments: grid(*points)" if len(points) == 1 and _arguments.ndim(points[0]) == 2 else ""
             raise ValueError(f"{label}: got points for {len(points)} axes, expected {len(self.factors)}{fix}")
-        result, names = self.core, [f"the points of axis {k}" for k in range(len(points))]
+        result, names = self.core, [f"points[{k}]" for k in range(len(points))]
         arrays = _arguments.arrays_like((self._like, *points), label, ("core", *names))[1:]
         for k, (x, U, name) in enumerate(zip(arrays, self.factors, names)):
             host = _arguments.host_array(x, label, name, device="copy")
             if host.ndim != 1:
-                raise ValueError(f"{label}: {name} have shape {host.shape}, expected (m,)")
+                raise ValueError(f"{label}: {name} has shape {host.shape}, expected (m,)")
             if _arrays.kind(x) != _arrays.kind(self._like) or x.dtype != self.core.dtype:
                 fix = moved_core(x, self._like) or f"expected {_arrays.describe(self._like)}, like core"
-                raise TypeError(f"{label}: {name} are {_arrays.describe(x)}; {fix}")
+                raise TypeError(f"{label}: {name} is {_arrays.describe(x)}; {fix}")
             if _arrays.is_meta(self._like):
                 raise RuntimeError(f"{label}: core is a meta tensor, which has no values")
             check_device(label, name, x, "core", self._like)

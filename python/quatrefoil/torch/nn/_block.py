@@ -150,7 +150,7 @@ class Block(Layer):
         """This layer's cache in ``inference_params.key_value_memory_dict``, allocated if absent and set to zero at the beginning."""
         name = type(self).__name__
         if self.layer_idx is None:
-            raise ValueError(f"{name}: layer_idx is None, expected the layer's number, the key of its states in inference_params")
+            raise ValueError(f"{name}: layer_idx is None, expected the layer's number, its key in inference_params")
         caches: dict[int, Cache] = inference_params.key_value_memory_dict
         if self.layer_idx not in caches:
             if inference_params.seqlen_offset > 0:

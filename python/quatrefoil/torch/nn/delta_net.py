@@ -110,9 +110,7 @@ class _DeltaLayer(Layer):
         if past is None:
             return None
         if self.layer_idx is None:
-            raise ValueError(
-                f"{type(self).__name__}: layer_idx is None, expected the layer's number, the key of its states in past_key_values"
-            )
+            raise ValueError(f"{type(self).__name__}: layer_idx is None, expected the layer's number, its key in past_key_values")
         if isinstance(past, dict):
             return past.get(self.layer_idx)
         return past[self.layer_idx] if len(past) > self.layer_idx else None
