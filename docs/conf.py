@@ -72,7 +72,7 @@ html_theme_options = {
 
 
 def included(app, docname, source):
-    """Replace pages by files of the repository, and included sections by their text, with adapted links."""
+    """Insert the repository's files and included sections into the pages, with adapted links."""
     if docname in ("index", "contributing", "changelog"):
         file = ROOT / ("README.md" if docname == "index" else f"{docname.upper()}.md")
         source[0] = methods.relinked(file.read_text(), file, docname) + (source[0] if docname == "index" else "")

@@ -58,7 +58,7 @@ def test_a_page_begins_with_a_program_that_runs(page):
 
 @pytest.fixture(scope="module")
 def pages():
-    """All pages by path: hand-written pages, those of docs/_generate, and the examples."""
+    """All pages by path: hand-written pages, those from docs/_generate, and the examples."""
     sys.path.insert(0, str(DOCS))
     try:
         generate, methods = importlib.import_module("_generate"), importlib.import_module("_generate.methods")
@@ -155,7 +155,7 @@ def test_jobs_on_a_cluster():
     """Run the page's program in its own process, because Dask's workers import it."""
     pytest.importorskip("distributed")
     run = subprocess.run([sys.executable, DOCS / "programs/on_a_cluster.py", "0.02"], capture_output=True, text=True, check=True)
-    assert "all results are bitwise those of this process" in run.stdout
+    assert "all results are bitwise identical to those of this process" in run.stdout
 
 
 def test_the_how_to_page_on_tables_runs():
@@ -175,7 +175,7 @@ def test_pictures_are_drawn(name, tmp_path):
 
 
 def after(library):
-    """The Python code after each *After* and *or* in a section of docs/switching.md."""
+    """The Python code below each "After" and "or" in a section of docs/switching.md."""
     section = re.search(rf"^## {library}$(.*?)(?=^## |\Z)", (DOCS / "switching.md").read_text(), re.M | re.S)[1]
     return [text for language, text in re.findall(r"```(\w+)\n(.*?)```", section, re.S)[1:] if language == "python"]
 

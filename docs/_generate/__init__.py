@@ -1,6 +1,6 @@
-"""Generated pages of the site: the reference of the public names, the derivations of csrc, the tables of the benchmarks.
+"""The site's generated pages: the reference for the public names, the derivations in csrc, and the benchmark tables.
 
-It does not need Sphinx, so that tests can use it. ``conf.py`` calls ``write``.
+This package does not need Sphinx, so tests can use it. ``conf.py`` calls ``write``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def pages() -> dict[str, str]:
 
 
 def write() -> None:
-    """Write the pages that have changed, because Sphinx reads newer files again, and remove old ones."""
+    """Remove old pages and write those that have changed. The others keep their dates, so Sphinx does not read them again."""
     generated = pages()
     for folder in {path.partition("/")[0] for path in generated}:
         for file in (DOCS / folder).rglob("*.*"):

@@ -31,7 +31,7 @@ _PLAIN = r"[A-Za-z0-9α-ωΑ-Ω'~]+(?:,[A-Za-z0-9]+(?![A-Za-z0-9]*[(_^]))*|\*|�
 
 
 def set_in(text: str, others: dict[str, tuple[str, set[str]]] | None = None) -> str:
-    """Markdown with equations as HTML. ``(5)`` in a sentence links to equation (5), and ``scan (3)`` to equation (3) of the page of scan.
+    """Markdown with equations as HTML. ``(5)`` in a sentence links to equation (5), and ``scan (3)`` to equation (3) on scan's page.
 
     ``others``: name of a page -> (its address, its numbers).
     """

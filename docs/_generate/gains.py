@@ -1,8 +1,8 @@
-"""Measures what models of transformers gain, the last columns of the page of models: writes ``gains.json`` next to this file.
+"""Measures the gains of transformers models, the last columns of the models page: writes ``gains.json`` next to this file.
 
     python docs/_generate/gains.py [MODEL ...]
 
-Each model of the tests is built twice with the same random weights, of the sizes below. One copy runs its own loops, the other one this
+Each model in the tests is built twice with the same random weights, of the sizes below. One copy runs its own loops, the other one this
 library's functions, in turn and on one thread; a ratio is the median of the CPU times of the first, divided by that of the second.
 Values are compared before. Models that are not named keep their rows.
 """

@@ -25,7 +25,7 @@ def title(readme: str) -> str:
 
 
 def path_of(readme: str) -> str:
-    """The page of a folder of csrc, without suffix."""
+    """The page of a folder in csrc, without suffix."""
     return f"methods/{readme}" if "/" in readme else f"methods/{readme}/index"
 
 
@@ -50,7 +50,7 @@ def meant_for(readme: str) -> str:
     return row[1] if row else ""
 
 
-# Files of the repository that are pages under other names.
+# Files in the repository that are pages under other names.
 PAGES = {
     "README.md": "index",
     "CONTRIBUTING.md": "contributing",
@@ -60,7 +60,7 @@ PAGES = {
 
 
 def page_of(file: Path) -> str | None:
-    """The page of a file of the repository, without suffix, or None."""
+    """The page of a file in the repository, without suffix, or None."""
     path = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else ""
     if path in PAGES:
         return PAGES[path]

@@ -36,7 +36,7 @@ These models cannot be compiled for decoding, with or without this library:
 
 {not_compiled}
 
-These models of transformers {transformers} have other logits with a cache than without one, with or without this library:
+These models in transformers {transformers} give different logits with a cache and without one, with or without this library:
 
 {faults}
 

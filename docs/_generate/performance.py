@@ -2,7 +2,7 @@
 
     python docs/_generate/performance.py
 
-writes the README's table of jobs and kernels anew, from the newest files.
+rewrites the README's table of jobs and kernels from the newest files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KERNELS = {
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
-    """All files of results, the newest first."""
+    """All result files, newest first."""
     files = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
     return sorted(files, key=lambda result: result["machine"]["date"], reverse=True)
 
@@ -43,7 +43,7 @@ def alternative(rows: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, A
 
 
 def readme_table(folder: Path) -> str:
-    """Jobs, then kernels, from the newest results of each, against the fastest library that gives the same result."""
+    """A table of jobs, then kernels: their newest times, and those of the fastest library that gives the same result."""
     text = "| | compared with | its time | ours | ratio |\n|---|---|--:|--:|--:|\n"
     files, used = results(folder), []
     for name, title in JOBS.items():

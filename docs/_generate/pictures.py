@@ -1,4 +1,4 @@
-"""Pictures of the tutorials, drawn by programs of docs/programs when the site is built.
+"""Pictures of the tutorials, drawn by programs in docs/programs when the site is built.
 
 ``python docs/_generate/pictures.py`` also draws the README's picture, which is committed in docs/_static.
 """

@@ -78,7 +78,7 @@ def main():
     print(f"{'walks':14s} {seconds['walks', 'killed']:6.1f} s by two, of which one is killed and replaced")
     expected = {name: job(None) for name, job in JOBS.items()}
     same = all(np.array_equal(value, expected[name]) for (name, _), value in results.items())
-    print("all results are bitwise those of this process" if same else "results differ")
+    print("all results are bitwise identical to those of this process" if same else "results differ")
     return same
 
 

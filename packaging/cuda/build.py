@@ -22,7 +22,7 @@ build-backend = "scikit_build_core.build"
 [project]
 name = "quatrefoil-cuda{major}"
 version = "{version}"
-description = "Kernels of quatrefoil for NVIDIA GPUs, for drivers of CUDA {major}"
+description = "Quatrefoil's kernels for NVIDIA GPUs, for CUDA {major} drivers"
 requires-python = "{python}"
 license = "{license}"
 license-files = ["LICENSE"]
@@ -54,7 +54,7 @@ def lay_out(folder, major):
     (folder / "pyproject.toml").write_text(PYPROJECT.format(major=major, version=project["version"], root=ROOT, **values))
     package = folder / f"quatrefoil_cuda{major}"
     package.mkdir()
-    (package / "__init__.py").write_text('"""Kernels of quatrefoil for GPUs, in ``_cuda``; use quatrefoil\'s public functions."""\n')
+    (package / "__init__.py").write_text('"""Quatrefoil\'s kernels for GPUs, in ``_cuda``; use quatrefoil\'s public functions."""\n')
     shutil.copy(ROOT / "LICENSE", folder)
 
 

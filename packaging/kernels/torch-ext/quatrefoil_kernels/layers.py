@@ -1,4 +1,4 @@
-"""The eleven functions that models of transformers look for, as layers without state and with the signatures of the models' functions."""
+"""The eleven functions that transformers models look for, as layers without state and with the signatures of the models' functions."""
 
 import inspect
 
