@@ -1,4 +1,4 @@
-// The extension module of the GPU kernels: quatrefoil._cuda. The emulator of tests/emu compiles it as the module _emu.
+// The extension module of the GPU kernels: quatrefoil._cuda. The emulator in tests/emu compiles it as the module _emu.
 #include <pybind11/pybind11.h>
 
 #include <sstream>
@@ -7,7 +7,7 @@
 #include "core/host/check.hpp"
 #include "device_methods.hpp"  // QF_EACH_METHOD(X): X(ssm, scan) ... for methods with a cuda.cu; written by CMake
 
-// Declares the bindings of csrc/ssm/scan/bind.cpp and the names of the ops with kernels in csrc/ssm/scan/cuda.cu, and so on.
+// Declares the bindings in csrc/ssm/scan/bind.cpp and the names of the ops with kernels in csrc/ssm/scan/cuda.cu, and so on.
 #define QF_DECLARE(family, method)                                        \
   namespace quatrefoil::family::method { void bind(pybind11::module_&); } \
   namespace quatrefoil::family::method::cuda { extern const char* const ops; }

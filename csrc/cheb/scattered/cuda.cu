@@ -174,7 +174,7 @@ __device__ __forceinline__ void contract_adjoint(const TuckerEval<T>& p, const L
 }
 
 // Adds to sums[row][column] the sum of left(row) right[column][point] over the thread block's points, in a fixed order; if `begins`, sets
-// instead of adding. Successive calls of `left` return the rows of this thread's point in order.
+// instead of adding. Successive calls to `left` return the rows of this thread's point in order.
 template <class T, class F>
 __device__ __forceinline__ void add_outer(T* panel, int64_t rows, F left, const T* right, int64_t columns, T* sums, bool begins) {
   constexpr int groups = kPanel / kQuad;

@@ -43,7 +43,7 @@ bool has_context(int device) {
   static const GetState get_state = [] {
     void* function = nullptr;
     cudaDriverEntryPointQueryResult result;
-    constexpr unsigned since = 7000;  // the first version of CUDA with this function
+    constexpr unsigned since = 7000;  // the first CUDA version with this function
     if (cudaGetDriverEntryPointByVersion("cuDevicePrimaryCtxGetState", &function, since, cudaEnableDefault, &result) != cudaSuccess)
       function = nullptr;
     return reinterpret_cast<GetState>(function);

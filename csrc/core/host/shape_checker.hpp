@@ -1,5 +1,5 @@
-// Checks that the arrays of a call fit together. Compares shapes by letters, and dtypes with the pointers to which the arrays convert. This
-// check alone guarantees memory safety; the Python validator has better error messages.
+// Checks that the arrays of a call fit together. Equal letters in dims stand for equal sizes, and the pointer to which an array converts
+// determines its dtype. This check alone guarantees memory safety; the Python validator has better error messages.
 #pragma once
 #include <initializer_list>
 #include <string>

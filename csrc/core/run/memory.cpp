@@ -66,7 +66,7 @@ class Pool {
     offer(block);
     blocks_.push_back(block);
     bytes_ += block->bytes;
-    while (bytes_ > kMaxCached) {  // the oldest first
+    while (bytes_ > kMaxCached) {  // oldest first
       bytes_ -= blocks_.front()->bytes;
       drop(blocks_.front());
       blocks_.erase(blocks_.begin());

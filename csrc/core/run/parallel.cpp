@@ -91,7 +91,7 @@ struct Work {
   std::atomic<bool> stop{false}, interrupted{false};
   std::mutex failing;
   std::exception_ptr error;
-  int64_t failed = 0;  // the block of `error`, the first one with an error; all blocks before it are finished
+  int64_t failed = 0;  // the first block that failed, with `error`; all blocks before it are finished
 
   // Subnormal numbers (below 1.2e-38 in float32, 2.2e-308 in float64) are treated as 0 in every body and on every thread, so results do
   // not depend on the thread. An Intel processor takes about 150 cycles for each, and decaying sequences contain thousands of them.

@@ -135,7 +135,7 @@ struct Buffers {
     if (max(max(head_chunks(), count()), max(p.K, p.V)) >= kTooMany)
       throw DeviceError("chunk_gated_delta_rule: 2^31 or more tokens, or numbers per row, are too many for a GPU kernel");
     call.table = table, call.wrong = wrong, call.states = states;
-    call.u = p.corrects ? u : const_cast<T*>(p.v), call.w = w;  // without a correction u is v, which is not written
+    call.u = p.corrects ? u : const_cast<T*>(p.v), call.w = w;  // without a correction, u is v, which is not written
     if (call.chunks) {
       if (p.normalizes) call.q_factor = factors, call.k_factor = factors + p.B * p.length * p.heads;
       call.from_start = decays, call.to_end = decays + count(), call.reads = pairs;

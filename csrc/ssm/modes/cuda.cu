@@ -20,7 +20,7 @@ struct Steps {
   __device__ Steps(const Shape& s, int64_t tile) : first(tile * kTile), L(s.L), babies(min(int64_t(kSide), s.L)) {}
   __device__ int64_t giant(int i) const { return min(first + int64_t(i) * kSide, L - babies); }
   __device__ bool has(int i, int j) const { return j < babies && giant(i) + j >= first + int64_t(i) * kSide; }
-  // The exponents; their sum is l - origin. For growing modes neither is positive; for others neither is negative.
+  // The exponents; their sum is l - origin. For growing modes, neither is positive; for others, neither is negative.
   __device__ double giant_power(const Mode& mode, int i) const {
     return mode.origin > 0 ? double(giant(i) + babies - 1) - mode.origin : double(giant(i));
   }

@@ -103,7 +103,7 @@ struct Field {
   }
 };
 
-// The gradient of sum_k share_k value(x_k) with respect to the parameters. Sums are in T within a call of `add`, and in double over calls.
+// The gradient of sum_k share_k value(x_k) with respect to the parameters. Sums are in T within a call to `add`, and in double over calls.
 template <class V, int D>
 class FieldAdjoint {
  public:

@@ -65,7 +65,7 @@ class Medium {
     screening_.evaluate(x, n, static_cast<double*>(rate_), absolute_, static_cast<double*>(shifted_values_));
     for (int64_t k = 0; k < n; ++k) out[k] += rate_[k] * area_ / alpha_[k];
   }
-  // Component i of grad alpha / (2 alpha) at point k of the last call of `rates`, in scaled coordinates.
+  // Component i of grad alpha / (2 alpha) at point k of the last call to `rates`, in scaled coordinates.
   double slope(int i, int64_t k) const { return slopes_[i * slope_stride_ + k]; }
 
  private:

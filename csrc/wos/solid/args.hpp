@@ -7,7 +7,7 @@
 
 namespace quatrefoil::wos::solid {
 
-constexpr std::int64_t kMaxDimension = 1024;  // a random counter allows 256 calls of Philox per direction
+constexpr std::int64_t kMaxDimension = 1024;  // a random counter allows 256 calls to Philox per direction
 
 struct Solid {
   const double* half = nullptr;   // (dimension,) half the sides of a box

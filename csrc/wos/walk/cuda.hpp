@@ -94,7 +94,7 @@ template <class T, class Domain>
 class Walker {
  public:
   static constexpr int D = Domain::D;
-  static constexpr int kSharing = D == 2 ? 4 : 2;  // steps per call of Philox: a step uses D - 1 words
+  static constexpr int kSharing = D == 2 ? 4 : 2;  // steps per call to Philox: a step uses D - 1 words
 
   __device__ explicit Walker(const Walk<T>& p) : p_(p) {}
   __device__ bool busy() const { return busy_; }

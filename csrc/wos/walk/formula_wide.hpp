@@ -165,7 +165,7 @@ class WideWalker {
     for (int64_t j = 0; half_ && j < D; ++j) nearest = min(nearest, half_[j] - (x[j] < 0 ? -x[j] : x[j]));
     return half_ ? nearest : 1 - square_root(r2);
   }
-  // (23) Draws D normal numbers, four per call of Philox, and divides them by their norm.
+  // (23) Draws D normal numbers, four per call to Philox, and divides them by their norm.
   QF_KERNEL void unit_vector(const Random<uint32_t>& random, uint32_t counter, double sign, const Vector& n) const {
     double r2 = 0;
     for (int64_t j = 0; j < D; j += 4, counter += kTrial) {

@@ -16,7 +16,7 @@ constexpr double kStepNs = 25;         // per step of a walk
 constexpr double kUsualSteps = 12;     // per walk, at epsilon 1e-3
 constexpr double kMinHalfDisc = 16;    // smallest radius of a half disc in units of epsilon, README (24)
 constexpr int64_t kIterations = 64;    // steps of a team between two evaluations of data, so that events stay in the L2 cache
-constexpr int64_t kCallPoints = 4096;  // minimum points per call of a user's function
+constexpr int64_t kCallPoints = 4096;  // minimum points per call to a user's function
 
 // Walks [first_walk, first_walk + walks) of points [first_point, first_point + points) of one instance. Walk indices are global, point
 // indices are those of the call. Slot k is point k / walks, walk k % walks.
@@ -89,7 +89,7 @@ template <class V, class Domain>
 class Team {
  public:
   static constexpr int D = Domain::D, W = kWidth<V>;
-  static constexpr int kSharing = D == 2 ? 4 : 2;  // steps that share one call of Philox: a step uses D - 1 words
+  static constexpr int kSharing = D == 2 ? 4 : 2;  // steps that share one call to Philox: a step uses D - 1 words
   using T = Element<V>;
   using I = Bits<V>;
   using Int = Bits<T>;
