@@ -1,7 +1,7 @@
 """Which inputs determine a wing's weight
 =========================================
 
-Sobol indices of ten inputs from 100 and from 300 calls of a function, compared with a tensor that reproduces it to six digits.
+Sobol indices of ten inputs from 100 and from 300 calls to a function, compared with a tensor that reproduces it to six digits.
 
 ::
 

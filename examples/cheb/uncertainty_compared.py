@@ -171,7 +171,7 @@ def draw(table: dict[tuple[str, int, str], tuple[float, ...]], path: str) -> Non
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(LIBRARIES))
     axes[0, 0].set_ylabel("relative error")
     axes[1, 0].set_ylabel("largest error")
-    figure.supxlabel("calls of the function")
+    figure.supxlabel("calls to the function")
     figure.savefig(path, dpi=110)
 
 

@@ -156,7 +156,7 @@ def seed(rng: Any, label: str, expected: str = "None, an int or a numpy.random.G
 
 
 def drawn_seed(rng: Any, label: str) -> int:
-    """A 64-bit seed from ``rng``: the seed itself, the next number of a generator, or a fresh one."""
+    """A 64-bit seed from ``rng``: the seed itself, the next number of a generator, or a random seed for None."""
     if rng is None or isinstance(rng, np.random.Generator):
         return int(np.random.default_rng(rng).integers(2**64, dtype=np.uint64))
     return seed(rng, label)
@@ -241,7 +241,7 @@ def array_like(value: Any, label: str, name: str) -> Any:
 
 
 def _check_parts(value: Any, label: str, name: str) -> bool:
-    """Raise TypeError for values that NumPy would convert with a loss, or not at all. Returns whether any part is an array with axes."""
+    """Raise TypeError for values that NumPy would convert lossily or not at all. Returns whether any part is an array with axes."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and not hasattr(value, "__array__"):
         return any([_check_parts(part, label, name) for part in value])
     reject_masked(value, label, name)

@@ -84,7 +84,7 @@ def arange_on_device_of(like: Any, n: int) -> Any:
 
 
 def to_host(array: Any) -> np.ndarray:
-    """Convert any array to a NumPy array without gradient: no copy for host arrays; for others it waits for the device."""
+    """Convert any array to a NumPy array, without its gradient. Host arrays are not copied; for others it waits for the device."""
     if isinstance(array, _ndarray):
         return array
     if kind(array) != "torch":

@@ -31,7 +31,7 @@ def call(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Run ``op`` on flat arrays, and check them at the first call with their signature. ``extras``: all that the op declares, or none."""
+    """Run ``op`` on flat arrays, and check them on the first call with their signature. ``extras``: all that the op declares, or none."""
     if extras.__class__ is not tuple or len(extras) != len(op.extras):
         extras = _bind.all_extras(op, extras)
     if arrays[0].__class__ is not _ndarray and PLANNERS["torch"].is_tracing():

@@ -1,4 +1,4 @@
-"""Registers the planners for PyTorch and JAX. The code for each is imported at the first call with one of its arrays."""
+"""Registers the planners for PyTorch and JAX. The code for each is imported on the first call with one of its arrays."""
 
 from __future__ import annotations
 

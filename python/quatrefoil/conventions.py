@@ -34,7 +34,7 @@ out
     An array that receives the result and is returned: C-contiguous, with exactly the shape and dtype of the result, sharing no memory with
     an input. Calls that return several arrays or a half-precision array, and calls that record gradients, do not accept it.
 backend
-    The backend of this call: "native" (compiled kernels), "numba" (no compiler needed: loops compiled at their first call, or the functions
+    The backend of this call: "native" (compiled kernels), "numba" (no compiler needed: loops compiled on their first call, or the functions
     of "array" with NumPy), "cuda" (compiled GPU kernels) or "array". The default is the choice of ``with qf.use_backend(...)``, then that
     of the environment variable QUATREFOIL_BACKEND, then "native" if it was built, otherwise "numba". On a device, the last two are replaced
     by "cuda" if a suitable kernel is installed, otherwise "array". ``qf.show_config()`` shows the backend for host arrays, and the reason.

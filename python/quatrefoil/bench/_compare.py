@@ -83,7 +83,7 @@ def _own(row: Row) -> Times:
 
 
 def _against(row: Row, name: str) -> Times:
-    """Our time relative to a peer's, with the quartiles of the ratio per round: both calls of a round run under the same load."""
+    """Our time relative to a peer's, with the quartiles of the ratio per round: both calls in a round run under the same load."""
     peer = row["peers"][name]
     low, high = peer.get("ratio_quartiles") or (peer["ratio"],) * 2
     return Times(name, 1 / peer["ratio"], 1 / max(high, peer["ratio"]), 1 / min(low, peer["ratio"]))

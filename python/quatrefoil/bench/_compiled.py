@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from ._problem import Run
 
-LIMIT = 30  # seconds in which a peer must have been compiled and run once
+LIMIT = 30  # seconds for compiling a peer and running it once
 
 
 class TooLong(RuntimeError):
@@ -16,7 +16,7 @@ class TooLong(RuntimeError):
 
 
 def peers(runs: Mapping[str, Run]) -> dict[str, Run]:
-    """``torch.compile`` of each peer whose name begins with torch. They compile in their first call."""
+    """``torch.compile`` of each peer whose name begins with torch. They compile on their first call."""
     names = [name for name in runs if name.startswith("torch")]
     if not names:
         return {}

@@ -1,4 +1,4 @@
-"""Cases of the GPU benchmarks: a call of the library on tensors, equivalent torch code as peers, and the unavoidable work."""
+"""Cases of the GPU benchmarks: a call to the library on tensors, equivalent torch code as peers, and the unavoidable work."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 else:  # hidden from type checkers, which would otherwise accept any name
 
     def __getattr__(name: str) -> Any:
-        if name in ("KroneckerOperator", "KroneckerSum"):  # SciPy classes: SciPy is imported at their first use
+        if name in ("KroneckerOperator", "KroneckerSum"):  # SciPy classes: SciPy is imported on their first use
             from .models import operator, operator_products
 
             globals()[name] = readable(operator_products.on_scipy(getattr(operator, name)))

@@ -98,7 +98,7 @@ def plain(a: Any) -> Any:
 
 
 def _plan(op: Op, arrays: Any, options: tuple[Any, ...], backend: str | None) -> Any:
-    """The call of a registered operator, after its checks: (arrays, extras, out, num_threads) -> results. There is never an ``out``."""
+    """The call to a registered operator, after its checks: (arrays, extras, out, num_threads) -> results. There is never an ``out``."""
     _, layout = _bind.layout(op, arrays, options)
     device = next(a.device for a in arrays if a is not None)
     name, kernel = _backends.kernel(op, backend, str(device), arrays)

@@ -160,7 +160,7 @@ class _Filled(_Route):
             if a is None or a.data_ptr() % a.element_size():
                 outputs.append(None if r is None else empty(r[0], r[1], self.device) if like is None else _empty_like(arrays[like]))
                 continue
-            if not a.is_inference():  # autograd detects changes of saved tensors by their version
+            if not a.is_inference():  # autograd detects changes to saved tensors by their version
                 torch.autograd.graph.increment_version(a)
             outputs.append(a)
         extras = extras and _bind.for_kernel(self.op, extras, self.name, arrays)

@@ -218,7 +218,7 @@ class SDF(Solid):
 
 
 class _FunctionMemo(Memo):
-    """A function, shared by all backends and calls of its boundary."""
+    """A function, shared by all backends and by all calls with its boundary."""
 
     def __init__(self, function: Any) -> None:
         super().__init__(function, "native", ())

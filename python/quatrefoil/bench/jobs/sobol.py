@@ -14,7 +14,7 @@ from . import Side
 TITLE = "Sobol indices of the borehole (8 inputs) and the wing weight (10 inputs)"
 MEASURE = "largest error of a total index"
 QUICK = {"CALLS": 60, "SAMPLES": 2**11}
-CALLS, SAMPLES = 150, 2**16  # calls of each function for our model; samples for the truth
+CALLS, SAMPLES = 150, 2**16  # calls to each function for our model; samples for the truth
 Function = Callable[..., Any]
 Box = list[tuple[float, float]]
 

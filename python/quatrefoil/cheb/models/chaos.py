@@ -134,7 +134,7 @@ class PolynomialChaos:
         checkpoint: str | os.PathLike[str] | None = None,
         progress: bool | Callable[[int, float], Any] | None = None,
     ) -> Self:
-        """Build an approximation from at most ``max_evaluations`` calls of f.
+        """Build an approximation from at most ``max_evaluations`` calls to f.
 
         With up to 60 calls per input, with one or two inputs, or if an input is not uniform, this is ``fit`` to the values at ``points``.
         Otherwise a line along each axis is sampled first. If one of them is smooth but needs a polynomial of degree above 25, which random

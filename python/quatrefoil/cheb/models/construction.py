@@ -203,7 +203,7 @@ class Construction(TensorParts):
     def from_values(cls, V: ArrayLike, domain: Domain = UNIT, *, tol: float | None = None) -> Self:
         """Compress values V (n_1, ..., n_d) on the grid of Chebyshev points ``chebpts(V.shape, domain)`` to ``tol`` (1).
 
-        By default tol is 1e-10, or 4 eps of the dtype if that is more. NaN or infinity raises a ValueError with the index; on a device the
+        By default, tol is 1e-10, or 4 eps of the dtype if that is more. NaN or infinity raises a ValueError with the index; on a device the
         whole result is NaN. Truncation has no gradient: tensors that require one raise NotImplementedError.
         """
         label = "cheb.ChebTucker.from_values"

@@ -27,7 +27,7 @@ def arguments_of(f: Callable[..., Any]) -> int:
     """The number of required positional arguments of f; 1 if it has no signature."""
     try:
         parameters = inspect.signature(f).parameters.values()
-    except (TypeError, ValueError):  # functions of NumPy
+    except (TypeError, ValueError):  # NumPy functions
         return 1
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return max(1, sum(p.kind in positional and p.default is p.empty for p in parameters))

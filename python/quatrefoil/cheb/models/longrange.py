@@ -207,7 +207,7 @@ def _checked(X: Any, q: Any, flat: Sequence[float], label: str) -> list[np.ndarr
     except RuntimeError:
         if X.device.type != "cpu":
             raise
-        return None  # a tensor of torch.func, whose values only an op can read: ``cheb_moments`` checks them
+        return None  # a tensor inside torch.func, whose values only an op can read: ``cheb_moments`` checks them
     for host, name in zip(hosts, "Xq"):
         _arguments.finite(host, label, name)
     check_points(label, hosts[0], flat)

@@ -1,6 +1,6 @@
 """``KroneckerOperator``: a Kronecker product as a SciPy linear operator.
 
-SciPy is imported at the first use of the class: until then its methods have no base class.
+SciPy is imported on the first use of the class: until then its methods have no base class.
 """
 
 from __future__ import annotations

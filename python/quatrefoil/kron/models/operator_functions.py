@@ -65,7 +65,7 @@ class Functions(Products):
         """K = Q diag(lam) Q^T for symmetric factors (7): lam (N,) and Q, a KroneckerOperator.
 
         lam is in the order of the grid, not sorted: the Kronecker product of the factors' eigenvalues. ``ValueError`` if a factor is not
-        square, not symmetric or not finite; on a device lam is NaN in the latter two cases. Differentiable with PyTorch. Gradients of
+        square, not symmetric or not finite; on a device, lam is NaN in the latter two cases. Differentiable with PyTorch. Gradients of
         functions of lam that do not depend on the order of equal eigenvalues are exact. Those of Q come from ``torch.linalg.eigh`` and are
         infinite if a factor has equal eigenvalues; ``apply`` does not have this limit.
         """
@@ -218,7 +218,7 @@ class Functions(Products):
 
         Notes
         -----
-        A call takes two products with Q and one call of h; eigendecompositions are cached. Rounding may make a zero eigenvalue negative, so
+        A call takes two products with Q and one call to h; eigendecompositions are cached. Rounding may make a zero eigenvalue negative, so
         take square roots of ``np.maximum(lam, 0)``.
 
         Differentiable with PyTorch in y, in the parameters of h by autograd, and in the factors from h and h' (12)-(14), even at equal

@@ -65,7 +65,7 @@ def exponential_integrator(
     Notes
     -----
     The error is O(dt^2) if f changes in time, and 0 if it is constant. A step is implicit in f. All steps of a window are iterated together
-    until the states no longer change; each iteration takes one call of f and one ``linear_scan``. Fewer than ten iterations suffice if
+    until the states no longer change; each iteration takes one call to f and one ``linear_scan``. Fewer than ten iterations suffice if
     window times dt times the Lipschitz constant of f is below 1. Differentiable by autograd. Source: Cox and Matthews, J. Comput. Phys. 176
     (2002).
 

@@ -102,7 +102,7 @@ class Instances:
 
 
 def _brute(instances: Instances) -> Run:
-    """The same values, without gradient, from a compiled loop over all segments."""
+    """The same values, without gradients, from a compiled loop over all segments."""
     star = instances.star()
     rings = star.vertices.reshape(-1, SEGMENTS, 2)
     values = np.stack([instances.data(i)[0](rings[i % len(rings)]) for i in range(instances.count)])

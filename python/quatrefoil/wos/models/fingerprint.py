@@ -1,4 +1,4 @@
-"""Fingerprints of users' functions: equal bytes for functions that compute the same, in this process or another.
+"""Fingerprints of users' functions: equal bytes for functions that compute the same results, in any process.
 
 The fingerprint of a function covers its code, constants, closures, defaults, attributes and the globals that it reads. That of an object
 covers the contents of its pickle. Python and installed packages are identified by name.
@@ -32,7 +32,7 @@ class NotComparable(Exception):
 
 
 def fingerprint(value: Any) -> bytes:
-    """32 bytes, equal for values that compute the same. Raises NotComparable if that cannot be decided."""
+    """32 bytes, equal for values that give the same results. Raises NotComparable if that cannot be decided."""
     try:
         return _Fingerprints().digest(value)
     except RecursionError:

@@ -1,6 +1,6 @@
 """Harmonic caching: values at many points of one domain, from walks that start at the centres of a few balls that cover the points.
 
-In each ball u is a sum of harmonics. Equation numbers refer to csrc/wos/walk/README.md, Harmonic caching. A group of walks from every ball
+In each ball, u is a sum of harmonics. Equation numbers refer to csrc/wos/walk/README.md, Harmonic caching. A group of walks from every ball
 gives one sample of every point, so means, errors, ``resume`` and ``merge`` work on samples as usual.
 """
 
@@ -82,7 +82,7 @@ def _call(p: Prepared, op: Op, inputs: tuple[Any, ...], options: tuple[Any, ...]
 
 
 def cover_of(p: Prepared) -> Cover:
-    """Choose balls around points, the largest first, until every point is in one. Balls with more points get more walks."""
+    """Choose balls around points, largest first, until every point is in one. Balls with more points get more walks."""
     (start, frame, *geometry), memo = p.host_inputs(4)
     live = np.flatnonzero(~np.isnan(start[0, :, 0]))
     x = start[0, live].astype(np.float64)

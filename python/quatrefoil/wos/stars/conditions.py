@@ -35,7 +35,7 @@ def reflecting(boundary: Any, neumann: Any, robin: Any, screening: float, label:
 
 
 def by_facet(boundary: Any, name: str, condition: Any, label: str) -> Any:
-    """Replace a function ``where`` in ``neumann`` or ``robin`` by its values: one entry per facet."""
+    """Replace a function ``where`` in ``neumann`` or ``robin`` with its values: one entry per facet."""
     is_function = isinstance(condition, (tuple, list)) and condition and callable(condition[0])
     if not is_function or not isinstance(boundary, (Polygon, TriangleMesh)):
         return condition

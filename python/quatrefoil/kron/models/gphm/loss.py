@@ -83,7 +83,7 @@ class Loss:
         return value + sum(0.5 * (size(u) // len(axis.x)) * axis.inverse.logdet for axis in self.axes)
 
     def pull(self, u: Array, A: Sequence[Array], E: Array) -> tuple[Array, Params]:
-        """The gradient of ``prior`` + <E, terms> with respect to u and the hyperparameters (6), (7); A as in the last call of ``terms``."""
+        """The gradient of ``prior`` + <E, terms> with respect to u and the hyperparameters (6), (7); A as in the last call to ``terms``."""
         parts, gradients = [], Params()
         others = self._others(u, A)
         for k, axis in enumerate(self.axes):
