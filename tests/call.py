@@ -1,4 +1,4 @@
-"""Cases as a user of PyTorch or JAX would call them."""
+"""Cases as a PyTorch or JAX user would call them."""
 
 import itertools
 

@@ -1,6 +1,6 @@
 """Test cases of the ops, and helpers that the suites share.
 
-A case creates float64 or complex128 arguments, and the suite casts them. Cases and oracles are in the folder of the method.
+A case creates float64 or complex128 arguments, and the suite casts them. Cases and oracles are in the method's folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from quatrefoil import _backends
 from quatrefoil._spec import FAMILIES
 
 BACKENDS = [name for name in ("native", "numba") if _backends.reason(name) is None]  # on the host, the default first
-# Numba compiles at the first call, which takes longer than the rest of a test.
+# Numba compiles on the first call, which takes longer than the rest of a test.
 first_backend_or_slow = pytest.mark.parametrize(
     "backend", [*BACKENDS[:1], *(pytest.param(name, marks=pytest.mark.slow) for name in BACKENDS[1:])], indirect=True
 )

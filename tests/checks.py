@@ -1,4 +1,4 @@
-"""Checks of one call of an op and of its adjoint against the method's oracle, for the suite and the fuzzer."""
+"""Checks of a call to an op, and to its adjoint, against the method's oracle, for the suite and the fuzzer."""
 
 import numpy as np
 import pytest
@@ -122,7 +122,7 @@ def check_gradient(family, case, arguments, keywords, rng, precision, backend=No
 
 
 def check_against(reference, family, case, arguments, keywords, rng, precision):
-    """Compare value and gradients with those of the backend ``reference`` for the same values in double precision."""
+    """Compare the results and gradients with those of the backend ``reference`` for the same values in double precision."""
     op = op_of(family, case.op)
     inputs, options = adjoint_arguments(op, arguments, keywords)
     is_wide = any(a.dtype in (np.float64, np.complex128) for a in flat(inputs))

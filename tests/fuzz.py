@@ -3,7 +3,7 @@ instruction sets; backend "array" runs on NumPy. The program prints the number o
 one failure of each kind.
 
 Ops come from the table and cases from each method's cases.py. The dims of a case get random sizes (0, 1, odd, prime, long), and its arrays
-random strides. Then it checks that
+random strides. The program then checks that
 
 - the result agrees with the oracle within the tolerance of the op and the rounding of the inputs;
 - its bits are the same for any number of threads, with ``out=``, and for PyTorch tensors (with a pending conjugation or
@@ -48,7 +48,7 @@ SMALL = [1, 2, 3, 4, 5, 6, 7, 8, 9]
 SOME = [11, 13, 15, 16, 17, 23, 31, 32, 33, 47, 64, 65, 67]
 LONG = [101, 127, 256, 257, 1000, 1024, 1031]
 MAX = 1e4  # product of the sizes of a case: oracles are slow
-FEW = 2e3  # elements in a call whose gradients are checked, which takes five calls of the oracle
+FEW = 2e3  # elements in a call whose gradients are checked; a check calls the oracle five times
 
 
 class TooSlow(Exception):

@@ -44,7 +44,7 @@ def forget_plans():
 
 @contextlib.contextmanager
 def composing(name):
-    """Run every call of backend "array" on NumPy arrays in that namespace."""
+    """Let backend "array" compute in the namespace ``name``: NumPy arguments are converted to it, and results back to NumPy."""
     composition_of = array.kernel
     if name != "numpy":
         xp, convert, to_numpy = _strict() if name == "strict" else _torch()
@@ -73,7 +73,7 @@ def composed_ops():
 
 
 def check_composition(family, case, rng, namespace):
-    """Compare value and gradients of a composition with those of the host's kernel, relative to their norm."""
+    """Compare the results and gradients of a composition with those of the host kernel, relative to their norm."""
     name, _, precision = namespace.partition("-")
 
     def composed(*arguments):

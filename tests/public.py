@@ -1,4 +1,4 @@
-"""Calls of public functions and objects that are not ops; ``t`` converts their NumPy arrays.
+"""Calls to public functions and objects that are not ops; ``t`` converts their NumPy arrays.
 
 Used by the tests of lazy tensors, meta tensors, devices, masks and layouts.
 """

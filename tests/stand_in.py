@@ -40,7 +40,7 @@ _PLAIN = {int, float, bool, str, slice, type(None), type(...)}
 
 
 def _unwrap(x):
-    """Replace stand-in arrays in an argument by their NumPy arrays."""
+    """Replace stand-in arrays in an argument with their NumPy arrays."""
     kind = type(x)
     if kind is ndarray:
         _used.append(x.device.id)

@@ -52,7 +52,7 @@ def test_wrong_values_are_not_timed():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from PyTorch
 def test_compiled_peers(monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(_run, "_BUDGET", 0.0)

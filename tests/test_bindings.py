@@ -1,6 +1,6 @@
-"""Direct calls of the compiled functions: invalid arguments raise an error before any memory is accessed.
+"""Direct calls to the compiled functions: invalid arguments raise an error before any memory is accessed.
 
-``Op.infer`` defines which shapes are valid; the bindings check the same in C++ (csrc/core/host/shape_checker.hpp).
+``Op.infer`` defines which shapes are valid; the bindings make the same checks in C++ (csrc/core/host/shape_checker.hpp).
 """
 
 import numpy as np

@@ -126,7 +126,7 @@ def test_other_array_libraries_are_rejected_and_work_by_dlpack():
 
 
 def test_objects_can_be_referenced_weakly():
-    """jax.jit of an object that cannot be referenced weakly crashes the process at the next call."""
+    """jax.jit of an object that cannot be referenced weakly crashes the process on the next call."""
     classes = {name: page for name, page in PAGES.items() if inspect.isclass(page) and not issubclass(page, tuple)}
     assert len(classes) > 20
     assert not [name for name, page in classes.items() if not page.__weakrefoffset__]

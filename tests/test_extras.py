@@ -219,7 +219,7 @@ class TestTorch:
         meta = _call.call(OP, (w.to("meta"), x.to("meta")), (2,), (packed, None))
         assert meta.shape == x.shape
 
-    @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # a warning of torch at its first jvp
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch warns on its first jvp
     def test_traced_calls_reject_functions(self, seen, tensors):
         import torch
         from torch._subclasses.fake_tensor import FakeTensorMode

@@ -34,7 +34,7 @@ def itself(x):
     return x
 
 
-# arguments that the calls of public.py do not convert
+# arguments that the calls in public.py do not convert
 OTHERS = {
     "K * x": lambda: operator(itself) * masked(y),
     "x @ K": lambda: masked(y) @ operator(itself),

@@ -121,7 +121,7 @@ def test_an_exit_while_a_daemon_thread_computes(op):
             return qf.ssm.fft_conv(u, k, num_threads=2)
         if sys.argv[1] == "short":
             return [qf.ssm.fft_conv(u[:1, :99], k[:1, :99]) for _ in range(100)]
-        ball, X = qf.wos.Ball([0.0, 0.0], 1.0), np.zeros((4, 2))  # many points per call of the function: NumPy copies without the GIL
+        ball, X = qf.wos.Ball([0.0, 0.0], 1.0), np.zeros((4, 2))  # many points per call to the function: NumPy copies without the GIL
         return qf.wos.solve(ball, X, dirichlet=lambda x: x[:, 0], walks=65536, num_threads=2, backend="native")
     def work():
         while True:

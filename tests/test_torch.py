@@ -98,7 +98,7 @@ def test_vmap(family, case, rng):
     assert_all_close(torch.vmap(call.of_moved)(*stacked), map(torch.stack, zip(*single)))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # a warning of torch at its first jvp
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch warns on its first jvp
 @parametrize(SMALL)
 def test_forward_mode_raises(family, case, rng):
     call = call_with_tensors(family, case, rng)

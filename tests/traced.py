@@ -1,4 +1,4 @@
-"""Calls of cases as a JAX user would write them."""
+"""Cases as a JAX user would call them."""
 
 import functools
 

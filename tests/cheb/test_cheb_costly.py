@@ -35,7 +35,7 @@ def test_a_failed_call_continues_from_its_checkpoint(tmp_path, outputs):
     for ct, expected in zip(np.atleast_1d(result), np.atleast_1d(plain), strict=True):
         np.testing.assert_array_equal(ct.core, expected.core)
         assert ct.n_evaluations == expected.n_evaluations == model.calls == len(set(model.seen))  # one point per call
-    again = Recorded(f, broken=0)  # would fail at its first call
+    again = Recorded(f, broken=0)  # would fail on its first call
     np.testing.assert_array_equal(np.atleast_1d(ChebTucker.from_function(again, BOX, tol=1e-5, checkpoint=file))[-1].core, ct.core)
     table = np.loadtxt(file, delimiter=",", skiprows=1)
     np.testing.assert_array_equal(table[:, 4], root(*table[:, :4].T))

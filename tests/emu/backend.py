@@ -1,4 +1,4 @@
-"""Backend "emulator" of the tests: CUDA kernels on the host. QUATREFOIL_EMULATOR=1 compiles and enables it."""
+"""Backend "emulator", for tests: CUDA kernels on the host. QUATREFOIL_EMULATOR=1 compiles and enables it."""
 
 import functools
 import importlib.util
@@ -20,7 +20,7 @@ def load(path):
 
 @functools.cache
 def module():
-    return load(os.environ.get("QUATREFOIL_EMULATOR_MODULE") or build.build())  # the variable names a module that is already built
+    return load(os.environ.get("QUATREFOIL_EMULATOR_MODULE") or build.build())  # the variable is the path of a module that is already built
 
 
 def reason():
@@ -31,4 +31,4 @@ def kernel(op):
     compiled = getattr(getattr(module(), op.family, None), op.name, None)
     return compiled or (
         op.policy.python_kernel and functools.partial(op.policy.python_kernel, backend="native")
-    )  # on a device compositions run instead
+    )  # on a real device, a composition runs instead

@@ -1,4 +1,4 @@
-// CUDA on the host, for tests: kernels of csrc/**/cuda.cu compiled by g++. Blocks run one after another, with one fiber per thread. Each
+// CUDA on the host, for tests: kernels from csrc/**/cuda.cu compiled by g++. Blocks run one after another, with one fiber per thread. Each
 // warp runs alone to the next barrier of the block, in an order that the test selects, so that a missing barrier changes the result. Memory
 // starts as NaN. ThreadSanitizer treats the blocks of a launch as concurrent. Not emulated: memory transactions, bank conflicts, occupancy,
 // CUDA's rounding.

@@ -1,4 +1,4 @@
-// CUDA's runtime for the emulator: the functions that the library calls, on host memory, and records of these calls for tests.
+// The CUDA runtime for the emulator: the functions that the library calls, on host memory, and records of these calls for tests.
 #pragma once
 #include <cstring>
 #include <new>

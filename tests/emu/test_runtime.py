@@ -1,4 +1,4 @@
-"""What a call requests from CUDA's runtime: memory, contexts, errors. The emulator's runtime records it."""
+"""How calls use the CUDA runtime: memory, contexts, errors. The emulator's runtime records it."""
 
 import sys
 import types

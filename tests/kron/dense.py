@@ -79,7 +79,7 @@ def fixed(x, y=None, *, scale):
 
 
 def written_out(kernel):
-    """Replace a partial of one of our kernels by its oracle. Other callables and names are returned unchanged."""
+    """Replace a partial of one of our kernels with its oracle. Other callables and names are returned unchanged."""
     return partial(getattr(oracle, kernel.func.__name__, kernel.func), **kernel.keywords) if hasattr(kernel, "func") else kernel
 
 

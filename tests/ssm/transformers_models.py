@@ -1,4 +1,4 @@
-"""Tiny models of transformers. Under ``install``, their recurrences and convolutions are computed by this library."""
+"""Tiny transformers models. Under ``install``, their recurrences and convolutions are computed by this library."""
 
 COMMON = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 ATTENTION = {"num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 24, "max_position_embeddings": 64}

@@ -120,7 +120,7 @@ def _walls(rng, boundary, c, L, d):
 
 
 def _z(result, X, c, boundary, L, epsilon):
-    """The largest z-scores of value and gradient, beyond the bias of the shell."""
+    """The largest z-scores of the value and gradient, beyond the bias of the shell."""
     inside = np.isfinite(result.value)
     if not inside.any():
         return 0.0, 0.0

@@ -1,4 +1,4 @@
-"""At least 10 000 z-scores per kind of the coverage table of csrc/wos/README.md. ``python -m wos.test_coverage [start of a name]`` in
+"""At least 10 000 z-scores per kind of the coverage table in csrc/wos/README.md. ``python -m wos.test_coverage [start of a name]`` in
 ``tests`` prints them.
 
 z = (value - u) / stderr at points clear of the boundary, with the components of the gradient if there is one. If walks have a skewness,

@@ -139,7 +139,7 @@ class Batch:
         self.steps = self.steps + self.alive
 
     def enter(self, y, *weights):
-        """Record the first ball of a pair: weights of later contributions in value and gradient, and of its source."""
+        """Record the first ball of a pair: weights of later contributions in the value and gradient, and of its source."""
         along, toward = (np.concatenate([v[..., None], g], axis=-1) for v, g in (weights[:2], weights[2:]))
         self.along, self.toward = (np.where(self.alive[..., None], *pair) for pair in ((along, self.along), (toward, self.toward)))
         self.entry = y

@@ -1,4 +1,4 @@
-"""Which results may be merged, and that later changes of inputs do not change a result."""
+"""Which results may be merged, and that later changes to inputs do not change a result."""
 
 import functools
 import pickle
