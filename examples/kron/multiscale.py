@@ -1,7 +1,7 @@
 """A differential equation with three scales
 =========================================
 
-Three scales in one solution: u'' = f with u = sin x + sin(20 x)/10 + sin(100 x)/20, by Gaussian processes that learn the frequencies.
+Gaussian processes that learn the frequencies solve u'' = f, where u = sin x + sin(20 x)/10 + sin(100 x)/20 has three scales.
 
 ::
 

@@ -8,7 +8,7 @@ QF_TABLE(ssm, modes)
 namespace quatrefoil::ssm::modes {
 namespace {
 
-// Finds which axes of v are H.. from the shape of x, argument `x_at`, because v is read before x.
+// Takes H.. from the shape of x, argument number `x_at`. v is read before x, and its own shape does not tell which axes are H..
 void know_sizes(Arguments& call, std::size_t x_at, std::int64_t L) {
   const View x = call.peek(x_at);
   call.size("L", L);

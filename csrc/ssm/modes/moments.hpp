@@ -39,8 +39,8 @@ class Moments {
     }
   }
 
-  // Adds the moments of g, whose first element has index `first`, to S (4 n: [re S0, im S0, re S1, im S1] of W modes at a time). Reads g
-  // twice from cache. Once the powers of all modes have faded, only a NaN or infinity in g still matters.
+  // Adds the moments of g, whose first element has index `first`, to S: [re S0, im S0, re S1, im S1] of W modes at a time, 4 n numbers.
+  // Reads g twice from cache. Once the powers of all modes are negligible, g is only checked for NaN and infinity.
   void add(const Modes& modes, const T* g, int64_t first, int64_t count, double* S) {
     const int64_t rows = (count + J - 1) / J;
     for (int64_t r = 0; r < rows; r += kGiants) {
@@ -81,7 +81,7 @@ class Moments {
     for (int64_t j = 0; j < count; j += lanes, at += T(lanes)) store(to + j, Lanes<T>(load_first<Lanes<T>>(g + j, count - j) * at));
   }
   // (9): S0 and S1 of `count` vectors of modes, starting at mode i, by Horner's rule: P = sum_i x^i T_i and E = sum_i x^i (J i T_i + T'_i),
-  // x = z^J, where E uses the previous P. The powers restart from an exponential as often as the giant steps of K.
+  // x = z^J, where E uses the previous P. Like the giant steps of K, the powers restart from an exponential every kRestart rows.
   template <int count>
   QF_HD void add_vectors(const Modes& modes, int64_t i, int64_t first, int64_t rows, double* S) {
     const V step = broadcast<V>(double(J));

@@ -6,8 +6,8 @@
 namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
-constexpr int kAdjointSteps = 32;     // steps per tile: ten arrays of 64-byte lanes and those of the states fit in 32 KB of L1
-constexpr int kAdjointTasks = 32;     // target; channels are split by size, so that sums over them do not depend on the threads
+constexpr int kAdjointSteps = 32;     // steps per tile: ten arrays of 64-byte vectors, and those per state, fit in 32 KB of L1
+constexpr int kAdjointTasks = 32;     // target; the split of the channels depends only on the sizes, so sums do not depend on the threads
 constexpr double kAdjointCost = 3.5;  // cost relative to the forward scan
 
 // The arrays of one tile, and the running values of every state.

@@ -1,5 +1,5 @@
-// Short causal convolution with a few taps per channel. If time is contiguous, lanes run along time: a tap is a load one element further.
-// For other strides, few steps, segments and gradients, lanes run along channels, so that no sum crosses lanes.
+// Short causal convolution with a few taps per channel. If time is contiguous, lanes run along time, and each tap loads
+// from the next element. For other strides, few steps, segments and gradients, lanes run along channels, so that no sum crosses lanes.
 #pragma once
 #include "core/run/partial_sums.hpp"
 #include "ssm/selective/channel_lanes.hpp"

@@ -7,7 +7,7 @@
 namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
-constexpr int kScanSteps = 128;     // steps per tile: its step sizes, inputs and outputs, in 64-byte lanes, take 24 KB of L1
+constexpr int kScanSteps = 128;     // steps per tile: its step sizes, inputs and outputs, in 64-byte vectors, take 24 KB of L1
 constexpr double kStateNs = 0.3;    // one step of one state of one channel (estimate)
 constexpr double kChannelNs = 3.0;  // everything else in one step of one channel (estimate)
 

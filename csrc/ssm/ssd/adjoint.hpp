@@ -5,7 +5,7 @@
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
-constexpr int64_t kAdjointTasks = 32;  // target; heads are split by size, so that sums over them do not depend on the threads
+constexpr int64_t kAdjointTasks = 32;  // target; the split of the heads depends only on the sizes, so sums do not depend on the threads
 
 // (11) Adds the contribution of the inner products' gradient, which is summed over the heads of a group, to the gradients of B and C.
 template <class T>

@@ -55,7 +55,7 @@ def test_errors_are_estimated(name):
     assert gp.error_estimate().shape == (50, 40)
     assert gp.error_estimate([0.25, y]).shape == (71,)
     copy = pickle.loads(pickle.dumps(gp)) if name != "semilinear" else gp  # local functions cannot be pickled
-    assert copy.error_estimate().max() == pytest.approx(gp.error_estimate().max(), rel=2)  # for arrays, only at their points
+    assert copy.error_estimate().max() == pytest.approx(gp.error_estimate().max(), rel=2)  # the copy has values on the grid, not functions
 
 
 @pytest.mark.parametrize("kind", ["helmholtz", "convection"])

@@ -194,7 +194,7 @@ def test_gradients_of_functions_of_arrays(backend, rng, numbers):
 
 
 def test_an_operator_serves_more_than_one_gradient(backend, rng):
-    """Two gradients of one operator, gradients with respect to x alone, and values without gradients before both."""
+    """Values without gradients, then two gradients of the same operator, and gradients with respect to x alone."""
     x, noise, *factors = leaves(rng.standard_normal(12), 0.3, *positive(rng, 4, 3))
     K, plain = KroneckerOperator(factors), KroneckerOperator([f.detach() for f in factors])
     with torch.no_grad():
@@ -243,7 +243,7 @@ def test_func_and_compile(rng):
 
 
 def test_second_derivatives(rng):
-    """They exist with respect to y and noise. Those with respect to a factor raise an error."""
+    """Second derivatives exist with respect to y and noise; those with respect to a factor raise an error."""
     y, noise, A, B = leaves(rng.standard_normal(6), 0.4, *positive(rng, 3, 2))
     K = KroneckerOperator([A.detach(), B.detach()])
     assert torch.autograd.gradgradcheck(lambda y, s: K.solve(y, s), (y, noise))
@@ -256,7 +256,7 @@ def test_second_derivatives(rng):
 
 
 def test_functions_without_a_slope(rng):
-    """A projector, of booleans or numbers: only the eigenvectors change. Eigenvalues are well separated for accurate finite differences."""
+    """Step functions: only changes of eigenvectors have an effect. Eigenvalues are well separated for accurate finite differences."""
     numbers, y = with_eigenvalues(rng, 0.5, 0.9, 1.4, 2.0), torch.from_numpy(rng.standard_normal(4))
     (K,), E = leaves(numbers), symmetric(torch.from_numpy(rng.standard_normal((4, 4))))
     middle = torch.linalg.eigvalsh(K.detach())[1:3].mean()

@@ -81,8 +81,8 @@ def gp_nll(
     Parameters
     ----------
     factors : list or tuple of (n_k, n_k)
-        Covariances of the axes: symmetric, positive semidefinite. A factor may be a batch, (*B, n_k, n_k). Batches broadcast. y, mask, an
-        array of noise and the results then start with the axes B. The kernel is called once per item.
+        Covariances of the axes: symmetric, positive semidefinite. A factor may be a batch, (*B, n_k, n_k). Batches broadcast. y, mask,
+        noise (if it is an array) and the results then start with the axes B. The kernel is called once per item.
     y : (..., N) or (..., n_1, ..., n_d)
         Observations, flat in C order or as tables; one problem per row or table.
     noise : float, () or (1,), (N,) or (n_1, ..., n_d)
@@ -92,8 +92,8 @@ def gp_nll(
     grad : bool
         Also return the gradients of the sum over rows.
     logdet : "exact" or "lanczos"
-        With missing cells, "exact" factorises the covariance of these or of the observed cells, whichever are fewer. If there are more than
-        512 of these, "lanczos" estimates the value and gradients from ``probes`` random vectors of ``rng`` (15).
+        With missing cells, "exact" factorises the covariance of the missing or of the observed cells, whichever are fewer. If both exceed
+        512, "lanczos" estimates the value and gradients from ``probes`` random vectors of ``rng`` (15).
     start, tol : (..., N) and float, optional
         For "lanczos": start of the iterative solves, and their residual relative to y, as in ``gp_solve``.
     return_error : bool

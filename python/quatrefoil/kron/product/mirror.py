@@ -1,4 +1,4 @@
-"""Even and odd parts of arrays about the middle of an axis, both times sqrt 2, and of matrices."""
+"""Even and odd parts of an axis: of arrays, in orthonormal coordinates times sqrt 2, and of matrices."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class _Gdn2(_DeltaRule):
 
 
 class _Dplr(_DeltaRule):
-    """Diagonal plus low rank (DPLR): a token writes its value at k. At b, it writes what a reads from the undecayed state."""
+    """Diagonal plus low rank (DPLR): each token adds k v^T and b (a^T S) to the state, where S is the state before the decay."""
 
     log_decay = 2
 

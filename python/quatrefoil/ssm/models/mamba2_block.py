@@ -223,7 +223,7 @@ class _Block:
         self.dt = zxbcdt[..., 2 * M + inner + mixed :]
 
     def _check_kinds(self) -> None:
-        """Check the arrays that no op receives, or receives only in part."""
+        """Check the arrays that no op receives in full."""
         for name, array in self.inputs.items():
             if name in _CHECKED_BY_OPS or (array is None and name.startswith(("rmsnorm", "outproj"))):
                 continue
@@ -353,7 +353,7 @@ class _Block:
         ]  # fmt: skip
 
     def _checked(self, grad: Any, y: Any, states: Any) -> tuple[Any, Any]:
-        """The gradients of the result and of the states, after checks."""
+        """Check and return the gradients of the result and of the states."""
         wide = self.M + self.inner if self.out is None else self.out.shape[0]
         grads, shapes = {"grad": grad}, {"grad": (*y.shape[:2], wide)}
         if self.options.final:

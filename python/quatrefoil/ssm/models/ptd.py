@@ -69,9 +69,9 @@ def ptd_init(
 
     Notes
     -----
-    Constant inputs are handled exactly: the first column of E is 0, so (A + E)^-1 B = A^-1 B. "optimize" uses at least 98 % of eps, or less
-    if less makes A + E normal. Cost: O(N^3) per step; about a second at N = 32, three at 64, twenty-five at 128. With a different LAPACK
-    the result may be a different, equally good minimum.
+    Constant inputs are handled exactly: the first column of E is 0, so (A + E)^-1 B = A^-1 B. "optimize" uses at least 98 % of eps, unless
+    a smaller E already makes A + E normal. Cost: O(N^3) per step; about a second at N = 32, three at 64, twenty-five at 128. With a
+    different LAPACK the result may be a different, equally good minimum.
 
     Source: Yu et al., arXiv 2310.01698.
 

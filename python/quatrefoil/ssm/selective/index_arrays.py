@@ -39,7 +39,7 @@ def check_rows(label: str, argument: str, rows: Any, states: str, shape: Any) ->
 
 
 def ends_of(cu_seqlens: Any, label: str, x: Any, axis: int, *, whole: bool = True) -> Any:
-    """cu_seqlens as int64, after checks: the ends of sequences that cover the whole axis of x if ``whole``, else a part of it."""
+    """Check cu_seqlens and return it as int64. The sequences must cover the axis of x if ``whole``, and otherwise lie within it."""
     ends = integer_array(cu_seqlens, label, "cu_seqlens")
     if ends is None or len(ends.shape) != 1 or _arrays.kind(x) is None or len(x.shape) <= axis:
         return ends  # the call reports wrong shapes

@@ -1,4 +1,4 @@
-"""Optimizers: Adam on all parameters, or on the hyperparameters with the solution that they determine."""
+"""Optimizers: Adam on all parameters, or only on the hyperparameters, which determine the solution."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .projection import Projected
 from .units import Units
 
 Array = Any
-_FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8  # Adam's, as published
+_FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8  # Adam's published defaults
 _HALF = 100  # steps after which the rate of Projection is halved
 
 
@@ -46,13 +46,13 @@ class Step(NamedTuple):
 
 
 class Adam:
-    """Steps on all parameters, as published."""
+    """Adam on all parameters, as published."""
 
     form: type[Inverse] = Cholesky
     jitter, rate, min_steps, most_steps = 1e-6, 0.01, 10_000, 10_000  # defaults
 
     def offset(self, component: Component, units: Units) -> float:
-        """The offset of the loss in the arguments' units."""
+        """The loss in the units of the arguments minus the loss in scaled units."""
         pde, log_size = component.loss.pde, float(np.log(units.size))
         weights = component.loss.weight * size(edges(pde.boundary))
         return log_size * (2 * size(pde.source) + weights) + float(np.log(units.rate)) * size(pde.source)

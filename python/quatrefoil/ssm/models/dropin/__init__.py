@@ -66,9 +66,9 @@ def install(*targets: str, override: bool = False) -> Installation:
     Parameters
     ----------
     *targets : str
-        By default, all of these. Packages to replace: "mamba_ssm", "causal_conv1d", "fla", "flashfftconv". Packages whose loops to replace,
-        even if already imported: "transformers" (RecurrentGemma, MiniMax), "mambapy" (its ``pscan``), "tsfm_public" (FlowState) and "s4",
-        the layer of state-spaces/s4, ``models/s4/s4.py``.
+        By default, all of these. Packages to replace: "mamba_ssm", "causal_conv1d", "fla", "flashfftconv". Packages whose loops are
+        replaced, even if already imported: "transformers" (RecurrentGemma, MiniMax), "mambapy" (its ``pscan``), "tsfm_public" (FlowState)
+        and "s4", the layer of state-spaces/s4, ``models/s4/s4.py``.
     override : bool
         Also replace packages that are installed and can run, until undone. By default they raise an ImportError.
 
@@ -101,8 +101,8 @@ def install(*targets: str, override: bool = False) -> Installation:
     ``fla.backends.register``. The stand-ins contain only the functions of this library; any other name raises an ImportError that lists the
     available ones. ``mamba_ssm.Mamba`` and ``Mamba2`` are those of ``quatrefoil.torch.nn``, which imports torch on first use. Some models
     of earlier releases of transformers choose their functions when they are created, so call ``install`` first. In training, models call
-    the parts of ``mamba_inner_fn`` and ``mamba_split_conv1d_scan_combined`` instead of these functions, which ignore padding. The results
-    are therefore the same as without stand-ins.
+    the separate steps of ``mamba_inner_fn`` and ``mamba_split_conv1d_scan_combined``, because these two ignore padding. The results are
+    then the same as without stand-ins.
 
     Examples
     --------
