@@ -25,7 +25,7 @@ pytestmark = [
 NEW = int(transformers.__version__.partition(".")[0]) >= 5
 # The models in this release.
 MODELS = {name: model for name, model in ALL.items() if hasattr(transformers, f"{name}Config") and (NEW or name not in FROM_5)}
-# Functions that process whole sequences, also in training.
+# Functions that process whole sequences, including in training.
 WHOLE = {
     "causal_conv1d_fn", "selective_scan_fn", "mamba_chunk_scan_combined", "chunk_gated_delta_rule", "chunk_kda", "linear_scan",
     "chunk_simple_gla",

@@ -8,7 +8,7 @@ namespace quatrefoil::ssm::arma {
 inline namespace QF_ISA {
 
 constexpr int64_t kSteps = 256;        // per tile
-constexpr int kMaxRegisterStates = 8;  // states; if there are more, they are in memory
+constexpr int kMaxRegisterStates = 8;  // with more states, they are kept in memory
 constexpr int64_t kAhead = 512;        // bytes prefetched ahead of a load
 constexpr double kTermNs = 0.3;        // per multiply-add of a step (estimate)
 

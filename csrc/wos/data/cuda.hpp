@@ -7,7 +7,7 @@
 namespace quatrefoil::wos::data {
 inline namespace QF_ISA {
 
-// One instance's data in scaled coordinates. The host does not check parameters: sizes that do not fit give NaN.
+// One instance's data in scaled coordinates. The host does not check parameters: wrong sizes give NaN.
 template <class T, int D>
 struct Field {
   Kind kind = Kind::none;
@@ -21,7 +21,7 @@ struct Field {
       : kind(data.kind), numbers(data.numbers + begin), width(data.width), frame(frame) {}
 
   __device__ const double* table() const { return numbers + table_begin(kind, D); }
-  // Reads the sizes of a polynomial's or grid's axes; false if they do not fit the row.
+  // Reads the sizes of a polynomial's or grid's axes; false if they do not match the row.
   __device__ bool sizes(int64_t (&n)[D]) const {
     const double minimum = kind == Kind::grid ? 2 : 1;
     const int64_t available = width - table_begin(kind, D);
@@ -155,7 +155,7 @@ struct WideField {
   }
 
  private:
-  // The number of coefficients; 0 if the sizes do not fit the row.
+  // The number of coefficients; 0 if the sizes do not match the row.
   __device__ int64_t coefficients() const {
     int64_t count = 1;
     for (int64_t i = 0; i < D; ++i) {

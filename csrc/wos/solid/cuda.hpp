@@ -1,5 +1,5 @@
 // The distance of one walk on a GPU from a ball, a box or a signed distance field, from inside or outside, and the return of distant walks.
-// Values are unchecked; `sound` is false for a field whose sizes do not fit its row.
+// Values are unchecked; `sound` is false for a field whose sizes do not match its row.
 #pragma once
 #include "core/lanes/hd.hpp"
 #include "wos/mesh/cuda.hpp"

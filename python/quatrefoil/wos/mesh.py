@@ -58,7 +58,7 @@ class TriangleMesh(Region):
         For NaN or infinite vertices, no triangles, an index out of range, wrong shapes, an edge without an opposite edge, an extent below
         1e-70 or above 1e70.
     TypeError
-        For other dtypes, and for an object without vertices and faces.
+        For unsupported dtypes, and for an object without vertices and faces.
 
     Examples
     --------

@@ -68,7 +68,7 @@ def test_func_grad(rng):
 
 
 def test_with_and_without_a_gradient(rng):
-    """Both give the same function to tol, and everything computed from the one with a gradient is differentiable."""
+    """The function is the same to tol with and without a gradient. With one, everything computed from it is differentiable."""
     X, q = (torch.tensor(a) for a in charges(rng, 200, CUBE))
     at = torch.tensor(charges(rng, 50, CUBE)[0])
     options = {"n": (17, 20, 25), "domain": CUBE, "tol": 1e-7}

@@ -146,7 +146,7 @@ def test_rejected(rng):
 
 @pytest.mark.parametrize("layout", [np.asfortranarray, lambda a: np.repeat(a, 2, axis=1)[:, ::2], lambda a: a[..., ::-1].copy()[..., ::-1]])
 def test_strides_change_no_bit_of_gram_matrices(backend, rng, layout):
-    """BLAS sums strided arrays in another order, so the code copies them to contiguous memory first."""
+    """BLAS sums strided arrays in a different order, so the code copies them to contiguous memory first."""
     for _ in range(20):
         x = rng.standard_normal((2, 9, 29))
         np.testing.assert_array_equal(gp_gram(layout(x)), gp_gram(x))

@@ -79,7 +79,7 @@ def test_errors(cupy, rng):
 
 @pytest.mark.torch
 def test_gradients_of_tensors(device_tensors, rng):
-    """They agree with the host's, which other tests compare with dense algebra; also with respect to a function's own tensors."""
+    """Gradients, including those of a function's own tensors, agree with the host's, which other tests compare with dense algebra."""
     import torch
 
     inputs = [*positive(rng, 3, 4), rng.standard_normal((12, 2)), np.array(0.5)]

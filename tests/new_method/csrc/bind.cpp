@@ -1,4 +1,4 @@
-// Arrays from Python -> args, checked. Computes nothing.
+// Checks arrays from Python and puts them into args.
 #include "core/host/isa.hpp"
 #include "py/arguments.hpp"
 #include "ssm/decay/args.hpp"

@@ -82,7 +82,7 @@ def test_initial_H_enters_by_its_symmetric_part(backend, rng):
 
 
 def test_gradient_at_thirty_steps_is_that_of_the_linear_system(backend, rng):
-    """It differs from the derivative of the iteration by no more than about the iteration's own error."""
+    """The gradient differs from the derivative of the iteration by no more than about the iteration's own error."""
     inputs = problem(rng, 1, 30, 1, 12)
     direction, grad = rng.standard_normal(inputs[1].shape), rng.standard_normal(inputs[1].shape)
     unrolled = [oracle(inputs[0], inputs[1] + s * direction, *inputs[2:], num_iter=30) for s in (1e-6, -1e-6)]

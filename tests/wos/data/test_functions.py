@@ -75,7 +75,7 @@ def test_many_instances(name, backend, rng):
 
 
 def test_values_of_compiled_functions(backend):
-    """No instances; other dtypes; too few or too many values; a function that is correct when tested but not for large blocks."""
+    """No instances; unsupported dtypes; too few or too many values; a function that is correct when tested but not for large blocks."""
     none, ones = compiled(np.ones(1), np.zeros((1, 2)), 1.0), lambda n: numba.njit(lambda Y: np.ones(n))
 
     def solve(f, count=1):

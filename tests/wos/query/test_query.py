@@ -179,7 +179,7 @@ def test_many_points_are_those_of_few(rng):
 
 @pytest.mark.parametrize("closed", [True, False])
 def test_inside_near_edges_and_vertices(backend, closed, rng):
-    """Points near vertices, edges and faces, also in the direction in which crossings are counted, as close as float64 can distinguish."""
+    """Points as close to vertices, edges and faces as float64 can distinguish, including in the direction of counting crossings."""
     V, F = oracle.icosphere(1)
     mesh = wos.TriangleMesh(V, F, watertight=closed)
     edges = V[F].mean(axis=1), (V[F[:, 0]] + V[F[:, 1]]) / 2, V

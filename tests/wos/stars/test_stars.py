@@ -1,4 +1,4 @@
-"""Walks on stars in polygons and meshes with reflecting sides: closed forms, also with a diffusion or a varying screening, positions of
+"""Walks on stars in polygons and meshes with reflecting sides: closed forms, with and without diffusion or varying screening, positions of
 domains, data, silhouette edges, points on walls."""
 
 import pickle

@@ -168,7 +168,7 @@ def test_errors_of_equal_walks_by_kinds_of_data(backend):
 
 
 def test_ordinary_results_cause_no_warning(backend):
-    """There is no warning, which would be an error, for ordinary results, nor for one point among many with u close to 0."""
+    """Warnings are errors here. Ordinary results cause none, nor does one point among many with u close to 0."""
     square, X, run = wos.Polygon(SQUARE), np.array([[0.5, 0.5], [0.2, 0.3]]), {"walks": 256, "rng": 0}
     for g in (0.0, 1.0, wos.Fourier(np.array([0.0, 1.0, 0.0])), wos.PerVertex(np.array([0.0, 1.0, 0.0, 0.0])), lambda Y: Y[:, 0] - 0.5):
         wos.solve(square, X, dirichlet=g, **run)

@@ -88,7 +88,7 @@ class PolynomialChaos:
         X : (P, d)
             Points drawn from the distributions, or distributed like them.
         y : (P,)
-            Values of f there.
+            Values of f at X.
         distributions : one per input, optional
             (lo, hi) for a uniform distribution, a frozen continuous distribution of ``scipy.stats``, or samples (N,). By default uniform on
             the bounding box of X.

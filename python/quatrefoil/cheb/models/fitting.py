@@ -54,7 +54,7 @@ class Fitting(Construction):
         X : (P, d), or (P,) for d = 1
             Points in the domain.
         y : (P,)
-            Samples of f there, with or without noise.
+            Samples of f at X, with or without noise.
         n : int, or one per axis, optional
             Coefficients per axis. Their product, at most P, is the number of unknowns. By default the total degree with the smallest
             held-out error among those with at most max(P / 2, d + 1) unknowns.

@@ -112,7 +112,7 @@ def gp_nll(
     Raises
     ------
     ValueError, TypeError
-        Shapes or dtypes that do not fit; a factor that is not symmetric; NaN or infinity in a factor, the noise or an observed cell.
+        Incompatible shapes or dtypes; a factor that is not symmetric; NaN or infinity in a factor, the noise or an observed cell.
     numpy.linalg.LinAlgError
         A factor with an eigenvalue below -n eps times its largest, or a singular covariance with noise below eps times its largest.
     MemoryError

@@ -94,7 +94,7 @@ def same_kind(label: str, name: str, arrays: Sequence[Any], y: Any = None) -> li
 
 
 def fitting(label: str, factors: Any, cross: Sequence[Any], y: Any) -> list[int]:
-    """The sizes m_k of cross_factors, after checking them against factors; ``gp_solve`` checks the others."""
+    """Check cross_factors against factors and return their sizes m_k; ``gp_solve`` checks the others."""
     matrices = _arguments.sequence(factors, label)
     if len(cross) != len(matrices):
         raise ValueError(f"{label}: got {len(cross)} cross_factors for {len(matrices)} factors, expected one per factor")

@@ -53,9 +53,9 @@ def rbf(
     Raises
     ------
     ValueError
-        Shapes that do not fit; a scale that is not above 0; NaN or infinity in x, y or scale (with its index).
+        Incompatible shapes; a scale that is not above 0; NaN or infinity in x, y or scale (with its index).
     TypeError
-        Other dtypes, or a mix of kinds or dtypes.
+        Unsupported dtypes, or mixed array types or dtypes.
 
     Notes
     -----

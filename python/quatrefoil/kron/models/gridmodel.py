@@ -244,7 +244,7 @@ def _observed(y: Array, mask: Any, axis: Array, label: str) -> Array | None:
 
 
 def axes_of(axes: Any, like: Sequence[Array] | None, label: str, kinds: Sequence[str] = ()) -> list[Array]:
-    """Checked axes (n,) or (n, p), finite, in double precision, and of these kinds if given."""
+    """Check axes (n,) or (n, p) and return them in double precision. ``kinds``: their expected kinds, if known."""
     arrays = _arguments.sequence(axes, f"{label}: axes")
     checked: list[Array] = []
     for k, x in enumerate(arrays):

@@ -43,7 +43,7 @@ class KroneckerOperator(Functions):
     ValueError
         No factors, or one that is not a matrix.
     TypeError
-        Other kinds or dtypes, or a mix of them; also from ``K @ x`` if x is neither float32 nor float64, or not of the factors' kind.
+        Unsupported or mixed array types or dtypes. ``K @ x`` requires a float32 or float64 x of the factors' array type.
 
     Notes
     -----

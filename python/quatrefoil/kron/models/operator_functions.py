@@ -30,7 +30,7 @@ class Functions(Products):
         return self._factorised
 
     def _computed(self, method: str, compute: Callable[[Factorisation], Any]) -> Any:
-        """Applies ``compute`` to the factorisation; under autograd, to one made of PyTorch functions, after the checks on the host."""
+        """Applies ``compute`` to the factorisation. Under autograd, it uses PyTorch functions after the checks on the host."""
         if not self._is_differentiated():
             return compute(self._factorisation(method))
         require_square(method, self._factors)
@@ -149,7 +149,7 @@ class Functions(Products):
         Raises
         ------
         ValueError
-            A factor that is not square, not finite, or with noise > 0 not symmetric; noise < 0; a y of another length.
+            A factor that is not square, not finite, or with noise > 0 not symmetric; noise < 0; a y of the wrong length.
         TypeError
             y neither float32 nor float64.
         numpy.linalg.LinAlgError
@@ -162,7 +162,7 @@ class Functions(Products):
         With noise > 0, the gradient of a factor is symmetric.
 
         On a device no value is read: instead of errors that depend on values, x is NaN, or the array library raises its own error for an
-        exactly singular factor. LU factors are not cached there.
+        exactly singular factor. LU factors on a device are not cached.
         """
         label = "KroneckerOperator.solve"
         if is_table(y, self._factors):
@@ -203,15 +203,15 @@ class Functions(Products):
         ----------
         h : callable
             Maps the eigenvalues (N,), in float64 and in the order of the grid, to as many real numbers, such as ``np.sqrt`` or
-            ``lambda lam: lam / (lam + c)``. With PyTorch factors it receives a tensor. On a device it receives an array there, which is NaN
-            if a factor is not symmetric or not finite. A NaN or infinity in its result spreads to the whole of h(K) y.
+            ``lambda lam: lam / (lam + c)``. With PyTorch factors it receives a tensor. On a device it receives a device array, which is
+            NaN if a factor is not symmetric or not finite. A NaN or infinity in its result spreads to the whole of h(K) y.
         y : (N,) or (N, c)
             As in ``solve``.
 
         Raises
         ------
         ValueError
-            A factor that is not square, not symmetric or not finite; a y of another length; values of another shape; a factor that
+            A factor that is not square, not symmetric or not finite; a y of the wrong length; values of the wrong shape; a factor that
             requires a gradient although h does not map each eigenvalue separately, such as ``lam / lam.max()``.
         TypeError
             y neither float32 nor float64, or not of the factors' kind; values that are not real numbers.

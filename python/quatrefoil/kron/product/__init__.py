@@ -68,9 +68,9 @@ def matvec(
     Raises
     ------
     ValueError
-        No factors, or shapes that do not fit.
+        No factors, or incompatible shapes.
     TypeError
-        Other dtypes, or a mix of kinds or dtypes.
+        Unsupported dtypes, or mixed array types or dtypes.
     MemoryError
         The result or the workspace does not fit into memory.
 

@@ -54,7 +54,7 @@ def sum_solve(
     Raises
     ------
     ValueError, TypeError
-        Shapes or dtypes that do not fit; a matrix that is not symmetric up to rounding, or contains NaN or infinity.
+        Incompatible shapes or dtypes; a matrix that is not symmetric up to rounding, or contains NaN or infinity.
     numpy.linalg.LinAlgError
         S_1 or S_2 is not positive definite to working precision, or the sum is singular: some 1 + w_i u_j of (2) is 0
         relative to the largest.
@@ -188,7 +188,7 @@ def sylvester_solve(
     Raises
     ------
     ValueError, TypeError
-        Shapes or dtypes that do not fit; NaN or infinity in A or B.
+        Incompatible shapes or dtypes; NaN or infinity in A or B.
     numpy.linalg.LinAlgError
         An eigenvalue of A and one of B add up to 0, so X is not unique or does not exist. A sum counts as 0 if it is negligible relative to
         the largest one or, if A or B is not symmetric, to the Frobenius norms, which bound the error of the computed eigenvalues.

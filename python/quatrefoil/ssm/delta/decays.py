@@ -135,7 +135,7 @@ class ChannelDecays:
         return [(1 << n, level) for n, level in enumerate(self.levels)]
 
     def backward(self, reads: Sequence[Read], keys: Sequence[Any], pairs: list[list[Any]], d: list[list[Any]]) -> tuple[Any, ...]:
-        """(23), (24), also by recursive halving."""
+        """(23), (24), by recursive halving, too."""
         xp = self.xp
         own = [[None if read.strict else xp.linalg.diagonal(x)[..., None] for x in row] for read, row in zip(reads, d)]
         of_reads = [sum((x * k for x, k in zip(row, keys) if x is not None), xp.zeros_like(r.rows)) for r, row in zip(reads, own)]

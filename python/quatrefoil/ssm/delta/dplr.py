@@ -60,7 +60,7 @@ def chunk_dplr_delta_rule(
 
     Notes
     -----
-    Names and order are those of ``fla.ops.generalized_delta_rule``. Differentiable in all real arrays. If gk <= 0, |a| = 1 and
+    Same names and order as in ``fla.ops.generalized_delta_rule``. Differentiable in all real arrays. If gk <= 0, |a| = 1 and
     b = -c e^gk a with c in [0, 2], the state does not grow.
 
     Examples

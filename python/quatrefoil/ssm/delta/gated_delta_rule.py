@@ -106,13 +106,13 @@ def chunk_gated_delta_rule(
         Shapes do not match, HV is not a multiple of H, cu_seqlens does not ascend from 0 to T or is passed although B is not 1, or a gate
         parameter is missing or unused.
     TypeError
-        Other dtypes, or a mix of array libraries or dtypes.
+        Unsupported dtypes, or mixed array libraries or dtypes.
 
     Warns
     -----
     RuntimeWarning
-        There are more heads than tokens and no initial_state, as in arrays (B, H, T, K). On the host, also if g > 0 for all of the first
-        tokens, as if g contained decays instead of their logarithms.
+        There are more heads than tokens and no initial_state, as in arrays (B, H, T, K). On the host, it also warns if g > 0 for all of the
+        first tokens, as if g contained decays instead of their logarithms.
 
     Notes
     -----
@@ -204,7 +204,7 @@ def chunk_delta_rule(
 ) -> tuple[T, T | None]:
     """DeltaNet: S_t = S_{t-1} + beta_t k_t (v_t - S_{t-1}^T k_t)^T, o_t = scale S_t^T q_t: ``chunk_gated_delta_rule`` without decays.
 
-    Arguments, results, errors, cost and gradients are those of ``chunk_gated_delta_rule``. Names and order are those of
+    Arguments, results, errors, cost and gradients are those of ``chunk_gated_delta_rule``. Same names and order as in
     ``fla.ops.delta_rule`` (Yang, Wang, Zhang, Shen, Kim, arXiv 2406.06484).
 
     Parameters

@@ -79,7 +79,7 @@ def chunk_kda(
 
     Notes
     -----
-    Names and meaning are those of ``fla.ops.kda`` (Kimi team, arXiv 2510.26692). Differentiable in all real arrays. Cost: about that of
+    Same names and meaning as in ``fla.ops.kda`` (Kimi team, arXiv 2510.26692). Differentiable in all real arrays. Cost: about that of
     ``chunk_gated_delta_rule``, plus K exponentials and about 25 K multiplications per token and head.
 
     Examples
@@ -184,7 +184,7 @@ def chunk_gdn2(
 
     Notes
     -----
-    Names and meaning are those of ``fla.ops.gdn2`` (arXiv 2605.22791). Differentiable in all real arrays.
+    Same names and meaning as in ``fla.ops.gdn2`` (arXiv 2605.22791). Differentiable in all real arrays.
 
     Examples
     --------

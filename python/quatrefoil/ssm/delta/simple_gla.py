@@ -76,7 +76,7 @@ def chunk_simple_gla(
 
     Notes
     -----
-    Names and order are those of ``fla.ops.simple_gla``. Differentiable in all real arrays. Cost: about 2 K V + 8 (K + V) multiply-adds
+    Same names and order as in ``fla.ops.simple_gla``. Differentiable in all real arrays. Cost: about 2 K V + 8 (K + V) multiply-adds
     per token and head.
 
     Examples

@@ -102,7 +102,7 @@ def gka(
     ValueError
         Inconsistent shapes, an unknown solver, negative num_iter, or a ridge_strength that is negative, NaN or infinite.
     TypeError
-        Other dtypes, or a mix of array libraries or dtypes.
+        Unsupported dtypes, or mixed array libraries or dtypes.
 
     Notes
     -----

@@ -113,7 +113,7 @@ def mamba_split_conv1d_scan_combined(
 
     Notes
     -----
-    Signature and meaning are those of ``mamba_ssm.ops.triton.ssd_combined.mamba_split_conv1d_scan_combined``. Differentiable in all real
+    Same signature and meaning as ``mamba_ssm.ops.triton.ssd_combined.mamba_split_conv1d_scan_combined``. Differentiable in all real
     arrays. The scan dominates the cost; norm and projection are array operations.
 
     Examples

@@ -79,7 +79,7 @@ def mamba_inner_fn(
 
     Notes
     -----
-    Signature and meaning are those of ``mamba_ssm.ops.selective_scan_interface.mamba_inner_fn``, without ``checkpoint_lvl``. A composition,
+    Same signature and meaning as ``mamba_ssm.ops.selective_scan_interface.mamba_inner_fn``, without ``checkpoint_lvl``. A composition,
     differentiable in all arrays with PyTorch. It costs as much as its parts plus two arrays (B, D, L) for x and delta. The loops of
     FalconMamba in transformers normalise delta before its projection, mamba-ssm after it.
 

@@ -80,7 +80,7 @@ TORCH = {"torch, log-step scan": _torch_complex, "torch, real products": _torch_
 
 
 def _jax_functions() -> dict[str, Callable[..., Any]]:
-    """The program of lindermanlab/S5, also with its complex products written as real ones; empty if JAX is not installed."""
+    """lindermanlab/S5, and its variant with complex products written as real ones; empty if JAX is not installed."""
     if not installed("jax"):
         return {}
     import jax

@@ -115,9 +115,9 @@ def selective_scan_fn(
 
     Notes
     -----
-    Signature and meaning are those of ``mamba_ssm.ops.selective_scan_interface.selective_scan_fn`` (Gu and Dao, arXiv 2312.00752).
+    Same signature and meaning as ``mamba_ssm.ops.selective_scan_interface.selective_scan_fn`` (Gu and Dao, arXiv 2312.00752).
     Differentiable in all arrays, including the initial state, and through the last state (unlike mamba-ssm). Cost: B D L N exponentials.
-    The array of all states is never stored: for each vector of 64 bytes of channels, a thread stores N numbers forwards and N L / 32
+    The array of all states is never stored: for each 64-byte vector of channels, a thread stores N numbers forwards and N L / 32
     backwards. Error in float32: about 1e-7 of the largest value, more if states remember thousands of steps. A NaN in u, delta or z affects
     only its channel, from its time step on. A NaN in B or C affects only its batch item and group.
 

@@ -122,7 +122,7 @@ def selective_state_update(
 
     Notes
     -----
-    Signature and meaning are those of ``mamba_ssm.ops.triton.selective_state_update`` (Gu and Dao, arXiv 2312.00752; for heads, Dao and
+    Same signature and meaning as ``mamba_ssm.ops.triton.selective_state_update`` (Gu and Dao, arXiv 2312.00752; for heads, Dao and
     Gu, arXiv 2405.21060). Arrays with any strides are read without copying. Cost: one exponential per state; only one per dim if A is
     expanded over the states, and one per 64 dims if A, dt and dt_bias are also expanded over the dims. Each state is read and written once.
     A state that is not contiguous, or has half precision, is computed separately and copied back. With PyTorch, gradients flow as

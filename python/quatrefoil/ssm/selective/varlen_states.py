@@ -49,12 +49,12 @@ def causal_conv1d_varlen_states(
     Raises
     ------
     ValueError, TypeError
-        Inconsistent shapes; a negative state_len; other dtypes; cu_seqlens that decrease or leave [0, T] (not checked on a device, where
-        the result is NaN).
+        Inconsistent shapes; a negative state_len; unsupported dtypes; cu_seqlens that decrease or leave [0, T] (not checked on a device,
+        where the result is NaN).
 
     Notes
     -----
-    Signature and meaning are those of the function with this name in causal-conv1d. Differentiable in x. Copies B D state_len elements.
+    Same signature and meaning as the function of this name in causal-conv1d. Differentiable in x. Copies B D state_len elements.
 
     Examples
     --------

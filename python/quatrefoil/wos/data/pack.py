@@ -23,7 +23,7 @@ def is_varying(data: Any) -> bool:
 
 
 def check(data: Any, boundary: Region, label: str, name: str) -> int | None:
-    """The number of instances of data, or None without a leading B. Raises an error if they do not fit the boundary."""
+    """The number of instances of data, or None without a leading B. Raises an error if they do not match the boundary."""
     if data.__class__ is float or data.__class__ is int or isinstance(data, (np.integer, np.floating)):
         number(data, label, name, negative=True)
         return None

@@ -101,7 +101,7 @@ class DataClass:
         raise NotImplementedError
 
     def _check(self, boundary: Region, label: str, name: str) -> int | None:
-        """The number of instances, or None without a leading B. Raises ValueError if the shapes do not fit the boundary."""
+        """The number of instances, or None without a leading B. Raises ValueError if the shapes do not match the boundary."""
         raise NotImplementedError
 
     @classmethod
@@ -153,7 +153,7 @@ def common(sizes: Sequence[int | None], label: str, name: str) -> int | None:
 
 
 def instances(array: Array, axes: int, boundary: Region, label: str, name: str) -> int | None:
-    """The length of the leading axis of an array with ``axes`` other axes. Raises ValueError if it does not fit the boundary."""
+    """The length of the leading axis of an array with ``axes`` other axes. Raises ValueError if it does not match the boundary."""
     if array.ndim == axes:
         return None
     if boundary._batch is not None and len(array) not in (1, boundary._count):

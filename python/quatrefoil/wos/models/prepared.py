@@ -197,7 +197,7 @@ def _check_shared(s: Statement, points: Array, settings: Settings) -> None:
 
 
 def _target(statement: Statement, at: Array) -> Target:
-    """The target for packing data. Raises an error for points that do not fit the boundary."""
+    """The target for packing data. Raises an error for points that do not match the boundary."""
     numbers, d = host_array(at, "solve", "points", device="keep", differentiable=True), statement.boundary.dimension
     dtype = _SINGLE if _arrays.dtype_name(numbers) == "float32" else _DOUBLE
     if numbers.ndim not in (2, 3) or numbers.shape[-1] != d:

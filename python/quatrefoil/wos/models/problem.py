@@ -62,7 +62,7 @@ class Problem(Statement):
     Raises
     ------
     ValueError, TypeError
-        For data that do not fit the boundary or each other; for a segment in both neumann and robin; without a Dirichlet part, μ or
+        For data that do not match the boundary or each other; for a segment in both neumann and robin; without a Dirichlet part, μ or
         screening, because u is then known only up to a constant. Values of functions, diffusion and screening are checked when walks run.
 
     Examples

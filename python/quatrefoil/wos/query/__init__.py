@@ -205,7 +205,7 @@ def closest_point(
     ValueError
         For a NaN or infinite point, a wrong last axis, or a wrong number of instances.
     TypeError
-        For other dtypes.
+        For unsupported dtypes.
 
     Notes
     -----

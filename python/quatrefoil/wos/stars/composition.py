@@ -172,7 +172,7 @@ class _Problem(Problem):
         return (xp.take(low, row, axis=0)[:, None] <= k) & (k < xp.take(high, row, axis=0)[:, None])
 
     def unless_wrong(self, x: Any) -> Any:
-        """x, or NaN if the row offsets of a table do not fit it (on the host this raises an error). None if x is None."""
+        """x, or NaN if the row offsets of a table do not match it (on the host this raises an error). None if x is None."""
         g = self.args
         tables = ((g.ends, g.first), (g.walls, g.first_wall), (g.corners, g.first_corner))
         fits = [(first[0] == 0) & (first[-1] == table.shape[0]) for table, first in tables]

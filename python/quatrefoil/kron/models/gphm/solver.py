@@ -72,7 +72,7 @@ class GPHM(Estimator):
     Raises
     ------
     TypeError, ValueError
-        Other dtypes or devices, arguments out of range, shapes that do not fit, NaN or infinity in axes, source or boundary.
+        Unsupported dtypes or devices, arguments out of range, incompatible shapes, NaN or infinity in axes, source or boundary.
     numpy.linalg.LinAlgError, FloatingPointError
         A covariance that is not positive definite; a loss that is not finite. The call then does not change the solver.
 
@@ -384,7 +384,7 @@ def _note(history: dict[str, list[Any]], steps: int, error: float) -> None:
 
 
 def _checked(value: Any, now: Params, label: str, name: str) -> Array:
-    """One parameter, checked, on the device of ``now``."""
+    """Check one parameter and return it on the device of ``now``."""
     if name not in now:
         raise ValueError(f"{label}: unknown parameter {name!r}, expected {', '.join(now)}")
     if _arguments.is_number(value):

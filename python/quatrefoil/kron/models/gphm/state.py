@@ -134,7 +134,7 @@ def flat(component: Component, saved: Mapping[str, Any], prefix: str, label: str
 
 
 def fitting(value: Any, now: Params, label: str, name: str) -> Array:
-    """A copy in double precision, after checks."""
+    """Check a value and return a copy in double precision."""
     numbers = _arguments.host_array(value, label, name, device="keep")
     if tuple(numbers.shape) != tuple(now[name].shape):
         raise ValueError(f"{label}: {name} has shape {tuple(numbers.shape)}, expected {tuple(now[name].shape)}")
