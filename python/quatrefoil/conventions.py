@@ -67,7 +67,7 @@ the expected and the actual value. Ctrl-C interrupts a compiled kernel.
 JAX
 ---
 Install with ``pip install 'quatrefoil[jax]'``. The compiled program calls the kernel on its own arrays, through XLA's foreign function
-interface: about 10 us more per call than for NumPy arrays. ``jax.jit``, ``grad`` and ``vmap`` (one item after the other) work; forward mode
+interface: about 10 us more per call than for NumPy arrays. ``jax.jit``, ``grad`` and ``vmap`` (one item at a time) work; forward mode
 (``jvp``, ``jacfwd``) raises a TypeError. Invalid arguments raise the usual errors during tracing; a kernel's errors about values become
 ``jax.errors.JaxRuntimeError`` with the same text. ``use_backend`` applies when a call is traced. Without ``jax_enable_x64``, when JAX has
 no int64, indices may be int32.

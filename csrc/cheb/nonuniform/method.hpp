@@ -72,7 +72,7 @@ int64_t moments(const Moments<T>& m) {
   return bad;
 }
 
-// Computes the coefficients of the derivative along an axis, one pencil after another.
+// Computes the coefficients of the derivative along an axis, one pencil at a time.
 template <class T>
 void differentiate_along(const Setting<T>& at, const T* C, int axis, T* D) {
   int64_t before = 1, after = 1;

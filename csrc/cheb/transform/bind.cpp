@@ -12,7 +12,7 @@ namespace {
 
 using Axes = std::vector<std::int64_t>;
 
-// Transforms one axis after another, all except the first in place.
+// Transforms one axis at a time, all except the first in place.
 template <class T>
 void run(const Arguments& call, const View& view, const T* x, T* y, const Axes& axes, Transform<T> p) {
   unsigned seen = 0;

@@ -58,7 +58,7 @@ class ProductKernel {
       for (int64_t p = P_ - 1; p >= 0; --p) {
         const V t = difference(p);
         of_means[a * P_ + p] += t * sines[p] * before[p] * after;
-        of_deviations[a * P_ + p] += t * deviations_[a * P_ + p] * t * product;  // t^2 may leave the range of float64
+        of_deviations[a * P_ + p] += t * deviations_[a * P_ + p] * t * product;  // t^2 may exceed the range of float64
         after *= cosines[p];
       }
     }

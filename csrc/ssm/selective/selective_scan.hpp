@@ -1,4 +1,4 @@
-// The selective scan: channels in lanes, time in tiles, the states of a tile one after another.
+// The selective scan: channels in lanes, time in tiles, the states of a tile one at a time.
 #pragma once
 #include "core/run/parallel.hpp"
 #include "ssm/selective/channel_lanes.hpp"

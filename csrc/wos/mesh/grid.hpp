@@ -130,7 +130,7 @@ class Filler {
   const double side_;
 };
 
-// The domain of walks inside a mesh. Computes bounds for all lanes together; near the surface, visits one lane after another.
+// The domain of walks inside a mesh. Computes bounds for all lanes together; near the surface, visits one lane at a time.
 template <class V>
 class Mesh {
  public:

@@ -72,7 +72,7 @@ class Outside {
     for (int i = 0; i < D; ++i) r2 += x[i] * x[i];
     return square_root(r2);
   }
-  // A polygon's grid has a margin. A mesh's grid is used inside its cube; near the cube the tree is searched, one lane after another.
+  // A polygon's grid has a margin. A mesh's grid is used inside its cube; near the cube the tree is searched, one lane at a time.
   Seen<V> look_at_facets(const V (&x)[D], I active, V box) const {
     if constexpr (D == 2) {
       const I near = box < near_;

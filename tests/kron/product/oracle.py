@@ -8,7 +8,7 @@ def _dense(factors):
 
 
 def matvec(factors, x, *, transpose=False):
-    """Use the dense matrix if it is small; otherwise einsum along one axis after the other."""
+    """Use the dense matrix if it is small; otherwise einsum along one axis at a time."""
     factors = [f.T for f in factors] if transpose else list(factors)
     rows, columns = (int(np.prod([f.shape[i] for f in factors])) for i in (0, 1))
     if rows * columns <= 1 << 16:

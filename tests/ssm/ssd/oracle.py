@@ -43,7 +43,7 @@ def mamba_split_conv1d_scan_combined(
     outproj_bias=None, *, chunk_size=1, dt_limit=(0.0, np.inf), return_final_states=False, activation="silu", rmsnorm_eps=1e-6,
     headdim=None, ngroups=1, norm_before_gate=True,
 ):  # fmt: skip
-    """The block written out, one part after the other."""
+    """The block written out, one part at a time."""
 
     def silu(v):
         return v / (1 + np.exp(-v))

@@ -96,7 +96,7 @@ class PolynomialChaos:
         Notes
         -----
         The bases are total degrees and hyperbolic crosses with exponents 0.75 and 0.5, from small to large, with up to 3000 terms each. In
-        each basis terms are chosen one after another by orthogonal least squares. Their number minimises the error of ten-fold
+        each basis terms are chosen one at a time by orthogonal least squares. Their number minimises the error of ten-fold
         cross-validation, in which the choice is part of the fit. The basis with the smallest error is used. A fit takes a few seconds: 1e10
         flops, 4e10 from 1000 samples on.
 

@@ -16,7 +16,7 @@ SWEEPS = 20  # sweeps of (5); the host stops if a sweep lowers the squared error
 
 
 def _triangle(xp: Any, core: Any, axis: int) -> Any:
-    """R (k, n), k at most n, with R^T R the Gram matrix of the unfolding along an axis, one block after another (4)."""
+    """R (k, n), k at most n, with R^T R the Gram matrix of the unfolding along an axis, one block at a time (4)."""
     n = core.shape[axis]
     rows = xp.reshape(xp.moveaxis(core, axis, -1), (math.prod(core.shape) // n, n))
     R: Any = None

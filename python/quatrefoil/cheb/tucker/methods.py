@@ -13,7 +13,7 @@ from .unfolding import EPS, Narrowed, by_triangle, principal
 
 Parts = tuple[np.ndarray, list[np.ndarray]]
 
-MIN, MAX = 1e-200, 1e200  # limits of the sum of squares; outside, individual squares may leave the range of float64
+MIN, MAX = 1e-200, 1e200  # limits of the sum of squares; outside, individual squares may exceed the range of float64
 MAX_SWEEPS = 50
 GAIN = 1e-3  # iteration stops after a sweep that reduces the squared error by a smaller fraction
 
@@ -53,7 +53,7 @@ def _square(core: np.ndarray) -> float:
 def _sequential(
     core: np.ndarray, axes: Sequence[int], ranks: Sequence[int], budget: float, total: float, basis: Callable[..., Narrowed]
 ) -> Parts:
-    """One axis after another (1): the one that shrinks most first, then outer axes, because the first and the last unfold without a copy.
+    """One axis at a time (1): first the one that shrinks most, then outer axes, because the first and the last unfold without a copy.
 
     Bases with too many columns are truncated when all axes are small.
     """

@@ -132,7 +132,7 @@ class Grid:
 
     @functools.cached_property
     def floored(self) -> list[np.ndarray] | None:
-        """``relative`` times the scales; None if their products are 0 or may leave the range of float64."""
+        """``relative`` times the scales; None if their products are 0 or may exceed the range of float64."""
         if not all(self.scales) or sum(abs(math.frexp(c)[1]) for c in self.scales) > 900:
             return None
         return [c * l for l, c in zip(self.relative, self.scales)]

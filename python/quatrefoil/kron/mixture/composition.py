@@ -236,7 +236,7 @@ def _envelope(xp: Any, gaussian: bool, scale: Any, d: Any, order: int, partials:
     t = d if gaussian else scale * d
     u = xp.clip(scale * d * d if gaussian else xp.abs(t), max=GONE)
     E = xp.exp(-u)
-    # the square of a scale may leave the range of float64 although first derivatives do not
+    # the square of a scale may exceed the range of float64 although first derivatives do not
     b = 2 * scale * E if gaussian else scale / 3 * E
     g: list[Callable[[], Any]]
     if gaussian and partials:

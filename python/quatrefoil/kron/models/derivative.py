@@ -65,7 +65,7 @@ def _varied(xp: Any, k: int, eigenvalues: Sequence[Array], values: Array, slopes
 
 
 def _norms(xp: Any, rows: Array) -> Array:
-    """Norms of rows, which are scaled because their squares may leave the range of float64."""
+    """Norms of rows, which are scaled because their squares may exceed the range of float64."""
     if 0 in rows.shape:
         return xp.sqrt(xp.sum(rows, axis=1))
     size = xp.max(xp.abs(rows), axis=1)

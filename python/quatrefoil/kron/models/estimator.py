@@ -90,7 +90,7 @@ def determination(y: Any, mean: np.ndarray, label: str, seen: np.ndarray | None 
         return math.nan
     if observed.min() == observed.max():
         return float((predicted == observed).all())
-    e = exponent(observed)  # squares could leave the range of float64
+    e = exponent(observed)  # squares could exceed the range of float64
     scaled, left = np.ldexp(observed, -e), np.ldexp(observed - predicted, -e)
     return 1 - float((left**2).sum() / ((scaled - scaled.mean()) ** 2).sum())
 

@@ -252,7 +252,7 @@ class HostFactorisation(Factorisation):
 
         x, lead = rows.reshape(*rows.shape[:-1], *map(len, self._factors)), rows.ndim - 1
         exponents = list(map(exponent, self._factors))
-        far = sum(map(abs, exponents)) > 500  # intermediate results might leave the range of float64
+        far = sum(map(abs, exponents)) > 500  # intermediate results might exceed the range of float64
         for k, (lu, pivots) in enumerate(self._lu):
             front = np.moveaxis(x, lead + k, 0)
             own = pivots.copy()  # SciPy shifts the indices in place, and other threads may read them

@@ -59,7 +59,7 @@ class SlimKL(Estimator):
         How agents agree. "admm" has multipliers for each agent. "primal" has none: all agents get the same weights and growing penalties,
         and keep no state, but they reach a minimum only in the limit (10).
     executor : concurrent.futures.Executor, optional
-        Runs the agents' steps, for data on the host; a Dask client, or its ``get_executor()``, works, too. Default: one after the other.
+        Runs the agents' steps, for data on the host; a Dask client, or its ``get_executor()``, works, too. Default: one at a time.
     rng
         For ``quantization``, as in ``help(qf.conventions)``.
 

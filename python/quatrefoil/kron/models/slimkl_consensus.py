@@ -112,7 +112,7 @@ def forget(fit: str) -> None:
 
 
 class _Team:
-    """The agents of one fit, run by an executor, or one after the other in this process."""
+    """The agents of one fit, run by an executor, or one at a time in this process."""
 
     def __init__(self, data: Sequence[tuple[Any, ...]], executor: Any) -> None:
         self._fit, self._data, self._executor = uuid.uuid4().hex, data, executor

@@ -26,7 +26,7 @@ def sylvester(A: np.ndarray, B: np.ndarray, label: str) -> Any:
     """A function (C, transposed) that solves A X + X B = C, or A^T X + X B^T = C, with one factorisation."""
     for a, name in ((A, "A"), (B, "B")):
         _arguments.finite(a, label, name)
-    e = max(exponent(A), exponent(B)) - 1  # squares of entries could leave the range of float64
+    e = max(exponent(A), exponent(B)) - 1  # squares of entries could exceed the range of float64
     solve = _factorised(np.ldexp(double(A), -e), np.ldexp(double(B), -e), 2.0**e, A, label)
     return lambda C, transposed: np.ldexp(solve(C, transposed), -e)
 
