@@ -195,7 +195,7 @@ def changed(array, index, value):
 
 
 def check_rejected(table):
-    """Check that each (call, error, text) raises that error, also the second time, when the call's signature is cached."""
+    """Check that each (call, error, text) raises that error, including the second time, when the call's signature is cached."""
     for call, error, text in table:
         print(text)
         for _ in range(2):

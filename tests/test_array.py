@@ -40,7 +40,7 @@ def test_cupy_arrays_do_not_mix_with_host_arrays(cupy, entry_point, monkeypatch)
 
 @pytest.mark.parametrize("library", ["numpy", pytest.param("torch", marks=pytest.mark.torch)])
 def test_results_share_no_memory(library, monkeypatch):
-    """Holds even if a composition returns its inputs, one array twice, or broadcast views."""
+    """The composition may return its inputs, one array twice, or broadcast views."""
     x = np.arange(6.0).reshape(2, 3)
     A = np.eye(3)
     if library == "torch":

@@ -1,4 +1,4 @@
-"""Every case with JAX arrays, also under jit, grad and vmap, compared with the results for NumPy arrays."""
+"""Every case with JAX arrays, including under jit, grad and vmap, compared with the results for NumPy arrays."""
 
 import doctest
 import importlib
@@ -199,7 +199,7 @@ def test_half_precision_is_computed_in_float32(rng):
 
 
 def test_without_double_precision(rng):
-    """JAX then has only 32-bit integers."""
+    """Without it, JAX has only 32-bit integers."""
     jax.config.update("jax_enable_x64", False)
     x, weight = (jnp.asarray(rng.standard_normal(s)) for s in ((2, 3, 20), (3, 4)))
     seq_idx = jnp.asarray(np.arange(40).reshape(2, 20) // 7)

@@ -82,7 +82,7 @@ def test_kronecker_operator_of_tensors(rng):
 
 
 def test_the_class_of_operators_is_created_once():
-    """Holds even if eight threads request it, and import SciPy, at the same time."""
+    """Eight threads request the class, and import SciPy, at the same time."""
     code = """
     import sys, threading, quatrefoil as qf
     sys.setswitchinterval(1e-6)

@@ -22,7 +22,7 @@ with the model's own loops: float32 with float32, and bfloat16 with float32. Pac
 *Graphs* counts the graphs that `torch.compile(fullgraph=True)` traces for five decoding steps with a static cache. If there are two,
 a counter of the cache is a constant in the first graph and a variable in the second one.
 
-The last columns are how many times as long transformers' own loops take, in CPU time on one thread: for a prompt of 256 tokens, a training
+The last columns show how many times as long transformers' own loops take, in CPU time on one thread: for a prompt of 256 tokens, a training
 step with as many, and a token after a prompt. The models have two or three layers of 256 channels in float32, and heads of published sizes,
 so that projections, which are the same on both sides, take less of the time than in larger models. Ratios between 0.9 and 1.1 are within
 the spread of the measurements. {machine}

@@ -50,7 +50,7 @@ BOREHOLE = [(0.05, 0.15), (100, 50000), (63070, 115600), (990, 1110), (63.1, 116
 
 @pytest.mark.parametrize(("max_evaluations", "of_indices"), [(100, 1e-3), pytest.param(300, 2e-4, marks=pytest.mark.slow)])
 def test_few_samples_of_a_borehole(max_evaluations, of_indices, rng):
-    """Compared with its Chebyshev tensor from a few thousand values; limits are twice the errors stated in csrc/cheb/README.md."""
+    """The reference is a Chebyshev tensor from a few thousand values; limits are twice the errors stated in csrc/cheb/README.md."""
     ct = qf.cheb.ChebTucker.from_function(borehole, BOREHOLE, tol=1e-6)
     lo, hi = np.array(BOREHOLE, float).T
     X = lo + (hi - lo) * rng.random((2000, 8))

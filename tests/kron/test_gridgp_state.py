@@ -91,7 +91,7 @@ def test_units_of_a_search(rng, length, height):
 
 
 def test_a_search_recovers_without_a_likelihood(rng):
-    """The covariance there is singular or not finite."""
+    """At some parameters, the covariance is singular or not finite."""
     x = np.linspace(0, 1, 9)
     spectral = {"log_weights": np.zeros(1), "log_scales": np.zeros(1), "freqs": np.ones(1)}
     kernels = [partial(qf.kron.spectral_mixture, **spectral), partial(qf.kron.rbf, scale=20.0)]

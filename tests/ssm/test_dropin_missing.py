@@ -142,7 +142,7 @@ def test_functions_in_layers_of_hugging_faces_kernels(release):
 
 @pytest.mark.parametrize("name", OTHERWISE)
 def test_layers_with_a_different_method_for_gpus_keep_their_loops(release, name):
-    """As FalconH1 and Zamba2 in 4.57: the first raised an error on a CPU, the second gave different values."""
+    """Like FalconH1 and Zamba2 in 4.57: the first raised an error on a CPU, the second gave different values."""
     module = importlib.import_module(release(name))
     slow = module.Mixer.slow_forward
     with pytest.warns(RuntimeWarning, match=f"Mixer keeps its own loops, because .* {OTHERWISE[name][1]}"), qf.ssm.install():

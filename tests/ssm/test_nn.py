@@ -79,7 +79,7 @@ def test_gradients_reach_every_parameter(name):
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.parametrize("sizes", ["dynamic", "marked", "fixed"])
 def test_compiled_modules(name, sizes):
-    """In one graph, for any batch and length: sizes marked as dynamic must not become constants."""
+    """One graph serves any batch and length: sizes marked as dynamic must not become constants."""
     make, draw = MODULES[name]
     layer, u = make(), draw()
     torch._dynamo.reset()

@@ -13,7 +13,7 @@ inline namespace QF_ISA {
 constexpr int kThreads = 256;                               // maximum per thread block
 constexpr int kLayers = 3;                                  // layers per pass; a thread applies them to 8 numbers
 constexpr int64_t kNearBytes = (kEmulated ? 4 : 64) << 10;  // longest row in shared memory
-// Estimates, not measurements. Constants, so that the bits do not depend on the card.
+// Estimates, not measurements. Constants, so that the bits do not depend on the GPU.
 constexpr int64_t kBlocksWanted = kEmulated ? 4 : kBusyBlocks;
 constexpr int64_t kWorkBytes = kEmulated ? 64 << 10 : 512 << 20;  // workspace for rows; larger batches are processed in chunks
 

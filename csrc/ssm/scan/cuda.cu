@@ -12,7 +12,7 @@ inline namespace QF_ISA {
 constexpr int kThreads = 128;                 // per thread block
 constexpr int kItems = 4;                     // steps per thread in a tile
 constexpr int64_t kTile = kThreads * kItems;  // steps per tile
-// Estimates, not measurements. Constants, so that the bits do not depend on the card.
+// Estimates, not measurements. Constants, so that the bits do not depend on the GPU.
 constexpr int64_t kThreadsWanted = 512 * 132;  // with at least this many scans, each gets a thread, in any layout
 constexpr int64_t kPartSteps = 4 * kTile;      // minimum steps per part
 

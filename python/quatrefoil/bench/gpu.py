@@ -1,6 +1,6 @@
 """``quatrefoil bench --device cuda``: the library on the first GPU, in less than eight minutes.
 
-Measures the card's peak rates, compares the values of every case with float64 on the host, and times the ops whose values are correct.
+Measures the GPU's peak rates, compares the values of every case with float64 on the host, and times the ops whose values are correct.
 Times are measured with CUDA events and rotating inputs. Our call runs before and after the peers, and the order is reversed each time.
 ``--dry`` does the same on the host with tiny sizes, to try the program without a GPU; its times mean nothing. Not yet run on a GPU.
 """

@@ -74,7 +74,7 @@ def test_result_does_not_depend_on_layout_or_batch(rng):
 
 @needs_native
 def test_a_nan_is_seen_in_all_of_its_pencil(rng):
-    """Results are NaN even where the weight of the NaN is 0. A fold alone would not use it there."""
+    """Results are NaN even where the weight of the NaN is 0. A fold alone would skip such an element."""
     for n, name in itertools.product([2, 3, 4, 6, 9, 10, 31, 64, 66, 68, 70, 257, 524], ["vals2coeffs", "coeffs2vals"]):
         print(name, n)
         x = rng.standard_normal((n, 3))
@@ -111,7 +111,7 @@ def test_axes_as_arrays(rng):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 6, 9])
 def test_derivatives_and_their_transposes(rng, n):
-    """By the host code and by the device code, which do not form the square matrix."""
+    """The host code and the device code do not form the square matrix."""
     matrix = np.zeros((n, n))
     for k in range(1, n):
         matrix[:k, k] = chebyshev.chebder(np.eye(n)[k])[:k]

@@ -111,7 +111,7 @@ def test_fewer_samples_are_the_first_of_more(backend, rng):
 
 
 def test_samples_of_smooth_covariances_in_single_precision(best_backend, rng):
-    """Rounding puts their least eigenvalues on either side of 0."""
+    """Rounding puts the least eigenvalues of the factors on either side of 0."""
     x = np.linspace(0, 1, 40, dtype="f")
     factors, y = [qf.kron.rbf(x, scale=0.4)] * 2, rng.standard_normal(1600).astype("f")
     assert np.linalg.eigvalsh(factors[0].astype(float))[0] < -1e-9

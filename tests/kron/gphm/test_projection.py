@@ -147,5 +147,5 @@ def test_newton_never_goes_uphill(rng, dims):
 @pytest.mark.parametrize("equation", ["poisson", "allencahn"])
 @pytest.mark.parametrize("sizes", [(9, 3), (3, 9), (3, 3)])
 def test_one_inner_point_of_an_axis(rng, equation, sizes):
-    """Sylvester's equation then has a 1 x 1 matrix on one side."""
+    """With one inner point, Sylvester's equation has a 1 x 1 matrix on one side."""
     check_solution(rough(rng, equation, 2, "student_t", sizes=sizes))

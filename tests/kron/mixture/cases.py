@@ -30,12 +30,12 @@ def both(rng, n, m, shape):
 
 
 def mixture(rng, Q):
-    """A mixture with few periods between points: a phase is only as exact as the difference of two points."""
+    """A mixture with few periods between points: a phase is only as accurate as the difference of two points."""
     return {"log_weights": 0.5 * rng.standard_normal(Q), "log_scales": 0.3 * rng.standard_normal(Q), "freqs": rng.uniform(0, 1, Q)}
 
 
 def _radial(n, m, shape, scale, **more):
-    """``more`` has shapes of further positive arguments."""
+    """``more``: the shapes of other positive arguments."""
 
     def make(rng):
         return both(rng, n, m, shape), {name: np.asarray(rng.uniform(0.5, 2, s)) for name, s in {"scale": scale, **more}.items()}

@@ -159,7 +159,7 @@ def test_values_and_gradients_of_and_through_states(backend, rng):
 
 @pytest.mark.parametrize(("T", "heads", "D"), [(1024, 2, 64), (256, 2, 128), (300, 3, 16), (120, 2, 33)])
 def test_float32_is_within_two_millionths(best_backend, rng, T, heads, D):
-    """Relative to the largest value of the result and of each gradient, compared with the float64 run on the same values."""
+    """Errors are relative to the largest value of the result or gradient; the reference is the float64 run on the same values."""
     for gates, states, solver in (("", False, "chebyshev"), ("alpha g gk", True, "chebyshev"), ("alpha g gk", True, "exact")):
         print(gates, solver)
         T = T if best_backend == "native" else min(T, 2048 // D)

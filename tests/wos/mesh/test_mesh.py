@@ -115,7 +115,7 @@ def test_what_a_walk_sees(name, level, dtype, rng):
 
 @needs_native
 def test_cells_that_others_have_filled(rng):
-    """The same bits as on a mesh whose cells were filled by one thread, by several threads, or by other walks."""
+    """Walks have the same bits as on a mesh whose cells were filled by one thread, by several threads, or by other walks."""
     V, F = icosphere(3, 0.1)
     X, s = disc_points(rng, 64, 0.85, 3).astype(np.float32), seed(rng)
 

@@ -197,7 +197,7 @@ def test_inside_near_edges_and_vertices(backend, closed, rng):
 
 @pytest.mark.parametrize("what", ["holes", "soup", "two shells", "sliver"])
 def test_inside_by_winding_numbers(what, best_backend, rng):
-    """Moments of distant clusters give the same results as the sum of all solid angles, also near gaps."""
+    """Moments of distant clusters give the same results as the sum of all solid angles, even near gaps."""
     V, F = oracle.icosphere(3, 0.1)
     V = V + np.array([0.3, 0.0, -2.0])
     if what == "holes":

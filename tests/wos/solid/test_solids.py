@@ -19,7 +19,7 @@ RADIUS = 1.1
 @every_backend
 @pytest.mark.parametrize(("name", "d"), [*product(["field", "function"], [2, 3])])
 def test_queries_of_a_ball_as_a_field(name, d, backend, rng):
-    """A field has the slopes of its cells. The projection of a true distance is the closest point, also far from the boundary."""
+    """A field has the slopes of its cells. The projection of a true distance is the closest point, even far from the boundary."""
     if (name, backend) == ("function", "array"):
         pytest.skip("compositions call no functions of distances")
     n, center = (401 if d == 2 else 121), CENTER[:d]

@@ -30,7 +30,7 @@ def data(s, L=1.0):
 @pytest.mark.parametrize(("s", "L"), [(2.0**-1000, 1.0), (2.0**-133, 2.0**40), (2.0**129, 2.0**-40), (2.0**700, 2.0**-49), (1.0, 2.0**45)])
 @pytest.mark.parametrize("kind", [*data(1.0), "per_vertex"])
 def test_boundary_values_and_sources(kind, s, L, backend):
-    """Also in a unit of length L: sources scale with 1 / L^2, screenings with 1 / L^2, walls with 1 / L."""
+    """If lengths scale with L, sources and screenings scale with 1 / L^2, and walls with 1 / L."""
 
     def run(s, L, **more):
         g = wos.PerVertex(np.array([0.0, 1.0, 0.0, 0.5]) * s) if kind == "per_vertex" else data(s, L)[kind]
@@ -48,7 +48,7 @@ def test_boundary_values_and_sources(kind, s, L, backend):
 
 @pytest.mark.parametrize("shape", [lambda L: wos.Polygon(SQUARE * L), lambda L: wos.Ball([0.4 * L, 0.5 * L], 0.75 * L)])
 def test_the_smallest_and_the_largest_domains(shape, backend):
-    """Also with an absolute epsilon, which scales with the domain."""
+    """An absolute epsilon scales with the domain."""
 
     def run(L, **epsilon):
         data = {"dirichlet": lambda Y: Y[:, 0] / L, "source": 1 / L**2, **epsilon}
@@ -93,7 +93,7 @@ def test_functions_with_large_and_small_values(backend):
 
 @pytest.mark.parametrize("s", SIZES)
 def test_how_walks_are_drawn(s, best_backend):
-    """Resumed, merged, in tasks, with tolerances or with caching, walks use one unit, which depends only on the problem."""
+    """Walks that are resumed, merged, split into tasks, cached or have tolerances use one unit, which depends only on the problem."""
     polygon, c = wos.Polygon(SQUARE), np.array([0.1, 1.0, 0.0, 0.5, 0.2])
 
     def run(s, walks=64, **more):

@@ -151,7 +151,7 @@ def _added(a: Array, b: Array) -> Array:
 
 
 def checked(value: Any, gradients: Params, *others: Any) -> tuple[float, Params, list[float]]:
-    """The loss and other numbers on the host, read in one transfer, and the gradient, after a check that loss and gradient are finite."""
+    """Check that loss and gradient are finite; return the gradient, and the loss and other numbers, read to the host in one transfer."""
     xp = namespace(gradients["U"])
     numbers = _arrays.to_host(xp.stack([value, *others, *map(xp.sum, gradients.values())]))
     loss, *more = map(float, numbers[: 1 + len(others)])
