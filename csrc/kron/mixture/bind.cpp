@@ -1,4 +1,4 @@
-// Converts arrays from Python to args and checks them. Computes nothing.
+// Checks arrays from Python and puts them into args.
 #include <limits>
 
 #include "core/host/isa.hpp"

@@ -1,4 +1,4 @@
-// Converts boundary values and sources from Python to args and checks them. Computes nothing.
+// Checks boundary values and sources from Python and puts them into args.
 #pragma once
 #include <algorithm>
 #include <cmath>

@@ -24,7 +24,7 @@ template <class T>
 struct MediaAdjoint {
   Media<T> forward;              // mean, m2, counts and beyond are unused
   const double* grad;            // (B, N, nodes, channels), the gradient of mean
-  double *ddirichlet, *dsource;  // gradients with respect to the data's parameters, accumulated; null if not wanted
+  double *ddirichlet, *dsource;  // gradients with respect to the data's parameters, accumulated; null if not requested
 };
 
 template <class T>

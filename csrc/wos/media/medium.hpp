@@ -90,7 +90,7 @@ class Medium {
         for (int64_t k = 0; k < n; ++k) alpha_[k] = varies() ? diffusion_.numbers()[0] : 1, out[k] = 0;
     }
   }
-  // Stores component i of grad alpha / (2 alpha) at point k, if slopes are wanted. `slope`: component i of grad alpha.
+  // Stores component i of grad alpha / (2 alpha) at point k, if slopes are requested. `slope`: component i of grad alpha.
   void keep_slope(int i, int64_t k, double slope) {
     if (slope_stride_) slopes_[i * slope_stride_ + k] = slope / (2 * alpha_[k]);
   }
@@ -121,7 +121,7 @@ class Medium {
       }
     }
   }
-  // Interpolates the tables of the row: alpha, (3), and grad alpha / (2 alpha) if slopes are wanted.
+  // Interpolates the tables of the row: alpha, (3), and grad alpha / (2 alpha) if slopes are requested.
   void of_grid(const T* const (&x)[D], int64_t n, double* out) {
     using E = Lanes<double>;
     int64_t nodes[D];

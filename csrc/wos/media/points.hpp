@@ -40,7 +40,7 @@ void find_roots(const Media<T>& p, double* roots) {
     }
   });
 }
-// The same for domains of either dimension. Also sets the numbers of jumps to 0, if they are wanted.
+// The same for domains of either dimension. Also sets the numbers of jumps to 0, if they are requested.
 template <class T>
 void find_roots(const Media<T>& p, double* roots) {
   for (int64_t i = 0; p.beyond && i < p.walk.B * p.walk.N; ++i) p.beyond[i] = 0;

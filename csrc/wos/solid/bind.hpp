@@ -1,4 +1,4 @@
-// Converts the row that describes a solid to args and checks it. Computes nothing.
+// Checks the row that describes a solid and puts it into args.
 #pragma once
 #include <cmath>
 #include <memory>

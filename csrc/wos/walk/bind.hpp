@@ -1,4 +1,4 @@
-// Shared by the bindings that run walks: the boundary, the range of walks, and groups of instances. Computes nothing.
+// Shared by the calls of walks: the boundary, the range of walks, and groups of instances.
 #pragma once
 #include <algorithm>
 #include <memory>

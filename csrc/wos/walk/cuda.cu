@@ -162,7 +162,7 @@ void walk(const Walk<T>& p) {
 
 // Partial sums of one gradient: one row per parameter, one column for each thread that may add to it.
 struct Sums {
-  double* numbers = nullptr;  // null if the gradient is not wanted
+  double* numbers = nullptr;  // null if the gradient is not requested
   int64_t rows = 0, columns = 0;
   bool own = false;  // every instance has its own parameters, instance by instance
 

@@ -56,7 +56,7 @@ void reduce(const Walk<T>& p, int64_t walks, const double* values, int64_t betwe
 }
 
 // Reduces the points of a round. `nodes` (channels, nrhs) continue a point whose walks span several rounds. Reads every value once. Handles
-// a few points at a time, one right-hand side after another, because their results are far apart in memory.
+// a few points at a time, one right-hand side at a time, because their results are far apart in memory.
 template <class T>
 void reduce_round(const Walk<T>& p, const Round& r, const double* values, const uint32_t* marks, Nodes<double>* nodes) {
   using V = Lanes<double, kVectorBytes / 8>;
