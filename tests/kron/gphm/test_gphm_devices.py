@@ -68,7 +68,7 @@ def test_training(optimizer, equation, dims, cupy, rng):
 
 
 def test_transfers_of_a_projection_step(cupy, rng):
-    """Without Newton and GMRES, a step reads the loss and, per axis, eigenvalues; with two axes, also two matrices and two right-hand sides."""
+    """Without Newton and GMRES, a step reads the loss and each axis's eigenvalues; two axes add two matrices and two right-hand sides."""
     for dims, expected in ((1, 2), (2, 7)):
         gp = moved(Problem(rng, "poisson", dims, sizes=(9, 7)), cupy).fit(1)
         cupy.reads.clear()
