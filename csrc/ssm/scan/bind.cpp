@@ -24,10 +24,10 @@ Rows<operands> rows_of(const View& b, int axis, const View* const (&views)[opera
   return split_rows<operands>(b, axis, strides);
 }
 
-// Puts a, b and h0 into a struct with fields of the same names; returns their views.
 struct Operands {
   const View &a, &b, &h0;
 };
+// Puts a, b and h0 into a struct with fields of the same names; returns their views.
 template <class P>
 Operands take_operands(Arguments& call, P& p, bool reverse, int axis, int threads) {
   const auto a = call.strided("a", "a.."), b = call.strided("b", "b..");
