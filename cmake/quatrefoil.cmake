@@ -86,7 +86,7 @@ function(quatrefoil_methods)
 endfunction()
 
 # Adds the target _cuda, with machine code for common GPUs and PTX of compute capability 10.0 for later ones. The CUDA runtime is linked
-# into it, but no array library. Its bindings are those of _core, with QF_DEVICE. A macro, because functions must not call enable_language.
+# into it, but no array library. It has the bindings of _core, with QF_DEVICE. A macro, because functions must not call enable_language.
 macro(quatrefoil_cuda)
   set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90-real 100 120-real CACHE STRING "GPUs to build for")
   find_program(QUATREFOIL_NVCC NAMES $ENV{CUDACXX} nvcc)

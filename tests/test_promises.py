@@ -100,7 +100,7 @@ def widened(x):
 
 @parametrize([(family, case) for family, case in simplest() if any(a.half for a in op_of(family, case.op).inputs)])
 def test_half_precision_is_computed_in_float32(family, case, best_backend, rng):
-    """The results are those of float32, rounded once."""
+    """The results equal the float32 results, rounded once."""
     op = op_of(family, case.op)
     arguments, keywords = halved(op, *build(family, case, rng, "float32"))
     expected = with_gradients(family, case, [widened(x) for x in arguments], {k: widened(x) for k, x in keywords.items()})

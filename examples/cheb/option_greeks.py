@@ -10,7 +10,7 @@ A price as a polynomial of five variables, with its five sensitivities, at one p
 Approximates the Black-Scholes price of a call, whose Greeks are known, as a function of spot, strike, maturity, volatility and rate. A
 Chebyshev tensor with tolerance 1e-5 gives the price and all five Greeks at once. It is compared with PyChebyshev (pip install pychebyshev)
 on a full grid of Chebyshev points, and with SciPy's RegularGridInterpolator on a finer grid, with finite differences for the Greeks. The
-methods are those of ``quatrefoil bench jobs price``. For a real model, based on trees or simulations, the number of calls matters most.
+methods are as in ``quatrefoil bench jobs price``. For a real model, based on trees or simulations, the number of calls matters most.
 """
 
 from __future__ import annotations

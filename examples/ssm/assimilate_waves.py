@@ -43,7 +43,7 @@ def run(u: np.ndarray, steps: int) -> np.ndarray:
 
 
 def update(members: np.ndarray, measured: np.ndarray, at: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
-    """Update the ensemble (MEMBERS, POINTS) with the gauges at the indices ``at``; the covariances are those of the ensemble."""
+    """Update the ensemble (MEMBERS, POINTS) with the gauges at the indices ``at``; the covariances come from the ensemble."""
     mean = members.mean(axis=0)
     members = mean + INFLATION * (members - mean)
     spread = (members - mean) / np.sqrt(len(members) - 1)

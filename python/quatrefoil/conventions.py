@@ -43,7 +43,7 @@ backend
     and memory than a kernel. Operations that it cannot run on a device raise NotImplementedError. On a device, neither "array" nor "cuda"
     checks values: those that raise an error on the host, such as a point outside its domain, give NaN. Neither has run on a GPU yet.
 num_threads
-    1 to 2^31 - 1. The default is that of ``qf.set_num_threads``, initially QUATREFOIL_NUM_THREADS or, if it is not set, the number of
+    1 to 2^31 - 1. The default is set by ``qf.set_num_threads``, initially QUATREFOIL_NUM_THREADS or, if it is not set, the number of
     processors that this process may use, limited by OMP_NUM_THREADS.
 
 Reproducibility

@@ -112,7 +112,7 @@ def test_algebra_and_calculus(rng):
 
 
 def test_truncation_keeps_to_its_tolerance(rng):
-    """A small summand below tol is dropped: the error is within tol of the norm, and ranks are those of the large summand."""
+    """A small summand below tol is dropped: the error is within tol of the norm, and the ranks are the same as for the large summand."""
     one, _ = pair(rng)
     small, _ = pair(rng)
     both = one + small * (1e-7 * one.norm() / small.norm())

@@ -16,7 +16,7 @@ constexpr int kQuad = 4;       // rows of the core, or columns of a table, that 
 constexpr int64_t kBlocksWanted = kEmulated ? 2 : kBusyBlocks;
 constexpr int64_t kNearBytes = (kEmulated ? 24 : 96) << 10;  // shared memory per thread block; every GPU from sm_80 on has 99 KiB
 
-// The layout of a tensor: the core as `lead` matrices [rows / 4][last][4], whose rows are those of axis d - 2 (for d = 1, a row of ones),
+// The layout of a tensor: the core as `lead` matrices [rows / 4][last][4], with the rows of axis d - 2 (for d = 1, a row of ones),
 // followed by the tables of the axes, [n][columns]. Ranks are padded with zeros.
 struct Layout {
   int d, leading;               // axes; those before the last two

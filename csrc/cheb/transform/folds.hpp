@@ -91,7 +91,7 @@ struct Panel {
 };
 
 // y (size) = a matrix in panels times x (size), with strides between elements. Lanes are rows of the matrix, four panels at a time. The
-// order of the sums is that of the tiles, so the result for a pencil is bitwise the same as in a panel.
+// order of the sums is the same as in the tiles, so the result for a pencil is bitwise the same as in a panel.
 template <class T>
 void multiply_one(int64_t size, const T* a, const T* x, int64_t x_step, T* y, int64_t y_step) {
   using V = Lanes<T, kTileRows>;

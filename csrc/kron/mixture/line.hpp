@@ -1,7 +1,7 @@
 // A kernel and its adjoint along one line of differences, and at lags.
 //
 // A kernel is a class with
-//   value(difference)                          k at one vector of differences: difference(p) is that of coordinate p
+//   value(difference)                          k at one vector of differences: difference(p) is the one in coordinate p
 //   adjoint(difference, grad, sums, slope)     adds grad times the derivatives of k with respect to its parameters to sums[0, sums()), and
 //                                              calls slope(p, derivative) with the derivative with respect to coordinate p
 //   sums(), workspace_size()                   the number of sums; that number plus the size of the workspace after them

@@ -97,7 +97,7 @@ __device__ __forceinline__ void some_layers(cplx<T> (&x)[1 << layers], const Roo
     const int k = back ? layers - 1 - step : step;
     QF_UNROLL(4)
     for (int m = 0; m < half; ++m) {
-      // block b of 2^k; its root is that of block 0, rotated by half the reversed bits of b, read as a fraction of a turn
+      // block b of 2^k; its root is the root of block 0, rotated by half the reversed bits of b, read as a fraction of a turn
       const int apart = half >> k, b = m / apart, first = b * 2 * apart + m % apart;
       const T r(0.70710678118654752440);
       cplx<T> root = w[k];

@@ -131,7 +131,7 @@ struct HeadAdjoint {
     if (t0 == 0) states(head, tail);
   }
 
-  // (13), (14): N <- e (N + sigma k k^T) - (w x^T + x w^T) / 2, where e, sigma, k are those of the next token. Reads and writes N once.
+  // (13), (14): N <- e (N + sigma k k^T) - (w x^T + x w^T) / 2, where e, sigma, k belong to the next token. Reads and writes N once.
   void update_N(const Tail& tail) {
     using V = Lanes<A>;
     constexpr int W = kLanes<A>;

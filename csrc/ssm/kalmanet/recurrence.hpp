@@ -155,7 +155,7 @@ class State {
     if (H0) begin_from_H(column, product);
   }
 
-  // (1), (9). On return, h is (new H) k and m is that of (9). Reads H twice and writes it once; reads and writes M once if the solver uses
+  // (1), (9). On return h is (new H) k and m is the m of (9). Reads H twice and writes it once; reads and writes M once if the solver uses
   // it.
   KeyUpdate<A> add_key(A e, const A* k, A* h, A* m) {
     multiply_symmetric(s_.tiles, H, k, h);

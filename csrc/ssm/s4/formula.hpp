@@ -38,7 +38,7 @@ template <bool pair, class V>
 QF_HD cplx<V> cauchy_term(cplx<V> v, cplx<V> z, cplx<V> w) {
   const cplx<V> d = z - w;
   if constexpr (!pair) return v * reciprocal(d);
-  const V other = z.im + w.im;  // Im(z - conj w); the real part is that of d
+  const V other = z.im + w.im;  // Im(z - conj w); the real part is the same as that of d
   const cplx<V> numerator{2 * (v.re * d.re - v.im * w.im), 2 * (v.re * z.im)};
   return numerator * reciprocal(cplx<V>{d.re * d.re - d.im * other, d.re * (d.im + other)});
 }

@@ -16,7 +16,7 @@ Signal<const E> signal(const ShapeChecker::CheckedArray& array) {
   return {array, v.stride[0], v.stride[1], v.stride[2]};
 }
 
-// B or C: (D, N), (B, N, L) or (B, G, N, L). `dims` are the dims with groups, `letter` is that of the groups.
+// B or C: (D, N), (B, N, L) or (B, G, N, L). `dims` are the dims with groups, `letter` is the letter of the groups.
 template <class E>
 Mixing<E> mixing(Arguments& call, const char* name, std::size_t index, const char* dims, const char* letter) {
   const int rank = call.peek(index).rank;

@@ -19,7 +19,7 @@ constexpr int64_t kIterations = 64;    // steps of a team between two evaluation
 constexpr int64_t kCallPoints = 4096;  // minimum points per call to a user's function
 
 // Walks [first_walk, first_walk + walks) of points [first_point, first_point + points) of one instance. Walk indices are global, point
-// indices are those of the call. Slot k is point k / walks, walk k % walks.
+// indices are relative to the call. Slot k is point k / walks, walk k % walks.
 struct Slots {
   int64_t first_point, points, first_walk, walks;
   int64_t point(int64_t slot) const { return first_point + slot / walks; }

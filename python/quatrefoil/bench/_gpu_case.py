@@ -34,7 +34,7 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """``rows``: the arguments whose first axis is that of the result, so that the last rows of a large problem can be checked alone.
+    """``rows``: the arguments that share the first axis of the result, so that the last rows of a large problem can be checked alone.
     ``check`` replaces the comparison with float64: (case, size, inputs, result, peer=whether the result is a peer's) -> (name of the
     measure, its value, its limit)."""
 

@@ -1,6 +1,6 @@
 """Orthonormal polynomials for a measure from samples, moments or a distribution (arbitrary polynomial chaos), and optimal sample points.
 
-Equation numbers are those of csrc/cheb/layer/README.md.
+Equation numbers refer to csrc/cheb/layer/README.md.
 """
 
 from __future__ import annotations

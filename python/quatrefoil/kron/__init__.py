@@ -1,4 +1,4 @@
-"""Kronecker-structured linear algebra and covariance functions. Equation numbers are those of csrc/kron/README.md."""
+"""Kronecker-structured linear algebra and covariance functions. Equation numbers refer to csrc/kron/README.md."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class _Kronecker(upstream.LinearOperator):  # type: ignore[misc]
 class KroneckerProductLinearOperator(_Kronecker, upstream.KroneckerProductLinearOperator):  # type: ignore[misc]
     """linear_operator's Kronecker product, with products, solves and log-determinants by ``KroneckerOperator``.
 
-    Arguments, methods and batches are those of ``linear_operator.operators.KroneckerProductLinearOperator``. Adding a constant to the
+    Same arguments, methods and batches as ``linear_operator.operators.KroneckerProductLinearOperator``. Adding a constant to the
     diagonal returns a ``KroneckerProductAddedDiagLinearOperator``; all other results are linear_operator's own.
 
     Parameters

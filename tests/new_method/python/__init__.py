@@ -1,4 +1,4 @@
-"""Exponential decay along the last axis. H channels, L samples; equation numbers are those of csrc/ssm/decay/README.md."""
+"""Exponential decay along the last axis. H channels, L samples; equation numbers refer to csrc/ssm/decay/README.md."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def gka(B, T, heads, D, gates="", **options):
     return make
 
 
-# The gradient is that of the linear system, so the iteration must have converged where it is compared with finite differences of the
+# The gradient is computed for the linear system, so the iteration must have converged where it is compared with finite differences of the
 # oracle. At a ridge of 0.1 its error decreases by 0.537 per step and is below 1e-16 after 64 steps.
 CONVERGED = {"ridge_strength": 0.1, "num_iter": 64}
 

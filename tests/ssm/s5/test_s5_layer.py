@@ -23,7 +23,7 @@ def test_s5_state_dict():
 
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_s5_begins_as_legs(blocks):
-    """Every block's poles are those of the normal part of HiPPO-LegS or, with "ptd", of the perturbed HiPPO-LegS."""
+    """Every block has the poles of the normal part of HiPPO-LegS or, with "ptd", of the perturbed HiPPO-LegS."""
     size = 16 // blocks
     A, _ = qf.ssm.hippo_legs(size)
     p = np.sqrt(np.arange(size) + 0.5)

@@ -181,7 +181,7 @@ def test_points_with_different_walks_are_resumed_and_merged(backend, rng):
 
 
 def test_where_no_more_walks_are_spent(rng):
-    """If all points stop in the first round, the result is that of a plain call. NaN values stop a point. A single walk has no error bar,
+    """If all points stop in the first round, a plain call gives the same result. NaN values stop a point. A single walk has no error bar,
     so two run."""
     X, square = rng.uniform(0.2, 0.8, (9, 2)), wos.Polygon(SQUARE)
     r = wos.solve(square, X, dirichlet=g, atol=9.0, walks=4, rng=1)

@@ -37,7 +37,7 @@ def test_what_has_no_gradient_raises(rng):
 
 
 def test_gradient_in_points(backend, rng):
-    """The gradient with respect to points equals ``grad`` if that is computed. Otherwise it is that of the same walks in pairs, with one
+    """The gradient with respect to points equals ``grad`` if that is computed. Otherwise it comes from the same walks in pairs, with one
     more walk if their number is odd."""
     X, weight = points(rng, 7), torch.from_numpy(rng.standard_normal((2, 7)))
     run = {"dirichlet": qf.wos.Fourier(torch.from_numpy(rng.standard_normal((2, 5)))), "source": 1.0, "rng": 5}

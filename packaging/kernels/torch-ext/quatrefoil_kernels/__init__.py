@@ -1,4 +1,4 @@
-"""Quatrefoil's functions as a kernel of Hugging Face's ``kernels``; the compiled code is that of the installed package."""
+"""Quatrefoil's functions as a kernel of Hugging Face's ``kernels``; the compiled code comes from the installed package."""
 
 from quatrefoil.ssm import (
     causal_conv1d_fn,

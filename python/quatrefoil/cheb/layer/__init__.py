@@ -1,4 +1,4 @@
-"""Layers of polynomials. N rows, I inputs, K degrees, O outputs. Equation numbers are those of csrc/cheb/layer/README.md."""
+"""Layers of polynomials. N rows, I inputs, K degrees, O outputs. Equation numbers refer to csrc/cheb/layer/README.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers of products of functions of the inputs. M products of I inputs; equation numbers are those of csrc/cheb/layer/README.md.
+"""Layers of products of functions of the inputs. M products of I inputs; equation numbers refer to csrc/cheb/layer/README.md.
 
 On the host, the compositions are the kernels, in blocks of rows, because matrix products dominate if there are more than a few outputs.
 """
@@ -203,7 +203,7 @@ def trig_layer(
 
     Notes
     -----
-    Costs and gradients are those of ``product_layer``.
+    Costs and gradients are the same as for ``product_layer``.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Sums, products, derivatives, integrals and norms of Tucker tensors of Chebyshev coefficients, on their cores and factors.
 
 A core is an array or a ``TensorTrain``. PyTorch tensors keep their autograd graph, except in truncations. Norms and
-truncations read arrays back from a device. Equation numbers are those of csrc/cheb/README.md.
+truncations read arrays back from a device. Equation numbers refer to csrc/cheb/README.md.
 """
 
 from __future__ import annotations

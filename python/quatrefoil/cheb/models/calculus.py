@@ -1,4 +1,4 @@
-"""Derivatives, integrals, norms, sums and products of Chebyshev-Tucker tensors. Equation numbers are those of csrc/cheb/README.md."""
+"""Derivatives, integrals, norms, sums and products of Chebyshev-Tucker tensors. Equation numbers refer to csrc/cheb/README.md."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Calculus(TensorParts):
     def round(self, tol: float) -> Self:
         """Compress to ``tol``, relative in the Frobenius norm of the coefficients, with orthonormal factors (10).
 
-        Ranks are those of ``qf.cheb.tucker``; n does not change. A tol below 4 eps of float64 is raised to that value, with a warning.
+        Ranks are chosen as in ``qf.cheb.tucker``; n does not change. A tol below 4 eps of float64 is raised to that value, with a warning.
         Truncation has no gradient: tensors that require one raise NotImplementedError.
         """
         label = "cheb.ChebTucker.round"

@@ -1,4 +1,4 @@
-"""Conversion of canonical sums to Tucker tensors without the full array. Equation numbers are those of csrc/cheb/README.md."""
+"""Conversion of canonical sums to Tucker tensors without the full array. Equation numbers refer to csrc/cheb/README.md."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Construction of Chebyshev-Tucker tensors from functions, values, coefficients and canonical sums.
 
-Equation numbers are those of csrc/cheb/README.md.
+Equation numbers refer to csrc/cheb/README.md.
 """
 
 from __future__ import annotations
@@ -247,7 +247,7 @@ class Construction(TensorParts):
 
         Notes
         -----
-        Ranks are those of the Tucker decomposition of the sum and do not depend on the scale and number of its columns. The method takes
+        Ranks are as in a Tucker decomposition of the sum and do not depend on the scale and number of its columns. The method takes
         about 2 n R min(n, R) d + 2 R r^d flops and n R values of memory, in float64 on the host: arrays on a device are read back, and the
         result is moved there. ``tol`` does not include the error of the splines, which is of fourth order. Truncation has no gradient.
 

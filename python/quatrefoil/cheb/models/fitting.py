@@ -1,4 +1,4 @@
-"""Chebyshev-Tucker tensors from scattered samples. Equation numbers are those of csrc/cheb/README.md."""
+"""Chebyshev-Tucker tensors from scattered samples. Equation numbers refer to csrc/cheb/README.md."""
 
 from __future__ import annotations
 

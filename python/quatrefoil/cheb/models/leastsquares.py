@@ -1,4 +1,4 @@
-"""Chebyshev coefficients from scattered samples, by weighted least squares. Equation numbers are those of csrc/cheb/README.md."""
+"""Chebyshev coefficients from scattered samples, by weighted least squares. Equation numbers refer to csrc/cheb/README.md."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The long-range part of a potential of charges as a Chebyshev-Tucker tensor.
 
-Equation numbers are those of csrc/cheb/particles/README.md.
+Equation numbers refer to csrc/cheb/particles/README.md.
 """
 
 from __future__ import annotations

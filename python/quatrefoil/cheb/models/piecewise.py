@@ -175,7 +175,7 @@ class PiecewiseTucker:
     def value_and_grad(self, *X: Any) -> tuple[Any, Any]:
         """Evaluate f and its gradient (P, d).
 
-        Points have the forms that a call accepts. On a break, the gradient is that of the upper side. At a singular end it may be NaN or
+        Points have the forms that a call accepts. On a break, the gradient is taken from the upper side. At a singular end it may be NaN or
         infinite.
 
         Examples

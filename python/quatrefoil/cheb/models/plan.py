@@ -66,7 +66,7 @@ class Plan:
     @overload
     def __call__(self, *X: Any, backend: Backend | None = None, num_threads: int | None = None) -> Any: ...
     def __call__(self, *X: Any, out: Any = None, backend: Backend | None = None, num_threads: int | None = None) -> Any:
-        """Return values at X to accuracy eps; arguments, errors and gradients are those of ``ct(X)``."""
+        """Return values at X to accuracy eps; arguments, errors and gradients are the same as for ``ct(X)``."""
         points, shape = points_of(X, self._arrays[0], len(self._arrays) - 1, "cheb.ChebTucker.plan")
         flat = out if out is None or len(shape) == 1 else out.reshape(-1)
         if self._C is None or (backend or _backends.chosen() or _backends.default()) != "native":

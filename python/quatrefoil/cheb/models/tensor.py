@@ -1,4 +1,4 @@
-"""A function of d variables as a Chebyshev-Tucker tensor. Equation numbers are those of csrc/cheb/README.md."""
+"""A function of d variables as a Chebyshev-Tucker tensor. Equation numbers refer to csrc/cheb/README.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensor trains: cores with many axes as chains of small arrays. Equation numbers are those of csrc/cheb/README.md."""
+"""Tensor trains: cores with many axes as chains of small arrays. Equation numbers refer to csrc/cheb/README.md."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Nonuniform cosine transforms: dense Chebyshev coefficients at scattered points, and moments of particles.
 
-n coefficients per axis, d axes, P points. Equation numbers are those of csrc/cheb/nonuniform/README.md.
+n coefficients per axis, d axes, P points. Equation numbers refer to csrc/cheb/nonuniform/README.md.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def cheb_moments(
 
     Notes
     -----
-    Differentiable in X, up to the boundary, and q, any number of times. Cost, memory and errors are those of ``cheb_eval``; eps is relative
+    Differentiable in X, up to the boundary, and q, any number of times. Cost, memory and errors are as for ``cheb_eval``; eps is relative
     to what the results would be without cancellation. The order of the sums depends only on shapes.
 
     Examples

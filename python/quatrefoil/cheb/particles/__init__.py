@@ -1,6 +1,6 @@
 """Potentials of charges: 1/r as a sum of Gaussians. A Chebyshev-Tucker tensor sums the wide ones; the rest is summed over nearby pairs.
 
-P particles, N targets. Equation numbers are those of csrc/cheb/particles/README.md.
+P particles, N targets. Equation numbers refer to csrc/cheb/particles/README.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""1/r as a sum of Gaussians, split into a long and a short part. Equation numbers are those of csrc/cheb/particles/README.md."""
+"""1/r as a sum of Gaussians, split into a long and a short part. Equation numbers refer to csrc/cheb/particles/README.md."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Values of Chebyshev-Tucker tensors at scattered points, and their derivatives. n coefficients and r ranks per axis, d axes, P points.
 
-Equation numbers are those of csrc/cheb/scattered/README.md.
+Equation numbers refer to csrc/cheb/scattered/README.md.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def tucker_derivatives(
     Notes
     -----
     Differentiable in core, factors and X, through all results at once (10). Cost: m (2 sum(n_k r_k) + 2 prod(r_k)) flops per point, with m
-    = 2 for the gradient and 3 for the Hessian. The adjoint costs as much as that of ``tucker_eval`` for every derivative whose gradient is
+    = 2 for the gradient and 3 for the Hessian. The adjoint costs as much as ``tucker_eval_vjp`` for every derivative whose gradient is
     not 0. Memory: the results and a few kB per thread. Error: a few eps of the largest derivative, up to the ends of the domain.
 
     Examples

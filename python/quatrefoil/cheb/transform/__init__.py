@@ -1,6 +1,6 @@
 """Chebyshev points of the second kind, and transforms between values on them and Chebyshev coefficients.
 
-Equation numbers are those of csrc/cheb/transform/README.md.
+Equation numbers refer to csrc/cheb/transform/README.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tucker decomposition to a tolerance. Equation numbers are those of csrc/cheb/README.md."""
+"""Tucker decomposition to a tolerance. Equation numbers refer to csrc/cheb/README.md."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def tucker(
     -------
     TuckerTensor(core (r_1, ..., r_d), factors)
         factors[k] (n_k, r_k) has orthonormal columns whose largest entry is positive. A zero tensor has ranks 1. With ``modes``, there is
-        one factor per entry of ``modes``, in the same order; the other axes of the core are those of C.
+        one factor per entry of ``modes``, in the same order; the other axes of the core are the axes of C.
 
     Raises
     ------

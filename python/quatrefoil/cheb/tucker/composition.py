@@ -1,4 +1,4 @@
-"""Tucker decompositions with array API functions, in double precision. Equation numbers are those of csrc/cheb/README.md.
+"""Tucker decompositions with array API functions, in double precision. Equation numbers refer to csrc/cheb/README.md.
 
 The number of columns that a tolerance keeps depends on values, on which a composition cannot branch: dropped columns are 0, and arrays are
 as large as the given ranks allow. Bases are computed from the triangles of the unfoldings (4), exact to eps sigma_1. "rsvd" is "sthosvd".

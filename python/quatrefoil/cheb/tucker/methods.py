@@ -1,4 +1,4 @@
-"""The methods of Tucker decomposition, on float64 arrays. Equation numbers are those of csrc/cheb/README.md."""
+"""The methods of Tucker decomposition, on float64 arrays. Equation numbers refer to csrc/cheb/README.md."""
 
 from __future__ import annotations
 

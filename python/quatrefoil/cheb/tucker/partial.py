@@ -69,7 +69,7 @@ def completed(C: np.ndarray, known: np.ndarray, tol: float, ranks: Sequence[int]
     """Find the decomposition nearest to the known entries, which have norm 1, by quasi-Newton steps in core and factors.
 
     Takes the better of two starts: the given ranks, or small ranks that grow to them. Each start begins with decompositions of C, in which
-    the unknown entries are those of the previous decomposition.
+    the unknown entries are taken from the previous decomposition.
     """
     descent = _Descent(C, known, tol, {axis: Q for axis, (Q, _) in bases.items()})
     last = max(ranks, default=0)

@@ -1,4 +1,4 @@
-"""Bases of unfoldings from random sketches with measured errors. Equation numbers are those of csrc/cheb/README.md."""
+"""Bases of unfoldings from random sketches with measured errors. Equation numbers refer to csrc/cheb/README.md."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Leading left singular vectors of an unfolding: from one Gram matrix, from two, or from the triangle of a QR decomposition.
 
-Equation numbers are those of csrc/cheb/README.md.
+Equation numbers refer to csrc/cheb/README.md.
 """
 
 from __future__ import annotations

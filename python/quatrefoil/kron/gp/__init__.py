@@ -1,6 +1,6 @@
 """Gaussian processes on grids: likelihood and solves. The factors K_1..K_d are (n_k, n_k) covariances of the axes; N = prod n_k cells.
 
-Equation numbers are those of csrc/kron/gp/README.md.
+Equation numbers refer to csrc/kron/gp/README.md.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ def gp_solve(
 
     Notes
     -----
-    Exceptions are those of ``gp_nll``. Differentiable in factors, y and noise. A full grid takes 4 N sum n_k operations per row. A Cholesky
+    Exceptions are as for ``gp_nll``. Differentiable in factors, y and noise. A full grid takes 4 N sum n_k operations per row. A Cholesky
     factor is used if at most 512 cells are missing or noisier than the cell with the smallest noise, or if at most 512 are observed.
     Otherwise conjugate gradients on the missing cells take 4 N sum n_k operations per iteration: 5 to 30 iterations for scattered gaps,
     about 100 for a hole. The system of the observed cells would take hundreds of iterations (13). Backend "array" factorises a matrix of

@@ -24,7 +24,7 @@ class System(NamedTuple):
     """C = K_1 ⊗ ... ⊗ K_d + S: symmetric factors, their eigenvalues and eigenvectors, and the noise (S,). Invalid values are replaced.
 
     ``valid``: whether factors and noise were valid. ``regular``: whether C is also regular, tested only if all cells have one noise.
-    ``negligible``: the noise up to which a singular K leaves C singular, -1 for a regular K. ``eps`` is that of the data's dtype.
+    ``negligible``: the noise up to which a singular K leaves C singular, -1 for a regular K. ``eps`` is the precision of the data's dtype.
     """
 
     factors: list[Any]

@@ -1,6 +1,6 @@
 """``GridCovariance``: C = K + S on the observed cells of a grid, with factorisations, solves, likelihood and gradients.
 
-Products, sums over the spectrum and sums over axes are the ops ``matvec``, ``gp_spectrum`` and ``gp_gram``. Equation numbers are those of
+Products, sums over the spectrum and sums over axes are the ops ``matvec``, ``gp_spectrum`` and ``gp_gram``. Equation numbers refer to
 csrc/kron/gp/README.md.
 """
 

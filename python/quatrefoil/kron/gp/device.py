@@ -1,7 +1,7 @@
 """The covariance of a grid whose arrays are on a device, in array-API terms and double precision.
 
 Errors that depend on values become NaN, and nothing is read back. A full grid with a single noise has a closed form; otherwise a matrix of
-all cells is formed. Equation numbers are those of csrc/kron/gp/README.md.
+all cells is formed. Equation numbers refer to csrc/kron/gp/README.md.
 """
 
 from __future__ import annotations

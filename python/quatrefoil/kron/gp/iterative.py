@@ -37,8 +37,8 @@ class Single(NamedTuple):
 class Iterative:
     """Solves for rows (B, N), with one entry of ``cells`` per row or one for all. All arrays are full grids, so rows may differ in cells.
 
-    M, P and α are those of README (9) times the smallest noise, and right-hand sides are about 1: all numbers are unitless, so no square
-    exceeds the range of float64.
+    M, P and α are as in README (9), times the smallest noise, and right-hand sides are about 1: all numbers are unitless, so no square
+    leaves the range of float64.
     """
 
     def __init__(self, grid: Grid, cells: Sequence[Cells], tol: float) -> None:

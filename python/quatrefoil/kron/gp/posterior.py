@@ -1,4 +1,4 @@
-"""Posterior means and variances of Gaussian processes on grids. Equation numbers are those of csrc/kron/gp/README.md."""
+"""Posterior means and variances of Gaussian processes on grids. Equation numbers refer to csrc/kron/gp/README.md."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def gp_posterior(
 ) -> Any:
     """Posterior of a Gaussian process on a grid, at a grid of points: means and variances (6), (7), (17).
 
-    The mean is K* α, and the variance is that of the latent function.
+    The mean is K* α, and the variance refers to the latent function.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def gp_posterior(
 
     Notes
     -----
-    Exceptions are those of ``gp_nll``; factors whose diagonals are not constant require prior_diag. The mean is differentiable in factors,
+    Exceptions are as for ``gp_nll``; factors whose diagonals are not constant require prior_diag. The mean is differentiable in factors,
     cross_factors, y and noise; a gradient of the variance raises NotImplementedError. The mean takes ``gp_solve`` and one product. On a
     full grid, the variance takes 2 M sum n_k operations; c missing (or observed) cells take c^3 / 3 + c (2 N sum n_k + M c) more. On a
     device nothing is read back, and errors that depend on values become NaN. If cells are missing or noises differ, the exact variance

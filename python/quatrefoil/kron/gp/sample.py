@@ -1,4 +1,4 @@
-"""Samples of Gaussian processes on grids. Equation numbers are those of csrc/kron/gp/README.md."""
+"""Samples of Gaussian processes on grids. Equation numbers refer to csrc/kron/gp/README.md."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def gp_sample(
 
     Notes
     -----
-    Exceptions are those of ``gp_nll``. One eigendecomposition per factor and 2 N sum n_k operations per sample; no N x N matrix. Not
+    Exceptions are as for ``gp_nll``. One eigendecomposition per factor and 2 N sum n_k operations per sample; no N x N matrix. Not
     differentiable. Normal numbers are always drawn on the host. On a device, errors that depend on values become NaN.
 
     Examples
@@ -150,8 +150,8 @@ def gp_posterior_sample(
 
     Notes
     -----
-    Exceptions are those of ``gp_nll``. One solve and three products per sample, all samples together; no M x M matrix. Mean and covariance
-    are those of ``gp_posterior``, up to tol. On a device, the notes of ``gp_sample`` apply. Source: Wilson et al., Efficiently sampling
+    Exceptions are as for ``gp_nll``. One solve and three products per sample, all samples together; no M x M matrix. Mean and covariance
+    agree with ``gp_posterior``, up to tol. On a device, the notes of ``gp_sample`` apply. Source: Wilson et al., Efficiently sampling
     functions from Gaussian process posteriors, ICML 2020.
 
     Examples

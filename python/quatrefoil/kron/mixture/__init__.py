@@ -99,7 +99,7 @@ def spectral_mixture(
 
     Notes
     -----
-    Exceptions are those of ``rbf``. Differentiable in all arrays, even where points coincide. Cost: an exponential, a sine and a cosine per
+    Exceptions are as for ``rbf``. Differentiable in all arrays, even where points coincide. Cost: an exponential, a sine and a cosine per
     component and pair, in float64 for any dtype. Without y, half the pairs are evaluated; for uniform axes with the same step, only the
     lags (9), as in ``rbf``. Memory: a copy of y. Error: a few eps of sum w (1 + 2 pi f |d|), for derivatives times (2 pi f)^order.
 
@@ -204,7 +204,7 @@ def gsmp_kernel(
 
     Notes
     -----
-    Exceptions are those of ``rbf``; weights and std must be at least 0. Differentiable in weights, means and std, not in points. Cost: P
+    Exceptions are as for ``rbf``; weights and std must be at least 0. Differentiable in weights, means and std, not in points. Cost: P
     cosines and an exponential per component and pair, in float64 for any dtype. If std is one number, there is only one exponential per
     pair. Without y, half the pairs are evaluated; for uniform axes with the same step, only the lags (9), as in ``rbf``. Error: a few eps
     of sum_a weights_a (1 + 2 pi sum_p means_ap |t_p|).

@@ -104,7 +104,7 @@ def matern52(
 ) -> T:
     """Matern covariance with nu = 5/2, for functions with two derivatives (2).
 
-    K_ij = (1 + s + s^2 / 3) exp(-s), s^2 = 5 sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``rbf``,
+    K_ij = (1 + s + s^2 / 3) exp(-s), s^2 = 5 sum_p ((x_ip - y_jp) / scale_p)^2. Same parameters, result, errors and cost as ``rbf``,
     with one more square root per pair. Differentiable in x, y and scale, even where points coincide.
     out, backend, num_threads: As in ``help(qf.conventions)``.
 
@@ -131,7 +131,7 @@ def matern32(
 ) -> T:
     """Matern covariance with nu = 3/2, for functions with one derivative (2).
 
-    K_ij = (1 + s) exp(-s), s^2 = 3 sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``matern52``.
+    K_ij = (1 + s) exp(-s), s^2 = 3 sum_p ((x_ip - y_jp) / scale_p)^2. Same parameters, result, errors and cost as ``matern52``.
     out, backend, num_threads: As in ``help(qf.conventions)``.
 
     Examples
@@ -155,7 +155,7 @@ def matern12(
 ) -> T:
     """Matern covariance with nu = 1/2, the exponential one, for continuous rough functions (2).
 
-    K_ij = exp(-s), s^2 = sum_p ((x_ip - y_jp) / scale_p)^2. Parameters, result, errors and cost are those of ``matern52``. The kernel has
+    K_ij = exp(-s), s^2 = sum_p ((x_ip - y_jp) / scale_p)^2. Same parameters, result, errors and cost as ``matern52``. The kernel has
     a kink where points coincide: the gradient in x is 0 there, the mean of both sides.
     out, backend, num_threads: As in ``help(qf.conventions)``.
 
@@ -182,7 +182,7 @@ def rational_quadratic(
     """Rational quadratic covariance, a mixture of squared exponentials of many length scales (2).
 
     K_ij = (1 + sum_p ((x_ip - y_jp) / scale_p)^2 / (2 alpha))^-alpha, with ``alpha`` a number above 0 or an array (). The larger it is, the
-    fewer scales are mixed; the limit is ``rbf``. Other parameters, result and errors are those of ``rbf``. Cost: a logarithm and an
+    fewer scales are mixed; the limit is ``rbf``. Other parameters, result and errors are as for ``rbf``. Cost: a logarithm and an
     exponential per pair. Differentiable in x, y, scale and alpha. out, backend, num_threads: As in ``help(qf.conventions)``.
 
     Examples
@@ -226,7 +226,7 @@ def periodic(
 
     Notes
     -----
-    Exceptions are those of ``rbf``. Differentiable in all arrays. Cost: that of ``rbf``, plus a sine and a cosine per coordinate and pair.
+    Exceptions are as for ``rbf``. Differentiable in all arrays. Cost: as for ``rbf``, plus a sine and a cosine per coordinate and pair.
     Whole turns are removed exactly.
 
     Examples

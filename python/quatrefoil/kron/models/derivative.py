@@ -22,7 +22,7 @@ _ROUNDINGS = 4.0  # rounding error of a difference of two sums, in eps of their 
 
 class Function:
     """h(K) for symmetric factors with eigenvalues l_k and eigenvectors Q_k, ``parts``, in double precision and array-API terms. ``values``
-    (N,) are those of h, ``slopes`` those of h'."""
+    (N,) are the values of h, ``slopes`` those of h'."""
 
     def __init__(self, xp: Any, parts: Sequence[tuple[Array, Array]], kernel: tuple[Any, Any]) -> None:
         self._xp, self._parts, self._Q = xp, parts, PackedFactors([q for _, q in parts], *kernel)

@@ -1,7 +1,7 @@
 """Factorisations of the square factors of a ``KroneckerOperator``: eigenvalues, eigenvectors and LU, in double precision, cached.
 
-If the noise is None, LU factors are used. On the host, a singular factor raises an error. On a device, values are not read: the result is
-NaN, or the array library raises its own error. Equation numbers are those of csrc/kron/product/README.md.
+If the noise is None, LU factors are used. On the host a singular factor raises an error. On a device values are not read: the result is
+NaN, or the array library raises its own error. Equation numbers refer to csrc/kron/product/README.md.
 """
 
 from __future__ import annotations

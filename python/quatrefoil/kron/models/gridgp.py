@@ -62,7 +62,7 @@ class GridGP(Estimator):
         noise. The covariance of the noise is then noise · s_1(x_1, x_1') ... s_d(x_d, x_d'). This requires a single value of noise, and
         arrays on the host. A kernel None ("matern52") is smoother than most noise: choose "matern12".
     variance : None or float, default None
-        Starting value of the process variance; None is that of the data.
+        Starting value of the process variance; None means the variance of the data.
     mean : "constant", "linear", "zero", number or callable, default "constant"
         A constant or linear function of the coordinates is estimated by generalised least squares (universal kriging); standard deviations
         and samples include its uncertainty. Otherwise a known mean: "zero", a number, or f(x_1, ..., x_d).
@@ -266,7 +266,7 @@ class GridGP(Estimator):
         returns arrays (m_1, ..., m_d). Points (P, columns of all axes), an array or a DataFrame, return (P,). The default X is the grid of
         ``fit``. After a ``fit`` to tensors, results are tensors. After a ``fit`` to a DataArray, DataFrame or Series, X may also be such a
         table, or a dict of axes by name, and results on a grid are such tables. With ``coords``, a dict of axes by name, the result is an
-        xarray ``Dataset`` of ``mean`` and, with return_std, ``std``; absent axes are those of ``fit``.
+        xarray ``Dataset`` of ``mean`` and, with return_std, ``std``; absent axes are taken from ``fit``.
 
         ``derivative`` predicts the derivative along an axis, given by number or name, or as (axis, order) with order 1 or 2, per unit of
         the axis. The axis must be (n,), on the host, and its covariance function one of qf.kron and smooth enough.

@@ -34,9 +34,9 @@ def _of_items(name: str, what: str) -> Callable[[KroneckerBatch], Any]:
 class KroneckerBatch:
     """A batch of ``KroneckerOperator``s, as returned by ``KroneckerOperator.batch``.
 
-    The leading axes of the factors (..., m_k, n_k) broadcast to B. The methods are those of one operator, with the axes B before all
+    The leading axes of the factors (..., m_k, n_k) broadcast to B. The methods are the same as for one operator, with the axes B before all
     arrays: ``K @ x`` and ``K.solve(y)`` take (*B, N) or (*B, N, c), ``K.logdet()`` is (*B,), and ``K.eigh()`` returns (*B, N) and a batch.
-    The noise is a number, or one per item, (*B,). ``K[b]`` is one operator, or a part of the batch. Gradients are those of one operator.
+    The noise is a number, or one per item, (*B,). ``K[b]`` is one operator, or a part of the batch. Gradients are as for one operator.
     Multiples, and products of batches, are batches. Sums and differences support products, ``diagonal``, ``trace`` and ``to_dense``;
     those of two terms with two factors each also support ``solve`` and ``logdet``.
 

@@ -75,7 +75,7 @@ class Functions(Products):
     def inverse(self) -> Self:
         """K^-1 = K_1^-1 ⊗ ... ⊗ K_d^-1 (8), a KroneckerOperator.
 
-        For right-hand sides ``solve`` is more accurate. Exceptions are those of ``solve`` without noise. Differentiable with PyTorch.
+        For right-hand sides ``solve`` is more accurate. Exceptions are as for ``solve`` without noise. Differentiable with PyTorch.
 
         Examples
         --------
@@ -179,7 +179,7 @@ class Functions(Products):
     def logdet(self, noise: Any = 0.0) -> Any:
         """log det(K + noise I) (10), exact, a float: from LU factors without noise, from eigenvalues with noise.
 
-        Exceptions are those of ``solve``, and ``numpy.linalg.LinAlgError`` if the determinant is not positive. On a device the result is a
+        Exceptions are as for ``solve``, and ``numpy.linalg.LinAlgError`` if the determinant is not positive. On a device the result is a
         0-d float64 array, NaN instead of errors that depend on values. Differentiable with PyTorch in the factors and the noise (16); the
         result is then a float64 tensor.
 
@@ -251,7 +251,7 @@ class Functions(Products):
 
         ``slope`` is the derivative h', a function of the eigenvalues (N,), too: ``lambda lam: c / (lam + c) ** 2``. The gradient of a
         factor is symmetric. Gradients of the parameters of h follow from that of its values. Takes two products with Q, four sums of N n_k
-        products per factor, and about ten float64 arrays like y. Exceptions are those of ``apply``.
+        products per factor, and about ten float64 arrays like y. Exceptions are as for ``apply``.
         """
         label = "KroneckerOperator.apply_vjp"
         if self._kind == "torch":

@@ -1,4 +1,4 @@
-"""Argument checks of ``KroneckerOperator``. ``factors`` are those of the operator, of one kind and on one device."""
+"""Argument checks of ``KroneckerOperator``. ``factors`` are the operator's factors, of one kind and on one device."""
 
 from __future__ import annotations
 

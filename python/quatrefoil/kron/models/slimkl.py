@@ -1,4 +1,4 @@
-"""Weights of a grid spectral mixture product kernel: ``SlimKL``. Equation numbers are those of csrc/kron/README.md, "Mixture weights"."""
+"""Weights of a grid spectral mixture product kernel: ``SlimKL``. Equation numbers refer to csrc/kron/README.md, "Mixture weights"."""
 
 from __future__ import annotations
 

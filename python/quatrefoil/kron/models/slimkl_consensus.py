@@ -1,4 +1,4 @@
-"""Consensus between the workers of ``SlimKL``. Equation numbers are those of csrc/kron/README.md, "Mixture weights"."""
+"""Consensus between the workers of ``SlimKL``. Equation numbers refer to csrc/kron/README.md, "Mixture weights"."""
 
 from __future__ import annotations
 

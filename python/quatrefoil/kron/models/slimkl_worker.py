@@ -1,4 +1,4 @@
-"""A worker's share of the ``SlimKL`` objective. Equation numbers are those of csrc/kron/README.md, "Mixture weights"."""
+"""A worker's share of the ``SlimKL`` objective. Equation numbers refer to csrc/kron/README.md, "Mixture weights"."""
 
 from __future__ import annotations
 

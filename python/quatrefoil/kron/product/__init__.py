@@ -1,6 +1,6 @@
 """Products with Kronecker matrices. Factors K_1..K_d are (m_k, n_k), M = prod m_k, N = prod n_k.
 
-Equation numbers are those of csrc/kron/product/README.md.
+Equation numbers refer to csrc/kron/product/README.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Systems of two Kronecker terms: K_1 ⊗ K_2 + S_1 ⊗ S_2, and Sylvester equations. Equation numbers are those of csrc/kron/README.md.
+"""Systems of two Kronecker terms: K_1 ⊗ K_2 + S_1 ⊗ S_2, and Sylvester equations. Equation numbers refer to csrc/kron/README.md.
 
 Array code that calls LAPACK, in float64 for data of any precision.
 """
@@ -115,7 +115,7 @@ def sum_logdet(
 ) -> Any:
     """log det(K_1 ⊗ K_2 + S_1 ⊗ S_2), a scalar (3).
 
-    Arguments and exceptions are those of ``sum_solve``; a negative determinant also raises ``numpy.linalg.LinAlgError``.
+    Same arguments and exceptions as ``sum_solve``; a negative determinant also raises ``numpy.linalg.LinAlgError``.
     backend, num_threads: As in ``help(qf.conventions)``.
 
     Notes

@@ -1,4 +1,4 @@
-"""Sums of two Kronecker products and Sylvester's equation in array-API terms, in double precision. Equation numbers are those of
+"""Sums of two Kronecker products and Sylvester's equation in array-API terms, in double precision. Equation numbers refer to
 csrc/kron/README.md."""
 
 from __future__ import annotations

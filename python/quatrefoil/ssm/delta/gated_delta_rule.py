@@ -116,7 +116,7 @@ def chunk_gated_delta_rule(
 
     Notes
     -----
-    The names, order and meaning of the arguments are those of ``fla.ops.gated_delta_rule`` (Yang, Kautz, Hatamizadeh, arXiv 2412.06464).
+    The names, order and meaning of the arguments follow ``fla.ops.gated_delta_rule`` (Yang, Kautz, Hatamizadeh, arXiv 2412.06464).
     Differentiable in all real arrays, through the final state as well. Computed in chunks of 16 tokens (4)-(9): 3 K V + 16 (K + V)
     multiply-adds per token and head, and about 3 times as many for the gradient (10)-(18), which stores K / 32 + 1 numbers per element of v
     for the heads being computed. Sequences of up to 8 tokens are processed token by token, in two passes over the state. In float32 errors
@@ -204,7 +204,7 @@ def chunk_delta_rule(
 ) -> tuple[T, T | None]:
     """DeltaNet: S_t = S_{t-1} + beta_t k_t (v_t - S_{t-1}^T k_t)^T, o_t = scale S_t^T q_t: ``chunk_gated_delta_rule`` without decays.
 
-    Arguments, results, errors, cost and gradients are those of ``chunk_gated_delta_rule``. Same names and order as in
+    Arguments, results, errors, cost and gradients are as for ``chunk_gated_delta_rule``. Same names and order as in
     ``fla.ops.delta_rule`` (Yang, Wang, Zhang, Shen, Kim, arXiv 2406.06484).
 
     Parameters

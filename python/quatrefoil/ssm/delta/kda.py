@@ -113,7 +113,7 @@ def chunk_kda_vjp(
     """Gradients of ``chunk_kda`` with respect to its real inputs (23), (24).
 
     Arguments: ``(q, k, v, g, beta[, initial_state[, cu_seqlens]], grad)``. ``grad`` is the gradient of o, (B, T, HV, V); with
-    ``output_final_state``, a tuple (gradient of o, gradient of final_state). g and beta are those of (20), after any gates.
+    ``output_final_state``, a tuple (gradient of o, gradient of final_state). g and beta are as in (20), after any gates.
 
     Examples
     --------
@@ -214,7 +214,7 @@ def chunk_gdn2_vjp(
     """Gradients of ``chunk_gdn2`` with respect to its real inputs (23), (24).
 
     Arguments: ``(q, k, v, g, b, w[, initial_state[, cu_seqlens]], grad)``. ``grad`` is the gradient of o, (B, T, HV, V); with
-    ``output_final_state``, a tuple (gradient of o, gradient of final_state). g is that of (21), after any gate.
+    ``output_final_state``, a tuple (gradient of o, gradient of final_state). g is as in (21), after any gate.
 
     Examples
     --------

@@ -107,7 +107,7 @@ def gka(
     Notes
     -----
     Sources: arXiv 2511.21016, and awslabs/hybrid-model-factory, which returns U transposed. Differentiable in q, k, v, alpha, g, gk,
-    initial_state, and through the final states. The gradient is that of the solution of the linear system, including the dependence of the
+    initial_state, and through the final states. The gradient is taken of the solution of the linear system, including the dependence of the
     regulariser on H, with the same solver for the adjoint system (11)-(19). At a finite num_iter it differs from the derivative of the
     iteration by about the iteration's own error, 2e-4 at 30 steps and the default ridge.
 

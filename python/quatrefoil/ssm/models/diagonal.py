@@ -46,7 +46,7 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None,
     -------
     A, B : (N,) complex
         B = 1, with two exceptions. "legs": V^* B_legs with the imaginary part clipped to +-2 and without the theory's factor 1/2, as in
-        state-spaces/s4. "ptd": V^-1 B_legs, so that the full state is that of ``ptd_init``.
+        state-spaces/s4. "ptd": V^-1 B_legs, so that the full state is the same as in ``ptd_init``.
 
     Notes
     -----

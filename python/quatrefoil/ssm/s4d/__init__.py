@@ -104,7 +104,7 @@ def s4d_kernel(
     -----
     Differentiable in dt, A, C, B. Cost: 4 M N operations per element, as one matrix product per channel (modes README (7)), without an
     array of shape (H, N, L). Poles and phases are computed in double precision. Error: at most 3e-7 of max|K| in float32, 1e-14 in float64
-    up to L = 4096. A NaN affects only its channel. Conventions are those of state-spaces/s4.
+    up to L = 4096. A NaN affects only its channel. Conventions follow state-spaces/s4.
 
     Examples
     --------

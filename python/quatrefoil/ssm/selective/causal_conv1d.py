@@ -115,7 +115,7 @@ def causal_conv1d_fn(
 
     Notes
     -----
-    Same signature and meaning as the function of this name in causal-conv1d, for any strides and any W. Differentiable in all real
+    Same signature and meaning as the function with this name in causal-conv1d, for any strides and any W. Differentiable in all real
     arrays, including through the final states (11)-(13). Reads x once and writes the result once. A NaN affects only its channel.
 
     Examples
@@ -210,7 +210,7 @@ def causal_conv1d_update(
 
     Notes
     -----
-    Same signature and meaning as the function of this name in causal-conv1d. In PyTorch, gradients flow as for any in-place update.
+    Same signature and meaning as the function with this name in causal-conv1d. In PyTorch, gradients flow as for any in-place update.
     A step costs one small convolution and a copy of the state.
 
     Examples

@@ -171,7 +171,7 @@ def selective_state_step(
 ) -> tuple[T, T]:
     """``selective_state_update`` without the in-place update: returns (out, all states after the step).
 
-    Arguments and errors are those of ``selective_state_update``. backend, num_threads: As in ``help(qf.conventions)``. Differentiable
+    Same arguments and errors as ``selective_state_update``. backend, num_threads: As in ``help(qf.conventions)``. Differentiable
     in all real arrays (16)-(18). Needs memory for one more array of states.
 
     Examples

@@ -54,7 +54,7 @@ def causal_conv1d_varlen_states(
 
     Notes
     -----
-    Same signature and meaning as the function of this name in causal-conv1d. Differentiable in x. Copies B D state_len elements.
+    Same signature and meaning as the function with this name in causal-conv1d. Differentiable in x. Copies B D state_len elements.
 
     Examples
     --------

@@ -171,11 +171,11 @@ def mamba_chunk_scan_combined(
     Notes
     -----
     Same signature and meaning as ``mamba_ssm.ops.triton.ssd_combined.mamba_chunk_scan_combined`` (Dao and Gu, arXiv 2405.21060).
-    Differentiable in all real arrays, including through the states. Cost: 2 N P + c P / 2 multiply-adds per step and head in chunks of c <=
-    32 steps, about 5 N P for the gradient. Additional memory: at most the size of the result, plus one state per thread. Gradients need
-    three states per chunk and thread. They sum the heads in parts, which need at most the size of two results, plus c numbers per step and
-    part. A NaN in x affects only its channel, and a NaN in dt only its head, from its time step on within its sequence. In compositions and
-    on GPUs it reaches its whole chunk and all later ones.
+    Differentiable in all real arrays, also through the states. Cost: 2 N P + c P / 2 multiply-adds per step and head in chunks of c <= 32
+    steps, about 5 N P for the gradient. Additional memory: at most the size of the result, plus one state per thread. Gradients need three
+    states per chunk and thread. They sum the heads in parts, which need at most the size of two results, plus c numbers per step and part.
+    A NaN in x affects only its channel, and a NaN in dt only its head, from its time step on within its sequence. In compositions and on
+    GPUs it reaches its whole chunk and all later ones.
 
     Examples
     --------

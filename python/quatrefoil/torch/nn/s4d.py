@@ -224,7 +224,7 @@ class S4D(Layer):
         return self.kernel.log_A_real.new_zeros(shape, dtype=complex_of(self.kernel.log_A_real))
 
     def step(self, u: Tensor, state: Tensor, rate: float = 1.0) -> tuple[Tensor, Tensor]:
-        """One sample: u (B, H), state (B, H, N) -> y (B, H), state. The result is that of ``forward`` up to rounding."""
+        """One sample: u (B, H), state (B, H, N) -> y (B, H), state. The result is the same as from ``forward`` up to rounding."""
         if self.bidirectional:
             raise ValueError("S4D: a bidirectional layer cannot be stepped")
         self._check_input(u, self.D, self.h, f"(batch, {self.h})", ndims=(1, 2))

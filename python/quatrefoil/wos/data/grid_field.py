@@ -17,7 +17,7 @@ from .packed import Array, DataClass, PackedData, Parameters, Target, as_given, 
 class GridField(DataClass):
     """Values at the nodes of a regular grid, linear along every axis between the nodes.
 
-    Outside the box, the value is that of the closest point of the box.
+    Outside the box, the value is taken from the closest point of the box.
 
     Parameters
     ----------

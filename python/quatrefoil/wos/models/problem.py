@@ -32,7 +32,7 @@ class Problem(Statement):
         A number, Fourier, Gaussians, Polynomial, PerVertex or GridField, or a function f(X (n, d)) -> (n,) of absolute coordinates: a
         Python callable, a ``numba.njit`` function, or a ``numba.cfunc`` ``void(int64 n, const double* x, double* out)``.
     source : f, optional
-        As dirichlet, except PerVertex. The sign is that of -Δu = f; the Poisson equation of ``qf.kron.GPHM`` has the opposite sign, Δu =
+        As dirichlet, except PerVertex. The equation is -Δu = f; the Poisson equation of ``qf.kron.GPHM`` has the opposite sign, Δu =
         source.
     screening : σ
         A number >= 0, or data like source with values >= 0.

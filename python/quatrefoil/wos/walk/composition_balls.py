@@ -112,7 +112,7 @@ class First(NamedTuple):
 
     @staticmethod
     def none(xp: Any, x: Any) -> First:
-        """The factors of walks without steps: the value is that of the boundary, and the gradient is NaN."""
+        """The factors of walks without steps: the value is the boundary value, and the gradient is NaN."""
         unknown = xp.full_like(x, math.nan)
         return First(1 + 0 * x[:, 0], unknown, 0 * x[:, 0], unknown)
 

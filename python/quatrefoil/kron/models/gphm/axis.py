@@ -1,6 +1,6 @@
 """One axis of the grid: its covariance K and derivative D for given hyperparameters, and their gradients.
 
-Arrays are rows (m, N) with the axis last. Equation numbers are those of csrc/kron/gphm/README.md.
+Arrays are rows (m, N) with the axis last. Equation numbers refer to csrc/kron/gphm/README.md.
 """
 
 from __future__ import annotations

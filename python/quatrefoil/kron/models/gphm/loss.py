@@ -1,4 +1,4 @@
-"""The loss of GP-HM and its gradient: README (4)-(7). Equation numbers are those of csrc/kron/gphm/README.md."""
+"""The loss of GP-HM and its gradient: README (4)-(7). Equation numbers refer to csrc/kron/gphm/README.md."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The solution that the equation and its boundary values determine in the space of the covariances, and its prior: README (13)-(17).
 
-U has coordinates C, U = V_1 C V_2ᵀ. In one dimension the second axis has one point. Equation numbers are those of
+U has coordinates C, U = V_1 C V_2ᵀ. In one dimension the second axis has one point. Equation numbers refer to
 csrc/kron/gphm/README.md.
 
 Arrays are on the device of the equation. The host makes decisions, and runs GMRES except for its products. It also solves Sylvester's

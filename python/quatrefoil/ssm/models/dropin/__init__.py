@@ -99,7 +99,7 @@ def install(*targets: str, override: bool = False) -> Installation:
     -----
     If flash-linear-attention is installed, no module is replaced: these functions become one of its backends for CPU tensors, through
     ``fla.backends.register``. The stand-ins contain only the functions of this library; any other name raises an ImportError that lists the
-    available ones. ``mamba_ssm.Mamba`` and ``Mamba2`` are those of ``quatrefoil.torch.nn``, which imports torch on first use. Some models
+    available ones. ``mamba_ssm.Mamba`` and ``Mamba2`` come from ``quatrefoil.torch.nn``, which imports torch on first use. Some models
     of earlier releases of transformers choose their functions when they are created, so call ``install`` first. In training, models call
     the separate steps of ``mamba_inner_fn`` and ``mamba_split_conv1d_scan_combined``, because these two ignore padding. The results are
     then the same as without stand-ins.
