@@ -95,7 +95,7 @@ def test_mixed_devices(cupy):
 
 
 def test_values_that_raise_on_the_host_give_nan(cupy):
-    """Values that the function copies to the host raise an error instead."""
+    """Invalid values raise an error only if they are copied to the host."""
     V = np.where(np.arange(12).reshape(4, 3) == 5, np.nan, 1.0)
     assert np.isnan(cheb.ChebTucker.from_values(cupy(V))(cupy(X)).get()).all()
     far = np.where(np.arange(15).reshape(5, 3) == 4, 7.0, CHARGES)

@@ -64,7 +64,7 @@ def flow(T: np.ndarray) -> sparse.csc_matrix:
 
 
 def drawdown(T: np.ndarray, wells: int) -> np.ndarray:
-    """(wells, SNAPSHOTS, rows, columns) in metres, after each step; the wells are on a line across the map."""
+    """Drawdown (wells, SNAPSHOTS, rows, columns) in metres, after each step; the wells are on a line across the map."""
     n, m = T.shape
     storage = STORAGE * CELL**2 / (DAYS * 86400.0)
     step = splu(sparse.diags(np.full(n * m, storage)).tocsc() + flow(T), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})

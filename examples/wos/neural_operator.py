@@ -61,7 +61,7 @@ class Instances:
         return u
 
     def inputs(self) -> torch.Tensor:
-        """(count, 4, GRID, GRID): the distance inside, whether a node is inside, g at the closest boundary point, and f."""
+        """Inputs (count, 4, GRID, GRID): the distance inside, whether a node is inside, g at the closest boundary point, and f."""
         inside = self.distance < 0
         nearest = qf.wos.closest_point(self.star, NODES).point
         fields = [np.where(inside, -self.distance, 0), inside, self.g(nearest), np.where(inside, self.f(NODES), 0)]

@@ -190,7 +190,7 @@ def test_roots():
 
 
 def test_statistics_of_other_distributions(rng):
-    """The statistics of x^2 y + z follow from the moments of the distributions in closed form."""
+    """The expected results for x^2 y + z come from the moments of the distributions in closed form."""
     samples = rng.gamma(2.0, size=500)
     ct = ChebTucker.from_function(lambda x, y, z: x**2 * y + z, [(-9, 9), (0, 1), (0, samples.max() + 1)])
     inputs = [stats.norm(0.5, 1), stats.beta(2, 3), samples]

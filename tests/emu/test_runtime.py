@@ -119,7 +119,7 @@ def test_errors_name_the_function_and_other_culprits(rng):
 
 @pytest.mark.parametrize("taps", [1293, 1400])
 def test_gradients_of_many_taps(taps, rng):
-    """The kernels fit into the shared memory of small GPUs, or an error names the limit."""
+    """Gradients fit into the shared memory of small GPUs, or an error names the limit."""
     x, w = rng.standard_normal((1, 1, taps)), rng.standard_normal((1, taps))
     with qf.use_backend("emulator"):
         if taps > 1300:

@@ -130,7 +130,7 @@ def test_grids_of_one_and_no_cells(rng):
 
 
 def test_no_slope_along_an_axis_of_one_value(rng):
-    """Not even rounding causes a slope: a distance of 1e10 would reveal it."""
+    """Not even rounding causes a slope, which distances of 1e10 would reveal."""
     x, pairs = np.linspace(-1, 1, 7), rng.random((4, 2))
     Y = np.where(rng.random((1, 7, 4)) < 0.4, rng.standard_normal((1, 7, 4)), np.nan)
     gp = qf.kron.GridGP([partial(qf.kron.rbf, scale=1.0)] * 3, noise=8.0, variance=0.01, mean="linear", optimizer=None)

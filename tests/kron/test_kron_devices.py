@@ -50,7 +50,7 @@ def test_posterior_and_samples(kind, cupy, rng):
 
 
 def test_posterior_of_cells(cupy, rng):
-    """Factors in single precision. The prior comes from the factors if their diagonals are constant."""
+    """Single precision. The prior comes from the factors if their diagonals are constant."""
     single = [f.astype(np.float32) for f in covariances(4, 5)]
     y = rng.standard_normal(20).astype(np.float32)
     got = gp_posterior(cupy(single), cupy([single[0][:2], single[1]]), cupy(y), 0.2)

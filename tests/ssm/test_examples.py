@@ -98,7 +98,7 @@ def test_waves_are_assimilated(example, printed):
 
 @pytest.mark.torch
 def test_hankel_networks_step_dynamical_systems(example, printed):
-    """They are nearly as accurate as networks with a full matrix, which has more than seven times as many weights."""
+    """Errors are close to those of networks with a full matrix, which has more than seven times as many weights."""
     pytest.importorskip("torch")
     text = printed(example("hankel_network"), 100)
     rows = re.findall(r"(\S+), (\w+) matrix with (\d+) weights: error after one step ([\d.]+), after \d+ steps ([\d.]+)", text)

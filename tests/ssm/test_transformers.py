@@ -190,7 +190,7 @@ def test_sequences_that_the_scan_would_mix_are_rejected(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_bfloat16(name):
-    """Results are as close to float32 as with the model's own loops. Every token uses all experts, so rounding cannot change the choice."""
+    """Results match float32 as well as the model's loops. Every token uses all experts, so rounding cannot change the choice of experts."""
     experts = {"num_experts_per_tok": 2} if "num_experts_per_tok" in MODELS[name][0] else {}
     model, inputs = make_model(name, **experts), batch("left")
     real = inputs["attention_mask"].bool()

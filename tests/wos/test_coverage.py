@@ -95,7 +95,7 @@ def scores(name, rng):
 
 
 def truth_of(result, X, u):
-    """(N, channels): u, and its gradient if the result has one."""
+    """u (N, channels), and its gradient if the result has one."""
     return np.column_stack([u(X), *([] if result.grad is None else [slope(u, X)])])
 
 

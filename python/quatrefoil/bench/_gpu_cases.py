@@ -69,7 +69,7 @@ def _short_convolution() -> Case:
 
 
 def _modes(size: Size, item: int) -> Work:
-    """With factored powers: the real part of a complex product per mode and sample."""
+    """The real part of a complex product per mode and sample, with factored powers."""
     H, N, L = size
     return Work(4 * H * N * L, (H * L + 4 * H * N) * item)
 

@@ -128,14 +128,14 @@ class TriangleMesh(Region):
         return self._scaled_ends(), self._first
 
     def _scaled_ends(self) -> np.ndarray:
-        """(M, 9) the corners, centred and scaled."""
+        """The corners (M, 9), centred and scaled."""
         return np.ascontiguousarray((self._ends - np.tile(self._centre[0], 3)) / self._extent[0])
 
     def _compiled(self, ends: np.ndarray, first: np.ndarray) -> Any:
         return native.core().wos.Mesh(ends)
 
     def _outline(self, instance: int) -> np.ndarray:
-        """(3 M, 2, 3): the edges of every triangle."""
+        """The edges (3 M, 2, 3) of all triangles."""
         corners = self._ends.reshape(-1, 3, 3)
         return np.stack([corners, np.roll(corners, -1, axis=1)], axis=2).reshape(-1, 2, 3)
 

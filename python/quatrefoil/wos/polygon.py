@@ -162,13 +162,13 @@ class Polygon(Region):
         return self._scaled_ends(), self._first
 
     def _scaled_ends(self) -> np.ndarray:
-        """(M, 4) the segments, centred and scaled."""
+        """The segments (M, 4), centred and scaled."""
         sizes = np.diff(self._first)
         centre, extent = np.repeat(self._centre, sizes, axis=0), np.repeat(self._extent, sizes)
         return np.ascontiguousarray((self._ends - np.tile(centre, 2)) / extent[:, None])
 
     def _outline(self, instance: int) -> np.ndarray:
-        """(M, 2, 2): both ends of every segment of one polygon."""
+        """Both ends of every segment of one polygon, (M, 2, 2)."""
         return self._ends[self._first[instance] : self._first[instance + 1]].reshape(-1, 2, 2)
 
     def _shared(self) -> Polygon:
@@ -269,7 +269,7 @@ class Ball(Solid):
         self._half_width = self._extent
 
     def _outline(self, instance: int) -> np.ndarray:
-        """(lines, 2, d): the circle, or meridians and circles of latitude of the sphere."""
+        """Lines (lines, 2, d): the circle, or meridians and circles of latitude of the sphere."""
         t = np.linspace(0, 2 * np.pi, 97)
         if self.dimension == 2:
             rings = np.stack([np.cos(t), np.sin(t)], axis=-1)[None]
@@ -308,7 +308,7 @@ def _ring(array: Any, label: str, name: str) -> np.ndarray:
 
 
 def offsets(rings: list[np.ndarray]) -> np.ndarray:
-    """(R + 1,): the first vertex of each ring."""
+    """The first vertex of each ring, (R + 1,)."""
     return np.cumsum([0, *map(len, rings)])
 
 

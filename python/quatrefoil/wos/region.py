@@ -36,7 +36,7 @@ class ClosestPoint(NamedTuple, Generic[T]):
 
 
 def inward_normals(corners: np.ndarray) -> np.ndarray:
-    """(M, d): unit normals of facets (M, d, d), to the left of segments, or to the side from which a triangle's corners are clockwise."""
+    """Unit normals (M, d) of facets (M, d, d), to the left of segments, or to the side from which a triangle's corners are clockwise."""
     sides = corners[:, 1:] - corners[:, :1]
     n = np.stack([-sides[:, 0, 1], sides[:, 0, 0]], axis=1) if corners.shape[2] == 2 else np.cross(sides[:, 1], sides[:, 0])
     return np.asarray(n / np.sqrt((n**2).sum(axis=1, keepdims=True)))
@@ -158,7 +158,7 @@ class Region(Tables):
         return {**super().__getstate__(), "_frames": {}}
 
     def _outline(self, instance: int) -> np.ndarray:
-        """(lines, 2, d): the lines that ``plot`` draws."""
+        """The lines (lines, 2, d) that ``plot`` draws."""
         raise NotImplementedError
 
     def plot(self, ax: Any = None, *, instance: int = 0, **style: Any) -> Any:

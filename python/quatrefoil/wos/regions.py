@@ -98,7 +98,7 @@ def signed_size(shape: Polygon | TriangleMesh) -> float:
 
 
 def anchors_of(shape: Polygon | TriangleMesh) -> np.ndarray:
-    """(M, n, d): points on every segment or triangle, including its corners."""
+    """Points (M, n, d) on every segment or triangle, including its corners."""
     d = shape.dimension
     return np.asarray(np.einsum("ac,mcd->mad", _WEIGHTS[d], shape._ends.reshape(-1, d, d)))
 

@@ -12,13 +12,13 @@ _SLANTED = np.array([0.8310, 0.5563])  # a direction to which few segments are p
 
 
 def crossings(segments: np.ndarray) -> np.ndarray:
-    """(n, 2): pairs of segments that cross. Segments that only touch do not count."""
+    """Pairs (n, 2) of segments that cross. Segments that only touch do not count."""
     pairs, cross = _meetings(segments)
     return np.asarray(pairs[cross])
 
 
 def _meetings(segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, 2) pairs of segments that cross or may touch, and which of them cross."""
+    """Pairs (n, 2) of segments that cross or may touch, and which of them cross."""
     a, b = segments[:, :2] @ _SLANTED, segments[:, 2:] @ _SLANTED
     low, high = np.minimum(a, b), np.maximum(a, b)
     order = np.argsort(low, kind="stable")
@@ -73,7 +73,7 @@ def check_holes(segments: np.ndarray, sizes: Sequence[int], what: str) -> None:
 
 
 def _touches(segments: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """(n,): whether points (n, 2), or one point, are on the segments."""
+    """Whether points (n, 2), or one point, are on the segments, (n,)."""
     along, to = segments[:, 2:] - segments[:, :2], x - segments[:, :2]
     t = np.clip((along * to).sum(axis=1) / (along**2).sum(axis=1), 0, 1)
     return np.asarray(np.hypot(*(to - t[:, None] * along).T) < _FLAT)

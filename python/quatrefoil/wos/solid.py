@@ -73,7 +73,7 @@ class Box(Solid):
         return np.asarray(0.5 * (self.hi - self.lo) / self._extent[0])
 
     def _outline(self, instance: int) -> np.ndarray:
-        """(lines, 2, d): the edges."""
+        """The edges (lines, 2, d)."""
         ends = np.stack([self.lo, self.hi])
         axes = np.arange(self.dimension)
         edges = []
@@ -195,7 +195,7 @@ class SDF(Solid):
         return {**super().__getstate__(), "_memo": None}
 
     def _outline(self, instance: int) -> np.ndarray:
-        """(lines, 2, 2): the zero set of the field, one or two lines per cell of the grid."""
+        """Lines (lines, 2, 2) of the zero set of the field, one or two lines per cell of the grid."""
         if self.dimension != 2:
             raise ValueError("plot: an SDF in three dimensions has no lines to draw; plot its values by other means")
         v = self.values if self.function is None else self._nodes(257)

@@ -27,7 +27,7 @@ def points(rng, P, d):
 
 
 def test_error_is_what_eps_allows(backend, rng):
-    """For coefficients that do not decay, sizes with the coarsest allowed grid and with finer ones, and points anywhere."""
+    """Coefficients that do not decay, sizes with the coarsest allowed grid and with finer ones, and points anywhere."""
     for n, dtype in itertools.product(((400,), (33, 52), (17, 18, 9), (33, 2, 1)), precisions(backend)):
         C, X = rng.standard_normal(n).astype(dtype), points(rng, 500, len(n)).astype(dtype)
         expected = oracle.cheb_eval(C.astype(float), X.astype(float))

@@ -111,7 +111,7 @@ def test_axes_as_arrays(rng):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 6, 9])
 def test_derivatives_and_their_transposes(rng, n):
-    """The host code and the device code do not form the square matrix."""
+    """Compares the host code and the device code, which do not form the square matrix."""
     matrix = np.zeros((n, n))
     for k in range(1, n):
         matrix[:k, k] = chebyshev.chebder(np.eye(n)[k])[:k]

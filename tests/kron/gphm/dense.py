@@ -35,7 +35,7 @@ def terms_of(equation, k, speed):
 
 
 def pair(xp, params, k, x, kind, terms, jitter):
-    """(K, D) of axis k: the covariance with its jitter, and its derivatives."""
+    """The covariance of axis k with its jitter, and its derivatives: (K, D)."""
     hyper, d = [params[f"{name}_{k}"] for name in ("log_weights", "log_scales", "freqs")], x[:, None] - x
     D = sum(c * kernel(xp, d, *hyper, kind, order) for order, c in terms)
     return kernel(xp, d, *hyper, kind, 0) + jitter * xp.eye(len(x), dtype=x.dtype), D

@@ -68,7 +68,7 @@ def test_training(optimizer, equation, dims, cupy, rng):
 
 
 def test_transfers_of_a_projection_step(cupy, rng):
-    """Without Newton and GMRES, a step reads the loss and each axis's eigenvalues; two axes add two matrices and two right-hand sides."""
+    """Excludes Newton and GMRES: the eigenvalues of each axis and the loss; for two axes, two matrices and two right-hand sides as well."""
     for dims, expected in ((1, 2), (2, 7)):
         gp = moved(Problem(rng, "poisson", dims, sizes=(9, 7)), cupy).fit(1)
         cupy.reads.clear()

@@ -243,7 +243,7 @@ def test_func_and_compile(rng):
 
 
 def test_second_derivatives(rng):
-    """Second derivatives exist with respect to y and noise; those with respect to a factor raise an error."""
+    """Second derivatives exist in y and noise. Those in a factor raise an error."""
     y, noise, A, B = leaves(rng.standard_normal(6), 0.4, *positive(rng, 3, 2))
     K = KroneckerOperator([A.detach(), B.detach()])
     assert torch.autograd.gradgradcheck(lambda y, s: K.solve(y, s), (y, noise))

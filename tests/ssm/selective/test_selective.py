@@ -55,7 +55,7 @@ def test_a_ring_and_chosen_rows_are_the_same_states_elsewhere(backend, rng):
 
 
 def test_gradients_in_float32_are_good_to_2e_6_of_the_largest(rng):
-    """Mamba's initial parameters have a memory of at most 1000 steps. Over more steps, rounding the decays to float32 costs more."""
+    """Uses Mamba's initial parameters, whose memory is at most 1000 steps; over more steps, rounding the decays to float32 costs more."""
     arrays = scan_arrays(rng, 2, 40, 1000, N=16)
     arrays[1] = 0.5 * rng.standard_normal(arrays[1].shape).astype(np.float32)
     arrays[2] = np.repeat(-np.arange(1, 17, dtype=np.float32)[None], 40, axis=0)

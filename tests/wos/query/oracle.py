@@ -82,7 +82,7 @@ def on_triangle(x, a, b, c):
 
 
 def all_distances(ends, x):
-    """(N, M) squared distances and (N, M, d) weights."""
+    """Squared distances (N, M) and weights (N, M, d)."""
     corner = ends.reshape(len(ends), *((2, 2) if ends.shape[1] == 4 else (3, 3)))
     on = on_segment if ends.shape[1] == 4 else on_triangle
     return on(x[:, None], *corner.swapaxes(0, 1)[:, None])
@@ -94,7 +94,7 @@ def is_box(ends, x):
 
 
 def box_faces(half, x):
-    """(N, 2 d) distances and (N, 2 d, d) closest points of all faces."""
+    """Distances (N, 2 d) and closest points (N, 2 d, d) of all faces."""
     d = len(half)
     at = np.repeat(np.clip(x, -half, half)[:, None], 2 * d, axis=1)
     at[:, np.arange(2 * d), np.arange(2 * d) // 2] = np.stack([-half, half], axis=1).reshape(-1)

@@ -52,7 +52,7 @@ def grid(X, values, lo, hi):
 
 
 def segments(rings):
-    """(M, 4) ends of the closed rings' segments."""
+    """Ends (M, 4) of the closed rings' segments."""
     return np.concatenate([np.concatenate([r, np.roll(r, -1, axis=0)], axis=1) for r in rings])
 
 

@@ -274,7 +274,7 @@ def _added(xp: Any, total: Any, part: Any, sizes: Sequence[int]) -> Any:
 
 
 def _by_parity(xp: Any, A: Any) -> Any:
-    """(2a, 2b, 2c) -> (2, 2, 2, a, b, c): even and odd degrees separated."""
+    """Separate even and odd degrees: (2a, 2b, 2c) -> (2, 2, 2, a, b, c)."""
     a, b, c = (m // 2 for m in A.shape)
     return xp.moveaxis(A.reshape(a, 2, b, 2, c, 2), (1, 3, 5), (0, 1, 2))
 

@@ -58,7 +58,7 @@ def _second_kind(xp: Any, t: Any, n: int) -> tuple[Any, Any]:
 
 
 def _by_parity(xp: Any, c: Any) -> Any:
-    """(n, ...) -> (n / 2, 2, ...): even and odd degrees, padded with a zero if n is odd."""
+    """Separate even and odd degrees, (n, ...) -> (n / 2, 2, ...), padded with a zero if n is odd."""
     if c.shape[0] % 2:
         c = xp.concat([c, xp.zeros_like(c[:1, ...])], axis=0)
     return xp.reshape(c, (c.shape[0] // 2, 2, *c.shape[1:]))

@@ -213,7 +213,7 @@ def _weighted(C: Any, of_slopes: bool) -> Any:
 
 
 def _by_parity(C: Any) -> Any:
-    """(n, ...) -> (n / 2, 2, ...): even and odd degrees, padded with a zero if n is odd."""
+    """Separate even and odd degrees, (n, ...) -> (n / 2, 2, ...), padded with a zero if n is odd."""
     if C.shape[0] % 2:
         C = _arrays.namespace(C).concatenate([C, _arrays.zeros_on_device_of(C, C[:1].shape)], 0)
     return C.reshape(-1, 2, *C.shape[1:])

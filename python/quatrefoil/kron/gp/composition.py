@@ -304,7 +304,7 @@ def gp_nll_vjp(
 
 
 def _with_others(xp: Any, system: System, k: int, array: Any) -> Any:
-    """(before, n_k, after): ``array`` (N,) times the eigenvalues of all axes but k."""
+    """Multiply ``array`` (N,) by the eigenvalues of all axes but k; returns (before, n_k, after)."""
     others = outer([xp.ones_like(l) if i == k else l for i, l in enumerate(system.values)])
     sizes = [l.shape[0] for l in system.values]
     return xp.reshape(others * array, (math.prod(sizes[:k]), sizes[k], math.prod(sizes[k + 1 :])))

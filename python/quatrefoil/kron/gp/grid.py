@@ -46,7 +46,7 @@ class Grid:
 
     @functools.cached_property
     def eigenvalues(self) -> np.ndarray:
-        """(N,), in the order of the grid."""
+        """The eigenvalues (N,), in the order of the grid."""
         return products(self.values)
 
     @functools.cached_property

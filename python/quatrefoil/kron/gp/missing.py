@@ -28,7 +28,7 @@ class Closed:
 
     @functools.cached_property
     def inverse(self) -> np.ndarray:
-        """(N,)"""
+        """The inverse eigenvalues (N,)."""
         return self.grid.inverse_eigenvalues(self.noise)
 
     @functools.cached_property

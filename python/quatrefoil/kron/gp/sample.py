@@ -95,7 +95,7 @@ def _cells(factors: Sequence[Any]) -> int:
 
 
 def _noise(noise: Any, like: Any, N: int) -> Any:
-    """(1,) or (N,), of the kind and precision of ``like``."""
+    """The noise, (1,) or (N,), of the kind and precision of ``like``."""
     array = noise_of(noise, like, _PRIOR)
     if _arrays.describe(array) != _arrays.describe(like):
         raise TypeError(f"{_PRIOR}: noise is {_arrays.describe(array)} but factors[0] is {_arrays.describe(like)}")
@@ -235,7 +235,7 @@ class PosteriorSampler:
 
 
 def _normals(generator: np.random.Generator, rows: int, count: int) -> np.ndarray:
-    """(rows, count) normal numbers, drawn row by row, so that the first rows do not depend on ``rows``, and Ctrl-C can interrupt."""
+    """Normal numbers (rows, count), drawn row by row, so that the first rows do not depend on ``rows``, and Ctrl-C can interrupt."""
     normals = np.empty((rows, count))
     for row in normals:
         generator.standard_normal(out=row)

@@ -107,7 +107,7 @@ def _radial(name: str, n: int, P: int, uniform: bool) -> Problem:
     scale, points = 0.5 * P**0.5, x[:, 0].copy() if P == 1 else x
 
     def squares(z: np.ndarray) -> Any:
-        """From a matrix product, the fastest way in NumPy, though less accurate."""
+        """Squared distances from a matrix product, the fastest way in NumPy, though less accurate."""
         z = (z - z.mean(0)) / scale
         norms = (z * z).sum(1)
         return np.maximum(norms[:, None] + norms - 2 * (z @ z.T), 0)

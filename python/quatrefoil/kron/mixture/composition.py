@@ -22,7 +22,7 @@ SLACK = 4.0  # rounding of a uniform axis, in eps of the largest |x|
 
 
 def _points(xp: Any, x: Any) -> Any:
-    """(N, P), in double precision."""
+    """Points (N, P), in double precision."""
     return finite(xp, double(xp, x if x.ndim == 2 else x[:, None]))
 
 

@@ -65,7 +65,7 @@ class Kriging(NamedTuple):
 
     @property
     def weights(self) -> np.ndarray:
-        """(1, 1 + p): the combination of the rows y and H that is y without its mean."""
+        """The combination (1, 1 + p) of the rows y and H that is y without its mean."""
         return np.concatenate([[1.0], -self.mean])[None]
 
     def residual(self, alpha: Array) -> Array:
@@ -223,7 +223,7 @@ class Fit:
         return sum(math.prod(x.shape[1:]) for x in self.data.axes[:axis])
 
     def _of_mean(self, new: Sequence[Array], points: GridPoints | ScatteredPoints, by: tuple[int, Derivatives, int] | None = None) -> Array:
-        """(p, M): the effect of the mean's coefficients on predictions, directly and through the data."""
+        """The effect (p, M) of the mean's coefficients on predictions, directly and through the data."""
         own = self.mean.basis_at(new, isinstance(points, GridPoints))
         if by is not None:
             slopes = self.mean.basis[1 + self._column(by[0])] if len(self.mean.basis) > 1 and by[2] == 1 else 0 * self.kriging.mean
@@ -231,7 +231,7 @@ class Fit:
         return own - points.product(points.matrices, self.how.kernel)(self.kriging.alpha)
 
     def variance_of_mean(self, new: list[Array], points: GridPoints | ScatteredPoints, by: tuple[int, Derivatives, int] | None) -> Array:
-        """(M,): the variance of predictions from the mean's coefficients."""
+        """The variance (M,) of predictions from the mean's coefficients."""
         if self.kriging.alpha is None:
             return 0.0
         u = self._of_mean(new, points, by)

@@ -16,7 +16,7 @@ Factorise = Callable[[Sequence[Any]], Factorisation]
 
 
 def solved(factorise: Factorise, noise: Any, rows: Any, factors: Sequence[Any]) -> Any:
-    """(K + noise I)^-1 x for rows x (..., N), in double precision; noise is a 0-d float64 tensor, or None for LU factors."""
+    """Compute (K + noise I)^-1 x for rows x (..., N), in double precision; noise is a 0-d float64 tensor, or None for LU factors."""
     return _solved().apply((factorise, False), noise, rows, *factors)
 
 

@@ -294,7 +294,7 @@ def _components(means: Any, std: Any, x: Array, label: str) -> tuple[np.ndarray,
 
 
 def _resolved(x: np.ndarray) -> np.ndarray:
-    """(A, P) from 0 to the highest frequency of every dimension."""
+    """Frequencies (A, P) from 0 to the highest frequency of every dimension."""
     highest = [(len(np.unique(c)) - 1) / (2 * l) if l > 0 else 0.0 for c, l in zip(x.T, np.ptp(x, axis=0))]
     return np.linspace(0, 1, _FREQUENCIES)[:, None] * highest
 

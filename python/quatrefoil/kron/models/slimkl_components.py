@@ -117,7 +117,7 @@ class Components:
         return which[np.nonzero(live)[0]], V if live.all() else xp.take(V, self._on_device(np.flatnonzero(live)), axis=0)
 
     def _cosine_and_sine(self, x: Array, frequencies: np.ndarray) -> tuple[Array, Array]:
-        """(F, n) each, for points relative to their centre, because phases may reach hundreds of turns."""
+        """Cosines and sines (F, n), for points relative to their centre, because phases may reach hundreds of turns."""
         xp = self._xp
         turns = (x - (xp.max(x) + xp.min(x)) / 2) * self._on_device(frequencies)[:, None]
         angle = 2 * np.pi * (turns - xp.round(turns))

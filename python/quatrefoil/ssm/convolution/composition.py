@@ -20,7 +20,7 @@ def _spectrum(xp: Any, k: Any, k_reverse: Any, L: int, n: int) -> Any:
 
 
 def _transform_length(k: Any, k_reverse: Any, L: int) -> int:
-    """For L samples and up to L taps in either direction."""
+    """The length for L samples and up to L taps in either direction."""
     taps = max(k.shape[-1], 0 if k_reverse is None else k_reverse.shape[-1] + 1)
     return int(1 << (L + min(max(taps, 1), L) - 2).bit_length())
 

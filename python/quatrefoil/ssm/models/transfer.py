@@ -158,7 +158,7 @@ def transfer_function(s: Any, A: np.ndarray, B: np.ndarray, C: np.ndarray, *, P:
 
 
 def _resolvent(s: np.ndarray, A: np.ndarray, B: np.ndarray) -> np.ndarray:
-    """(s I - A)^-1 B for a block of frequencies, (S, N, H)."""
+    """Compute (s I - A)^-1 B for a block of frequencies, (S, N, H)."""
     if A.ndim == 1:
         gap = s[:, None] - A
         if not gap.all():

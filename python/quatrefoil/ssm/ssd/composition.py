@@ -140,7 +140,7 @@ class _Adjoint:
         self.dinitial = _transposed(xp, initial)
 
     def sum_groups(self, grad: Any) -> Any:
-        """(B, L, heads, N) -> (B, L, G, N): sums over these heads in each group."""
+        """Sums over these heads in each group: (B, L, heads, N) -> (B, L, G, N)."""
         xp, groups = self.s.xp, self.s.inputs.B.shape[2]
         if groups == 1:
             return xp.sum(grad, axis=2, keepdims=True)

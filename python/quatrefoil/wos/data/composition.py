@@ -49,7 +49,7 @@ class Data:
         self.xp, self.kind, self.numbers, self.function, self.side = xp, kind, double(xp, numbers), function, side
 
     def values(self, at: Points, active: Any = None) -> Any:
-        """(P,). Functions receive points of the domain in place of inactive points, which may be anywhere."""
+        """Values (P,). Functions receive points of the domain in place of inactive points, which may be anywhere."""
         if self.kind == "function":
             if active is not None:
                 at = at._replace(x=self.xp.where(active[:, None], at.x, at.home))
@@ -75,7 +75,7 @@ class Data:
         return resized(xp, total, L)
 
     def of_rows(self, at: Points) -> Any:
-        """(P, parameters), or (1, parameters) if all share one row."""
+        """The rows of the points (P, parameters), or (1, parameters) if all share one row."""
         return self.numbers if self.numbers.shape[0] == 1 else self.xp.take(self.numbers, at.row, axis=0)
 
     def _width(self, at: Points) -> int:
@@ -111,7 +111,7 @@ class Data:
         return xp.concat([first, share[:, None] * waves], axis=1)
 
     def sizes(self, at: Points) -> Any:
-        """(P or 1, d) int64: sizes of a table's axes."""
+        """The sizes of a table's axes, (P or 1, d) int64."""
         return self.xp.astype(self.of_rows(at)[:, : at.x.shape[1]], self.xp.int64)
 
     def powers(self, at: Points) -> tuple[list[Any], Any]:

@@ -13,7 +13,7 @@ def row_of(kind, numbers, instance, first):
 
 
 def _modes(numbers, X):
-    """(n, K): the basis functions of a Fourier series."""
+    """The basis functions (n, K) of a Fourier series."""
     theta = np.arctan2(X[:, 1] - numbers[1], X[:, 0] - numbers[0])[:, None]
     m = np.arange(1, (len(numbers) - 1) // 2)
     waves = np.stack([np.cos(m * theta), np.sin(m * theta)], axis=-1).reshape(len(X), 2 * len(m))
@@ -28,7 +28,7 @@ def table_of(kind, numbers, d):
 
 
 def box_of(numbers, d):
-    """(2, d): a view of the corners of a grid's box."""
+    """A view (2, d) of the corners of a grid's box."""
     return numbers[d : 3 * d].reshape(2, d)
 
 

@@ -68,7 +68,7 @@ def _check(values: np.ndarray, valid: np.ndarray, name: str, expected: str, X: n
 
 
 def _samples(whole: Boundary, b: int, frame: np.ndarray, backend: Backend | None, num_threads: int | None) -> np.ndarray:
-    """(n, d) scaled points of one instance's domain: well-spread points inside, and points on the boundary."""
+    """Scaled points (n, d) of one instance's domain: well-spread points inside, and points on the boundary."""
     part = whole if whole._batch is None else whole._part_of(b, b + 1)
     d = part.dimension
     golden = 1.32471795724474602596 if d == 2 else 1.22074408460575947536  # x^(d + 1) = x + 1
@@ -102,7 +102,7 @@ def _samples(whole: Boundary, b: int, frame: np.ndarray, backend: Backend | None
 
 
 def slopes(kind: str, numbers: Array, function: Any, first_instance: int, start: Array, frame: Array, bounds: Array) -> Array:
-    """(B, N, d) grad α / (2 α) at ``start``, as an array of the same type."""
+    """The slopes grad α / (2 α) at ``start``, (B, N, d), as an array of the same type."""
     x, rows, steps, row = (on_host(a) for a in (start, frame, bounds, numbers))
     result, host_function = np.zeros(x.shape), as_host_function(function, start)
     for b in range(len(x)):

@@ -44,7 +44,7 @@ class Rule:
         return Rule(relative, absolute, walks, limit, dtype)
 
     def met(self, state: State, units: np.ndarray | None) -> np.ndarray:
-        """(rows,): whether a point is done, because its error bar is small enough or its value is not finite.
+        """Whether each point (rows,) is done, because its error bar is small enough or its value is not finite.
 
         An error bar of 0 from few walks is not enough if the walks took steps. A value that is not finite remains so with more walks.
         """

@@ -47,7 +47,7 @@ def with_alike(
 
 
 def ranges_of(p: Prepared) -> np.ndarray:
-    """(B, 2): bounds of the values of a walk, in units of u. Functions are evaluated at points of the boundary and the domain."""
+    """Bounds (B, 2) on the values of a walk, in units of u. Functions are evaluated at points of the boundary and the domain."""
     s, diagonal = p.statement, np.maximum(p.boundary._diagonal, 2 * p.statement._reach)
     low, high = _range(p, p.linear[0], of_domain=False)
     to_infinity = s.exterior and s.boundary.dimension == 3
@@ -65,7 +65,7 @@ def ranges_of(p: Prepared) -> np.ndarray:
 
 
 def _range(p: Prepared, data: PackedData, of_domain: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(1,) or (B,) each: the smallest and the largest value of each instance's data."""
+    """The smallest and the largest value of each instance's data, (1,) or (B,) each."""
     if data.function is not None:
         rows = _of_function(p, data, of_domain)
     elif data.numbers is None:
@@ -95,7 +95,7 @@ _OF_KIND = {"gaussians": _of_bells, "fourier": _of_series, "polynomial": _of_ser
 
 
 def _of_function(p: Prepared, data: PackedData, of_domain: bool) -> np.ndarray:
-    """(B, 2): the range of the values at random points of the domain or its boundary."""
+    """The range (B, 2) of the values at random points of the domain or its boundary."""
     b, d = p.boundary, p.boundary.dimension
     side = np.minimum(b._diagonal, 2 * b._extent)[:, None, None]
     X = b._centre[:, None] + side * np.random.default_rng(0).uniform(-0.5, 0.5, (_SAMPLES, d))

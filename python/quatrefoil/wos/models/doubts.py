@@ -56,7 +56,7 @@ def _of_error_bars(run: Run, walked: np.ndarray, n: np.ndarray, mean: np.ndarray
 
 
 def _base(run: Run) -> np.ndarray:
-    """(B,): the value of a walk that contributes nothing: the possible value closest to 0, which is 0 with a source or a flux.
+    """The value (B,) of a walk that contributes nothing: the possible value closest to 0, which is 0 with a source or a flux.
 
     NaN if the values have both signs or are all the same, and for functions.
     """

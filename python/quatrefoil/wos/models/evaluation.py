@@ -54,7 +54,7 @@ def _sets_of_class(data: DataClass, d: int) -> tuple[int | None, list[Any]]:
 
 
 def at_points(data: Any, X: np.ndarray, label: str, name: str) -> np.ndarray:
-    """(n,) float64 values of one data set, except PerVertex, at points (n, d) in absolute coordinates."""
+    """Float64 values (n,) of one data set, except PerVertex, at points (n, d) in absolute coordinates."""
     if isinstance(data, float):
         return np.full(len(X), data)
     if isinstance(data, PerVertex):

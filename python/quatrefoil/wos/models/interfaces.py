@@ -79,7 +79,7 @@ class Interfaces:
         return np.asarray(radius)
 
     def _distances(self, x: np.ndarray, facets: np.ndarray) -> np.ndarray:
-        """(n, m): distances of points (n, d) from ``facets``, (m,), or (n, m) with m facets for each point."""
+        """Distances (n, m) of points (n, d) from ``facets``, (m,), or (n, m) with m facets for each point."""
         shapes = type(self.shapes)(*(part[facets] for part in self.shapes))
         return np.asarray(np.sqrt(shapes.foot(np, columns(x[:, None]))[0]))
 

@@ -125,12 +125,12 @@ class Operator:
 
     @property
     def _first_walks(self) -> np.ndarray:
-        """(N + 1,): the first walk of each point."""
+        """The first walk of each point, (N + 1,)."""
         return np.cumsum([0, *np.where(self.outside, 0, self.walks)])
 
     @property
     def _first_sources(self) -> np.ndarray:
-        """(E + 1,): the first source point of each walk."""
+        """The first source point of each walk, (E + 1,)."""
         assert self.steps is not None
         return np.concatenate([[0], np.cumsum(self.steps)])
 
@@ -221,7 +221,7 @@ class Operator:
         return OperatorValues(*(values[:, 0] if B is None else values))
 
     def _at_ends(self, data: Any) -> np.ndarray:
-        """(E,) weighted boundary values."""
+        """Weighted boundary values (E,)."""
         if not isinstance(data, PerVertex):
             return np.asarray(self.weight * at_points(data, self.boundary_points, "solve", "dirichlet"))
         values = host_array(data.values, "solve", "dirichlet.values")
@@ -230,7 +230,7 @@ class Operator:
         return np.asarray(self.weight * (values[self.corners] * self.at_corners).sum(axis=1))
 
     def _on_the_way(self, data: Any) -> np.ndarray:
-        """(E,) sums over the source points of every walk."""
+        """Sums (E,) over the source points of every walk."""
         assert self.share is not None
         assert self.source_points is not None
         ones = _sparse(np.ones(len(self.share)), np.arange(len(self.share)), self._first_sources, len(self.share))

@@ -26,7 +26,7 @@ NAME = "dirichlet_per_ring"
 
 
 class PerRing(DataClass):
-    """(R,) numbers, or a list of R numbers and data, for the outline and its holes."""
+    """Numbers (R,), or a list of R numbers and data, for the outline and its holes."""
 
     def __init__(self, values: Any, label: str) -> None:
         is_list = isinstance(values, (list, tuple))
@@ -81,7 +81,7 @@ class PerRing(DataClass):
         )
 
     def _at_vertices(self, first: np.ndarray, target: Target) -> Array:
-        """(M,) float64 values at all vertices, differentiable with respect to the entries."""
+        """Float64 values (M,) at all vertices, differentiable with respect to the entries."""
         rings: Any = self.values if isinstance(self.values, list) else target.parameter(self.values, NAME)
         parts = []
         for r, (g, m) in enumerate(zip(rings, np.diff(first).tolist())):

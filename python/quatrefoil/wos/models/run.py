@@ -41,7 +41,7 @@ class Run:
 
     @cached_property
     def ranges(self) -> np.ndarray:
-        """(B, 2): the smallest and the largest possible value of a walk, in units of u."""
+        """The smallest and the largest possible value of a walk, (B, 2), in units of u."""
         return ranges_of(self.prepared)
 
     def __getstate__(self) -> dict[str, Any]:

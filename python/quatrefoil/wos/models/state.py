@@ -79,7 +79,7 @@ class State:
         return [(start, size, self.mean[:, k], self.m2[:, k]) for k, (start, size) in enumerate(zip(self.starts, self.sizes))]
 
     def fold(self) -> tuple[Array, Array]:
-        """(rows, channels): mean and M2 of all samples, merging the nodes in order (6)."""
+        """Mean and M2 of all samples, (rows, channels), merging the nodes in order (6)."""
         (rows, _, C), n, mean, m2 = self.mean.shape, self.sizes[0], self.mean[:, 0], self.m2[:, 0]
         if len(self.sizes) == 1:
             return mean, m2

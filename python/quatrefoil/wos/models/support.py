@@ -36,7 +36,7 @@ def support(source: Any, centres: np.ndarray, label: str) -> np.ndarray:
 
 
 def _away(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """(count, n): the distances of points (n, d) or (B, n, d) from centres (count, d)."""
+    """The distances (count, n) of points (n, d) or (B, n, d) from centres (count, d)."""
     return np.asarray(np.linalg.norm(points - centres[:, None], axis=-1))
 
 

@@ -43,7 +43,7 @@ def in_units(
 
 
 def alpha_unit(largest: np.ndarray, diffusion: PackedData) -> np.ndarray:
-    """(1,) or (B,): the exponents of the units of α."""
+    """The exponents of the units of α, (1,) or (B,)."""
     return np.zeros(1, np.int64) if diffusion.kind == "none" else _unit(_exponents(largest))
 
 
@@ -87,7 +87,7 @@ def _unit(exponents: np.ndarray) -> np.ndarray:
 
 
 def each_instance(data: PackedData, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(1,) or (B,): ``function`` applied to the parameters in which data are linear: one row per instance, or one for all."""
+    """``function`` applied to the parameters in which data are linear, (1,) or (B,): one row per instance, or one for all."""
     numbers = _arrays.to_host(data.numbers)[:, data.linear]
     if data.first is None:
         return function(numbers)
@@ -95,7 +95,7 @@ def each_instance(data: PackedData, function: Callable[[np.ndarray], np.ndarray]
 
 
 def _sizes(data: PackedData) -> np.ndarray:
-    """(1,) or (B,): the largest finite parameter of each instance's data."""
+    """The largest finite parameter of each instance's data, (1,) or (B,)."""
 
     def largest(numbers: np.ndarray) -> np.ndarray:
         size = np.abs(numbers)

@@ -84,7 +84,7 @@ def _checked(run: Run, grad: Any, label: str) -> Array:
 
 
 def _shares(p: Prepared, grad: Array, means: np.ndarray, more: int) -> Array:
-    """(B, N, K, 1 + more) gradients with respect to the means of the nodes, 0 for points outside.
+    """Gradients (B, N, K, 1 + more) with respect to the means of the nodes, 0 for points outside.
 
     (6) The value is the sum of the nodes' means with weights ``means`` (K,).
     """

@@ -153,7 +153,7 @@ def scaled(xp: Any, points: Any, frame: Any) -> Any:
 
 
 def belongs(xp: Any, rows: Rows, at: slice, count: int) -> Any:
-    """(P, M): whether a segment or triangle belongs to a point's instance. None if all do."""
+    """Whether each segment or triangle belongs to a point's instance, (P, M). None if all do."""
     if rows.low is None:
         return None
     k = xp.arange(count, dtype=rows.low.dtype, device=rows.x.device)
@@ -230,7 +230,7 @@ def _half_angle(xp: Any, ends: Any, x: list[Any]) -> Any:
 
 
 def is_inside(xp: Any, label: str, ends: Any, rows: Rows, closed: bool) -> Any:
-    """(P,) whether points are inside the polygons, the mesh, or the solid."""
+    """Whether points (P,) are inside the polygons, the mesh, or the solid."""
     if is_solid(ends, rows.x.shape[1]):
         return nearest_on_solid(xp, label, ends, rows.x)[0] < 0
     M, inside = ends.shape[0], []

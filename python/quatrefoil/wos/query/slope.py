@@ -14,7 +14,7 @@ _ROUNDINGS = 256  # in units of eps times the extent; closer to the boundary tha
 
 
 def slope(boundary: Any, q: Array, signed: Array, point: Array, primitive: Array) -> Array:
-    """(..., d): the gradients. Within a rounding error of the boundary, the normal of the closest primitive.
+    """The gradients (..., d). Within a rounding error of the boundary, the normal of the closest primitive.
 
     NaN within a rounding error of an SDF's boundary, because an SDF has no primitives.
     """
@@ -39,7 +39,7 @@ def _of_each(numbers: np.ndarray, boundary: Region, lead: tuple[int, ...], like:
 
 
 def _normals(boundary: Any, point: Array, primitive: Array, lead: tuple[int, ...]) -> Array:
-    """(..., d): unit normals of the primitives, with either sign."""
+    """Unit normals (..., d) of the primitives, with either sign."""
     location, dtype, d = _arrays.location(point), _arrays.dtype_name(point), boundary.dimension
     xp = _arrays.namespace(point)
     if hasattr(boundary, "_ends"):

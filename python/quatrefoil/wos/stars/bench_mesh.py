@@ -144,14 +144,14 @@ def brute_force(V: np.ndarray, F: np.ndarray, reflecting: np.ndarray, points: np
 
 
 def mixed_edges(V: np.ndarray, scaled: np.ndarray) -> np.ndarray:
-    """(13, edges): begin, along, 1 / length^2, and the two normals, in absolute coordinates."""
+    """Edges (13, edges): begin, along, 1 / length^2, and the two normals, in absolute coordinates."""
     centre, extent = 0.5 * (V.min(axis=0) + V.max(axis=0)), (V.max(axis=0) - V.min(axis=0)).max()
     a, b = (centre + extent * scaled[:, i : i + 3] for i in (0, 3))
     return np.concatenate([a, b - a, 1 / ((b - a) ** 2).sum(axis=1, keepdims=True), scaled[:, 6:]], axis=1).T
 
 
 def planes(corner: np.ndarray) -> np.ndarray:
-    """(17, triangles): the fields of csrc/wos/mesh/README.md (1)."""
+    """The fields (17, triangles) of csrc/wos/mesh/README.md (1)."""
     r: Any = shapes_of(np, corner.reshape(-1, 9))
     inverse = [1 / ((r.cx - r.length) ** 2 + r.cy**2), 1 / (r.cx**2 + r.cy**2)]
     return np.column_stack([r.a, r.e, r.f, r.n, r.length, r.cx, r.cy, *inverse]).T

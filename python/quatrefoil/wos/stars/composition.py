@@ -165,7 +165,7 @@ class _Problem(Problem):
         super().__init__(xp, STARS, inputs, options, functions, adjoint=adjoint, lane=lane)
 
     def _mine(self, batch: WalkBatch, table: Any, first: Any) -> Any:
-        """(P, rows of the table): which rows belong to each walk's instance."""
+        """Which rows of the table belong to each walk's instance, (P, rows)."""
         xp, (low, high) = self.xp, (first[:-1], first[1:])
         row = batch.at.row if first.shape[0] > 2 else 0 * batch.at.row
         k = xp.arange(table.shape[0], dtype=xp.int64, device=table.device)

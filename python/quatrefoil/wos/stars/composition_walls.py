@@ -45,7 +45,7 @@ class Walls:
         return self.xp.take(column, self.xp.clip(k, min=0), axis=0)
 
     def squares(self, x: Any) -> Any:
-        """(P, W): squared distances."""
+        """Squared distances (P, W)."""
         xp, px, py = self.xp, x[:, :1] - self.a[:, 0], x[:, 1:] - self.a[:, 1]
         ex, ey = self.e[:, 0], self.e[:, 1]
         t = xp.clip((px * ex + py * ey) / (self.length * self.length), min=0.0, max=1.0)
@@ -102,7 +102,7 @@ class Walls:
         return self.take(self.exchange, k) * self.extent[:, None]
 
     def inward(self, k: Any) -> Any:
-        """(P, 2): inward normals of walls k."""
+        """Inward normals (P, 2) of walls k."""
         e = self.take(self.e, k) / self.take(self.length, k)[:, None]
         return self.xp.stack([-e[:, 1], e[:, 0]], axis=1)
 

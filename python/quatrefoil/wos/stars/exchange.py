@@ -73,7 +73,7 @@ def _instances(diffusion: PackedData, first: np.ndarray, B: int) -> range:
 
 
 def _on_walls(walls: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:
-    """(walls, k, d) points of every wall, corners included, and (walls, d) inward normals."""
+    """Points (walls, k, d) of every wall, corners included, and inward normals (walls, d)."""
     each = max(PER_WALL, ON_BOUNDARY // max(len(walls), 1))
     corner = walls[:, : d * d].reshape(-1, d, d)
     sides = corner[:, 1:] - corner[:, :1]

@@ -17,7 +17,7 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 
 def segments(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """(5, M): start, edge and 1 / length^2 of segments."""
+    """Start, edge and 1 / length^2 of segments, (5, M)."""
     e = end - start
     return np.ascontiguousarray(np.concatenate([start.T, e.T, 1 / (e**2).sum(axis=1)[None]]), np.float32)
 

@@ -128,7 +128,7 @@ class First(NamedTuple):
         return First(*(xp.where(chosen if a.ndim == 1 else chosen[:, None], a, b) for a, b in zip(self, other)))
 
     def channels(self, xp: Any, extent: Any) -> tuple[Any, Any]:
-        """(P, 1 + d) factors after the first ball, and for the source in it, in absolute units."""
+        """Factors (P, 1 + d) after the first ball, and for the source in it, in absolute units."""
         along = xp.concat([self.along[:, None], self.outward / extent[:, None]], axis=1)
         return along, xp.concat([self.source[:, None], self.toward / extent[:, None]], axis=1)
 

@@ -47,7 +47,7 @@ class WalkBatch:
             self.half_discs = None if pays is None else HalfDiscs(xp, self.domain, pays, self.epsilon)
 
     def tallied(self, marks: Any) -> Any:
-        """(rows, k): sums of ``marks`` (P, k) over the walks of each point."""
+        """Sums (rows, k) of ``marks`` (P, k) over the walks of each point."""
         xp = self.xp
         marks = xp.where(self.valid[:, None], xp.astype(marks, xp.int64), 0 * xp.astype(marks, xp.int64))
         return xp.sum(xp.reshape(marks, (self.height, self.count, marks.shape[1])), axis=1)

@@ -98,7 +98,7 @@ class Domain:
         return xp.stack([sphere * x for x in y], axis=1), uniform(xp, w0) * r < sphere
 
     def _sphere(self, x: Any) -> tuple[Any, Any]:
-        """(P,): the radius of the sphere, and the radius beyond which walks return to it."""
+        """The radius (P,) of the sphere, and the radius beyond which walks return to it."""
         xp, d = self.xp, x.shape[1]
         one, reach = xp.ones_like(x[:, 0]), self.reach + xp.zeros_like(x[:, 0])
         if self.ends is None:

@@ -31,12 +31,12 @@ class Walked(NamedTuple):
     escaped: Any
 
     def weighted_data(self, data: Data) -> Any:
-        """(P,): the weighted data at the ends."""
+        """The weighted data (P,) at the ends."""
         xp, goes = data.xp, self.left != 0
         return xp.where(goes, self.left * data.values(self.end), xp.zeros_like(self.left))
 
     def marks(self, batch: WalkBatch) -> Any:
-        """(P, 3): steps, cut off, escaped."""
+        """Steps, cut off, escaped: (P, 3)."""
         xp = batch.xp
         return xp.stack([xp.astype(x, xp.int64) for x in (self.steps, self.cut, self.escaped)], axis=1)
 
@@ -156,7 +156,7 @@ def walk_paths(batch: WalkBatch, max_steps: int, screening: float, on_source: Ca
 
 
 def channels(xp: Any, batch: WalkBatch, walked: Walked, met: Any, in_first: Any) -> Any:
-    """(P, C): the value and the gradient (13), from contributions after the first balls, and in them (None without a source)."""
+    """The value and the gradient (13), (P, C), from contributions after the first balls, and in them (None without a source)."""
     if not batch.pairs:
         return met[:, None]
     along, toward = walked.first.channels(xp, batch.extent)

@@ -40,7 +40,7 @@ def trace(xp: Any, *arguments: Any, **_: Any) -> tuple[Any, ...]:
 
 
 def _traced(batch: WalkBatch, args: Any) -> list[Any]:
-    """(points, walks, ...): exit, weight, counts and, with events, source points and weights of all steps."""
+    """Exit, weight, counts and, with events, source points and weights of all steps, (points, walks, ...)."""
     xp, shape = batch.xp, (batch.height, batch.count)
     points: list[Any] = []
     weights: list[Any] = []

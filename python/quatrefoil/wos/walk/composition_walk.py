@@ -135,7 +135,7 @@ def _total(xp: Any, of_sides: list[Gradient], numbers: Any) -> Any:
 
 
 def share_of(xp: Any, batch: WalkBatch, share: Any, first: First, entering: bool) -> Any:
-    """(P,): the share of the gradient for points in the first ball if ``entering``, otherwise after it."""
+    """The share (P,) of the gradient for points in the first ball if ``entering``, otherwise after it."""
     if not batch.pairs:
         return share[:, 0]
     factors = first.channels(xp, batch.extent)[entering]

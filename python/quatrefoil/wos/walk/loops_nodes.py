@@ -53,14 +53,14 @@ class Problem:
         return range(b * self.nrhs, (b + 1) * self.nrhs)
 
     def blocks(self, b):
-        """(points, walks) of one instance, a few thousand walks at a time. Skips points outside."""
+        """Points and walks of one instance, a few thousand walks at a time. Skips points outside."""
         live = np.flatnonzero(~np.isnan(self.start[b, :, 0]))
         for at in range(0, len(live) * self.walks, _BLOCK):
             index = np.arange(at, min(at + _BLOCK, len(live) * self.walks))
             yield live[index // self.walks], self.first_walk + index % self.walks
 
     def values(self, walked, b, side):
-        """(walks, channels): the value and, for a pair, the gradient (13) from the data along the walks."""
+        """The value and, for a pair, the gradient (13) from the data along the walks, (walks, channels)."""
         n, later, here = len(walked.mark), 0.0, 0.0
         for kind, table, function, first, met in zip(self.kinds, self.tables, self.functions, self.firsts, walked.met):
             if kind != "none" and len(met.X):
@@ -77,7 +77,7 @@ class Problem:
 
 
 def first_balls(n, d):
-    """(n, 2 + 2 d), see ``enter``. A pair without steps has the boundary value, and NaN as its gradient."""
+    """The first balls (n, 2 + 2 d), see ``enter``. A pair without steps has the boundary value, and NaN as its gradient."""
     first = np.full((n, 2 + 2 * d), np.nan)
     first[:, 0], first[:, 1] = 1.0, 0.0
     return first
@@ -90,7 +90,7 @@ def counters(p, b, point, walk):
 
 
 def factors(p, first, frame):
-    """(n, channels) factors of contributions after the first balls of pairs, and of sources in them."""
+    """Factors (n, channels) of contributions after the first balls of pairs, and of sources in them."""
     if not p.gradient:
         return np.ones((len(first), 1)), np.zeros((len(first), 1))
     d = first.shape[1] // 2 - 1
@@ -99,7 +99,7 @@ def factors(p, first, frame):
 
 
 def tallied(marks):
-    """(..., 3): steps, 1 for walks that ``max_steps`` cut off, 1 for walks that left the box."""
+    """Steps, 1 for walks that ``max_steps`` cut off, 1 for walks that left the box."""
     return np.stack([marks & (ESCAPED - 1), (marks & CUT_OFF) != 0, (marks & ESCAPED) != 0], axis=-1)
 
 

@@ -44,7 +44,7 @@ class Inverse:
 
 
 class Cholesky(Inverse):
-    """By Cholesky factors of K, or of its even and odd parts. On a device NaN if K is not positive definite, which shows in the loss."""
+    """Uses Cholesky factors of K, or of its even and odd parts. On a device NaN if K is not positive definite, which shows in the loss."""
 
     def __init__(self, K: Array, jitter: float, name: str, parity: Parity | None = None) -> None:
         self.parts = [_Factor(part, jitter, name) for part in ([K] if parity is None else parity.symmetric(K))]
