@@ -244,7 +244,7 @@ def media(rng, backend):
 
 
 def regions(rng, backend):
-    """α jumps at a rectangle or a box with the half sides h: u = s (1 + v / α) with a v that is 0 there, in random units."""
+    """α jumps at a rectangle or a box with half side lengths h: u = s (1 + v / α) with a v that is 0 there, in random units."""
     d, L, s, a = int(rng.integers(2, 4)), unit(rng), unit(rng, 120), unit(rng)
     h, ratio, epsilon = rng.uniform(0.25, 0.7, d), float(rng.choice([0.2, 0.5, 3.0])), 1e-4
     c = np.ones((2,) * d) * (np.indices((2,) * d).sum(axis=0) < 2)  # 1 + x + y ...

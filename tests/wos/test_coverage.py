@@ -134,7 +134,7 @@ def test_ten_thousand_z_scores(name, rng):
 
 
 def test_skewness_does_not_look_like_a_bias(rng):
-    """Means of 32 exponential variates with the stderr of 32 others: no bias is found, but one of a tenth of the stderr of all 64 is."""
+    """With stderrs swapped between halves, skewed variates show no bias, but one of a tenth of the stderr of all 64 is detected."""
     samples = rng.exponential(size=(2, 20000, 32)) - 1
     halves, whole = [(x.mean(axis=1), x.std(axis=1, ddof=1) / np.sqrt(32)) for x in samples], np.concatenate(samples, axis=1)
     mean, error = whole.mean(axis=1), whole.std(axis=1, ddof=1) / 8

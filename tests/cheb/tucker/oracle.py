@@ -4,7 +4,7 @@ import numpy as np
 
 
 def full(core, factors, modes=None):
-    """core x_1 U_1 x_2 U_2 .., along all axes or these."""
+    """core x_1 U_1 x_2 U_2 .., along all axes, or only along ``modes``."""
     result = np.asarray(core, dtype=np.float64)
     for k, U in zip(range(len(factors)) if modes is None else modes, factors, strict=True):
         result = np.moveaxis(np.tensordot(np.asarray(U, dtype=np.float64), result, axes=(1, k)), 0, k)

@@ -79,7 +79,7 @@ def test_media(kind, alpha, backend):
 
 
 def test_functions_with_large_and_small_values(backend):
-    """Both magnitudes in one walk. Non-finite values remain non-finite. Squares that overflow or underflow cause a warning."""
+    """Both magnitudes in one walk. Values that are not finite stay that way. Squares that overflow or underflow cause a warning."""
     for f, expected in (
         (lambda Y: np.where(Y[:, 0] < 0.5, 1e60, 1e-60), lambda u: (u > 0) & np.isfinite(u)),
         (lambda Y: np.full(len(Y), np.nan), np.isnan),

@@ -67,7 +67,7 @@ def _check_list(data: list[Any], boundary: Region, label: str, name: str) -> int
 
 
 def _parameters(data: Any, d: int) -> list[tuple[Array, int]]:
-    """The arrays of data, and the number of axes of each for one instance in d dimensions."""
+    """Each array of data, and how many axes it has for one instance in d dimensions."""
     if isinstance(data, DataClass):
         return data._parameters(d)
     return [(data, 0)] if _arrays.kind(data) is not None else []

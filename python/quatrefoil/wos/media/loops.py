@@ -64,7 +64,7 @@ def enter(d, walk, point, instance, k0, k1, radius, bound, n, m, first):
 @jit
 def _advance(ends, sees, some, x, radius, weight, step, walk, point, instance, k0, k1, epsilon, bound, pairs, max_steps, first, y, area,
              jumped, done, facet, weights, mark):  # fmt: skip
-    """(5), (6) Make one step of the walks ``some``: move ``x`` and write the point inside to ``y``, or set ``done`` if a walk has ended.
+    """(5), (6) Take one step of the walks ``some``: move ``x`` and write the point inside to ``y``, or set ``done`` if a walk has ended.
 
     Distances are computed if ``sees``, otherwise read from ``radius``.
     """

@@ -46,7 +46,7 @@ class Rule:
     def met(self, state: State, units: np.ndarray | None) -> np.ndarray:
         """Whether each point (rows,) is done, because its error bar is small enough or its value is not finite.
 
-        An error bar of 0 from few walks is not enough if the walks took steps. A value that is not finite remains so with more walks.
+        An error bar of 0 from few walks is not enough if the walks took steps. A value that is not finite stays that way with more walks.
         """
         with np.errstate(invalid="ignore", over="ignore"):
             mean, m2 = state.fold()

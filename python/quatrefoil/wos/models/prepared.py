@@ -162,7 +162,7 @@ def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared
     backend, place_backend = _backends_of(statement, settings, target, packed)
     frame = statement._shared_boundary._frame(settings.epsilon, settings.relative)
     if frame.swallows and not statement.exterior:
-        warn("epsilon is as large as the domain: every value is that of dirichlet at the nearest boundary point")
+        warn("epsilon is as large as the domain: every value equals dirichlet at the nearest boundary point")
     rows = frame.of_kind(target.kind, 1 if settings.shared_walks else sizes.B)
     bound, exchange = _bounds(statement, packed, rows, points, settings, backend)
     precision = _precision(statement, frame, bound)

@@ -124,7 +124,7 @@ class First(NamedTuple):
         return First(1.0 / bessel_series(d - 2, q), outward, of_value, (of_gradient / radius)[:, None] * m)
 
     def where(self, xp: Any, chosen: Any, other: First) -> First:
-        """Elementwise: these factors if ``chosen``, otherwise the other's."""
+        """Select elementwise: these factors if ``chosen``, otherwise those of ``other``."""
         return First(*(xp.where(chosen if a.ndim == 1 else chosen[:, None], a, b) for a, b in zip(self, other)))
 
     def channels(self, xp: Any, extent: Any) -> tuple[Any, Any]:
