@@ -142,7 +142,7 @@ class PDE:
 class Poisson(PDE):
     """u_xx = source, in two dimensions u_xx + u_yy = source; u = boundary on the edges.
 
-    The sign is that of Δu, whereas ``qf.wos`` solves -Δu = source. Arguments as for ``PDE``.
+    The equation is Δu = source, whereas ``qf.wos`` solves -Δu = source. Arguments as for ``PDE``.
 
     Examples
     --------
