@@ -174,7 +174,7 @@ class KroneckerBatch:
             if x is not None:
                 x = converted(_arrays.to_device_of(x, y) if isinstance(x, np.ndarray) else x, dtype)
                 return x.reshape(y.shape) if rows.shape[-2] == 1 else namespace(x).matrix_transpose(x)
-        return self._mapped(lambda K, noise, y: K.solve(y, noise or 0.0), noise, y)
+        return self._mapped(lambda K, noise, y: K.solve(y, 0.0 if noise is None else noise), noise, y)
 
     def logdet(self, noise: Any = 0.0) -> Any:
         """log det(K_b + noise I), (*B,)."""
@@ -182,7 +182,7 @@ class KroneckerBatch:
         tracked = lambda: log_determinant(lambda _: self._whole, self._tensor(noise), self.factors)  # noqa: E731
         y = self._at_once((noise,), tracked, lambda: self._whole.logdet(_numbers(noise, "noise")))
         if y is None:
-            return self._mapped(lambda K, noise: K.logdet(noise or 0.0), noise)
+            return self._mapped(lambda K, noise: K.logdet(0.0 if noise is None else noise), noise)
         return _arrays.to_device_of(y, self.factors[0]) if isinstance(y, np.ndarray) else y
 
     def apply(self, h: Callable[[Any], Any], y: Any) -> Any:
