@@ -259,7 +259,7 @@ def test_walls():
     check_solve(
         (dict(neumann=(np.ones(4, bool), 0.0)), ValueError, "all of polygon 0 reflects"),
         (dict(robin=(np.ones(4, bool), 0.0, 0.0)), ValueError, "all of polygon 0 reflects"),
-        (dict(neumann=(one, 0.0), robin=(one, 1.0, 0.0)), ValueError, "segment 1 is in both"),
+        (dict(neumann=(one, 0.0), robin=(one, 1.0, 0.0)), ValueError, "segment 1 of polygon 0 is in both"),
         (dict(neumann=(np.ones(5, bool), 0.0)), ValueError, r"expected \(4,\)"),
         (dict(neumann=(np.ones(4), 0.0)), TypeError, "expected bool"),
         (dict(neumann=(one,)), TypeError, r"\(where, h\)"),
@@ -267,13 +267,15 @@ def test_walls():
         (dict(neumann=lambda Y: Y[:, 0]), TypeError, r"neumann is function, expected a tuple \(where, h\): where is a function of points"),
         (dict(robin=(one, lambda Y: Y[:, 0], 0.0)), TypeError, "robin's mu is a function, expected a number, or one number per segment"),
         (dict(neumann=(lambda Y: Y[:, 0], one)), TypeError, r"where\(X\) returned float64 of shape \(12,\), expected one bool per point"),
-        (dict(robin=(lambda Y: Y[:, 0] < 0.3, 1.0, 0.0)), ValueError, r"where\(X\) is True on only a part of segment 0 of 4"),
+        (dict(robin=(lambda Y: Y[:, 0] < 0.3, 1.0, 0.0)), ValueError, r"where\(X\) is True on only a part of segment 0 of polygon 0"),
         (dict(robin=(one, -1.0, 0.0)), ValueError, "mu"),
         (dict(neumann=(one, wos.PerVertex(np.zeros(3)))), ValueError, r"expected \(4,\)"),
         ({**cube, "robin": (one | True, 0.0, 0.0)}, ValueError, "all of the mesh reflects"),
         ({**cube, "neumann": (one | True, 0.0)}, ValueError, "all of the mesh reflects"),
         ({**cube, "neumann": (np.ones(13, bool), 0.0)}, ValueError, r"expected \(4,\): one entry per triangle"),
         ({**cube, "neumann": (one, wos.PerVertex(np.zeros(9)))}, ValueError, r"expected \(4,\)"),
+        ({**cube, "neumann": (one, 0.0), "robin": (one, 1.0, 0.0)}, ValueError, "triangle 1 is in both"),
+        ({**cube, "robin": (one, lambda Y: Y[:, 0], 0.0)}, TypeError, "robin's mu is a function, .* or one number per triangle"),
         ({**gaps, "neumann": (one, 0.0)}, ValueError, "watertight=False"),
         (dict(boundary=wos.Ball([0, 0], 1), neumann=(one, 0.0)), ValueError, f"{no_walls}Ball"),
         (dict(boundary=wos.Box([0, 0], [1, 1]), robin=(one, 1.0, 0.0)), ValueError, f"{no_walls}Box"),
@@ -281,6 +283,16 @@ def test_walls():
         ({**crossing, "neumann": (np.arange(4) == 0, 0.0)}, ValueError, "segments 0 and 2 of polygon 0 cross.*as separate polygons"),
         (dict(boundary=wos.Polygon(rings), neumann=([np.arange(len(r)) > 0 for r in rings], 0.0)), ValueError, r"\d of polygon 1 cross"),
     )  # fmt: skip
+    with pytest.warns(RuntimeWarning, match="1 segments of length 0"):  # the first one counts in ``where`` and in messages
+        repeated, tie = wos.Polygon([SQUARE, SQUARE[[0, 0, 1, 2, 3]]]), wos.Polygon(TIE[[0, 0, 1, 2, 3]])
+    where, both = [np.zeros(4, bool), np.arange(5) == 3], "segment 3 of polygon 1 is in both"
+    check_solve(
+        (dict(boundary=repeated, neumann=(where, 0.0), robin=(where, 1.0, 0.0)), ValueError, both),
+        (dict(boundary=repeated, neumann=(lambda Y: Y[:, 0] > 0.5, 0.0)), ValueError, "on only a part of segment 0 of polygon 0"),
+        ({**crossing, "boundary": tie, "neumann": (np.arange(5) == 1, 0.0)}, ValueError, "segments 1 and 3 of polygon 0 cross"),
+    )
+    with pytest.warns(RuntimeWarning, match="1 point lies outside .* NaN; segments 1 and 3 of the polygon cross"):
+        solve(tie, [[0.5, 0.9]])
     with pytest.warns(RuntimeWarning, match="1 point lies outside .* NaN; segments 0 and 2 of the polygon cross"):
         solve(crossing["boundary"], [[0.5, 0.9]])
     with pytest.warns(RuntimeWarning, match=r"neumann's where\(X\) is nowhere True on the boundary"):

@@ -105,8 +105,8 @@ def test_what_is_rejected(cupy, rng):
     np.testing.assert_array_equal(r.n_walks.get(), [4, 0, 4])
     polygon, X, elsewhere = wos.Polygon(SQUARE), cupy(corner(rng, 3)), stand_in.ndarray(np.ones((2, 2)), 0)
 
-    def solve(X=X, dirichlet=1.0, **options):
-        return wos.solve(polygon, X, dirichlet=dirichlet, walks=2, **options)
+    def solve(X=X, dirichlet=1.0, boundary=polygon, **options):
+        return wos.solve(boundary, X, dirichlet=dirichlet, walks=2, **options)
 
     at, because = "points is on cuda:1, but backend", "cannot be used, because points is on cuda:1"
     fix = ".* omit it, or move the arrays to the host"
@@ -122,6 +122,8 @@ def test_what_is_rejected(cupy, rng):
             (lambda: solve(executor=executor), NotImplementedError, f"solve: executor {because}, {fix}"),
             (lambda: solve().resume(2, executor=executor), NotImplementedError, f"resume: executor {because}"),
             (lambda: solve(dirichlet=[1.0, u]), NotImplementedError, "dirichlet is a list of different kinds of data"),
+            (lambda: solve(dirichlet=None, dirichlet_per_ring=[1.0, u], boundary=wos.Polygon(3 * SQUARE, [SQUARE + 1])),
+             NotImplementedError, r"dirichlet_per_ring\[1\] is neither a number nor PerVertex, as a device requires"),
             (lambda: wos.solve_vjp(polygon, X, np.ones(3), dirichlet=1.0, rng=0), TypeError, "grad is on cpu but points is on cuda:1"),
             (
                 lambda: solve(corner(rng, 3), backend="cuda"), (TypeError, ValueError),

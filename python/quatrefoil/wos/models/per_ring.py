@@ -76,9 +76,7 @@ class PerRing(DataClass):
 
     def _is_at_vertices(self) -> bool:
         """Whether every ring has a number, or values at its vertices."""
-        return not isinstance(self.values, list) or all(
-            isinstance(g, PerVertex) or is_number(g) or (_arrays.kind(g) is not None and g.ndim == 0) for g in self.values
-        )
+        return not isinstance(self.values, list) or all(map(_is_at_vertices, self.values))
 
     def _at_vertices(self, first: np.ndarray, target: Target) -> Array:
         """Float64 values (M,) at all vertices, differentiable with respect to the entries."""
@@ -111,10 +109,12 @@ class PerRing(DataClass):
 
     def _function(self, b: Polygon, first: np.ndarray, target: Target) -> _ByRing:
         parts: list[Any] = []
+        if "@" in target.kind:
+            r = next(r for r, g in enumerate(self.values) if not _is_at_vertices(g))
+            raise NotImplementedError(f"solve: {NAME}[{r}] is neither a number nor PerVertex, as a device requires")
         for r, g in enumerate(self.values):
-            if "@" in target.kind or any_requires_grad(g):
-                what = "requires grad" if "@" not in target.kind else "is neither a number nor PerVertex, as a device requires"
-                raise NotImplementedError(f"solve: {NAME}[{r}] {what}, and some ring has data other than numbers and PerVertex")
+            if any_requires_grad(g):
+                raise NotImplementedError(f"solve: {NAME}[{r}] requires grad, and some ring has data other than numbers and PerVertex")
             if isinstance(g, PerVertex):
                 parts.append(PerVertex(_arrays.to_host(target.parameter(g.values, f"{NAME}[{r}].values"))))
             else:
@@ -142,6 +142,11 @@ class _ByRing:
             at_vertices = isinstance(part, PerVertex)
             values[here] = (part.values[ends[here] - first[r]] * weights[here]).sum(axis=1) if at_vertices else part(instance, X[here])
         return values
+
+
+def _is_at_vertices(entry: Any) -> bool:
+    """Whether an entry is a number, or values at vertices."""
+    return isinstance(entry, PerVertex) or is_number(entry) or (_arrays.kind(entry) is not None and entry.ndim == 0)
 
 
 def _check_ring(ring: PerVertex, m: int, label: str, name: str) -> None:

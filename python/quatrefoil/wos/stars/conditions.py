@@ -42,17 +42,14 @@ def by_facet(boundary: Any, name: str, condition: Any, label: str) -> Any:
     corners = boundary._ends.reshape(len(boundary._ends), boundary.dimension, -1)
     inner = np.einsum("pc,mcd->mpd", _INNER[boundary.dimension], corners)
     answers = np.asarray(condition[0](inner.reshape(-1, inner.shape[-1])))
-    what = "segment" if isinstance(boundary, Polygon) else "triangle"
     if answers.shape != (inner.shape[0] * inner.shape[1],) or answers.dtype != bool:
         got = f"{answers.dtype} of shape {answers.shape}, expected one bool per point of X"
         raise TypeError(f"{label}: {name}'s where(X) returned {got}; {name} is {_EXPECTED[name]}")
     answers = answers.reshape(inner.shape[:2])
     mixed = np.asarray(answers.any(axis=1) & ~answers.all(axis=1))
     if mixed.any():
-        raise ValueError(
-            f"{label}: {name}'s where(X) is True on only a part of {what} {int(mixed.argmax())} of {len(mixed)}; "
-            f"split the {what}, or pass bools"
-        )
+        what = _facet(boundary, int(mixed.argmax()))
+        raise ValueError(f"{label}: {name}'s where(X) is True on only a part of {what}; split it, or pass bools")
     if isinstance(boundary, TriangleMesh):
         return (answers[:, 0], *condition[1:])
     flat = np.zeros(boundary._first_vertex[-1], bool)
@@ -81,8 +78,8 @@ def conditions(boundary: Any, neumann: Any, robin: Any, label: str) -> tuple[np.
             raise TypeError(f"{label}: {name} is {type(condition).__name__}{length}, expected a tuple {_EXPECTED[name]}")
         selected = _per_facet(boundary, condition[0], f"{name}'s where", label, bool)
         if (code[selected] > 0).any():
-            segment = int(np.flatnonzero(selected & (code > 0))[0])
-            raise ValueError(f"{label}: segment {segment} is in both neumann and robin, expected one of them")
+            facet = _facet(boundary, int((selected & (code > 0)).argmax()))
+            raise ValueError(f"{label}: {facet} is in both neumann and robin, expected one of them")
         code[selected] = number_of
         if name == "robin":
             mu[selected] = _of_mu(boundary, condition[1], label)[selected]
@@ -93,13 +90,22 @@ def _of_mu(boundary: Polygon | TriangleMesh, mu: Any, label: str) -> np.ndarray:
     if isinstance(mu, (int, float, np.integer, np.floating)) and not isinstance(mu, bool):
         return np.full(len(boundary._ends), number(mu, label, "robin's mu"))
     if callable(mu):
+        facet = "segment" if isinstance(boundary, Polygon) else "triangle"
         raise TypeError(
-            f"{label}: robin's mu is a function, expected a number, or one number per segment, such as its values at the midpoints"
+            f"{label}: robin's mu is a function, expected a number, or one number per {facet}, such as its values at the midpoints"
         )
     values = _per_facet(boundary, mu, "robin's mu", label, float)
     if not (np.isfinite(values) & (values >= 0)).all():
         raise ValueError(f"{label}: robin's mu contains negative or infinite numbers, expected finite nonnegative numbers")
     return values
+
+
+def _facet(boundary: Polygon | TriangleMesh, row: int) -> str:
+    """Names a facet by its entry in ``where``, which also counts segments of length 0."""
+    if isinstance(boundary, TriangleMesh):
+        return f"triangle {row}"
+    polygon = int(np.searchsorted(boundary._first, row, side="right")) - 1
+    return f"segment {boundary._pairs[row, 0] - boundary._first_vertex[polygon]} of polygon {polygon}"
 
 
 def _per_facet(boundary: Polygon | TriangleMesh, values: Any, name: str, label: str, dtype: type) -> np.ndarray:

@@ -25,7 +25,8 @@ def reflecting_polygon(polygon: Polygon, code: np.ndarray, mu: np.ndarray, scree
     flipped = np.zeros(len(scaled), bool)
     for b, (begin, end) in enumerate(pairwise(polygon._first)):
         pairs = crossings(scaled[begin:end])
-        for i, j in pairs[(code[begin:end][pairs] > 0).any(axis=1)][:1]:
+        numbers = polygon._pairs[begin:end, 0] - polygon._first_vertex[b]  # count segments of length 0, too
+        for i, j in numbers[pairs[(code[begin:end][pairs] > 0).any(axis=1)][:1]]:
             raise ValueError(
                 f"{label}: segments {i} and {j} of polygon {b} cross, and at least one of them reflects: the domain lies on both sides of "
                 "it; pass the loops as separate polygons"
