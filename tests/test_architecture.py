@@ -32,7 +32,7 @@ LAYERS = {
 }
 CORE = {"lanes": "", "abi": "lanes", "run": "lanes abi", "fft": "lanes run", "gemm": "lanes run", "host": "lanes abi", "cuda": "lanes"}
 # Modules that a method may import in addition to itself and earlier methods. Heavy libraries are imported inside functions.
-FOR_METHODS = "_array_tools _dims _spec _call _bind _memo _arguments _arrays _backends _progress _public _typing conventions"
+FOR_METHODS = "_array_tools _dims _spec _call _bind _memo _arguments _arrays _backends _progress _public _typing _warnings conventions"
 HEAVY = {"torch", "jax", "numba", "scipy", "cupy", "matplotlib", "array_api_compat"}
 ORACLES = {"numpy", "scipy", "mpmath", "math", "itertools", "functools"}
 MAX_LINES = {"file": 450, "function": 60, "kernel": 120}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from types import ModuleType
@@ -14,6 +12,7 @@ from typing import Any, cast
 
 from .._spec import Op
 from .._typing import Backend
+from .._warnings import warn
 from . import array, cuda, native, numba
 
 _MODULES: dict[Backend, ModuleType] = {"native": native, "cuda": cuda, "array": array, "numba": numba}
@@ -152,7 +151,7 @@ def warn_of_failure() -> None:
     """Warn once per process if the build of the compiled kernels failed, unless Numba was requested, at installation or now."""
     failure = native.build_failure()
     if failure:
-        _warn(
+        warn(
             f"quatrefoil runs on Numba, because its compiled kernels could not be built: {failure}\n"
             "Fix the error and reinstall (pip install --force-reinstall --no-cache-dir); QUATREFOIL_BACKEND=numba silences this warning."
         )
@@ -161,21 +160,10 @@ def warn_of_failure() -> None:
 @functools.cache
 def warn_of_composing() -> None:
     """Warn once per process if an operation on a device does not use its GPU kernel."""
-    _warn(
+    warn(
         f"quatrefoil has GPU kernels that this call does not use: {cuda.reason() or 'this device cannot run them'}\n"
         "It uses functions of the array library instead, which is slower; qf.use_backend('array') silences this warning."
     )
-
-
-def _warn(message: str) -> None:
-    """Warn at the line of the caller's code that calls or imports quatrefoil."""
-    frame, level = sys._getframe(), 0
-    while frame.f_back:
-        importing = "importlib._bootstrap" in frame.f_code.co_filename  # `warn` does not count these frames
-        if not importing and frame.f_globals.get("__name__", "").partition(".")[0] != "quatrefoil":
-            break
-        frame, level = frame.f_back, level + (not importing)
-    warnings.warn(message, RuntimeWarning, stacklevel=level + 1)
 
 
 def takes_tensors(kernel: Callable[..., Any]) -> bool:
@@ -190,7 +178,7 @@ def read_environment() -> None:
     wanted = os.environ.get("QUATREFOIL_BACKEND") or None
     native.choose_isa(isa)
     if native.unusable() and wanted is None:
-        _warn(f"quatrefoil runs on Numba: {native.reason()}. QUATREFOIL_BACKEND=numba silences this warning.")
+        warn(f"quatrefoil runs on Numba: {native.reason()}. QUATREFOIL_BACKEND=numba silences this warning.")
     if wanted is not None:
         if wanted not in _MODULES:
             raise ValueError(f"QUATREFOIL_BACKEND={wanted} is unknown; available: {', '.join(_MODULES)}")

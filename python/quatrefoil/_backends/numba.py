@@ -9,11 +9,11 @@ import importlib.util
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 from .._spec import Op
+from .._warnings import warn
 
 
 def reason() -> str | None:
@@ -136,9 +136,7 @@ def _warn(error: Exception) -> None:
     global _has_warned
     if not _has_warned:
         _has_warned = True
-        warnings.warn(
+        warn(
             f"quatrefoil cannot cache its Numba kernels and compiles them in every process: {type(error).__name__}: {error}\n"
-            "Set NUMBA_CACHE_DIR to a writeable folder.",
-            RuntimeWarning,
-            stacklevel=3,
+            "Set NUMBA_CACHE_DIR to a writeable folder."
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import warnings
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +12,7 @@ from .. import _arrays
 from .._arguments import finite, host_array, keywords, ndim, reject_masked
 from .._backends import native
 from .._typing import ArrayLike
+from .._warnings import warn
 from .polygon import Polygon, Solid, check_extent
 from .region import Region
 
@@ -112,7 +112,7 @@ class TriangleMesh(Region):
             raise ValueError(f"{label}: all triangles have zero area")
         if not keep.all():
             dropped = int((~keep).sum())
-            warnings.warn(f"{label}: {dropped} triangles of zero area are ignored", RuntimeWarning, stacklevel=4)
+            warn(f"{label}: {dropped} triangles of zero area are ignored")
             f, corners = f[keep], corners[keep]
         if len(f) > _MAX:
             raise ValueError(f"{label}: F has {len(f)} triangles, expected at most {_MAX}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from .._arguments import finite, host_array, keywords, ndim, number, point
 from .._backends import native
 from .._typing import ArrayLike
+from .._warnings import warn
 from .region import Region
 from .rings import check_holes
 
@@ -134,17 +134,13 @@ class Polygon(Region):
                     centred[keep], [int(keep[i : i + len(r)].sum()) for i, r in zip(offsets(instance), instance)], f"{label}: polygon {b}"
                 )
             if outer >= 32 and np.hypot(*(centred[:outer, 2:] - centred[:outer, :2]).T).sum() > _LONG_OUTLINE * outer:
-                warnings.warn(
-                    f"{label}: the outline of polygon {b} is so long that its vertices may be out of order",
-                    RuntimeWarning,
-                    stacklevel=4,
-                )
+                warn(f"{label}: the outline of polygon {b} is so long that its vertices may be out of order")
             ends.append(segments[keep])
             pairs.append(np.stack([np.arange(len(a)), follower], axis=1)[keep] + first_vertex[-1])
             first.append(first[-1] + int(keep.sum()))
             first_vertex.append(first_vertex[-1] + len(a))
         if dropped:
-            warnings.warn(f"{label}: {dropped} segments of length 0 are ignored", RuntimeWarning, stacklevel=4)
+            warn(f"{label}: {dropped} segments of length 0 are ignored")
         self._ends = np.concatenate(ends) if ends else np.empty((0, 4))
         self._pairs = np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
         self._first = np.array(first, np.int64)

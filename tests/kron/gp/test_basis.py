@@ -105,5 +105,6 @@ def test_values_outside_single_precision(rng, monkeypatch):
 def test_unreachable_tolerances_warn(rng, monkeypatch):
     monkeypatch.setattr(covariance, "FEW", 0)
     mask = rng.random(625) < 0.6
-    with pytest.warns(RuntimeWarning, match=r"kron.gp_solve: conjugate gradients stopped at a residual of .* expected 1.0e-15"):
+    with pytest.warns(RuntimeWarning, match=r"kron.gp_solve: conjugate gradients stopped at a residual of .* expected 1.0e-15") as warned:
         qf.kron.gp_solve([smooth(25, 0.3)] * 2, rng.standard_normal(625), 1e-6, mask=mask, tol=1e-15)
+    assert {w.filename for w in warned} == {__file__}

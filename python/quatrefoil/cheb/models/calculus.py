@@ -89,7 +89,7 @@ class Calculus(TensorParts):
         Truncation has no gradient: tensors that require one raise NotImplementedError.
         """
         label = "cheb.ChebTucker.round"
-        tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label, 4)
+        tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label)
         return self._with(*algebra.rounded(self.core, self.factors, tol, label))
 
     @property

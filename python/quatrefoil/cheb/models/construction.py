@@ -6,7 +6,6 @@ Equation numbers refer to csrc/cheb/README.md.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Self
 
@@ -17,6 +16,7 @@ from ..._arguments import sequence
 from ..._bind import check_arrays
 from ..._spec import Arg, Op
 from ..._typing import ArrayLike
+from ..._warnings import warn
 from ..distributions import distributions_of
 from ..domain import UNIT, Domain, axes_of, flat_domain, to_reference
 from ..transform import chebpts, vals2coeffs
@@ -140,7 +140,7 @@ class Construction(TensorParts):
         chained = _arguments.choice(method, label, "method", ("tucker", "tt")) == "tt"
         d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else arguments_of(f))
         flat = flat_domain(domain, d, label)
-        tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label, 4)
+        tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label)
         cache_size = MAX_VALUES if max_evaluations is not None else MAX_CACHED if n is None and d > 1 else 0
         function = Function(f, flat, label, cache_size=cache_size, executor=executor, checkpoint=checkpoint, progress=progress)
         if n is not None:
@@ -172,7 +172,7 @@ class Construction(TensorParts):
         off = sampling.misfit(function, parts, X)
         if off.max() > sampling.allowed(tol):
             what = f"{label}: n = {tuple(counts)} does not resolve f: at random points the error is {off.max():.1e} times its largest value"
-            warnings.warn(f"{what}; use a larger n, omit n to choose it adaptively, or use a larger tol", RuntimeWarning, stacklevel=4)
+            warn(f"{what}; use a larger n, omit n to choose it adaptively, or use a larger tol")
         return parts, off
 
     @staticmethod
@@ -282,7 +282,7 @@ class Construction(TensorParts):
         for k, U in enumerate(columns):
             if len(U) < 1:
                 raise ValueError(f"{label}: factors[{k}] has shape {U.shape}, expected at least one coefficient")
-        core, matrices, exponent = canonical.compressed(w, columns, tolerance_of(tol, weights, label, 4))
+        core, matrices, exponent = canonical.compressed(w, columns, tolerance_of(tol, weights, label))
         return cls(algebra.restored(core, exponent, weights, label), [algebra.like(U, weights) for U in matrices], domain=flat)
 
     @classmethod
@@ -340,11 +340,11 @@ def _full(value: Any, label: str, name: str) -> tuple[Any, Any]:
     return array, host
 
 
-def tolerance_of(tol: float | None, array: Any, label: str, level: int = 5) -> float:
+def tolerance_of(tol: float | None, array: Any, label: str) -> float:
     dtype = np.dtype(_arrays.dtype_name(array))
     if tol is None:
         return max(DEFAULT_TOL, 4 * float(np.finfo(dtype).eps))
-    return raised(_arguments.number(tol, label, "tol"), dtype, label, level)
+    return raised(_arguments.number(tol, label, "tol"), dtype, label)
 
 
 def _increasing(grid: Any, sizes: Sequence[int], label: str) -> list[np.ndarray]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
 
+from ..._warnings import warn
 from ..transform import polynomials
 
 BLOCK = 2**21  # elements of the matrix at a time: 16 MB
@@ -31,9 +31,9 @@ def fitted(points: Sequence[np.ndarray], y: np.ndarray, root: np.ndarray, n: Seq
     fix = "use more samples" if n is None else "use a smaller n, or omit n"
     if error > _DOUBTFUL:
         missed = f"miss held-out samples by {error:.2g} standard deviations (error_estimate)"
-        warnings.warn(f"{what} {missed}; {fix}", RuntimeWarning, stacklevel=4)
+        warn(f"{what} {missed}; {fix}")
     elif len(solution) > _CROWDED * P:
-        warnings.warn(f"{what} are nearly as many as the samples and fit their noise; {fix}", RuntimeWarning, stacklevel=4)
+        warn(f"{what} are nearly as many as the samples and fit their noise; {fix}")
     return C, error
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import math
 import os
-import warnings
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -19,6 +18,7 @@ from ..._bind import check_arrays
 from ..._call import call
 from ..._spec import Arg, Op
 from ..._typing import ArrayLike, Backend
+from ..._warnings import warn
 from ..domain import UNIT, Domain, box_of, flat_domain, to_reference
 from ..nonuniform import CHEB_EVAL, cheb_moments
 from ..particles.sog import MIN_EPS, SumOfGaussians, coulomb_sog
@@ -180,7 +180,7 @@ def potential(
     if tol >= 1:
         raise ValueError(f"{label}: tol is {tol}, expected a number between 0 and 1")
     dtype = np.dtype(_arrays.dtype_name(x))
-    tol = raised(tol, dtype, label, 4)
+    tol = raised(tol, dtype, label)
     half = [(hi - lo) / 2 for lo, hi in zip(flat[::2], flat[1::2])]
     sog = _cut(counts, half, tol, split, label)
     plain = hosts is not None and not wants_gradient(x, charge)
@@ -225,9 +225,7 @@ def _cut(counts: Sequence[int], half: Sequence[float], tol: float, split: Any, l
         if split > max_split:
             needed = tuple(max(math.ceil(2 * length * split * root) + MARGIN, bandwidth(length * split, tol)) for length in half)
             what = f"{label}: n = {tuple(counts)} does not resolve split = {split:g} to tol = {tol:g}"
-            warnings.warn(
-                f"{what}, which needs n = {needed}; use that n, or a split of at most {max_split:g}", RuntimeWarning, stacklevel=4
-            )
+            warn(f"{what}, which needs n = {needed}; use that n, or a split of at most {max_split:g}")
     rmax = 2 * math.hypot(*half)
     return coulomb_sog(max(SHARE * tol, MIN_EPS), min(rmax / 2, 1 / split) if split else rmax / 2, rmax, split=split)
 

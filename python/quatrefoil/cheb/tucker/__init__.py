@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NamedTuple
 
@@ -14,6 +13,7 @@ from ..._call import call
 from ..._dims import Shape
 from ..._spec import Arg, Op, Option, Policy
 from ..._typing import Array, ArrayLike, Backend, T
+from ..._warnings import warn
 from . import partial
 from .methods import decompose
 
@@ -219,11 +219,11 @@ def _copied(part: Any) -> Any:
     return part.contiguous().clone() if _arrays.kind(part) == "torch" else part.copy()
 
 
-def raised(tol: float, dtype: np.dtype[Any], label: str, level: int = 3) -> float:
-    """The caller's tolerance, raised to 4 eps with a warning; ``level``: its ``stacklevel``."""
+def raised(tol: float, dtype: np.dtype[Any], label: str) -> float:
+    """The caller's tolerance, raised to 4 eps with a warning."""
     limit = 4 * float(np.finfo(dtype).eps)
     if tol < limit:
-        warnings.warn(f"{label}: tol = {tol} is below the precision of {dtype}; using {limit:.1e}", RuntimeWarning, stacklevel=level)
+        warn(f"{label}: tol = {tol} is below the precision of {dtype}; using {limit:.1e}")
     return max(tol, limit)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..._warnings import warn
 from ..transform import mode_product
 from .methods import Parts, decompose, signed
 
@@ -88,7 +88,7 @@ def completed(C: np.ndarray, known: np.ndarray, tol: float, ranks: Sequence[int]
     _, gradient_norm, core, factors = min(fits, key=lambda result: result[0])
     if gradient_norm > MAX_GRADIENT:
         what = f"{label}: not converged after {MAX_STEPS} steps: a better fit of the known entries exists (gradient {gradient_norm:.1e})"
-        warnings.warn(f"{what}; use smaller ranks or more known entries", RuntimeWarning, stacklevel=5)
+        warn(f"{what}; use smaller ranks or more known entries")
     axes = [k for k, r in enumerate(ranks) if r]
     for k in axes:
         factors[k], R = np.linalg.qr(factors[k])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..._warnings import warn
 from .basis import Filter
 from .grid import Grid
 from .low_rank import LowRank
@@ -135,11 +135,9 @@ class Iterative:
             return alpha
         size = _norms(y)
         worst = float((after / np.where(size > 0, size, 1)).max())
-        warnings.warn(
+        warn(
             f"{self.grid.label}: conjugate gradients stopped at a residual of {worst:.1e} |y| after {count} iterations, expected "
-            f"{self.tol:.1e}; raise tol, or add noise",
-            RuntimeWarning,
-            stacklevel=2,
+            f"{self.tol:.1e}; raise tol, or add noise"
         )
         return alpha
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from ... import _arguments
 from ..._public import missing_attribute
+from ..._warnings import warn
 from ..product.dense import exponent
 from .tables import is_scalar
 
@@ -86,7 +86,7 @@ def determination(y: Any, mean: np.ndarray, label: str, seen: np.ndarray | None 
     observed, predicted = (a.reshape(-1) if seen is None else a[seen] for a in (values, mean))
     _arguments.finite(values if seen is None else observed, label, "y")
     if observed.size < 2:
-        warnings.warn(f"{label}: the score of {observed.size} values is NaN, because R^2 needs at least two", RuntimeWarning, stacklevel=3)
+        warn(f"{label}: the score of {observed.size} values is NaN, because R^2 needs at least two")
         return math.nan
     if observed.min() == observed.max():
         return float((predicted == observed).all())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self, TypeAlias, TypedDict, Unpack, overload
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from ... import _arguments, _arrays
 from ..._progress import reporter
 from ..._typing import Backend
+from ..._warnings import warn
 from ..gp.points import GridPoints, ScatteredPoints
 from ..gp.sample import PosteriorSampler, joined
 from ..product.dense import namespace, outer
@@ -188,7 +188,7 @@ class GridGP(Estimator):
         restarts = _arguments.integer(self.n_restarts_optimizer, label, "n_restarts_optimizer", 0)
         rng = _arguments.generator(self.rng, label)
         if data.is_constant and self.optimizer is not None:
-            warnings.warn(f"{label}: Y equals its mean everywhere, so there is nothing to learn", RuntimeWarning, stacklevel=2)
+            warn(f"{label}: Y equals its mean everywhere, so there is nothing to learn")
         noise_kernels = self.noise_kernels
         of_noise = [] if noise_kernels is None else axis_kernels(noise_kernels, len(data.axes), label, names, "noise_kernels")
         models = Model.starts(kernels, of_noise, self.noise, self.variance, data, label)

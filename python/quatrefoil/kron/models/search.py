@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..._warnings import warn
 from .gridfit import Fit
 from .gridmodel import Model
 
@@ -47,7 +47,7 @@ def best_model(fit: Fit, models: Sequence[Model], optimizer: Any, restarts: int,
         what = "the data hardly determine this hyperparameter; the bounds depend on the starting values"
         warning = f"the search ended with {' and '.join(ended)}: {what}"
     if warning:
-        warnings.warn(f"GridGP.fit: {warning}", RuntimeWarning, stacklevel=3)
+        warn(f"GridGP.fit: {warning}")
     return model
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Self, overload
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from ... import _arguments, _arrays
 from ..._array_tools import cholesky, chunk_slices
 from ..._bind import check_location
+from ..._warnings import warn
 from ..mixture import gsmp_kernel
 from ..product.dense import doubled, in_form_of, namespace, owned
 from ..product.eigen import clamped
@@ -162,9 +162,7 @@ class SlimKL(Estimator):
                 options = setting.tol, setting.max_iter, setting.quantization, self.executor, setting.seed
                 solution = agree(data, *options, dual=self.consensus == "admm")
         if not solution.met:
-            warnings.warn(
-                f"{label}: stopped after max_iter = {setting.max_iter} iterations, before reaching tol", RuntimeWarning, stacklevel=2
-            )
+            warn(f"{label}: stopped after max_iter = {setting.max_iter} iterations, before reaching tol")
         vars(self).update(  # in one step
             weights_=solution.weights,
             objective_=np.array(solution.objective),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -13,6 +12,7 @@ from ..._call import call, call_vjp, is_compiling, may_read_values
 from ..._dims import Shape, Sizes
 from ..._public import readable
 from ..._spec import Arg, Op, Option, Policy, Rule
+from ..._warnings import warn
 from ..selective.index_arrays import ends_check, ends_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -97,11 +97,7 @@ def warn_of(q: Any, g: Any, initial_state: Any, label: str) -> None:
         return
     if shape[1] < shape[2] and initial_state is None:
         what = f"q has shape {shape}, more heads than tokens, expected (B, T, H, K)"
-        warnings.warn(
-            f"{label}: {what}; for inputs of shape (B, H, T, K) pass q.transpose(1, 2), and likewise k, v and the others",
-            RuntimeWarning,
-            stacklevel=5,
-        )
+        warn(f"{label}: {what}; for inputs of shape (B, H, T, K) pass q.transpose(1, 2), and likewise k, v and the others")
     try:
         first = None if g is None else g[:, :16] if g.ndim > 2 else g  # 16 tokens are enough to notice
         grows = first is not None and 0 not in first.shape and may_read_values(first) and bool(first.min() > 0)
@@ -109,7 +105,7 @@ def warn_of(q: Any, g: Any, initial_state: Any, label: str) -> None:
         return
     if grows:
         what = "g is positive for all of the first tokens, so the state grows by a factor of e^g"
-        warnings.warn(f"{label}: {what}; expected the logarithms of decays, such as log(g)", RuntimeWarning, stacklevel=5)
+        warn(f"{label}: {what}; expected the logarithms of decays, such as log(g)")
 
 
 def drop_in(op: Op) -> Callable[[Callable[Concatenate[Op, P], R]], Callable[P, R]]:
@@ -131,7 +127,7 @@ def drop_in(op: Op) -> Callable[[Callable[Concatenate[Op, P], R]], Callable[P, R
             for old, name in [pair for pair in _RENAMED.items() if pair[0] in options]:
                 if name in options:
                     raise ValueError(f"{op.label}: {old} is the old name of {name}; omit {old}")
-                warnings.warn(f"{op.label}: {old} is deprecated; use {name}", DeprecationWarning, stacklevel=2)
+                warn(f"{op.label}: {old} is deprecated; use {name}", DeprecationWarning)
                 options[name] = options.pop(old)
             return checked(*arguments, **options)
 

@@ -5,12 +5,12 @@ Equation numbers: csrc/ssm/README.md.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..._arguments import MAX_NUMBERS, choice, generator, integer, number
+from ..._warnings import warn
 from .hippo import dplr_legs, hippo_legs
 
 _METHODS = ("optimize", "random")
@@ -94,11 +94,9 @@ def ptd_init(
         Lambda, _, _, V = dplr_legs(N)  # the normal part of LegS (4)
         off, plain = _deviation(ptd.Lambda, ptd.Vinv, ptd.V), _deviation(Lambda, V.conj().T / 2, V)
         if off > plain:
-            warnings.warn(
+            warn(
                 f"ssm.ptd_init: this random perturbation changes the transfer function by {off:.2g}, more than the plain diagonal system "
-                f'(s4d_init("legs"), {plain:.2g}); use method="optimize" or a smaller eps',
-                RuntimeWarning,
-                stacklevel=2,
+                f'(s4d_init("legs"), {plain:.2g}); use method="optimize" or a smaller eps'
             )
         return ptd
     p = np.sqrt(np.arange(N) + 0.5)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ... import _arrays
+from ..._warnings import warn
 from .run import Run
 from .state import COUNTS, Groups, State
-from .warn import warn
 
 _ESCAPED = COUNTS.index("escaped")
 MAX_ESCAPED = 0.01  # fraction of all walks
@@ -22,15 +22,15 @@ def report(run: Run, state: State | Groups, mean: np.ndarray, m2: np.ndarray) ->
     p, counts = run.prepared, _arrays.to_host(state.counts)
     if p.bound is not None and (beyond := int(counts[:, len(COUNTS)].sum())):
         warn(
-            f"{beyond} jumps went to points where the diffusion and the screening vary more than the bound on the walks' rate allows. "
-            "The bound was estimated from samples. The values are unbiased, but their errors may be large; check for small features"
+            f"solve: {beyond} jumps went to points where the diffusion and the screening vary more than the bound on the walks' rate "
+            "allows. The bound was estimated from samples. The values are unbiased, but their errors may be large; check for small features"
         )
     escaped = int(counts[:, _ESCAPED].sum())
     walks = int(np.broadcast_to(state.walks, len(counts))[counts[:, 0] > 0].sum()) if escaped else 0
     if escaped > MAX_ESCAPED * walks:
         warn(
-            f"{escaped / walks:.1%} of the walks left the domain (n_escaped) and ended at the closest boundary point, which biases the "
-            "values; close the gaps of the mesh, or pass the Lipschitz constant of the values to SDF as lipschitz"
+            f"solve: {escaped / walks:.1%} of the walks left the domain (n_escaped) and ended at the closest boundary point, which biases "
+            "the values; close the gaps of the mesh, or pass the Lipschitz constant of the values to SDF as lipschitz"
         )
     samples = state.samples
     if (samples if isinstance(samples, int) else samples.max(initial=0)) >= _ENOUGH or p.calls:
@@ -41,8 +41,8 @@ def _of_error_bars(run: Run, walked: np.ndarray, n: np.ndarray, mean: np.ndarray
     p, size = run.prepared, np.abs(mean)
     if p.calls and (odd := walked & np.isfinite(mean) & (size > 0) & ((size < _SMALLEST) | (size > _LARGEST))).any():
         warn(
-            f"the stderr of {int(odd.sum())} points may be 0 or infinite: the squares of their walks' values exceed the range of float64; "
-            "u is linear in the data, so pass functions with values near 1 and scale the result"
+            f"solve: the stderr of {int(odd.sum())} points may be 0 or infinite: the squares of their walks' values exceed the range of "
+            "float64; u is linear in the data, so pass functions with values near 1 and scale the result"
         )
     size = np.abs(mean - np.repeat(_base(run), p.sizes.N))
     with np.errstate(all="ignore"):
@@ -50,8 +50,8 @@ def _of_error_bars(run: Run, walked: np.ndarray, n: np.ndarray, mean: np.ndarray
     few = walked & (n >= _ENOUGH) & (carrying < FEW) & ~np.isnan(size)
     if few.any() and few.sum() > MAX_DOUBTED * walked.sum():
         warn(
-            f"the stderr of {int(few.sum())} of {len(few)} points cannot be trusted: fewer than {FEW} of their walks determine the value, "
-            "and the others end where the data are closest to 0; use more walks"
+            f"solve: the stderr of {int(few.sum())} of {len(few)} points cannot be trusted: fewer than {FEW} of their walks determine the "
+            "value, and the others end where the data are closest to 0; use more walks"
         )
 
 

@@ -10,6 +10,7 @@ from ... import _arrays, _backends
 from ..._arguments import host_array, is_number
 from ..._call import call
 from ..._typing import Backend
+from ..._warnings import warn
 from ..data.pack import pack
 from ..data.packed import PackedData, Target, any_requires_grad, detached
 from ..data.per_vertex import on_facets
@@ -27,7 +28,6 @@ from .chunk import GEOMETRY, METHODS, Chunk, Window
 from .settings import Settings
 from .statement import Statement, common_batch
 from .units import in_units
-from .warn import warn
 
 Array = Any
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
@@ -162,7 +162,7 @@ def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared
     backend, place_backend = _backends_of(statement, settings, target, packed)
     frame = statement._shared_boundary._frame(settings.epsilon, settings.relative)
     if frame.swallows and not statement.exterior:
-        warn("epsilon is as large as the domain: every value equals dirichlet at the nearest boundary point")
+        warn("solve: epsilon is as large as the domain: every value is that of dirichlet at the nearest boundary point")
     rows = frame.of_kind(target.kind, 1 if settings.shared_walks else sizes.B)
     bound, exchange = _bounds(statement, packed, rows, points, settings, backend)
     precision = _precision(statement, frame, bound)
@@ -234,7 +234,7 @@ def _sizes(s: Statement, points: Array) -> Sizes:
         what = f"dirichlet has {count} numbers, as many as the boundary has vertices"
         if isinstance(b, TriangleMesh) or count > _FEW:
             raise ValueError(f"solve: {what}; pass PerVertex(dirichlet) for values at vertices, or points[None] for {count} problems")
-        warn(f"{what}; they are taken as {count} separate problems. For values at vertices pass PerVertex(dirichlet)")
+        warn(f"solve: {what}; they are taken as {count} separate problems. For values at vertices pass PerVertex(dirichlet)")
     if lists and len(lists) == len(batches):
         rings = "For the rings of one polygon pass dirichlet_per_ring. " if lists[0] == "dirichlet" else ""
         rings = "For values at vertices pass PerVertex(dirichlet). " + rings if at_vertices else rings
@@ -282,8 +282,8 @@ def _bounds(
         s._warned.append(True)
         if (most := rise(s._shared_boundary, *walls)) > MAX_RISE:
             warn(
-                f"diffusion increases by a factor of {most:.3g} towards a reflecting wall; beyond about {MAX_RISE:.0f} the variance of the "
-                "walks may be infinite and stderr too small: compare the values of several seeds"
+                f"solve: diffusion increases by a factor of {most:.3g} towards a reflecting wall; beyond about {MAX_RISE:.0f} the variance "
+                "of walks may be infinite and stderr too small: compare the values of several seeds"
             )
     return bound, exchange_of(*walls)
 
@@ -324,7 +324,7 @@ def _warn_of_outside(s: Statement, count: int, of: int) -> None:
     could = b.dimension <= 3 and not s.exterior and count == of
     fix = f"{crossed}; for the exterior domain pass exterior=True" if could else crossed
     what = "1 point lies" if count == 1 else f"{count} points lie"
-    warn(f"{what} {side} the boundary; their values are NaN{fix}")
+    warn(f"solve: {what} {side} the boundary; their values are NaN{fix}")
 
 
 def _cast(array: Array, dtype: np.dtype) -> Array:

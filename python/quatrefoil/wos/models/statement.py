@@ -8,6 +8,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 
 from ..._arguments import is_number, keywords, number, reject_tracing
+from ..._warnings import warn
 from ..data import Data, Fourier
 from ..data.pack import check, is_varying
 from ..data.packed import DataClass, any_requires_grad, copied, describe, detached, with_arrays
@@ -21,7 +22,6 @@ from .interfaces import Interfaces
 from .per_ring import expected_for
 from .settings import HINTS
 from .support import support
-from .warn import warn
 
 _MEDIUM = ("diffusion", "screening")
 _DEFAULTS = {"source": None, "screening": 0.0, "diffusion": None, "neumann": None, "robin": None, "exterior": False}
@@ -81,7 +81,7 @@ class Statement:
             value = data[name]
             data[name] = by_facet(boundary, name, value, label)
             if data[name] is not value and not np.any(np.concatenate(data[name][0]) if isinstance(data[name][0], list) else data[name][0]):
-                warn(f"{name}'s where(X) is nowhere True on the boundary; add a tolerance, because coordinates are rounded")
+                warn(f"solve: {name}'s where(X) is nowhere True on the boundary; add a tolerance, because coordinates are rounded")
         copies = {name: with_arrays(value, copied) for name, value in data.items()}
         vars(self).update(boundary=boundary, **copies, exterior=exterior, _caller=caller, _warned=[])
         vars(self)["_batches"] = self._check(label)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .... import _arrays
+from ...._warnings import warn
 from ...pde import PDE
 from .differences import Differences
 from .inverse import Inverse
@@ -61,7 +61,7 @@ def warn_of_lost(axes: list[np.ndarray], pde: PDE) -> None:
             if share > _LOST:
                 what = f"axes[{k}] has {len(axes[k])} points, which do not resolve the source"
                 how = f"{share:.0%} of its energy has frequencies above {highest(axes[k]):.3g} cycles per unit of length"
-                warnings.warn(f"GPHM: {what}: {how}; use more points", RuntimeWarning, stacklevel=5)
+                warn(f"GPHM: {what}: {how}; use more points")
 
 
 def warn_of_ends(state: State, axes: Sequence[Array], min_steps: int) -> None:
@@ -76,4 +76,4 @@ def warn_of_ends(state: State, axes: Sequence[Array], min_steps: int) -> None:
         if share > _PILED and end < 0.99 * RESOLVED * highest(_arrays.to_host(x)):
             what = f"{share:.0%} of its weight is above {_NEAR_THE_END * end:.3g} cycles per unit of length, near the initial maximum"
             fix = f"pass a freq_scale above {end:.3g}"
-            warnings.warn(f"GPHM.fit: axes[{k}] probably needs higher frequencies: {what}; {fix}", RuntimeWarning, stacklevel=4)
+            warn(f"GPHM.fit: axes[{k}] probably needs higher frequencies: {what}; {fix}")

@@ -8,11 +8,11 @@ import importlib.machinery
 import importlib.util
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from types import ModuleType, TracebackType
 from typing import Any
 
+from ...._warnings import warn
 from . import _fla, _transformers
 from ._upstream import EXTENSIONS, INSTEAD, MODULES, PATCHES, VERSIONS, resolve
 
@@ -189,7 +189,7 @@ def _check_replaceable(package: str) -> None:
             reason = f"but cannot be imported: {error}"
     if reason:
         what = f"ssm.install: {package} is installed ({where}) {reason}; quatrefoil replaces it until undo()"
-        warnings.warn(what, RuntimeWarning, stacklevel=3)
+        warn(what)
         return
     fix = "pass only targets that are not installed, or override=True to replace it until undo()"
     raise ImportError(f"ssm.install: {package} is already installed ({where}); {fix}")
@@ -270,7 +270,7 @@ def _patch(target: str, module: ModuleType) -> None:
     if missing and target == "s4":
         raise ImportError(f"ssm.install: {module.__name__} lacks {', '.join(missing)}, which state-spaces/s4 defines; omit the target 's4'")
     if missing:
-        warnings.warn(f"ssm.install: {module.__name__} lacks {', '.join(missing)} and keeps its own code", RuntimeWarning, stacklevel=2)
+        warn(f"ssm.install: {module.__name__} lacks {', '.join(missing)} and keeps its own code")
     for holder, name, value in ours:
         own = getattr(holder, name)
         if own is value and own is not False:  # imported from a module that is already patched

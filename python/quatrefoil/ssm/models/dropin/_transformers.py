@@ -13,11 +13,11 @@ import importlib
 import inspect
 import re
 import sys
-import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from ...._warnings import warn
 from ._upstream import MODULES, TRIED
 
 _MODELS = re.compile(r"transformers\.models\.\w+\.modeling_\w+|transformers_modules\..*modeling_\w+")
@@ -258,7 +258,7 @@ def _warn_of_layer(layer: Any, slow: Any) -> bool:
     if (layer.__qualname__, (reason,)) not in _warned:
         _warned.add((layer.__qualname__, (reason,)))
         what = f"{layer.__module__}.{layer.__qualname__} keeps its own loops, because its GPU method {reason}"
-        warnings.warn(f"ssm.install: {what}; transformers 5.24 uses one method for both", RuntimeWarning, stacklevel=2)
+        warn(f"ssm.install: {what}; transformers 5.24 uses one method for both")
     return True
 
 
@@ -270,11 +270,9 @@ def _warn_of(module: ModuleType, names: Iterable[str]) -> None:
     _warned.add((module.__name__, wanted))
     release = getattr(sys.modules.get("transformers"), "__version__", "of an unknown release")
     known = f"{', '.join(TRIED[:-1])} and {TRIED[-1]}"
-    warnings.warn(
+    warn(
         f"ssm.install: {module.__name__} looks up {', '.join(wanted)} where quatrefoil provides no replacement, and keeps its own code; "
-        f"transformers is {release}, and install was tested with {known}",
-        RuntimeWarning,
-        stacklevel=2,
+        f"transformers is {release}, and install was tested with {known}"
     )
 
 
