@@ -36,7 +36,7 @@ class LowRank:
         self._kernel, self._shape = grid.kernel, grid.shape
         A = self._gram(1 - weights)
         A[np.diag_indices_from(A)] += self._share
-        L = cholesky(A, grid.label)
+        L = cholesky(A, grid.label, "the matrix of the preconditioner")
         self._logdet = 2 * float(np.log(L.diagonal()).sum())
         root = inverse_lower(L)
         self._inverse = root.T @ root

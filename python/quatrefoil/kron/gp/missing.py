@@ -74,7 +74,7 @@ class ByLatent:
         self.grid, self.cells, self.closed = grid, cells, Closed(grid, cells.base_noise)
         M = inverse_block(grid, self.closed.inverse, cells.latent)
         M[np.diag_indices_from(M)] += cells.extra_noise_inverse
-        self.factor = cholesky(M, grid.label)
+        self.factor = cholesky(M, grid.label, "the matrix of the cells that are missing or have additional noise")
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
         alpha, size = self._solve(rows), np.abs(rows).max(axis=1, initial=0.0)
@@ -144,7 +144,7 @@ class ByObserved:
             C += noise * S
         if not self._correlations:
             C[np.diag_indices_from(C)] += np.broadcast_to(noise, grid.size)[cells.observed]
-        self.factor = cholesky(C, grid.label)
+        self.factor = cholesky(C, grid.label, "the covariance of the observed cells")
         if len(C) and self.factor.diagonal().min() ** 2 <= grid.eps * np.abs(C).sum(axis=0).max():
             raise np.linalg.LinAlgError(
                 f"{grid.label}: the covariance of the observed cells is singular to working precision (pivot "
@@ -226,14 +226,12 @@ def _columns(vectors: Sequence[np.ndarray], at: Sequence[np.ndarray], count: int
     return columns
 
 
-def cholesky(a: np.ndarray, label: str) -> np.ndarray:
-    """The lower factor of a covariance. Raises LinAlgError if it is not positive definite."""
+def cholesky(a: np.ndarray, label: str, what: str) -> np.ndarray:
+    """The lower factor of a matrix. Raises LinAlgError if it is not positive definite."""
     try:
         return np.linalg.cholesky(a)
     except np.linalg.LinAlgError:
         from scipy.linalg import lapack
 
         pivot = lapack.dpotrf(a, lower=1)[1] - 1
-        raise np.linalg.LinAlgError(
-            f"{label}: the covariance of the observed cells is not positive definite (pivot {pivot}); add noise"
-        ) from None
+        raise np.linalg.LinAlgError(f"{label}: {what} is not positive definite (pivot {pivot}); add noise") from None
