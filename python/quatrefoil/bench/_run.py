@@ -249,7 +249,7 @@ def main(
                 write(rows, machine, request, json_file)
     finally:
         restore()
-    return finish(rows, machine, request, json_file, plot_file)
+    return finish(rows, machine, json_file, plot_file)
 
 
 def write(rows: list[dict[str, Any]], machine: dict[str, Any], request: Sequence[str], json_file: Path) -> None:
@@ -257,13 +257,9 @@ def write(rows: list[dict[str, Any]], machine: dict[str, Any], request: Sequence
     json_file.write_text(json.dumps(results, indent=1) + "\n")
 
 
-def finish(
-    rows: list[dict[str, Any]], machine: dict[str, Any], request: Sequence[str], json_file: Path | None, plot_file: Path | None
-) -> int:
-    """Write the files; return 1 if a goal was missed."""
-    if json_file:
-        json_file = result_file(json_file, machine)
-        write(rows, machine, request, json_file)
+def finish(rows: list[dict[str, Any]], machine: dict[str, Any], json_file: Path | None, plot_file: Path | None) -> int:
+    """Plot the rows and print a summary; ``json_file`` contains them already. Return 1 if a goal was missed."""
+    if json_file and rows:
         print(f"wrote {json_file}")
     if plot_file:
         plot(rows, plot_file, f"{machine['processor']}, {machine['date']}")

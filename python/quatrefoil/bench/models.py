@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._machine import check_quiet, describe_machine
-from ._run import compared, error, finish, quartiles, show
+from ._machine import check_quiet, describe_machine, result_file
+from ._run import compared, error, finish, quartiles, show, write
 
 TASKS, DTYPES = ("prompt", "training", "token"), ("float32", "bfloat16")
 PROMPT, BEFORE, CACHE = 512, 16, 2048  # tokens: of a prompt, before the decoding step, and the length of a static cache
@@ -335,13 +335,16 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("transformers is not installed; pip install transformers")
     for name, reason in ABSENT.items():
         print(f"not timed: {name}: {reason}")
+    json_file = options.json and result_file(options.json, machine)
     rows: list[dict[str, Any]] = []
     failures: list[str] = []
     with suppress(KeyboardInterrupt):  # the files then contain the rows so far
         for row in _rows(options, failures):
             rows.append(row)
             show(row)
-    return finish(rows, machine, ["models"], options.json, options.plot) or int(bool(failures))
+            if json_file:
+                write(rows, machine, ["models"], json_file)
+    return finish(rows, machine, json_file, options.plot) or int(bool(failures))
 
 
 def _rows(options: argparse.Namespace, failures: list[str]) -> Iterator[dict[str, Any]]:

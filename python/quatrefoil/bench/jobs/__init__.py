@@ -113,7 +113,8 @@ def main(
     plots: Path | None = None,
     force: bool = False,
 ) -> int:
-    """Run jobs on one thread and on all threads, and print a table for each. Return 1 if one of our sides fails."""
+    """Run jobs on one thread and on all threads, and print a table for each. Return 1 if one of our sides fails, 2 if
+    the machine is too busy for a file of results."""
     machine = describe_machine()
     if json_file and not check_quiet(machine, force):
         return 2
