@@ -14,7 +14,7 @@ from ... import _arguments, _arrays
 from ..product import MATVEC, RMATVEC, batches
 from ..product.dense import namespace
 from .factorisation import Factorisation
-from .operator_functions import is_differentiated
+from .operator_functions import as_tensor, is_differentiated, plain
 from .operator_products import converted, copied
 from .operator_tensors import log_determinant, solved
 
@@ -72,20 +72,20 @@ class KroneckerBatch:
     @functools.cached_property
     def _whole(self) -> Factorisation:
         """The factorisation of all items together, without gradients."""
-        return Factorisation([_numbers(f, f"factors[{i}]") for i, f in enumerate(self.factors)], (None, None))
+        return Factorisation([plain(f, _LABEL, f"factors[{i}]") for i, f in enumerate(self.factors)], (None, None))
 
-    def _at_once(self, arrays: Sequence[Any], tracked: Callable[[], Any], plain: Callable[[], Any]) -> Any:
-        """The result of ``tracked`` if autograd records the factors or arrays, else of ``plain``. None if one call per item is needed: for
-        long vectors or rectangular factors, or to raise the error of an item."""
+    def _at_once(self, arrays: Sequence[Any], tracked: Callable[[], Any], untracked: Callable[[], Any]) -> Any:
+        """The result of ``tracked`` if autograd records the factors or arrays, else of ``untracked``. None if one call per item is needed:
+        for long vectors or rectangular factors, or to raise the error of an item."""
         sizes = [(f.shape[-2], f.shape[-1]) for f in self.factors]
         if self.shape[-1] > batches.SMALL or any(m != n for m, n in sizes):
             return None
         try:
             _ = self._whole  # fails within torch.func, where numbers cannot be read
-            result = tracked() if is_differentiated((*self.factors, *arrays)) else plain()
+            result = tracked() if is_differentiated((*self.factors, *arrays)) else untracked()
         except (np.linalg.LinAlgError, NotImplementedError):
             return None
-        return result if not _arrays.on_host(result) or np.isfinite(_numbers(result, "result")).all() else None
+        return result if not _arrays.on_host(result) or np.isfinite(plain(result, _LABEL, "result")).all() else None
 
     @functools.cached_property
     def _items(self) -> np.ndarray:
@@ -169,8 +169,9 @@ class KroneckerBatch:
             rows = namespace(y).matrix_transpose(y) if y.ndim == axes + 2 else y
         if rows.ndim == axes + 2 and rows.shape[-1] == N and _arrays.kind(y) == _arrays.kind(self.factors[0]):
             wide, dtype = converted(rows, "float64"), max(_arrays.dtype_name(y), _arrays.dtype_name(self.factors[0]))
-            solve = lambda: self._whole.solved(_numbers(wide, "y"), _numbers(noise, "noise"))  # noqa: E731
-            x = self._at_once((y, noise), lambda: solved(lambda _: self._whole, self._tensor(noise), wide, self.factors), solve)
+            tracked = lambda: solved(lambda _: self._whole, as_tensor(noise, self.factors[0]), wide, self.factors)  # noqa: E731
+            untracked = lambda: self._whole.solved(plain(wide, _LABEL, "y"), plain(noise, _LABEL, "noise"))  # noqa: E731
+            x = self._at_once((y, noise), tracked, untracked)
             if x is not None:
                 x = converted(_arrays.to_device_of(x, y) if isinstance(x, np.ndarray) else x, dtype)
                 return x.reshape(y.shape) if rows.shape[-2] == 1 else namespace(x).matrix_transpose(x)
@@ -179,8 +180,8 @@ class KroneckerBatch:
     def logdet(self, noise: Any = 0.0) -> Any:
         """log det(K_b + noise I), (*B,)."""
         noise = self._noise("logdet", noise)
-        tracked = lambda: log_determinant(lambda _: self._whole, self._tensor(noise), self.factors)  # noqa: E731
-        y = self._at_once((noise,), tracked, lambda: self._whole.logdet(_numbers(noise, "noise")))
+        tracked = lambda: log_determinant(lambda _: self._whole, as_tensor(noise, self.factors[0]), self.factors)  # noqa: E731
+        y = self._at_once((noise,), tracked, lambda: self._whole.logdet(plain(noise, _LABEL, "noise")))
         if y is None:
             return self._mapped(lambda K, noise: K.logdet(0.0 if noise is None else noise), noise)
         return _arrays.to_device_of(y, self.factors[0]) if isinstance(y, np.ndarray) else y
@@ -216,11 +217,6 @@ class KroneckerBatch:
         if _arrays.kind(noise) not in (kind, "numpy"):
             raise TypeError(f"KroneckerBatch.{method}: noise is a {_arrays.kind(noise)} array but the factors are {kind} arrays")
         return converted(noise, "float64")
-
-    def _tensor(self, noise: Any) -> Any:
-        """The noise as a tensor for autograd."""
-        is_tensor = noise is None or _arrays.kind(noise) == _arrays.kind(self.factors[0])
-        return noise if is_tensor else _arrays.to_device_of(np.asarray(noise), self.factors[0])
 
     def _mapped(self, function: Callable[..., Any], *arrays: Any) -> Any:
         """One call per item; 0-d arguments are shared."""
@@ -282,8 +278,3 @@ class KroneckerBatchSum(KroneckerBatch):
     def logdet(self) -> Any:  # type: ignore[override]
         """As ``KroneckerSum.logdet``."""
         return self._mapped(lambda K: K.logdet())
-
-
-def _numbers(array: Any, name: str) -> Any:
-    """An array without its graph, as a NumPy array unless on a device; numbers and None unchanged."""
-    return array if _arrays.kind(array) is None else _arguments.host_array(array, _LABEL, name, device="keep", differentiable=True)

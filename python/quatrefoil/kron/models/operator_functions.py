@@ -22,11 +22,11 @@ class Functions(Products):
     def _factorisation(self, method: str) -> Factorisation:
         """The factorisation of square factors, without gradients."""
         require_square(method, self._factors)
-        plain: Sequence[Any] = self._factors
+        factors: Sequence[Any] = self._factors
         if self._kind != "numpy":
-            plain = [_numbers(f, f"KroneckerOperator.{method}", f"factors[{i}]") for i, f in enumerate(plain)]
+            factors = [plain(f, f"KroneckerOperator.{method}", f"factors[{i}]") for i, f in enumerate(factors)]
         if self._factorised is None:
-            self._factorised = factorisation(plain, self._kernel)
+            self._factorised = factorisation(factors, self._kernel)
         return self._factorised
 
     def _computed(self, method: str, compute: Callable[[Factorisation], Any]) -> Any:
@@ -56,10 +56,6 @@ class Functions(Products):
                 return noise.double()
             noise = noise.detach()
         return _arguments.number(noise, label, "noise") or None
-
-    def _as_tensor(self, noise: Any) -> Any:
-        """The noise as a tensor for autograd."""
-        return _arrays.to_device_of(np.array(noise), self._factors[0]) if isinstance(noise, float) else noise
 
     def eigh(self) -> tuple[Any, Self]:
         """K = Q diag(lam) Q^T for symmetric factors (7): lam (N,) and Q, a KroneckerOperator.
@@ -171,9 +167,9 @@ class Functions(Products):
         noise = self._noise(noise, label)
         if self._is_differentiated(y, noise):
             solve = derivative.out_of_compilation(operator_tensors.solved)
-            x = solve(self._factorise, self._as_tensor(noise), converted(as_rows(y), "float64"), self._factors)
+            x = solve(self._factorise, as_tensor(noise, self._factors[0]), converted(as_rows(y), "float64"), self._factors)
         else:
-            x = self._factorisation("solve").solved(converted(as_rows(_numbers(y, label, "y")), "float64"), noise)
+            x = self._factorisation("solve").solved(converted(as_rows(plain(y, label, "y")), "float64"), noise)
         return self._of_mine(as_rows(converted(x, self._wider(y))))
 
     def logdet(self, noise: Any = 0.0) -> Any:
@@ -194,7 +190,9 @@ class Functions(Products):
         if not self._is_differentiated(noise):
             return self._factorisation("logdet").logdet(noise)
         require_square("logdet", self._factors)
-        return derivative.out_of_compilation(operator_tensors.log_determinant)(self._factorise, self._as_tensor(noise), self._factors)
+        return derivative.out_of_compilation(operator_tensors.log_determinant)(
+            self._factorise, as_tensor(noise, self._factors[0]), self._factors
+        )
 
     def apply(self, h: Callable[[Any], Any], y: Any) -> Any:
         """h(K) y = Q (h(lam) * (Q^T y)) for symmetric factors (11): y (N,), (N, c) or (n_1, ..., n_d) -> the same shape.
@@ -303,6 +301,12 @@ def is_differentiated(arrays: Sequence[Any]) -> bool:
     return any(getattr(a, "requires_grad", False) for a in arrays) and bool(_arrays.namespace(arrays[0]).is_grad_enabled())
 
 
-def _numbers(array: Any, label: str, name: str) -> Any:
-    """An array without its gradient."""
-    return _arguments.host_array(array, label, name, device="keep", differentiable=True)
+def as_tensor(noise: Any, factor: Any) -> Any:
+    """The noise as a tensor for autograd; None unchanged."""
+    is_tensor = noise is None or _arrays.kind(noise) == _arrays.kind(factor)
+    return noise if is_tensor else _arrays.to_device_of(np.asarray(noise), factor)
+
+
+def plain(array: Any, label: str, name: str) -> Any:
+    """An array without its graph, as a NumPy array unless on a device; numbers and None unchanged."""
+    return array if _arrays.kind(array) is None else _arguments.host_array(array, label, name, device="keep", differentiable=True)
