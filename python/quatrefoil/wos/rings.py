@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-_FLAT = 1e-9  # sine below which an angle is treated as 0
+FLAT = 1e-9  # sine below which an angle is treated as 0
 _SLANTED = np.array([0.8310, 0.5563])  # a direction to which few segments are perpendicular
 
 
@@ -33,7 +33,7 @@ def _meetings(segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """1 if both ends of x are on the same side of ``segments``, -1 if on opposite sides, 0 if an end is on the line."""
         along = segments[:, 2:] - segments[:, :2]
         side = [along[:, 0] * (x[:, k + 1] - segments[:, 1]) - along[:, 1] * (x[:, k] - segments[:, 0]) for k in (0, 2)]
-        return np.asarray(np.where(np.minimum(*np.abs(side)) > _FLAT * np.hypot(*along.T), np.sign(side[0]) * np.sign(side[1]), 0))
+        return np.asarray(np.where(np.minimum(*np.abs(side)) > FLAT * np.hypot(*along.T), np.sign(side[0]) * np.sign(side[1]), 0))
 
     first, second = sides(one, other), sides(other, one)
     meet = (first <= 0) & (second <= 0)
@@ -76,4 +76,4 @@ def _touches(segments: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Whether points (n, 2), or one point, are on the segments, (n,)."""
     along, to = segments[:, 2:] - segments[:, :2], x - segments[:, :2]
     t = np.clip((along * to).sum(axis=1) / (along**2).sum(axis=1), 0, 1)
-    return np.asarray(np.hypot(*(to - t[:, None] * along).T) < _FLAT)
+    return np.asarray(np.hypot(*(to - t[:, None] * along).T) < FLAT)

@@ -14,6 +14,8 @@ from .functions import PerInstance, is_function, wrap
 from .packed import NOTHING, Array, DataClass, PackedData, Target, any_requires_grad, as_given
 from .per_vertex import PerVertex
 
+KINDS = "a number, Fourier, PerVertex, Gaussians, Polynomial, GridField, a function, or a list of them"
+
 
 def is_varying(data: Any) -> bool:
     """Whether ``data`` is a function of position, or has one number per instance, and so is not a single number."""
@@ -43,8 +45,7 @@ def check(data: Any, boundary: Region, label: str, name: str) -> int | None:
         finite(host_array(array, label, name, device="keep", differentiable=True), label, name)
         return None if array.ndim == 0 else len(array)
     if not is_function(data):
-        kinds = "a number, Fourier, PerVertex, Gaussians, Polynomial, GridField, a function, or a list of them"
-        raise TypeError(f"{label}: {name} is {type(data).__name__}, expected {kinds}")
+        raise TypeError(f"{label}: {name} is {type(data).__name__}, expected {KINDS}")
     return None
 
 

@@ -11,6 +11,7 @@ from ... import _arrays
 from ..._arguments import host_array, is_number, number
 from ..data import PerVertex
 from ..data.functions import Compiled, Function, is_cfunc, is_function, is_njit
+from ..data.pack import KINDS
 from ..data.packed import DataClass, with_arrays
 
 _POINTS = 1 << 15  # points evaluated together
@@ -33,8 +34,7 @@ def sets_of(data: Any, d: int, label: str, name: str) -> tuple[int | None, list[
             raise ValueError(f"{label}: {name} has shape {values.shape}, expected a number or (B,) numbers")
         return None if values.ndim == 0 else len(values), values.reshape(-1).tolist()
     if not is_function(data):
-        kinds = "a number, Fourier, PerVertex, Gaussians, Polynomial, GridField, a function, or a list of them"
-        raise TypeError(f"{label}: {name} is {type(data).__name__}, expected {kinds}")
+        raise TypeError(f"{label}: {name} is {type(data).__name__}, expected {KINDS}")
     return None, [data]
 
 

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..polygon import Polygon
-from ..rings import crossings, inside
+from ..rings import FLAT, crossings, inside
 from .tables import Reflecting, Tables
 
 _OFF = 1e-7  # distance from a segment, relative to the box, at which its side is tested
-_FLAT = 1e-9  # sine below which an angle is treated as 0
 FAR = np.array([[1e3, -1.0, 1e3, 1.0]])  # scaled segment far from all walks, used if nothing absorbs
 
 
@@ -98,7 +97,7 @@ def _corners(scaled: np.ndarray, oriented: np.ndarray, flipped: np.ndarray, code
         turn = unit[at, 0] * unit[after, 1] - unit[at, 1] * unit[after, 0]
         turn = np.where(flipped[at], -turn, turn)  # reversed rings visit their corners in the opposite direction
         back = (unit[at] * unit[after]).sum(axis=1) < -1 + 1e-12  # a slit
-        chosen = reflects & ((turn < -_FLAT) | back)
+        chosen = reflects & ((turn < -FLAT) | back)
         rows.append(np.concatenate([scaled[at, 2:], inner[at], inner[after]], axis=1)[chosen])
         owner.append(np.full(int(chosen.sum()), b, np.int64))
     return np.concatenate(rows), np.concatenate(owner)

@@ -10,10 +10,10 @@ import numpy as np
 from ..mesh import TriangleMesh, merged
 from ..query import contains
 from ..region import inward_normals
+from ..rings import FLAT
 from .tables import Reflecting, Tables
 
 _OFF = 1e-6  # distance from a triangle, relative to the box, at which its side is tested
-_FLAT = 1e-9  # sine below which an angle is treated as 0
 _BITS = 16  # bits per coordinate on the curve that orders triangles and edges
 FAR = np.array([[1.9, 2.0, 2.0, 2.0, 1.9, 2.0, 2.0, 2.0, 1.9]])  # scaled triangle far from all walks, used if nothing absorbs
 
@@ -97,7 +97,7 @@ def _silhouettes(scaled: np.ndarray, outward: np.ndarray, edges: _Edges, reflect
     across -= (across * along).sum(axis=1, keepdims=True) * along  # points from the edge into the second triangle
     sine = (across * inner[one]).sum(axis=1) / np.sqrt((across**2).sum(axis=1))
     back = (inner[one] * inner[two]).sum(axis=1) < -1 + 1e-12  # a slit
-    reentrant = np.concatenate([a, b, inner[one], inner[two]], axis=1)[(sine < -_FLAT) | back]
+    reentrant = np.concatenate([a, b, inner[one], inner[two]], axis=1)[(sine < -FLAT) | back]
     rest = edges.rest[reflects[edges.rest // 3]]
     alone = np.concatenate([*_side(scaled, rest), inner[rest // 3], -inner[rest // 3]], axis=1)
     both = np.concatenate([reentrant, alone])

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ..._array_tools import double, nan_unless
-from ..query.composition import HALF_SIDE, closest, is_inside, point_on, rows_of, scaled
+from ..query.composition import closest, is_inside, point_on, rows_of, scaled
 from ..query.composition_solids import is_solid, nearest_on_solid, radius_in_solid
 from .composition_balls import MAX_SCREENED, SHRUNK
+from .composition_domain import beyond_box
 from .composition_expand import expand, gather
 from .composition_trace import trace
 from .composition_walk import walk, walk_vjp
@@ -42,7 +43,7 @@ def balls(xp: Any, start: Any, frame: Any, ends: Any, first: Any, screening: flo
         distance = radius_in_solid(xp, "wos.balls", ends, rows.x)
     else:
         distance = xp.sqrt(closest(xp, ends, rows)[0])
-        distance = xp.where(xp.any(xp.abs(rows.x) >= HALF_SIDE, axis=1), xp.zeros_like(distance), distance)  # outside the box of the grid
+        distance = xp.where(beyond_box(xp, rows.x), xp.zeros_like(distance), distance)
     radius = xp.reshape(nan_unless(xp, rows.valid, distance), start.shape[:2])
     if screening > 0:
         radius = xp.minimum(radius, MAX_SCREENED / math.sqrt(screening) / frame[:, -2:-1])
