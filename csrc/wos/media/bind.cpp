@@ -48,7 +48,7 @@ struct Inputs {
         options(o) {
     call.require(scene.D <= 3, "media are supported only in two and three dimensions");
     call.require(medium.bounds.present, "bounds are required");
-    call.require(source.data.kind != Kind::per_vertex, "data must not be per vertex");
+    call.require(source.data.kind != Kind::per_vertex, "source must not be 'per_vertex'");
     call.require(dirichlet.data.kind != Kind::none, "dirichlet must not be 'none'");
     o.range.check(call, scene.B, N, scene.D);
   }

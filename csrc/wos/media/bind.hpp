@@ -22,9 +22,9 @@ struct Medium {
         screening(call, "screening", screening_numbers, screening_kind, s, {}, first_instance, B, D_),
         N(N_),
         D(D_) {
-    for (const data::DataOf* each : {&diffusion, &screening})
-      call.require(each->data.kind != data::Kind::per_vertex, "data must not be per vertex");
+    call.require(diffusion.data.kind != data::Kind::per_vertex, "diffusion must not be 'per_vertex'");
     call.require(diffusion.data.kind != data::Kind::fourier, "diffusion must not be 'fourier'");
+    call.require(screening.data.kind != data::Kind::per_vertex, "screening must not be 'per_vertex'");
     for (std::int64_t row = 0; diffusion.data.kind == data::Kind::grid && row < diffusion_numbers.shape[0]; ++row)
       check_tables(call, row, tables);
     if (!bounds.present) return;

@@ -113,8 +113,7 @@ void with_domain(const Walk<T>& p, const F& f) {
 
 template <class T>
 void run_round(const Walk<T>& p, const Walk<double>& doubled, const Round& r, const Results& to) {
-  if (r.slots() >= kTooMany || p.sides() * p.N >= kTooMany)
-    throw DeviceError("wos.solve: 2^31 or more points, or walks per sample, are too many for a GPU kernel");
+  if (p.sides() * p.N >= kTooMany) throw DeviceError("wos.solve: 2^31 or more points are too many for a GPU kernel");
   if (p.dimension > 3) {
     const int64_t walkers = wide_walkers(doubled, min(kWalkers, r.slots()));
     const Workspace<double> workspace(kWideColumns * p.dimension * walkers);
