@@ -6,7 +6,7 @@
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
-constexpr int64_t kMaxStepsForward = 32;  // per chunk; halves the triangle, but the state passes through L2 twice as often
+constexpr int64_t kMaxStepsForward = 32;  // per chunk; halves the triangle, but reads and writes the state twice as often
 
 // The forward pass of one head of one item.
 template <class T>
@@ -25,7 +25,7 @@ class HeadScan {
         state_(x_ + padded_ * p.channels),
         transposed_(state_ + p.states * p.channels) {}
 
-  // Reads x, dt and z once; writes out once. Only the current state is stored. It passes through L2 once per chunk.
+  // Reads x, dt and z once; writes out once. Only the current state is stored; each chunk reads it twice and writes it once, in L1 or L2.
   void run(int64_t item, int64_t head, const Chunks<T>& chunks) {
     const int64_t group = head / (p_.heads / p_.groups), state_size = p_.channels * p_.states;
     bool has_state = p_.initial != nullptr;
