@@ -33,12 +33,17 @@ void fill_chirp(void* data, const TableKey& key) {
 template <class T>
 class Chirp {
  public:
-  explicit Chirp(const Transform<T>& p) : p_(p), ends_(p), n_(p.n), fft_(2 * p.n - 1) {
-    const int64_t size = round_up(n_, int64_t(kLanes<T>)), M = fft_.length();
-    const auto bytes = std::size_t(2 * size + 2 * M) * sizeof(T);
-    c_ = static_cast<const T*>(cached_table({kChirpTable, kLanes<T>, int(sizeof(T)), n_}, bytes, &fill_chirp<T>));
-    s_ = c_ + size, re_ = s_ + size, im_ = re_ + M;
-  }
+  explicit Chirp(const Transform<T>& p)
+      : p_(p),
+        ends_(p),
+        n_(p.n),
+        size_(round_up(n_, int64_t(kLanes<T>))),
+        fft_(2 * p.n - 1),
+        table_({kChirpTable, kLanes<T>, int(sizeof(T)), n_}, 2 * size_ + 2 * fft_.length(), &fill_chirp<T>),
+        c_(table_),
+        s_(c_ + size_),
+        re_(s_ + size_),
+        im_(re_ + fft_.length()) {}
 
   // The relative cost of the transforms: M log2 M.
   static double size(int64_t n) {
@@ -49,16 +54,15 @@ class Chirp {
   // Per pencil: reads n elements and writes n, using 2M elements in L2, where M is between 2n and 8n / 3. Contiguous pencils are read and
   // written one vector at a time.
   void run() const {
-    const int64_t M = fft_.length(), pencils = p_.before * p_.after, width = p_.after > 1 ? kLanes<T> : 1,
-                  size = round_up(n_, int64_t(kLanes<T>));
+    const int64_t M = fft_.length(), pencils = p_.before * p_.after, width = p_.after > 1 ? kLanes<T> : 1;
     const double ns = double(width) * kChirpWorth * this->size(n_) * kMultiplyAddNs<T>;
     parallel_for((pencils + width - 1) / width, p_.threads, ns, [&](int64_t begin, int64_t end) {
-      const Scratch<T> workspace(width * size + 2 * M);
-      T* const re = workspace + width * size;
+      const Scratch<T> workspace(width * size_ + 2 * M);
+      T* const re = workspace + width * size_;
       for (int64_t i = begin; i < end; ++i) {
-        const Block<T> block{n_, p_.after, i * width, min(width, pencils - i * width), size};
+        const Block<T> block{n_, p_.after, i * width, min(width, pencils - i * width), size_};
         gather_rows(block, p_.x, static_cast<T*>(workspace));
-        for (int64_t q = 0; q < block.count; ++q) one_pencil(workspace + q * size, re, re + M);
+        for (int64_t q = 0; q < block.count; ++q) one_pencil(workspace + q * size_, re, re + M);
         scatter_rows(block, ends_, static_cast<const T*>(workspace), p_.y);
       }
     });
@@ -80,8 +84,9 @@ class Chirp {
 
   const Transform<T>& p_;
   Ends<T> ends_;
-  int64_t n_;
+  int64_t n_, size_;
   RightAngle<T> fft_;
+  const CachedTable<T> table_;
   const T *c_, *s_, *re_, *im_;
 };
 

@@ -125,9 +125,13 @@ struct Line {
 template <class T>
 class Folds {
  public:
-  explicit Folds(const Transform<T>& p) : p_(p), ends_(p), N_(p.n - 1), matrices_(N_) {
-    const auto bytes = std::size_t(matrices_.numbers()) * sizeof(T);
-    const T* at = static_cast<const T*>(cached_table({kFoldTable, kLanes<T>, int(sizeof(T)), p.n}, bytes, &fill_matrices<T>));
+  explicit Folds(const Transform<T>& p)
+      : p_(p),
+        ends_(p),
+        N_(p.n - 1),
+        matrices_(N_),
+        table_({kFoldTable, kLanes<T>, int(sizeof(T)), p.n}, matrices_.numbers(), &fill_matrices<T>) {
+    const T* at = table_;
     for (int i = 0; i < matrices_.count; ++i) {
       matrix_[i] = at;
       at += matrices_.list[i].size * matrices_.list[i].size;
@@ -217,6 +221,7 @@ class Folds {
   Ends<T> ends_;
   int64_t N_;
   CosineMatrices matrices_;
+  const CachedTable<T> table_;
   const T* matrix_[kMaxFolds + 4];
 };
 

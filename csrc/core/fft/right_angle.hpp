@@ -105,7 +105,7 @@ QF_HD void merge_at_i(cplx<V>* x, Element<V> by, F&& f) {
 
 }  // namespace fft
 
-// The transforms of one length. The constructor looks up the table of roots; the object owns no memory.
+// The transforms of one length. It shares the table of roots.
 template <class T>
 class RightAngle {
  public:
@@ -114,7 +114,11 @@ class RightAngle {
 
   // The transform for n numbers with the least padding.
   explicit RightAngle(int64_t n) : RightAngle(fft::padded_length<T>(n)) {}
-  explicit RightAngle(fft::Length length) : N_(length.N), R_(length.R), tree_(length), roots_(fft::tree_table<T>(length)) {}
+  explicit RightAngle(fft::Length length)
+      : N_(length.N),
+        R_(length.R),
+        tree_(length),
+        roots_({fft::kTreeTable + R_, kLanes<T>, int(sizeof(T)), N_}, tree_.size, &fft::fill_tree<T>) {}
   int64_t length() const { return N_; }
 
   // meanwhile(at, count) runs before the leaf of elements [at, at + count). The leaf is not memory-bound, so meanwhile can prefetch.
@@ -309,7 +313,7 @@ class RightAngle {
   int64_t N_;
   int R_;
   fft::Tree<T> tree_;
-  const T* roots_;
+  const CachedTable<T> roots_;
 };
 
 }  // namespace QF_ISA

@@ -146,11 +146,6 @@ void fill_tree(void* data, const TableKey& key) {
     fill_roots(kLeafLayers<T>, angle_of(length, b, length.N / W), true, table + tree.lanes + b / W * kOfLanes<T> * 2 * W + b % W, 2 * W, W);
   }
 }
-template <class T>
-const T* tree_table(Length length) {
-  const auto bytes = std::size_t(Tree<T>(length).size) * sizeof(T);
-  return static_cast<const T*>(cached_table({kTreeTable + length.R, kLanes<T>, int(sizeof(T)), length.N}, bytes, &fill_tree<T>));
-}
 
 }  // namespace fft
 }  // namespace QF_ISA
