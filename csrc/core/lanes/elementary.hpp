@@ -10,6 +10,12 @@ namespace elementary {
 template <class T>
 constexpr T kRound = sizeof(T) == 8 ? T(6755399441055744.0) : T(12582912.0);  // 1.5 * 2^52, 1.5 * 2^23
 
+// ln 2 in two parts. An integer in the range of the exponent times the first one is exact.
+template <class T>
+constexpr T kLn2High = sizeof(T) == 8 ? T(0x1.62e42fefap-1) : T(0x1.62ep-1);
+template <class T>
+constexpr T kLn2Low = sizeof(T) == 8 ? T(0x1.cf79abc9e3b39p-40) : T(0x1.0bfbe8p-15);
+
 // c[0] + x (c[1] + x (...)).
 template <int n, class V, class T>
 QF_HD V polynomial(V x, const T (&c)[n]) {
@@ -40,10 +46,8 @@ QF_HD Reduced<V> reduce(V x) {
   x = x < lowest ? broadcast<V>(lowest) : x;
   x = x > highest ? broadcast<V>(highest) : x;
   const V n = (x * T(1.4426950408889634074) + kRound<T>)-kRound<T>;
-  constexpr T hi = dbl ? T(0x1.62e42fefap-1) : T(0x1.62ep-1);  // ln 2 in two parts: n * hi is exact
-  constexpr T lo = dbl ? T(0x1.cf79abc9e3b39p-40) : T(0x1.0bfbe8p-15);
-  V r = multiply_add(n, broadcast<V>(-hi), x);
-  r = multiply_add(n, broadcast<V>(-lo), r);
+  V r = multiply_add(n, broadcast<V>(-kLn2High<T>), x);
+  r = multiply_add(n, broadcast<V>(-kLn2Low<T>), r);
   const V half = (n * T(0.5) + kRound<T>)-kRound<T>;
   return {r, power_of_two(half), power_of_two(V(n - half))};
 }
@@ -202,9 +206,8 @@ QF_HD V log(V x) {
   const I e = (bits - lowest) >> mantissa;
   const V m = as_bits<V>(bits - shift_left(e, mantissa));
   const V n = as_bits<V>(as_bits<I>(broadcast<V>(kRound<T>)) + e) - kRound<T>;
-  constexpr T hi = dbl ? T(0x1.62e42fefap-1) : T(0x1.62ep-1);  // ln 2 in two parts, as in reduce
-  constexpr T lo = dbl ? T(0x1.cf79abc9e3b39p-40) : T(0x1.0bfbe8p-15);
-  return multiply_add(n, broadcast<V>(hi), multiply_add(n, broadcast<V>(lo), twice_artanh(V((m - T(1)) / (m + T(1)))))) + (x - x);
+  const V of_mantissa = twice_artanh(V((m - T(1)) / (m + T(1))));
+  return multiply_add(n, broadcast<V>(kLn2High<T>), multiply_add(n, broadcast<V>(kLn2Low<T>), of_mantissa)) + (x - x);
 }
 
 // The angle of a unit complex number: Hastings' polynomial (error 1e-5), then one Newton step, which cubes the error.

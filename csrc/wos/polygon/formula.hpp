@@ -17,6 +17,12 @@ QF_HD V segment_distance2(V x, V y, V ax, V ay, V ex, V ey, V inverse_length2, V
   return dx * dx + dy * dy;
 }
 
+// 1 if the ray from (x, y) to larger x crosses the segment from a to b, otherwise 0. Segments do not contain their upper ends.
+QF_HD int crosses(double x, double y, double ax, double ay, double bx, double by) {
+  const double side = (bx - ax) * (y - ay) - (x - ax) * (by - ay);  // > 0 to the left of the line from a to b
+  return ((ay <= y) & (y < by) & (side > 0)) | ((by <= y) & (y < ay) & (side < 0));
+}
+
 // (4) The points of a segment where its three clearances are measured.
 QF_HD constexpr double measured_at(int i) { return (2 * i + 1) / 6.0; }
 

@@ -11,11 +11,7 @@ inline bool inside(const Segments& segments, double x, double y) {
   const double* const s = segments.ends;
   int crossings = 0;
 #pragma omp simd reduction(+ : crossings)
-  for (int64_t k = 0; k < segments.M; ++k) {
-    const double ax = s[4 * k], ay = s[4 * k + 1], bx = s[4 * k + 2], by = s[4 * k + 3];
-    const double side = (bx - ax) * (y - ay) - (x - ax) * (by - ay);  // > 0 to the left of the line from a to b
-    crossings += ((ay <= y) & (y < by) & (side > 0)) | ((by <= y) & (y < ay) & (side < 0));
-  }
+  for (int64_t k = 0; k < segments.M; ++k) crossings += crosses(x, y, s[4 * k], s[4 * k + 1], s[4 * k + 2], s[4 * k + 3]);
   return crossings & 1;
 }
 

@@ -28,9 +28,7 @@ class Rows {
     int crossings = 0;
     for (int64_t i = first_[r]; i < first_[r + 1]; ++i) {
       const double* const s = segments_.ends + 4 * int64_t(reach_[i]);
-      // > 0 to the left of the line from a to b
-      const double side = (s[2] - s[0]) * (y - s[1]) - (x - s[0]) * (s[3] - s[1]);
-      crossings += ((s[1] <= y) & (y < s[3]) & (side > 0)) | ((s[3] <= y) & (y < s[1]) & (side < 0));
+      crossings += crosses(x, y, s[0], s[1], s[2], s[3]);
     }
     return crossings & 1;
   }

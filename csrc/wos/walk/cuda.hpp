@@ -227,6 +227,12 @@ struct Results {
   double* values;
   uint32_t* marks;
   int64_t slots;
+
+  // Marks a slot without a walk.
+  __device__ void none(int64_t slot, int channels) const {
+    marks[slot] = 0;
+    for (int c = 0; c < channels; ++c) values[c * slots + slot] = __builtin_nan("");
+  }
 };
 
 // The value of a walk and, for a pair, the gradient (13).
@@ -246,11 +252,7 @@ class Values {
     first_.along = 1, first_.source = 0;
     for (int i = 0; i < D; ++i) first_.outward[i] = first_.toward[i] = unknown;
   }
-  // Marks a slot without a walk.
-  __device__ void none(int64_t slot) {
-    to_.marks[slot] = 0;
-    for (int c = 0; c < p_.channels(); ++c) to_.values[c * to_.slots + slot] = __builtin_nan("");
-  }
+  __device__ void none(int64_t slot) { to_.none(slot, p_.channels()); }
   __device__ void enter(const First<T, D>& at) { first_ = at; }
   __device__ void meet(const Met<T, D>& met) {
     data::Field<T, D> field = source_;

@@ -32,10 +32,7 @@ class WideValues {
     slot_ = slot, sum_ = first_sum_ = 0;
     first_ = {1, 0, __builtin_nan(""), __builtin_nan("")};
   }
-  __device__ void none(int64_t slot) {
-    to_.marks[slot] = 0;
-    for (int c = 0; c < p_.channels(); ++c) to_.values[c * to_.slots + slot] = __builtin_nan("");
-  }
+  __device__ void none(int64_t slot) { to_.none(slot, p_.channels()); }
   __device__ void enter(const WideFirst& at) { first_ = at; }
   __device__ void meet(const WideMet<Column>& met) {
     data::WideField field = source_;

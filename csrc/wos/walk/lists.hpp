@@ -122,9 +122,8 @@ struct NodeGradient {
 // The gradient of a walk's node. grad (N, nodes, channels) belongs to one instance.
 template <class T>
 NodeGradient gradient_of_node(const Walk<T>& p, const double* grad, int64_t point, int64_t walk) {
-  const int64_t group = p.group(), sample = walk / group, end = (p.first_walk + p.walks) / group;
-  int64_t at = p.first_walk / group, node = 0, size = node_size(at, end);
-  for (; at + size <= sample; size = node_size(at, end)) at += size, ++node;
+  const int64_t group = p.group();
+  const auto [node, size] = node_of(walk / group, p.first_walk / group, (p.first_walk + p.walks) / group);
   return {grad + (point * p.nodes() + node) * p.channels(), double(size * group)};
 }
 
