@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 SOURCE, BOUNDARY, ROULETTE, FIRST, TRIAL = 1 << 28, 2 << 28, 3 << 28, 4 << 28, 1 << 20  # streams, and the increment for a trial
 SOURCE_DIRECTION = 2 << 28  # in more than three dimensions
 _MULTIPLIERS, _WEYL = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
-_LOW, _MASK = 0xFFFF, 0xFFFFFFFF
+_MASK = 0xFFFFFFFF
 _TURN = 2.0 * math.pi * 2.0**-32
 
 
@@ -26,24 +26,14 @@ class Lanes(NamedTuple):
     def words(self, xp: Any, *counters: int) -> list[list[Any]]:
         """Philox4x32-10: four words (P,) per counter."""
         P, like = self.walk.shape[0], self.walk
-
-        def column(pair: tuple[int, int]) -> Any:
-            return xp.asarray([[[pair[0]]], [[pair[1]]]], dtype=xp.int64, device=like.device)
-
-        c0 = xp.asarray([[c] for c in counters], dtype=xp.int64, device=like.device)
-        one, two, three = (xp.broadcast_to(c, (len(counters), P)) for c in (self.walk, self.point, self.instance))
-        even, odd = xp.stack([xp.broadcast_to(c0, (len(counters), P)), two], axis=0), xp.stack([one, three], axis=0)
-        low, high = column((_MULTIPLIERS[0] & _LOW, _MULTIPLIERS[1] & _LOW)), column((_MULTIPLIERS[0] >> 16, _MULTIPLIERS[1] >> 16))
+        first = xp.asarray([[counter] for counter in counters], dtype=xp.int64, device=like.device)
+        a, b, c, d = (xp.broadcast_to(x, (len(counters), P)) for x in (first, self.walk, self.point, self.instance))
         k0, k1 = self.seed & _MASK, (self.seed >> 32) & _MASK
-        for _ in range(10):  # splits 32-bit products into two halves, each below 2^48
-            below = even * low
-            above = even * high + (below >> 16)
-            even, odd = (
-                xp.flip(above >> 16, axis=0) ^ odd ^ column((k0, k1)),
-                xp.flip(((above & _LOW) << 16) | (below & _LOW), axis=0),
-            )
+        for _ in range(10):  # the bits of a 64-bit product are right even if it overflows int64
+            p, q = a * _MULTIPLIERS[0], c * _MULTIPLIERS[1]
+            a, b, c, d = ((q >> 32) & _MASK) ^ b ^ k0, q & _MASK, ((p >> 32) & _MASK) ^ d ^ k1, p & _MASK
             k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
-        return [[even[0, i, :], odd[0, i, :], even[1, i, :], odd[1, i, :]] for i in range(len(counters))]
+        return [[a[i, :], b[i, :], c[i, :], d[i, :]] for i in range(len(counters))]
 
     def pairs(self) -> tuple[Lanes, Any]:
         """The lanes with indices of pairs instead of walks, and the sign of each walk's directions."""
