@@ -13,6 +13,7 @@ from wos.query.oracle import tetrahedron
 from wos.walk import oracle
 
 every_backend = pytest.mark.parametrize("backend", [*BACKENDS, "array"], indirect=True)
+quarter_or_slow = pytest.mark.parametrize("share", [4, pytest.param(1, marks=pytest.mark.slow)], ids=["quarter", "all"])
 needs_native = pytest.mark.skipif(BACKENDS[0] != "native", reason="takes many walks, or tests the compiled kernels")
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
 HOLE = 0.5 + 0.1 * np.array([[-1, -1], [1, -1], [0, 1.0]])

@@ -6,7 +6,7 @@ import pytest
 from quatrefoil import wos
 from quatrefoil.wos.media import bound
 from quatrefoil.wos.models import chunk
-from wos.domains import field
+from wos.domains import field, quarter_or_slow
 from wos.query.oracle import icosphere
 from wos.walk.oracle import check, disc_points, seed, star, star_points
 
@@ -97,12 +97,13 @@ def solved(name, rng, n, walks, **more):
     return X, wos.solve(boundary, X, walks=walks, rng=seed(rng), epsilon=EPSILON, **options, **more)
 
 
+@quarter_or_slow
 @pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_closed_forms(name, pairs, best_backend, rng):
-    """The mean test detects a bias of 1.9 % of a walk's standard deviation, or 3.7 % if a source or a medium is a function."""
+def test_closed_forms(name, pairs, share, best_backend, rng):
+    """The slow test detects a bias of 1.9 % of a walk's standard deviation, or 3.7 % if a source or a medium is a function."""
     n, walks = (40, 512) if best_backend == "numba" else (100, 1024) if name == "harmonic-root" else (50, 512)
-    X, r = solved(name, rng, n, walks, gradient=pairs, backend=best_backend)
+    X, r = solved(name, rng, n // share, walks, gradient=pairs, backend=best_backend)
     check(r, X, PROBLEMS[name][3])
     assert r.state.counts[:, 3].sum() == 0  # no jumps beyond the bound
 

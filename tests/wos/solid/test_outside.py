@@ -7,7 +7,7 @@ import pytest
 from scipy.special import erf, exp1, k0
 
 from quatrefoil import wos
-from wos.domains import SQUARE, bells, every_backend, field, fourier, per_vertex
+from wos.domains import SQUARE, bells, every_backend, field, fourier, per_vertex, quarter_or_slow
 from wos.query.oracle import icosphere
 from wos.test_closed_forms import RINGS
 from wos.walk.oracle import check, directions, seed, star
@@ -81,11 +81,12 @@ PROBLEMS = [
 FARTHEST = {"pole": 5.0, "source": 3.0, "screened": 2.0}
 
 
+@quarter_or_slow
 @pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize(("name", "what"), PROBLEMS)
-def test_closed_forms(name, what, pairs, best_backend, rng):
+def test_closed_forms(name, what, pairs, share, best_backend, rng):
     many = best_backend == "native" and name != "function"  # a function in Python runs once per step
-    (boundary, options, u), (n, walks) = problem(name, what), (200, 1024) if many else (20, 128)
+    (boundary, options, u), (n, walks) = problem(name, what), (200 // share, 1024) if many else (20, 128)
     X = around(boundary, rng, n, 0.1 if what == "screened" and boundary.dimension == 3 else 0.02, FARTHEST[what])
     r = wos.solve(boundary, X, **options, walks=walks, epsilon=1e-6, gradient=pairs, rng=seed(rng))
     check(r, X, u)

@@ -11,7 +11,7 @@ import pytest
 from quatrefoil import wos
 from quatrefoil.wos.stars.reflecting_3d import reflecting_mesh
 from wos import domains
-from wos.domains import needs_native, points_in
+from wos.domains import needs_native, points_in, quarter_or_slow
 from wos.media import test_media as media
 from wos.query.oracle import all_distances
 from wos.stars.shapes import corner_solution, prism, sector, split
@@ -152,7 +152,7 @@ def points(name, rng, n, clear, away):
 
 
 def sizes(name, backend, pairs):
-    """(points, walks). The mean test detects a bias of 1.9 % of a walk's standard deviation, 2.7 % in space and for pairs, 6 % if slow."""
+    """(points, walks) of the slow test, which detects a bias of 1.9 % of a walk's standard deviation, 2.7 % in space and for pairs."""
     slow = "robin" in name or name in ("ring", "fine", "medium-cube-rippled")
     if backend == "numba":
         return (5 if slow else 20), 256
@@ -163,11 +163,13 @@ def sizes(name, backend, pairs):
     return (100, 128) if slow else (100, 1024)
 
 
+@quarter_or_slow
 @pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize("name", MARKED)
-def test_closed_forms(name, pairs, best_backend, rng):
+def test_closed_forms(name, pairs, share, best_backend, rng):
     boundary, options, u = PROBLEMS[name]
     n, walks = sizes(name, best_backend, pairs)
+    n = max(n // share, 5)
     near_walls = walks > 1000 and not pairs and not name.startswith("medium")
     X = points(name, rng, n, 1e-3 if near_walls else 0.05, 0.1)
     r = wos.solve(boundary, X, **{"epsilon": EPSILON, "max_steps": 20000, **options}, walks=walks, gradient=pairs, rng=seed(rng))
