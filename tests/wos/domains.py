@@ -193,6 +193,16 @@ DOMAINS = {
             "screening": wos.Gaussians(rng.uniform(1, 2, (2, 1)), np.zeros((1, 2)), 1.0),
         },
     ),
+    "sobol": lambda rng: (
+        wos.Polygon(oracle.star(40)), oracle.star_points(rng, 4), {"dirichlet": fourier(rng, 2), "source": bells(rng), "sampling": "sobol"},
+    ),
+    "sobol in half discs": lambda rng: (
+        wos.Polygon(SQUARE, holes=[HOLE]), corner(rng, 5), {"dirichlet": powers(rng), "epsilon": 1e-4, "sampling": "sobol"},
+    ),
+    "sobol in space": lambda rng: (
+        wos.TriangleMesh(*tetrahedron()), 0.6 * corner(rng, 4, 3),
+        {"dirichlet": per_vertex(rng, 4), "source": bells(rng, 3), "screening": 2.0, "sampling": "sobol"},
+    ),
     "shared walks": lambda rng: (
         wos.Polygon(oracle.star(40)), oracle.star_points(rng, 4),
         {"dirichlet": fourier(rng, 3), "source": bells(rng), "screening": 3.0, "shared_walks": True},

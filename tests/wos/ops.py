@@ -10,7 +10,7 @@ DEFAULTS = {
     "screening_kind": "none", "seed": 0, "first_walk": 0, "walks": 64, "max_steps": 1024, "gradient": False, "screening": 0.0,
     "first_instance": 0, "first_point": 0, "outside": False, "endless": False, "closed": True, "sign": False, "where": True,
     "weights": False, "samples": 1, "modes": 16, "nrhs": 1, "sourced": False, "events": 0, "reach": 0.0, "rate": 0.0,
-    "varies": False,
+    "varies": False, "sobol": False,
 }  # fmt: skip
 
 

@@ -57,6 +57,7 @@ struct Walks {
   std::uint32_t key0, key1;
   int dimension, threads;
   bool gradient;         // walks come in antithetic pairs; nodes are computed from pairs
+  bool sobol;            // the words of first steps are points of the Sobol' sequence
   double *mean, *m2;     // (B, nrhs, N, nodes, channels): the nodes of walks [first_walk, first_walk + walks)
   std::int64_t* counts;  // (B, nrhs, N, 3): steps; walks cut off at max_steps; walks that left the box by rounding
   BoundaryArrays boundary;

@@ -124,9 +124,9 @@ void adjoint(Arguments& call, const Inputs<T>& inputs) {
 template <bool is_adjoint>
 void walk(Arguments& call, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed, std::int64_t first_walk,
           std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, std::int64_t first_instance,
-          std::int64_t first_point, bool outside, double reach, std::int64_t nrhs, py::object grids, py::object g, py::object f,
+          std::int64_t first_point, bool outside, double reach, std::int64_t nrhs, bool sobol, py::object grids, py::object g, py::object f,
           int threads) {
-  const Range range{seed, first_walk, walks, max_steps, screening, gradient, first_instance, first_point};
+  const Range range{seed, first_walk, walks, max_steps, screening, gradient, first_instance, first_point, sobol};
   const Options options{dirichlet_kind, source_kind, range, grids, g, f, threads, outside, reach, nrhs};
   call.dispatch([&](auto zero) {
     const Inputs<decltype(zero)> inputs(call, options);
@@ -166,8 +166,9 @@ void expand(Arguments& call, const std::string& dirichlet_kind, std::int64_t see
 }
 
 void trace(Arguments& call, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, double screening,
-           std::int64_t first_point, bool outside, double reach, bool sourced, std::int64_t events, py::object grids, int threads) {
-  const Range range{seed, first_walk, walks, max_steps, screening, false, 0, first_point};
+           std::int64_t first_point, bool outside, double reach, bool sourced, std::int64_t events, bool sobol, py::object grids,
+           int threads) {
+  const Range range{seed, first_walk, walks, max_steps, screening, false, 0, first_point, sobol};
   call.dispatch([&](auto zero) {
     using T = decltype(zero);
     const T* const start = call.input("start", "B N D");

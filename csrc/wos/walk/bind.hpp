@@ -104,11 +104,13 @@ struct Range {
   double screening;
   bool pairs;
   std::int64_t first_instance = 0, first_point = 0;
+  bool sobol = false;
 
   // Checks for B instances of N points in D dimensions. Also sets the sizes "nodes" and "channels".
   void check(Arguments& call, std::int64_t B, std::int64_t N, std::int64_t D) const {
     call.require(first_walk >= 0 && walks >= 1 && first_walk <= kMaxWalks - walks, "first_walk and walks are out of range");
     call.require(max_steps >= 1 && max_steps < kMaxSteps, "max_steps must be at least 1 and less than 2^20");
+    call.require(!sobol || D <= 3, "sobol is not supported in more than three dimensions");
     const int group = pairs ? 2 : 1;
     call.require(first_walk % group == 0 && walks % group == 0, "first_walk and walks must be even, because walks come in pairs");
     call.require(screening >= 0 && screening < 1e300, "screening must be at least 0 and less than 1e300");
@@ -121,6 +123,7 @@ struct Range {
   void set(Walk<T>& p, std::int64_t begin) const {
     p.first_instance = first_instance + begin, p.first_point = first_point;
     p.walks = walks, p.first_walk = first_walk, p.max_steps = max_steps, p.gradient = pairs, p.screening = screening;
+    p.sobol = sobol;
     p.key0 = std::uint32_t(seed), p.key1 = std::uint32_t(std::uint64_t(seed) >> 32);
   }
 };

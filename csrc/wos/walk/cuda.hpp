@@ -118,6 +118,7 @@ class Walker {
   __device__ void advance(Sink& sink) {
     uint32_t words[4];
     random_.words(step_ / kSharing, words);
+    if (step_ == 0 && (p_.gradient || p_.sobol)) first_words<D>(random_, p_.gradient, p_.sobol, words);
     QF_ROLLED
     for (int s = 0; s < kSharing && busy_; ++s) {
       T n[D];
@@ -155,10 +156,7 @@ class Walker {
     met.in_first = p_.gradient && step_ == 0;
     if (screened) radius = lower(radius, T(T(kMaxScreening) / square_root(screening_)));
     if (met.in_first) {
-      uint32_t words[4];
       random.walk >>= 1;
-      random.words(kFirstStream, words);
-      direction<T>(words[0], words[1], n);
       for (int i = 0; i < D; ++i) n[i] *= sign;
       radius *= T(kShrunk);
     }
@@ -166,7 +164,10 @@ class Walker {
     SourceWeight<T> source{T(1), T(0)};
     if (sink.wants_sources) {
       T logarithm{};
-      s = source_point<true>(random, step_, m, logarithm);
+      uint32_t words[source_words(D)];
+      draw_source_words<D, T>(random, step_, words);
+      if (p_.sobol && step_ == 0) put_sobol_source<D>(random, words);
+      s = source_point<true>(words, m, logarithm);
       if (met.in_first || screened) source = source_weight<D>(s, logarithm, z2);
       for (int i = 0; met.in_first && i < D; ++i) m[i] *= sign;
     }

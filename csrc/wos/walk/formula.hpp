@@ -10,6 +10,7 @@ inline namespace QF_ISA {
 // Counter word 0: stream (4 bits), trial (8), block (20).
 constexpr uint32_t kSourceStream = 1u << 28, kRouletteStream = 3u << 28, kFirstStream = 4u << 28;
 constexpr uint32_t kSourceDirectionStream = 2u << 28;  // in more than three dimensions
+constexpr uint32_t kShiftStream = 5u << 28;            // stream 5 + s shifts the Sobol' points that replace words of stream s
 constexpr uint32_t kTrial = 1u << 20;
 constexpr uint32_t kCutOff = 1u << 31, kEscaped = 1u << 30;  // flags in a walk's mark, next to its number of steps
 constexpr double kShrunk = 0.99;        // factor of a pair's first radius that keeps both end points inside: README (13)
@@ -38,6 +39,63 @@ struct Random {
     philox(to, key0, key1);
   }
 };
+
+constexpr int kSobolWords = 7;  // words replaced by Sobol' points: four of the first block of steps, three of the first source point
+
+QF_HD constexpr uint32_t gray_code(uint32_t index) { return index ^ index >> 1; }
+
+// (30) Dimension i of the Sobol' sequence: the XOR of the direction numbers of the bits in a Gray code.
+QF_HD constexpr uint32_t sobol_word(int i, uint32_t code) {
+  // Primitive polynomials without their leading coefficients, and initial numbers, from Joe and Kuo (2008). Dimension 0 has none.
+  constexpr int degrees[kSobolWords] = {1, 1, 2, 3, 3, 4, 4};
+  constexpr uint32_t polynomials[kSobolWords] = {0, 1, 3, 3, 5, 3, 9};
+  constexpr uint32_t initial[kSobolWords][4] = {{1}, {1}, {1, 3}, {1, 3, 1}, {1, 1, 1}, {1, 1, 3, 3}, {1, 3, 5, 13}};
+  const int degree = degrees[i];
+  uint32_t v[32] = {}, word = 0;
+  for (int bit = 0; bit < 32 && code >> bit; ++bit) {
+    v[bit] = bit < degree ? initial[i][bit] << (31 - bit) : v[bit - degree] >> degree;
+    for (int j = 1; j <= degree && bit >= degree; ++j) v[bit] ^= polynomials[i] >> (degree - j) & 1 ? v[bit - j] : 0;
+    word ^= code >> bit & 1 ? v[bit] : 0;
+  }
+  return word;
+}
+
+// The words of a stream's first block. In a pair (13) both walks have the same D - 1 words for their first step.
+template <int D>
+QF_HD void paired_words(const Random<uint32_t>& random, bool pairs, uint32_t pair, uint32_t stream, uint32_t (&words)[4]) {
+  random.words(stream, words);
+  if (!pairs) return;
+  Random<uint32_t> shared = random;
+  uint32_t first[4];
+  shared.walk = pair;
+  shared.words(stream + kFirstStream, first);
+  for (int i = 0; i < D - 1; ++i) words[i] = first[i];
+}
+
+// The words of a walk's first steps, block 0 of stream 0. With `sobol` they are a shifted point of the Sobol' sequence (30).
+template <int D>
+QF_HD void first_words(const Random<uint32_t>& random, bool pairs, bool sobol, uint32_t (&words)[4]) {
+  const uint32_t index = pairs ? random.walk >> 1 : random.walk;
+  Random<uint32_t> shift = random;
+  shift.walk = pairs ? random.walk & 1 : 0;
+  if (!sobol) return paired_words<D>(random, pairs, index, 0, words);
+  paired_words<D>(shift, pairs, 0, kShiftStream, words);
+  for (int i = 0; i < 4; ++i) words[i] ^= sobol_word(i, gray_code(index));
+}
+
+// The words of a source point: D for its radius, D - 1 for its direction. Sobol' dimension 4 + i replaces one of them in the first step.
+QF_HD constexpr int source_words(int D) { return 2 * D - 1; }
+QF_HD constexpr int sobol_source_word(int D, int i) { return (D + i) % source_words(D); }
+
+// (30) Replaces three words of the source point in a walk's first ball. random.walk: the index of the walk or of its pair.
+template <int D>
+QF_HD void put_sobol_source(const Random<uint32_t>& random, uint32_t (&words)[source_words(D)]) {
+  Random<uint32_t> zero = random;
+  uint32_t shift[4];
+  zero.walk = 0;
+  zero.words(kShiftStream + kSourceStream, shift);
+  for (int i = 0; i < kSobolWords - 4; ++i) words[sobol_source_word(D, i)] = shift[i] ^ sobol_word(4 + i, gray_code(random.walk));
+}
 
 template <class V>
 QF_HD V real(Lanes<std::int32_t, kWidth<V>> i) {
@@ -122,22 +180,31 @@ QF_HD void direction(Words<V> word, Words<V> height, V (&n)[3]) {
   n[0] = rho * c, n[1] = rho * s, n[2] = z;
 }
 
+template <int D, class V>
+QF_HD void draw_source_words(const Random<Words<V>>& random, Words<V> step, Words<V> (&words)[source_words(D)]) {
+  Words<V> a[4], b[4];
+  random.words(step | kSourceStream, a);
+  if constexpr (D == 3) random.words(step | (kSourceStream + kTrial), b);
+  for (int i = 0; i < source_words(D); ++i) words[i] = i < 3 ? a[i] : b[i - 3];
+}
+
 // A source point in the unit ball: its radius s, its direction and, in the plane, -log s if requested.
 template <bool with_logarithm, class V, int D>
-QF_HD V source_point(const Random<Words<V>>& random, Words<V> step, V (&n)[D], V& logarithm) {
-  Words<V> a[4];
-  random.words(step | kSourceStream, a);
-  const V u1 = uniform<V>(a[0]), u2 = uniform<V>(a[1]);
+QF_HD V source_point(const Words<V> (&words)[source_words(D)], V (&n)[D], V& logarithm) {
+  const V u1 = uniform<V>(words[0]), u2 = uniform<V>(words[1]);
+  direction<V>(words[D], words[2 * D - 2], n);
   if constexpr (D == 2) {
-    direction<V>(a[2], a[2], n);
     if (with_logarithm) logarithm = elementary::log(V(u1 * u2)) * Element<V>(-0.5);
     return source_radius_disc(u1, u2);
   } else {
-    Words<V> b[4];
-    random.words(step | (kSourceStream + kTrial), b);
-    direction<V>(b[0], b[1], n);
-    return source_radius_ball(u1, u2, uniform<V>(a[2]));
+    return source_radius_ball(u1, u2, uniform<V>(words[2]));
   }
+}
+template <bool with_logarithm, class V, int D>
+QF_HD V source_point(const Random<Words<V>>& random, Words<V> step, V (&n)[D], V& logarithm) {
+  Words<V> words[source_words(D)];
+  draw_source_words<D, V>(random, step, words);
+  return source_point<with_logarithm>(words, n, logarithm);
 }
 
 // (9) sum_k q^k / (k! (nu + 1) ... (nu + k)), nu = half / 2, for 0 <= q <= 1.

@@ -8,6 +8,7 @@
 #include "wos/solid/outside.hpp"
 #include "wos/walk/args.hpp"
 #include "wos/walk/formula.hpp"
+#include "wos/walk/sobol.hpp"
 
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
@@ -162,6 +163,10 @@ class Team {
         sink_.begin(l, next_, point, slots_.walk(next_));
         slot_[l] = next_++;
         for (int i = 0; i < D; ++i) x_[i][l] = at[i];
+        if (p_.sobol) {
+          const Random<uint32_t> random{walk_[l], point_[l], global_instance_, p_.key0, p_.key1};
+          sobol_.put(random, p_.gradient, sink_.wants_sources, first_words_[0] + l, W);
+        }
       }
       any = any || busy_[l];
     }
@@ -179,6 +184,8 @@ class Team {
     const Random<U> random{load<U>(walk_), load<U>(point_), U{} + global_instance_, p_.key0, p_.key1};
     U words[4];
     random.words(narrow(step / kSharing), words);
+    if (p_.sobol)
+      for (int i = 0; i < 4; ++i) words[i] = narrow(step == 0) != 0 ? load<U>(first_words_[i]) : words[i];
     const T epsilon = T(epsilon_);
     const I limit = I{} + Int(p_.max_steps);
     for (int s = 0; s < kSharing; ++s) {
@@ -205,7 +212,7 @@ class Team {
       if (!plain && s == 0 && p_.gradient && bits(first))
         enter(first, x, busy & ~beyond, step, weight, random, seen.radius, n);
       else if (sink_.wants_sources)
-        record<plain>(x, seen.radius, busy & ~beyond, step, weight, random);
+        record<plain>(x, seen.radius, busy & ~beyond, step, weight, random, s == 0);
       V next[D];
       for (int i = 0; i < D; ++i) next[i] = x[i] + seen.radius * n[i];
       if constexpr (solid::kOutside<Domain>)
@@ -224,12 +231,22 @@ class Team {
 
   // A source point in the ball of every lane, with the weight |G| / extent^2 (3), (10).
   template <bool plain>
-  QF_HD void record(const V (&x)[D], V radius, I busy, I step, V weight, const Random<U>& random) {
+  QF_HD void record(const V (&x)[D], V radius, I busy, I step, V weight, const Random<U>& random, bool may_be_first) {
     V n[D], logarithm{};
-    const V s = source_point<!plain>(random, narrow(step), n, logarithm);
+    U words[source_words(D)];
+    draw_source(random, step, may_be_first, words);
+    const V s = source_point<!plain>(words, n, logarithm);
     V area = radius * radius * T(green_mass(D));
     if (!plain && screening_ > 0) area = area * weight * source_weight<D>(s, logarithm, V(radius * radius * screening_)).value;
     put(x, radius * s, n, busy, area, I{});
+  }
+  QF_HD void draw_source(const Random<U>& random, I step, bool may_be_first, U (&words)[source_words(D)]) const {
+    draw_source_words<D, V>(random, narrow(step), words);
+    if (!may_be_first || !p_.sobol) return;
+    for (int i = 4; i < kSobolWords; ++i) {
+      U& word = words[sobol_source_word(D, i - 4)];
+      word = narrow(step == 0) != 0 ? load<U>(first_words_[i]) : word;
+    }
   }
   QF_HD void put(const V (&x)[D], V r, const V (&n)[D], I busy, V weight, I first) {
     T* const at = events_ + iteration_ * W;
@@ -245,16 +262,21 @@ class Team {
     const V sign = T(1) - T(2) * real<V>((S)(random.walk & mask & 1));
     Random<U> pair = random;
     pair.walk = (random.walk & ~mask) | ((random.walk >> 1) & mask);
-    U words[4];
-    pair.words(U{} + kFirstStream, words);
     V own[D], m[D] = {}, s{}, logarithm{};
-    direction<V>(words[0], words[1], own);
+    for (int i = 0; i < D; ++i) own[i] = n[i];
+    if (!p_.sobol) {
+      U words[4];
+      pair.words(U{} + kFirstStream, words);
+      direction<V>(words[0], words[1], own);
+    }
     for (int i = 0; i < D; ++i) n[i] = first != 0 ? sign * own[i] : n[i];
     radius = first != 0 ? radius * T(kShrunk) : radius;
     const V z2 = radius * radius * screening_;
     SourceWeight<V> source{broadcast<V>(T(1)), V{}};
     if (sink_.wants_sources) {
-      s = source_point<true>(pair, narrow(step), m, logarithm);
+      U of_source[source_words(D)];
+      draw_source(pair, step, true, of_source);
+      s = source_point<true>(of_source, m, logarithm);
       source = source_weight<D>(s, logarithm, z2);
       for (int i = 0; i < D; ++i) m[i] = sign * m[i];
     }
@@ -359,7 +381,8 @@ class Team {
   const int64_t iterations_, capacity_;
   alignas(64) T x_[D][W], weight_[W];
   alignas(64) Int busy_[W], step_[W];
-  alignas(64) uint32_t point_[W], walk_[W];
+  alignas(64) uint32_t point_[W], walk_[W], first_words_[kSobolWords][W] = {};
+  SobolWords<D> sobol_;
   int64_t slot_[W];
   int64_t next_ = 0, last_ = 0, iteration_ = 0, ended_ = 0, summed_ = 0;
   Scratch<T> events_, ends_;

@@ -65,7 +65,7 @@ def _ball(B, N, g, f="none", *, d=2, rows=1, epsilon=0.05, outside=0, box=False,
         frame = np.concatenate([rng.standard_normal((B, d)), rng.uniform(0.5, 2, (B, 1)), np.full((B, 1), epsilon)], axis=1)
         seed = int(rng.integers(-(2**63), 2**63))
         ends, first = (rng.uniform(0.5, 1.0, (1, d)), np.array([0, 1])) if box else (None, None)
-        defaults = {"screening": 0.0, "first_instance": 0, "first_point": 0}
+        defaults = {"screening": 0.0, "first_instance": 0, "first_point": 0, "sobol": False}
         defaults |= {"seed": seed, "first_walk": 0, "walks": 8, "max_steps": 1024, "gradient": False}
         run = [options.get(name, default) for name, default in defaults.items()]
 
@@ -152,7 +152,7 @@ def _traced(N, *, events=0, polygon=False, **options):
     def make(rng):
         inputs, keywords = _polygon(1, N, "number")(rng) if polygon else _ball(1, N, "number", **options)(rng)
         run = {"walks": keywords["walks"], "seed": keywords["seed"], "sourced": events > 0, "events": events}
-        names = ("first_walk", "max_steps", "screening", "first_point", "walks")
+        names = ("first_walk", "max_steps", "screening", "first_point", "walks", "sobol")
         return inputs[:4], run | {name: options[name] for name in names if name in options}
 
     return make
@@ -231,6 +231,10 @@ CASES = [
     Case("walk", "right-hand-sides-in-five", _ball(1, 2, "polynomial", "gaussians", d=5, rows=3, nrhs=3, gradient=True, walks=4)),
     Case("walk", "one-source-for-all", _ball(1, 3, "grid", "number", nrhs=3, first_walk=5, walks=11)),
     Case("walk", "right-hand-sides-per-vertex", _polygon(1, 9, "per_vertex", rows=70, nrhs=70)),
+    Case("walk", "sobol", _ball(2, 3, "fourier", "gaussians", sobol=True, first_walk=5, walks=23)),
+    Case("walk", "sobol-in-space", _ball(1, 4, "gaussians", "number", d=3, sobol=True, screening=2.0, first_walk=2**20 + 1, outside=1)),
+    Case("walk", "sobol-pairs", _ball(2, 3, "fourier", "gaussians", sobol=True, gradient=True, first_walk=6, walks=18)),
+    Case("walk", "sobol-pairs-in-space", _ball(1, 3, "gaussians", "number", d=3, sobol=True, gradient=True, first_point=7)),
     Case("balls", "disc", _balls(2, 37)),
     Case("balls", "space", _balls(1, 9, d=3)),
     Case("balls", "screened", _balls(2, 20, screening=8.0)),
@@ -254,6 +258,7 @@ CASES = [
     Case("trace", "screened", _traced(4, events=60, screening=60.0)),
     Case("trace", "five-dimensions", _traced(2, d=5, events=50, walks=4, screening=2.0)),
     Case("trace", "polygon", _traced(9, polygon=True)),
+    Case("trace", "sobol", _traced(3, events=150, sobol=True, first_walk=3, walks=9)),
     Case("place", "ball", _place_case(2, 40)),
     Case("place", "space", _place_case(1, 40, d=3)),
     Case("place", "five-dimensions", _place_case(1, 20, d=5)),
@@ -278,6 +283,8 @@ def _drawn_walk(rng):
         options |= {"first_instance": int(rng.integers(1000)), "first_point": int(rng.integers(2**20))}
     if rng.random() < 0.4:
         options["screening"] = float(10 ** rng.uniform(-3, 2))
+    if d < 4 and rng.random() < 0.3:
+        options["sobol"] = True
     if B == 1 and rng.random() < 0.5:
         options["nrhs"] = int(rng.integers(20))
         rows = options["nrhs"] if rng.random() < 0.8 else 1

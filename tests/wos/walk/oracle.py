@@ -174,18 +174,21 @@ def part_of(ends, first, b):
     return ends if ends is None else ends[first[b] : first[b + 1]]
 
 
-def paths_of_all(start, frame, ends, first, screening, first_instance, first_point, *settings):
+def paths_of_all(start, frame, ends, first, screening, first_instance, first_point, sobol, *settings):
     """``paths`` of every instance (B, N, d). ``settings``: the arguments from seed to gradient."""
     rate = screening * frame[:, -2] ** 2
     return [
-        paths(x, frame[b, -1], part_of(ends, first, b), first_instance + b, *settings, rate[b], first_point) for b, x in enumerate(start)
+        paths(x, frame[b, -1], part_of(ends, first, b), first_instance + b, *settings, rate[b], first_point, sobol)
+        for b, x in enumerate(start)
     ]
 
 
 def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, dirichlet_kind="number", source_kind="none", seed=0,
-         first_walk=0, walks=64, max_steps=1024, gradient=False, screening=0.0, first_instance=0, first_point=0, nrhs=1):  # fmt: skip
+         first_walk=0, walks=64, max_steps=1024, gradient=False, screening=0.0, first_instance=0, first_point=0, nrhs=1,
+         sobol=False):  # fmt: skip
     """Right-hand side b nrhs + k of instance b uses the walks of b, for any k."""
-    of_all = paths_of_all(start, frame, ends, first, screening, first_instance, first_point, seed, first_walk, walks, max_steps, gradient)
+    settings = seed, first_walk, walks, max_steps, gradient
+    of_all = paths_of_all(start, frame, ends, first, screening, first_instance, first_point, sobol, *settings)
     cut = nodes(first_walk // (1 + gradient), walks // (1 + gradient))
     return added_up(of_all, start, frame, first, (dirichlet_kind, dirichlet), (source_kind, source), cut, gradient, nrhs)
 
@@ -245,9 +248,9 @@ def place(points, frame, ends=None, first=None):
 
 
 def trace(start, frame, ends=None, first=None, *, seed=0, first_walk=0, walks=64, max_steps=1024, screening=0.0, first_point=0,
-          sourced=False, events=0):  # fmt: skip
+          sourced=False, events=0, sobol=False):  # fmt: skip
     """Record walk by walk and step by step. A walk with weight 0 stays at its position."""
-    (walked,) = paths_of_all(start, frame, ends, first, screening, 0, first_point, seed, first_walk, walks, max_steps, False)
+    (walked,) = paths_of_all(start, frame, ends, first, screening, 0, first_point, sobol, seed, first_walk, walks, max_steps, False)
     counts = np.stack([walked.steps, walked.cut, 0 * walked.cut], axis=-1)
     met = [
         (y[n, w], weight[n, w]) for n in range(start.shape[1]) for w in range(walks) for y, weight in walked.events[: walked.steps[n, w]]
@@ -290,7 +293,7 @@ def expand(start, frame, ends, first, dirichlet, reference, *, dirichlet_kind="n
            samples=1, max_steps=1024, modes=16, screening=0.0):  # fmt: skip
     B, N, d = start.shape
     coefficients, counts = np.zeros((B, N, samples, harmonics(np.eye(d), modes).shape[-1])), np.zeros((B, N, 3), np.int64)
-    of_all = paths_of_all(start, frame, ends, first, screening, 0, first_point, seed, first_walk, walks, max_steps, True)
+    of_all = paths_of_all(start, frame, ends, first, screening, 0, first_point, False, seed, first_walk, walks, max_steps, True)
     for b, walked in enumerate(of_all):
         u = walked.left * values(dirichlet_kind, row_of(dirichlet, b), walked.x, walked.segment, walked.fraction, frame[b])
         along = walked.along[..., 1:]

@@ -2,10 +2,11 @@
 
 import numpy as np
 from scipy.special import gamma, iv, kv
+from scipy.stats.qmc import Sobol
 
 from wos.query.oracle import all_distances, is_box
 
-SOURCE, MORE, LIGHT, PAIR, TRIAL = 1 << 28, 2 << 28, 3 << 28, 4 << 28, 1 << 20  # streams of random words
+SOURCE, MORE, LIGHT, PAIR, SHIFT, TRIAL = 1 << 28, 2 << 28, 3 << 28, 4 << 28, 5 << 28, 1 << 20  # streams of random words
 
 
 def remembered(function, max_size=256):
@@ -123,6 +124,16 @@ class Batch:
         """The words of a counter that is the same for all walks or has their shape."""
         return philox((np.broadcast_to(counter, self.point.shape), number, self.point, self.instance), self.seed)
 
+    def sobol_words(self, stream, number, which):
+        """Points ``number`` of SciPy's Sobol' sequence, shifted by random words of index ``which``. Sources have the last dimensions."""
+        first = int(number.min(initial=2**31))
+        sequence = Sobol(7, scramble=False, bits=32)
+        if first:
+            sequence.fast_forward(first)
+        points = (sequence.random(max(int(number.max(initial=0)) - first, 0) + 1) * 2**32).astype(np.uint64)
+        own = range(4, 7) if stream == SOURCE else range(4)
+        return [points[number - first, i] ^ shift for i, shift in zip(own, self.words(SHIFT + stream, which))]
+
     def near(self, which, off):
         self.margin[which] = np.minimum(self.margin, np.abs(off))[which]
 
@@ -190,27 +201,31 @@ class Batch:
 
 
 @remembered
-def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gradient=False, screening=0.0, first_point=0):
+def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gradient=False, screening=0.0, first_point=0, sobol=False):
     """A ``Batch`` of walks from (N, d)."""
     b, d = Batch(start, instance, seed, first_walk, walks, first_point), start.shape[1]
-    sharing = 4 if d == 2 else 2 if d == 3 else 1
+    sharing, group = 4 if d == 2 else 2 if d == 3 else 1, 1 + gradient
     for step in range(max_steps + 1):
         radius = _distance(segs, b.x)
         if not b.goes_on(radius, epsilon, step == max_steps):
             break
         if np.any(screening):
             radius = np.minimum(radius, 2 / np.sqrt(screening))
-        if step % sharing == 0:
+        if step == 0 and sobol:
+            words = b.sobol_words(0, b.walk // group, b.walk % group)
+        elif step % sharing == 0:
             words = b.words(step // sharing, b.walk)
         entering, number, sign, w = gradient and step == 0, b.walk, 1, words[(d - 1) * (step % sharing) :]
         if entering:
-            number, sign, radius, w = b.walk // 2, (1 - 2 * (b.walk % 2))[..., None], 0.99 * radius, b.words(PAIR, b.walk // 2)
+            number, sign, radius = b.walk // 2, (1 - 2 * (b.walk % 2))[..., None], 0.99 * radius
+            w = b.sobol_words(PAIR, number, 0 * number) if sobol else b.words(PAIR, number)
         n = sign * (b.unit_of_many(PAIR if entering else step, number) if d > 3 else _unit(w[0], w[d - 2], d))
-        a = b.words(SOURCE + step, number)
-        if d > 3:
-            r, m = b.source_of_many(step, number)
-        else:
-            r, m = source_radius(d, a), _unit(*(a[2:] if d == 2 else b.words(SOURCE + TRIAL + step, number)[:2]), d)
+        a, more = b.words(SOURCE + step, number), b.words(SOURCE + TRIAL + step, number)
+        towards = a[2:4] if d == 2 else more[:2]
+        if sobol and step == 0:  # two or three words are points of the sequence: the direction's, then the radius's
+            s0, s1, s2 = b.sobol_words(SOURCE, number, 0 * number)
+            a, towards = ([s1, s2], [s0, None]) if d == 2 else ([s2, *a[1:]], [s0, s1])
+        r, m = b.source_of_many(step, number) if d > 3 else (source_radius(d, a), _unit(*towards, d))
         m = sign * m
         with np.errstate(all="ignore"):
             g, slope = greens(d, radius * r, radius, screening)

@@ -80,9 +80,9 @@ class Instances:
     def star(self) -> Any:
         return wos.Star(*(self.c if self.c.shape[1] == self.count else self.c[:, 0].tolist()), segments=SEGMENTS)
 
-    def labels(self, walks: int = WALKS, *, gradient: bool = True, rng: int = 1, shared_walks: bool = False) -> Any:
+    def labels(self, walks: int = WALKS, *, gradient: bool = True, rng: int = 1, **options: Any) -> Any:
         """The labels of one epoch, including the construction of the boundary."""
-        how = wos.Walks(walks, epsilon=EPSILON, gradient=gradient, shared_walks=shared_walks)
+        how = wos.Walks(walks, epsilon=EPSILON, gradient=gradient, **options)
         X = self.points if len(self.points) == self.count else self.points[0]
         return wos.NeuralOperatorLabels(self.star(), self.g, self.f, points=X, walks=how, rng=rng).epoch()
 

@@ -155,7 +155,7 @@ class _Legs:
 
         def trace(events: int) -> Any:
             rate = self.how.screening / alpha
-            options = (seed, block, 1, self.how.max_steps, rate, int(rows[0]), False, 0.0, self.how.sourced, events)
+            options = (seed, block, 1, self.how.max_steps, rate, int(rows[0]), False, 0.0, self.how.sourced, events, False)
             return call(TRACE, (start, frame, *geometry), options, memo, None, backend, threads)
 
         end, left, counts, point, share = trace(_GUESS * len(own) if self.how.sourced else 0)

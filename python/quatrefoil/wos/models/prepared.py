@@ -132,6 +132,7 @@ class Prepared(NamedTuple):
             "screening": s._rate, "rate": s._rate, "varies": s._varies, "first_instance": b, "first_point": n,
             "outside": s.exterior, "reach": s._reach,
             "endless": s._reflecting is not None and s._reflecting.endless, "nrhs": end - b if settings.shared_walks else 1,
+            "sobol": settings.sobol,
         }  # fmt: skip
         extras = (part._memo_of(self.kind), *(data.function for data in self.data))
         units = None if self.units is None else self.units[b:end]
@@ -159,6 +160,8 @@ def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared
     sizes = _sizes(statement, points)
     if settings.shared_walks:
         _check_shared(statement, points, settings)
+    if settings.sobol:
+        _check_sobol(statement, settings)
     backend, place_backend = _backends_of(statement, settings, target, packed)
     frame = statement._shared_boundary._frame(settings.epsilon, settings.relative)
     if frame.swallows and not statement.exterior:
@@ -194,6 +197,17 @@ def _check_shared(s: Statement, points: Array, settings: Settings) -> None:
         raise NotImplementedError(f"solve: with {what} walks cannot be shared yet; {own}")
     if settings.cache is not None:
         raise ValueError("solve: cache requires a single instance, and shared_walks is for several; omit one of them")
+
+
+def _check_sobol(s: Statement, settings: Settings) -> None:
+    medium = "a diffusion, or a screening that is not a number,"
+    what = {"stars": "neumann or robin", "media": medium, "jumps": "a diffusion of Regions"}.get(s._method)
+    if settings.cache is not None:
+        what = "cache"
+    elif s.boundary.dimension > 3:
+        what = "more than three dimensions"
+    if what is not None:
+        raise NotImplementedError(f"solve: with {what} sampling='sobol' is not available yet; omit sampling")
 
 
 def _target(statement: Statement, at: Array) -> Target:

@@ -32,7 +32,7 @@ def recorded(run: Run, walks: range) -> Recorded:
     sourced, domain = statement.source is not None, (statement._rate, 0, statement.exterior, statement._reach)
 
     def trace(events: int) -> Any:
-        options = (settings.signed_seed, walks.start, len(walks), settings.max_steps, *domain, sourced, events)
+        options = (settings.signed_seed, walks.start, len(walks), settings.max_steps, *domain, sourced, events, settings.sobol)
         return call(TRACE, inputs, options, (memo,), None, settings.backend, settings.num_threads)
 
     end, weight, counts, point, share = trace(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,7 @@ HINTS = {
     **dict.fromkeys(("grad", "gradients", "return_grad"), "use gradient=True"),
     **dict.fromkeys(("threads", "n_threads", "n_jobs", "workers"), "use num_threads"),
     **dict.fromkeys(("f", "rhs"), "use source"),
+    **dict.fromkeys(("qmc", "quasi", "sobol", "sampler"), "use sampling='sobol'"),
     **dict.fromkeys(("return_std", "return_stderr"), "omit it: the result has stderr"),
     **dict.fromkeys(("eps", "tol", "tolerance"), "use atol or rtol for the standard error, epsilon for the shell at the boundary"),
 }
@@ -54,6 +55,11 @@ class Walks:
         as without sharing, but errors are correlated between sets. Not available with neumann, robin, diffusion or a varying screening.
     walk_offset : int
         Index of the first walk. Runs over [0, m) and [m, n) merge to the same bits as one run over [0, n).
+    sampling : "random" or "sobol"
+        "sobol" takes the first steps of each point's walks (four in the plane, two in space) from a randomly shifted Sobol' sequence (30).
+        Values remain unbiased. For data without jumps, their variance is smaller by a factor of 1.4 to 1.8 for 10 walks and 1.6 to 2.5 for
+        64. ``stderr`` is that of independent walks, so its square is too large by this factor. Best for numbers of walks that are powers
+        of two. Not available with neumann, robin, diffusion, a varying screening, cache, or in more than three dimensions.
 
     Notes
     -----
@@ -65,7 +71,7 @@ class Walks:
     >>> import numpy as np, quatrefoil as qf
     >>> fine = qf.wos.Walks(1024, epsilon=1e-5, gradient=True)
     >>> fine
-    Walks(walks=1024, epsilon=1e-05, relative=True, max_steps=1024, gradient=True, shared_walks=False, walk_offset=0)
+    Walks(walks=1024, epsilon=1e-05, relative=True, max_steps=1024, gradient=True, shared_walks=False, walk_offset=0, sampling='random')
     >>> plane = qf.wos.Problem(qf.wos.Ball([0.0, 0.0], 1.0), dirichlet=lambda X: X[:, 0])
     >>> u = plane.solve([0.5, 0.0], fine, rng=0)
     >>> bool((abs(u.grad - [1.0, 0.0]) < 5 * u.grad_stderr).all())
@@ -80,6 +86,7 @@ class Walks:
     gradient: bool = False
     shared_walks: bool = False
     walk_offset: int = 0
+    sampling: Literal["random", "sobol"] = "random"
 
 
 IN_WALKS = HINTS | {f.name: f"pass it to wos.Walks, as in walks=wos.Walks(64, {f.name}=...)" for f in fields(Walks) if f.name != "walks"}
@@ -97,6 +104,11 @@ class Settings(NamedTuple):
     num_threads: int | None
     shared_walks: bool = False
     cache: str | None = None
+    sampling: str = "random"
+
+    @property
+    def sobol(self) -> bool:
+        return self.sampling == "sobol"
 
     @property
     def signed_seed(self) -> int:
@@ -119,9 +131,9 @@ def checked(
     check_range(label, first, count)
     check_pairs(label, w.gradient, walks=count, walk_offset=first)
     number_of_threads = None if num_threads is None else threads(num_threads, label)
-    kind = choice(cache, label, "cache", (None, "harmonic"))
+    kind, sampling = choice(cache, label, "cache", (None, "harmonic")), choice(w.sampling, label, "sampling", ("random", "sobol"))
     seed, where = drawn_seed(rng, label), _resolve(backend, points)
-    settings = Settings(seed, epsilon, bool(w.relative), max_steps, w.gradient, where, number_of_threads, w.shared_walks, kind)
+    settings = Settings(seed, epsilon, bool(w.relative), max_steps, w.gradient, where, number_of_threads, w.shared_walks, kind, sampling)
     return settings, range(first, first + count)
 
 

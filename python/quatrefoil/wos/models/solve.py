@@ -41,6 +41,7 @@ def solve(
     cache: Literal["harmonic"] | None = None,
     rng: int | np.random.Generator | None = None,
     walk_offset: int = 0,
+    sampling: Literal["random", "sobol"] = "random",
     rtol: float | None = None,
     atol: float | None = None,
     max_walks: int | None = None,
@@ -65,7 +66,7 @@ def solve(
         vertex of its ring. Numbers and PerVertex have gradients; other data are evaluated as functions.
     source, screening, diffusion, neumann, robin, exterior
         As for ``Problem``: f, σ, α, (where, h), (where, mu, h), and whether the domain is the exterior.
-    walks, epsilon, relative, max_steps, gradient, shared_walks, walk_offset
+    walks, epsilon, relative, max_steps, gradient, shared_walks, walk_offset, sampling
         As for ``Walks``.
     cache, rng, rtol, atol, max_walks, executor, progress
         As for ``Problem.solve``.
@@ -103,8 +104,8 @@ def solve(
         diffusion=diffusion, neumann=neumann, robin=robin,
     ).solve(
         points, Walks(walks, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient, shared_walks=shared_walks,
-        walk_offset=walk_offset), rng=rng, rtol=rtol, atol=atol, max_walks=max_walks, cache=cache, executor=executor, progress=progress,
-        backend=backend, num_threads=num_threads,
+        walk_offset=walk_offset, sampling=sampling), rng=rng, rtol=rtol, atol=atol, max_walks=max_walks, cache=cache,
+        executor=executor, progress=progress, backend=backend, num_threads=num_threads,
     )  # fmt: skip
 
 
@@ -122,6 +123,7 @@ def solve_vjp(
     max_steps: int = 1024,
     rng: int,
     walk_offset: int = 0,
+    sampling: Literal["random", "sobol"] = "random",
     screening: float | Data = 0.0,
     diffusion: Data | Regions | None = None,
     neumann: tuple[Any, Data] | None = None,
@@ -185,7 +187,7 @@ def solve_vjp(
         screening=screening, diffusion=diffusion, neumann=neumann, robin=robin,
     ).vjp(
         points, grad, Walks(walks, epsilon=epsilon, relative=relative, max_steps=max_steps, gradient=gradient, shared_walks=shared_walks,
-        walk_offset=walk_offset), rng=rng, points_gradient=points_gradient, backend=backend, num_threads=num_threads,
+        walk_offset=walk_offset, sampling=sampling), rng=rng, points_gradient=points_gradient, backend=backend, num_threads=num_threads,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from ..query.loops import closest, point_on, segment_distance2, triangle_distanc
 from ..walk.composition_balls import MAX_SCREENED, SHRUNK
 from ..walk.composition_philox import BOUNDARY, ROULETTE
 from ..walk.loops_paths import CUT_OFF, ESCAPED, make_step, table_of
-from ..walk.loops_philox import bessel_series, direction, hit_weight, philox, roulette, source_point, source_weight, uniform
+from ..walk.loops_philox import bessel_series, direction, first_words, hit_weight, philox, roulette, source_point, source_weight, uniform
 from . import loops_facets as solid
 from . import loops_walls as flat
 from .composition_walls import EXCHANGED, LARGEST, NOWHERE, ROBIN, ROBIN_SCREENED, SLACK
@@ -107,6 +107,7 @@ def _first_step(x, clearance, walk, point, instance, k0, k1, screening, varies, 
     d = x.size
     if not varies:
         words = np.zeros(4, np.uint64)
+        first_words(d, walk, point, instance, k0, k1, True, False, words)
         make_step((0.0, 0.0), x, clearance, 0, 1.0, walk, point, instance, k0, k1, screening, True, sources, words, n, m, first, events)
         if sources:
             events[-1][d] *= extent * extent

@@ -22,6 +22,8 @@ first_instance, first_point
 outside, closed
     outside: the domain is outside a boundary in two or three dimensions; a polygon's box is then 0.8 times the extent. closed: the mesh has
     no gaps.
+sobol
+    Replaces the random words of each walk's first steps by points of the Sobol' sequence (30).
 reach
     For walks outside without screening: sources are 0 beyond this distance from the centre, in absolute units.
 grids
@@ -60,8 +62,9 @@ def _place_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) -
 
 def _walk_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) -> list[Shape | None]:
     start, frame, ends, first, dirichlet, source = shapes
-    dirichlet_kind, source_kind, _, first_walk, walks, _, gradient, _, first_instance, first_point, _, _, nrhs = options
+    dirichlet_kind, source_kind, _, first_walk, walks, _, gradient, _, first_instance, first_point, _, _, nrhs, sobol = options
     check_start(label, start, frame, ends, first)
+    check_sobol(label, sobol, start[2])
     if nrhs != 1 and start[0] != 1:
         raise ValueError(f"{label}: {nrhs} right-hand sides require a single instance, but start has {start[0]}")
     B = start[0] * nrhs
@@ -97,6 +100,11 @@ def check_start(label: str, start: Shape, frame: Shape, ends: Shape | None, firs
     if len(start) != 3 or start[0] != frame[0]:
         raise ValueError(f"{label}: start has shape {start}, expected (B, N, d) with B = {frame[0]} as in frame")
     _check_frame(label, frame, start[-1], ends, first)
+
+
+def check_sobol(label: str, sobol: bool, d: int) -> None:
+    if sobol and d > 3:
+        raise ValueError(f"{label}: sobol is not supported in {d} dimensions, expected 2 or 3")
 
 
 def _check_frame(label: str, frame: Shape, d: int, ends: Shape | None, first: Shape | None) -> None:
@@ -139,6 +147,7 @@ WALK = Op(
         Option("dirichlet_kind", str), Option("source_kind", str), Option("seed", int), Option("first_walk", int), Option("walks", int),
         Option("max_steps", int), Option("gradient", bool), Option("screening", float),
         Option("first_instance", int), Option("first_point", int), Option("outside", bool), Option("reach", float), Option("nrhs", int),
+        Option("sobol", bool),
     ),
     extras=(Extra("grids"), Extra("g", function=True), Extra("f", function=True)),
     rule=_walk_shapes,

@@ -44,6 +44,7 @@ def problems() -> Iterator[Problem]:
     yield _gradient("in the plane", wos.Polygon(star(SEGMENTS)), star_points(POINTS), 2)
     yield _gradient("in a ball", wos.Ball([0.0, 0.0, 0.0], 1.0), space.astype(np.float32), 3)
     yield _cached(wos.Polygon(star(SEGMENTS)), star_points(POINTS))
+    yield _sobol(wos.Polygon(star(SEGMENTS)), star_points(POINTS))
     corners = np.array([[x, y, z] for x in (0.0, 1.0) for y in (0.0, 1.0) for z in (0.0, 1.0)])
     quads = ([0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3])
     yield _box(2, wos.Polygon(corners[[0, 2, 6, 4], :2]))
@@ -123,6 +124,14 @@ def _cached(polygon: Any, X: np.ndarray) -> Problem:
     size, name = f"{POINTS} points x {WALKS} walks, shared balls", f"{16 * WALKS} walks each"
     ours, peers = partial(solve, walks=WALKS, cache="harmonic"), {name: partial(solve, walks=16 * WALKS)}
     return Problem("wos", "harmonic caching", size, ours, peers, lambda: u(X.astype(float)), 0.1, {name: 8})
+
+
+def _sobol(polygon: Any, X: np.ndarray) -> Problem:
+    """Compares with twice as many random walks, whose variance is the same."""
+    g = wos.Fourier(np.array([0.3, 0.1, -0.2, 0.05, 0.15], np.float32))
+    solve, name = partial(wos.solve, polygon, X, dirichlet=g, epsilon=EPSILON, rng=1), f"{2 * WALKS} random walks"
+    peers = {name: partial(_value, solve, walks=2 * WALKS)}
+    return monte_carlo("Sobol points", f"{POINTS} x {WALKS} walks", partial(solve, walks=WALKS, sampling="sobol"), peers, {name: 1.7})
 
 
 def _solve(poisson: bool) -> Problem:

@@ -21,7 +21,7 @@ class WalkBatch:
 
     def __init__(self, walks: Walks, rows: slice, first_walk: int, count: int) -> None:
         xp, (_, N, d), like = walks.xp, walks.shape, walks.frame
-        self.xp, self.count, self.height, self.pairs = xp, count, rows.stop - rows.start, walks.pairs
+        self.xp, self.count, self.height, self.pairs, self.sobol = xp, count, rows.stop - rows.start, walks.pairs, walks.sobol
         point = xp.arange(rows.start, rows.stop, dtype=xp.int64, device=like.device)
         self.of_row = xp.reshape(xp.broadcast_to(point[:, None], (self.height, count)), (self.height * count,))
         number = xp.arange(first_walk, first_walk + count, dtype=xp.int64, device=like.device)
@@ -69,6 +69,7 @@ class Walks:
         self.seed, self.first_walk, self.count, self.pairs = args.seed, args.first_walk, args.walks, args.gradient
         self.first_instance, self.first_point, self.group = args.first_instance, args.first_point, 2 if args.gradient else 1
         self.outside, self.reach = getattr(args, "outside", False), getattr(args, "reach", 0.0)
+        self.sobol = getattr(args, "sobol", False)
         plain = not hasattr(args, "walls") and not hasattr(args, "bounds")
         self.laplace = plain and args.source_kind == "none" and args.screening == 0 and not self.outside
         self.lane = lane if d < 4 else 4 * lane  # (4c) draws several attempts at once

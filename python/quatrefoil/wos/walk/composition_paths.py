@@ -14,7 +14,7 @@ from ... import _array_tools
 from ..data.composition import Data, Points
 from .composition_balls import MAX_SCREENED, SHRUNK, First, bessel_series, roulette, source_weight
 from .composition_batches import WalkBatch
-from .composition_philox import FIRST, ROULETTE, direction, source_point, uniform, unit_vector
+from .composition_philox import FIRST, ROULETTE, direction, first_words, source_point, uniform, unit_vector
 
 LOOK = 32  # steps between checks for active walks
 Callback = Callable[[Points, Any, Any, First, bool], None]
@@ -54,7 +54,9 @@ class Step:
         if self.d > 3:
             return unit_vector(self.xp, self.lanes, step, self.d)
         sharing = 4 if self.d == 2 else 2
-        if step % sharing == 0:
+        if step == 0:
+            self.words = self.words or first_words(self.xp, self.lanes, self.batch.pairs, self.batch.sobol, self.d)
+        elif step % sharing == 0:
             (self.words,) = self.lanes.words(self.xp, step // sharing)
         column = (self.d - 1) * (step % sharing)
         return direction(self.xp, self.words[column], self.words[column + self.d - 2], self.d)
@@ -73,17 +75,12 @@ class Step:
         """(13) The first step of pairs."""
         xp, (lanes, sign) = self.xp, self.lanes.pairs()
         sign = xp.astype(sign, xp.float64)[:, None]
-        n: Any
-        if self.d > 3:
-            n = sign * unit_vector(xp, lanes, FIRST, self.d)
-        else:
-            ((w0, w1, _, _),) = lanes.words(xp, FIRST)
-            n = sign * direction(xp, w0, w1, self.d)
+        n = sign * (self.direction(0) if self.d < 4 else unit_vector(xp, lanes, FIRST, self.d))
         radius = SHRUNK * self.limited(radius)
         z2 = radius * radius * self.screening * self.batch.extent**2
         of_value, of_gradient, m, s = xp.ones_like(radius), xp.zeros_like(radius), xp.zeros_like(x), None
         if self.on_source:
-            s, m = source_point(xp, lanes, 0, self.d)
+            s, m = source_point(xp, lanes, 0, self.d, self.batch.sobol)
             m = sign * m
             of_value, of_gradient = source_weight(self.d, s, -xp.log(s), z2)
         entered = First.entered(xp, n, m, radius, z2, of_value, of_gradient)
@@ -99,7 +96,7 @@ class Step:
         returns = self.batch.domain.outside and screening == 0
         beyond = self.batch.domain.beyond_sphere(x) if returns else None
         if self.on_source:
-            s, m = source_point(xp, self.lanes, step, self.d)
+            s, m = source_point(xp, self.lanes, step, self.d, self.batch.sobol)
             counted = weight * source_weight(self.d, s, -xp.log(s), z2)[0] if screening > 0 else weight
             counted = counted if beyond is None else xp.where(beyond, xp.zeros_like(weight), weight)
             self._meet(x, s, m, radius, counted, active, first, False)

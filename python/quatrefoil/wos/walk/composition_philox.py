@@ -9,6 +9,7 @@ import math
 from typing import Any, NamedTuple
 
 SOURCE, BOUNDARY, ROULETTE, FIRST, TRIAL = 1 << 28, 2 << 28, 3 << 28, 4 << 28, 1 << 20  # streams, and the increment for a trial
+SHIFT = 5 << 28  # stream 5 + s shifts the Sobol' points that replace words of stream s
 SOURCE_DIRECTION = 2 << 28  # in more than three dimensions
 _MULTIPLIERS, _WEYL = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
 _MASK = 0xFFFFFFFF
@@ -39,6 +40,64 @@ class Lanes(NamedTuple):
         """The lanes with indices of pairs instead of walks, and the sign of each walk's directions."""
         sign = 1 - 2 * (self.walk % 2)
         return self._replace(walk=self.walk // 2), sign
+
+
+# (30) Degrees of primitive polynomials, their coefficients below the leading one, and initial numbers, from Joe and Kuo (2008)
+_POLYNOMIALS = (
+    (1, 0, (1,)), (1, 1, (1,)), (2, 3, (1, 3)), (3, 3, (1, 3, 1)), (3, 5, (1, 1, 1)), (4, 3, (1, 1, 3, 3)), (4, 9, (1, 3, 5, 13)),
+)  # fmt: skip
+
+
+def _direction_numbers(degree: int, polynomial: int, initial: tuple[int, ...]) -> list[int]:
+    """The direction numbers of one dimension of the Sobol' sequence, for each bit of an index."""
+    v = [m << (31 - bit) for bit, m in enumerate(initial)]
+    while len(v) < 32:
+        number = v[-degree] >> degree
+        for j in range(1, degree + 1):
+            number ^= v[-j] * (polynomial >> (degree - j) & 1)
+        v.append(number)
+    return v
+
+
+DIRECTION_NUMBERS = [_direction_numbers(*row) for row in _POLYNOMIALS]  # (7, 32)
+
+
+def _shifted(xp: Any, index: Any, words: list[Any], first: int) -> list[Any]:
+    """Words XORed with dimensions ``first``, ``first`` + 1, ... of Sobol' points."""
+    code, stacked = index ^ (index >> 1), xp.stack(words, axis=0)
+    for bit, numbers in enumerate(zip(*DIRECTION_NUMBERS[first : first + len(words)])):
+        stacked = stacked ^ ((code >> bit) & 1) * xp.asarray(numbers, dtype=xp.int64, device=index.device)[:, None]
+    return [stacked[i, :] for i in range(len(words))]
+
+
+def first_words(xp: Any, lanes: Lanes, pairs: bool, sobol: bool, d: int) -> list[Any]:
+    """The words (P,) of the walks' first steps, block 0 of stream 0. Both walks of a pair have the same d - 1 words for the first step.
+
+    With ``sobol`` they are shifted points of the Sobol' sequence (30).
+    """
+    own, pair, stream = lanes, lanes.pairs()[0], 0
+    index = pair.walk if pairs else lanes.walk
+    if sobol:
+        own, pair, stream = own._replace(walk=lanes.walk % 2 if pairs else 0 * index), pair._replace(walk=0 * index), SHIFT
+    (words,) = own.words(xp, stream)
+    if pairs:
+        ((*first, _, _),) = pair.words(xp, stream + FIRST)
+        words[: d - 1] = first[: d - 1]
+    return _shifted(xp, index, words, 0) if sobol else words
+
+
+def source_words(xp: Any, lanes: Lanes, step: int, d: int, sobol: bool) -> list[Any]:
+    """The words (P,) of source points: d for the radius, d - 1 for the direction.
+
+    With ``sobol``, shifted points of the Sobol' sequence (30) replace three of the first step's: the direction's, then the radius's.
+    """
+    all_words = lanes.words(xp, SOURCE + step, *[SOURCE + TRIAL + step] * (d - 2))
+    words = [*all_words[0][:3], *all_words[-1][:2]][: 2 * d - 1]
+    if sobol and step == 0:
+        ((*shifts, _),) = lanes._replace(walk=0 * lanes.walk).words(xp, SHIFT + SOURCE)
+        for i, word in enumerate(_shifted(xp, lanes.walk, shifts, 4)):
+            words[(d + i) % (2 * d - 1)] = word
+    return words
 
 
 def uniform(xp: Any, word: Any) -> Any:
@@ -84,12 +143,10 @@ def median(xp: Any, a: Any, b: Any, c: Any) -> Any:
     return xp.maximum(xp.minimum(a, b), xp.minimum(xp.maximum(a, b), c))
 
 
-def source_point(xp: Any, lanes: Lanes, step: int, d: int) -> tuple[Any, Any]:
+def source_point(xp: Any, lanes: Lanes, step: int, d: int, sobol: bool = False) -> tuple[Any, Any]:
     """(4a) in the plane, (4b) in space, (4c) otherwise: the radius in the unit ball (P,), and the direction (P, d)."""
     if d > 3:
         return source_radius(xp, lanes, step, d), unit_vector(xp, lanes, SOURCE_DIRECTION + step, d)
-    if d == 2:
-        ((w0, w1, w2, _),) = lanes.words(xp, SOURCE + step)
-        return xp.sqrt(uniform(xp, w0) * uniform(xp, w1)), direction(xp, w2, w2, d)
-    (w0, w1, w2, _), (v0, v1, _, _) = lanes.words(xp, SOURCE + step, SOURCE + TRIAL + step)
-    return median(xp, uniform(xp, w0), uniform(xp, w1), uniform(xp, w2)), direction(xp, v0, v1, d)
+    words = source_words(xp, lanes, step, d, sobol)
+    u, n = [uniform(xp, word) for word in words[:d]], direction(xp, words[d], words[-1], d)
+    return xp.sqrt(u[0] * u[1]) if d == 2 else median(xp, *u), n

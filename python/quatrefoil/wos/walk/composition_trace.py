@@ -13,7 +13,7 @@ from .traces import TRACE
 
 
 def trace(xp: Any, *arguments: Any, **_: Any) -> tuple[Any, ...]:
-    args = named(TRACE, arguments[:4], arguments[4:14], gradient=False, first_instance=0, source_kind="none")
+    args = named(TRACE, arguments[:4], arguments[4:15], gradient=False, first_instance=0, source_kind="none")
     args.source_kind = "number" if args.sourced else "none"
     walks, (_, N, d), W = Walks(xp, TRACE.label, args), args.start.shape, args.walks
     by_rows = []

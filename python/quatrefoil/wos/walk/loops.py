@@ -30,7 +30,7 @@ class _Walked:
         around = sphere_around(ends, d, p.reach / frame[-2]) if p.outside else (0.0, 0.0)
         x, radius, left, self.mark = np.ascontiguousarray(p.start[b, point], np.float64), np.zeros(n), np.ones(n), np.zeros(n, np.int64)
         facet, weights, words, first = np.zeros(n, np.int64), np.zeros((n, d - 1)), np.zeros((n, 4), np.uint64), first_balls(n, d)
-        about = *counters(p, b, point, walk), frame[-1], p.screening * frame[-2] ** 2, p.gradient, p.max_steps, wanted[1]
+        about = *counters(p, b, point, walk), frame[-1], p.screening * frame[-2] ** 2, p.gradient, p.sobol, p.max_steps, wanted[1]
         events, owners, alive, step = [np.empty((0, d + 2))], [np.empty(0, np.int64)], np.arange(n), 0
         while len(alive):
             if distances is not None:
@@ -89,7 +89,9 @@ def balls(start, frame, ends, first, radius, screening, grids, num_threads):
 
 def expand(*arguments):
     """The coefficients (17), from the same pairs of walks as ``walk`` with a gradient. Divides values by the weight of the first sphere."""
-    p = Problem(EXPAND, arguments[:6], arguments[8:], _Walked, gradient=True, first_instance=0, outside=False, source_kind="none")
+    p = Problem(
+        EXPAND, arguments[:6], arguments[8:], _Walked, gradient=True, first_instance=0, outside=False, source_kind="none", sobol=False
+    )
     coefficients, counts = arguments[6:8]
     coefficients[...], counts[...] = 0.0, 0
     each = p.walks // p.samples

@@ -11,7 +11,7 @@ from ..query.loops_solids import beyond_field, is_solid, length, nearest_on_soli
 from .composition_balls import LIGHT, MAX_SCREENED, SHRUNK
 from .composition_philox import FIRST, ROULETTE
 from .loops_half_discs import leave_half_disc
-from .loops_philox import bessel_series, direction, philox, roulette, source_point, source_weight, uniform, unit_vector
+from .loops_philox import bessel_series, direction, first_words, philox, roulette, source_point, source_weight, uniform, unit_vector
 
 CUT_OFF, ESCAPED = 1 << 31, 1 << 30
 
@@ -66,22 +66,21 @@ def _come_back(sphere, step, walk, point, instance, k0, k1, x, moved):
 
 @jit
 def make_step(
-    around, x, radius, step, weight, walk, point, instance, k0, k1, screening, pairs, sources, words, n, m, first, events
+    around, x, radius, step, weight, walk, point, instance, k0, k1, screening, pairs, sources, words, n, m, first, events,
+    sobol=False,
 ):  # fmt: skip
     """Move x to the surface of its ball, and append a source point to ``events``. Returns the weight.
 
-    ``words``, ``n`` and ``m`` are scratch arrays. ``around``: the radii of ``sphere_around`` for walks outside, otherwise 0.
+    ``words``: those of the block of this step. ``n`` and ``m`` are scratch arrays. ``around``: the radii of ``sphere_around`` for walks
+    outside, otherwise 0.
     """
     d = x.size
-    sharing = 4 if d == 2 else 2 if d == 3 else 1
     if screening > 0.0:
         radius = min(radius, MAX_SCREENED / math.sqrt(screening))
     if d > 3:
         unit_vector(step, walk, point, instance, k0, k1, n)
     else:
-        if step % sharing == 0:
-            words[0], words[1], words[2], words[3] = philox(np.uint64(step // sharing), walk, point, instance, k0, k1)
-        column = (d - 1) * (step % sharing)
+        column = (d - 1) * (step % (4 // (d - 1)))
         direction(words[column], words[column + d - 2], n)
     enters, number, sign = pairs and step == 0, walk, 1.0
     if around[0] > 0.0 and screening == 0.0 and not enters and length(x) > around[1]:
@@ -92,15 +91,12 @@ def make_step(
         number, sign = walk // np.uint64(2), 1.0 - 2.0 * (walk % np.uint64(2))
         if d > 3:
             unit_vector(FIRST, number, point, instance, k0, k1, n)
-        else:
-            w0, w1, _, _ = philox(np.uint64(FIRST), number, point, instance, k0, k1)
-            direction(w0, w1, n)
         n *= sign
         radius *= SHRUNK
     z2 = radius * radius * screening
     of_value, of_gradient = 1.0, 0.0
     if sources:
-        s, logarithm = source_point(step, number, point, instance, k0, k1, m)
+        s, logarithm = source_point(step, number, point, instance, k0, k1, m, sobol)
         m *= sign
         if enters or screening > 0.0:
             of_value, of_gradient = source_weight(d, s, logarithm, z2)
@@ -119,7 +115,7 @@ def make_step(
 
 @jit
 def step_all(ends, sees, around, half_discs, alive, x, radius, step, weight, walk, point, instance, k0, k1, epsilon, screening, pairs,
-             max_steps, sources, words, first, facet, corner_weights, mark):  # fmt: skip
+             sobol, max_steps, sources, words, first, facet, corner_weights, mark):  # fmt: skip
     """Make one step of the walks ``alive``. If ``ends`` has no rows, the domain is the unit ball.
 
     Returns the walks that continue, a table of source points (with weights, and whether they are in the first ball of a pair), and the walk
@@ -127,14 +123,18 @@ def step_all(ends, sees, around, half_discs, alive, x, radius, step, weight, wal
     and flags of walks that ended. ``first`` (walks, 2 + 2 d): see ``enter``.
     """
     d = x.shape[1]
+    sharing = 4 // (d - 1)
     n, m, going = np.empty(d), np.zeros(d), np.ones(len(alive), np.bool_)
     events, owner = [np.empty(d + 2) for _ in range(0)], [0 for _ in range(0)]
     for j in range(len(alive)):
         i, moved, landed = alive[j], False, False
         if sees:
             radius[i], facet[i] = see(ends, around[0] > 0.0, x[i], corner_weights[i])
+        if d < 4 and step == 0:
+            first_words(d, walk[i], point[i], instance, k0, k1, pairs, sobol, words[i])
+        elif d < 4 and step % sharing == 0:
+            words[i, 0], words[i, 1], words[i, 2], words[i, 3] = philox(np.uint64(step // sharing), walk[i], point[i], instance, k0, k1)
         if half_discs and step < max_steps and (step > 0 or (radius[i] > epsilon and not pairs)):
-            words[i, 0], words[i, 1], words[i, 2], words[i, 3] = philox(np.uint64(step // 4), walk[i], point[i], instance, k0, k1)
             direction(words[i, step % 4], words[i, step % 4], n)
             moved, landed = leave_half_disc(ends, facet[i], corner_weights[i], x[i], n, epsilon)
         if landed:
@@ -146,7 +146,7 @@ def step_all(ends, sees, around, half_discs, alive, x, radius, step, weight, wal
         else:
             weight[i] = make_step(
                 around, x[i], radius[i], step, weight[i], walk[i], point[i], instance, k0, k1, screening, pairs, sources, words[i],
-                n, m, first[i], events,
+                n, m, first[i], events, sobol,
             )  # fmt: skip
             for _ in range(len(events) - len(owner)):
                 owner.append(i)

@@ -7,9 +7,9 @@ import numpy as np
 from ..._backends.numba import jit
 from . import composition_balls
 from .composition_balls import LIGHT
-from .composition_philox import SOURCE, SOURCE_DIRECTION, TRIAL
+from .composition_philox import DIRECTION_NUMBERS, FIRST, SHIFT, SOURCE, SOURCE_DIRECTION, TRIAL
 
-_MASK = np.uint64(0xFFFFFFFF)
+_MASK, _NUMBERS = np.uint64(0xFFFFFFFF), np.array([*DIRECTION_NUMBERS, [0] * 32], np.uint64).T.copy()
 bessel_series, harmonic_series = jit(composition_balls.bessel_series), jit(composition_balls.harmonic_series)
 
 
@@ -38,6 +38,31 @@ def philox(c0, c1, c2, c3, k0, k1):
         k0 = (k0 + np.uint64(0x9E3779B9)) & _MASK
         k1 = (k1 + np.uint64(0xBB67AE85)) & _MASK
     return c0, c1, c2, c3
+
+
+@jit
+def _add_sobol(index, first, w0, w1, w2, w3):
+    """XOR dimensions ``first`` to ``first`` + 3 of a Sobol' point to four words."""
+    code = index ^ (index >> np.uint64(1))
+    for bit in range(32):
+        if code >> np.uint64(bit) & np.uint64(1):
+            v = _NUMBERS[bit, first : first + 4]
+            w0, w1, w2, w3 = w0 ^ v[0], w1 ^ v[1], w2 ^ v[2], w3 ^ v[3]
+    return w0, w1, w2, w3
+
+
+@jit
+def first_words(d, walk, point, instance, k0, k1, pairs, sobol, words):
+    """Write the words of the first steps of one walk, see ``composition_philox.first_words``."""
+    index = walk >> np.uint64(pairs)
+    own, pair, stream = walk, index, 0
+    if sobol:
+        own, pair, stream = walk - (index << np.uint64(pairs)), np.uint64(0), SHIFT
+    w0, w1, w2, w3 = philox(np.uint64(stream), own, point, instance, k0, k1)
+    if pairs:
+        v0, v1, _, _ = philox(np.uint64(stream + FIRST), pair, point, instance, k0, k1)
+        w0, w1 = v0, (v1 if d == 3 else w1)
+    words[0], words[1], words[2], words[3] = _add_sobol(index, 0, w0, w1, w2, w3) if sobol else (w0, w1, w2, w3)
 
 
 @jit
@@ -100,7 +125,7 @@ def source_radius(d, step, walk, point, instance, k0, k1):
 
 
 @jit
-def source_point(step, walk, point, instance, k0, k1, n):
+def source_point(step, walk, point, instance, k0, k1, n, sobol=False):
     """(4a) in the plane, (4b) in space, (4c) otherwise: the radius in the unit ball, and minus its logarithm (0 in space).
 
     Writes the direction to n.
@@ -110,11 +135,19 @@ def source_point(step, walk, point, instance, k0, k1, n):
         r = source_radius(n.size, step, walk, point, instance, k0, k1)
         return r, -math.log(r)
     w0, w1, w2, _ = philox(np.uint64(SOURCE + step), walk, point, instance, k0, k1)
+    first, zero = sobol and step == 0, np.uint64(0)
+    s0, s1, s2, s3 = philox(np.uint64(SHIFT + SOURCE), zero, point, instance, k0, k1) if first else (zero, zero, zero, zero)
+    if first:
+        s0, s1, s2, _ = _add_sobol(walk, 4, s0, s1, s2, s3)
     if n.size == 2:
+        if first:
+            w0, w1, w2 = s1, s2, s0
         r = math.sqrt(uniform(w0) * uniform(w1))
         direction(w2, w2, n)
         return r, -math.log(r)
-    a, b, c = uniform(w0), uniform(w1), uniform(w2)
     v0, v1, _, _ = philox(np.uint64(SOURCE + TRIAL + step), walk, point, instance, k0, k1)
+    if first:
+        v0, v1, w0 = s0, s1, s2
+    a, b, c = uniform(w0), uniform(w1), uniform(w2)
     direction(v0, v1, n)
     return max(min(a, b), min(max(a, b), c)), 0.0

@@ -14,13 +14,14 @@ from typing import Any
 
 from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option
-from . import WALK, check_start, node_shapes
+from . import WALK, check_sobol, check_start, node_shapes
 
 
 def _trace_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) -> list[Shape | None]:
     start, frame, ends, first = shapes
-    _, first_walk, walks, _, _, first_point, _, _, sourced, events = options
+    _, first_walk, walks, _, _, first_point, _, _, sourced, events, sobol = options
     check_start(label, start, frame, ends, first)
+    check_sobol(label, sobol, start[2])
     node_shapes(label, start, first_walk, walks, False, 0, first_point)
     if start[0] != 1:
         raise ValueError(f"{label}: start has {start[0]} instances, expected 1")
@@ -40,6 +41,7 @@ TRACE = Op(
     options=(
         Option("seed", int), Option("first_walk", int), Option("walks", int), Option("max_steps", int), Option("screening", float),
         Option("first_point", int), Option("outside", bool), Option("reach", float), Option("sourced", bool), Option("events", int),
+        Option("sobol", bool),
     ),
     extras=(Extra("grids"),),
     rule=_trace_shapes, differentiable=False, tolerance=1e-3,
