@@ -257,8 +257,8 @@ class Chunk {
 #pragma GCC unroll 3
           for (int v = 0; v < columns.vectors; ++v) {
             const int64_t first = j + v * kWidth<V>;
-            const V weighed = sign * quatrefoil::load<V>(decays[i + r] + first) * sum[r][v];
-            store(to[i + r] + first, keep_first(weighed, i + r + 1 - off - first));
+            const V weighted = sign * quatrefoil::load<V>(decays[i + r] + first) * sum[r][v];
+            store(to[i + r] + first, keep_first(weighted, i + r + 1 - off - first));
           }
       });
   }

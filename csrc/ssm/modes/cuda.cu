@@ -132,14 +132,14 @@ __global__ void __launch_bounds__(kThreads, 1) measure_tiles(const Shape s, cons
     for (int64_t first = 0; first < s.N; first += kChunk) {
       put_chunk(s, steps, modes + h * s.N + first, nullptr, 1.0, s.N - first, u, v);
       __syncthreads();
-      cplx<T> sum[giants] = {}, weighed[giants] = {};
+      cplx<T> sum[giants] = {}, weighted[giants] = {};
       QF_UNROLL(2)
       for (int j = 0; j < kSide; ++j) {
         const cplx<T> z = v[n * kPitch + j], zj = scaled(z, T(j));
         for (int i = 0; i < giants; ++i) {
           const T value = x[(group * giants + i) * kSide + j];
           sum[i] = {multiply_add(value, z.re, sum[i].re), multiply_add(value, z.im, sum[i].im)};
-          weighed[i] = {multiply_add(value, zj.re, weighed[i].re), multiply_add(value, zj.im, weighed[i].im)};
+          weighted[i] = {multiply_add(value, zj.re, weighted[i].re), multiply_add(value, zj.im, weighted[i].im)};
         }
       }
       Moment mine{};
@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(kThreads, 1) measure_tiles(const Shape s, cons
         const int step = group * giants + i;
         const cplx<T> z = u[n * kPitch + step];
         const cplx<double> giant{double(z.re), double(z.im)}, t{double(sum[i].re), double(sum[i].im)};
-        const cplx<double> t1{double(weighed[i].re), double(weighed[i].im)};
+        const cplx<double> t1{double(weighted[i].re), double(weighted[i].im)};
         mine.s0 = mine.s0 + giant * t;
         mine.s1 = mine.s1 + giant * (scaled(t, double(steps.giant(step))) + t1);
       }

@@ -19,9 +19,9 @@ class Moments {
         steps_(L),
         n_(n),
         baby_(J * 2 * n),
-        weighed_(kGiants * J),
+        weighted_(kGiants * J),
         sums_(2 * kGiants * 2 * n),
-        weighed_sums_(sums_ + kGiants * 2 * n) {}
+        weighted_sums_(sums_ + kGiants * 2 * n) {}
 
   // Computes the baby steps: [re, im] of W modes, one mode per lane. In float32, steps from W on are products of earlier ones, as for K.
   void prepare(const Modes& modes) {
@@ -64,13 +64,13 @@ class Moments {
   // (9): T and T' of rows of J elements; the last row may be shorter.
   void sum_rows(const T* g, int64_t count) {
     const int64_t full = count / J, rest = count % J;
-    for (int64_t l = 0; l < count; l += J) weigh(g + l, min(J, count - l), weighed_ + l);
+    for (int64_t l = 0; l < count; l += J) weigh(g + l, min(J, count - l), weighted_ + l);
     for_columns<T>(2 * n_, [&](auto columns, int64_t j) {
       const auto sum = [&](const T* from, int64_t lines, int64_t terms, T* to) {
         multiply_in_blocks(columns, lines, terms, from, J, baby_ + j, 2 * n_, to + j, 2 * n_);
       };
-      sum(g, full, J, sums_), sum(weighed_, full, J, weighed_sums_);
-      if (rest) sum(g + full * J, 1, rest, sums_ + full * 2 * n_), sum(weighed_ + full * J, 1, rest, weighed_sums_ + full * 2 * n_);
+      sum(g, full, J, sums_), sum(weighted_, full, J, weighted_sums_);
+      if (rest) sum(g + full * J, 1, rest, sums_ + full * 2 * n_), sum(weighted_ + full * J, 1, rest, weighted_sums_ + full * 2 * n_);
     });
   }
   static void weigh(const T* g, int64_t count, T* to) {
@@ -93,7 +93,7 @@ class Moments {
 #pragma GCC unroll 4
         for (int k = 0; k < count; ++k) {
           e[k] = scan::step(x[k], cplx<V>{multiply_add(step, p[k].re, e[k].re), multiply_add(step, p[k].im, e[k].im)},
-                            row_sum(weighed_sums_, row, i + k * W));
+                            row_sum(weighted_sums_, row, i + k * W));
           p[k] = scan::step(x[k], p[k], row_sum(sums_, row, i + k * W));
         }
       const int64_t at = first + begin * J;
@@ -103,7 +103,7 @@ class Moments {
   // The same for growing modes: each row uses its own power.
   void add_each(const Modes& modes, int64_t i, int64_t first, int64_t rows, double* S) {
     steps_.template giant<1>(modes, i, first, rows, [&](int64_t row, int, cplx<V> u) {
-      add_moments(i, u, double(first + row * J), row_sum(sums_, row, i), row_sum(weighed_sums_, row, i), S);
+      add_moments(i, u, double(first + row * J), row_sum(sums_, row, i), row_sum(weighted_sums_, row, i), S);
     });
   }
   QF_HD cplx<V> row_sum(const T* sums, int64_t row, int64_t i) const { return load_complex<V>(sums + (row * n_ + i) * 2); }
@@ -143,8 +143,8 @@ class Moments {
 
   const Steps<T> steps_;
   const int64_t n_;
-  Scratch<T> baby_, weighed_, sums_;
-  T* const weighed_sums_;
+  Scratch<T> baby_, weighted_, sums_;
+  T* const weighted_sums_;
 };
 
 // The moments of rows: get(m, h, first, count, buffer) returns a block of row m of a channel, in place or in the buffer. Then finish(modes,

@@ -190,16 +190,16 @@ class HeadAdjoint {
     multiply_lower(c.steps, g_, P_, in_rows<const T>(x_transposed_, P_, padded_), gradient_, padded_);
     decay_gradient_.clear(), decay_gradient_.begin_matrix();
     for (int64_t i = c.steps - 1; i >= 0; --i) {
-      T *const inner_gradient = inner_gradient_ + (c.begin + i) * padded_, *const weighed = triangle_ + i * padded_;
+      T *const inner_gradient = inner_gradient_ + (c.begin + i) * padded_, *const weighted = triangle_ + i * padded_;
       const T* const e = gradient_ + i * padded_;
       steps_.decays_to(i, [&](int64_t j, V d) {
         const V to_inner = load<V>(e + j) * d;
-        store(weighed + j, V(load<V>(inner + i * padded_ + j) * d));
+        store(weighted + j, V(load<V>(inner + i * padded_ + j) * d));
         store(inner_gradient + j, first_ ? to_inner : V(load<V>(inner_gradient + j) + to_inner));
       });
       if (first_)
         for (int64_t j = round_up(i + 1, kLanes<T>); j < padded_; j += kLanes<T>) store(inner_gradient + j, V{});
-      decay_gradient_.add_row(i, e, weighed);
+      decay_gradient_.add_row(i, e, weighted);
     }
   }
 

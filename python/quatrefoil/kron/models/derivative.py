@@ -53,12 +53,12 @@ def _varied(xp: Any, k: int, eigenvalues: Sequence[Array], values: Array, slopes
 
     others = outer([xp.ones_like(l) if i == k else l for i, l in enumerate(eigenvalues)])
     v, g = unfolded(y), unfolded(grad)
-    weighed_v, weighed_g = unfolded(values * y), unfolded(values * grad)
+    weighted_v, weighted_g = unfolded(values * y), unfolded(values * grad)
     limit = (unfolded(others * slopes * grad) @ v.T + g @ unfolded(others * slopes * y).T) / 2
     apart = eigenvalues[k][:, None] - eigenvalues[k]
-    sizes = _norms(xp, weighed_g)[:, None] * _norms(xp, v) + _norms(xp, g)[:, None] * _norms(xp, weighed_v)
+    sizes = _norms(xp, weighted_g)[:, None] * _norms(xp, v) + _norms(xp, g)[:, None] * _norms(xp, weighted_v)
     with np.errstate(divide="ignore", invalid="ignore"):
-        quotient = (weighed_g @ v.T - g @ weighed_v.T) / apart
+        quotient = (weighted_g @ v.T - g @ weighted_v.T) / apart
         lost = _ROUNDINGS * float(np.finfo(np.float64).eps) * sizes / xp.abs(apart)
         is_lost = (apart == 0) | (xp.abs(quotient - limit) <= lost)
     return xp.where(is_lost, limit, quotient)

@@ -60,9 +60,9 @@ class HeadDecays:
         """(15)-(17): gradients of the reading rows, the keys, and the logarithms of the decays between the tokens of a pair."""
         xp = self.xp
         d = [[self._masked(read, x) for x in row] for read, row in zip(reads, d)]
-        weighed = [[self.decay * x for x in row] for row in d]
-        of_reads = [sum(xp.matmul(x, k) for x, k in zip(row, keys)) for row in weighed]
-        of_keys = [sum(xp.matmul(xp.matrix_transpose(row[n]), read.rows) for row, read in zip(weighed, reads)) for n in range(len(keys))]
+        weighted = [[self.decay * x for x in row] for row in d]
+        of_reads = [sum(xp.matmul(x, k) for x, k in zip(row, keys)) for row in weighted]
+        of_keys = [sum(xp.matmul(xp.matrix_transpose(row[n]), read.rows) for row, read in zip(weighted, reads)) for n in range(len(keys))]
         terms = sum(double(xp, x) * double(xp, m) for row, of_row in zip(pairs, d) for m, x in zip(row, of_row))
         return of_reads, of_keys, crossing_sums(xp, terms)
 

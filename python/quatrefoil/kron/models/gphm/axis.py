@@ -274,9 +274,9 @@ def inverse_diagonal_sums(x: np.ndarray) -> np.ndarray:
     """Sums along both diagonals l and -l of the inverse of a symmetric Toeplitz matrix, from the first column x of the inverse (10)."""
     n = len(x)
     lag = np.arange(n)
-    weighed = np.empty((2, n))
-    weighed[0], weighed[1] = x, x * lag
-    spectra = np.fft.rfft(weighed, 2 * n)
+    weighted = np.empty((2, n))
+    weighted[0], weighted[1] = x, x * lag
+    spectra = np.fft.rfft(weighted, 2 * n)
     plain, moments = np.fft.irfft(spectra[0] * spectra.conj(), 2 * n)[:, :n]
     sums: np.ndarray = ((n - lag) * plain - 2 * moments) * (2 / x[0])
     sums[0] /= 2

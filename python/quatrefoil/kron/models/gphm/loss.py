@@ -87,10 +87,10 @@ class Loss:
         parts, gradients = [], Params()
         others = self._others(u, A)
         for k, axis in enumerate(self.axes):
-            weighed = self._rows(E, k)
-            X = axis.inverse.solve(0.5 * self._rows(others[k], k) + axis.adjoint(weighed))
+            weighted = self._rows(E, k)
+            X = axis.inverse.solve(0.5 * self._rows(others[k], k) + axis.adjoint(weighted))
             parts.append(self._grid(X, k))
-            hyper = axis.gradient(size(u) // len(axis.x), X, A[k], weighed)
+            hyper = axis.gradient(size(u) // len(axis.x), X, A[k], weighted)
             named = {f"{name}_{k}": g for name, g in hyper._asdict().items()}
             gradients |= {name: g for name, g in named.items() if name not in self.fixed}
         of_u = _added(parts[0], 0.5 * A[0][0, :] if u.ndim == 1 else parts[1])
