@@ -29,7 +29,7 @@ from scipy.optimize import minimize
 from quatrefoil.cheb import orthopoly, poly_layer, poly_layer_vjp, product_layer, product_layer_vjp
 
 INPUTS, HIDDEN, CLASSES, DEGREE, DECAY, SEEN = 20, 24, 10, 2, 1e-3, 1200
-STEPS, REMADE = 120, 40  # steps of the optimiser, in total and between new polynomials
+STEPS, REBUILT = 120, 40  # steps of the optimiser, in total and between new polynomials
 
 
 def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -84,7 +84,7 @@ class Network:
             layer_inputs.append((product_layer if more else poly_layer)(layer_inputs[-1], W, a, b, *more))
         return layer_inputs
 
-    def remake(self, X: np.ndarray) -> None:
+    def rebuild(self, X: np.ndarray) -> None:
         """For all layers but the first, recompute polynomials that are orthonormal over the current inputs, and convert the weights."""
         for i, Z in enumerate(self.inputs(X)[1:-1], start=1):
             a, b, W = self.layers[i]
@@ -120,10 +120,10 @@ class Network:
         self.layers = [(a, b, part.reshape(W.shape)) for (a, b, W), part in zip(self.layers, parts)]
 
     def fit(self, X: np.ndarray, labels: np.ndarray, steps: int = STEPS) -> Network:
-        for done in range(0, steps, REMADE):
-            options = {"maxiter": min(REMADE, steps - done)}
+        for done in range(0, steps, REBUILT):
+            options = {"maxiter": min(REBUILT, steps - done)}
             self.put(minimize(self.loss, self.get(), args=(X, labels), jac=True, method="L-BFGS-B", options=options).x)
-            self.remake(X)
+            self.rebuild(X)
         return self
 
 

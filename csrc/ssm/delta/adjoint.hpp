@@ -85,7 +85,7 @@ class HeadAdjoint {
     if (s.p.channels)
       state_products(chunk, a.dstate, a.xt, a.dkt);
     else
-      keys_behind(chunk, a, written);
+      key_gradients_of_state(chunk, a, written);
     if (s.p.a) state_products(chunk, a.dstate, known_t, a.dkt_known);
     NextRows<T> next = rows_before(at, c);
     double both = 0;

@@ -159,7 +159,7 @@ QF_HD void store_rows(const V (&sum)[rows][NV], T* to, int64_t stride) {
 
 // (16) The terms from writing to the state after the chunk: dk^T <- d_i (R x_i), and written[i] = d_i k_i.(R x_i).
 template <class T>
-void keys_behind(const Chunk<T>& chunk, const ChunkBackward<T>& a, T* written) {
+void key_gradients_of_state(const Chunk<T>& chunk, const ChunkBackward<T>& a, T* written) {
   for_columns<T, Rest::skipped>(chunk.rows, [&](auto columns, int64_t j) {
     using V = typename decltype(columns)::Vector;
     constexpr int NV = columns.vectors;

@@ -9,7 +9,7 @@ namespace quatrefoil::ssm::modes {
 namespace {
 
 // Takes H.. from the shape of x, argument number `x_at`. v is read before x, and its own shape does not tell which axes are H..
-void know_sizes(Arguments& call, std::size_t x_at, std::int64_t L) {
+void set_sizes(Arguments& call, std::size_t x_at, std::int64_t L) {
   const View x = call.peek(x_at);
   call.size("L", L);
   call.axes("H..", x.shape, x.rank > 0 ? x.rank - 1 : 0);
@@ -30,7 +30,7 @@ T* rows(const ShapeChecker::CheckedArray& array, bool complex) {
 template <bool complex, class T>
 void log_vandermonde(Arguments& call, std::int64_t L, int threads) {
   LogVandermonde<T> p{};
-  know_sizes(call, 1, L);
+  set_sizes(call, 1, L);
   take_poles(call, p, complex, threads);
   p.y = rows<T>(call.output("out", "M.. H.. L"), complex);
   call.run(kernels<T>().log_vandermonde, p);
@@ -39,7 +39,7 @@ void log_vandermonde(Arguments& call, std::int64_t L, int threads) {
 template <bool complex, class T>
 void log_vandermonde_adjoint(Arguments& call, std::int64_t L, int threads) {
   LogVandermondeAdjoint<T> p{};
-  know_sizes(call, 1, L);
+  set_sizes(call, 1, L);
   take_poles(call, p, complex, threads);
   p.grad = rows<T>(call.input("grad", "M.. H.. L"), complex);
   p.dv = call.gradient_of("v"), p.dx = call.gradient_of("x");
@@ -49,7 +49,7 @@ void log_vandermonde_adjoint(Arguments& call, std::int64_t L, int threads) {
 template <bool complex, class T>
 void log_vandermonde_transpose(Arguments& call, std::int64_t L, int threads) {
   LogVandermondeTranspose<T> p{};
-  know_sizes(call, 2, L);
+  set_sizes(call, 2, L);
   p.u = rows<T>(call.input("u", "M.. H.. L"), complex);
   take_poles(call, p, complex, threads);
   p.y = call.output_like("out", "v");
@@ -59,7 +59,7 @@ void log_vandermonde_transpose(Arguments& call, std::int64_t L, int threads) {
 template <bool complex, class T>
 void log_vandermonde_transpose_adjoint(Arguments& call, std::int64_t L, int threads) {
   LogVandermondeTransposeAdjoint<T> p{};
-  know_sizes(call, 2, L);
+  set_sizes(call, 2, L);
   p.u = rows<T>(call.input("u", "M.. H.. L"), complex);
   take_poles(call, p, complex, threads);
   p.grad = call.input_like("grad", "v");

@@ -88,7 +88,7 @@ class Modes {
   cplx<V> weight(int64_t m, int64_t i) const { return part(4 + m)[i]; }
   void set_weight(int64_t m, int64_t i, cplx<V> w) { part(4 + m).set(i, w); }
   // Whether all powers from z^t on are below e^min_log and all weights are finite; the kernel is then 0 from t on.
-  bool faded(int64_t t, double min_log) const {
+  bool vanished(int64_t t, double min_log) const {
     bool yes = !shifted;
     for (int64_t i = 0; i < N && yes; ++i) yes = log_.re[i] <= 0 && log_.re[i] * double(t) < min_log;
     const double* const weights = part(4).re;

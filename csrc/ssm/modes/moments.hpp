@@ -46,7 +46,7 @@ class Moments {
     for (int64_t r = 0; r < rows; r += kGiants) {
       const int64_t block = min(kGiants, rows - r), done = r * J;
       check_interrupt(double(block * J) * double(4 * n_) * kMultiplyAddNs<T>);
-      if (modes.faded(first + done, kLogNothing<T>)) {
+      if (modes.vanished(first + done, kLogNothing<T>)) {
         add_nothing(g + done, count - done, S);
         return;
       }

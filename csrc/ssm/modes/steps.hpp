@@ -134,7 +134,7 @@ class Vandermonde {
     for (int64_t r = 0; r < rows; r += kGiants) {
       const int64_t block = min(kGiants, rows - r), done = r * J, full = min(block, (count - done) / J);
       check_interrupt(double(block * J) * double(M_ * 2 * n_) * kMultiplyAddNs<T>);
-      if (modes.faded(first + done, kLogNothing<T>)) {  // the product would be 0
+      if (modes.vanished(first + done, kLogNothing<T>)) {  // the product would be 0
         for (int64_t m = 0; m < M_; ++m) set_zero(out + m * stride + done, count - done);
         return;
       }
