@@ -332,9 +332,10 @@ def _place(
 
 def _warn_of_outside(s: Statement, count: int, of: int) -> None:
     b, side = s._shared_boundary, "inside" if s.exterior else "outside"
-    segments = b._scaled_ends() if isinstance(b, Polygon) and b._count == 1 else np.empty((0, 4))
-    pairs = crossings(segments)[:1] if len(segments) <= _MAX_SEARCHED else ()
-    crossed = "".join(f"; segments {b._pairs[i, 0]} and {b._pairs[j, 0]} of the polygon cross" for i, j in pairs)
+    crossed = ""
+    if isinstance(b, Polygon) and b._count == 1 and len(b._ends) <= _MAX_SEARCHED:
+        pairs = b._pairs[crossings(b._scaled_ends())[:1], 0]
+        crossed = "".join(f"; segments {i} and {j} of the polygon cross" for i, j in pairs)
     could = b.dimension <= 3 and not s.exterior and count == of
     fix = f"{crossed}; for the exterior domain pass exterior=True" if could else crossed
     what = "1 point lies" if count == 1 else f"{count} points lie"
