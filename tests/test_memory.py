@@ -77,15 +77,15 @@ assert resident() - before <= 160, resident() - before
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="a sanitizer's malloc keeps freed memory")
 def test_cached_tables_are_bounded():
-    """Every length has its own table; those of all lengths here take about 700 MB."""
+    """Every length has its own table; those of all lengths here take about 850 MB."""
     script = """
 import numpy as np, quatrefoil as qf
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
 def transform(n):
     return qf.cheb.vals2coeffs(np.cos(np.arange(n)))
-lengths = range(700, 2500)
-expected = {n: transform(n) for n in lengths[::100]}
+lengths = range(2000, 8000, 2)
+expected = {n: transform(n) for n in lengths[::200]}
 before = resident()
 for n in lengths:
     transform(n)
@@ -98,11 +98,11 @@ for n, c in expected.items():
 
 def test_threads_and_cached_tables(rng):
     """Tables are freed only when no call uses them: those of all lengths here take more memory than is kept."""
-    values = {n: rng.standard_normal((3, n)) for n in (*range(940, 1000), 4500, 5003, 5004)}
+    values = {n: rng.standard_normal((2, n)) for n in range(100_000, 100_030)}
     expected = {n: qf.cheb.vals2coeffs(v, 1, backend="native") for n, v in values.items()}
 
     def work(i):
-        for n in [*values][i::2] * 2:
+        for n in [*values][i % 2 :: 2]:
             np.testing.assert_array_equal(qf.cheb.vals2coeffs(values[n], 1, backend="native"), expected[n])
 
     in_threads(4, work)
