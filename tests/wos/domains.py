@@ -210,6 +210,28 @@ DOMAINS = {
     "shared walks, functions": lambda rng: (
         wos.Polygon(SQUARE), corner(rng, 3), {"dirichlet": [u, squared], "source": [squared, u], "shared_walks": True},
     ),
+    "shared walks, walls": lambda rng: (
+        wos.Polygon(SQUARE), corner(rng, 3),
+        {
+            "dirichlet": per_vertex(rng, 3, 4), "source": bells(rng), "neumann": (np.arange(4) == 0, bells(rng, lead=(3,))),
+            "robin": (np.arange(4) > 1, 2.0, per_vertex(rng, 3, 4)), "shared_walks": True,
+        },
+    ),
+    "shared walks, walls in space": lambda rng: (
+        wos.TriangleMesh(*tetrahedron()), 0.6 * corner(rng, 3, 3),
+        {"dirichlet": powers(rng, 3), "neumann": (WHERE, per_vertex(rng, 2, 4)), "source": bells(rng, 3, lead=(2,)), "shared_walks": True},
+    ),
+    "shared walks, medium": lambda rng: (
+        wos.Polygon(SQUARE), corner(rng, 3),
+        {"dirichlet": fourier(rng, 3), "source": bells(rng), "diffusion": squared, "screening": squared, "shared_walks": True},
+    ),
+    "shared walks, medium with walls": lambda rng: (
+        wos.Polygon(SQUARE), corner(rng, 3),
+        {
+            "dirichlet": powers(rng), "source": bells(rng, lead=(3,)), "neumann": (np.arange(4) == 0, fourier(rng, 3)),
+            "diffusion": wos.Polynomial(np.array([[1.6, 0.3, 0.2], [1.0, 0.1, 0.0]])), "shared_walks": True,
+        },
+    ),
 }  # fmt: skip
 ON_HOST = ["field of a function"]  # a compiled distance function, which devices cannot call
 
@@ -227,13 +249,15 @@ def instances_of(data, d):
     """The number of instances of data in d dimensions, or None if all instances share the data."""
     if isinstance(data, list):
         return len(data)
+    if isinstance(data, tuple):  # walls with their data
+        return instances_of(data[-1], d)
     return max((len(x) for x, axes in _parameters(data, d) if isinstance(x, list) or x.ndim > axes), default=None)
 
 
 def instance(data, b, d):
     """The data of one instance, or walls with their data."""
     if isinstance(data, tuple):
-        return tuple(instance(x, b, d) for x in data)
+        return tuple(x if getattr(x, "dtype", np.float64) is np.dtype(bool) else instance(x, b, d) for x in data)
     if isinstance(data, list):
         return data[b]
     if isinstance(data, wos.PerVertex) and isinstance(data.values, list):

@@ -40,7 +40,8 @@ def test_bits(name, dtype, pairs, backend, rng):
     same(whole, pickle.loads(pickle.dumps(part)).resume(16))
 
 
-MANY = ["numbers", "fourier", "lists", "functions", "polygons", "walls of many", "media of many", "shared walks"]
+SHARED = [name for name in DOMAINS if name.startswith("shared walks")]
+MANY = ["numbers", "fourier", "lists", "functions", "polygons", "walls of many", "media of many", *SHARED]
 
 
 @pytest.mark.parametrize("name", MANY)

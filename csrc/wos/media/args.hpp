@@ -17,20 +17,27 @@ struct Media {
   data::Data diffusion, screening;  // 1 and 0 if absent. A grid of alpha has further tables after its values, README (3)
   const double* bounds;             // (B, kBounds)
   const double* slopes;             // (B, N, dimension): grad alpha / (2 alpha) at the starts, in absolute units; null without pairs
-  std::int64_t* beyond;             // (B, N): jumps to points where |sigma'| exceeds the bound
+  std::int64_t* beyond;             // (B, nrhs, N): jumps to points where |sigma'| exceeds the bound
 };
 
 template <class T>
 struct MediaAdjoint {
-  Media<T> forward;              // mean, m2, counts and beyond are unused
-  const double* grad;            // (B, N, nodes, channels), the gradient of mean
-  double *ddirichlet, *dsource;  // gradients with respect to the data's parameters, accumulated; null if not requested
+  Media<T> forward;             // mean, m2, counts and beyond are unused
+  const double* grad;           // (B, nrhs, N, nodes, channels), the gradient of mean
+  double* numbers[walk::kMet];  // gradients with respect to the data's parameters, accumulated; null if not wanted
+};
+
+template <class T>
+struct MediaTrace {
+  Media<T> forward;  // one instance; the kinds of its data select the points, but values are not evaluated
+  walk::Recording to;
 };
 
 template <class T>
 struct Kernels {
   void (*media)(const Media<T>&);
   void (*media_adjoint)(const MediaAdjoint<T>&);
+  void (*media_trace)(const MediaTrace<T>&);
 };
 using Table = TableOf<Kernels>;
 

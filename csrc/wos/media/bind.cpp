@@ -23,9 +23,10 @@ struct Options {
   walk::Range range;
   const py::object &grids, &g, &f, &a, &s;
   int threads;
+  std::int64_t events;  // of a trace
 };
 
-// The inputs of a call. for_groups calls f(args, begin) for groups of instances.
+// The inputs of a call. for_sides calls f(args, side) for groups of right-hand sides.
 template <class T>
 struct Inputs {
   const T* start;
@@ -54,37 +55,36 @@ struct Inputs {
   }
 
   template <class F>
-  void for_groups(F&& f) const {
-    walk::for_groups(scene, start, N, options.threads, [&](walk::Walk<T>& walk, std::int64_t begin) {
-      options.range.set(walk, begin);
-      walk.dirichlet = from_instance(dirichlet.data, begin), walk.source = from_instance(source.data, begin);
+  void for_sides(F&& f) const {
+    walk::for_sides(scene, start, N, options.range, options.threads, [&](walk::Walk<T>& walk, std::int64_t begin, std::int64_t side) {
+      walk.dirichlet = from_instance(dirichlet.data, side), walk.source = from_instance(source.data, side);
       Media<T> p = medium.from(begin, walk);
-      f(p, begin);
+      f(p, side);
     });
   }
 
  private:
   DataOf data_of(const Arguments& call, const char* name, const View& table, const std::string& kind, const py::object& function,
                  const Options& o) const {
-    return {call, name, table, kind, function, scene.boundaries.facets(), o.range.first_instance, scene.B, scene.D};
+    return {call, name, table, kind, function, scene.boundaries.facets(), o.range.first_instance, o.range.rows(call, scene.B), scene.D};
   }
 };
 
 template <class T>
 void forward(Arguments& call, const Inputs<T>& inputs) {
-  const walk::Nodes nodes(call, "B");
-  std::int64_t* const beyond = call.output("beyond", "B N");
+  const walk::Nodes nodes(call);
+  std::int64_t* const beyond = call.output("beyond", "sides N");
   call.all_taken();
-  inputs.for_groups([&](Media<T>& p, std::int64_t begin) {
-    nodes.set(p.walk, begin);
-    p.beyond = beyond + begin * inputs.N;
+  inputs.for_sides([&](Media<T>& p, std::int64_t side) {
+    nodes.set(p.walk, side);
+    p.beyond = beyond + side * inputs.N;
     kernels<T>().media(p);
   });
 }
 
 template <class T>
 void adjoint(Arguments& call, const Inputs<T>& inputs) {
-  const double* const grad = call.input("grad", "B N nodes channels");
+  const double* const grad = call.input("grad", "sides N nodes channels");
   for (const char* name : {"dstart", "dframe", "dends", "dfirst"}) call.no_output(name);
   double* const ddirichlet = call.gradient_of("dirichlet");
   double* const dsource = call.gradient_of("source");
@@ -92,33 +92,45 @@ void adjoint(Arguments& call, const Inputs<T>& inputs) {
   call.all_taken();
   if (ddirichlet) std::fill_n(ddirichlet, inputs.dirichlet_numbers.size(), 0.0);
   if (dsource) std::fill_n(dsource, inputs.source_numbers.size(), 0.0);
-  inputs.for_groups([&](const Media<T>& p, std::int64_t begin) {
+  inputs.for_sides([&](const Media<T>& p, std::int64_t side) {
     MediaAdjoint<T> q{};
     q.forward = p;
-    q.grad = grad + begin * inputs.N * p.walk.nodes() * p.walk.channels();
-    q.ddirichlet = gradient_from(ddirichlet, inputs.dirichlet.data, begin), q.dsource = gradient_from(dsource, inputs.source.data, begin);
+    q.grad = grad + side * inputs.N * p.walk.nodes() * p.walk.channels();
+    q.numbers[walk::on_boundary] = gradient_from(ddirichlet, inputs.dirichlet.data, side);
+    q.numbers[walk::in_domain] = gradient_from(dsource, inputs.source.data, side);
     kernels<T>().media_adjoint(q);
   });
 }
 
-template <bool vjp>
+template <class T>
+void trace(Arguments& call, const Inputs<T>& inputs) {
+  const walk::Recording to = walk::recording(call, inputs.options.range, inputs.scene.B, inputs.options.events);
+  inputs.for_sides([&](const Media<T>& p, std::int64_t) { kernels<T>().media_trace({p, to}); });
+}
+
+enum class Op { forward, adjoint, trace };
+
+// count: right-hand sides that share the walks, or points to record.
+template <Op op>
 void media(Arguments& call, const std::string& dirichlet_kind, const std::string& source_kind, const std::string& diffusion_kind,
            const std::string& screening_kind, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps,
-           bool gradient, std::int64_t first_instance, std::int64_t first_point, py::object grids, py::object g, py::object f, py::object a,
-           py::object s, int threads) {
-  const walk::Range range{seed, first_walk, walks, max_steps, 0, gradient, first_instance, first_point};
-  const Options options{dirichlet_kind, source_kind, diffusion_kind, screening_kind, range, grids, g, f, a, s, threads};
+           bool gradient, std::int64_t first_instance, std::int64_t first_point, std::int64_t count, py::object grids, py::object g,
+           py::object f, py::object a, py::object s, int threads) {
+  const std::int64_t nrhs = op == Op::trace ? 1 : count;
+  const walk::Range range{seed, first_walk, walks, max_steps, 0, gradient, first_instance, first_point, nrhs};
+  const Options options{dirichlet_kind, source_kind, diffusion_kind, screening_kind, range, grids, g, f, a, s, threads, count};
   call.dispatch([&](auto zero) {
     const Inputs<decltype(zero)> inputs(call, options);
-    vjp ? adjoint(call, inputs) : forward(call, inputs);
+    op == Op::forward ? forward(call, inputs) : op == Op::adjoint ? adjoint(call, inputs) : trace(call, inputs);
   });
 }
 
 }  // namespace
 
 void bind(py::module_& m) {
-  define(m, "media", &media<false>);
-  define(m, "media_vjp", &media<true>);
+  define(m, "media", &media<Op::forward>);
+  define(m, "media_vjp", &media<Op::adjoint>);
+  define(m, "media_trace", &media<Op::trace>);
 }
 
 }  // namespace quatrefoil::wos::media

@@ -43,21 +43,23 @@ void find_roots(const Media<T>& p, double* roots) {
 // The same for domains of either dimension. Also sets the numbers of jumps to 0, if they are requested.
 template <class T>
 void find_roots(const Media<T>& p, double* roots) {
-  for (int64_t i = 0; p.beyond && i < p.walk.B * p.walk.N; ++i) p.beyond[i] = 0;
+  for (int64_t i = 0; p.beyond && i < p.walk.sides() * p.walk.N; ++i) p.beyond[i] = 0;
   if (p.walk.dimension == 2)
     find_roots<T, 2>(p, roots);
   else
     find_roots<T, 3>(p, roots);
 }
 
-// Adds the jumps of a round's walks, one entry per slot, to those of the points.
+// Adds the jumps of a round's walks, one entry per slot, to those of the points, for each right-hand side.
 template <class T>
 void add_jumps(const Media<T>& q, const walk::Round& r, const uint32_t* beyond) {
   const walk::Walk<T>& p = q.walk;
   for (int64_t i = 0; i < (r.instance_end - r.instance) * r.slots.points; ++i) {  // points outside the domain have no jumps
-    const int64_t row = (r.instance + i / r.slots.points) * p.N + r.slots.first_point + i % r.slots.points;
-    const T start = p.start[row * p.dimension];
-    for (int64_t w = 0; start == start && w < r.slots.walks; ++w) q.beyond[row] += beyond[i * r.slots.walks + w];
+    const int64_t instance = r.instance + i / r.slots.points, point = r.slots.first_point + i % r.slots.points;
+    const T start = p.start[(instance * p.N + point) * p.dimension];
+    int64_t jumps = 0;
+    for (int64_t w = 0; start == start && w < r.slots.walks; ++w) jumps += beyond[i * r.slots.walks + w];
+    for (int64_t side = 0; side < p.nrhs; ++side) q.beyond[(instance * p.nrhs + side) * p.N + point] += jumps;
   }
 }
 

@@ -15,31 +15,17 @@ constexpr double kUsualSteps = 20;
 template <class T, int D>
 using List = walk::List<T, D, double>;
 
-enum Met { on_boundary, in_domain, kMet };
+using walk::in_domain;
+using walk::kEntered;
+using walk::kLists;
+using walk::kMet;
+using walk::on_boundary;
 
 // README (8): factors of a pair's contributions after its first ball, and of the source in that ball.
 template <int D>
 using First = walk::First<double, D>;
-// Factors of the weights of a walk's points: after its first ball, and in it.
-struct Factors {
-  double later, first;
-};
-
-// Receives the points where walks evaluate data.
 template <class T, int D>
-class Sink {
- public:
-  virtual Factors begin(int64_t slot) = 0;                         // called when a walk starts
-  virtual Factors enter(int64_t slot, const First<D>& first) = 0;  // receives the first ball of a walk of a pair
-  virtual bool wants(int met) const = 0;                           // whether that kind of data is needed
-  // Called when a walk ends. mark: steps and flags; beyond: jumps beyond the bound.
-  virtual void mark(int64_t slot, uint32_t mark, uint32_t beyond) = 0;
-  // Evaluates data at a list of points, in the order of each walk's steps, padded to n.
-  virtual void take(int met, const List<T, D>& list, int64_t n) = 0;
-
- protected:
-  ~Sink() = default;
-};
+using Sink = walk::ListSink<T, D, double>;
 
 // A domain with virtual functions. A query takes a few hundred instructions anyway, and Team is compiled only once for all domains.
 template <class V, int D>
@@ -92,13 +78,12 @@ class Team {
         epsilon_(T(p.walk.frame[instance * (D + 2) + D + 1])),
         global_instance_(uint32_t(p.walk.first_instance + instance)),
         medium_(p, instance, capacity_),
-        lists_{List<T, D>(capacity_), List<T, D>(capacity_)},
+        lists_{List<T, D>(capacity_), List<T, D>(capacity_), List<T, D>(1), List<T, D>(1), List<T, D>(p.walk.gradient ? capacity_ : 1)},
         jumps_(side_by_side_),
         evaluated_(capacity_),
         reals_((D + 1) * side_by_side_),
         ints_(2 * side_by_side_),
         words_(3 * side_by_side_),
-        factors_(side_by_side_),
         slot_(side_by_side_) {
     for (int met = 0; met < kMet; ++met) wanted_[met] = sink.wants(met);
   }
@@ -115,10 +100,11 @@ class Team {
       for (int64_t at = 0; at < side_by_side_; at += W)
         if (bits(load<I>(busy() + at))) advance(at);
       jump();
-      for (int met = 0; met < kMet; ++met)
-        if (lists_[met].count >= walk::kCallPoints) flush(met);
+      for (int list = 0; list < kLists; ++list)
+        if (lists_[list].count >= walk::kCallPoints) flush(list);
     }
-    for (int met = 0; met < kMet; ++met) flush(met);
+    for (int list = 0; list < kLists; ++list) flush(list);
+    sink_.finish();
   }
 
  private:
@@ -139,7 +125,7 @@ class Team {
       if (slot >= 0) {
         busy()[l] = -1, step()[l] = 0, weight()[l] = 1, beyond()[l] = 0, slot_[l] = slot;
         of_point()[l] = uint32_t(p_.first_point + slots_.point(slot)), of_walk()[l] = uint32_t(slots_.walk(slot));
-        factors_[l] = sink_.begin(slot);
+        sink_.begin(slot);
         for (int i = 0; i < D; ++i) x(i)[l] = at[i];
       }
       any = any || busy()[l];
@@ -195,7 +181,7 @@ class Team {
     for (int i = 0; i < D; ++i) inner[i] = n[i];
     const I first = p_.gradient ? active & (steps == 0) : I{};
     if (bits(first)) enter(at, first, R, n, r, inner, area, jumping);
-    if (wanted_[in_domain]) record(at, bits(active), bits(first), here, r, inner, weights * area, steps);
+    if (wanted_[in_domain]) record(at, bits(active), bits(first), here, r, inner, weights * area);
     for (int i = 0; i < D; ++i) {
       const V to = jumping != 0 ? here[i] + r * inner[i] : here[i] + R * n[i];
       store(x(i) + at, active != 0 ? to : here[i]);
@@ -237,7 +223,7 @@ class Team {
         entered.outward[i] = double(sign[l] * (ball.inside[l] ? m[i][l] : out[i][l])) * double(ball.outward[l]);
         entered.toward[i] = double(sign[l] * m[i][l]) * double(ball.toward[l]);
       }
-      factors_[at + l] = sink_.enter(slot_[at + l], entered);
+      sink_.enter(slot_[at + l], entered);
     }
     for (int i = 0; i < D; ++i) {
       n[i] = first != 0 ? sign * out[i] : n[i];
@@ -249,15 +235,13 @@ class Team {
     jumping = first != 0 ? first & ball.inside : jumping;
   }
 
-  void record(int64_t at, unsigned active, unsigned first, const V (&here)[D], V r, const V (&inner)[D], V area, I steps) {
-    List<T, D>& list = lists_[in_domain];
+  void record(int64_t at, unsigned active, unsigned first, const V (&here)[D], V r, const V (&inner)[D], V area) {
     for (; active; active &= active - 1) {
       const int l = __builtin_ctz(active);
-      const Factors& factors = factors_[at + l];
-      const double factor = ((first >> l) & 1 ? factors.first : factors.later) / roots_[of_point()[at + l] - uint32_t(p_.first_point)];
+      const double factor = 1 / roots_[of_point()[at + l] - uint32_t(p_.first_point)];
       T y[D];
       for (int i = 0; i < D; ++i) y[i] = here[i][l] + r[l] * inner[i][l];
-      list.add(y, double(area[l]) * extent_ * extent_ * factor, slot_[at + l], int64_t(steps[l]));
+      lists_[(first >> l) & 1 ? kEntered : int(in_domain)].add(y, double(area[l]) * extent_ * extent_ * factor, slot_[at + l]);
     }
   }
 
@@ -295,8 +279,7 @@ class Team {
         if (domain_.escaped(end)) mark |= walk::kEscaped;
         domain_.project(end, primitive, where);
         const double root = steps ? roots_[of_point()[lane] - uint32_t(p_.first_point)] : 1;
-        if (wanted_[on_boundary])
-          lists_[on_boundary].add(end, double(weights[l]) * factors_[lane].later / root, slot_[lane], steps, int64_t(primitive), where);
+        if (wanted_[on_boundary]) lists_[on_boundary].add(end, double(weights[l]) / root, slot_[lane], steps, int64_t(primitive), where);
       }
       sink_.mark(slot_[lane], mark, beyond()[lane]);
     }
@@ -311,7 +294,7 @@ class Team {
       const auto at = list.points();
       medium_.roots(at.column, n, evaluated_);
       for (int64_t e = 0; e < list.count; ++e)
-        if (met == in_domain)
+        if (met != on_boundary)
           list.weight()[e] /= evaluated_[e];
         else if (list.step()[e])
           list.weight()[e] *= evaluated_[e];
@@ -331,13 +314,12 @@ class Team {
   const T epsilon_;
   const uint32_t global_instance_;
   Medium<V, D> medium_;
-  List<T, D> lists_[kMet], jumps_;
+  List<T, D> lists_[kLists], jumps_;
   bool wanted_[kMet];
   const Scratch<double> evaluated_;
   const Scratch<T> reals_;
   const Scratch<Int> ints_;
   const Scratch<uint32_t> words_;
-  const Scratch<Factors> factors_;
   const Scratch<int64_t> slot_;
 };
 

@@ -25,33 +25,38 @@ struct Reflecting {
   const double* exchange;
 };
 
-// The kinds of data that walks evaluate.
-enum Met { on_boundary, in_domain, on_neumann, on_robin, kMet };
+using walk::in_domain;
+using walk::kMet;
+using walk::on_boundary;
+using walk::on_neumann;
+using walk::on_robin;
 
 template <class T>
 struct Stars {
   walk::Walk<T> walk;             // its grids or mesh contain the absorbing part only
   const Reflecting* reflecting;   // (B,)
-  data::Data neumann, robin;      // the flux h
   bool endless;                   // nothing absorbs: the grids have a single segment or triangle far away
   const media::Media<T>* medium;  // for the same `walk`; null if the diffusion and the screening are constant
-
-  const data::Data& data(int met) const {
-    return met == on_boundary ? walk.dirichlet : met == in_domain ? walk.source : met == on_neumann ? neumann : robin;
-  }
 };
 
 template <class T>
 struct StarsAdjoint {
   Stars<T> forward;       // mean, m2 and counts are unused
-  const double* grad;     // (B, N, nodes, channels), the gradient of mean
-  double* numbers[kMet];  // gradients with respect to the data's parameters, accumulated; null if not requested
+  const double* grad;     // (B, nrhs, N, nodes, channels), the gradient of mean
+  double* numbers[kMet];  // gradients with respect to the data's parameters, accumulated; null if not wanted
+};
+
+template <class T>
+struct StarsTrace {
+  Stars<T> forward;  // one instance; the kinds of its data select the points, but values are not evaluated
+  walk::Recording to;
 };
 
 template <class T>
 struct Kernels {
   void (*stars)(const Stars<T>&);
   void (*stars_adjoint)(const StarsAdjoint<T>&);
+  void (*stars_trace)(const StarsTrace<T>&);
 };
 using Table = TableOf<Kernels>;
 

@@ -71,11 +71,12 @@ struct Options {
   bool endless, varies;
   const py::object &grids, *functions, &a, &s;
   int threads;
+  std::int64_t events;  // of a trace
 };
 
 constexpr const char* kNames[kMet] = {"dirichlet", "source", "neumann", "robin"};
 
-// The inputs of a call. for_groups calls f(args, begin) for groups of instances.
+// The inputs of a call. for_sides calls f(args, side) for groups of right-hand sides.
 template <class T>
 struct Inputs {
   const T* start;
@@ -94,7 +95,7 @@ struct Inputs {
       const Facets walls{scene.walls.first, scene.walls.count, scene.walls.first[scene.walls.count]};
       const Facets facets = met == on_boundary ? scene.boundaries.facets() : met == in_domain ? Facets{} : walls;
       data.push_back(std::make_unique<DataOf>(call, kNames[met], of_kind, o.kinds[met], o.functions[met], facets, o.range.first_instance,
-                                              scene.B, scene.D));
+                                              o.range.rows(call, scene.B), scene.D));
     }
     const int tables = 2 + int(scene.D);
     medium = std::make_unique<media::Medium>(call, o.diffusion, o.screening, o.a, o.s, o.range.first_instance, scene.B, N, scene.D, tables,
@@ -107,32 +108,31 @@ struct Inputs {
   }
 
   template <class F>
-  void for_groups(F&& f) const {
-    walk::for_groups(scene, start, N, options.threads, [&](walk::Walk<T>& walk, std::int64_t begin) {
+  void for_sides(F&& f) const {
+    walk::for_sides(scene, start, N, options.range, options.threads, [&](walk::Walk<T>& walk, std::int64_t begin, std::int64_t side) {
       std::vector<Reflecting> reflecting;
       for (std::int64_t b = begin; b < begin + walk.B; ++b) reflecting.push_back(scene.reflecting(b));
-      options.range.set(walk, begin);
-      walk.dirichlet = from_instance(data[on_boundary]->data, begin), walk.source = from_instance(data[in_domain]->data, begin);
+      walk.dirichlet = from_instance(data[on_boundary]->data, side), walk.source = from_instance(data[in_domain]->data, side);
+      walk.neumann = from_instance(data[on_neumann]->data, side), walk.robin = from_instance(data[on_robin]->data, side);
       Stars<T> p{};
       p.walk = walk, p.reflecting = reflecting.data();
-      p.neumann = from_instance(data[on_neumann]->data, begin), p.robin = from_instance(data[on_robin]->data, begin);
       p.endless = options.endless;
       const media::Media<T> varying = options.varies ? medium->from(begin, walk) : media::Media<T>{};
       p.medium = options.varies ? &varying : nullptr;
-      f(p, begin);
+      f(p, side);
     });
   }
 };
 
 template <class T>
 void forward(Arguments& call, const Inputs<T>& inputs) {
-  const walk::Nodes nodes(call, "B");
-  std::int64_t* const beyond = call.output_if(inputs.options.varies, "beyond", "B N");
+  const walk::Nodes nodes(call);
+  std::int64_t* const beyond = call.output_if(inputs.options.varies, "beyond", "sides N");
   call.all_taken();
-  inputs.for_groups([&](Stars<T>& p, std::int64_t begin) {
-    nodes.set(p.walk, begin);
+  inputs.for_sides([&](Stars<T>& p, std::int64_t side) {
+    nodes.set(p.walk, side);
     media::Media<T> counted = p.medium ? *p.medium : media::Media<T>{};
-    counted.beyond = beyond + begin * inputs.N;
+    counted.beyond = beyond + side * inputs.N;
     if (p.medium) p.medium = &counted;
     kernels<T>().stars(p);
   });
@@ -140,7 +140,7 @@ void forward(Arguments& call, const Inputs<T>& inputs) {
 
 template <class T>
 void adjoint(Arguments& call, const Inputs<T>& inputs) {
-  const double* const grad = call.input("grad", "B N nodes channels");
+  const double* const grad = call.input("grad", "sides N nodes channels");
   for (const char* name : {"dstart", "dframe", "dends", "dfirst", "dwalls", "dfirst_wall", "dcorners", "dfirst_corner"})
     call.no_output(name);
   double* to[kMet];
@@ -150,36 +150,47 @@ void adjoint(Arguments& call, const Inputs<T>& inputs) {
   }
   for (const char* name : {"ddiffusion", "dscreening", "dbounds", "dslopes", "dexchange"}) call.no_output(name);
   call.all_taken();
-  inputs.for_groups([&](const Stars<T>& p, std::int64_t begin) {
+  inputs.for_sides([&](const Stars<T>& p, std::int64_t side) {
     StarsAdjoint<T> q{};
     q.forward = p;
-    q.grad = grad + begin * inputs.N * p.walk.nodes() * p.walk.channels();
-    for (int met = 0; met < kMet; ++met) q.numbers[met] = data::gradient_from(to[met], inputs.data[std::size_t(met)]->data, begin);
+    q.grad = grad + side * inputs.N * p.walk.nodes() * p.walk.channels();
+    for (int met = 0; met < kMet; ++met) q.numbers[met] = data::gradient_from(to[met], inputs.data[std::size_t(met)]->data, side);
     kernels<T>().stars_adjoint(q);
   });
 }
 
-template <bool vjp>
+template <class T>
+void trace(Arguments& call, const Inputs<T>& inputs) {
+  const walk::Recording to = walk::recording(call, inputs.options.range, inputs.scene.B, inputs.options.events);
+  inputs.for_sides([&](const Stars<T>& p, std::int64_t) { kernels<T>().stars_trace({p, to}); });
+}
+
+enum class Op { forward, adjoint, trace };
+
+// count: right-hand sides that share the walks, or points to record.
+template <Op op>
 void stars(Arguments& call, const std::string& dirichlet_kind, const std::string& source_kind, const std::string& neumann_kind,
            const std::string& robin_kind, const std::string& diffusion_kind, const std::string& screening_kind, std::int64_t seed,
            std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, bool gradient, double rate, std::int64_t first_instance,
-           std::int64_t first_point, bool endless, bool varies, py::object grids, py::object g, py::object f, py::object h, py::object k,
-           py::object a, py::object s, int threads) {
+           std::int64_t first_point, bool endless, bool varies, std::int64_t count, py::object grids, py::object g, py::object f,
+           py::object h, py::object k, py::object a, py::object s, int threads) {
   const std::string kinds[kMet] = {dirichlet_kind, source_kind, neumann_kind, robin_kind};
   const py::object functions[kMet] = {g, f, h, k};
-  const walk::Range range{seed, first_walk, walks, max_steps, rate, gradient, first_instance, first_point};
-  const Options options{kinds, diffusion_kind, screening_kind, range, endless, varies, grids, functions, a, s, threads};
+  const std::int64_t nrhs = op == Op::trace ? 1 : count;
+  const walk::Range range{seed, first_walk, walks, max_steps, rate, gradient, first_instance, first_point, nrhs};
+  const Options options{kinds, diffusion_kind, screening_kind, range, endless, varies, grids, functions, a, s, threads, count};
   call.dispatch([&](auto zero) {
     const Inputs<decltype(zero)> inputs(call, options);
-    vjp ? adjoint(call, inputs) : forward(call, inputs);
+    op == Op::forward ? forward(call, inputs) : op == Op::adjoint ? adjoint(call, inputs) : trace(call, inputs);
   });
 }
 
 }  // namespace
 
 void bind(py::module_& m) {
-  define(m, "stars", &stars<false>);
-  define(m, "stars_vjp", &stars<true>);
+  define(m, "stars", &stars<Op::forward>);
+  define(m, "stars_vjp", &stars<Op::adjoint>);
+  define(m, "stars_trace", &stars<Op::trace>);
 }
 
 }  // namespace quatrefoil::wos::stars

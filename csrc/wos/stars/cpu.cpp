@@ -7,7 +7,7 @@ namespace quatrefoil::wos::stars {
 inline namespace QF_ISA {
 
 template <class T>
-constexpr Kernels<T> kKernels = {stars<T>, stars_adjoint<T>};
+constexpr Kernels<T> kKernels = {stars<T>, stars_adjoint<T>, stars_trace<T>};
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};

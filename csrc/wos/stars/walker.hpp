@@ -5,9 +5,9 @@
 #include "core/run/interrupt.hpp"
 #include "core/run/memory.hpp"
 #include "wos/media/medium.hpp"
+#include "wos/stars/lists.hpp"
 #include "wos/stars/reflecting_2d.hpp"
 #include "wos/stars/reflecting_3d.hpp"
-#include "wos/stars/sink.hpp"
 
 namespace quatrefoil::wos::stars {
 inline namespace QF_ISA {
@@ -71,6 +71,7 @@ class Team {
         if (lists_[met].count >= walk::kCallPoints) flush(met);
     }
     for (int met = 0; met < kLists; ++met) flush(met);
+    sink_.finish();
   }
 
  private:
@@ -79,7 +80,7 @@ class Team {
     alignas(64) T x[D][W];
     Int busy[W], step[W];
     uint32_t point[W], walk[W], last_word[W], beyond[W];
-    double weight[W], share[W];
+    double weight[W];
     int64_t slot[W], wall[W];
   };
   int64_t groups() const { return kInMedium ? side_by_side_ / W : 1; }
@@ -96,7 +97,7 @@ class Team {
       if (next >= 0) {
         g.busy[l] = -1, g.step[l] = 0, g.weight[l] = 1, g.slot[l] = next, g.beyond[l] = 0;
         g.point[l] = uint32_t(p_.first_point + slots_.point(next)), g.walk[l] = uint32_t(slots_.walk(next));
-        g.share[l] = sink_.begin(next);
+        sink_.begin(next);
         T near = 4 * kSlack<T>, here[D];
         for (int i = 0; i < D; ++i) g.x[i][l] = here[i] = at[i];
         g.wall[l] = walls_.closest(here, near);
@@ -300,10 +301,10 @@ class Team {
       at = walk::first_ball(R, z2, wanted_[in_domain] ? source_weight(s, z2) : walk::SourceWeight<T>{T(1), T(0)}, n, m);
     }
     for (int i = 0; inner && i < D; ++i) y[i] = from[i] + R * s * m[i];
-    const Entered entered = sink_.enter(g.slot[l], at);
+    sink_.enter(g.slot[l], at);
     const double area = double(R) * double(R) * walk::green_mass(D) * extent_ * extent_;
-    if (wanted_[in_domain]) lists_[kEntered].add(y, T(entered.here * area), g.slot[l]);
-    g.share[l] = entered.after, g.wall[l] = -1;
+    if (wanted_[in_domain]) lists_[kEntered].add(y, T(area), g.slot[l]);
+    g.wall[l] = -1;
     for (int i = 0; i < D; ++i) g.x[i][l] = jumps ? y[i] : from[i] + R * n[i];
     if (jumps)
       jumps_.add(y, 0, number(g, l), 0, -1);  // `jump` ends the step
@@ -341,7 +342,7 @@ class Team {
   static walk::SourceWeight<T> source_weight(T s, T z2) { return walk::source_weight<D>(s, D == 2 ? T(-elementary::log(s)) : T(0), z2); }
 
   void add_source(Group& g, int l, const Inside& inside, T R) {
-    double w = g.weight[l] * g.share[l] * double(R) * double(R) * walk::green_mass(D) * extent_ * extent_;
+    double w = g.weight[l] * double(R) * double(R) * walk::green_mass(D) * extent_ * extent_;
     if (screening_ > 0) w *= inside.share;
     lists_[in_domain].add(inside.x, T(w), g.slot[l]);
   }
@@ -373,7 +374,7 @@ class Team {
   void add_flux(Group& g, int l, const OnWall& drawn) {
     const Drawn<T, D>& z = drawn.z;
     const int met = kind(z.wall);
-    if (wanted_[met]) lists_[met].add(z.x, T(g.weight[l] * g.share[l] * extent_ * drawn.green), g.slot[l], 0, z.wall, z.corner_weights);
+    if (wanted_[met]) lists_[met].add(z.x, T(g.weight[l] * extent_ * drawn.green), g.slot[l], 0, z.wall, z.corner_weights);
   }
 
   void finish(Group& g, int l, T (&at)[D], bool out) {
@@ -384,8 +385,7 @@ class Team {
       if (out) mark |= walk::kEscaped;
       T corner_weights[D - 1] = {t_[l]};
       domain_.project(at, primitive_[l], corner_weights);
-      const double w = g.weight[l] * g.share[l];
-      if (!endless_ && wanted_[on_boundary]) lists_[on_boundary].add(at, T(w), g.slot[l], steps, primitive_[l], corner_weights);
+      if (!endless_ && wanted_[on_boundary]) lists_[on_boundary].add(at, T(g.weight[l]), g.slot[l], steps, primitive_[l], corner_weights);
     }
     sink_.mark(g.slot[l], mark, g.beyond[l]);
     g.busy[l] = 0;

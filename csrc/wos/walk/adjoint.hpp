@@ -191,13 +191,10 @@ class Shares final : public Sink<V, D> {
   const Scratch<T> shares_;
 };
 
-// The number of parts per instance. Depends on sizes alone.
+// The number of parts per instance for gradients of `length` values for each right-hand side. Depends on sizes alone.
 template <class T>
-int64_t parts_of(const WalkAdjoint<T>& q) {
-  const Walk<T>& p = q.forward;
-  const int64_t length =
-      max<int64_t>(1, (q.ddirichlet ? Parts::longest(p.dirichlet, p.B) : 0) + (q.dsource ? Parts::longest(p.source, p.B) : 0)) * p.nrhs;
-  const int64_t parts = min(kParts, max(kMinParts, kPartNumbers / length));
+int64_t parts_of(const Walk<T>& p, int64_t length) {
+  const int64_t parts = min(kParts, max(kMinParts, kPartNumbers / (max<int64_t>(1, length) * p.nrhs)));
   return max<int64_t>(1, min(parts / p.B, p.N * p.walks / kPartWalks));
 }
 
@@ -224,7 +221,8 @@ void walk_adjoint(const WalkAdjoint<T>& unscaled) {
   if (sides * total == 0 || (!unscaled.ddirichlet && !unscaled.dsource)) return;
   const Units units(unscaled.grad, sides, p.N * p.nodes() * p.channels());
   const WalkAdjoint<T> q{p, units.grad(), unscaled.ddirichlet, unscaled.dsource};
-  const int64_t parts = parts_of(q);
+  const int64_t length = (q.ddirichlet ? Parts::longest(p.dirichlet, sides) : 0) + (q.dsource ? Parts::longest(p.source, sides) : 0);
+  const int64_t parts = parts_of(p, length);
   const Parts of_boundary(p.dirichlet, sides, parts, q.ddirichlet), of_source(p.source, sides, parts, q.dsource);
   const Slots slots{0, p.N, p.first_walk, p.walks};
   in_batches(p, parts, kUsualSteps * kStepNs, [&](int64_t instance, int64_t part, int64_t first, int64_t last) {

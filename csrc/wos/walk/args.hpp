@@ -46,7 +46,11 @@ struct BoundaryArrays {
   bool solid = false;
 };
 
-// B instances of N points with `dimension` coordinates, and walks of all `nrhs` right-hand sides: one per instance, or any number if B = 1.
+// The kinds of data that walks evaluate. The last two are the fluxes h on reflecting walls.
+enum { on_boundary, in_domain, on_neumann, on_robin, kMet };
+
+// B instances of N points with `dimension` coordinates, and the walks of all `nrhs` right-hand sides: one per instance, or any number for a
+// single instance.
 struct Walks {
   solid::Solid solid;   // shared by all instances
   bool outside;         // the domain is outside the boundary
@@ -63,7 +67,11 @@ struct Walks {
   BoundaryArrays boundary;
   double reach = 0;  // outside without screening: beyond this distance from the centre, in absolute units, sources are 0
   std::int64_t nrhs = 1, first_data = 0;  // right-hand sides per instance; global index of the first row of data
+  data::Data neumann, robin;              // none without reflecting walls
 
+  const data::Data& data(int met) const {
+    return met == on_boundary ? dirichlet : met == in_domain ? source : met == on_neumann ? neumann : robin;
+  }
   QF_HD std::int64_t sides() const { return B * nrhs; }
   QF_HD std::int64_t instance_of(std::int64_t side) const { return nrhs == 1 ? side : 0; }  // nrhs > 1 only with B = 1
   QF_HD int group() const { return gradient ? 2 : 1; }                                      // walks per sample
@@ -94,7 +102,17 @@ struct Trace {
   std::int64_t events;    // room for source points; further ones are dropped. If 0, walks run only once.
 };
 
-// The means of u times the harmonics of the walks' first directions, for pairs of walks from balls' centres: README, Harmonic caching.
+// The points where one instance's walks evaluate data, from walks that collect them in lists. README, Operators.
+struct Recording {
+  double *exit, *weight;          // (N, walks, dimension) scaled, (N, walks): ends; a walk without an end is at its start with weight 0
+  std::int64_t *counts, *beyond;  // (N, walks, 3), like the counts of Walk; (N, walks): jumps beyond a medium's bound
+  std::int64_t* met;              // (N, walks, kMet - 1): the numbers of source points and of points on both kinds of walls
+  double *point, *share;          // (events, dimension) scaled, (events,): these points and their weights, kind by kind, walk by walk
+  std::int64_t events;            // room for points; further ones are dropped. If 0, walks run only once.
+};
+
+// The means of u times the harmonics of the walks' first directions, for pairs of walks from the centres of balls: README, Harmonic
+// caching.
 template <class T>
 struct Expand {
   Walk<T> forward;              // the walks of a gradient; mean and m2 are unused

@@ -25,10 +25,9 @@ struct Options {
   int threads;
   bool outside = false;
   double reach = 0;
-  std::int64_t nrhs = 1;
 };
 
-// The inputs of a call. for_groups calls f(args, begin) for groups of instances.
+// The inputs of a call. for_sides calls f(args, side) for groups of right-hand sides.
 template <class T>
 struct Inputs {
   const T* start;
@@ -45,9 +44,9 @@ struct Inputs {
         N(call["N"]),
         dirichlet_numbers(numbers_of(call, "dirichlet", "R K")),
         source_numbers(sources ? numbers_of(call, "source", "S J") : nothing()),
-        dirichlet(call, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.facets(), o.range.first_instance, rows(call, o),
-                  scene.D),
-        source(call, "source", source_numbers, o.source_kind, o.f, scene.facets(), o.range.first_instance, rows(call, o), scene.D),
+        dirichlet(call, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.facets(), o.range.first_instance,
+                  o.range.rows(call, scene.B), scene.D),
+        source(call, "source", source_numbers, o.source_kind, o.f, scene.facets(), o.range.first_instance, scene.B * o.range.nrhs, scene.D),
         options(o) {
     scene.set_outside(call, o.outside, o.reach);
     const bool known = dirichlet.data.kind != data::Kind::grid && source.data.kind != data::Kind::grid;
@@ -55,35 +54,18 @@ struct Inputs {
     call.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none,
                  "dirichlet must not be 'none', nor source 'per_vertex'");
     o.range.check(call, scene.B, N, scene.D);
-    call.size("sides", scene.B * o.nrhs);
   }
 
   template <class F>
-  void for_groups(F&& f) const {
-    walk::for_groups(scene, start, N, options.threads, [&](Walk<T>& p, std::int64_t begin) {
-      options.range.set(p, begin);
+  void for_sides(F&& f) const {
+    walk::for_sides(scene, start, N, options.range, options.threads, [&](Walk<T>& p, std::int64_t, std::int64_t side) {
       p.reach = options.reach;
-      std::int64_t side = 0;
-      do {
-        p.nrhs = std::min(kTogether, options.nrhs - side), p.first_data = p.first_instance + side;
-        p.dirichlet = from_instance(dirichlet.data, begin + side), p.source = from_instance(source.data, begin + side);
-        f(p, begin + side);
-        side += kTogether;
-      } while (side < options.nrhs);
+      p.dirichlet = from_instance(dirichlet.data, side), p.source = from_instance(source.data, side);
+      f(p, side);
     });
   }
 
  private:
-#if defined(QF_DEVICE)
-  static constexpr std::int64_t kTogether = 1LL << 40;  // right-hand sides that share walks; a GPU repeats the walks for each of them
-#else
-  static constexpr std::int64_t kTogether = 64;  // right-hand sides that share walks; the walks are repeated for the next 64
-#endif
-  // The number of right-hand sides.
-  std::int64_t rows(Arguments& call, const Options& o) const {
-    call.require(o.nrhs == 1 || (o.nrhs >= 0 && scene.B == 1), "several right-hand sides require a single instance");
-    return scene.B * o.nrhs;
-  }
   static const View& nothing() {
     static const View absent;
     return absent;
@@ -92,10 +74,10 @@ struct Inputs {
 
 template <class T>
 void forward(Arguments& call, const Inputs<T>& inputs) {
-  const Nodes nodes(call, "sides");
+  const Nodes nodes(call);
   call.all_taken();
-  inputs.for_groups([&](Walk<T>& p, std::int64_t begin) {
-    nodes.set(p, begin);
+  inputs.for_sides([&](Walk<T>& p, std::int64_t side) {
+    nodes.set(p, side);
     kernels<T>().walk(p);
   });
 }
@@ -115,9 +97,9 @@ void adjoint(Arguments& call, const Inputs<T>& inputs) {
   if (ddirichlet) std::fill_n(ddirichlet, inputs.dirichlet_numbers.size(), 0.0);
   if (dsource) std::fill_n(dsource, inputs.source_numbers.size(), 0.0);
 #endif
-  inputs.for_groups([&](const Walk<T>& p, std::int64_t begin) {
-    kernels<T>().walk_adjoint({p, grad + begin * p.N * p.nodes() * p.channels(), gradient_from(ddirichlet, inputs.dirichlet.data, begin),
-                               gradient_from(dsource, inputs.source.data, begin)});
+  inputs.for_sides([&](const Walk<T>& p, std::int64_t side) {
+    kernels<T>().walk_adjoint({p, grad + side * p.N * p.nodes() * p.channels(), gradient_from(ddirichlet, inputs.dirichlet.data, side),
+                               gradient_from(dsource, inputs.source.data, side)});
   });
 }
 
@@ -126,8 +108,8 @@ void walk(Arguments& call, const std::string& dirichlet_kind, const std::string&
           std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, std::int64_t first_instance,
           std::int64_t first_point, bool outside, double reach, std::int64_t nrhs, bool sobol, py::object grids, py::object g, py::object f,
           int threads) {
-  const Range range{seed, first_walk, walks, max_steps, screening, gradient, first_instance, first_point, sobol};
-  const Options options{dirichlet_kind, source_kind, range, grids, g, f, threads, outside, reach, nrhs};
+  const Range range{seed, first_walk, walks, max_steps, screening, gradient, first_instance, first_point, nrhs, sobol};
+  const Options options{dirichlet_kind, source_kind, range, grids, g, f, threads, outside, reach};
   call.dispatch([&](auto zero) {
     const Inputs<decltype(zero)> inputs(call, options);
     is_adjoint ? adjoint(call, inputs) : forward(call, inputs);
@@ -156,7 +138,7 @@ void expand(Arguments& call, const std::string& dirichlet_kind, std::int64_t see
     double* const coefficients = call.output("coefficients", "B N samples harmonics");
     std::int64_t* const counts = call.output("counts", "B N 3");
     call.all_taken();
-    inputs.for_groups([&](const Walk<T>& p, std::int64_t begin) {
+    inputs.for_sides([&](const Walk<T>& p, std::int64_t begin) {
       const std::int64_t row = begin * p.N;
       Expand<T> q{p, samples, modes, reference + row, coefficients + row * samples * harmonics(p.dimension, modes)};
       q.forward.counts = counts + 3 * row;
@@ -168,7 +150,7 @@ void expand(Arguments& call, const std::string& dirichlet_kind, std::int64_t see
 void trace(Arguments& call, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, double screening,
            std::int64_t first_point, bool outside, double reach, bool sourced, std::int64_t events, bool sobol, py::object grids,
            int threads) {
-  const Range range{seed, first_walk, walks, max_steps, screening, false, 0, first_point, sobol};
+  const Range range{seed, first_walk, walks, max_steps, screening, false, 0, first_point, 1, sobol};
   call.dispatch([&](auto zero) {
     using T = decltype(zero);
     const T* const start = call.input("start", "B N D");

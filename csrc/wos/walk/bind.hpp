@@ -98,15 +98,27 @@ struct Scene {
 };
 #endif
 
-// Walks [first_walk, first_walk + walks) of every point, alone or in pairs, and the global indices of the first instance and point.
+#if defined(QF_DEVICE)
+constexpr std::int64_t kTogether = 1LL << 40;  // right-hand sides that share walks; a GPU repeats the walks for each of them
+#else
+constexpr std::int64_t kTogether = 64;  // right-hand sides that share walks; the walks are repeated for the next 64
+#endif
+
+// Walks [first_walk, first_walk + walks) of every point, alone or in pairs, and the global indices of the first instance and point. `nrhs`
+// right-hand sides of a single instance share them.
 struct Range {
   std::int64_t seed, first_walk, walks, max_steps;
   double screening;
   bool pairs;
-  std::int64_t first_instance = 0, first_point = 0;
+  std::int64_t first_instance = 0, first_point = 0, nrhs = 1;
   bool sobol = false;
 
-  // Checks for B instances of N points in D dimensions. Also sets the sizes "nodes" and "channels".
+  // The number of right-hand sides of B instances.
+  std::int64_t rows(const Arguments& call, std::int64_t B) const {
+    call.require(nrhs == 1 || (nrhs >= 0 && B == 1), "several right-hand sides require a single instance");
+    return B * nrhs;
+  }
+  // Checks for B instances of N points in D dimensions. Also sets the sizes "sides", "nodes" and "channels".
   void check(Arguments& call, std::int64_t B, std::int64_t N, std::int64_t D) const {
     call.require(first_walk >= 0 && walks >= 1 && first_walk <= kMaxWalks - walks, "first_walk and walks are out of range");
     call.require(max_steps >= 1 && max_steps < kMaxSteps, "max_steps must be at least 1 and less than 2^20");
@@ -116,6 +128,7 @@ struct Range {
     call.require(screening >= 0 && screening < 1e300, "screening must be at least 0 and less than 1e300");
     call.require(first_instance >= 0 && first_instance <= kMaxIndex - B, "first_instance is out of range");
     call.require(first_point >= 0 && first_point <= kMaxIndex - N, "first_point is out of range");
+    call.size("sides", rows(call, B));
     call.size("nodes", node_count(first_walk / group, walks / group));
     call.size("channels", pairs ? 1 + D : 1);
   }
@@ -133,16 +146,34 @@ struct Nodes {
   double *mean, *m2;
   std::int64_t* counts;
 
-  Nodes(Arguments& call, const std::string& rows)
-      : mean(call.output("mean", (rows + " N nodes channels").c_str())),
-        m2(call.output("m2", (rows + " N nodes channels").c_str())),
-        counts(call.output("counts", (rows + " N 3").c_str())) {}
+  explicit Nodes(Arguments& call)
+      : mean(call.output("mean", "sides N nodes channels")),
+        m2(call.output("m2", "sides N nodes channels")),
+        counts(call.output("counts", "sides N 3")) {}
+  // Sets the outputs of right-hand sides from `side` on.
   template <class T>
-  void set(Walk<T>& p, std::int64_t begin) const {
-    const std::int64_t row = begin * p.N, width = p.nodes() * p.channels();
+  void set(Walk<T>& p, std::int64_t side) const {
+    const std::int64_t row = side * p.N, width = p.nodes() * p.channels();
     p.mean = mean + row * width, p.m2 = m2 + row * width, p.counts = counts + 3 * row;
   }
 };
+
+// Reads the outputs of a recording of `events` points from the walks of a single instance.
+inline Recording recording(Arguments& call, const Range& range, std::int64_t B, std::int64_t events) {
+  call.require(B == 1 && range.nrhs == 1 && !range.pairs && events >= 0, "expected a single instance without pairs");
+  call.size("walks", range.walks), call.size("events", events);
+  Recording to{};
+  to.exit = call.output("exit", "N walks D");
+  to.weight = call.output("weight", "N walks");
+  to.counts = call.output("counts", "N walks 3");
+  to.beyond = call.output("beyond", "N walks");
+  to.met = call.output("met", "N walks 3");
+  to.point = call.output("point", "events D");
+  to.share = call.output("share", "events");
+  to.events = events;
+  call.all_taken();
+  return to;
+}
 
 // Calls f(args, begin) for groups of instances from `begin` on, without the GIL. args has the starts of walks and the boundary.
 template <class T, class F>
@@ -167,6 +198,20 @@ void for_groups(const Scene& scene, const T* start, std::int64_t N, int threads,
     f(p, begin);
   }
 #endif
+}
+
+// The same for walks of a range: calls f(args, begin, side) for at most kTogether right-hand sides, from `side` on, of the instances.
+template <class T, class F>
+void for_sides(const Scene& scene, const T* start, std::int64_t N, const Range& range, int threads, F&& f) {
+  for_groups(scene, start, N, threads, [&](Walk<T>& p, std::int64_t begin) {
+    range.set(p, begin);
+    std::int64_t side = 0;
+    do {
+      p.nrhs = std::min(kTogether, range.nrhs - side), p.first_data = p.first_instance + side;
+      f(p, begin, begin + side);
+      side += kTogether;
+    } while (side < range.nrhs);
+  });
 }
 
 }  // namespace quatrefoil::wos::walk

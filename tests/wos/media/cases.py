@@ -40,7 +40,8 @@ def _medium(B, N, g, f, a, s, *, d=2, rows=1, epsilon=0.05, outside=0, bound=6.0
     def make(rng):
         frame = np.concatenate([rng.standard_normal((B, d)), rng.uniform(0.5, 2, (B, 1)), np.full((B, 1), epsilon)], axis=1)
         key = int(rng.integers(-(2**63), 2**63))
-        diffusion, screening = _diffusion(a, rng, rows, d, frame), _numbers(s, rng, rows, d, frame)
+        media = rows if options.get("nrhs", 1) == 1 else 1
+        diffusion, screening = _diffusion(a, rng, media, d, frame), _numbers(s, rng, media, d, frame)
         bounds = np.concatenate([bound * rng.uniform(0.7, 1, (B, 1)) / frame[:, d : d + 1] ** 2, rng.uniform(1e-3, 1e-2, (B, 1))], axis=1)
         defaults = {"seed": key, "first_walk": 0, "walks": 8, "max_steps": 1024, "gradient": False, "first_point": 0}
         run = [options.get(name, default) for name, default in defaults.items()]
@@ -93,6 +94,11 @@ CASES = [
     Case("media", "cut-off", _medium(1, 5, "number", "gaussians", "gaussians", "none", max_steps=2)),
     Case("media", "some-outside", _medium(2, 4, "fourier", "number", "polynomial", "none", outside=2, walks=4, bound=2.0)),
     Case("media", "part", _medium(2, 2, "fourier", "gaussians", "gaussians", "number", first_instance=70, first_point=2**32 - 2)),
+    Case("media", "right-hand-sides", _medium(1, 3, "fourier", "gaussians", "gaussians", "number", rows=19, nrhs=19, gradient=True)),
+    Case("media", "right-hand-sides-in-space", _medium(1, 2, "number", "polynomial", "none", "gaussians", d=3, rows=3, nrhs=3, outside=1)),
+    Case("media_trace", "source", _medium(1, 3, "fourier", "gaussians", "gaussians", "number", events=100)),
+    Case("media_trace", "space", _medium(1, 3, "number", "number", "polynomial", "number", d=3, walks=6, events=20, outside=1)),
+    Case("media_trace", "ends-only", _medium(1, 3, "number", "none", "none", "gaussians", first_walk=5, first_point=2)),
     Case("media", "polygon-per-vertex", _in_polygon(2, 5, "per_vertex", "gaussians")),
     Case("media", "polygons-per-vertex", _in_polygon(3, 4, "per_vertex", "polynomial", rings=3)),
 ]
@@ -111,6 +117,9 @@ def _drawn(rng):
     if rng.random() < 0.3:
         options |= {"first_instance": int(rng.integers(1000)), "first_point": int(rng.integers(2**20))}
     rows = B if rng.random() < 0.5 else 1
+    if B == 1 and rng.random() < 0.5:
+        options["nrhs"] = int(rng.integers(20))
+        rows = options["nrhs"] if rng.random() < 0.8 else 1
     return Case("media", "drawn", _medium(B, int(rng.integers(4)), g, f, a, s, d=d, rows=rows, **options))
 
 

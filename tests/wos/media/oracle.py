@@ -113,9 +113,18 @@ def through(start, epsilon, segs, medium, bound, instance, seed, first_walk, wal
     return b.land(segs)
 
 
-def media(start, frame, ends=None, first=None, dirichlet=None, source=None, diffusion=None, screening=None, bounds=None, slopes=None, *,
-          dirichlet_kind="number", source_kind="none", diffusion_kind="none", screening_kind="none", seed=0, first_walk=0, walks=64,
-          max_steps=1024, gradient=False, first_instance=0, first_point=0):  # fmt: skip
+def recorded(start, ends, weights, counts, beyond, of_walks, events):
+    """The outputs of a trace. ``of_walks``: for every walk, its source points and its points on two kinds of walls, with weights."""
+    points = [pair for kind in range(3) for walk in of_walks for pair in walk[kind]] + events * [(np.zeros(start.shape[2]), 0.0)]
+    numbers = np.array([[len(points) for points in walk] for walk in of_walks], np.int64).reshape(*weights.shape, 3)
+    X, shares = (np.array([pair[i] for pair in points[:events]]) for i in (0, 1))
+    ends = np.where((weights == 0)[..., None], start[0][:, None], ends)
+    return ends, weights, counts, beyond, numbers, X.reshape(events, start.shape[2]), shares.reshape(events)
+
+
+def _walks(start, frame, ends, first, diffusion, screening, bounds, slopes, *, diffusion_kind="none", screening_kind="none", seed=0,
+           first_walk=0, walks=64, max_steps=1024, gradient=False, first_instance=0, first_point=0):  # fmt: skip
+    """The walks of every instance. Also a function of an instance and its walks: factors of boundary values and sources, and slopes."""
     B, _, d = start.shape
     numbers = [[None if x is None else row_of(x, b) for x in (diffusion, screening)] for b in range(B)]
     media_of = [((diffusion_kind, screening_kind), numbers[b], frame[b]) for b in range(B)]
@@ -130,7 +139,27 @@ def media(start, frame, ends=None, first=None, dirichlet=None, source=None, diff
             of_end = np.where(walked.steps > 0, np.sqrt(alpha(media_of[b], walked.x)) / at_start, 1)
         return of_end, lambda X: 1 / (at_start * np.sqrt(alpha(media_of[b], X))), slopes[b][:, None] if gradient else 0
 
-    cut = nodes(first_walk // (1 + gradient), walks // (1 + gradient))
+    return of_all, medium
+
+
+def media(start, frame, ends=None, first=None, dirichlet=None, source=None, diffusion=None, screening=None, bounds=None, slopes=None, *,
+          dirichlet_kind="number", source_kind="none", nrhs=1, **options):  # fmt: skip
+    of_all, medium = _walks(start, frame, ends, first, diffusion, screening, bounds, slopes, **options)
+    gradient = options.get("gradient", False)
+    cut = nodes(options.get("first_walk", 0) // (1 + gradient), options.get("walks", 64) // (1 + gradient))
     kinds = (dirichlet_kind, dirichlet), (source_kind, source)
     beyond = np.array([walked.beyond.sum(axis=1) for walked in of_all], np.int64).reshape(start.shape[:2])
-    return *added_up(of_all, start, frame, first, *kinds, cut, gradient, medium=medium), beyond
+    return *added_up(of_all, start, frame, first, *kinds, cut, gradient, nrhs, medium), np.repeat(beyond, nrhs, axis=0)
+
+
+def media_trace(start, frame, ends=None, first=None, dirichlet=None, source=None, diffusion=None, screening=None, bounds=None, slopes=None,
+                *, dirichlet_kind="number", source_kind="none", events=0, **options):  # fmt: skip
+    (walked,), medium = _walks(start, frame, ends, first, diffusion, screening, bounds, slopes, **options)
+    of_end, of_source, _ = medium(0, walked)
+    met = [(y, frame[0, -2] ** 2 * of_source(y) * weight) for y, weight in walked.events]
+    of_walks = [
+        ([(y[at], weight[at]) for y, weight in met[: walked.steps[at]]] if source_kind != "none" else [], [], [])
+        for at in np.ndindex(walked.steps.shape)
+    ]
+    counts = np.stack([walked.steps, walked.cut, 0 * walked.cut], axis=-1)
+    return recorded(start, walked.x, walked.left * of_end, counts, walked.beyond, of_walks, events)

@@ -97,7 +97,8 @@ def _stars(B, N, g, f="none", h="none", k="none", a="none", s="none", *, ring=SL
         extent = rng.uniform(0.5, 2, (B, 1)) if rings == B or B == 1 else np.full((B, 1), rng.uniform(0.5, 2))
         frame = np.concatenate([rng.standard_normal((B, d)), extent, np.full((B, 1), epsilon)], axis=1)
         walked = {"max_steps": options.get("max_steps", 1024), "pairs": options.get("gradient", False), "endless": not absorbs}
-        (diffusion, of_screening, bounds, exchange), medium = _medium(rng, a, s, rows, d, frame, len(arrays[2]))
+        of_media = rows if options.get("nrhs", 1) == 1 else 1
+        (diffusion, of_screening, bounds, exchange), medium = _medium(rng, a, s, of_media, d, frame, len(arrays[2]))
         if medium:
             walked["media_of"] = oracle.media_from((a, s), diffusion, of_screening, bounds, exchange, frame, arrays[3])
         walked |= {"screening": options.get("rate", 0.0), "wanted": [kind != "none" for kind in (g, f, h, k)]}
@@ -136,6 +137,10 @@ TRIANGLE = np.array([[-0.5, -0.45], [0.5, -0.3], [-0.1, 0.5]])
 ARROW = np.array([[-0.5, -0.5], [0.05, 0.1], [0.5, 0.0], [-0.1, 0.5]])  # has a re-entrant corner
 CANAL = np.array([[-0.5, -0.125], [0.5, -0.125], [0.5, 0.125], [0.1, 0.125], [0.07, 0.12], [-0.2, 0.125], [-0.5, 0.125]])
 PAIRS = {"ring": CANAL, "between": (-0.015, 0.01), "absorbs": True, "gradient": True}  # mostly farther than epsilon from the boundary
+CONVEX = {
+    "ring": np.array([[-0.5, -0.12], [0.5, -0.12], [0.47, 0.11], [-0.48, 0.12]]),
+    "absorbs": True,
+}  # no disc ends at the corner of a wall, where rounding decides whether the wall has a point
 HEIGHTS = {"space": (0.0, 0.1), "absorbs": True}
 PRISM = {"ring": TRIANGLE, **HEIGHTS}
 SPACE_PAIRS = {"ring": TRIANGLE, "space": (-0.05, 0.05), "absorbs": True, "gradient": True, "epsilon": 0.06}
@@ -160,6 +165,17 @@ CASES = [
     Case("stars", "pairs-endless", _stars(1, 2, "number", "gaussians", "fourier", ring=KITE, gradient=True, rate=30.0, max_steps=4)),
     Case("stars", "pairs-robin", _stars(1, 2, "number", "none", "number", "number", mu=1.0, max_steps=6, **PAIRS)),
     Case("stars", "pairs-near-walls", _stars(1, 4, "number", "number", "number", gradient=True)),
+    Case("stars", "right-hand-sides", _stars(1, 2, "per_vertex", "gaussians", "fourier", rows=19, nrhs=19)),
+    Case("stars", "right-hand-sides-pairs", _stars(1, 2, "fourier", "gaussians", "number", rows=3, nrhs=3, max_steps=6, **PAIRS)),
+    Case("stars", "one-source-for-all", _stars(1, 2, "number", "gaussians", "number", "per_vertex", mu=2.0, nrhs=3, max_steps=8)),
+    Case("stars", "right-hand-sides-in-space", _stars(1, 2, "number", "number", "gaussians", rows=3, nrhs=3, rate=8.0, **PRISM)),
+    Case("stars_trace", "flux", _stars(1, 2, "fourier", "number", "gaussians", first_walk=3, first_point=5, events=150, **CONVEX)),
+    # Discs that touch a Robin wall have points of weight 0 there, and rounding decides whether they do: only the others are recorded.
+    Case("stars_trace", "robin", _stars(1, 2, "fourier", "none", "number", mu=2.0, max_steps=8, events=20, **CONVEX)),
+    Case("stars_trace", "endless", _stars(1, 2, "number", "number", "none", ring=KITE, rate=30.0, max_steps=6, events=60, outside=1)),
+    Case("stars_trace", "space", _stars(1, 2, "number", "number", "number", events=150, **PRISM)),
+    Case("stars_trace", "medium", _stars(1, 2, "number", "number", "fourier", a="gaussians", max_steps=8, events=100, **CONVEX)),
+    Case("stars_trace", "ends-only", _stars(1, 3, "number", rate=8.0)),
     Case("stars", "space", _stars(1, 2, "gaussians", "none", "none", ring=ARROW, **HEIGHTS)),
     Case("stars", "space-source", _stars(1, 2, "number", "gaussians", "none", ring=ARROW, **HEIGHTS)),
     Case("stars", "space-flux", _stars(1, 2, "number", "none", "gaussians", **PRISM)),
@@ -176,6 +192,7 @@ CASES = [
     Case("stars", "medium-robin", _stars(1, 2, "number", "none", "number", "fourier", "gaussians", mu=1.0, max_steps=8)),
     Case("stars", "medium-endless", _stars(1, 2, "number", "number", "fourier", "none", "gaussians", "number", ring=KITE, max_steps=6)),
     Case("stars", "medium-polygons", _stars(2, 2, "per_vertex", "none", "per_vertex", "none", "gaussians", rings=2, max_steps=8)),
+    Case("stars", "medium-right-hand-sides", _stars(1, 3, "number", "gaussians", "fourier", a="gaussians", rows=3, nrhs=3, max_steps=8)),
     Case("stars", "medium-in-space", _stars(1, 2, "number", "number", "number", "none", "gaussians", "number", max_steps=6, **PRISM)),
     Case("stars", "medium-grid-in-space", _stars(1, 2, "number", "none", "number", "none", "grid", max_steps=6, **PRISM)),
     Case("stars", "medium-pairs", _stars(1, 2, "number", "gaussians", "number", "none", "gaussians", "number", max_steps=4, **PAIRS)),

@@ -333,19 +333,21 @@ def media_from(kinds, diffusion, screening, bounds, exchange, frame, first_wall)
 def stars(start, frame, ends, first, walls, first_wall, corners, first_corner, dirichlet=None, source=None, neumann=None, robin=None,
           diffusion=None, screening=None, bounds=None, slopes=None, exchange=None, *, dirichlet_kind="number", source_kind="none",
           neumann_kind="none", robin_kind="none", diffusion_kind="none", screening_kind="none", seed=0, first_walk=0, walks=64,
-          max_steps=1024, gradient=False, rate=0.0, first_instance=0, first_point=0, endless=False, varies=False):  # fmt: skip
+          max_steps=1024, gradient=False, rate=0.0, first_instance=0, first_point=0, endless=False, varies=False,
+          nrhs=1):  # fmt: skip
     B, N, d = start.shape
     group, channels = (2, 1 + d) if gradient else (1, 1)
     arrays = (ends, first, walls, first_wall, corners, first_corner)
     kinds, data = (dirichlet_kind, source_kind, neumann_kind, robin_kind), (dirichlet, source, neumann, robin)
     wanted = [kind != "none" for kind in kinds]
     cut = nodes(first_walk // group, walks // group)
-    mean, m2 = np.full((B, N, len(cut), channels), np.nan), np.full((B, N, len(cut), channels), np.nan)
-    counts, beyond, media_of = np.zeros((B, N, 3), np.int64), np.zeros((B, N), np.int64), None
+    mean, m2 = (np.full((B * nrhs, N, len(cut), channels), np.nan) for _ in range(2))
+    counts, beyond, media_of = np.zeros((B * nrhs, N, 3), np.int64), np.zeros((B * nrhs, N), np.int64), None
     if varies:
         media_of = media_from((diffusion_kind, screening_kind), diffusion, screening, bounds, exchange, frame, first_wall)
-    for b in range(B):
-        rows = [_row(numbers, b, met, arrays) for met, numbers in enumerate(data)]
+    for side in range(B * nrhs):
+        b = side // nrhs
+        rows = [_row(numbers, side, met, arrays) for met, numbers in enumerate(data)]
         for n in range(N):
             if np.isnan(start[b, n, 0]):
                 continue
@@ -360,11 +362,35 @@ def stars(start, frame, ends, first, walls, first_wall, corners, first_corner, d
                 if slopes is not None:
                     row[1:] -= row[0] * slopes[b, n]
                 results.append(row)
-                counts[b, n] += [one.steps, one.cut, 0]
-                beyond[b, n] += one.beyond
+                counts[side, n] += [one.steps, one.cut, 0]
+                beyond[side, n] += one.beyond
             samples = np.array(results).reshape(1, -1, group, channels).mean(axis=2)
-            (mean[b, n],), (m2[b, n],) = moments(samples, cut, start[b, n : n + 1])
+            (mean[side, n],), (m2[side, n],) = moments(samples, cut, start[b, n : n + 1])
     return mean, m2, counts, beyond if varies else None
+
+
+def stars_trace(start, frame, ends, first, walls, first_wall, corners, first_corner, dirichlet=None, source=None, neumann=None, robin=None,
+                diffusion=None, screening=None, bounds=None, slopes=None, exchange=None, *, dirichlet_kind="number", source_kind="none",
+                neumann_kind="none", robin_kind="none", diffusion_kind="none", screening_kind="none", seed=0, first_walk=0, walks=64,
+                max_steps=1024, rate=0.0, first_instance=0, first_point=0, endless=False, varies=False, events=0):  # fmt: skip
+    (_, N, d), media_of = start.shape, None
+    arrays = (ends, first, walls, first_wall, corners, first_corner)
+    wanted = [kind != "none" for kind in (dirichlet_kind, source_kind, neumann_kind, robin_kind)]
+    exits, weights, counts = np.full((N, walks, d), np.nan), np.full((N, walks), np.nan), np.zeros((N, walks, 3), np.int64)
+    beyond, of_walks = np.zeros((N, walks), np.int64), []
+    if varies:
+        media_of = media_from((diffusion_kind, screening_kind), diffusion, screening, bounds, exchange, frame, first_wall)
+    for n, w in np.ndindex(N, walks):
+        if np.isnan(start[0, n, 0]):
+            of_walks.append(([], [], []))
+            continue
+        settings = seed, max_steps, False, endless, rate, wanted, first_instance, first_point, media_of
+        one = walked(start, frame, arrays, 0, n, first_walk + w, *settings)
+        weights[n, w], counts[n, w], beyond[n, w] = 0.0, [one.steps, one.cut, 0], one.beyond
+        if one.met[0]:
+            ((exits[n, w], _, _, weights[n, w]),) = one.met[0]
+        of_walks.append([[(x, weight) for x, _, _, weight in one.met[kind]] for kind in (1, 2, 3)])
+    return media.recorded(start, exits, weights, counts, beyond, of_walks, events)
 
 
 def _row(numbers, b, met, arrays):

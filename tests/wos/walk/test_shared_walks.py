@@ -61,12 +61,55 @@ SCENES = {
 }  # fmt: skip
 
 
+ON_WALLS, ABSORBING = np.arange(60) % 20 < 7, np.arange(60) % 20 > 12
+WALLS = {
+    "walls": lambda rng: _star(
+        rng, fourier(rng, B), bells(rng), neumann=(ON_WALLS, wos.PerVertex(rng.standard_normal((B, 60)))), gradient=True
+    ),
+    # more than 64 right-hand sides
+    "robin": lambda rng: _star(
+        rng, rng.standard_normal(70), None, neumann=(ON_WALLS, bells(rng, 70)), robin=(~ON_WALLS & ~ABSORBING, 1.5, fourier(rng, 70))
+    ),
+    "walls with functions": lambda rng: (
+        wos.Polygon(SQUARE), rng.uniform(0.1, 0.9, (5, 2)), functions(rng), functions(rng),
+        {"neumann": (domains.WHERE, functions(rng)), "epsilon": 1e-6, "screening": 2.0},
+    ),
+    "no end": lambda rng: (
+        wos.Polygon(SQUARE), rng.uniform(0.1, 0.9, (5, 2)), 1.0, bells(rng),
+        {"neumann": (domains.WHERE | True, fourier(rng, B)), "screening": 9.0, "gradient": True},
+    ),
+    "walls in space": lambda rng: (
+        wos.TriangleMesh(*icosphere(1)), disc_points(rng, 4, 0.7, 3), bells(rng, B, 3), bells(rng, B, 3),
+        {"neumann": (np.arange(80) < 20, wos.PerVertex(rng.standard_normal((B, 42)))), "robin": (np.arange(80) > 60, 0.5, 1.0)},
+    ),
+}  # fmt: skip
+MEDIA = {
+    "medium": lambda rng: _star(
+        rng, fourier(rng, B), bells(rng), diffusion=wos.Gaussians([1.0, 0.5], [[0.0, 0.0], [0.5, 0.3]], [2.0, 0.8]), gradient=True
+    ),
+    "medium of functions": lambda rng: (
+        field(), disc_points(rng, 3), functions(rng), functions(rng), {"diffusion": domains.squared, "screening": domains.squared},
+    ),
+    "screening in a ball": lambda rng: (
+        wos.Ball([0.1] * 3, 1.0), disc_points(rng, 4, 0.8, 3), bells(rng, B, 3), bells(rng, B, 3),
+        {"screening": wos.Polynomial([[[3.0], [0.5]], [[0.8], [0.2]]]), "gradient": True, "epsilon": 1e-6},
+    ),
+    "medium with walls": lambda rng: (
+        wos.Polygon(SQUARE), rng.uniform(0.1, 0.9, (5, 2)), fourier(rng, B), bells(rng),
+        {
+            "neumann": (np.arange(4) == 0, fourier(rng, B)), "robin": (np.arange(4) == 1, 1.5, wos.PerVertex(rng.standard_normal((B, 4)))),
+            "diffusion": wos.Polynomial([[1.6, 0.3, 0.2], [1.0, 0.1, 0.0]]), "gradient": True,
+        },
+    ),
+}  # fmt: skip
+
+
 def scene(name, rng):
     """A boundary, points, the number of right-hand sides, all of them, and a function that selects one."""
-    boundary, X, g, f, options = SCENES[name](rng)
+    boundary, X, g, f, options = (SCENES | WALLS | MEDIA)[name](rng)
+    every = {"dirichlet": g, "source": f, **{name: options.pop(name) for name in ("neumann", "robin") if name in options}}
     options |= {"rng": seed(rng), "walks": 38}
-    count, d = max(instances_of(x, X.shape[1]) or 1 for x in (g, f)), X.shape[1]
-    every = {"dirichlet": g, "source": f}
+    count, d = max(instances_of(x, X.shape[1]) or 1 for x in every.values()), X.shape[1]
     return boundary, X, count, every | options, lambda i: {k: instance(x, i, d) for k, x in every.items()} | options
 
 
@@ -82,21 +125,44 @@ def check_alone(name, rng, backend):
         same(result, wos.solve(boundary, X, **one(i), backend=backend), rows=i)
         if pulled is None:
             continue
-        inputs = [all_of_them["dirichlet"], all_of_them["source"]]
-        for data, mine, others in zip(inputs, pulled[1:], wos.solve_vjp(boundary, X, grad[i], **one(i), backend=backend)[1:], strict=True):
+        alone = wos.solve_vjp(boundary, X, grad[i], **one(i), backend=backend)
+        for kind, mine, others in zip(domains.DATA, pulled[1:], alone[1:]):
+            data = all_of_them.get(kind)
             for key in others if instances_of(data, X.shape[1]) else ():
                 size = np.abs(others[key]).max(initial=1e-300)
                 np.testing.assert_allclose(mine[key][i], others[key], rtol=0, atol=1e-4 * size, err_msg=f"{name}, {key} of {i}")
 
 
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("name", [*SCENES, *WALLS, *MEDIA])
 def test_each_is_what_it_is_alone(name, backend, rng):
     check_alone(name, rng, backend)
 
 
-@pytest.mark.parametrize("name", ["in pairs", "functions", "half discs", "ball in space"])
+@pytest.mark.parametrize("name", ["in pairs", "functions", "half discs", "ball in space", "no end", "medium", "medium with walls"])
 def test_each_is_what_it_is_alone_in_a_composition(name, rng):
     check_alone(name, rng, "array")
+
+
+@pytest.mark.parametrize("name", ["walls", "medium", "medium with walls"])
+def test_closed_forms(name, best_backend, rng):
+    """Solutions with different data along the same walks, with α = 1 + x / 2 in a medium."""
+    square, alpha = wos.Polygon(SQUARE, holes=[domains.HOLE]), 0.0 if name == "walls" else 0.5
+    solutions = [lambda X: X[:, 0] * X[:, 1], lambda X: X[:, 0] ** 2 + 0.5]
+    slopes = [lambda X: X[:, ::-1], lambda X: X * [2, 0]]
+    data = {
+        "dirichlet": solutions,
+        "source": [lambda X: -alpha * X[:, 1], lambda X: -2 - 4 * alpha * X[:, 0]],
+        "diffusion": wos.Polynomial([[1.0], [alpha]]) if alpha else None,
+    }
+    if name != "medium":
+        data["neumann"] = (np.isin(np.arange(7), [0, 4, 5, 6]), [domains.flux(square, slope) for slope in slopes])
+        data["robin"] = (np.arange(7) == 1, 2.0, [domains.flux(square, s, 2.0, u) for s, u in zip(slopes, solutions)])
+    X = domains.points_in(square, rng, 100 if best_backend == "native" else 5, 0.02)
+    r = wos.solve(square, X[None], **data, walks=512, epsilon=1e-5, max_steps=20000, gradient=True, rng=seed(rng), shared_walks=True)
+    for value, stderr, grad, grad_stderr, u, slope in zip(r.value, r.stderr, r.grad, r.grad_stderr, solutions, slopes):
+        assert oracle.gates(value, stderr, u(X)) == []
+        for i in range(2):
+            assert oracle.gates(grad[:, i], grad_stderr[:, i], slope(X)[:, i]) == []
 
 
 def test_the_gradient_of_shared_numbers_is_the_sum(backend, rng):
@@ -148,8 +214,10 @@ def test_rejected(rng):
         (lambda: wos.solve(star, np.stack([X, X]), **run), ValueError, "a single boundary and a single set of points"),
         (lambda: wos.solve(star, X, cache="harmonic", **run), ValueError, "cache requires a single instance"),
         (lambda: wos.solve(star, X, **{**run, "shared_walks": 1}), TypeError, "shared_walks is 1, expected"),
-        (lambda: wos.solve(star, X, neumann=(np.arange(60) < 3, 0.0), **run), NotImplementedError, "with neumann or robin"),
-        (lambda: wos.solve(star, X, diffusion=lambda X: 1 + X[:, 0], **run), NotImplementedError, "with a diffusion"),
+        (lambda: wos.solve(star, X, neumann=(np.stack(2 * [ON_WALLS]), 0.0), **run), ValueError, "the same neumann's where for all"),
+        (lambda: wos.solve(star, X, robin=(ON_WALLS, np.ones((2, 60)), 0.0), **run), ValueError, "the same robin's mu for all instances"),
+        (lambda: wos.solve(star, X, diffusion=[1.0, domains.squared], **run), ValueError, "the same diffusion for all instances, got 2"),
+        (lambda: wos.solve(star, X, screening=np.ones(2), **run), ValueError, "the same screening for all instances, got 2"),
         (lambda: wos.solve(star, X, **run).merge(wos.solve(star, X, g, walk_offset=4, walks=4, rng=1)), ValueError, "shared_walks"),
     ])  # fmt: skip
 

@@ -26,6 +26,7 @@ from wos.walk.replay import philox
 PROBLEMS = [name for name in DOMAINS if name not in (*ON_HOST, "five dimensions")]  # excluded because its composition is slow
 # Copied to the host for bounds, or for the support of sources.
 READ_BACK = ["medium", "media", "medium with walls", "media of many", "outside of a polygon"]
+READ_BACK += ["shared walks, medium", "shared walks, medium with walls"]
 
 
 def results(r):

@@ -16,14 +16,19 @@ from wos.walk.oracle import harmonic, star_points
 STAR = wos.Polygon(oracle.star(60))
 BOX = [-1.5, -1.5], [1.5, 1.5]
 
-SCENES = shared.SCENES | {"list": lambda rng: (STAR, star_points(rng, 5), [1.0, harmonic, fourier(rng)], harmonic, {})}
+ALONE = shared.SCENES | {"list": lambda rng: (STAR, star_points(rng, 5), [1.0, harmonic, fourier(rng)], harmonic, {})}
+SCENES = ALONE | shared.WALLS | shared.MEDIA
 
 
 def scene(name, rng):
     """Boundary, points, boundary values, sources, options of the problem, and options of walks."""
     *data, options = SCENES[name](rng)
-    of_problem = {key: options[key] for key in ("screening", "exterior") if key in options}
+    of_problem = {key: options[key] for key in ("screening", "exterior", "diffusion", "neumann", "robin") if key in options}
     return *data, of_problem, {key: options[key] for key in ("epsilon", "max_steps") if key in options}
+
+
+def fluxes(options):
+    return {kind: options[kind][-1] for kind in ("neumann", "robin") if kind in options}
 
 
 def check_scene(name, rng):
@@ -34,7 +39,7 @@ def check_scene(name, rng):
         matrices = wos.Problem(boundary, dirichlet=0.0, source=None if f is None else 0.0, **more).operator(X, run, rng=5)
     with pytest.warns(RuntimeWarning, match="points? lies?"):
         truth = wos.Problem(boundary, dirichlet=g, source=f, **more).solve(X, replace(run, shared_walks=True), rng=5)
-    u = matrices.solve(g, f)
+    u = matrices.solve(g, f, **fluxes(more))
     size = np.nanmax(np.abs(truth.value)) + np.nanmax(truth.stderr)
     assert u.value.shape == truth.value.shape
     np.testing.assert_allclose(u.value, truth.value, rtol=0, atol=1e-4 * size)
@@ -44,7 +49,7 @@ def check_scene(name, rng):
 
 
 @every_backend
-@pytest.mark.parametrize("name", ["fourier and bells", "screened"])
+@pytest.mark.parametrize("name", ["fourier and bells", "screened", "walls", "no end", "medium", "medium with walls"])
 def test_the_values_of_solve_in_each_backend(name, backend, rng):
     check_scene(name, rng)
 
@@ -81,6 +86,37 @@ def test_matrices(best_backend, rng):
     np.testing.assert_allclose((matrices.on_grid(F.shape, BOX).T @ grad).reshape(F.shape), of_f["values"], rtol=1e-3, atol=1e-4)
 
 
+def test_matrices_of_walls(best_backend, rng):
+    """The same for fluxes."""
+    X, (V, H), K = rng.uniform(0.1, 0.9, (8, 2)), rng.standard_normal((2, 4)), rng.standard_normal((5, 7))
+    h, k = wos.PerVertex(H), wos.GridField(K, BOX)
+    data = {"dirichlet": wos.PerVertex(V), "neumann": (np.arange(4) == 1, h), "robin": (np.arange(4) == 2, 1.5, k)}
+    square, run = wos.Polygon(SQUARE), {"walks": 9, "rng": 5}
+    of, truth = wos.Problem(square, **data).operator(X, **run), wos.solve(square, X, **data, **run)
+    u = of.per_vertex() @ V + of.per_vertex("neumann") @ H + of.on_grid(K.shape, BOX, "robin") @ K.reshape(-1)
+    np.testing.assert_allclose(u, truth.value, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(of.solve(data["dirichlet"], neumann=h, robin=k).value, u, rtol=1e-12, atol=1e-12)
+    at_ends, at_h, at_k = (wos.GridField(K, BOX)(x) for x in (of.boundary_points, of.neumann_points, of.robin_points))
+    np.testing.assert_allclose(of.apply(at_ends, None, at_h, at_k), of.A @ at_ends + of.C @ at_h + of.D @ at_k, rtol=1e-12)
+    assert (of.source_points, of.B) == (None, None)
+    np.testing.assert_allclose(of.neumann_points[:, 0], 1, atol=1e-6)
+    np.testing.assert_allclose(of.robin_points[:, 1], 1, atol=1e-6)
+    grad = rng.standard_normal(len(X))
+    _, of_g, _, of_h, of_k = wos.solve_vjp(square, X, grad, **data, **run)
+    np.testing.assert_allclose(of.per_vertex().T @ grad, of_g["values"], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(of.per_vertex("neumann").T @ grad, of_h["values"], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose((of.on_grid(K.shape, BOX, "robin").T @ grad).reshape(K.shape), of_k["values"], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("unit", [1.0, 2.0**60, 1e-30])
+def test_units_of_a_medium(unit, best_backend, rng):
+    """The equation may be multiplied by a number."""
+    X, alpha = star_points(rng, 4), wos.Gaussians([unit, 0.5 * unit], [[0.0, 0.0], [0.5, 0.3]], [2.0, 0.8])
+    of = wos.Problem(STAR, dirichlet=0.0, source=0.0, diffusion=alpha).operator(X, 9, rng=5)
+    truth = wos.solve(STAR, X, 2.0, source=unit, diffusion=alpha, walks=9, rng=5).value
+    np.testing.assert_allclose(of.solve(2.0, unit).value, truth, rtol=1e-5)
+
+
 @pytest.mark.parametrize("columns", [(), (3,)])
 def test_tensors(columns, rng):
     torch = pytest.importorskip("torch")
@@ -99,14 +135,14 @@ def test_tensors(columns, rng):
         np.testing.assert_allclose(x.grad.numpy(), matrix.T @ np.concatenate([grad, 0 * grad[:1]]), rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", ["fourier and bells", "half discs", "mesh", "outside"])
+@pytest.mark.parametrize("name", ["fourier and bells", "half discs", "mesh", "outside", "walls in space", "medium with walls"])
 def test_saved_and_pickled(name, best_backend, rng, tmp_path):
     boundary, X, g, f, more, how = scene(name, rng)
     problem = wos.Problem(boundary, dirichlet=0.0, source=None if f is None else 0.0, **more)
     matrices = problem.operator(X, wos.Walks(5, **how), rng=2**64 - 1)
     matrices.save(tmp_path / "operator.npz")
     for other in (wos.Operator.load(tmp_path / "operator.npz"), pickle.loads(pickle.dumps(matrices))):
-        for mine, theirs in zip(matrices.solve(g, f), other.solve(g, f)):
+        for mine, theirs in zip(matrices.solve(g, f, **fluxes(more)), other.solve(g, f, **fluxes(more))):
             np.testing.assert_array_equal(mine, theirs)
         assert (other.seed, other.walks, repr(other)) == (2**64 - 1, 5, repr(matrices))
     np.savez(tmp_path / "other.npz", a=np.ones(3))
@@ -138,14 +174,17 @@ def test_rejected(rng):
         return wos.Problem(boundary, dirichlet=0.0, **options).operator(points, walks)
 
     check_rejected([
-        (lambda: operator(neumann=(where, 0.0)), NotImplementedError, "operators do not support neumann or robin yet; use solve"),
-        (lambda: operator(diffusion=lambda X: 1 + X[:, 0]), NotImplementedError, "operators do not support a diffusion"),
+        (lambda: operator(neumann=(np.stack(2 * [where]), 0.0)), ValueError, "an operator requires the same neumann's where for all"),
+        (lambda: operator(diffusion=[1.0, 2.0]), ValueError, "an operator requires the same diffusion for all instances, got 2; use solve"),
         (lambda: operator(wos.Polygon([SQUARE, 2 * SQUARE])), ValueError, "an operator requires a single boundary"),
         (lambda: operator(points=X[None]), ValueError, "operator: points has shape"),
         (lambda: operator(walks=wos.Walks(4, gradient=True)), NotImplementedError, "operators do not support gradient"),
         (lambda: wos.Problem(STAR, dirichlet=0.0).operator(X, epsilon=1.0), TypeError, "pass it to wos.Walks"),
         (lambda: plain.solve(1.0, 2.0), ValueError, "has no source; construct the problem with one, such as source=0.0"),
         (lambda: plain.apply(np.zeros(12), np.zeros(1)), ValueError, "has no source"),
+        (lambda: plain.solve(1.0, robin=2.0), ValueError, r"has no robin; .* such as robin=\(where, mu, 0.0\)"),
+        (lambda: plain.per_vertex("neumann"), ValueError, r"has no neumann; .* such as neumann=\(where, 0.0\)"),
+        (lambda: plain.per_vertex("source"), ValueError, "of is 'source'"),
         (lambda: plain.apply(np.zeros(11)), ValueError, r"g has shape \(11,\), expected \(12,\)"),
         (lambda: matrices.solve([1.0, 2.0], [1.0, 2.0, 3.0]), ValueError, "different numbers of instances"),
         (lambda: matrices.solve(1.0, wos.PerVertex(np.ones(60))), ValueError, "source is PerVertex data"),
@@ -155,6 +194,6 @@ def test_rejected(rng):
         (lambda: matrices.solve(np.ones((2, 2))), ValueError, "expected a number or"),
         (ball.per_vertex, ValueError, "the boundary has no vertices"),
         (lambda: matrices.on_grid((1, 2), BOX), ValueError, "shape is 1"),
-        (lambda: matrices.on_grid((3, 2), BOX, "robin"), ValueError, "of is 'robin'"),
+        (lambda: matrices.on_grid((3, 2), BOX, "screening"), ValueError, "of is 'screening'"),
         (wos.Operator, TypeError, "create one with Problem.operator"),
     ])  # fmt: skip

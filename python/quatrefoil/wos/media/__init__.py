@@ -19,7 +19,8 @@ from typing import Any
 
 from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option
-from ..walk import WALK, check_data, check_start, node_shapes
+from ..walk import WALK, check_data, check_start, node_shapes, sides_of
+from ..walk.traces import trace_of
 
 _NAMES = ("dirichlet", "source", "diffusion", "screening")
 
@@ -43,17 +44,17 @@ def check_medium(
 
 
 def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
-    start, frame, ends, first, *tables, bounds, slopes = shapes
-    kinds, first_walk, walks, gradient = options[:4], options[5], options[6], options[8]
+    start, frame, ends, first_facet, *tables, bounds, slopes = shapes
+    kinds, first_walk, walks, gradient, *first, nrhs = options[:4], options[5], options[6], *options[8:]
     assert start is not None
     assert frame is not None
-    check_start(label, start, frame, ends, first)
-    B, N, d = start
-    if d > 3:
-        raise ValueError(f"{label}: start has {d} coordinates, expected two or three")
-    check_data(label, B, dict(zip(_NAMES[:2], zip(tables, kinds))))
+    check_start(label, start, frame, ends, first_facet)
+    if start[2] > 3:
+        raise ValueError(f"{label}: start has {start[2]} coordinates, expected two or three")
+    sides = sides_of(label, start, nrhs)
+    check_data(label, sides[0], dict(zip(_NAMES[:2], zip(tables, kinds))))
     check_medium(label, start, zip(_NAMES[2:], tables[2:], kinds[2:]), bounds, slopes, gradient)
-    return [*node_shapes(label, start, first_walk, walks, gradient, *options[-2:]), (B, N)]
+    return [*node_shapes(label, sides, first_walk, walks, gradient, *first), sides[:2]]
 
 
 MEDIUM = (
@@ -70,10 +71,11 @@ MEDIA = Op(
     outputs=(*WALK.outputs, Arg("beyond", "B N", dtype="int")),
     options=(
         *(Option(f"{name}_kind", str) for name in _NAMES), Option("seed", int), Option("first_walk", int), Option("walks", int),
-        Option("max_steps", int), Option("gradient", bool), Option("first_instance", int), Option("first_point", int),
+        Option("max_steps", int), Option("gradient", bool), Option("first_instance", int), Option("first_point", int), Option("nrhs", int),
     ),
     extras=(Extra("grids"), *(Extra(name, function=True) for name in "gfas")),
     rule=_shapes,
     tolerance=1e-3,  # as for walk
 )  # fmt: skip
-OPS = (MEDIA,)
+MEDIA_TRACE = trace_of(MEDIA, "media_trace")
+OPS = (MEDIA, MEDIA_TRACE)

@@ -9,17 +9,19 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ..._spec import Op
 from ..walk.composition_balls import LIGHT, MAX_SCREENED, SHRUNK, First, bessel_series, roulette, source_weight
 from ..walk.composition_batches import WalkBatch
 from ..walk.composition_paths import Callback, Walked, go_on
 from ..walk.composition_philox import FIRST, ROULETTE, SOURCE, TRIAL, Lanes, direction, median, uniform
+from ..walk.composition_trace import from_start, record
 from ..walk.composition_walk import Problem, Run
-from . import MEDIA
+from . import MEDIA, MEDIA_TRACE
 from .composition_medium import Medium
 
 BEYOND = 1 + 1e-5  # as in medium.hpp
 
-__all__ = ["media", "media_vjp"]
+__all__ = ["media", "media_trace", "media_vjp"]
 
 
 class _Drawn(NamedTuple):
@@ -119,8 +121,10 @@ def _through(batch: WalkBatch, medium: Medium, slopes: Any, max_steps: int, on_s
     return Walked(end, weight, first, steps, goes & (radius > batch.epsilon), goes & batch.domain.escaped(x)), beyond
 
 
-def _problem(xp: Any, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], adjoint: bool) -> tuple[Problem, Run]:
-    problem, slopes = Problem(xp, MEDIA, inputs, options, functions, adjoint=adjoint), inputs[-1]
+def _problem(
+    xp: Any, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], adjoint: bool = False, op: Op = MEDIA
+) -> tuple[Problem, Run]:
+    problem, slopes = Problem(xp, op, inputs, options, functions, adjoint=adjoint), inputs[-1]
     (diffusion,), (screening,) = problem.data[2:]
     slopes = None if slopes is None else xp.reshape(slopes, (slopes.shape[0] * slopes.shape[1], slopes.shape[2]))
 
@@ -134,9 +138,20 @@ def _problem(xp: Any, inputs: Sequence[Any], options: Sequence[Any], functions: 
 
 def media(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
     """The nodes of the walks of every point."""
-    problem, run = _problem(xp, arguments[:10], arguments[10:], functions, False)
+    problem, run = _problem(xp, arguments[:10], arguments[10:], functions)
     mean, m2, counts = problem.nodes(run, 4)
     return mean, m2, counts[:, :, :3], counts[:, :, 3]
+
+
+def media_trace(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
+    """The ends and source points of walks."""
+    problem, run = _problem(xp, arguments[:10], arguments[10:], functions, op=MEDIA_TRACE)
+
+    def traced(batch: WalkBatch, on_points: list[Callback | None]) -> tuple[Walked, Any]:
+        walked, beyond = run(batch, on_points[0])
+        return from_start(batch, walked), beyond
+
+    return record(xp, problem.walks, problem.args.events, [any(problem.data[1])], traced)
 
 
 def media_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:

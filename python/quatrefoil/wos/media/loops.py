@@ -13,10 +13,10 @@ from ..query.loops import facets_of
 from ..query.loops_solids import Distances, is_function
 from ..walk.composition_balls import LIGHT, MAX_SCREENED, SHRUNK
 from ..walk.composition_philox import FIRST, ROULETTE, SOURCE, TRIAL
-from ..walk.loops_nodes import Met, counters, factors, first_balls, forward, replay
+from ..walk.loops_nodes import Met, counters, factors, first_balls, forward, record, replay
 from ..walk.loops_paths import CUT_OFF, ESCAPED, end_all, see
 from ..walk.loops_philox import bessel_series, direction, philox, roulette, source_weight, uniform
-from . import MEDIA
+from . import MEDIA, MEDIA_TRACE
 from .composition import BEYOND
 from .derivatives import derived, rates, slopes_of_grid
 
@@ -188,6 +188,10 @@ class _Walked:
 
 def media(*arguments):
     forward(MEDIA, _Walked, arguments)
+
+
+def media_trace(*arguments):
+    record(MEDIA_TRACE, _Walked, arguments)
 
 
 def media_vjp(*arguments):

@@ -16,6 +16,7 @@ from ...bench._problem import Problem, Run, installed
 from ..walk.bench import EPSILON, POINTS, SEGMENTS, brute_force
 
 WALKS, INSTANCES, SIDES = 10, 4, 64  # walks per epoch; geometries with one instance each; right-hand sides for one geometry
+WALLED = 256  # points of the problem with reflecting walls
 GRID = 65  # nodes per axis of a source on a grid
 COARSE, FINE = 1, 6  # refinements of the disc: the coarsest with a smaller error than ten walks, and one with a negligible error
 
@@ -120,7 +121,24 @@ def problems() -> Iterator[Problem]:
     yield _problem("labels", stars, {"numba brute force": _brute(stars)}, {"numba brute force": 36})
     own: dict[str, Run] = {"separate walks": lambda: sides.labels(gradient=False).value}
     yield _problem("right-hand sides", sides, own, {"separate walks": 10}, gradient=False, shared_walks=True)
+    yield _with_walls()
     yield _by_matrices(sides)
+
+
+def _with_walls() -> Problem:
+    """Right-hand sides on one star, half of whose boundary has a flux."""
+    sides, how = Instances(SIDES, WALLED, geometries=1), {"walks": WALKS, "epsilon": EPSILON}
+    star, X, walls = sides.star(), sides.points[0], (np.arange(SEGMENTS) % (SEGMENTS // 8) < SEGMENTS // 16, sides.g)
+
+    def solve(**options: Any) -> Any:
+        return wos.solve(star, X, sides.g, source=sides.f, neumann=walls, **{**how, "rng": 1, **options})
+
+    truth = solve(walks=256, rng=3, shared_walks=True)
+    peers: dict[str, Run] = {"separate walks": lambda: solve().value}
+    tolerance = 10 * _rms(truth.stderr) * (256 / WALKS) ** 0.5 / float(np.abs(truth.value).max())
+    size = f"{SIDES} right-hand sides on one star, half of it with a flux, {WALLED} x {WALKS} walks"
+    run = partial(solve, shared_walks=True)
+    return Problem("wos", "right-hand sides with walls", size, lambda: run().value, peers, lambda: truth.value, tolerance)
 
 
 def _by_matrices(sides: Instances) -> Problem:

@@ -20,11 +20,8 @@ _SMALLEST, _LARGEST = 2.0**-480, 2.0**480  # range in which float64 can represen
 def report(run: Run, state: State | Groups, mean: np.ndarray, m2: np.ndarray) -> None:
     """Warn about a state, given its means and sums of squared deviations on the host, in units of u."""
     p, counts = run.prepared, _arrays.to_host(state.counts)
-    if p.bound is not None and (beyond := int(counts[:, len(COUNTS)].sum())):
-        warn(
-            f"solve: {beyond} jumps went to points where the diffusion and the screening vary more than the bound on the walks' rate "
-            "allows. The bound was estimated from samples. The values are unbiased, but their errors may be large; check for small features"
-        )
+    if p.bound is not None:
+        warn_of_jumps("solve", int(counts[:, len(COUNTS)].sum()))
     escaped = int(counts[:, _ESCAPED].sum())
     walks = int(np.broadcast_to(state.walks, len(counts))[counts[:, 0] > 0].sum()) if escaped else 0
     if escaped > MAX_ESCAPED * walks:
@@ -35,6 +32,15 @@ def report(run: Run, state: State | Groups, mean: np.ndarray, m2: np.ndarray) ->
     samples = state.samples
     if (samples if isinstance(samples, int) else samples.max(initial=0)) >= _ENOUGH or p.calls:
         _of_error_bars(run, counts[:, 0] > 0, np.asarray(samples), _arrays.to_host(mean)[:, 0], _arrays.to_host(m2)[:, 0])
+
+
+def warn_of_jumps(label: str, beyond: int) -> None:
+    """Warn if walks have jumped to points where a medium exceeds its bound."""
+    if beyond:
+        warn(
+            f"{label}: {beyond} jumps went to points where the diffusion and the screening vary more than the bound on the walks' rate "
+            "allows. The bound was estimated from samples. The values are unbiased, but their errors may be large; check for small features"
+        )
 
 
 def _of_error_bars(run: Run, walked: np.ndarray, n: np.ndarray, mean: np.ndarray, m2: np.ndarray) -> None:

@@ -137,7 +137,7 @@ class Prepared(NamedTuple):
         extras = (part._memo_of(self.kind), *(data.function for data in self.data))
         units = None if self.units is None else self.units[b:end]
         if self.bound is not None:
-            arrays["bounds"] = _arrays.of_kind(self.kind, self.bound.rows[b:end])
+            arrays["bounds"] = _arrays.of_kind(self.kind, self.bound.rows[own])
             if self.exchange is not None:
                 first = self.exchange.tables.rows[3]
                 rows = slice(None) if len(first) == 2 else slice(first[b], first[end])
@@ -190,11 +190,9 @@ def _check_jumps(s: Statement, target: Target) -> None:
 
 def _check_shared(s: Statement, points: Array, settings: Settings) -> None:
     own = "omit shared_walks, so that each instance has its own walks"
+    s._check_shared("solve: shared_walks", own)
     if s._shared_boundary._batch is not None or (points.ndim == 3 and len(points) != 1):
         raise ValueError(f"solve: shared_walks requires a single boundary and a single set of points (N, d); {own}")
-    if s._method not in ("walk", "jumps"):
-        what = "neumann or robin" if s._method == "stars" else "a diffusion, or a screening that is not a number,"
-        raise NotImplementedError(f"solve: with {what} walks cannot be shared yet; {own}")
     if settings.cache is not None:
         raise ValueError("solve: cache requires a single instance, and shared_walks is for several; omit one of them")
 

@@ -181,11 +181,11 @@ class Problem(Statement):
         backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> Operator:
-        """The solution at points (N, d) as a linear map of boundary values and sources.
+        """The solution at points (N, d) as a linear map of boundary values, sources and fluxes.
 
-        See ``qf.wos.Operator``. The problem's data do not matter, only whether it has a source. Requires a single boundary, inside or
-        outside, without reflecting walls, and a number as screening. ``Regions`` is the only diffusion allowed, and ``gradient`` is not
-        supported. ``backend`` and ``num_threads`` are as in ``help(qf.conventions)``.
+        See ``qf.wos.Operator``. The values of the problem's g, f and h do not matter, only whether it has a source, ``neumann`` and
+        ``robin``. Requires a single boundary, inside or outside, and a single μ, diffusion and screening. ``gradient`` is not supported.
+        ``backend`` and ``num_threads`` are as in ``help(qf.conventions)``.
         """
         settings, indices = checked("operator", points, walks, rng, backend, num_threads)
         return Operator._create(self, points, settings, indices, "operator")

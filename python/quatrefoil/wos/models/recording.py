@@ -1,4 +1,4 @@
-"""Recorded walks: their ends and source points."""
+"""Recorded walks: their ends, their source points and their points on reflecting walls."""
 
 from __future__ import annotations
 
@@ -7,26 +7,44 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..._call import call
+from ..media import MEDIA_TRACE
+from ..stars import STARS_TRACE
 from ..walk.traces import TRACE
+from .doubts import warn_of_jumps
 from .jumping import How, blocks
 from .run import Run
+from .units import alpha_unit
+
+TRACES = {"stars": STARS_TRACE, "media": MEDIA_TRACE}
+KINDS = ("dirichlet", "source", "neumann", "robin")
+
+
+class Met(NamedTuple):
+    """S points where n walks evaluate data of one kind, walk by walk in the order of the steps; absolute coordinates."""
+
+    points: np.ndarray  # (S, d)
+    weight: np.ndarray  # (S,)
+    each: np.ndarray  # (n,) number of points of each walk
 
 
 class Recorded(NamedTuple):
-    """W walks from each of n points inside, and their source points, walk by walk in the order of the steps, in absolute coordinates."""
+    """Walks from N points, W from each point inside."""
 
     outside: np.ndarray  # (N,) bool: points without walks
-    boundary_points: np.ndarray  # (n W, d)
-    weight: np.ndarray  # (n W,)
     n_truncated: np.ndarray  # (N,) walks cut off
     n_escaped: np.ndarray  # (N,)
-    source_points: np.ndarray | None  # (S, d); None without a source
-    share: np.ndarray | None  # (S,)
-    steps: np.ndarray | None  # (n W,) source points of each walk
+    met: dict[str, Met]  # by kind of data; the ends, one per walk, are those of "dirichlet"
 
 
 def recorded(run: Run, walks: range) -> Recorded:
-    """Record the walks of a problem without reflecting walls and without a medium."""
+    """Record the walks of a problem."""
+    if run.statement._interfaces is not None:
+        return _jumping(run, walks)
+    return _plain(run, walks) if run.statement._method == "walk" else _in_lists(run, walks)
+
+
+def _plain(run: Run, walks: range) -> Recorded:
+    """Record walks without reflecting walls and without a medium."""
     p, settings, statement = run.prepared, run.settings, run.statement
     inputs, memo = p.host_inputs(4)
     sourced, domain = statement.source is not None, (statement._rate, 0, statement.exterior, statement._reach)
@@ -38,14 +56,46 @@ def recorded(run: Run, walks: range) -> Recorded:
     end, weight, counts, point, share = trace(0)
     if sourced:
         end, weight, counts, point, share = trace(int(counts[..., 0].sum()))
-    d, inside = end.shape[-1], ~np.isnan(inputs[0][0, :, 0])
-    centre, extent = inputs[1][0, :d], inputs[1][0, d]
-    met = (centre + extent * point, share, counts[inside][..., 0].reshape(-1)) if sourced else (None, None, None)
-    ends = (centre + extent * end[inside]).reshape(-1, d), weight[inside].reshape(-1)
-    return Recorded(~inside, *ends, counts[..., 1].sum(axis=1), counts[..., 2].sum(axis=1), *met)
+    inside = ~np.isnan(inputs[0][0, :, 0])
+    met = {"source": (point, share, counts[inside][..., 0].reshape(-1))} if sourced else {}
+    return _scaled(inputs[1][0], inside, end, weight, counts, met)
 
 
-def recorded_jumping(run: Run, walks: range) -> Recorded:
+def _in_lists(run: Run, walks: range) -> Recorded:
+    """Record walks on stars or through media."""
+    p, settings = run.prepared, run.settings
+    op, chunk = TRACES[run.statement._method], p.as_chunk()
+    inputs, memo = p.host_inputs(len(op.inputs))
+
+    def trace(events: int) -> Any:
+        options = {**chunk.options, "first_walk": walks.start, "walks": len(walks), "events": events}
+        values = tuple([options[option.name] for option in op.options])
+        return call(op, inputs, values, (memo, *chunk.extras[1:]), None, settings.backend, settings.num_threads)
+
+    end, weight, counts, beyond, numbers, point, share = trace(0)
+    if numbers.any():
+        *_, point, share = trace(int(numbers.sum()))
+    warn_of_jumps("Problem.operator", int(beyond.sum()))
+    inside, stops = ~np.isnan(inputs[0][0, :, 0]), np.cumsum(numbers.sum(axis=(0, 1)))[:-1]
+    kinds = zip(KINDS[1:], np.split(point, stops), np.split(share, stops), np.moveaxis(numbers[inside], 2, 0))
+    met = {k: (x, w, each.reshape(-1)) for k, x, w, each in kinds if chunk.options.get(f"{k}_kind", "none") != "none"}
+    if p.bound is not None and "source" in met:  # the source has the unit of α
+        x, w, each = met["source"]
+        met["source"] = x, np.ldexp(w, -int(alpha_unit(p.bound.largest, p.data[-2])[0])), each
+    return _scaled(inputs[1][0], inside, end, weight, counts, met)
+
+
+def _scaled(
+    frame: np.ndarray, inside: np.ndarray, end: np.ndarray, weight: np.ndarray, counts: np.ndarray, met: dict[str, tuple[Any, ...]]
+) -> Recorded:
+    """The recorded walks in absolute coordinates. ``met``: scaled points along the walks, their weights and numbers."""
+    d = end.shape[-1]
+    ends = end[inside].reshape(-1, d), weight[inside].reshape(-1), np.ones(weight[inside].size, np.int64)
+    of_kinds = {kind: Met(frame[:d] + frame[d] * x, *rest) for kind, (x, *rest) in {"dirichlet": ends, **met}.items()}
+    return Recorded(~inside, counts[..., 1].sum(axis=1), counts[..., 2].sum(axis=1), of_kinds)
+
+
+def _jumping(run: Run, walks: range) -> Recorded:
     """Record the walks of a problem whose diffusion jumps."""
     p, settings, sourced = run.prepared, run.settings, run.statement.source is not None
     frame, start, W = np.asarray(p.frame)[0], np.asarray(p.start)[0].astype(np.float64), len(walks)
@@ -64,10 +114,9 @@ def recorded_jumping(run: Run, walks: range) -> Recorded:
         point, walk = np.divmod(part.owner, w)
         parts.append(((part.first_point + point) * W + some.start + walk, part.point, part.share))
     inside = ~np.isnan(start[:, 0])
-    met: Any = (None, None, None)
+    met = {"dirichlet": Met(end[inside].reshape(-1, d), left[inside].reshape(-1), np.ones(left[inside].size, np.int64))}
     if sourced:
         owner, point, share = (np.concatenate(x) for x in zip((np.zeros(0, np.int64), np.zeros((0, d)), np.zeros(0)), *parts))
         order, steps = np.argsort(owner, kind="stable"), np.bincount(owner, minlength=N * W).reshape(N, W)
-        met = point[order], share[order], steps[inside].reshape(-1)
-    ends = end[inside].reshape(-1, d), left[inside].reshape(-1)
-    return Recorded(~inside, *ends, counts[..., 1].sum(axis=1), counts[..., 2].sum(axis=1), *met)
+        met["source"] = Met(point[order], share[order], steps[inside].reshape(-1))
+    return Recorded(~inside, counts[..., 1].sum(axis=1), counts[..., 2].sum(axis=1), met)

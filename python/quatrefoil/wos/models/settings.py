@@ -52,7 +52,7 @@ class Walks:
         Also compute ∇u (13), from pairs of walks that leave in opposite directions. ``walks`` and ``walk_offset`` must be even.
     shared_walks : bool
         Use one set of walks for B sets of data on one boundary at points (N, d), which saves most of the time. Each set has the same values
-        as without sharing, but errors are correlated between sets. Not available with neumann, robin, diffusion or a varying screening.
+        as without sharing, but errors are correlated between sets. The sets must share reflecting walls, μ, diffusion and screening.
     walk_offset : int
         Index of the first walk. Runs over [0, m) and [m, n) merge to the same bits as one run over [0, n).
     sampling : "random" or "sobol"

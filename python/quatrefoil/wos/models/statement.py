@@ -98,7 +98,7 @@ class Statement:
             batches |= {name: check(getattr(self, name), b, label, name) for name in _MEDIUM}
         if self._reflecting is not None:
             batches |= {name: check(self._argument(name), b, label, name) for name in ("neumann", "robin")}
-            batches["where"] = instances_of(self.neumann, self.robin)
+            batches |= instances_of(self.neumann, self.robin)
         common_batch({"boundary": self.boundary._batch, **batches}, label)
         _ = self._reach  # raises an error if it is infinite
         return batches
@@ -106,11 +106,11 @@ class Statement:
     @cached_property
     def _shared_boundary(self) -> Boundary:
         """The boundary for all instances. A single one serves any number of instances; it is repeated if their walls differ."""
-        b, walls = self.boundary, instances_of(self.neumann, self.robin)
+        b, walls = self.boundary, max(instances_of(self.neumann, self.robin).values(), default=1)
         if not isinstance(b, Polygon):
             return b
         b = b._with_margin() if self.exterior else b
-        return b._shared()._repeated(walls) if walls is not None and walls > 1 and b._count == 1 else b._shared()
+        return b._shared()._repeated(walls) if walls > 1 and b._count == 1 else b._shared()
 
     @cached_property
     def _reflecting(self) -> Reflecting | None:
@@ -119,6 +119,13 @@ class Statement:
             return None
         screening = self.screening if isinstance(self.screening, float) else 1.0  # a varying one is assumed to be positive somewhere
         return reflecting(self._shared_boundary, self.neumann, self.robin, screening, self._caller or "Problem")
+
+    def _check_shared(self, label: str, fix: str) -> None:
+        """Raise an error if paths depend on an argument that differs between instances."""
+        counts = instances_of(self.neumann, self.robin) | {name: self._batches.get(name) for name in _MEDIUM}
+        for name, count in counts.items():
+            if count not in (None, 1):
+                raise ValueError(f"{label} requires the same {name} for all instances, got {count}; {fix}")
 
     @cached_property
     def _method(self) -> str:

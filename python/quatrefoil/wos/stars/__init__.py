@@ -25,14 +25,15 @@ from typing import Any
 from ..._dims import Shape
 from ..._spec import Arg, Extra, Op, Option, Policy
 from ..media import MEDIUM, check_medium
-from ..walk import WALK, check_data, node_shapes
+from ..walk import WALK, check_data, node_shapes, sides_of
+from ..walk.traces import trace_of
 
 _LINEAR, _MEDIUM = ("dirichlet", "source", "neumann", "robin"), ("diffusion", "screening")
 
 
 def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
     start, frame, *tables = shapes[:8]
-    kinds, (first_walk, walks, _, gradient), varies = options[:6], options[7:11], options[-1]
+    kinds, (first_walk, walks, _, gradient), (varies, nrhs) = options[:6], options[7:11], options[-2:]
     assert start is not None
     assert frame is not None
     B = frame[0]
@@ -47,11 +48,12 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     counts = [first[0] for first in tables[1::2] if first is not None and len(first) == 1]  # torch's symbolic sizes have no hash
     if not counts or any(count != counts[0] for count in counts) or counts[0] - 1 not in (1, B):
         raise ValueError(f"{label}: first, first_wall, first_corner have shapes {tables[1::2]}, expected (2,) or (B + 1,) with B = {B}")
-    check_data(label, B, dict(zip(_LINEAR, zip(shapes[8:12], kinds))))
+    sides = sides_of(label, start, nrhs)
+    check_data(label, sides[0], dict(zip(_LINEAR, zip(shapes[8:12], kinds))))
     check_medium(label, start, zip(_MEDIUM, shapes[12:14], kinds[4:]), shapes[14], shapes[15], gradient, varies)
     if shapes[16] != ((tables[2][0], 2) if varies and tables[2] is not None else None):
         raise ValueError(f"{label}: exchange has shape {shapes[16]}, expected two numbers per wall with varies=True, otherwise None")
-    return [*node_shapes(label, start, first_walk, walks, gradient, *options[12:14]), (B, start[1]) if varies else None]
+    return [*node_shapes(label, sides, first_walk, walks, gradient, *options[12:14]), sides[:2] if varies else None]
 
 
 def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -> None:
@@ -74,11 +76,12 @@ STARS = Op(
     options=(
         *(Option(f"{name}_kind", str) for name in _LINEAR + _MEDIUM), Option("seed", int), Option("first_walk", int), Option("walks", int),
         Option("max_steps", int), Option("gradient", bool), Option("rate", float),
-        Option("first_instance", int), Option("first_point", int), Option("endless", bool), Option("varies", bool),
+        Option("first_instance", int), Option("first_point", int), Option("endless", bool), Option("varies", bool), Option("nrhs", int),
     ),
     extras=(Extra("grids"), *(Extra(name, function=True) for name in "gfhkas")),
     rule=_shapes,
     policy=Policy(check_values=_check_values),
     tolerance=3e-3,  # as for walk; a ray that grazes a wall amplifies rounding more than a step does
 )  # fmt: skip
-OPS = (STARS,)
+STARS_TRACE = trace_of(STARS, "stars_trace")
+OPS = (STARS, STARS_TRACE)

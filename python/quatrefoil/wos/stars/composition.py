@@ -5,27 +5,32 @@ Equation numbers refer to csrc/wos/stars/README.md. Every step tests every segme
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from ... import _array_tools
 from ..._array_tools import added, nan_unless
-from ..data.composition import Points
+from ..._spec import Op
+from ..data.composition import Data, Points
 from ..media.composition import BEYOND, enter, of_root
 from ..media.composition_medium import Medium
 from ..query.composition import LIVE
 from ..walk.composition_balls import SHRUNK, First, bessel_series, hit_weight, roulette, source_weight
 from ..walk.composition_batches import LANE, WalkBatch
 from ..walk.composition_domain import beyond_box
-from ..walk.composition_paths import Callback, Step, Walked, channels, go_on
+from ..walk.composition_paths import Callback, Step, Walked, go_on
 from ..walk.composition_philox import BOUNDARY, ROULETTE, direction, source_point, uniform
-from ..walk.composition_walk import Gradient, Problem, Sum
-from . import STARS
+from ..walk.composition_trace import from_start, record
+from ..walk.composition_walk import Gradient, Problem, Sum, marks_of, total_of
+from . import STARS, STARS_TRACE
 from .composition_facets import Facets
 from .composition_walls import LARGEST, NOWHERE, SLACK, Walls
 
-__all__ = ["stars", "stars_vjp"]
+__all__ = ["stars", "stars_trace", "stars_vjp"]
 _INPUTS = len(STARS.inputs)
+_SOURCE, _NEUMANN, _ROBIN = 1, 2, 3  # indices of data
+_REAL = [i for i, arg in enumerate(STARS_TRACE.outputs) if arg.dtype == "double"]
 
 
 class _Met(NamedTuple):
@@ -160,9 +165,11 @@ def _walk(batch: WalkBatch, walls: Walls, max_steps: int, screening: float, met:
 class _Problem(Problem):
     """Adds the tables of walls and corners."""
 
-    def __init__(self, xp: Any, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], adjoint: bool) -> None:
+    def __init__(
+        self, xp: Any, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], adjoint: bool = False, op: Op = STARS
+    ) -> None:
         lane = LANE + LIVE * (inputs[4].shape[0] + inputs[6].shape[0])
-        super().__init__(xp, STARS, inputs, options, functions, adjoint=adjoint, lane=lane)
+        super().__init__(xp, op, inputs, options, functions, adjoint=adjoint, lane=lane)
 
     def _mine(self, batch: WalkBatch, table: Any, first: Any) -> Any:
         """Which rows of the table belong to each walk's instance, (P, rows)."""
@@ -213,66 +220,88 @@ class _Problem(Problem):
 
         return _walk(batch, walls, g.max_steps, 0.0, _Met(converted(met.sources, -1), converted(met.flux, 1)), medium)
 
-    def flux(self, neumann: Any, robin: Any) -> Callback:
-        """A callback that adds points on the walls to ``neumann`` or ``robin``."""
+    def flux(self, add: Callable[..., None]) -> Callback:
+        """A callback for points on the walls, which calls ``add`` with the index of their data and the arguments of a callback."""
 
-        def add(at: Points, weight: Any, active: Any, first: First, entering: bool) -> None:
+        def on_walls(at: Points, weight: Any, active: Any, first: First, entering: bool) -> None:
             is_robin = self.xp.take(self.args.walls[:, -1], at.facet, axis=0) > 0
-            for one, mine in ((neumann, ~is_robin), (robin, is_robin)):
-                if one.data is not None:
-                    one.add(at, weight, active & mine)
+            for kind, mine in ((_NEUMANN, ~is_robin), (_ROBIN, is_robin)):
+                add(kind, at, weight, active & mine, first, entering)
 
-        return add
+        return on_walls
 
 
 def stars(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
     """The nodes of the walks of every point."""
-    problem = _Problem(xp, arguments[:_INPUTS], arguments[_INPUTS:], functions, False)
-    at_ends, sources, of_walls, of_robin, *_ = (data for (data,) in problem.data)
+    problem = _Problem(xp, arguments[:_INPUTS], arguments[_INPUTS:], functions)
+    at_ends, sources, neumann, robin, *_ = problem.data
 
     def compute(batch: WalkBatch) -> tuple[Any, Any]:
-        later, in_first, flux, radiated = (Sum(xp, data) for data in (sources, sources, of_walls, of_robin))
+        in_first, *later = ([Sum(xp, data) for data in of_sides] for of_sides in (sources, sources, neumann, robin))
 
-        def add_source(at: Points, weight: Any, active: Any, _: First, entering: bool) -> None:
-            (in_first if entering else later).add(at, weight, active)
+        def add(kind: int, at: Points, weight: Any, active: Any, _: First, entering: bool) -> None:
+            for one in in_first if entering else later[kind - _SOURCE]:
+                if one.data is not None:
+                    one.add(at, weight, active)
 
-        on_walls = problem.flux(flux, radiated) if of_walls or of_robin else None
-        walked, beyond = problem.walk(batch, _Met(add_source if sources else None, on_walls))
-        total = None if problem.args.endless or at_ends is None else walked.weighted_data(at_ends)
-        for one in (later, flux, radiated):
-            total = total if one.total is None else added(total, one.total)
-        total = xp.zeros_like(walked.left) if total is None else total
-        return channels(xp, batch, walked, total, in_first.total), xp.concat([walked.marks(batch), beyond[:, None]], axis=1)
+        on_walls = problem.flux(add) if any(neumann) or any(robin) else None
+        walked, beyond = problem.walk(batch, _Met(partial(add, _SOURCE) if any(sources) else None, on_walls))
+        met = [_total(xp, walked, None if problem.args.endless else data, sums) for data, *sums in zip(at_ends, *later)]
+        return problem.values(batch, walked, met, in_first), marks_of(batch, walked, [beyond])
 
-    mean, m2, counts = problem.walks.nodes(1 + problem.walks.pairs * arguments[0].shape[2], 4, compute)
+    mean, m2, counts = problem.nodes_of(4, compute)
     beyond = counts[:, :, 3] if problem.args.varies else None
     return problem.unless_wrong(mean), problem.unless_wrong(m2), counts[:, :, :3], beyond
+
+
+def stars_trace(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
+    """The ends of walks, their source points, and their points on the walls."""
+    problem = _Problem(xp, arguments[:_INPUTS], arguments[_INPUTS:], functions, op=STARS_TRACE)
+    _, sources, neumann, robin, *_ = problem.data
+
+    def run(batch: WalkBatch, on_points: list[Callback | None]) -> tuple[Walked, Any]:
+        def add(kind: int, *rest: Any) -> None:
+            if (callback := on_points[kind - _SOURCE]) is not None:
+                callback(*rest)
+
+        on_walls = problem.flux(add) if any(neumann) or any(robin) else None
+        walked, beyond = problem.walk(batch, _Met(on_points[0], on_walls))
+        walked = walked._replace(left=xp.zeros_like(walked.left)) if problem.args.endless else walked
+        return from_start(batch, walked), beyond
+
+    recorded = record(xp, problem.walks, problem.args.events, [any(sources), any(neumann), any(robin)], run)
+    return tuple(problem.unless_wrong(x) if i in _REAL else x for i, x in enumerate(recorded))
 
 
 def stars_vjp(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, ...]:
     """Gradients, by replaying the walks."""
     problem = _Problem(xp, arguments[:_INPUTS], arguments[_INPUTS + 1 :], functions, True)
-    wanted = [data for (data,) in problem.data]
-    of_ends, of_sources, *of_walls = (Gradient(xp, data) for data in wanted[:4])
+    gradients = [[Gradient(xp, data) for data in of_sides] for of_sides in problem.data[:4]]
+    _, sources, neumann, robin, *_ = problem.data
 
-    def compute(batch: WalkBatch, share: Any) -> None:
-        def weighted(callback: Any) -> Callback:
-            def call(at: Points, weight: Any, active: Any, entered: First, entering: bool) -> None:
-                callback(at, weight * _share_of(xp, batch, share, entered, entering), active, entered, entering)
+    def compute(batch: WalkBatch, shares: Sequence[Any]) -> None:
+        def add(kind: int, at: Points, weight: Any, active: Any, entered: First, entering: bool) -> None:
+            for gradient, share in zip(gradients[kind], shares):
+                if gradient.data is not None:
+                    gradient.add(at, weight * _share_of(xp, batch, share, entered, entering), active)
 
-            return call
-
-        def add(at: Points, weight: Any, active: Any, entered: First, entering: bool) -> None:
-            of_sources.add(at, weight, active)
-
-        flux = weighted(problem.flux(*of_walls)) if wanted[2] or wanted[3] else None
-        walked, _ = problem.walk(batch, _Met(weighted(add) if wanted[1] else None, flux))
+        on_walls = problem.flux(add) if any(neumann) or any(robin) else None
+        walked, _ = problem.walk(batch, _Met(partial(add, _SOURCE) if any(sources) else None, on_walls))
         if not problem.args.endless:
-            weight = walked.left * _share_of(xp, batch, share, walked.first, False)
-            of_ends.add(walked.end, weight, batch.valid & (walked.left != 0))
+            add(0, walked.end, walked.left, batch.valid & (walked.left != 0), walked.first, False)
 
-    problem.walks.replay(arguments[_INPUTS], compute)
-    return *[None] * 8, *(problem.unless_wrong(one.total()) for one in (of_ends, of_sources, *of_walls)), *[None] * 5
+    problem.replay(arguments[_INPUTS], compute)
+    tables = (getattr(problem.args, name) for name in ("dirichlet", "source", "neumann", "robin"))
+    totals = (problem.unless_wrong(total_of(xp, of_sides, table)) for of_sides, table in zip(gradients, tables))
+    return *[None] * 8, *totals, *[None] * 5
+
+
+def _total(xp: Any, walked: Walked, at_ends: Data | None, sums: Sequence[Sum]) -> Any:
+    """(P,): the data at the ends of walks and the contributions of their steps."""
+    total = None if at_ends is None else walked.weighted_data(at_ends)
+    for one in sums:
+        total = total if one.total is None else added(total, one.total)
+    return xp.zeros_like(walked.left) if total is None else total
 
 
 def _share_of(xp: Any, batch: WalkBatch, share: Any, first: First, entering: bool) -> Any:

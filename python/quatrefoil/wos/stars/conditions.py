@@ -58,10 +58,14 @@ def by_facet(boundary: Any, name: str, condition: Any, label: str) -> Any:
     return (rows if len(rows) > 1 else rows[0], *condition[1:])
 
 
-def instances_of(neumann: Any, robin: Any) -> int | None:
-    """The number of instances in ``where`` and μ, or None if they have no batch axis."""
-    parts = [x for condition in (neumann, robin) if isinstance(condition, (tuple, list)) for x in condition[:-1] if ndim(x) == 2]
-    return max(map(len, parts)) if parts else None
+def instances_of(neumann: Any, robin: Any) -> dict[str, int]:
+    """The number of instances in ``where`` and μ, by their names in errors. Omits those without a batch axis."""
+    walls = (("neumann", neumann), ("robin", robin))
+    return {
+        f"{name}'s {part}": len(x)
+        for name, condition in walls if isinstance(condition, (tuple, list))
+        for part, x in zip(("where", "mu"), condition[:-1]) if ndim(x) == 2
+    }  # fmt: skip
 
 
 def conditions(boundary: Any, neumann: Any, robin: Any, label: str) -> tuple[np.ndarray, np.ndarray]:

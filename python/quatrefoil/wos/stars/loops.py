@@ -6,8 +6,8 @@ from ..media.composition import BEYOND
 from ..media.loops import Medium
 from ..query.loops import facets_of
 from ..region import inward_normals
-from ..walk.loops_nodes import Met, counters, factors, first_balls, forward, replay
-from . import STARS, loops_facets, loops_paths
+from ..walk.loops_nodes import Met, counters, factors, first_balls, forward, record, replay
+from . import STARS, STARS_TRACE, loops_facets, loops_paths
 
 
 class _Walked:
@@ -77,6 +77,10 @@ class _Walked:
 
 def stars(*arguments):
     forward(STARS, _Walked, arguments)
+
+
+def stars_trace(*arguments):
+    record(STARS_TRACE, _Walked, arguments)
 
 
 def stars_vjp(*arguments):

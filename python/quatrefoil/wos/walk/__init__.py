@@ -27,12 +27,14 @@ sobol
 reach
     For walks outside without screening: sources are 0 beyond this distance from the centre, in absolute units.
 grids
-    The cached grids of a Polygon or TriangleMesh (built if absent, ignored on a device), or the function of an SDF.
-mean, m2 : (B, N, K, C)
-    The mean of every node's walks (with ``gradient``, of its pairs), and the sum of their squared deviations; C = 1, or 1 + d. The mean is
+    The memo of a Polygon or TriangleMesh; built if absent, and ignored on a device.
+nrhs
+    The number of right-hand sides that share the walks of a single instance. Data and results have one row for each of them.
+mean, m2 : (B nrhs, N, K, C)
+    The mean of every node's walks (of its pairs with ``gradient``), and the sum of their squared deviations; C = 1, or 1 + d. The mean is
     differentiable with respect to dirichlet and source (7), (8): walks are replayed, and none is stored.
-counts : (B, N, 3)
-    Steps, walks cut off at ``max_steps``, walks that left the box because of rounding errors.
+counts : (B nrhs, N, 3)
+    Steps, walks cut off at ``max_steps``, walks that left the box by rounding.
 """
 
 from __future__ import annotations
@@ -65,11 +67,16 @@ def _walk_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) ->
     dirichlet_kind, source_kind, _, first_walk, walks, _, gradient, _, first_instance, first_point, _, _, nrhs, sobol = options
     check_start(label, start, frame, ends, first)
     check_sobol(label, sobol, start[2])
+    sides = sides_of(label, start, nrhs)
+    check_data(label, sides[0], {"dirichlet": (dirichlet, dirichlet_kind), "source": (source, source_kind)})
+    return node_shapes(label, sides, first_walk, walks, gradient, first_instance, first_point)
+
+
+def sides_of(label: str, start: Shape, nrhs: int) -> Shape:
+    """The shape of ``start`` repeated for every right-hand side."""
     if nrhs != 1 and start[0] != 1:
         raise ValueError(f"{label}: {nrhs} right-hand sides require a single instance, but start has {start[0]}")
-    B = start[0] * nrhs
-    check_data(label, B, {"dirichlet": (dirichlet, dirichlet_kind), "source": (source, source_kind)})
-    return node_shapes(label, (B, *start[1:]), first_walk, walks, gradient, first_instance, first_point)
+    return (start[0] * nrhs, *start[1:])
 
 
 def node_shapes(

@@ -11,7 +11,7 @@ from ..data.composition import Data, Points
 from . import WALK
 from .composition_balls import First
 from .composition_batches import LANE, WalkBatch, Walks, named
-from .composition_paths import Callback, channels, walk_paths
+from .composition_paths import Callback, Walked, channels, walk_paths
 
 Run = Callable[[WalkBatch, Callback | None], Sequence[Any]]  # runs a batch; returns Walked, and optionally another mark per walk
 
@@ -23,20 +23,21 @@ class Problem:
     """
 
     def __init__(
-        self, xp: Any, op: Op, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], *, adjoint: bool, **how: Any
+        self, xp: Any, op: Op, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], *, adjoint: bool, lane: int = LANE
     ) -> None:
         self.xp, self.args, label = xp, named(op, inputs, options), f"{op.label}_vjp" if adjoint else op.label
-        self.walks, self.nrhs = Walks(xp, label, self.args, **how), getattr(self.args, "nrhs", 1)
+        self.nrhs = getattr(self.args, "nrhs", 1)  # one if walks are recorded
+        self.walks = Walks(xp, label, self.args, max(lane, 2 * self.nrhs * (1 + self.args.gradient * self.args.start.shape[2])))
         tables = [arg for arg in op.inputs if hasattr(self.args, f"{arg.name}_kind")]
         self.data: list[Sequence[Data | None]] = []
         for arg, function in zip(tables, (extra.name for extra in op.extras if extra.function)):
             kind, numbers = getattr(self.args, f"{arg.name}_kind"), getattr(self.args, arg.name)
             kind = "none" if adjoint and numbers is None and not arg.constant else kind
-            self.data.append(_of_sides(xp, label, kind, numbers, functions.get(function), self.nrhs))
+            self.data.append(_of_sides(xp, label, kind, numbers, functions.get(function), 1 if arg.constant else self.nrhs))
 
     def nodes(self, run: Run, marks: int = 3) -> tuple[Any, Any, Any]:
         """mean, m2 and the sums of marks over the walks of every point."""
-        xp, C, (at_ends, sources) = self.xp, 1 + self.walks.pairs * self.walks.shape[2], self.data[:2]
+        xp, (at_ends, sources) = self.xp, self.data[:2]
 
         def compute(batch: WalkBatch) -> tuple[Any, Any]:
             later, in_first = ([Sum(xp, data) for data in sources] for _ in range(2))
@@ -47,23 +48,30 @@ class Problem:
 
             walked, *more = run(batch, on_source if any(sources) else None)
             met = [added(a.total, walked.weighted_data(data)) for a, data in zip(later, at_ends)]
-            values = [channels(xp, batch, walked, m, b.total) for m, b in zip(met, in_first)]
-            none = xp.zeros((batch.at.x.shape[0], 0), dtype=xp.float64, device=batch.at.x.device)
-            return xp.concat([none, *values], axis=1), xp.concat([walked.marks(batch), *(mark[:, None] for mark in more)], axis=1)
+            return self.values(batch, walked, met, in_first), marks_of(batch, walked, more)
 
-        mean, m2, counts = self.walks.nodes(self.nrhs * C, marks, compute)
+        return self.nodes_of(marks, compute)
+
+    def values(self, batch: WalkBatch, walked: Walked, met: Sequence[Any], in_first: Sequence[Sum]) -> Any:
+        """The channels of all right-hand sides, from contributions after the first balls and in them."""
+        xp = self.xp
+        none = xp.zeros((batch.at.x.shape[0], 0), dtype=xp.float64, device=batch.at.x.device)
+        return xp.concat([none, *(channels(xp, batch, walked, m, b.total) for m, b in zip(met, in_first))], axis=1)
+
+    def nodes_of(self, marks: int, compute: Callable[[WalkBatch], tuple[Any, Any]]) -> tuple[Any, Any, Any]:
+        """mean, m2 and the sums of marks from ``compute``, which returns the values and the marks of a batch."""
+        mean, m2, counts = self.walks.nodes(self.nrhs * (1 + self.walks.pairs * self.walks.shape[2]), marks, compute)
         if self.nrhs == 1:
             return mean, m2, counts
-        return _sides_first(xp, mean, self.nrhs), _sides_first(xp, m2, self.nrhs), xp.concat([counts[:0], *self.nrhs * [counts]], axis=0)
+        mean, m2 = (_sides_first(self.xp, x, self.nrhs) for x in (mean, m2))
+        return mean, m2, self.xp.concat([counts[:0], *self.nrhs * [counts]], axis=0)
 
     def gradients(self, run: Run, grad: Any) -> tuple[Any, Any]:
         """(7), (8): gradients with respect to the parameters of boundary values and sources, by replaying the walks."""
-        xp, C = self.xp, grad.shape[-1]
+        xp = self.xp
         of_ends, of_sources = ([Gradient(xp, data) for data in of_sides] for of_sides in self.data[:2])
 
-        def compute(batch: WalkBatch, share: Any) -> None:
-            shares = [share[:, side * C : (side + 1) * C] for side in range(self.nrhs)]
-
+        def compute(batch: WalkBatch, shares: Sequence[Any]) -> None:
             def on_source(at: Points, weight: Any, active: Any, entered: First, entering: bool) -> None:
                 for gradient, own in zip(of_sources, shares):
                     gradient.add(at, weight * share_of(xp, batch, own, entered, entering), active)
@@ -72,17 +80,20 @@ class Problem:
             for gradient, own in zip(of_ends, shares):
                 gradient.add(walked.end, walked.left * share_of(xp, batch, own, walked.first, False), batch.valid & (walked.left != 0))
 
+        self.replay(grad, compute)
+        return total_of(xp, of_ends, self.args.dirichlet), total_of(xp, of_sources, self.args.source)
+
+    def replay(self, grad: Any, compute: Callable[[WalkBatch, Sequence[Any]], None]) -> None:
+        """Repeat every batch with the walks' shares of ``grad``, (P, channels) for each right-hand side."""
+        C = grad.shape[-1]
         if self.nrhs != 1:
-            grad = xp.reshape(xp.permute_dims(grad, (1, 2, 0, 3)), (1, *grad.shape[1:3], self.nrhs * C))
-        self.walks.replay(grad, compute)
-        return _total(xp, of_ends, self.args.dirichlet), _total(xp, of_sources, self.args.source)
+            grad = self.xp.reshape(self.xp.permute_dims(grad, (1, 2, 0, 3)), (1, *grad.shape[1:3], self.nrhs * C))
+        self.walks.replay(grad, lambda batch, share: compute(batch, [share[:, side * C : (side + 1) * C] for side in range(self.nrhs)]))
 
 
 def _problem(xp: Any, inputs: Sequence[Any], options: Sequence[Any], functions: dict[str, Any], adjoint: bool) -> tuple[Problem, Run]:
-    args = named(WALK, inputs, options)
-    numbers = args.nrhs * (1 + args.gradient * args.start.shape[2])
-    problem = Problem(xp, WALK, inputs, options, functions, adjoint=adjoint, lane=max(LANE, 2 * numbers))
-    return problem, lambda batch, on_source: (walk_paths(batch, args.max_steps, args.screening, on_source),)
+    problem = Problem(xp, WALK, inputs, options, functions, adjoint=adjoint)
+    return problem, lambda batch, on_source: (walk_paths(batch, problem.args.max_steps, problem.args.screening, on_source),)
 
 
 def walk(xp: Any, *arguments: Any, **functions: Any) -> tuple[Any, Any, Any]:
@@ -124,8 +135,13 @@ class Sum:
         self.total = added(self.total, self.xp.where(active, met, self.xp.zeros_like(met)))
 
 
-def _total(xp: Any, of_sides: list[Gradient], numbers: Any) -> Any:
-    """The gradient for parameters with one row for all right-hand sides, or with one row for each."""
+def marks_of(batch: WalkBatch, walked: Walked, more: Sequence[Any]) -> Any:
+    """The marks of walks, and more of them."""
+    return batch.xp.concat([walked.marks(batch), *(mark[:, None] for mark in more)], axis=1)
+
+
+def total_of(xp: Any, of_sides: list[Gradient], numbers: Any) -> Any:
+    """The gradient with respect to parameters that all right-hand sides share, or with one row for each."""
     totals = [gradient.total() for gradient in of_sides]
     if numbers is None or len(totals) == 1:
         return totals[0] if totals else None

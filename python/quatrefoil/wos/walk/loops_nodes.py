@@ -1,5 +1,6 @@
 """Array code around the loops of the walks: nodes, and gradients with respect to the data's parameters."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -117,14 +118,40 @@ def forward(op, walked, arguments):
                 of_side[:, point, column] = p.values(some, b, side).T
         for side, of_side in zip(p.sides(b), values):
             counts[side] = tallied(marks[0]).sum(axis=1)
+            for of_jumps in beyond:
+                if of_jumps is not None:
+                    of_jumps[side] = marks[1].sum(axis=1)
             for c, x in enumerate(of_side):
                 samples = x if p.group == 1 else (x[:, ::2] + x[:, 1::2]) * 0.5
                 for k, node in enumerate(nodes_of(np, samples, p.first_walk // p.group)):
                     mean[side, :, k, c], m2[side, :, k, c] = node[2:]
-            m2[side, np.isnan(p.start[b, :, 0])] = np.nan  # NaN outside, even for a single walk
-        for of_jumps in beyond:
-            if of_jumps is not None:
-                of_jumps[b] = marks[1].sum(axis=1)
+            m2[side, np.isnan(p.start[b, :, 0])] = np.nan  # also for single walks
+
+
+def record(op, walked, arguments):
+    """The ends of walks and the points along them, kind by kind. Arguments: inputs, outputs, options, extras, threads."""
+    n, m = len(op.inputs), len(op.outputs)
+    p, (exit, weight, counts, beyond, met, point, share) = Problem(op, arguments[:n], arguments[n + m :], walked), arguments[n : n + m]
+    live, parts = ~np.isnan(p.start[0, :, 0]), [[] for _ in range(met.shape[2])]
+    exit[...], weight[...] = p.start[0][:, None], np.where(live, 0.0, np.nan)[:, None]
+    for x in (counts, beyond, met, point, share):
+        x[...] = 0
+    for at, walk in p.blocks(0):
+        some, column = walked(p, 0, at, walk, [kind != "none" for kind in p.kinds]), walk - p.first_walk
+        counts[at, column], beyond[at, column] = tallied(some.mark), some.beyond
+        ends, *others = some.met
+        exit[at[ends.owner], column[ends.owner]], weight[at[ends.owner], column[ends.owner]] = ends.X, ends.weight
+        for kind, points in enumerate(others):
+            if p.kinds[1 + kind] == "none":
+                continue
+            met[at, column, kind] = np.bincount(points.owner, minlength=len(at))
+            order = np.argsort(points.owner, kind="stable")
+            parts[kind].append((points.X[order], points.weight[order]))
+    written = 0
+    for X, weights in itertools.chain(*parts):
+        some = slice(written, written + len(X))
+        point[some], share[some] = (x[: len(share[some])] for x in (X, weights))
+        written += len(X)
 
 
 def replay(op, walked, arguments):
