@@ -161,7 +161,7 @@ class KroneckerBatch:
     def solve(self, y: Any, noise: Any = 0.0) -> Any:
         """Solve (K_b + noise I) x_b = y_b for x (*B, ...)."""
         self._require_batch("solve", "y", y)
-        noise = self._noise("solve", noise)
+        checked = self._noise("solve", noise)
         axes, N = len(self.batch_shape), self.shape[-1]
         if tuple(y.shape[axes:]) == (N,) or y.shape[axes] != N:  # vectors or tables
             rows = y.reshape(*self.batch_shape, 1, math.prod(y.shape[axes:]))
@@ -169,21 +169,21 @@ class KroneckerBatch:
             rows = namespace(y).matrix_transpose(y) if y.ndim == axes + 2 else y
         if rows.ndim == axes + 2 and rows.shape[-1] == N and _arrays.kind(y) == _arrays.kind(self.factors[0]):
             wide, dtype = converted(rows, "float64"), max(_arrays.dtype_name(y), _arrays.dtype_name(self.factors[0]))
-            tracked = lambda: solved(lambda _: self._whole, as_tensor(noise, self.factors[0]), wide, self.factors)  # noqa: E731
-            untracked = lambda: self._whole.solved(plain(wide, _LABEL, "y"), plain(noise, _LABEL, "noise"))  # noqa: E731
-            x = self._at_once((y, noise), tracked, untracked)
+            tracked = lambda: solved(lambda _: self._whole, as_tensor(checked, self.factors[0]), wide, self.factors)  # noqa: E731
+            untracked = lambda: self._whole.solved(plain(wide, _LABEL, "y"), plain(checked, _LABEL, "noise"))  # noqa: E731
+            x = self._at_once((y, checked), tracked, untracked)
             if x is not None:
                 x = converted(_arrays.to_device_of(x, y) if isinstance(x, np.ndarray) else x, dtype)
                 return x.reshape(y.shape) if rows.shape[-2] == 1 else namespace(x).matrix_transpose(x)
-        return self._mapped(lambda K, noise, y: K.solve(y, 0.0 if noise is None else noise), noise, y)
+        return self._mapped(lambda K, noise, y: K.solve(y, noise), noise, y)
 
     def logdet(self, noise: Any = 0.0) -> Any:
         """log det(K_b + noise I), (*B,)."""
-        noise = self._noise("logdet", noise)
-        tracked = lambda: log_determinant(lambda _: self._whole, as_tensor(noise, self.factors[0]), self.factors)  # noqa: E731
-        y = self._at_once((noise,), tracked, lambda: self._whole.logdet(plain(noise, _LABEL, "noise")))
+        checked = self._noise("logdet", noise)
+        tracked = lambda: log_determinant(lambda _: self._whole, as_tensor(checked, self.factors[0]), self.factors)  # noqa: E731
+        y = self._at_once((checked,), tracked, lambda: self._whole.logdet(plain(checked, _LABEL, "noise")))
         if y is None:
-            return self._mapped(lambda K, noise: K.logdet(0.0 if noise is None else noise), noise)
+            return self._mapped(lambda K, noise: K.logdet(noise), noise)
         return _arrays.to_device_of(y, self.factors[0]) if isinstance(y, np.ndarray) else y
 
     def apply(self, h: Callable[[Any], Any], y: Any) -> Any:
