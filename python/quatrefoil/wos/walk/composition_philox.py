@@ -75,8 +75,8 @@ def first_words(xp: Any, lanes: Lanes, pairs: bool, sobol: bool, d: int) -> list
 
     With ``sobol`` they are shifted points of the Sobol' sequence (30).
     """
-    own, pair, stream = lanes, lanes.pairs()[0], 0
-    index = pair.walk if pairs else lanes.walk
+    own, pair, stream = lanes, lanes.pairs()[0] if pairs else lanes, 0
+    index = pair.walk
     if sobol:
         own, pair, stream = own._replace(walk=lanes.walk % 2 if pairs else 0 * index), pair._replace(walk=0 * index), SHIFT
     (words,) = own.words(xp, stream)
