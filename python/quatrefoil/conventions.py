@@ -23,8 +23,8 @@ results have the dtype of the arguments. Everything else raises a TypeError, inc
 converted silently.
 
 Classes and geometry accept more (estimators, ``ChebTucker`` and its calls, boundaries, data, points). There, lists, integers and objects
-with ``__array__``, such as data frames, are converted to the dtype of the other arrays, or to float64 if there are none. Bools, complex
-numbers, masked arrays and other objects raise a TypeError. Arrays keep their dtype.
+with ``__array__``, such as data frames, are converted to the dtype of the other arrays, or to float64 if no other argument is an array.
+Bools, complex numbers, masked arrays and other objects raise a TypeError. Arrays keep their dtype.
 
 out, backend, num_threads
 -------------------------

@@ -24,7 +24,7 @@ template <class T>
 struct MediaAdjoint {
   Media<T> forward;             // mean, m2, counts and beyond are unused
   const double* grad;           // (B, nrhs, N, nodes, channels), the gradient of mean
-  double* numbers[walk::kMet];  // gradients with respect to the data's parameters, accumulated; null if not wanted
+  double* numbers[walk::kMet];  // gradients with respect to the data's parameters, accumulated; null if not requested
 };
 
 template <class T>

@@ -43,7 +43,7 @@ template <class T>
 struct StarsAdjoint {
   Stars<T> forward;       // mean, m2 and counts are unused
   const double* grad;     // (B, nrhs, N, nodes, channels), the gradient of mean
-  double* numbers[kMet];  // gradients with respect to the data's parameters, accumulated; null if not wanted
+  double* numbers[kMet];  // gradients with respect to the data's parameters, accumulated; null if not requested
 };
 
 template <class T>

@@ -49,8 +49,7 @@ struct BoundaryArrays {
 // The kinds of data that walks evaluate. The last two are the fluxes h on reflecting walls.
 enum { on_boundary, in_domain, on_neumann, on_robin, kMet };
 
-// B instances of N points with `dimension` coordinates, and the walks of all `nrhs` right-hand sides: one per instance, or any number for a
-// single instance.
+// B instances of N points with `dimension` coordinates, and walks of all `nrhs` right-hand sides: one per instance, or any number if B = 1.
 struct Walks {
   solid::Solid solid;   // shared by all instances
   bool outside;         // the domain is outside the boundary
@@ -111,8 +110,7 @@ struct Recording {
   std::int64_t events;            // room for points; further ones are dropped. If 0, walks run only once.
 };
 
-// The means of u times the harmonics of the walks' first directions, for pairs of walks from the centres of balls: README, Harmonic
-// caching.
+// The means of u times the harmonics of the walks' first directions, for pairs of walks from balls' centres: README, Harmonic caching.
 template <class T>
 struct Expand {
   Walk<T> forward;              // the walks of a gradient; mean and m2 are unused

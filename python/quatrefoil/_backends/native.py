@@ -55,7 +55,7 @@ def reason() -> str | None:
 
 
 def core() -> Any:
-    """The extension module, for objects that are not ops (a plan, a boundary). Requires that ``reason()`` is None."""
+    """Return the extension module, for objects that are not ops, such as plans and boundaries. Fails if ``reason()`` returns a reason."""
     return _core
 
 

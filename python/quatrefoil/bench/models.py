@@ -367,7 +367,7 @@ def _rows(options: argparse.Namespace, failures: list[str]) -> Iterator[dict[str
 
 
 def _requests(shape: Shape, options: argparse.Namespace) -> Iterator[Request]:
-    """The rows of a model. Those with one thread come first, before other rows leave idle threads behind."""
+    """The rows of a model. Those with one thread run first, because later rows start threads that stay idle in the process."""
     shape, prompt = (_narrow(shape), 64) if options.quick else (shape, PROMPT)
     for threads, task, dtype in product(options.threads, options.tasks, options.dtypes):
         yield Request(shape, task, dtype, threads, prompt)

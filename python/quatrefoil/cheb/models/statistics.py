@@ -33,8 +33,8 @@ class Statistics(TensorParts):
         axis : int or several, optional
             A negative one counts from the end.
         distributions : one per axis of the tensor, optional
-            Each is None, a frozen continuous distribution of ``scipy.stats``, or samples (N,). None, the default for every axis, is the
-            uniform distribution on the domain. Up to a thousandth of a distribution may lie outside the domain; that part is cut off.
+            Each is a frozen continuous distribution from ``scipy.stats``, an array of samples (N,), or None for the uniform distribution
+            on the domain, which is the default. Up to a thousandth of a distribution may lie outside the domain; that part is cut off.
 
         Examples
         --------

@@ -35,7 +35,9 @@ class RowGroup(NamedTuple):
 
 
 class GridCovariance:
-    """C = K_1 ⊗ ... ⊗ K_d + diag(noise) on observed cells. The mask is None, (N,) or one per right-hand side, (..., N). Solvers are cached.
+    """C = K_1 ⊗ ... ⊗ K_d + diag(noise) on observed cells. Solvers are cached.
+
+    Without a mask, all cells are observed. A mask (N,) holds for all right-hand sides; (..., N) has one row for each.
 
     With ``noise_factors`` the noise is noise (1,) times S_1 ⊗ ... ⊗ S_d, and gradients with respect to S_k follow those with respect to the
     factors.

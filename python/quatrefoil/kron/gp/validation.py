@@ -62,7 +62,7 @@ def _sizes(factors: Any) -> tuple[int, ...]:
 
 
 def _is_table(a: Any, sizes: tuple[int, ...]) -> bool:
-    if a is None or isinstance(a, (int, float)):  # torch.compile cannot trace getattr of a number
+    if a is None or isinstance(a, (int, float)):  # torch.compile cannot trace getattr on a number
         return False
     shape = tuple(getattr(a, "shape", ()))
     return len(sizes) > 1 and shape[-len(sizes) :] == sizes and sizes[-1] != math.prod(sizes) and _arrays.kind(a) is not None

@@ -178,6 +178,7 @@ class Operator:
         box : (lo, hi)
             As for ``GridField``.
         of : "source", "dirichlet", "neumann" or "robin"
+            The kind of data on the grid.
         """
         choice(of, "on_grid", "of", KINDS)
         matrix, X = self._matrix(of, "on_grid"), self._met[of].points

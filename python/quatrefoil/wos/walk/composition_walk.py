@@ -141,7 +141,7 @@ def marks_of(batch: WalkBatch, walked: Walked, more: Sequence[Any]) -> Any:
 
 
 def total_of(xp: Any, of_sides: list[Gradient], numbers: Any) -> Any:
-    """The gradient with respect to parameters that all right-hand sides share, or with one row for each."""
+    """The gradient for parameters with one row for all right-hand sides, or with one row for each."""
     totals = [gradient.total() for gradient in of_sides]
     if numbers is None or len(totals) == 1:
         return totals[0] if totals else None

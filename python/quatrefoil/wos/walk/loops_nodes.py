@@ -125,7 +125,7 @@ def forward(op, walked, arguments):
                 samples = x if p.group == 1 else (x[:, ::2] + x[:, 1::2]) * 0.5
                 for k, node in enumerate(nodes_of(np, samples, p.first_walk // p.group)):
                     mean[side, :, k, c], m2[side, :, k, c] = node[2:]
-            m2[side, np.isnan(p.start[b, :, 0])] = np.nan  # also for single walks
+            m2[side, np.isnan(p.start[b, :, 0])] = np.nan  # NaN outside, even for a single walk
 
 
 def record(op, walked, arguments):

@@ -3,8 +3,8 @@
 Arrays are as in ``wos.walk``, for one instance. ``trace`` returns the scaled ends ``exit`` (N, W, d) of W = ``walks`` walks per point, with
 ``weight`` (N, W) and ``counts`` (N, W, 3); NaN and 0 for points outside. It also returns the scaled source points ``point`` (S, d) with
 their ``share`` (S,), |G| of (8), walk by walk in the order of the steps. S is ``events``, ideally the total number of steps, which a call
-with ``events=0`` computes. Additional source points are dropped, and the arrays are padded with 0. ``sourced``: there will be a source, so
-walks use no half discs.
+with ``events=0`` computes. If there are more source points, the rest are dropped; if fewer, the arrays are padded with 0. ``sourced``:
+there will be a source, so walks use no half discs.
 
 ``stars_trace`` and ``media_trace`` have the arguments of ``stars`` and ``media``, except that ``events`` replaces ``nrhs``. A kind "none"
 means that these points are not recorded; values are not evaluated. Results have three kinds of points: source points, and points on
