@@ -178,7 +178,7 @@ def test_hints():
     ])  # fmt: skip
     for call, text in (
         (lambda: value(square, points, np.array([0, 1, 1, 0])), r"4 numbers, as many as .* taken as 4 separate problems.*PerVertex"),
-        (lambda: value(wos.Ball([0, 0, 0], 1), [[2, 0, 0]]), "lies outside the boundary; their values are NaN; .* pass exterior=True"),
+        (lambda: value(wos.Ball([0, 0, 0], 1), [[2, 0, 0]]), "lies outside the boundary; values there are NaN; .* pass exterior=True"),
     ):
         with pytest.warns(RuntimeWarning, match=text):
             call()

@@ -337,7 +337,7 @@ def _warn_of_outside(s: Statement, count: int, of: int) -> None:
     could = b.dimension <= 3 and not s.exterior and count == of
     fix = f"{crossed}; for the exterior domain pass exterior=True" if could else crossed
     what = "1 point lies" if count == 1 else f"{count} points lie"
-    warn(f"solve: {what} {side} the boundary; their values are NaN{fix}")
+    warn(f"solve: {what} {side} the boundary; values there are NaN{fix}")
 
 
 def _cast(array: Array, dtype: np.dtype) -> Array:
