@@ -1,22 +1,22 @@
 """Estimating ARMA models with skewed innovations
 ==============================================
 
-Polynomials of the residuals contain more information than their squares.
+Using the third and fourth moments of skewed innovations makes estimates of the coefficients more accurate.
 
 ::
 
     python examples/ssm/arma_asymmetric.py [SERIES] [PICTURE]
 
-Many series of an ARMA(1, 1) process with gamma innovations are simulated. Every series is estimated twice: by conditional sums of squares
-(CSS), where the residuals e and their derivatives J satisfy J' e = 0, and by the polynomial maximisation method of order 2 (PMM2), where
-they satisfy J' psi(e) = 0 with ::
+Many series of an ARMA(1, 1) process with gamma innovations are simulated. The coefficients of each series are estimated twice: by
+conditional sums of squares (CSS), where the residuals e and their derivatives J satisfy J' e = 0, and by the polynomial maximisation method
+of order 2 (PMM2), where they satisfy J' psi(e) = 0 with ::
 
     psi(e) = e - m3 / (m4 - m2^2) (e^2 - m2)
 
-psi is the quadratic function with the smallest variance for the moments m of the innovations. In long series, PMM2 multiplies the variance
-of the estimates by 1 - g3^2 / (2 + g4), where g3 is the skewness and g4 the excess kurtosis of the innovations (Zabolotnii, Warsza and
-Tkachenko 2018, for linear regressions). All series are filtered in one call, each with its own coefficients. The picture shows both sets of
-estimates.
+m2, m3 and m4 are the central moments of the innovations. Among quadratic functions, psi gives the estimates the smallest variance. In long
+series it is 1 - g3^2 / (2 + g4) times the variance of CSS, where g3 is the skewness and g4 the excess kurtosis of the innovations
+(Zabolotnii, Warsza and Tkachenko 2018, for linear regressions). All series are filtered in one call, each with its own coefficients. The
+picture shows both sets of estimates.
 """
 
 from __future__ import annotations

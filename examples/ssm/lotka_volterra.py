@@ -1,5 +1,5 @@
-"""Forecasting a population from its delays
-========================================
+"""Forecasting a population from its past
+======================================
 
 A prey population is forecast from its past samples. The window matrix is a Hankel operator that is never formed.
 

@@ -65,7 +65,7 @@ def memories(N: int, u: np.ndarray, dt: float, eps: float) -> dict[str, np.ndarr
     Lambda, _, B_diagonal, V = qf.ssm.dplr_legs(N)
     A_ptd, B_ptd = qf.ssm.s4d_init("ptd", half, eps=eps)
     result = qf.ssm.ptd_init(N, eps=eps)
-    size = N - int((A_ptd.imag == 0).sum())  # with a real mode, only the first N - 1 states of LegS, which do not depend on the last
+    size = N - int((A_ptd.imag == 0).sum())  # a real mode leaves N - 1 states: the first ones of LegS, which do not depend on the last
     V_ptd = qf.ssm.ptd_init(size, eps=eps).V[:, :half]
 
     def s4d(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ def test_same_as_scipy(rng, name):
             np.testing.assert_allclose(y, expected.astype(float), atol=1e-6 * size if dtype == np.float32 else 1e-11)
 
 
-# Batch axes of c and of r, and the shape of x without its n rows: vectors; matrices shared by all, per channel, per item.
+# Batch axes of c and of r, and the shape of x without its axis n. x is a vector or a matrix; c and r are shared, per channel or per item.
 BATCHES = [
     ((2,), (2,), ()),
     ((3,), (), (4, 3, 2)),

@@ -11,8 +11,8 @@ constexpr int kStateColumns = kSide / 2;  // columns of a state per thread block
 
 // ------------------------------------------------------------ states
 
-// Passes states from chunk to chunk, from `first` (null: 0) to `last` (null: not requested), or, if `back`, their gradients from the last
-// chunk to the first.
+// Passes states from chunk to chunk. The initial state is `first` (null: 0), and the final one goes to `last` (null: not requested). If
+// `back`, it passes the gradients of the states instead, in reverse order.
 template <class T>
 struct Passing {
   const T* first;
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_outputs(const Call<T> s, cons
 
 // ------------------------------------------------------------ a call
 
-// The memory of a call: values per token, pairs of tokens, and the states before all chunks.
+// The memory of a call: values per token, pairs of tokens, and the state before each chunk.
 template <class T>
 struct Buffers {
   Call<T> call;
@@ -133,7 +133,7 @@ struct Buffers {
         w(call.chunks && p.corrects ? count() * p.K : 0),
         states(head_chunks() * p.K * p.V) {
     if (max(max(head_chunks(), count()), max(p.K, p.V)) >= kTooMany)
-      throw DeviceError("chunk_gated_delta_rule: 2^31 or more tokens, or numbers per row, are too many for a GPU kernel");
+      throw DeviceError("chunk_gated_delta_rule: 2^31 or more tokens times heads, or elements per row, are too many for a GPU kernel");
     call.table = table, call.wrong = wrong, call.states = states;
     call.u = p.corrects ? u : const_cast<T*>(p.v), call.w = w;  // without a correction, u is v, which is not written
     if (call.chunks) {
@@ -170,7 +170,7 @@ struct Buffers {
   }
 };
 
-// Computes u, the states before all chunks and, if requested, the last states.
+// Computes u, the state before each chunk and, if requested, the final states.
 template <class T>
 void put_states(const Buffers<T>& buffers) {
   const Call<T>& s = buffers.call;

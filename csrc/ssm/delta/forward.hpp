@@ -13,8 +13,8 @@ double chunk_ns(const Problem<T>& s, double states, double pairs) {
   return (states * K * V + pairs * C / 2 * (K + V)) * C * kMultiplyAddNs<T>;
 }
 
-// The rows of v, or of a similar array, in a chunk are used in place if they consist of whole vectors and whole rows of tiles; otherwise
-// they are copied to padded rows.
+// A chunk's rows of v, or of a similar array, are used in place if they need no padding: whole vectors, and a multiple of kRowUnit rows.
+// Otherwise, or to multiply them by `write`, they are copied to padded rows.
 template <class T>
 bool in_place(const Problem<T>& s, const Chunk<T>& chunk) {
   return s.p.V == s.value_columns() && chunk.n == chunk.rows;

@@ -11,7 +11,7 @@ using namespace modes;
 inline namespace QF_ISA {
 
 constexpr int64_t kChunk = 32;       // samples; longer chunks advance the state less often but have more near taps per sample
-constexpr int64_t kRebuild = 32;     // chunks after which a float64 state is recomputed: about the square root of 1000
+constexpr int64_t kRebuild = 32;     // chunks between recomputations of a float64 state: about sqrt(1000), the best for rows of 1000 chunks
 constexpr int64_t kTileChunks = 96;  // chunks per tile; their states, inputs and outputs stay in L2, the matrices in L1
 
 // One channel's matrices. A state has 2 n elements: W real parts, W imaginary parts, and so on.
@@ -31,7 +31,7 @@ class Chunks {
         far_(2 * n),
         taps_(M * kChunk * W) {}
 
-  // Sets channel h of a model, from its modes and weights Cbar.
+  // Sets the matrices to those of channel h. `modes` contains the modes of this channel and their weights Cbar.
   void set(const Modes& modes, const Model<T>& p, int64_t h, const T* D) {
     set_zero<double>(taps_, M_ * kChunk * W);
     for (int64_t i = 0; i < n_; i += W) {
@@ -109,8 +109,8 @@ class Chunks {
   }
 
  private:
-  // Computes samples [t, t + 2 W) of `rows` chunks, with all sums in registers. Zeros in the triangle of near taps are skipped, for both
-  // registers or for the first one.
+  // Computes two registers of samples, starting at t, for each of `rows` chunks, with all sums in registers. Each register skips the rows
+  // of near taps that contain only zeros for it.
   template <int rows>
   QF_HD void emit_tile(int64_t m, int64_t t, const T* u, const T* states, T* y) const {
     using L = Lanes<T>;
@@ -136,8 +136,8 @@ class Chunks {
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i) store(y + i * kChunk, first[i]), store(y + i * kChunk + lanes, second[i]);
   }
-  // K registers of modes at a time, to hide latency. In float64 the rounding of z^T would accumulate. Every kRebuild chunks the state is
-  // therefore recomputed from the state kRebuild chunks earlier, times a directly computed power of z, plus the contributions since.
+  // K registers of modes at a time, to hide latency. In float64 the rounding error of z^kChunk would accumulate. Every kRebuild chunks the
+  // state is therefore recomputed: the state kRebuild chunks earlier times a directly computed power of z, plus the contributions since.
   template <int K>
   void advance_modes(int64_t i, double* state, int64_t count, T* states, Ahead& ahead) const {
     constexpr bool rebuilds = sizeof(T) == 8;

@@ -45,7 +45,7 @@ void retreat(const Retreat<T>& s) {
   }
 }
 
-// The packed parameters of the adjoint's tiles.
+// The packed matrices B and C of the adjoint's products.
 template <class T>
 struct AdjointOperands {
   Scratch<T> b, c;  // packed (2P x H), and (H x 2P) per direction
@@ -111,7 +111,7 @@ struct DirectionAdjoint {
   const States<T>& states;
   const T *b, *c;  // packed (2P x H) and (H x 2P)
   OuterSums<T>&dB, &dC;
-  double *dlambda, *dD;  // (2P): real, then imaginary parts; (H); dD may be null
+  double *dlambda, *dD;  // dlambda: (2P), real, then imaginary parts; dD: (H) or null
   bool add;              // whether to add to du
   int threads;
   T *mu, *initial;  // (2P): the adjoint state, and the initial state of a sequence
@@ -143,7 +143,7 @@ struct DirectionAdjoint {
     }
   }
 
-  // Replaces r by mu for the states from j on, for the rows [first, end) of a segment.
+  // Replaces r by mu in rows [first, end) of a segment, for C::count states starting at j.
   template <class C>
   void scan_tile(C, int64_t j, const Segment<T>& segment, int64_t first, int64_t end, T* r) const {
     const bool reverse = states.reverse;
@@ -245,8 +245,8 @@ void run_segments(const States<T>& states, const DirectionAdjoint<T>& adjoint) {
   });
 }
 
-// Reads u three times and the gradient twice, once each from memory; writes du once. Stores the states of one segment, and one state for
-// every segment.
+// Per direction: reads u twice from memory (once if there is only one segment), the gradient once, and both again from cache; writes du
+// once. Stores the states of one segment, and one state for every segment.
 template <class T>
 void apply_adjoint(const ApplyAdjoint<T>& q) {
   Apply<T> p = q;

@@ -214,7 +214,7 @@ __global__ void __launch_bounds__(kThreads, 1) scan_along(const typename S::P p,
   }
 }
 
-// One thread per scan, adjacent in memory: the same bits as the recurrence. Reads a and b (and the states) once; writes h (da and db) once.
+// One thread per scan. Gives the same bits as the recurrence. Reads a and b (and the states) once; writes h (da and db) once.
 template <class S, class E = typename S::Number>
 __global__ void __launch_bounds__(kThreads, 1) scan_across(const typename S::P p) {
   const int64_t stride = int64_t(gridDim.x) * kThreads;

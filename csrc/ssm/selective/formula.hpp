@@ -1,4 +1,4 @@
-// The formulas of Mamba's kernels, for lanes V of channels and states of type V or cplx<V>. Equation numbers: README.md.
+// The formulas of Mamba's kernels. V is a vector or a scalar; states have type V or cplx<V>. Equation numbers: README.md.
 #pragma once
 #include "core/lanes/elementary.hpp"
 #include "ssm/scan/formula.hpp"

@@ -105,7 +105,7 @@ def arma_filter(
     a : (P,) or (..., P)
         Autoregressive coefficients. b and a are divided by a_0, which must not be 0.
     x : (..., L)
-        Input; float32 or float64, like all arrays. float16 and bfloat16 are computed in float32 and returned in the dtype of x.
+        Input; float32 or float64, like all arrays. float16 and bfloat16 are accepted too; results have the dtype of x.
     zi : (..., Z), Z = max(P, Q) - 1, optional
         The state before the first step, as in lfilter (2); zeros if absent.
     return_state : bool, optional

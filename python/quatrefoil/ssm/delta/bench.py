@@ -173,7 +173,7 @@ def _step(shape: tuple[int, ...]) -> Problem:
 
 
 def _channel_work(shape: tuple[int, ...], states: float, pairs: float, per_pair: float) -> Work:
-    """``_work``, plus one exponential per channel and ``per_pair`` operations per channel for every pair of tokens in a chunk."""
+    """``_work`` with one exponential per channel, plus ``per_pair`` operations per channel and pair."""
     B, T, H, K, _ = shape
     work, channels = _work(shape, states, pairs), B * T * H * K
     return Work(work.flops + per_pair * channels * (OUR_CHUNK - 1) / 2, work.bytes + 4 * channels, exps=channels)

@@ -107,9 +107,9 @@ def gka(
     Notes
     -----
     Sources: arXiv 2511.21016, and awslabs/hybrid-model-factory, which returns U transposed. Differentiable in q, k, v, alpha, g, gk,
-    initial_state, and through the final states. The gradient is taken of the solution of the linear system, including the dependence of the
-    regulariser on H, with the same solver for the adjoint system (11)-(19). At a finite num_iter it differs from the derivative of the
-    iteration by about the iteration's own error, 2e-4 at 30 steps and the default ridge.
+    initial_state, and through the final states. The gradient is that of the exact solution of the linear system, including the dependence
+    of the regulariser on H. The adjoint system uses the same solver (11)-(19). At a finite num_iter the gradient differs from that
+    of the iteration by about the iteration's own error, 2e-4 at 30 steps and the default ridge.
 
     The error of r steps is at most 2 c^{r+1} times the exact solution, where c = (sqrt(K) - 1) / (sqrt(K) + 1), K = (1 + ridge) / ridge,
     and c = 0.754 by default. x_t = 0 while all keys are zero. Cost per token and head: num_iter / 2 + 6 passes over D^2 numbers in
