@@ -12,7 +12,7 @@ void* prepare_product(const Factors<T>& f) {
 
 inline void discard(void* plan) { release(plan); }
 
-// Calls f(pass, L, group) for the passes of a plan in order. L: B times the sizes before the axes of the pass. Updates `size`.
+// Calls f(pass, L, group) for each pass of a plan in order. L: B times the sizes of the axes before those of the pass. `size`: workspace.
 template <class T, class F>
 void for_passes(const Plan<T>& p, int64_t B, int64_t* size, F&& f) {
   const auto around = [&](int from, int to) {
@@ -29,10 +29,9 @@ void for_passes(const Plan<T>& p, int64_t B, int64_t* size, F&& f) {
   }
 }
 
-// Chooses the output of each pass. A pass that keeps the size works in place; the first one, which must not write to x, and those that
-// change the size move to another array. Moves alternate between y and a spare array so that the last one goes to y; arrays too large for y
-// go to a second spare array. With square factors there is one move and no spare array. `ready(group, run)` calls run() once the pass is
-// packed.
+// Runs the passes, in place if `Pass::in_place` allows it. The other passes, and the first one, because it must not overwrite x, move
+// the data to another array. Moves alternate between y and a spare array so that the last one goes to y; arrays too large for y go to a
+// second spare array. With square factors there is one move and no spare array. `ready(group, run)` calls run() once the pass is packed.
 template <class T, class Ready>
 void run_passes(const Plan<T>& p, const Product<T>& q, Ready&& ready) {
   Scratch<int64_t> size(p.stages);

@@ -6,7 +6,7 @@
 namespace quatrefoil::kron::product {
 inline namespace QF_ISA {
 
-// An array (L, n, R) as pairs (l, r) of vectors of length n.
+// An array (L, n, R) as L R vectors of length n, one per pair (l, r).
 template <class T>
 struct Pairs {
   const T* data;
@@ -43,7 +43,7 @@ void pack_pairs(const Pairs<T>& x, int64_t j, int64_t first, int64_t count, T* t
 }
 
 template <class T>
-struct Source {  // a factor in the caller's memory
+struct Source {  // a factor, or a product of several, before packing
   const T* data;
   int64_t m, n, row, column;  // sizes and strides, one of which is 1
   QF_HD T operator()(int64_t i, int64_t j) const { return data[i * row + j * column]; }

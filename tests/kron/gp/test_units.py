@@ -35,7 +35,7 @@ def near(got, expected, tolerance=1e-9):
 
 @pytest.fixture(params=["few", "many"])
 def cells(request, monkeypatch):
-    """Numbers of cells: the solver factorises for few and iterates for many."""
+    """Few or many cells; for many, the thresholds are lowered so that the solver iterates instead of factorising."""
     if request.param == "many":
         monkeypatch.setattr(covariance, "FEW", 0)
         monkeypatch.setattr(composition, "DENSE_UP_TO", 0)

@@ -92,7 +92,7 @@ class GridCovariance:
         return self.grid.factors
 
     def sampled(self, normal: np.ndarray, noise: Any) -> np.ndarray:
-        """Samples of N(0, K + noise I) on the full grid, from normal numbers (..., N) (8)."""
+        """Samples of N(0, K + noise I) on the full grid, from standard normal draws (..., N): (8)."""
         return self.grid.from_basis(normal * np.sqrt(self.grid.eigenvalues + noise))
 
     def solved(self, y: np.ndarray, tol: float) -> np.ndarray:
@@ -100,7 +100,7 @@ class GridCovariance:
         return self.solve(self.rows(y), tol).alpha.reshape(y.shape)
 
     def noise_of(self, normal: np.ndarray) -> np.ndarray:
-        """Noise on the grid, from normal numbers (..., N)."""
+        """Noise on the grid, from standard normal draws (..., N)."""
         return self.grid.noise_root(normal * np.sqrt(self.noise))
 
     def explained(self, points: GridPoints | ScatteredPoints) -> np.ndarray:
@@ -270,7 +270,7 @@ class Solution:
 
 
 class OneRow(Solution):
-    """One row on a full grid with one noise, from one pass over z = Qᵀ y; ``values`` are the eigenvalues of every axis, above 0."""
+    """One row on a full grid with equal noise in all cells, from one pass over z = Qᵀ y. ``values``: the eigenvalues per axis, above 0."""
 
     def __init__(self, covariance: GridCovariance, group: RowGroup, z: np.ndarray, values: list[np.ndarray]) -> None:
         super().__init__(covariance, [group])

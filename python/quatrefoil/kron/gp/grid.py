@@ -69,7 +69,7 @@ class Grid:
         return rows
 
     def noise_root(self, rows: np.ndarray) -> np.ndarray:
-        """S^(1/2) x: noise of variance 1 from normal numbers."""
+        """S^(1/2) x: noise of variance 1 from standard normal draws."""
         return rows
 
     def inverse_eigenvalues(self, noise: float) -> np.ndarray:
@@ -78,7 +78,7 @@ class Grid:
         return 1 / (self.eigenvalues + noise)
 
     def logdet(self, noise: float) -> float:
-        """log det(K + noise I), without clamping."""
+        """log det(K + noise I). Positive eigenvalues are not clamped."""
         self.reject_singular(noise)
         if noise == 0:
             return sum(self.size // len(f) * 2 * float(np.log(np.linalg.cholesky(f).diagonal()).sum()) for f in self.factors if len(f))
@@ -104,8 +104,8 @@ class Grid:
         )
 
     def diagonal_of(self, values: np.ndarray, steps: Sequence[int] = ()) -> np.ndarray:
-        """The diagonal of P = Q diag(values) Qᵀ, for values (..., N), in their precision. With ``steps`` [k] the entries of P between a
-        cell and the one before it along axis k; with [j, k] between its predecessors along both axes. 0 without a predecessor."""
+        """The diagonal of P = Q diag(values) Qᵀ, for values (..., N), in their precision. With ``steps`` [k], the entries of P between a
+        cell and its predecessor along axis k; with [j, k], between its predecessor along j and the one along k. 0 without a predecessor."""
         matrices = [axis.squares(k in steps).astype(values.dtype, copy=False) for k, axis in enumerate(self.axes)]
         diagonal: np.ndarray = PackedFactors(matrices, *self.kernel)(values)
         lead, sizes = math.prod(values.shape[:-1]), list(map(len, matrices))
@@ -124,7 +124,7 @@ class Grid:
 
     @functools.cached_property
     def relative(self) -> list[np.ndarray]:
-        """``values`` divided by their scale and bounded away from 0, so that products over all axes can be divided by those of one.
+        """``values`` divided by their scale and bounded away from 0, so that products over all axes can be divided by the values of one.
 
         An axis of zeros has the scale 0 and relative values of 1.
         """

@@ -33,14 +33,14 @@ GP_SPECTRUM = Op(
     options=(Option("noise", float),),
     rule=_shapes,
     differentiable=False,
-    tolerance=2e-5,  # rounding errors of plain sums of n numbers, a few thousand, are about sqrt(n) eps
+    tolerance=2e-5,  # plain sums of n numbers have rounding errors of about sqrt(n) eps; n is a few thousand
 )  # fmt: skip
 GP_GRAM = Op(
     __name__, "gp_gram",
     inputs=(Arg("x", "L n R", dtype="double"),),
     outputs=(Arg("gram", "n n", dtype="double"),),
     differentiable=False,
-    tolerance=2e-5,  # rounding errors of plain sums of n numbers, a few thousand, are about sqrt(n) eps
+    tolerance=2e-5,  # plain sums of n numbers have rounding errors of about sqrt(n) eps; n is a few thousand
 )  # fmt: skip
 _BLOCK = 1 << 17  # numbers in the products that are added at a time
 

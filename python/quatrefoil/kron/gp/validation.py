@@ -94,7 +94,7 @@ def same_kind(label: str, name: str, arrays: Sequence[Any], y: Any = None) -> li
 
 
 def fitting(label: str, factors: Any, cross: Sequence[Any], y: Any) -> list[int]:
-    """Check cross_factors against factors and return their sizes m_k; ``gp_solve`` checks the others."""
+    """Check cross_factors against factors and return their sizes m_k; ``gp_solve`` checks the other arguments."""
     matrices = _arguments.sequence(factors, label)
     if len(cross) != len(matrices):
         raise ValueError(f"{label}: got {len(cross)} cross_factors for {len(matrices)} factors, expected one per factor")
@@ -137,14 +137,14 @@ def noise_of(noise: Any, y: Any, label: str) -> Any:
 
 
 def check_numbers(label: str, y: Any, noise: Any, mask: Any) -> None:
-    """ValueError if noise or an observed cell is not finite; arrays on a device are not read."""
+    """ValueError if noise is negative or not finite, or an observed cell is not finite; arrays on a device are not read."""
     if not isinstance(y, np.ndarray):
         return
     check_noise(label, noise)
     try:
         _arguments.finite(y if mask is None else np.where(mask, y, 0), label, "y")
     except ValueError as error:
-        raise ValueError(f"{error}; mask=~np.isnan(y) excludes such cells (torch.isnan or jnp.isnan for their arrays)") from None
+        raise ValueError(f"{error}; mask=~np.isnan(y) excludes NaN (for other arrays, torch.isnan or jnp.isnan)") from None
 
 
 def check_noise(label: str, noise: np.ndarray) -> None:

@@ -84,13 +84,13 @@ class Mean(NamedTuple):
         return xp.stack([xp.reshape(xp.broadcast_to(f, shape), (-1,)) for f in functions], axis=0)
 
     def derivative(self, axis: int, order: int, label: str) -> float:
-        """The derivative with respect to one coordinate, a column."""
+        """The derivative of the mean with respect to column ``axis`` of ``coordinates``."""
         if self.function is not None:
             raise TypeError(f"{label}: the derivative of a callable mean is unknown; subtract the mean from Y and pass mean='zero'")
         return float(self.slopes[axis]) if self.slopes and order == 1 else 0.0
 
     def at(self, axes: Sequence[Array], on_grid: bool, label: str) -> Any:
-        """The mean on the grid of axes, or at points with one row per axis: a number, or an array of the result's shape."""
+        """The mean on the grid of axes, or at the points whose coordinates are their rows: a number, or an array of the result's shape."""
         if self.function is None:
             mean: Any = self.offset
             for slope, centre, c in zip(self.slopes, self.centres, coordinates(axes, on_grid) if self.slopes else ()):

@@ -145,7 +145,7 @@ def _minimise(objective: Objective, start: np.ndarray, bounds: np.ndarray, error
 
 
 def _drawn_start(first: np.ndarray, bounds: np.ndarray, units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A start drawn uniformly in the bounds; without bounds, ``first`` plus normal numbers."""
+    """A start drawn uniformly in the bounds; without bounds, ``first`` plus normal draws in ``units``."""
     bounded = np.isfinite(bounds).all(axis=1)
     low, high = np.where(bounded[:, None], bounds, 0.0).T
     return np.where(bounded, rng.uniform(low, high), first + units * rng.standard_normal(len(first)))

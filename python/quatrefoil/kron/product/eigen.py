@@ -1,4 +1,4 @@
-"""Eigendecompositions of symmetric factors in array-API terms, in double precision, without reading values."""
+"""Symmetric eigendecompositions in float64 by the array API, without branches on values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Even and odd parts of an axis: of arrays, in orthonormal coordinates times sqrt 2, and of matrices."""
+"""Even and odd parts along an axis, of arrays (times sqrt 2) and centrosymmetric matrices."""
 
 from __future__ import annotations
 

@@ -195,10 +195,10 @@ def sylvester_solve(
 
     Notes
     -----
-    Differentiable in A, B and C (8). If A and B are symmetric in float64, their eigenbases are used (7): about 9 (M^3 + N^3) flops, and 4 M
-    N (M + N) per right-hand side. Otherwise real Schur forms are used, about 25 (M^3 + N^3), and LAPACK's ``trsyl`` (Bartels and Stewart,
-    CACM 15 (1972) 820). float32 inputs are computed in float64. A NaN in C stays in its right-hand side. Backend "array" solves the M N
-    equations as a dense system, 2/3 (M N)^3 flops and 8 (M N)^2 bytes, and detects a missing solution only from a zero pivot.
+    Differentiable in A, B and C (8). If A and B are symmetric up to float64 rounding, their eigenbases are used (7): about 9 (M^3 + N^3)
+    flops, and 4 M N (M + N) per right-hand side. Otherwise real Schur forms are used, about 25 (M^3 + N^3), and LAPACK's ``trsyl`` (Bartels
+    and Stewart, CACM 15 (1972) 820). float32 inputs are computed in float64. A NaN in C stays in its right-hand side. Backend "array"
+    solves the M N equations as a dense system, 2/3 (M N)^3 flops and 8 (M N)^2 bytes, and detects a singular one only by a zero pivot.
 
     Examples
     --------
@@ -261,8 +261,8 @@ def _pencils(K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, lab
 
 
 def pencil(K: np.ndarray, S: np.ndarray, names: tuple[str, str], label: str) -> Pencil:
-    """Solve (2) with the Cholesky factor of S and its inverse. Steps with several threads use only NumPy, because SciPy loads a second
-    BLAS, whose idle threads block the cores that NumPy's needs, for up to 20 ms per call."""
+    """Solve (2) with the Cholesky factor of S and its inverse. Multithreaded steps use only NumPy: SciPy loads a second BLAS, and its
+    idle threads would keep cores from NumPy's BLAS for up to 20 ms per call."""
     from scipy.linalg import lapack
 
     for a, name in zip((K, S), names):
@@ -348,7 +348,7 @@ def _sylvester_solve_vjp(
 
 
 _MATRICES = (Arg("K1", "M M"), Arg("K2", "N N"), Arg("S1", "M M"), Arg("S2", "N N"))
-# A few hundred rounding errors: a few dozen in LAPACK on either side, times condition numbers of up to a few dozen.
+# A few hundred rounding errors: a few dozen in LAPACK for each of the two results compared, times condition numbers of up to a few dozen.
 SUM_SOLVE = Op(
     __name__, "sum_solve", inputs=(*_MATRICES, Arg("B", "... M N")), outputs=(Arg("X", "... M N"),),
     tolerance=6e-5, policy=Policy(python_kernel=_sum_solve, python_adjoint=_sum_solve_vjp),
