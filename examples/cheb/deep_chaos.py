@@ -9,13 +9,13 @@ Handwritten digits are classified by polynomials of polynomials, each orthonorma
 
 1797 digits of 8 x 8 pixels (included in scikit-learn), with their first principal components as inputs. One layer is a sum of polynomials
 of a single input each, orthonormal over the samples of that input (arbitrary polynomial chaos), so it has no interactions between inputs.
-Two layers have them: the polynomials of the second are orthonormal over the outputs of the first. These change during training, so the
-polynomials are recomputed from time to time, and the weights are converted exactly, because both sets span the same functions (deep
-arbitrary polynomial chaos, Oladyshkin et al., Neural Networks 166 (2023) 85). There is no other activation function. One layer with
-products of the polynomials of two inputs (``product_layer``, the nodes of the network in that paper) is a quadratic form. The methods
-compared on unseen digits are logistic regression, one layer without and with products, two layers, and two layers with Hermite polynomials,
-as if all inputs were normally distributed. Gradients come from ``poly_layer_vjp`` and ``product_layer_vjp``, and the optimiser comes from
-SciPy. Needs scikit-learn (pip install scikit-learn) and, for the picture, matplotlib.
+Two layers have interactions: the polynomials of the second are orthonormal over the outputs of the first. These outputs change during
+training, so the polynomials are recomputed from time to time, and the weights are converted exactly, because both sets span the same
+functions (deep arbitrary polynomial chaos, Oladyshkin et al., Neural Networks 166 (2023) 85). There is no other activation function. One
+layer with products of the polynomials of two inputs (``product_layer``, the nodes of the network in that paper) is a quadratic polynomial.
+The methods compared on unseen digits are logistic regression, one layer without and with products, two layers, and two layers with Hermite
+polynomials, as if all inputs were normally distributed. Gradients come from ``poly_layer_vjp`` and ``product_layer_vjp``, and the optimiser
+comes from SciPy. Needs scikit-learn (pip install scikit-learn) and, for the picture, matplotlib.
 """
 
 from __future__ import annotations

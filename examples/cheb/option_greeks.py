@@ -63,7 +63,7 @@ Answer = tuple[int, np.ndarray, float, float]
 
 
 def timed(calls: int, run: Callable[[np.ndarray], np.ndarray], X: np.ndarray, one: Callable[[np.ndarray], Any] | None = None) -> Answer:
-    """Number of price calls, prices and Greeks (P, 6) at X, and seconds for one point, by ``one``, and per point of X."""
+    """Return calls, values (P, 6) at X, seconds for one point (by ``one``), seconds per point."""
     single = one or run
     least = min(seconds(lambda: single(X[:1]))[0] for _ in range(20))
     many, rows = seconds(lambda: run(X))
@@ -93,7 +93,7 @@ def by_pychebyshev(X: np.ndarray) -> Answer:
 
 
 def by_interpolation(X: np.ndarray) -> Answer:
-    """With linear interpolation in cells, and differences of a thousandth of the box for the Greeks."""
+    """Linear interpolation; the Greeks by central differences with steps of 0.1 % of the box."""
     lines = [np.linspace(lo, hi, m) for (lo, hi), m in zip(BOX, UNIFORM)]
     table = RegularGridInterpolator(lines, price(*np.ix_(*lines)))
     low, high = np.array(BOX).T

@@ -1,7 +1,7 @@
 """Predicting a disease with polynomial chaos
 ==========================================
 
-The progress of a disease from ten measurements of each patient: a network of polynomials that are orthonormal over the data.
+The progress of a disease, predicted from ten measurements per patient by a network of polynomials orthonormal over the data.
 
 ::
 

@@ -8,8 +8,8 @@ Sobol indices of ten inputs from 100 and from 300 calls to a function, compared 
     python examples/cheb/sobol_indices.py [PICTURE]
 
 The function is the weight of a light aircraft's wing in terms of its area, fuel, shape and load (Forrester, Sobester and Keane,
-*Engineering Design via Surrogate Modelling*, 2008), with uniform inputs. A sparse polynomial chaos computes the indices from few calls, and
-estimates its error for new calls.
+*Engineering Design via Surrogate Modelling*, 2008), with uniform inputs. A polynomial chaos computes the indices from few calls, and
+estimates its own error at other points.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main(path: str | None = None) -> dict[str, np.ndarray]:
         totals[f"{calls} calls"] = chaos.sobol("total")
         off = np.abs(chaos.sobol("total") - ct.sobol("total")).max()
         spread = abs(chaos.var() / ct.var() - 1)
-        print(f"{calls} calls: indices off by {off:.1e}, variance by {spread:.1e}, error of new calls {chaos.error_estimate:.1e}")
+        print(f"{calls} calls: indices off by {off:.1e}, variance by {spread:.1e}, estimated error {chaos.error_estimate:.1e}")
     totals[f"tensor, {ct.n_evaluations} calls"] = ct.sobol("total")
     if path is not None:
         draw(totals, path)

@@ -18,7 +18,7 @@ double least_eps(const Setting<T>& at) {
 }
 constexpr double kGridNs = 4;  // per grid value: three transforms and a reflection
 
-// Depends only on sizes and eps, so that values and moments use the same algorithm and remain transposes of each other to rounding.
+// Depends only on sizes, eps and `grid`: values and moments use the same algorithm and remain transposes of each other to rounding.
 template <class T>
 bool takes_grid(const Setting<T>& at) {
   if (at.grid) return true;

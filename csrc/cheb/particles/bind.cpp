@@ -16,8 +16,8 @@ using Numbers = std::vector<double>;  // the cutoff, then the coefficients
 
 template <class T>
 ShortRange<T> particles(Arguments& call, const Numbers& bracket, int threads) {
-  call.require(bracket.size() > 1 && bracket.size() <= kMaxTerms + 1, "bracket must be a cutoff and between 1 and 96 coefficients");
-  call.require(bracket[0] > 0 && bracket[0] < 1e150, "the cutoff must be positive and finite");
+  call.require(bracket.size() > 1 && bracket.size() <= kMaxTerms + 1, "bracket must be a cutoff followed by 1 to 96 coefficients");
+  call.require(bracket[0] > 0 && bracket[0] < 1e150, "the cutoff must be positive and less than 1e150");
   ShortRange<T> p{};
   p.X = call.input("X", "P 3");
   p.q = call.input("q", "P");

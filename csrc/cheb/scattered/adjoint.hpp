@@ -19,8 +19,8 @@ struct AdjointWork {
   T* weighted;                       // [points][columns], `across` times a weight per point
 };
 
-// README (6): computes gradients of the factor functions at kLanes x kAdjointVectors points, without the factor grad. Reads the core once;
-// each element is used for the sum over c and for the gradient of the last axis's functions.
+// README (6): computes gradients of the factor functions at kLanes x kAdjointVectors points, not yet multiplied by grad. Reads the core
+// once; each element is used for the sum over c and for the gradient of the last axis's functions.
 template <class T>
 void contract_adjoint(const Packed<T>& g, const int64_t* r, const AdjointWork<T>& w, int64_t at) {
   using V = Lanes<T>;
@@ -138,9 +138,9 @@ int64_t chunks_of(int64_t blocks, int64_t size) {
   return min(min(kMaxChunks, max<int64_t>(1, kChunkBytes / max<int64_t>(1, size * int64_t(sizeof(T))))), blocks);
 }
 
-// Calls f(block, chunk, part, work) for all blocks of each chunk in order. f returns the first invalid coordinate or -1. A chunk consists
-// of the blocks whose index is chunk modulo `chunks`. Tasks are parts of chunks, and `ns` is the time of a block. Only sizes determine the
-// order of a chunk's sums, so results are bitwise the same for any number of threads.
+// Calls f(block, chunk, part, work) for all blocks of each chunk in order. f returns the first invalid coordinate or -1. Chunk i consists
+// of the blocks b with b % chunks == i. Tasks are parts of chunks, and `ns` is the time of a block. Only sizes determine the order of a
+// chunk's sums, so results are bitwise the same for any number of threads.
 template <class T, class F>
 int64_t for_chunks(int64_t blocks, int64_t chunks, int64_t parts, int threads, double ns, int64_t work_size, F&& f) {
   const int64_t step = max<int64_t>(1, int64_t(kRoundNs / ns));  // blocks of a chunk per round

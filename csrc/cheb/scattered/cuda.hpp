@@ -14,10 +14,10 @@ constexpr int kThreads = 128;  // per thread block
 constexpr int kQuad = 4;       // rows of the core, or columns of a table, that are read together
 // Estimated, not measured; constant, so that results are bitwise the same on every GPU.
 constexpr int64_t kBlocksWanted = kEmulated ? 2 : kBusyBlocks;
-constexpr int64_t kNearBytes = (kEmulated ? 24 : 96) << 10;  // shared memory per thread block; every GPU from sm_80 on has 99 KiB
+constexpr int64_t kNearBytes = (kEmulated ? 24 : 96) << 10;  // shared memory per thread block; every GPU from sm_80 on has at least 99 KiB
 
-// The layout of a tensor: the core as `lead` matrices [rows / 4][last][4], with the rows of axis d - 2 (for d = 1, a row of ones),
-// followed by the tables of the axes, [n][columns]. Ranks are padded with zeros.
+// The layout of a tensor: the core as `lead` matrices [rows / 4][last][4], followed by the tables of the axes, [n][columns]. The rows of a
+// matrix belong to axis d - 2; for d = 1 there is one row, whose function is 1. Ranks are padded with zeros.
 struct Layout {
   int d, leading;               // axes; those before the last two
   int64_t lead, b, rows, last;  // number of leading indices; rows, padded rows and padded columns of a matrix

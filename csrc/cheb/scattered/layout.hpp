@@ -9,7 +9,7 @@
 namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
 
-constexpr bool kWideFile = kVectorBytes == 64;      // 32 vector registers, elsewhere 16
+constexpr bool kWideFile = kVectorBytes == 64;      // 32 vector registers; elsewhere, tiles fit in 16
 constexpr int kColumns = kWideFile ? 8 : 4;         // factor columns per tile: 8 x 2 (4 x 2) sums and the polynomials fill the registers
 constexpr int kNarrow = 4;                          // columns of a narrow last tile
 constexpr int kVectors = 2;                         // vectors of points; a third one spilled the sums and was 10 % slower
@@ -25,8 +25,8 @@ constexpr int kPoints = kVectors * kLanes<T>;
 template <class T>
 constexpr double kEps = sizeof(T) == 4 ? 1.1920928955078125e-07 : 2.220446049250313e-16;
 
-// Sizes and offsets. The leading d - 2 axes of the core are merged into one, `lead`; the last two are the matrix that is contracted with
-// the lanes. For d = 1 that matrix has one row.
+// Sizes and offsets. The leading d - 2 axes of the core are merged into one, `lead`; the last two form matrices, which are contracted with
+// factor functions, one point per lane. For d = 1 there is one matrix with one row.
 template <class T>
 struct Layout {
   int d, leading;                                   // axes, leading axes
@@ -56,7 +56,7 @@ struct Layout {
   int64_t core_size() const { return lead * rb_padded * rc; }
 };
 
-// The time of the products of `points` points with one matrix of the core.
+// The time to contract one matrix of the core with the factor functions at `points` points.
 template <class T>
 double matrix_ns(const Layout<T>& l, int64_t points) {
   return double(l.rb_padded * l.rc * points) * kMultiplyAddNs<T>;

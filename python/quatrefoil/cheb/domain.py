@@ -10,7 +10,7 @@ import numpy as np
 from .. import _arrays
 from .._arguments import arrays_like, is_number, real, reject_masked
 
-Domain = Sequence[Any]  # (lo, hi), one such pair per axis, or 2d numbers in one sequence
+Domain = Sequence[Any]  # (lo, hi), one such pair per axis, or 2 * d numbers in one sequence
 
 _PLAIN = (int, float)
 _LARGEST = 1e300  # so that no width overflows
@@ -79,7 +79,7 @@ def _flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
 
 
 def interval(lo: float, hi: float, eps: float) -> tuple[float, float, float, float]:
-    """lo + hi and its rounding error (Knuth's two-sum), hi - lo, and the slack by which |t| may exceed 1: 48 eps times the larger end."""
+    """lo + hi and its rounding error (Knuth's two-sum), hi - lo, and how far |t| may exceed 1."""
     total = lo + hi
     part = total - lo
     error = (lo - (total - part)) + (hi - part)

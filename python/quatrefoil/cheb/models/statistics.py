@@ -26,12 +26,12 @@ class Statistics(TensorParts):
     __slots__ = ()
 
     def mean(self, axis: int | Sequence[int] | None = None, *, distributions: Sequence[Any] | None = None) -> Any:
-        """Return the mean over some axes, a ``ChebTucker`` of the other axes, or over all axes, a number.
+        """Return the mean over some axes (a ``ChebTucker`` of the others) or over all (a number).
 
         Parameters
         ----------
-        axis : int or several, optional
-            A negative one counts from the end.
+        axis : int or sequence of ints, optional
+            All axes by default. A negative axis counts from the end.
         distributions : one per axis of the tensor, optional
             Each is a frozen continuous distribution from ``scipy.stats``, an array of samples (N,), or None for the uniform distribution
             on the domain, which is the default. Up to a thousandth of a distribution may lie outside the domain; that part is cut off.
@@ -137,7 +137,7 @@ def sobol_indices(variance: float, sums: Callable[[Any], np.ndarray], order: Any
 
 
 def sums_of_terms(involved: np.ndarray, squares: np.ndarray) -> tuple[float, Callable[[Any], np.ndarray]]:
-    """The variance and its parts from the squares (K,) of orthonormal terms and a mask (K, d) of their inputs."""
+    """The variance and its parts from squared coefficients (K,) and a mask (K, d) of inputs."""
     size = involved.sum(axis=1)
 
     def sums(order: Any) -> np.ndarray:
@@ -151,7 +151,7 @@ def sums_of_terms(involved: np.ndarray, squares: np.ndarray) -> tuple[float, Cal
 
 
 def sums_of(core: Any) -> tuple[float, Callable[[Any], np.ndarray]]:
-    """The variance and its parts from coefficients in orthonormal functions of the inputs, the first of which is constant."""
+    """The variance and its parts from coefficients of orthonormal bases that start with 1."""
     if isinstance(core, TensorTrain):
         return train.variance(core.cores), lambda order: train.shares(core.cores, order)
     squares = core**2
@@ -184,10 +184,10 @@ def _means(distribution: Distribution, pair: tuple[float, float], n: int, label:
 
 
 def _orthonormal(ct: Any, distributions: Any, label: str) -> tuple[Any, int]:
-    """Return the core in functions that are orthonormal for independent inputs, the first of which is constant, and the exponent of a power
-    of two by which to multiply it. Variances are then sums of squares.
+    """Return the core in orthonormal functions of inputs, and the exponent of its power of 2.
 
-    The first row of a factor is its means. The others are the triangular factor R of a QR decomposition, which has the same inner products.
+    The first function of each input is constant, so variances are sums of squares. The first row of each transformed factor contains its
+    means. The others are the triangular factor R of a QR decomposition of the centred factor functions, and have the same inner products.
     """
     core, columns, exponent = algebra.balanced(*algebra.on_host(ct.core, ct.factors, label, differentiable=True))
     for k, (distribution, U) in enumerate(zip(_inputs(ct, distributions, label), columns)):

@@ -44,7 +44,7 @@ def canonical(X: np.ndarray, q: np.ndarray, x: np.ndarray, sog: Any) -> np.ndarr
 
 
 def _potential(n: int, P: int, goals: dict[str, float]) -> Problem:
-    """Values on the Chebyshev grid, which the compressed tensor computes from its coefficients."""
+    """Values on the Chebyshev grid; ``ours`` computes them from the compressed coefficients."""
     X, q = gas(P)
     by_numpy = partial(canonical, X, q, cheb.chebpts(n), cheb.potential(X, q, n=n, domain=(-1, 1), tol=1e-6).sog)
 

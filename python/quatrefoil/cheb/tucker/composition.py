@@ -1,6 +1,6 @@
 """Tucker decompositions with array API functions, in double precision. Equation numbers refer to csrc/cheb/README.md.
 
-The number of columns that a tolerance keeps depends on values, on which a composition cannot branch: dropped columns are 0, and arrays are
+A composition cannot branch on values, but the number of columns for a tolerance depends on them. So dropped columns are 0, and arrays are
 as large as the given ranks allow. Bases are computed from the triangles of the unfoldings (4), exact to eps sigma_1. "rsvd" is "sthosvd".
 """
 
@@ -83,7 +83,7 @@ def _padded(xp: Any, a: Any, shape: Sequence[int]) -> Any:
 
 
 def tucker(xp: Any, C: Any, tol: float, ranks: Sequence[int], method: str) -> Any:
-    """The core and all (n, r) factors, flattened, with zeros in place of dropped columns; NaN if C is not finite."""
+    """The padded core, all (n, r) factors flattened, the column counts; NaN if C is not finite."""
     A, finite = double(xp, C), xp.all(xp.isfinite(C))
     scale = xp.max(xp.abs(A))
     scale = xp.where(finite & (scale > 0), scale, xp.ones_like(scale))
