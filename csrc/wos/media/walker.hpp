@@ -1,5 +1,5 @@
-// Runs a few hundred walks that make their steps together, so that the diffusion, needed after each jump, is evaluated for all of them at
-// once. Sources and boundary values are evaluated later, at lists of points.
+// Runs 256 walks that make their steps together (4096 if the diffusion or screening is a function), so that the diffusion, needed after
+// each jump, is evaluated for all of them at once. Sources and boundary values are evaluated later, at lists of points.
 #pragma once
 #include "core/run/interrupt.hpp"
 #include "core/run/memory.hpp"
@@ -133,7 +133,7 @@ class Team {
     return any;
   }
 
-  // A point of the unit ball, walk (4a), (4b), and a uniform number for the decision to jump.
+  // The radius s of a point in the unit ball, walk (4a), (4b); -log s, in the plane only; and a uniform number for the decision to jump.
   struct Drawn {
     V s, logarithm, decides;
   };

@@ -21,7 +21,7 @@ QF_HD std::uint64_t position_on_curve(const double (&x)[3]) {  // clamps x to th
   return code;
 }
 
-// Sorts n keys by position. The upper 32 bits are the position on the curve, the lower 32 bits an index. Returns `keys` or `spare`.
+// Sorts n keys by position. The upper 32 bits are the position on the curve, the lower 32 bits an index. Returns `spare`, sorted.
 inline std::uint64_t* sort_by_position(std::uint64_t* keys, std::uint64_t* spare, int64_t n) {
   constexpr int kDigit = 10;
   for (int pass = 0; pass < 3; ++pass) {

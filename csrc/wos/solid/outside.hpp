@@ -45,7 +45,7 @@ class Outside {
   }
   static bool escaped(const T (&)[D]) { return false; }
 
-  // A walk beyond the sphere (`far`) returns to y (weight 1) or, in space, goes to infinity (weight 0). Uses two uniforms and an angle.
+  // A walk beyond `far_` returns to y on the sphere (weight 1) or, in space, goes to infinity (weight 0). u, v: for space only.
   QF_HD I far(const V (&x)[D]) const { return length(x) > far_; }
   QF_HD V come_back(const V (&x)[D], V u, V v, V cosine, V sine, V (&y)[D]) const {
     const V r = length(x), R = broadcast<V>(sphere_), one = broadcast<V>(T(1));

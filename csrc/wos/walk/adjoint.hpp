@@ -7,13 +7,13 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-constexpr int64_t kParts = 64;        // maximum partial sums of a gradient; depends on sizes alone, so that bits do not depend on threads
+constexpr int64_t kParts = 64;        // maximum partial sums per gradient; their number, and so the bits, depends on sizes, not on threads
 constexpr int64_t kPartWalks = 1024;  // minimum walks per part
-constexpr int64_t kPartNumbers = 1 << 21;  // values in all parts together, 16 MB, because a grid has many values
+constexpr int64_t kPartNumbers = 1 << 21;  // maximum values in all parts together (16 MB): allows fewer parts for large grids
 constexpr int64_t kMinParts = 8;           // this many parts are always allowed
 constexpr int64_t kBatchWalks = 16384;     // walks of a part between two checks for an interrupt
 
-// Divides the gradient of each right-hand side by a unit, a power of two: shares are summed in T, and float32 treats 1e-40 as 0.
+// Divides the gradient of each right-hand side by a unit, a power of two: shares are summed in T, and 1e-40 underflows in float32.
 class Units {
  public:
   // grad (B, each) is copied only if some unit is not 1.
@@ -88,7 +88,7 @@ struct PartOf {
   double* operator()(int64_t side) const { return parts(instance * nrhs + side, part); }
 };
 
-// Adds a walk's share of its node's gradient, grad / size, to `ddirichlet` and `dsource`: one part for each right-hand side.
+// Adds the shares of walks to one part of `ddirichlet` and `dsource` per right-hand side. A share is the node's grad / its number of walks.
 template <class V, int D>
 class Shares final : public Sink<V, D> {
  public:

@@ -52,7 +52,7 @@ struct Inputs {
     const bool known = dirichlet.data.kind != data::Kind::grid && source.data.kind != data::Kind::grid;
     call.require(scene.D <= 3 || known, "data on a grid are supported only in two and three dimensions");
     call.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none,
-                 "dirichlet must not be 'none', nor source 'per_vertex'");
+                 "dirichlet must not be 'none', and source must not be 'per_vertex'");
     o.range.check(call, scene.B, N, scene.D);
   }
 

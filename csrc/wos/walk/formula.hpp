@@ -1,4 +1,4 @@
-// The mathematics of Walk on Spheres. Equation numbers refer to README.md in this folder. No libm calls, so lanes do not affect each other.
+// The mathematics of Walk on Spheres. Equation numbers refer to README.md. No libm calls, so a lane's result depends on that lane alone.
 #pragma once
 #include "core/lanes/elementary.hpp"
 #include "core/lanes/lanes.hpp"
@@ -18,7 +18,7 @@ constexpr double kMaxScreening = 2;     // largest R sqrt(screening) of a ball: 
 constexpr double kLightWeight = 0.125;  // below this weight a walk may end, README (14)
 
 // The first ball of a walk of a pair (13). With u the value of the remaining walk, and s = |G| f at the first source point,
-//   value = along u + source s,   gradient = outward u + toward s,   scaled.
+//   value = along u + source s,   gradient in scaled coordinates = outward u + toward s.
 template <class V, int D>
 struct First {
   V along, source, outward[D], toward[D];
@@ -46,7 +46,7 @@ QF_HD constexpr uint32_t gray_code(uint32_t index) { return index ^ index >> 1; 
 
 // (30) Dimension i of the Sobol' sequence: the XOR of the direction numbers of the bits in a Gray code.
 QF_HD constexpr uint32_t sobol_word(int i, uint32_t code) {
-  // Primitive polynomials without their leading coefficients, and initial numbers, from Joe and Kuo (2008). Dimension 0 has none.
+  // Primitive polynomials without their leading coefficients, and initial numbers, from Joe and Kuo (2008). Dimension 0 has no polynomial.
   constexpr int degrees[kSobolWords] = {1, 1, 2, 3, 3, 4, 4};
   constexpr uint32_t polynomials[kSobolWords] = {0, 1, 3, 3, 5, 3, 9};
   constexpr uint32_t initial[kSobolWords][4] = {{1}, {1}, {1, 3}, {1, 3, 1}, {1, 1, 1}, {1, 1, 3, 3}, {1, 3, 5, 13}};
@@ -102,7 +102,7 @@ QF_HD V real(Lanes<std::int32_t, kWidth<V>> i) {
   return converted<Element<V>>(i);
 }
 
-// Maps words to (0, 1), never to 0 or 1. Distinct words give distinct values in float64; in float32, 256 words share a value.
+// Maps words to (0, 1). In float64 distinct words give distinct values. In float32, 256 or 512 words share one, and the last 256 give 1.
 template <class V>
 QF_HD V uniform(Words<V> word) {
   using S = Lanes<std::int32_t, kWidth<V>>;

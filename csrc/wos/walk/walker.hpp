@@ -20,7 +20,7 @@ constexpr int64_t kIterations = 64;    // steps of a team between two evaluation
 constexpr int64_t kCallPoints = 4096;  // minimum points per call to a user's function
 
 // Walks [first_walk, first_walk + walks) of points [first_point, first_point + points) of one instance. Walk indices are global, point
-// indices are relative to the call. Slot k is point k / walks, walk k % walks.
+// indices are relative to the call. Slot k is walk k % walks of point k / walks, both counted from the first.
 struct Slots {
   int64_t first_point, points, first_walk, walks;
   int64_t point(int64_t slot) const { return first_point + slot / walks; }
@@ -38,7 +38,7 @@ struct Events {
 // Walks that ended, in the order of their ends.
 template <class T, int D>
 struct Ends {
-  const T *x[D], *corner_weights[D - 1];  // x is scaled; corner_weights: of corners after the first; padded to whole vectors
+  const T *x[D], *corner_weights[D - 1];  // x is scaled and padded to whole vectors; corner_weights: of corners after the first
   const T* weight;                        // 0 if screening has ended the walk, or it went to infinity
   const int64_t *slot, *primitive, *lane;
   const int64_t* before;  // (iterations,): walks that had ended before each step
@@ -298,7 +298,7 @@ class Team {
     return light != 0 ? raised : left;
   }
 
-  // Returns a distant walk outside the boundary; in space it may end with weight 0: solid (5), (7).
+  // Moves a distant walk outside the boundary back to the sphere; in space it may instead end with weight 0: solid (5), (7).
   QF_HD void come_back(const V (&x)[D], I beyond, I step, const Random<U>& random, V (&next)[D], V& weight) const {
     U words[4];
     random.words(narrow(step) | kRouletteStream, words);

@@ -102,7 +102,7 @@ FUNCTIONS = {
     "closure of a function": lambda scale: (lambda g: lambda Y: g(Y) + 1)(closure(scale)),
     "array in a closure": lambda scale: (lambda table: lambda Y: table[1] * Y[:, 0])(np.array([1.0, scale])),
     "array of functions": lambda scale: (lambda fs: lambda Y: fs[0](Y))(np.array([closure(scale)], object)),
-    "kept answers": lambda scale: (lambda f: lambda Y: f(len(Y)) * Y[:, 0])(functools.lru_cache(lambda n: scale)),
+    "cached values": lambda scale: (lambda f: lambda Y: f(len(Y)) * Y[:, 0])(functools.lru_cache(lambda n: scale)),
     "list": lambda scale: [closure(1), closure(scale)],
     "list with numbers": lambda scale: [1.0, scale, closure(1)],
     "list with series": lambda scale: [wos.Fourier(np.array([1.0, scale, 0.0])), closure(1)],
@@ -116,7 +116,7 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_walks_of_other_functions_are_not_merged(name):
     make = FUNCTIONS[name]
-    for where in ("dirichlet",) if name == "njit of njit" else ("dirichlet", "source"):  # compiling it takes long
+    for where in ("dirichlet",) if name == "njit of njit" else ("dirichlet", "source"):  # slow to compile
         two, again, three = (make(scale) for scale in (2, 2, 3))
         first, same, other = solve(**{where: two}), solve(8, **{where: again}), solve(8, **{where: three})
         np.testing.assert_array_equal(first.merge(same).value, solve(walks=16, **{where: two}).value)
@@ -149,7 +149,7 @@ def test_what_cannot_be_compared_is_rejected():
 
 
 def test_other_problems_are_not_merged():
-    """Data that differ by a rounding error are treated as different. Pickled data are treated as the same."""
+    """Data that differ by 1e-9 are treated as different. Pickled data are treated as the same."""
     c, box = np.array([[1.0, 1.0], [1.0, 1.0]]), ((0, 0), (1, 1))
     off, where = c + np.array([[0, 1e-9], [0, 0]]), np.arange(4) == 1
     robin = {"neumann": (np.arange(4) == 0, 1.0), "robin": (where, 2.0, 1.0)}

@@ -90,13 +90,13 @@ def test_rejected():
     def solve(boundary=square, points=X, **options):
         return wos.solve(boundary, points, **{**run, **options})
 
-    with_what = "solve: with {} sampling='sobol' is not available yet; omit sampling"
+    with_what = "solve: sampling='sobol' is not available yet with {}; omit sampling"
     other = solve(rng=1, sampling="random")
     check_rejected([
         (lambda: solve(sampling="halton"), ValueError, "solve: sampling is 'halton', expected one of 'random', 'sobol'"),
         (lambda: wos.solve(square, X, 1.0, qmc=True), TypeError, "use sampling='sobol'"),
         (lambda: solve(neumann=(lambda X: X[:, 0] == 0, 1.0)), NotImplementedError, with_what.format("neumann or robin")),
-        (lambda: solve(diffusion=lambda X: 1 + X[:, 0]), NotImplementedError, with_what.format("a diffusion, or a screening.*,")),
+        (lambda: solve(diffusion=lambda X: 1 + X[:, 0]), NotImplementedError, with_what.format("a diffusion, or a screening.*")),
         (lambda: solve(diffusion=jump), NotImplementedError, with_what.format("a diffusion of Regions")),
         (lambda: solve(cache="harmonic"), NotImplementedError, with_what.format("cache")),
         (lambda: solve(wos.Ball([0] * 4, 1.0), [[0.1] * 4]), NotImplementedError, with_what.format("more than three dimensions")),

@@ -75,7 +75,7 @@ def enter(xp: Any, walks: Lanes, d: int, R: Any, bound: Any) -> tuple[_Drawn, Fi
 
 
 def of_root(first: First, slopes: Any, extent: Any) -> First:
-    """(8) Convert factors for U = √α u to those for u. ``slopes`` is grad α / (2 α)."""
+    """(8) Convert factors for ∇U to factors for √α ∇u. ``slopes`` is grad α / (2 α)."""
     at = slopes * extent[:, None]
     return First(first.along, first.outward - first.along[:, None] * at, first.source, first.toward - first.source[:, None] * at)
 

@@ -15,7 +15,7 @@ _data: Any = _array_code  # untyped module
 
 
 def with_curvature(diffusion: PackedData, target: Target, slopes: bool = False) -> PackedData:
-    """Append tables of (3) at the nodes to the rows of a grid and, with ``slopes``, one of each component of grad α / (2 α).
+    """Append to a grid's rows a table of (3) and, with ``slopes``, d tables of grad α / (2 α).
 
     Returns other data unchanged.
     """

@@ -56,7 +56,7 @@ class Prepared(NamedTuple):
     units: np.ndarray | None  # (B,) exponents of the units of u
     bound: Bound | None  # rate bound of a medium
     exchange: Exchange | None  # walls in a medium
-    start: Array  # (B, N, d), in the precision of the walks; one row if all instances share the points
+    start: Array  # (B, N, d), in the precision of the walks; one row with ``shared_walks``
     frame: Array
     outside: Array | None  # (B N,) bool; None if no point is known to be outside
     backend: Backend | None  # backend of the walks
@@ -198,14 +198,14 @@ def _check_shared(s: Statement, points: Array, settings: Settings) -> None:
 
 
 def _check_sobol(s: Statement, settings: Settings) -> None:
-    medium = "a diffusion, or a screening that is not a number,"
+    medium = "a diffusion, or a screening that is not a number"
     what = {"stars": "neumann or robin", "media": medium, "jumps": "a diffusion of Regions"}.get(s._method)
     if settings.cache is not None:
         what = "cache"
     elif s.boundary.dimension > 3:
         what = "more than three dimensions"
     if what is not None:
-        raise NotImplementedError(f"solve: with {what} sampling='sobol' is not available yet; omit sampling")
+        raise NotImplementedError(f"solve: sampling='sobol' is not available yet with {what}; omit sampling")
 
 
 def _target(statement: Statement, at: Array) -> Target:
@@ -314,7 +314,7 @@ def _place(
     """The starts of walks, and a mask of points outside, which have no walks. Points less than epsilon outside start on the boundary."""
     points = detached(at)
     points = points[0] if points.ndim == 3 and len(points) == 1 else points
-    # scaled in the higher of both precisions: float32 points are converted before scaling, and float64 starts are rounded after it
+    # scaled in the higher of the two precisions: float32 points are converted before scaling, and float64 starts are rounded after it
     points = points if target.dtype is precision or precision is _SINGLE else _cast(points, precision)
     b = s._shared_boundary
     closed = b.watertight if isinstance(b, TriangleMesh) else True

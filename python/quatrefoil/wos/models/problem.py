@@ -120,7 +120,7 @@ class Problem(Statement):
         Returns
         -------
         Result
-            Of shape ``points.shape[:-1]``, preceded by B if the boundary or the data have instances.
+            Of shape (N,), or () for one point; (B, N), or (B,), if the boundary, the data or the points have instances.
 
         Notes
         -----
