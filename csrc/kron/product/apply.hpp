@@ -29,9 +29,9 @@ void for_passes(const Plan<T>& p, int64_t B, int64_t* size, F&& f) {
   }
 }
 
-// Runs the passes, in place if `Pass::in_place` allows it. The other passes, and the first one, because it must not overwrite x, move
-// the data to another array. Moves alternate between y and a spare array so that the last one goes to y; arrays too large for y go to a
-// second spare array. With square factors there is one move and no spare array. `ready(group, run)` calls run() once the pass is packed.
+// Runs the passes, in place if `Pass::in_place` allows it. All others move the data to another array, and so does the first, because it
+// must not overwrite x. Moves alternate between y and a spare array so that the last one goes to y; arrays too large for y go to a second
+// spare array. With square factors there is one move and no spare array. `ready(group, run)` calls run() once the pass is packed.
 template <class T, class Ready>
 void run_passes(const Plan<T>& p, const Product<T>& q, Ready&& ready) {
   Scratch<int64_t> size(p.stages);

@@ -19,7 +19,7 @@ FOLDED_FROM = 256  # minimum size for products by parity; on smaller axes splitt
 
 
 class Axis:
-    """One factor K = Q diag(values) Qᵀ. ``parts``: Q, or for a centrosymmetric K the eigenvectors of its even and odd parts."""
+    """One factor K = Q diag(values) Qᵀ. ``parts``: Q, or the eigenvectors of the even and odd parts of a large centrosymmetric K."""
 
     def __init__(self, K: np.ndarray, eps: float, name: str) -> None:
         _check(K, eps, name)

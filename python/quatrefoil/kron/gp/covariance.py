@@ -39,8 +39,8 @@ class GridCovariance:
 
     Without a mask, all cells are observed. A mask (N,) holds for all right-hand sides; (..., N) has one row for each.
 
-    With ``noise_factors`` the noise is noise (1,) times S_1 ⊗ ... ⊗ S_d, and gradients with respect to S_k follow those with respect to the
-    factors.
+    With ``noise_factors`` the covariance of the noise is ``noise`` (1,) times S_1 ⊗ ... ⊗ S_d. Gradients with respect to S_k follow those
+    with respect to the factors.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class GridCovariance:
         return self.grid.noise_root(normal * np.sqrt(self.noise))
 
     def explained(self, points: GridPoints | ScatteredPoints) -> np.ndarray:
-        """diag(K* C⁻¹ K*ᵀ) for every mask, (B, M) (7), (17)."""
+        """diag(K* C⁻¹ K*ᵀ) for each row of the mask, (B, M): (7), (17)."""
         count = 1 if self.mask is None else math.prod(self.mask.shape[:-1])
         variances = np.empty((count, points.size))
         for group in self.groups(count, self.exact):
@@ -148,7 +148,7 @@ class GridCovariance:
         return self._last_iterative is not None and self._last_iterative[2].low_rank is not None
 
     def _has_few(self, cells: Cells) -> bool:
-        """Whether an exact solver costs less than iterations."""
+        """Whether to solve exactly: few cells, or too little noise for iterations."""
         return min(len(cells.latent), cells.count) <= FEW or self.grid.is_negligible(cells.base_noise)
 
     def solve(self, rows: np.ndarray, tol: float, start: np.ndarray | None = None, progress: Progress | None = None) -> Solution:

@@ -21,7 +21,7 @@ _MIN = 1e-30  # lower bound on eigenvalues relative to an axis's largest: smalle
 class Grid:
     """Symmetric factors, in double precision. ``values`` are the nonnegative eigenvalues of each, in the order of ``basis``.
 
-    The covariance is the sum of ``terms``, lists of factors. ``duals`` are the inverses of the transposed ``basis.matrices``.
+    ``terms``: the factors of K and, if the noise is structured, of S. ``duals`` are the inverses of the transposed ``basis.matrices``.
     """
 
     is_orthogonal = True
@@ -148,7 +148,7 @@ class Grid:
     def traces(self, inverse: np.ndarray) -> list[np.ndarray]:
         """Return T_k with tr(Q diag(inverse) Qᵀ (K_1 ⊗ ... dK_k ... ⊗ K_d)) = <Q_k T_k Q_kᵀ, dK_k>: README (3)."""
         shares = (self._weights * inverse).reshape(self.shape)
-        sums: list[np.ndarray] = [shares] * len(self.shape)  # (n_1 ... n_k,), the axes after k summed
+        sums: list[np.ndarray] = [shares] * len(self.shape)  # (n_1, ..., n_k), the axes after k summed
         for k in range(len(self.shape) - 1, 0, -1):
             sums[k - 1] = sums[k].sum(axis=-1)
         return [
@@ -157,7 +157,7 @@ class Grid:
         ]
 
     def grams(self, left: np.ndarray, right: np.ndarray | None = None) -> list[np.ndarray]:
-        """The symmetric part of the sum over rows of left_(k) [⊗ of the other Λ] right_(k)ᵀ, for rows (B, N) in the eigenbasis: README (4).
+        """The symmetric part of the sum of left_(k) diag(⊗_{m != k} l_m) right_(k)ᵀ over rows (B, N) in the eigenbasis: README (4).
         ``right`` defaults to ``left``."""
         root = np.sqrt(self._weights)
         sums = self.weighted_grams(left * root, None if right is None else right * root, self.relative)

@@ -13,7 +13,7 @@ from ..product.packed import PackedFactors
 from .grid import Grid
 from .missing import cholesky
 
-# (weights of cells, i, j), with column indices i and j for every axis -> for all pairs, the sum over cells of weights times columns i and j
+# (weights, first, second) -> matrix: entry (i, j) sums, over cells, the weights times columns first[k][i] and second[k][j] of each axis k
 Sums: TypeAlias = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[np.ndarray]], np.ndarray]
 _MAX_VECTORS = 3000  # eigenvectors
 _SETUP = 40  # the Cholesky factor of A may cost as much as this many iterations on M

@@ -36,7 +36,7 @@ class StructuredGrid(Grid):
         self._begin(factors, label, kernel)
         self.terms.append([np.array(f, np.float64, order="C") for f in noise_factors])
         axes = [StructuredAxis(K, S, label, i) for i, (K, S) in enumerate(zip(*self.terms))]
-        self._noise = object.__new__(Grid)  # S = V^-ᵀ V^-1: all its eigenvalues are 1
+        self._noise = object.__new__(Grid)  # S = V^-ᵀ I V^-1: in the basis V, its eigenvalues are all 1
         self._noise.shape, self._noise.kernel, self._noise.values = self.shape, self.kernel, [np.ones(n) for n in self.shape]
         self._set_axes(axes)
         self.duals = [a.duals for a in axes]

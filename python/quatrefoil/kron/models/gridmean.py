@@ -90,7 +90,7 @@ class Mean(NamedTuple):
         return float(self.slopes[axis]) if self.slopes and order == 1 else 0.0
 
     def at(self, axes: Sequence[Array], on_grid: bool, label: str) -> Any:
-        """The mean on the grid of axes, or at the points whose coordinates are their rows: a number, or an array of the result's shape."""
+        """The mean on the grid of axes, or at points (row i of each axis belongs to point i); a number if it is constant."""
         if self.function is None:
             mean: Any = self.offset
             for slope, centre, c in zip(self.slopes, self.centres, coordinates(axes, on_grid) if self.slopes else ()):

@@ -22,7 +22,7 @@ Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 def best_model(fit: Fit, models: Sequence[Model], optimizer: Any, restarts: int, rng: np.random.Generator) -> Model:
-    """The best of several searches. Warns if a hyperparameter is at a bound.
+    """The best of several searches. Warns if it did not converge or ended at a bound.
 
     The first search starts from the best of ``models``. An estimated likelihood of many cells is first maximised on a thinned grid, which
     is cheap. If the maximum is inside the bounds, one search with all cells continues from there.

@@ -33,8 +33,8 @@ def sum_solve(
 
     Equivalently, (K_1 ⊗ K_2 + S_1 ⊗ S_2) vec X = vec B in C order.
 
-    For a Gaussian process on a grid with structured noise S_1 ⊗ S_2, or with S_2 = I for several correlated tasks, each with its own
-    noise (the linear model of coregionalisation).
+    Used for Gaussian processes on a grid with structured noise S_1 ⊗ S_2. With S_2 = I, the rows of X are correlated tasks, each with its
+    own noise (the linear model of coregionalisation).
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def sum_solve(
     -----
     Differentiable in all five; gradients of the matrices are symmetric. Cost: one generalised eigendecomposition of each
     pair, about 14 (M^3 + N^3) flops, and 4 M N (M + N) per right-hand side. Error: a few eps times the condition numbers of
-    S_1, S_2 and the sum. float32 inputs are computed in float64. A NaN in B stays in its right-hand side.
+    S_1, S_2 and the sum. float32 inputs are converted to float64. A NaN in B stays in its right-hand side.
 
     Examples
     --------
@@ -191,13 +191,13 @@ def sylvester_solve(
         Incompatible shapes or dtypes; NaN or infinity in A or B.
     numpy.linalg.LinAlgError
         An eigenvalue of A and one of B add up to 0, so X is not unique or does not exist. A sum counts as 0 if it is negligible relative to
-        the largest one or, if A or B is not symmetric, to the Frobenius norms, which bound the error of the computed eigenvalues.
+        the largest one or, if A or B is not symmetric, to |A| + |B| in the Frobenius norm, because of rounding in the Schur forms.
 
     Notes
     -----
     Differentiable in A, B and C (8). If A and B are symmetric up to float64 rounding, their eigenbases are used (7): about 9 (M^3 + N^3)
     flops, and 4 M N (M + N) per right-hand side. Otherwise real Schur forms are used, about 25 (M^3 + N^3), and LAPACK's ``trsyl`` (Bartels
-    and Stewart, CACM 15 (1972) 820). float32 inputs are computed in float64. A NaN in C stays in its right-hand side. Backend "array"
+    and Stewart, CACM 15 (1972) 820). float32 inputs are converted to float64. A NaN in C stays in its right-hand side. Backend "array"
     solves the M N equations as a dense system, 2/3 (M N)^3 flops and 8 (M N)^2 bytes, and detects a singular one only by a zero pivot.
 
     Examples
@@ -348,7 +348,7 @@ def _sylvester_solve_vjp(
 
 
 _MATRICES = (Arg("K1", "M M"), Arg("K2", "N N"), Arg("S1", "M M"), Arg("S2", "N N"))
-# A few hundred rounding errors: a few dozen in LAPACK for each of the two results compared, times condition numbers of up to a few dozen.
+# About 500 eps: both results that are compared have rounding errors from LAPACK, amplified by condition numbers of up to a few dozen.
 SUM_SOLVE = Op(
     __name__, "sum_solve", inputs=(*_MATRICES, Arg("B", "... M N")), outputs=(Arg("X", "... M N"),),
     tolerance=6e-5, policy=Policy(python_kernel=_sum_solve, python_adjoint=_sum_solve_vjp),
