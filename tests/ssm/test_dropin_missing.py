@@ -1,5 +1,6 @@
 """``install`` with releases of transformers that import functions from other places: one warning says so. The releases are mocks."""
 
+import contextlib
 import importlib
 import importlib.util
 import sys
@@ -34,6 +35,27 @@ def use_kernel_func_from_hub_with_fallback(func_name, package):
         def wrapped(*arguments):
             return implementation, func_name, package, torch_function, applicable_params, is_new_implementation
         return layer(wrapped) if func_name == "selective_state_update" else wrapped
+    return decorator
+"""
+# A decorator that also depends on the device of the inputs, as in 5.25: a CPU gets the model's own function.
+HUB_BY_DEVICE = """
+import importlib
+
+def use_kernel_func_from_hub_with_fallback(func_name, package):
+    def get_input_device_type():
+        return "cpu"
+    def decorator(torch_function):
+        try:
+            implementation = getattr(importlib.import_module(package), func_name)
+        except (ImportError, AttributeError):
+            implementation = torch_function
+        is_new_implementation, applicable_params = implementation is not torch_function, ()
+        supported_devices = ("cuda",) if is_new_implementation else None
+        def wrapped():
+            if supported_devices is not None and get_input_device_type() not in supported_devices:
+                return torch_function
+            return implementation, func_name, package, applicable_params, is_new_implementation
+        return wrapped
     return decorator
 """
 # A model's source, and the names in the warning.
@@ -138,6 +160,24 @@ def test_functions_in_layers_of_hugging_faces_kernels(release):
     with qf.ssm.install():
         assert module.update.forward()[0] is qf.ssm.selective_state_update
     assert module.update.forward()[0] is own
+
+
+@pytest.mark.parametrize("variable", ["supported_devices", "supported_architectures"])
+@pytest.mark.parametrize("when", ["before", "within"])
+def test_functions_that_depend_on_the_device(release, monkeypatch, mock_packages, variable, when):
+    """A restriction to other devices is lifted, or, under a name that is not known, the subject of a warning."""
+    source = HUB_BY_DEVICE.replace("supported_devices", variable)
+    mock_packages({"transformers/integrations/hub_kernels": source})
+    name = release("by_a_wrapper")
+    if when == "before":
+        importlib.import_module(name)
+    known = variable == "supported_devices"
+    expected = f"{name} may keep its own code, depending on {variable} in transformers.integrations.hub_kernels"
+    with contextlib.nullcontext() if known else pytest.warns(RuntimeWarning, match=expected), qf.ssm.install():
+        scan = importlib.import_module(name).scan
+        if known:
+            assert scan()[0] is qf.ssm.selective_scan_fn
+    assert scan()[0].__module__ == name
 
 
 @pytest.mark.parametrize("name", OTHERWISE)

@@ -33,8 +33,9 @@ _PACKAGE_OF_CHECK = {  # availability check -> package
 _FUSED = ("mamba_inner_fn", "mamba_split_conv1d_scan_combined")
 # Functions that recognise packed sequences only by cu_seqlens, which not every model passes to them.
 _PACKED_BY_BOUNDS = {"selective_scan_fn", "chunk_kda", "chunk_gated_delta_rule"}
-# The free variables of a wrapper.
+# The free variables of a wrapper, and those that only recent releases have: they call the model's own function on other devices.
 _VARIABLES = {"func_name", "package", "torch_function", "implementation", "applicable_params", "is_new_implementation"}
+_DEVICE_VARIABLES = {"supported_devices", "get_input_device_type"}
 
 _active: set[str] = set()  # packages with stand-ins
 _warned: set[tuple[str, tuple[str, ...]]] = set()  # warnings issued: module and names
@@ -67,8 +68,10 @@ def imported(module: ModuleType) -> None:
         return
     available: set[str] = set()
     missing: set[str] = set()
+    unknown: set[str] = set()
     functions = list(wrappers(module))
     for wrapper in functions:
+        unknown |= set(wrapper.__code__.co_freevars) - _VARIABLES - _DEVICE_VARIABLES
         name, package, replaced = _repeat_lookup(wrapper)
         (available if replaced or _root(package) not in _active else missing).add(name)
     if "causal_conv1d" in _active and available & _PACKED_BY_BOUNDS and "cu_seq_lens_q" not in _mentioned(module):
@@ -77,7 +80,8 @@ def imported(module: ModuleType) -> None:
         available = _set_functions(module)
     requested = {name for name in _mentioned(module) & _MODULE_OF.keys() if name.islower() and _root(_MODULE_OF[name]) in _active}
     if _active:
-        _warn_of(module, missing | requested - available)
+        _warn_of(module, missing | requested - available, "looks up {} where quatrefoil provides no replacement, and keeps its own code")
+        _warn_of(module, unknown, "may keep its own code, depending on {} in transformers.integrations.hub_kernels")
 
 
 def _replace_checks(module: ModuleType) -> None:
@@ -138,6 +142,8 @@ def _repeat_lookup(wrapper: FunctionType) -> tuple[str, str, bool]:
         except (ImportError, AttributeError):  # another release defines it elsewhere
             return name, package, False
         closure = {name: cell.cell_contents for name, cell in zip(fresh.__code__.co_freevars, fresh.__closure__)}
+    if "supported_devices" in cells and _root(package) in _active:
+        closure["supported_devices"] = None  # every device, unlike the original package
     for variable, value in closure.items():
         cells[variable].cell_contents = value
     return name, package, closure["implementation"] is not own
@@ -262,18 +268,15 @@ def _warn_of_layer(layer: Any, slow: Any) -> bool:
     return True
 
 
-def _warn_of(module: ModuleType, names: Iterable[str]) -> None:
-    """Warn about a module's missing names, once for each combination; the warning lists the tested releases."""
+def _warn_of(module: ModuleType, names: Iterable[str], text: str) -> None:
+    """Warn about names in a module, once for each combination; the warning lists the tested releases."""
     wanted = tuple(sorted(names))
     if not wanted or (module.__name__, wanted) in _warned:
         return
     _warned.add((module.__name__, wanted))
     release = getattr(sys.modules.get("transformers"), "__version__", "of an unknown release")
     known = f"{', '.join(TRIED[:-1])} and {TRIED[-1]}"
-    warn(
-        f"ssm.install: {module.__name__} looks up {', '.join(wanted)} where quatrefoil provides no replacement, and keeps its own code; "
-        f"transformers is {release}, and install was tested with {known}"
-    )
+    warn(f"ssm.install: {module.__name__} {text.format(', '.join(wanted))}; transformers is {release}, and install was tested with {known}")
 
 
 def _mentioned(module: ModuleType) -> set[str]:
