@@ -1,4 +1,4 @@
-"""``install`` for packages that have only their own loops: the scan of mambapy and the layer of FlowState. The modules here are mocks."""
+"""Replacements of loops in mambapy, FlowState and MiniMax. The modules of mambapy and FlowState are mocks."""
 
 import importlib
 from types import SimpleNamespace
@@ -81,8 +81,8 @@ def test_mambapy(when):
 
 @pytest.mark.parametrize("last", [False, True])
 def test_flowstate(last):
-    block_of = importlib.import_module("tsfm_public.models.flowstate.modeling_flowstate").FlowStateS5Block
-    block, u = block_of(4, 3, last, not last).double(), torch.randn(9, 5, 3).double()
+    block_class = importlib.import_module("tsfm_public.models.flowstate.modeling_flowstate").FlowStateS5Block
+    block, u = block_class(4, 3, last, not last).double(), torch.randn(9, 5, 3).double()
     scales = torch.tensor([1.0, 0.25, 1.0, 2.0, 0.25]).double()
 
     def result_and_gradients():
@@ -104,7 +104,7 @@ def test_another_release_keeps_its_own_code():
 
 
 def test_lightning_attention_of_a_token_whose_mask_is_that_of_its_past():
-    """As in transformers 4.57: the mask covers all tokens so far, and was applied to the previous ones in earlier calls."""
+    """In transformers 4.57, the mask of a decoding step covers the previous tokens too, which earlier calls have masked already."""
     from quatrefoil.torch.nn._loops import lightning_attention
 
     states = {}

@@ -27,7 +27,7 @@ def test_lotka_volterra_example(example, printed):
 
 
 def test_arma_example(example, printed):
-    """The ratio of variances agrees with the theory for long series, 0.5. With 300 series its standard error is a tenth."""
+    """The ratio of mean squared errors is 0.5 in theory for long series. With 300 series its standard error is about 10 %."""
     text = printed(example("arma_asymmetric"), 300)
     ratios = [float(x) for x in re.findall(r"a ratio of ([\d.]+)", text)]
     assert len(ratios) == 2
@@ -56,7 +56,7 @@ def test_the_spectral_update_is_a_kalman_filter_and_smoother(rng, example):
     Y[~seen] = np.nan
     estimates = module.assimilate(Y, seen, noise, a, q)
     D = module.dct(np.eye(H), axis=0, norm="ortho")
-    before = q / (1 - a * a)  # stationary variance, of the line before the first and of all lines
+    before = q / (1 - a * a)  # stationary variance, the same for all lines
     lag = np.abs(np.subtract.outer(np.arange(T), np.arange(T)))
     prior = np.einsum("tsh,hi,hj->tisj", before * a ** lag[..., None], D, D).reshape(T * H, T * H)
     for t in range(T):
@@ -87,7 +87,7 @@ def test_lines_are_assimilated(monkeypatch, example, printed):
 
 
 def test_waves_are_assimilated(example, printed):
-    """The filter's error is below that of the gauges and agrees with its spread; without gauges it is as large as the waves."""
+    """The filter's error is below that of the gauges and close to the ensemble spread. Without gauges, it is comparable to the waves."""
     text = printed(example("assimilate_waves"), 0.3)
     size = float(re.search(r"waves ([\d.]+)", text)[1])
     error, expected, forecast = map(float, re.search(r"mean ([\d.]+) \(ensemble spread ([\d.]+)\); without gauges ([\d.]+)", text).groups())
@@ -98,7 +98,7 @@ def test_waves_are_assimilated(example, printed):
 
 @pytest.mark.torch
 def test_hankel_networks_step_dynamical_systems(example, printed):
-    """Errors are close to those of networks with a full matrix, which has more than seven times as many weights."""
+    """Errors are less than three times those of networks with a full matrix, which has more than seven times as many weights."""
     pytest.importorskip("torch")
     text = printed(example("hankel_network"), 100)
     rows = re.findall(r"(\S+), (\w+) matrix with (\d+) weights: error after one step ([\d.]+), after \d+ steps ([\d.]+)", text)

@@ -21,7 +21,7 @@ FUSED = ("mamba_inner_fn", "mamba_split_conv1d_scan_combined")
 
 @pytest.fixture
 def kernel(tmp_path):
-    """The package as Hugging Face's kernels package loads it, or loaded in the same way if that package is not installed."""
+    """The built package, loaded by Hugging Face's ``kernels`` or, if that is not installed, by importlib."""
     variant = runpy.run_path(str(BUILD))["build"](tmp_path)
     metadata = json.loads((variant / "metadata.json").read_text())
     try:
@@ -51,7 +51,7 @@ def test_layers(kernel):
 
 
 def test_signatures_are_those_of_the_models(kernel):
-    """The package ``kernels`` requires the same number of arguments of the same kinds."""
+    """``kernels`` requires layers with as many arguments, of the same kinds, as the functions they replace."""
     pytest.importorskip("transformers")
     from quatrefoil.ssm.models.dropin._transformers import wrappers
 

@@ -53,7 +53,7 @@ void convolve_direct(const Taps<T>& taps, const T* u, int64_t L, Padded<T>& padd
   }
 }
 
-// README (2): the spectrum of k_n - i k_reverse_{N-1-n}, for both directions. Prefetches `next`, the row that is read after the taps.
+// README (2): the spectrum of k_n - i k_reverse_{N-1-n}. Without k_reverse, prefetches `next`, the row that is read after the taps.
 template <class T>
 void kernel_spectrum(const RightAngle<T>& fft, const Taps<T>& taps, int64_t L, T* re, T* im, const T* next) {
   const int64_t N = fft.length(), causal = min(taps.Lk, L);
@@ -84,8 +84,8 @@ Cut row_cut(int64_t L, bool reverse) {
   return {filled, L - filled.N};
 }
 
-// Convolves the rows of one channel by FFT. For each row, reads u twice, writes y once, and prefetches both (which saves a fifth of the
-// time for rows of 4096). The spectra (4 N elements) stay in cache; the kernel's is computed once per channel.
+// Convolves the rows of one channel by FFT. For each row, reads u once (twice with D), writes y once, and prefetches y and the next row
+// (which saves a fifth of the time for rows of 4096). The spectra (4 N elements) stay in cache; the kernel's is computed once per channel.
 template <class T>
 class Channel {
  public:
@@ -98,8 +98,8 @@ class Channel {
     D_ = taps.D;
     if (!rest_) return;
     const int64_t from = min(L_ - rest_, taps.Lk);
-    rest_fft_.forward(taps.k, min(rest_, taps.Lk), part(0), part(1));
-    rest_fft_.forward(taps.k + from, min(rest_, taps.Lk - from), part(2), part(3));
+    rest_fft_.forward(taps.k, min(rest_, taps.Lk), rest_array(0), rest_array(1));
+    rest_fft_.forward(taps.k + from, min(rest_, taps.Lk - from), rest_array(2), rest_array(3));
   }
   // `next`: the following row or taps, or null.
   [[gnu::noinline]] void apply(const T* u, T* y, const T* next) {
@@ -135,14 +135,14 @@ class Channel {
     const auto off = reinterpret_cast<std::uintptr_t>(y) - reinterpret_cast<std::uintptr_t>(from) + kSkewLines * 64;
     return from + off % kSetBytes / sizeof(T);
   }
-  // (3) for a row that begins with u and ends with u_rest.
+  // README (3) for a row that begins with u and ends with u_rest.
   void add_rest(const T* u, const T* u_rest, T* y_rest) {
-    T *const re = part(4), *const im = part(5), *const u_re = part(6), *const u_im = part(7);
+    T *const re = rest_array(4), *const im = rest_array(5), *const u_re = rest_array(6), *const u_im = rest_array(7);
     rest_fft_.forward(u, rest_, u_re, u_im);
     rest_fft_.through(
         u_rest, rest_, re, im, re, im,
         [&](int64_t i, cplx<V>* z, cplx<V> c) __attribute__((always_inline)) {
-          const auto at_i = [&](int k) { return fft::Block<T>(part(k) + i, part(k + 1) + i); };
+          const auto at_i = [&](int k) { return fft::Block<T>(rest_array(k) + i, rest_array(k + 1) + i); };
           (fft::product<T>(z, at_i(0).z, c) + fft::product<T>(at_i(6).z, at_i(2).z, c)).put(z);
         },
         [&](int64_t l, V value, V, int64_t left) {
@@ -153,7 +153,7 @@ class Channel {
   }
   T* k_re() const { return work_; }
   T* k_im() const { return work_ + stride_; }
-  T* part(int i) const { return work_ + 4 * stride_ + i * rest_stride_; }
+  T* rest_array(int i) const { return work_ + 4 * stride_ + i * rest_stride_; }  // 0-3: spectra of the taps; 4-7: work
 
   const RightAngle<T> fft_, rest_fft_;
   const int64_t L_, rest_, stride_, rest_stride_;

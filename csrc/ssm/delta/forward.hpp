@@ -33,7 +33,7 @@ Matrix<const T> value_rows(const Chunk<T>& chunk, const HeadSequence& at, int64_
   return {copy.at, copy.stride};
 }
 
-// Loads the values of a chunk. For rank two, they are known values, and the values to be corrected are 0.
+// Sets v to the values of a chunk. For rank two, sets `known` (25) to them, and v to zeros.
 template <class T>
 void load_values(const Chunk<T>& chunk, const HeadSequence& at, int64_t t, Matrix<T> copy, const T* zeros, ChunkForward<T>& to) {
   to.v = value_rows(chunk, at, t, chunk.s.p.v, copy);
@@ -58,11 +58,11 @@ class Heads {
   static int64_t size(const Problem<T>& s) {
     return Chunk<T>::size(s) + s.value_size(3 * kChunk + 1) + kTogether * s.value_size(s.key_columns());
   }
-  // The constructor writes nothing: `workspace` is not allocated if all sequences are short.
+  // `workspace` is empty if all sequences are known to be short, so the constructor does not write to it.
   Heads(const Problem<T>& problem, T* workspace) : s(problem), chunk(problem, workspace) {
     workspace += Chunk<T>::size(s);
     v = s.values(workspace, kChunk), x = s.values(workspace, kChunk), o = s.values(workspace, kChunk), zeros = s.values(workspace, 1).at;
-    for (Matrix<T>& one : states) one = s.values(workspace, s.key_columns());
+    for (Matrix<T>& state : states) state = s.values(workspace, s.key_columns());
   }
 
   // Processes heads [at.head, at.head + count) of a sequence. Reads q, k, v once; writes o once.

@@ -53,15 +53,15 @@ class Steps {
   explicit Steps(int64_t L) : J(baby_steps<T>(L)), last_(min(J, L) - 1) {}
 
   // Calls f(r, g, z^(first + J r)) for r < rows and the vectors g < count of modes, starting at mode i. The vectors advance together to
-  // hide latency. If a mode has an origin, the exponents of giant steps are larger by `last_`, and those of baby steps smaller. Then none
-  // is positive, and no factor of a growing mode exceeds the largest product.
+  // hide latency. Exponents of growing modes count from the origin. Their giant steps add `last_`, and their baby steps subtract it, so
+  // both exponents are at most 0 and no factor exceeds 1.
   template <int count, class F>
   QF_HD void giant(const Modes& modes, int64_t i, int64_t first, int64_t rows, F&& f) const {
     cplx<V> stride[count], u[count] = {};
     V shift[count] = {};
     for (int g = 0; g < count; ++g) {
       stride[g] = modes.power(i + g * W, J);
-      if (modes.shifted) shift[g] = later(modes, i + g * W) - modes.origin(i + g * W);
+      if (modes.shifted) shift[g] = giant_shift(modes, i + g * W) - modes.origin(i + g * W);
     }
     for (int64_t r = 0; r < rows; ++r) {
       const bool restarts = r % kRestart<T> == 0 || modes.shifted;  // steps of a growing mode would stay 0 after an underflow
@@ -76,13 +76,13 @@ class Steps {
   // Baby step j.
   QF_HD cplx<V> baby(const Modes& modes, int64_t i, int64_t j) const {
     if (j == 0 && !modes.shifted) return {broadcast<V>(1.0), V{}};
-    return modes.power(i, modes.shifted ? V(double(j) - later(modes, i)) : broadcast<V>(double(j)));
+    return modes.power(i, modes.shifted ? V(double(j) - giant_shift(modes, i)) : broadcast<V>(double(j)));
   }
 
   const int64_t J;
 
  private:
-  V later(const Modes& modes, int64_t i) const { return modes.origin(i) > 0.0 ? broadcast<V>(double(last_)) : V{}; }
+  V giant_shift(const Modes& modes, int64_t i) const { return modes.origin(i) > 0.0 ? broadcast<V>(double(last_)) : V{}; }
   const int64_t last_;
 };
 
@@ -103,7 +103,7 @@ void multiply_in_blocks(Columns, int64_t rows, int64_t n, const T* a, int64_t a_
                                                                         b_stride, c, c_stride, k > 0);
 }
 
-// K of one channel, for all its M outputs, which share the steps.
+// K of one channel, for all its M outputs, which share the giant steps.
 template <class T>
 class Vandermonde {
  public:
@@ -114,8 +114,8 @@ class Vandermonde {
   Vandermonde(int64_t n, int64_t M, int64_t length)
       : J(baby_steps<T>(length)), steps_(length), n_(n), M_(M), baby_(M * 2 * n * J), giant_(kGiants * 2 * n), row_(J) {}
 
-  // Computes the baby steps times f Cbar: [re; -im] of W modes at a time, J elements each. Lanes run along j: the first steps of W modes
-  // are transposed, and the others are these times one number per mode.
+  // Computes f Cbar z^j, j < J: for every W modes, W rows of real parts, then W rows of negative imaginary parts. Blocks of kWide steps of
+  // kWide modes are transposed. Without growing modes, all blocks are the first one times a power of z^kWide.
   void prepare(const Modes& modes, double f) {
     for (int64_t m = 0; m < M_; ++m)
       for (int64_t i = 0; i < n_; i += kWide) {
@@ -180,7 +180,7 @@ class Vandermonde {
       store(row, re[k]), store(row + W * J, im[k]);
     }
   }
-  // The powers from kWide on, computed from the earlier ones.
+  // The steps j >= kWide, computed from the first kWide steps.
   void later_powers(const Modes& modes, int64_t i, int parts, const cplx<V>* z, T* to) {
     cplx<V> wide[kParts], stride[kParts];
     for (int g = 0; g < parts; ++g) {
@@ -192,7 +192,7 @@ class Vandermonde {
       stride[g] = wide[g];
     }
     const int64_t blocks = J / kWide - 1;
-    alignas(64) T re[kBabySteps], im[kBabySteps];  // one block of every mode at a time
+    alignas(64) T re[kBabySteps], im[kBabySteps];  // z^kWide, z^(2 kWide), ... of the kWide modes, power by power
     for (int64_t k = 0; k < blocks * kWide; k += kWide)
       for (int g = 0; g < parts; ++g) {
         store_complex(re + k + g * W, im + k + g * W, stride[g]);
@@ -216,7 +216,7 @@ class Vandermonde {
 };
 
 // Splits a long row into segments of whole blocks of giant steps. The split depends on sizes alone, so the bits do not depend on the
-// threads.
+// number of threads.
 struct Segments {
   int64_t count, length;
 };
@@ -228,10 +228,10 @@ inline Segments segments(int64_t H, int64_t L, int64_t J) {
 // Calls f(first, count) for the blocks of [0, L) in segment k. For growing modes (DSS) the remaining L % J steps come first, so that the
 // last giant step ends at L.
 template <class F>
-void for_blocks(const Segments& cut, int64_t k, int64_t L, int64_t J, bool odd_first, F&& f) {
-  const int64_t odd = odd_first ? L % J : 0, end = min((k + 1) * cut.length, L - odd);
-  if (k == 0 && odd) f(0, odd);
-  for (int64_t l = k * cut.length; l < end; l += J * kGiants) f(odd + l, min(J * kGiants, end - l));
+void for_blocks(const Segments& cut, int64_t k, int64_t L, int64_t J, bool remainder_first, F&& f) {
+  const int64_t rest = remainder_first ? L % J : 0, end = min((k + 1) * cut.length, L - rest);
+  if (k == 0 && rest) f(0, rest);
+  for (int64_t l = k * cut.length; l < end; l += J * kGiants) f(rest + l, min(J * kGiants, end - l));
 }
 
 // Rows of sums: set(modes, h) sets the modes and weights of a channel, put(sum, modes, h, first, count) writes a block of its M rows.

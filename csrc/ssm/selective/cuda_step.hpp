@@ -18,7 +18,7 @@ inline int lanes_of_states(int64_t states) {
   return lanes;
 }
 template <class T>
-__device__ __forceinline__ T sum_of_some(T x, int lanes) {
+__device__ __forceinline__ T sum_of_group(T x, int lanes) {
   QF_ROLLED
   for (int by = lanes / 2; by; by /= 2) x += shuffle_xor(x, by);
   return x;
@@ -81,9 +81,9 @@ __global__ void __launch_bounds__(kStepThreads, 1) step_states(const StateStep<T
   const int lane = int(threadIdx.x) % lanes;
   QF_ROLLED
   for (int64_t first = blockIdx.x * per_block; first < count; first += gridDim.x * per_block) {
-    const int64_t at = first + threadIdx.x / lanes, here = min(at, count - 1);
-    const int64_t row = quotient(here, p.dims), head = remainder(row, p.heads);
-    const StepDim<T> me(p, quotient(row, p.heads), head, remainder(here, p.dims), quotient(head, group_heads));
+    const int64_t at = first + threadIdx.x / lanes, clamped = min(at, count - 1);
+    const int64_t row = quotient(clamped, p.dims), head = remainder(row, p.heads);
+    const StepDim<T> me(p, quotient(row, p.heads), head, remainder(clamped, p.dims), quotient(head, group_heads));
     T y(0);
     QF_ROLLED
     for (int64_t n = lane; me.has_row && at < count && n < p.states; n += lanes) {
@@ -91,13 +91,13 @@ __global__ void __launch_bounds__(kStepThreads, 1) step_states(const StateStep<T
       p.next[me.first_state() + n] = state;
       y = multiply_add(me.mixing(p.C, n), state, y);
     }
-    y = multiply_add(me.D, me.x, sum_of_some(y, lanes));
+    y = multiply_add(me.D, me.x, sum_of_group(y, lanes));
     if (p.z.at) y *= silu(me.number(p.z));
     if (at < count && lane == 0) p.out[at] = me.has_row ? y : me.row < 0 ? T(0) : T(__builtin_nan(""));
   }
 }
 
-// Computes item_of_row on the device, if rows are chosen by index.
+// Checks the sizes. Computes item_of_row on the device, if rows are chosen by index.
 template <class T>
 void find_rows(StateStep<T>& p, int64_t* item_of_row) {
   if (p.items * p.heads * p.dims >= kTooMany || p.dims * p.states >= kTooMany)
@@ -158,37 +158,37 @@ __global__ void __launch_bounds__(kStepThreads, 1)
   const int lane = int(threadIdx.x) % lanes;
   QF_ROLLED
   for (int64_t first = blockIdx.x * per_block; first < count; first += gridDim.x * per_block) {
-    const int64_t at = first + threadIdx.x / lanes, here = min(at, count - 1);
-    const int64_t head = quotient(here, f.dims), dim = remainder(here, f.dims), group = quotient(head, group_heads);
-    const bool is_there = at < count, puts = is_there && lane == 0;
-    T* const dA = q.dA + here * N;
+    const int64_t at = first + threadIdx.x / lanes, clamped = min(at, count - 1);
+    const int64_t head = quotient(clamped, f.dims), dim = remainder(clamped, f.dims), group = quotient(head, group_heads);
+    const bool in_range = at < count, writes = in_range && lane == 0;
+    T* const dA = q.dA + clamped * N;
     QF_ROLLED
-    for (int64_t n = lane; is_there && n < N; n += lanes) dA[n] = T(0);
+    for (int64_t n = lane; in_range && n < N; n += lanes) dA[n] = T(0);
     T dD(0), dbias(0);
     QF_ROLLED
     for (int64_t item = 0; item < f.items; ++item) {
       const StepDimAdjoint<T> me(q, item, head, dim, group);
       T y(0), along_A(0), along_B(0);
       QF_ROLLED
-      for (int64_t n = lane; is_there && me.has_row && n < N; n += lanes) {
+      for (int64_t n = lane; in_range && me.has_row && n < N; n += lanes) {
         const auto t = me.terms(n);
         const T to_exponent = t.mu * t.decayed;
         y = multiply_add(t.C, t.x, y), along_A = multiply_add(t.A, to_exponent, along_A), along_B = multiply_add(t.B, t.mu, along_B);
         dA[n] = multiply_add(me.delta, to_exponent, dA[n]);
         q.dstate[me.first_state() + n] = t.a * t.mu;
       }
-      y = sum_of_some(y, lanes), along_A = sum_of_some(along_A, lanes), along_B = sum_of_some(along_B, lanes);
+      y = sum_of_group(y, lanes), along_A = sum_of_group(along_A, lanes), along_B = sum_of_group(along_B, lanes);
       T ddelta = multiply_add(me.x, along_B, along_A);
       if (f.softplus) ddelta *= elementary::sigmoid(me.raw);
       if (me.has_row) dD = multiply_add(me.g, me.x, dD), dbias += ddelta;
-      if (!puts) continue;
+      if (!writes) continue;
       const int64_t to = me.index();
       q.ddt[to] = me.has_row ? ddelta : T(0);
       q.dx[to] = me.has_row ? multiply_add(me.delta, along_B, me.D * me.g) : T(0);
       if (q.dz) q.dz[to] = me.has_row ? me.grad * silu_slope(me.z) * multiply_add(me.D, me.x, y) : T(0);
     }
-    if (puts && q.dD) q.dD[at] = dD;
-    if (puts && q.dbias) q.dbias[at] = dbias;
+    if (writes && q.dD) q.dD[at] = dD;
+    if (writes && q.dbias) q.dbias[at] = dbias;
   }
 }
 

@@ -60,8 +60,8 @@ __global__ void __launch_bounds__(kThreads, 1) add_heads(const Scan<T> s, const 
   }
 }
 
-// Computes dx (10), (14), the third term of (12), and x.du. One thread block per chunk and head. Reads x, grad, z and the state's gradient
-// once.
+// Computes dx (10), (14), the third term of (12), and x.du. One thread block per chunk and head. Reads the gradient of the state
+// once, x twice, and grad and z once, or twice with D.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_inputs(const Scan<T> s, const Back<T> b) {
   QF_SHARED(Shared<T>, shared);
@@ -78,9 +78,9 @@ __global__ void __launch_bounds__(kThreads, 1) put_inputs(const Scan<T> s, const
       each_row(
           *shared, total,
           [&](int j, int k, T& value) {
-            const bool is = j < me.c.steps && p0 + k < p.channels;
-            value = is && j >= last ? s.end[me.step(j)] * value : T(0);
-            return is ? T(s.dt[me.step(j)] * me.number(p.x, j, p0 + k) * value) : T(0);
+            const bool valid = j < me.c.steps && p0 + k < p.channels;
+            value = valid && j >= last ? s.end[me.step(j)] * value : T(0);
+            return valid ? T(s.dt[me.step(j)] * me.number(p.x, j, p0 + k) * value) : T(0);
           },
           [&](int j, T sum) { me.add_row(b.to_states, j, p0, sum); });
       take_back(*shared, total);
@@ -101,8 +101,8 @@ __global__ void __launch_bounds__(kThreads, 1) put_inputs(const Scan<T> s, const
   });
 }
 
-// Computes dB or dC (11). One thread block per chunk, group and kSide states adds the heads in order. Reads x, or grad and z, once per
-// kSide states, and the heads' states, or their gradients, once.
+// Computes dB or dC (11). One thread block per chunk, group and kSide states adds the heads in order. dB reads x once per kSide
+// states, and the gradients of the heads' states once. dC reads grad, z and the states in the same way.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_mixing(const Scan<T> s, const Back<T> b, const bool of_C, const int64_t tiles, T* to) {
   QF_SHARED(Shared<T>, shared);

@@ -38,7 +38,7 @@ def outer(k, x):
     return k[:, :, None] * x[:, None]
 
 
-def logs(g, v):
+def log_decays(g, v):
     return np.zeros((*v.shape[:3], 1)) if g is None else g[..., None] if g.ndim == 3 else g
 
 
@@ -49,7 +49,7 @@ def chunk_gated_delta_rule(q, k, v, g=None, beta=None, initial_state=None, cu_se
         S = decay[..., None] * S
         return S + outer(k, beta[at][:, None] * (v[at] - read(S, k)))
 
-    return recurrence(q, k, v, np.exp(logs(g, v).astype(wide)), step, initial_state, cu_seqlens, **options)
+    return recurrence(q, k, v, np.exp(log_decays(g, v).astype(wide)), step, initial_state, cu_seqlens, **options)
 
 
 chunk_kda = chunk_gated_delta_rule  # with a decay per channel
@@ -59,11 +59,11 @@ def chunk_simple_gla(q, k, v, g=None, initial_state=None, cu_seqlens=None, **opt
     def step(S, k, decay, at):
         return decay[..., None] * S + outer(k, v[at])
 
-    return recurrence(q, k, v, np.exp(logs(g, v).astype(wide)), step, initial_state, cu_seqlens, **options)
+    return recurrence(q, k, v, np.exp(log_decays(g, v).astype(wide)), step, initial_state, cu_seqlens, **options)
 
 
 def chunk_gdn2(q, k, v, g, b, w, initial_state=None, cu_seqlens=None, **options):
-    """b gates the keys that erase and w the values, per channel."""
+    """Per channel, b scales the keys used for erasing, and w scales the values."""
 
     def step(S, k, decay, at):
         S = decay[..., None] * S

@@ -75,8 +75,8 @@ NAN_STAYS = {
     "s4d_conv": ("..1 H", "", "fft-65 fft-1000 scan-8 scan-33 tiles"),
 }
 CUTS = {"s4d_conv": ("L", "initial_state", "small tiles states-by-fft outputs bilinear-scan", False)}
-OUTPUT, LENGTHS = 16 * 65536 * 4, 8 * 2 * 65536 * 8  # LENGTHS: a few rows per thread
-MEMORY = {  # an array of H N L numbers would take 4 GiB, or 512 MiB in the layer
+OUTPUT, ROWS = 16 * 65536 * 4, 8 * 2 * 65536 * 8  # OUTPUT: bytes of y; ROWS: of a few rows per thread
+MEMORY = {  # an array of H N L complex numbers would take 8 GiB, or 512 MiB in the layer
     "s4d_kernel": (
         "dt, A, C = np.full(2, 0.01, np.float32), np.full((2, 128), -0.5 + 1j, np.complex64), np.ones((2, 128), np.complex64)",
         [("K = qf.ssm.s4d_kernel(dt, A, C, 2**22)\nqf.ssm.s4d_kernel_vjp(dt, A, C, K, L=2**22)", 200 << 20)],
@@ -85,8 +85,8 @@ MEMORY = {  # an array of H N L numbers would take 4 GiB, or 512 MiB in the laye
         "u, A = np.ones((1, 16, 65536), 'f'), (-0.5 + 1j * np.pi * np.arange(64) + np.zeros((16, 1))).astype(np.complex64)\n"
         "dt, D = np.full(16, 0.01, 'f'), np.ones(16, 'f')\nqf.ssm.s4d_conv(u[..., :64], dt, A, A, D)",
         [
-            *[(f"qf.ssm.s4d_conv(u, dt, A, A, D, method={method!r})", 3 * OUTPUT + LENGTHS) for method in ("fft", "scan")],
-            ("y = qf.ssm.s4d_conv(u, dt, A, A, D); qf.ssm.s4d_conv_vjp(u, dt, A, A, D, y)", 6 * OUTPUT + 2 * LENGTHS),
+            *[(f"qf.ssm.s4d_conv(u, dt, A, A, D, method={method!r})", 3 * OUTPUT + ROWS) for method in ("fft", "scan")],
+            ("y = qf.ssm.s4d_conv(u, dt, A, A, D); qf.ssm.s4d_conv_vjp(u, dt, A, A, D, y)", 6 * OUTPUT + 2 * ROWS),
         ],
     ),
 }

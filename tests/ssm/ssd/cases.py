@@ -36,7 +36,7 @@ def scan(
 
 NAME = "mamba_chunk_scan_combined"
 ALL = {"dt_softplus": True, "start": True, "return_final_states": True}
-CUTS = {"dt_softplus": True, "return_varlen_states": True}
+VARLEN = {"dt_softplus": True, "return_varlen_states": True}
 CASES = [
     Case(NAME, "small", scan((2, 5, 2), 3, 2, chunk=4, **ALL)),
     *[Case(NAME, f"long{n}", scan((2, n, 3), 5, 4, **ALL)) for n in (1, 2, 7, 63, 64, 65, 131)],
@@ -55,21 +55,21 @@ CASES = [
     Case(NAME, "lasting", scan((1, 200, 2), 4, 3, rate=1e-4, **ALL)),
     Case(NAME, "packed", scan((3, 150, 4), 8, 4, packed=20, **ALL)),
     Case(NAME, "packed-short", scan((2, 40, 3), 5, 4, packed=1.5, D="channels", **ALL)),
-    Case(NAME, "cuts", scan((1, 150, 3), 8, 5, cuts=[0, 40, 40, 41, 150], **CUTS, return_final_states=True)),
-    Case(NAME, "cuts-alone", scan((1, 90, 2), 3, 5, chunk=16, cuts=[0, 0, 32, 90, 90], start=True, **CUTS)),
-    Case(NAME, "cuts-and-packed", scan((1, 90, 2), 3, 5, packed=30, cuts=[0, 32, 64, 90], start=True, **CUTS)),
+    Case(NAME, "cuts", scan((1, 150, 3), 8, 5, cuts=[0, 40, 40, 41, 150], **VARLEN, return_final_states=True)),
+    Case(NAME, "cuts-alone", scan((1, 90, 2), 3, 5, chunk=16, cuts=[0, 0, 32, 90, 90], start=True, **VARLEN)),
+    Case(NAME, "cuts-and-packed", scan((1, 90, 2), 3, 5, packed=30, cuts=[0, 32, 64, 90], start=True, **VARLEN)),
     Case(NAME, "cuts-unasked", scan((1, 70, 4), 3, 5, groups=2, cuts=[0, 32, 70])),
     Case(NAME, "no-items", scan((0, 5, 2), 3, 2, **ALL)),
     Case(NAME, "no-heads", scan((2, 5, 0), 3, 2, **ALL)),
     Case(NAME, "no-channels", scan((2, 5, 2), 0, 2, D="channels", **ALL)),
     Case(NAME, "no-states", scan((2, 5, 2), 3, 0, **ALL)),
     Case(NAME, "no-samples", scan((2, 0, 2), 3, 2, **ALL)),
-    Case(NAME, "no-sequences", scan((1, 0, 2), 3, 2, cuts=[0], **CUTS)),
+    Case(NAME, "no-sequences", scan((1, 0, 2), 3, 2, cuts=[0], **VARLEN)),
 ]
 NAN_STAYS = {NAME: ("B H", "L", "group-per-head", "initial_states")}
 CUTS = {NAME: ("L", "initial_states", "small long131 groups", False)}
 RESULT = 8000 * 24 * 64 * 4
-MEMORY = {  # enough for products of B and C, at most as large as the results, and one state per thread, but not per step or chunk
+MEMORY = {  # forward: result, products of B and C, a state per thread, but none per chunk; gradient: states per chunk, but not per step
     NAME: (
         "f = lambda L: (np.ones((1, L, 24, 64), 'f'), np.ones((1, L, 24), 'f'), -np.ones(24, 'f'), *np.ones((2, 1, L, 1, 128), 'f'))\n"
         f"qf.ssm.{NAME}(*f(100), 64, num_threads=2)\ninputs = f(8000)",

@@ -52,7 +52,7 @@ def cauchy_mult(
     Notes
     -----
     Differentiable in v, z, w (2), (3). Cost: one quotient per pair and point, in double precision for any dtype. The result is accurate
-    even close to a pole; on a pole it is inf or NaN. No memory is needed beyond the result and z.
+    even close to a pole; on a pole it is inf or NaN. No array over points and poles is formed.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def s4_kernel(
     """Kernel of an S4 layer: the impulse response of a diagonal plus rank-one system (4)-(5).
 
     K_l = Re(C Abar^l Bbar), l < L, with A = diag(Lambda) - P Q^* discretised bilinearly. Arrays contain one of each conjugate pair. The
-    recurrence costs as much as the Cauchy sums of state-spaces/s4, but uses C itself, for any L, without a power of the matrix.
+    recurrence costs as much as the Cauchy sums of state-spaces/s4, but needs no power of Abar to use C itself for any L.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def s4_kernel(
     Notes
     -----
     Differentiable in all arrays (6)-(8). Cost: 20 N operations per element, in double precision for any dtype; ``truncated`` adds a dense
-    power and a solve, O(N^3 log L) per channel. The gradient runs forwards twice and backwards once and stores about 2 sqrt(L) states.
+    power and a solve, O(N^3 log L) per channel. The gradient runs the recurrence twice, then its adjoint, storing about 2 sqrt(L) states.
     Error: rounding errors accumulate until a mode has decayed, to 3e-14 of max|K| in float64 for HiPPO-LegS at dt = 0.001 and L = 4096,
     and to 1e-7 in float32. A NaN affects only its channel.
 

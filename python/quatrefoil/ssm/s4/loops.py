@@ -10,7 +10,7 @@ from .composition import Parameters, input_gradients
 
 @jit
 def _reciprocal(d):
-    """1 / d, infinite or NaN on a pole, because Numba's complex division would raise an error there."""
+    """1 / d; NaN if d is 0, where Numba's complex division would raise an error."""
     size = d.real * d.real + d.imag * d.imag
     return complex(d.real / size, -d.imag / size)
 
@@ -45,21 +45,21 @@ def _cauchy_vjp(v, z, w, grad, dv, dz, dw, symmetric):
                 dz[l] -= np.conj(slope) * g
 
 
-def _wide(x):
+def _rows(x):
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).astype(complex)
 
 
 def cauchy_mult(v, z, w, y, symmetric, num_threads):
     result = np.empty((math.prod(v.shape[:-1]), z.size), complex)
-    _cauchy(_wide(v), z.astype(complex), _wide(w), result, symmetric)
+    _cauchy(_rows(v), z.astype(complex), _rows(w), result, symmetric)
     with np.errstate(all="ignore"):
         y[...] = result.reshape(y.shape)
 
 
 def cauchy_mult_vjp(v, z, w, grad, dv, dz, dw, symmetric, num_threads):
-    v2 = _wide(v)
+    v2 = _rows(v)
     gv, gw, gz = np.zeros(v2.shape, complex), np.zeros(v2.shape, complex), np.zeros(z.shape, complex)
-    _cauchy_vjp(v2, z.astype(complex), _wide(w), _wide(grad), gv, gz, gw, symmetric)
+    _cauchy_vjp(v2, z.astype(complex), _rows(w), _rows(grad), gv, gz, gw, symmetric)
     with np.errstate(all="ignore"):
         dv[...], dw[...], dz[...] = gv.reshape(v.shape), gw.reshape(w.shape), gz
 
@@ -80,7 +80,7 @@ def _run(E, p, q, c, x, K):
 
 @jit
 def _backward(E, p, q, c, x0, grad, gE, gp, gq, gc, mu):
-    """README (7), with every sqrt(L)-th state stored."""
+    """README (7). Stores every sqrt(L)-th state and recomputes those in between."""
     H, L = grad.shape
     N = E.shape[1]
     segment = max(1, math.ceil(math.sqrt(L)))
@@ -126,10 +126,10 @@ class _System(Parameters):
         self.truncated = truncated and L > 0
         if self.truncated:
             size = 2 * self.E.shape[1]
-            self.rest = np.empty((len(self.E), size, size))
+            self.M = np.empty((len(self.E), size, size))
             for h in range(len(self.E)):
-                self.rest[h] = np.eye(size) - self._power(h, L)
-            self.c = self._halves(self._solve(np.swapaxes(self.rest, 1, 2), self._parts(np.conj(self.c))), conj=True)
+                self.M[h] = np.eye(size) - self._power(h, L)
+            self.c = self._to_complex(self._solve(np.swapaxes(self.M, 1, 2), self._to_real(np.conj(self.c))), conj=True)
 
     def _power(self, h, L):
         E, p, q = self.E[h], self.p[h], self.q[h]
@@ -138,11 +138,11 @@ class _System(Parameters):
         return np.linalg.matrix_power(step, L)
 
     @staticmethod
-    def _parts(x):
+    def _to_real(x):
         return np.concatenate([x.real, x.imag], axis=-1)
 
     @staticmethod
-    def _halves(x, conj=False):
+    def _to_complex(x, conj=False):
         N = x.shape[-1] // 2
         return x[..., :N] + (-1j if conj else 1j) * x[..., N:]
 
@@ -164,11 +164,11 @@ class _System(Parameters):
         gE, gp, gq, gc, mu = (np.zeros(self.E.shape, complex) for _ in range(5))
         _backward(*self.arrays(), self.b, grad, gE, gp, gq, gc, mu)
         if self.truncated:
-            y = self._solve(self.rest, self._parts(np.conj(gc)))
+            y = self._solve(self.M, self._to_real(np.conj(gc)))
             last = np.zeros((len(self.E), grad.shape[1] + 1))
             last[:, -1] = 0.5
-            _backward(*self.arrays(), self._halves(y), last, gE, gp, gq, np.zeros_like(gc), np.zeros_like(mu))
-            gc = self._halves(y, conj=True)
+            _backward(*self.arrays(), self._to_complex(y), last, gE, gp, gq, np.zeros_like(gc), np.zeros_like(mu))
+            gc = self._to_complex(y, conj=True)
         return gE, gp, gq, gc, mu
 
 

@@ -30,7 +30,7 @@ def _silu(x):
 
 @jit
 def _states(u, delta, A, B, C, bias, softplus, pair, b, d, x, y):
-    """README (2), (3): all states of one channel, x[t + 1] after step t, and y without the skip term."""
+    """README (2), (3): all states of one channel, x[t + 1] after step t, and y without the skip term. pair: 2 if A is complex, else 1."""
     Bg, Cg = B[b if B.shape[0] > 1 else 0, d // (u.shape[1] // B.shape[1])], C[b if C.shape[0] > 1 else 0, d // (u.shape[1] // C.shape[1])]
     for n in range(A.shape[1]):
         state = x[0, n]

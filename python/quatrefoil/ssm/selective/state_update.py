@@ -126,7 +126,7 @@ def selective_state_update(
     Gu, arXiv 2405.21060). Arrays with any strides are read without copying. Cost: one exponential per state; only one per dim if A is
     expanded over the states, and one per 64 dims if A, dt and dt_bias are also expanded over the dims. Each state is read and written once.
     A state that is not contiguous, or has half precision, is computed separately and copied back. With PyTorch, gradients flow as
-    through any in-place update; ``selective_state_step`` does not change its state.
+    through any in-place update; ``selective_state_step`` leaves ``state`` unchanged.
 
     Examples
     --------
