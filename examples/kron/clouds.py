@@ -60,11 +60,11 @@ def draw(maps: xr.DataArray, filled: xr.Dataset, finer: xr.Dataset, day: int, fi
     import matplotlib.pyplot as plt
 
     truth = temperature()[day]
-    warm = {"vmin": float(truth.min()), "vmax": float(truth.max()), "cmap": "RdYlBu_r", "add_labels": False}
+    colours = {"vmin": float(truth.min()), "vmax": float(truth.max()), "cmap": "RdYlBu_r", "add_labels": False}
     figure, axes = plt.subplots(1, 4, figsize=(17, 3.6), layout="constrained", sharey=True)
-    maps[day].plot(ax=axes[0], **warm)
-    finer["mean"].plot(ax=axes[1], **warm)
-    truth.plot(ax=axes[2], **warm)
+    maps[day].plot(ax=axes[0], **colours)
+    finer["mean"].plot(ax=axes[1], **colours)
+    truth.plot(ax=axes[2], **colours)
     filled["std"][day].plot(ax=axes[3], cmap="magma", vmin=0, add_labels=False)
     for ax, title in zip(axes, ("measured", "filled, on a finer grid", "truth", "standard deviation")):
         ax.set(title=f"{title}, degrees", xlabel="longitude")

@@ -28,7 +28,7 @@ import quatrefoil as qf
 
 
 def series() -> tuple[np.ndarray, np.ndarray]:
-    """(years, temperatures (years, 4)): standardised anomalies."""
+    """(years, standardised temperatures (years, 4))."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it uses a deprecated function
         time, temperature = pywt.data.nino()
@@ -70,7 +70,7 @@ def draw(years: np.ndarray, Y: np.ndarray, seen: np.ndarray, mean: np.ndarray, d
     ax.plot(t[observed], y[observed], "k.", ms=3, label="observed")
     ax.plot(t[~observed], y[~observed], "o", color="tab:red", ms=3, label="removed")
     ax.set_xlabel("year")
-    ax.set_ylabel("anomaly")
+    ax.set_ylabel("standardised temperature")
     ax.legend(ncols=4, loc="lower left")
     figure.savefig(file, dpi=120)
 
@@ -82,7 +82,7 @@ def main() -> None:
     off = ((mean - Y) / deviation)[~seen]
     error, plain = np.sqrt(np.mean((mean - Y)[~seen] ** 2)), np.sqrt(np.mean((Y[seen].mean() - Y)[~seen] ** 2))
     print(f"{(~seen).sum()} of {Y.size} quarters removed; log-likelihood {gp.log_marginal_likelihood_value_:.1f}")
-    print(f"RMS error {error:.3f} (mean of the others: {plain:.3f}); within two standard deviations: {np.mean(np.abs(off) < 2):.0%}")
+    print(f"RMS error {error:.3f} (of the mean of the others: {plain:.3f}); within two standard deviations: {np.mean(np.abs(off) < 2):.0%}")
     if len(sys.argv) > 1:
         draw(years, Y, seen, mean, deviation, sys.argv[1])
         print("picture:", sys.argv[1])

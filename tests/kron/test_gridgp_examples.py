@@ -32,7 +32,7 @@ def test_the_sea(example, printed):
     assert years[0] == 1950
     assert Y.shape == (66, 4)
     text = printed(module)
-    error, plain, within = map(float, re.search(r"RMS error ([\d.]+) \(mean of the others: ([\d.]+)\); .*: (\d+)%", text).groups())
+    error, plain, within = map(float, re.search(r"RMS error ([\d.]+) \(of the mean of the others: ([\d.]+)\); .*: (\d+)%", text).groups())
     assert error < 0.7 * plain
     assert within > 80
 

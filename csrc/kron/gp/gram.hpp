@@ -8,10 +8,10 @@
 namespace quatrefoil::kron::gp {
 inline namespace QF_ISA {
 
-constexpr int64_t kGramPairs = 128;    // packed at a time; three SIMD vectors of each take 24 KB and stay in L1
+constexpr int64_t kGramPairs = 128;    // packed at a time; three SIMD vectors of each take at most 24 KiB and stay in L1
 constexpr double kGramPartWork = 8e6;  // minimum multiply-adds per part
 constexpr int64_t kGramParts = 16;     // enough for many threads, but quick to add up
-constexpr double kGramCost = 1.5;      // relative to multiply-adds: packing, and reading the sums again; estimated
+constexpr double kGramCost = 1.5;      // time divided by that of the multiply-adds alone, due to packing and updates of the sums; estimated
 
 // Vectors x_(l,r) of length n in panels of kTileRows elements each, the last one padded with zeros, and sums of their products.
 class GramPart {
@@ -93,7 +93,7 @@ inline void gram(const Gram& q) {
   const int64_t pairs = q.L * q.R, padded = GramPart::padded(q.n), size = padded * padded;
   if (q.n == 0) return;
   const double work = double(pairs) * double(q.n) * double(q.n) / 2;
-  const int64_t max_parts = max(min(kGramParts, pairs / padded), int64_t(1));  // sums take at most the memory of x
+  const int64_t max_parts = max(min(kGramParts, pairs / padded), int64_t(1));  // several parts take at most the memory of the padded x
   const int64_t parts = max(min(max_parts, int64_t(work / kGramPartWork)), int64_t(1));
   const Scratch<double> sums((parts + 1) * size);
   double* const total = static_cast<double*>(sums) + parts * size;

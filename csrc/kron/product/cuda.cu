@@ -18,7 +18,7 @@ constexpr int kColumns = 32;           // largest number of columns per slab
 constexpr int64_t kSlab = 36 << 10;    // largest number of bytes per slab; a block stores two slabs and the factors
 constexpr int64_t kSlabWanted = 2048;  // elements per slab; if R is small, a slab has several lines
 constexpr int kSide = 64;              // rows and columns of a tile of the result
-constexpr int kDepth = 16;             // terms at a time of the sums of a tile
+constexpr int kDepth = 16;             // terms of a tile's sums that are in shared memory at a time
 constexpr int kPatch = 4;              // a thread computes kPatch x kPatch elements of a tile
 constexpr int kTerms = 64;             // terms of a gradient that are summed in the type of the data
 // Estimated, not measured; constant, so that results do not depend on the GPU.
@@ -289,8 +289,8 @@ void apply_once(const Factors<T>& factors, const Product<T>& p) {
 
 // ---------------------------------------------------------------- gradients
 
-// (5): computes parts[chunk][i][j], the sum over the L R columns q of left (L, m, R) times right (L, n, R), one tile of side x side per
-// block and chunk of the columns. Reads left and right once per `side` of the other's rows.
+// (5): parts[chunk][i][j] is the sum over the columns q of a chunk of left (L, m, R) times right (L, n, R). A block computes one tile of
+// side x side for one chunk. Reads left once per `side` rows of right, and right once per `side` rows of left.
 template <class T, int side>
 __global__ void __launch_bounds__(kThreads, 1) gram_tiles(const int64_t m, const int64_t n, const int64_t columns, const int64_t R,
                                                           const int64_t chunks, const T* left, const T* right, double* parts) {

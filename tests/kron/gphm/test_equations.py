@@ -1,4 +1,4 @@
-"""``GPHM`` solves every equation of ``qf.kron.pde``, estimates its error, and warns of wrong frequencies."""
+"""``GPHM`` solves equations of ``qf.kron.pde``, estimates its error, and warns of frequencies that are too low."""
 
 import pickle
 

@@ -48,7 +48,7 @@ def _derivative(coefficients, exponent):
 
 
 def spectral_mixture_lags(d, log_weights, log_scales, freqs, *, kind="student_t", order=0):
-    """Each component is the real part of a polynomial times the exponential of another, for d >= 0. It is even."""
+    """For d >= 0, a component is the real part of a polynomial times the exponential of another. The kernel is even."""
     d = np.asarray(d, np.longdouble)
     w, scales = (np.exp(np.asarray(a, np.longdouble)) for a in (log_weights, log_scales))
     k, size = np.zeros(d.shape, np.longdouble), np.abs(d)

@@ -201,10 +201,10 @@ def test_tensors_of_a_batch(rng, monkeypatch, small):
 
     assert torch.autograd.gradcheck(results, inputs, fast_mode=True)
     dense = K.to_dense()
-    for none in (torch.zeros((), dtype=torch.float64), torch.tensor([0.0, 0.3], dtype=torch.float64)):
-        C = dense + none.requires_grad_().reshape(-1, 1, 1) * torch.eye(6)
-        expected = torch.autograd.grad(C.logdet().sum() + torch.linalg.solve(C, y[..., None]).sum(), none)
-        torch.testing.assert_close(torch.autograd.grad(K.logdet(none).sum() + K.solve(y, none).sum(), none), expected)
+    for zero_noise in (torch.zeros((), dtype=torch.float64), torch.tensor([0.0, 0.3], dtype=torch.float64)):
+        C = dense + zero_noise.requires_grad_().reshape(-1, 1, 1) * torch.eye(6)
+        expected = torch.autograd.grad(C.logdet().sum() + torch.linalg.solve(C, y[..., None]).sum(), zero_noise)
+        torch.testing.assert_close(torch.autograd.grad(K.logdet(zero_noise).sum() + K.solve(y, zero_noise).sum(), zero_noise), expected)
     value = lambda A: kron.KroneckerOperator.batch([A, B]).logdet(noise).sum()  # noqa: E731
     (expected,) = torch.autograd.grad(value(leaf := A.clone().requires_grad_()), leaf)
     torch.testing.assert_close(torch.func.grad(value)(A), expected)

@@ -135,7 +135,7 @@ SINGULAR = {  # for symmetric matrices, which may be singular
     "exponential": (lambda K, y, s: K.apply(lambda l: torch.exp(-s * l), y), lambda D, y, s: torch.linalg.matrix_exp(-s * D) @ y),
 }
 REPEATED = SINGULAR | {
-    "eigenvalues": (lambda K, y, s: K.eigh()[0].log().sum(), lambda D, y, s: torch.logdet(D)),  # torch.linalg.eigh would divide by 0
+    "eigenvalues": (lambda K, y, s: K.eigh()[0].log().sum(), lambda D, y, s: torch.logdet(D)),  # torch.linalg.eigh's gradient divides by 0
     "Cholesky": (lambda K, y, s: K.cholesky().to_dense(), lambda D, y, s: torch.linalg.cholesky(D)),
 }
 DISTINCT = REPEATED | {
@@ -179,10 +179,10 @@ def test_gradients(backend, rng, problem, columns):
             torch.testing.assert_close(g, e, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("numbers", [lambda rng: positive(rng, 4, 3), lambda rng: [with_eigenvalues(rng, 1.0, 1.0, 2.0, 2.0), np.eye(3)]])
-def test_gradients_of_functions_of_arrays(backend, rng, numbers):
+@pytest.mark.parametrize("make", [lambda rng: positive(rng, 4, 3), lambda rng: [with_eigenvalues(rng, 1.0, 1.0, 2.0, 2.0), np.eye(3)]])
+def test_gradients_of_functions_of_arrays(backend, rng, make):
     """``apply_vjp`` of NumPy arrays agrees with autograd. ``apply`` is linear in the function's values, so ``dvalues`` gives its change."""
-    factors, (y, grad), step = numbers(rng), rng.standard_normal((2, 12, 2)), 1e-3 * rng.standard_normal(12)
+    factors, (y, grad), step = make(rng), rng.standard_normal((2, 12, 2)), 1e-3 * rng.standard_normal(12)
     K, h = KroneckerOperator(factors), lambda l: l / (l + 0.3)
     dfactors, dvalues, dy = K.apply_vjp(h, lambda l: 0.3 / (l + 0.3) ** 2, y, grad)
     inputs = leaves(*factors, y)
@@ -243,7 +243,7 @@ def test_func_and_compile(rng):
 
 
 def test_second_derivatives(rng):
-    """Second derivatives exist in y and noise. Those in a factor raise an error."""
+    """Second derivatives with respect to y and noise exist. Those with respect to a factor raise an error."""
     y, noise, A, B = leaves(rng.standard_normal(6), 0.4, *positive(rng, 3, 2))
     K = KroneckerOperator([A.detach(), B.detach()])
     assert torch.autograd.gradgradcheck(lambda y, s: K.solve(y, s), (y, noise))
@@ -257,8 +257,8 @@ def test_second_derivatives(rng):
 
 def test_functions_without_a_slope(rng):
     """Step functions: only changes of eigenvectors have an effect. Eigenvalues are well separated for accurate finite differences."""
-    numbers, y = with_eigenvalues(rng, 0.5, 0.9, 1.4, 2.0), torch.from_numpy(rng.standard_normal(4))
-    (K,), E = leaves(numbers), symmetric(torch.from_numpy(rng.standard_normal((4, 4))))
+    matrix, y = with_eigenvalues(rng, 0.5, 0.9, 1.4, 2.0), torch.from_numpy(rng.standard_normal(4))
+    (K,), E = leaves(matrix), symmetric(torch.from_numpy(rng.standard_normal((4, 4))))
     middle = torch.linalg.eigvalsh(K.detach())[1:3].mean()
     for h in (lambda l: l > middle, lambda l: (l > middle).double()):
         (got,) = torch.autograd.grad(KroneckerOperator([K]).apply(h, y).square().sum(), K)
@@ -300,21 +300,21 @@ def test_rejected_with_a_gradient(rng):
     K = lambda *arrays: KroneckerOperator(leaves(*arrays))  # noqa: E731
     y = torch.ones(6, dtype=torch.float64)
     tensor = lambda x: torch.tensor(x, dtype=torch.float64, requires_grad=True)  # noqa: E731
-    asymmetric, apart = r"factors\[0\] is not symmetric", r"\.apply: a value of h depends on several eigenvalues"
-    singular, lost = np.linalg.LinAlgError, "singular"
+    asymmetric, coupled = r"factors\[0\] is not symmetric", r"\.apply: a value of h depends on several eigenvalues"
+    error, singular = np.linalg.LinAlgError, "singular"
     check_rejected([
         (lambda: K(skew, flat).solve(y, 0.1), ValueError, asymmetric),
         (lambda: K(skew, np.eye(2)).logdet(0.1), ValueError, asymmetric),
         (lambda: K(skew, np.eye(2)).apply(torch.exp, y), ValueError, f"apply: {asymmetric}"),
-        (lambda: K(np.eye(3), np.eye(2)).apply(lambda l: l / l.max(), y), ValueError, apart),
+        (lambda: K(np.eye(3), np.eye(2)).apply(lambda l: l / l.max(), y), ValueError, coupled),
         (K(skew, np.eye(2)).eigh, ValueError, f"eigh: {asymmetric}"),
         (K(skew, np.eye(2)).cholesky, ValueError, f"cholesky: {asymmetric}"),
-        (K(np.eye(3), negative).cholesky, singular, r"cholesky: factors\[1\] is not positive definite"),
-        (lambda: K(np.eye(3), negative).solve(y, 0.1), singular, r"factors\[1\] is not positive semidefinite"),
-        (K(np.eye(3), negative).logdet, singular, "negative"),
-        *[(call, singular, lost) for call in (lambda: K(np.eye(3), flat).solve(y), K(np.eye(3), flat).logdet, K(np.eye(3), flat).inverse)],
+        (K(np.eye(3), negative).cholesky, error, r"cholesky: factors\[1\] is not positive definite"),
+        (lambda: K(np.eye(3), negative).solve(y, 0.1), error, r"factors\[1\] is not positive semidefinite"),
+        (K(np.eye(3), negative).logdet, error, "negative"),
+        *[(call, error, singular) for call in (lambda: K(np.eye(3), flat).solve(y), K(np.eye(3), flat).logdet, K(np.eye(3), flat).inverse)],
         *[(lambda s=s: K(np.eye(3), flat).solve(y, tensor(s)), ValueError, "noise") for s in (-0.1, np.nan, np.inf)],
-        (lambda: K(np.eye(3), flat).solve(y, tensor(0.0)), singular, lost),
+        (lambda: K(np.eye(3), flat).solve(y, tensor(0.0)), error, singular),
         (lambda: K(np.eye(3), flat).solve(y, tensor([0.1])), TypeError, r"solve: noise has shape \(1,\), expected a number"),
         (lambda: KroneckerOperator([np.eye(2)]).solve(np.ones(2), tensor(0.1)), NotImplementedError, "no gradient with respect to noise"),
         (K(np.ones((2, 3))).logdet, ValueError, "square"),

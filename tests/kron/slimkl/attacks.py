@@ -89,7 +89,7 @@ def interrupted(rng, model):
     options = {"agents": 2, "executor": Stopping(int(rng.integers(0, 7)), error()), "tol": 0.0, "max_iter": 50}
     try:
         model.set_params(**inputs | options | {"means": np.array([0.1, 0.2]), "std": None, "noise": 1.0, "quantization": 0.0}).fit(x, x)
-        raise AssertionError("it was not interrupted")
+        raise AssertionError("the fit was not interrupted")
     except error:
         pass
     same(model, before, f"interrupted by {error.__name__}")

@@ -15,15 +15,15 @@ from ..._array_tools import added, chunk_slices, double, gram, mode_product, nan
 from ..product.dense import outer
 from ..product.eigen import clamped, eigen, negligible
 
-DENSE_UP_TO = 4096  # cells: a matrix of 128 MB
-ROUNDS, ITERATIONS = 4, 100  # of conjugate gradients; each round solves for the last residual. All of them run: residuals are not read
+DENSE_UP_TO = 4096  # cells: a matrix of 128 MiB
+ROUNDS, ITERATIONS = 4, 100  # of conjugate gradients per round; each solves for the residual of the last. All run: none is read
 LOG_2PI = math.log(2 * math.pi)
 
 
 class System(NamedTuple):
-    """C = K_1 ⊗ ... ⊗ K_d + S: symmetric factors, their eigenvalues and eigenvectors, and the noise (S,). Invalid values are replaced.
+    """C = K_1 ⊗ ... ⊗ K_d + S: symmetric factors, their eigenvalues and eigenvectors, and the noise, (1,) or (N,); 1 unless ``regular``.
 
-    ``valid``: whether factors and noise were valid. ``regular``: whether C is also regular, tested only if all cells have one noise.
+    ``valid``: whether factors and noise were valid. ``regular``: whether C is also regular, tested only on a full grid with a single noise.
     ``negligible``: the noise up to which a singular K leaves C singular, -1 for a regular K. ``eps`` is the precision of the data's dtype.
     """
 
@@ -51,7 +51,7 @@ def system_of(xp: Any, factors: Sequence[Any], noise: Any, mask: Any) -> System:
 
 
 def _along(xp: Any, matrices: Sequence[Any], rows: Any, transpose: bool = False, without: int = -1) -> Any:
-    """(matrices[0] ⊗ matrices[1] ⊗ ...) x for every row x of (B, N) and square matrices; axis ``without`` is skipped."""
+    """(matrices[0] ⊗ matrices[1] ⊗ ...) x for every row x of ``rows`` (B, N). Matrices are square; axis ``without`` is skipped."""
     T = xp.reshape(rows, (rows.shape[0], *(m.shape[0] for m in matrices)))
     for k, m in enumerate(matrices):
         if k != without:
@@ -82,7 +82,7 @@ def inverse_of(xp: Any, system: System) -> Any:
 
 class Block(NamedTuple):
     """Rows that are solved together: their slice, masks (b, N) of 1 and 0, covariances (b, N, N) and Cholesky factors of their cells, and
-    whether these are regular, (b,); identities replace singular ones. Rows that share a mask have one matrix."""
+    whether these are regular, (b,); identities replace singular ones. With a single mask for all rows, b = 1."""
 
     rows: slice
     seen: Any
@@ -158,7 +158,7 @@ def _gram(xp: Any, system: System, left: Any, right: Any, k: int) -> Any:
 
 
 def _iterated(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: float) -> Any:
-    """README (9), (13): C⁻¹ x for rows x (B, N); NaN for rows whose residual is above ``tol`` |x|."""
+    """README (9), (13): C⁻¹ x for rows x (B, N); NaN if the residual is above ``tol`` |x| or the noise is negligible."""
     N = rows.shape[1]
     observed = xp.ones((1, N), dtype=xp.bool, device=rows.device) if mask is None else xp.reshape(mask, (math.prod(mask.shape[:-1]), N))
     noise = xp.broadcast_to(system.noise, observed.shape)
@@ -196,7 +196,7 @@ def _iterated(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: fl
 
 
 def _conjugate_gradients(xp: Any, apply: Callable[[Any], Any], rhs: Any, preconditioner: Any) -> Any:
-    """ITERATIONS steps for every row, from 0; a row that has converged does not change."""
+    """ITERATIONS steps for every row, from 0; a row whose residual is 0 does not change."""
 
     def ratio(a: Any, b: Any) -> Any:
         return xp.where(b > 0, a / xp.where(b > 0, b, xp.ones_like(b)), xp.zeros_like(b))

@@ -78,7 +78,7 @@ class Grid:
         return 1 / (self.eigenvalues + noise)
 
     def logdet(self, noise: float) -> float:
-        """log det(K + noise I). Positive eigenvalues are not clamped."""
+        """log det(K + noise I), without the lower bound that ``relative`` puts on eigenvalues."""
         self.reject_singular(noise)
         if noise == 0:
             return sum(self.size // len(f) * 2 * float(np.log(np.linalg.cholesky(f).diagonal()).sum()) for f in self.factors if len(f))

@@ -44,7 +44,7 @@ def best_model(fit: Fit, models: Sequence[Model], optimizer: Any, restarts: int,
         if reached[i]
     ]
     if ended:  # the likelihood is flat at a bound, so the optimiser may report anything
-        what = "the data hardly determine this hyperparameter; the bounds depend on the starting values"
+        what = "the data hardly determine a hyperparameter at a bound; the bounds depend on the starting values"
         warning = f"the search ended with {' and '.join(ended)}: {what}"
     if warning:
         warn(f"GridGP.fit: {warning}")

@@ -19,7 +19,7 @@ Array = Any
 EPS = float(np.finfo(np.float64).eps)
 _TILE = 1 << 16  # numbers in a tile on the host, half a MiB; a device takes all rows together
 _CHUNK, _ROWS = 1 << 18, 512  # numbers of V per chunk, or this many rows if that is more; at least one component
-_PASSES, _EXPONENTIAL = 200, 500  # cost of a group per pair, and of its envelope, in flops of a matrix product
+_PASSES, _EXPONENTIAL = 200, 500  # cost of a group and of its envelope, per pair of points, in flops of a matrix product
 
 
 class Components:
@@ -136,7 +136,7 @@ class Components:
         return tile
 
     def _envelope_factors(self) -> tuple[np.ndarray, Array]:
-        """(ranks, F): per width the rank r of E = F^T F if multiplying V by F is faster than using E, else 0; F (widths, r, n), or 1."""
+        """(ranks, F): the rank r of each E = F^T F if, on the host, multiplying V by F beats using E, else 0; F (widths, max r, n)."""
         S, xp = len(self._std), self._xp
         rank = np.where(self._std.any(axis=1), 0, 1)
         if xp is not np:

@@ -1,4 +1,4 @@
-"""Consensus between the workers of ``SlimKL``. Equation numbers refer to csrc/kron/README.md, "Mixture weights"."""
+"""Consensus between the agents of ``SlimKL``. Equation numbers refer to csrc/kron/README.md, "Mixture weights"."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class _Consensus:
             self._penalty = np.minimum(_balanced(self._penalty, apart, moved, jitter), largest)
         self._on &= (self.weights > self._bound.weight) | (self.weights * (1 + self._bound.slack) ** 0.5 > anchor)
         self.weights = np.where(self._on, self.weights, 0)
-        lengths = _AGREED * np.linalg.norm(self.weights - start), EPS**0.5 * np.linalg.norm(start)  # f changes with the square of a length
+        lengths = _AGREED * np.linalg.norm(self.weights - start), EPS**0.5 * np.linalg.norm(start)  # f changes with the square of a step
         self._within = float(max(lengths))
 
     def _largest_penalty(self, theta: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ class Units(NamedTuple):
     origins: tuple[float, ...]  # of the axes
     lengths: tuple[float, ...]
     size: float  # of u
-    rate: float  # of the equation's derivatives, per unit of u
+    rate: float  # of the equation, per unit of u: the largest coefficient of a derivative
 
     @classmethod
     def from_pde(cls, pde: PDE, axes: Sequence[Points], highest: Sequence[float]) -> Units:
@@ -35,7 +35,7 @@ class Units(NamedTuple):
         return units._replace(size=_size(units.equation(pde), [units.axis(k, x.host) for k, x in enumerate(axes)]))
 
     def axis(self, k: int, x: Array) -> Array:
-        """Points of an axis, in double precision."""
+        """Scaled points of an axis, in double precision."""
         return (_arrays.double(x) - self.origins[k]) / self.lengths[k]
 
     def equation(self, pde: PDE) -> PDE:
@@ -71,7 +71,7 @@ class Units(NamedTuple):
 
 
 class _Inner(PDE):
-    """A scaled equation on a grid; its largest coefficient is 1 or -1."""
+    """A scaled equation on a grid; the largest coefficient of its derivatives is 1 or -1."""
 
     def __init__(self, pde: PDE, units: Units) -> None:
         self.dims, self._pde, self._units = pde.dims, pde, units
@@ -99,8 +99,8 @@ def _as_array(like: Array, value: Array) -> Array:
 
 
 def _size(pde: PDE, axes: Sequence[np.ndarray]) -> float:
-    """Estimate the root mean square of u from its boundary values and a finite-difference solution with zero boundary values and no
-    reaction.
+    """Estimate the root mean square of u from its boundary values and a finite-difference solution with zero boundary values, with the
+    derivatives alone, and with the coefficients of second derivatives made negative.
 
     Returns 1 if everything is 0 or a value is not finite.
     """
