@@ -75,7 +75,7 @@ NAN_STAYS = {
     "s4d_conv": ("..1 H", "", "fft-65 fft-1000 scan-8 scan-33 tiles"),
 }
 CUTS = {"s4d_conv": ("L", "initial_state", "small tiles states-by-fft outputs bilinear-scan", False)}
-OUTPUT, ROWS = 16 * 65536 * 4, 8 * 2 * 65536 * 8  # OUTPUT: bytes of y; ROWS: of a few rows per thread
+OUTPUT, A_FEW_ROWS = 16 * 65536 * 4, 8 * 2 * 65536 * 8  # bytes of y, and of a few rows per thread
 MEMORY = {  # an array of H N L complex numbers would take 8 GiB, or 512 MiB in the layer
     "s4d_kernel": (
         "dt, A, C = np.full(2, 0.01, np.float32), np.full((2, 128), -0.5 + 1j, np.complex64), np.ones((2, 128), np.complex64)",
@@ -85,8 +85,8 @@ MEMORY = {  # an array of H N L complex numbers would take 8 GiB, or 512 MiB in 
         "u, A = np.ones((1, 16, 65536), 'f'), (-0.5 + 1j * np.pi * np.arange(64) + np.zeros((16, 1))).astype(np.complex64)\n"
         "dt, D = np.full(16, 0.01, 'f'), np.ones(16, 'f')\nqf.ssm.s4d_conv(u[..., :64], dt, A, A, D)",
         [
-            *[(f"qf.ssm.s4d_conv(u, dt, A, A, D, method={method!r})", 3 * OUTPUT + ROWS) for method in ("fft", "scan")],
-            ("y = qf.ssm.s4d_conv(u, dt, A, A, D); qf.ssm.s4d_conv_vjp(u, dt, A, A, D, y)", 6 * OUTPUT + 2 * ROWS),
+            *[(f"qf.ssm.s4d_conv(u, dt, A, A, D, method={method!r})", 3 * OUTPUT + A_FEW_ROWS) for method in ("fft", "scan")],
+            ("y = qf.ssm.s4d_conv(u, dt, A, A, D); qf.ssm.s4d_conv_vjp(u, dt, A, A, D, y)", 6 * OUTPUT + 2 * A_FEW_ROWS),
         ],
     ),
 }
