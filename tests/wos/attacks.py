@@ -264,7 +264,7 @@ def regions(rng, backend):
     }
     with expected_warnings():
         r = wos.Problem(domain, **data).solve(
-            X, wos.Walks(100, epsilon=epsilon, max_steps=20000), rng=int(rng.integers(2**63)), backend=backend
+            X, wos.Walks(50, epsilon=epsilon, max_steps=20000), rng=int(rng.integers(2**63)), backend=backend
         )
         size = np.abs(c).sum() * s
         for _ in range(2):

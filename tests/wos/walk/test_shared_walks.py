@@ -98,7 +98,7 @@ MEDIA = {
         wos.Polygon(SQUARE), rng.uniform(0.1, 0.9, (5, 2)), fourier(rng, B), bells(rng),
         {
             "neumann": (np.arange(4) == 0, fourier(rng, B)), "robin": (np.arange(4) == 1, 1.5, wos.PerVertex(rng.standard_normal((B, 4)))),
-            "diffusion": wos.Polynomial([[1.6, 0.3, 0.2], [1.0, 0.1, 0.0]]), "gradient": True,
+            "diffusion": wos.Polynomial([[1.6, 0.3, 0.2], [1.0, 0.1, 0.0]]), "gradient": True, "max_steps": 100,
         },
     ),
 }  # fmt: skip
