@@ -132,8 +132,6 @@ struct Buffers {
         u(call.chunks && p.corrects ? count() * p.V : 0),
         w(call.chunks && p.corrects ? count() * p.K : 0),
         states(head_chunks() * p.K * p.V) {
-    if (max(max(head_chunks(), count()), max(p.K, p.V)) >= kTooMany)
-      throw DeviceError("chunk_gated_delta_rule: 2^31 or more tokens times heads, or elements per row, are too many for a GPU kernel");
     call.table = table, call.wrong = wrong, call.states = states;
     call.u = p.corrects ? u : const_cast<T*>(p.v), call.w = w;  // without a correction, u is v, which is not written
     if (call.chunks) {
@@ -158,14 +156,16 @@ struct Buffers {
     Call<T> s{};
     s.p = p, s.few = few, s.group = int(p.value_heads / p.heads);
     s.K = int(p.K), s.V = int(p.V), s.heads = int(p.heads), s.value_heads = int(p.value_heads);
-    if (!p.begins) {
+    if (p.begins) {
+      const int64_t by_few = p.length / (few + 1), by_number = p.length / kChunk + p.sequences;
+      s.unit = by_few < by_number ? few + 1 : kChunk, s.per_sequence = by_few < by_number ? 0 : 1;
+      s.chunks = min(by_few, by_number);
+    } else {
       s.unit = 0xffffffff, s.per_sequence = p.length > few ? (p.length + kChunk - 1) / kChunk : 0;
       s.chunks = p.sequences * s.per_sequence;
-      return s;
     }
-    const int64_t by_few = p.length / (few + 1), by_number = p.length / kChunk + p.sequences;
-    s.unit = by_few < by_number ? few + 1 : kChunk, s.per_sequence = by_few < by_number ? 0 : 1;
-    s.chunks = min(by_few, by_number);
+    if (max(max(s.chunks, p.B * p.length) * p.value_heads, max(p.K, p.V)) >= kTooMany)
+      throw DeviceError("chunk_gated_delta_rule: 2^31 or more tokens times heads, or elements per row, are too many for a GPU kernel");
     return s;
   }
 };

@@ -335,7 +335,6 @@ struct Buffers {
         steps(5 * count()),
         inner(p.items * p.groups * p.length * scan.p.steps),
         states(head_chunks() * p.channels * p.states) {
-    if (head_chunks() >= kTooMany) throw DeviceError("mamba_chunk_scan_combined: 2^31 or more chunks are too many for a GPU kernel");
     scan.table = table, scan.wrong = wrong, scan.from = from, scan.inner = inner, scan.states = states;
     T* at = steps;
     for (T** numbers : {&scan.dt, &scan.high, &scan.low, &scan.start, &scan.end}) *numbers = at, at += count();
@@ -351,6 +350,8 @@ struct Buffers {
     Scan<T> s{};
     s.p = p, s.p.steps = max(min(min(p.steps, int64_t(kSide)), p.length), int64_t(1));
     s.chunks = p.cu_seqlens ? p.length / s.p.steps + p.sequences : (p.length + s.p.steps - 1) / s.p.steps;
+    if (p.items * s.chunks * p.heads >= kTooMany)
+      throw DeviceError("mamba_chunk_scan_combined: 2^31 or more chunks are too many for a GPU kernel");
     return s;
   }
 };

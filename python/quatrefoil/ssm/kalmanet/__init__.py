@@ -160,6 +160,8 @@ def gka_vjp(
     arrays: tuple[Any, ...] = inputs_and_grad or (None,)
     *inputs, grad = arrays
     if initial_state is not None:
+        if any(state is not None for state in inputs[6:]):
+            raise TypeError("ssm.gka_vjp: the initial states are passed twice, as H_0 and U_0 and as initial_state")
         inputs = [*inputs, *[None] * (6 - len(inputs))][:6] + list(_pair("gka_vjp", initial_state))
     if isinstance(grad, (list, tuple)) and len(grad) == 2 and isinstance(grad[1], (list, tuple)):
         grad = (grad[0], *grad[1])
@@ -177,6 +179,6 @@ def _pair(function: str, state: Any) -> tuple[Any, Any]:
     if state is None:
         return None, None
     if not isinstance(state, (list, tuple)) or len(state) != 2:
-        got = f"a tuple of {len(state)}" if isinstance(state, (list, tuple)) else type(state).__name__
+        got = f"{type(state).__name__} of length {len(state)}" if isinstance(state, (list, tuple)) else type(state).__name__
         raise TypeError(f"ssm.{function}: initial_state must be a pair of arrays (H_0, U_0), got {got}")
     return state[0], state[1]

@@ -42,7 +42,7 @@ _HINTS = {
 class Result(Generic[T]):
     """Values, their standard errors, and the state for adding more walks.
 
-    Shapes are ``points.shape[:-1]``, preceded by B if the boundary or the data have instances. For points on a device, all arrays are on
+    Shapes are ``points.shape[:-1]``, or (B, N) if the points (N, d) are shared by B instances. For points on a device, all arrays are on
     the device and nothing is copied to the host, except that ``merge`` compares points and data on the host.
 
     value, stderr

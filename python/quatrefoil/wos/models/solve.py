@@ -76,8 +76,8 @@ def solve(
     Returns
     -------
     Result
-        value, stderr, n_walks, mean_steps, n_truncated and n_escaped have shape ``points.shape[:-1]``, preceded by B if the boundary or the
-        data have instances. With ``gradient``, grad and grad_stderr have shape (..., d). Methods: ``resume(extra_walks)`` and
+        value, stderr, n_walks, mean_steps, n_truncated and n_escaped have shape ``points.shape[:-1]``, or (B, N) if the points (N, d) are
+        shared by B instances. With ``gradient``, grad and grad_stderr have shape (..., d). Methods: ``resume(extra_walks)`` and
         ``merge(other)``.
 
     Notes
