@@ -78,6 +78,18 @@ def test_media(kind, alpha, backend):
         np.testing.assert_allclose(getattr(result, name), getattr(base, name), rtol=2e-3, err_msg=name)
 
 
+def test_grids_with_different_numbers_of_nodes(backend):
+    """Rows of a table of grids are padded; the tables of derivatives after α have no unit."""
+    grids = [np.linspace(1, 5, n)[:, None] * np.ones(4) for n in (3, 7)]
+
+    def run(s):
+        fields = [wos.GridField(s * values, ([-0.1, -0.1], [1.1, 1.1])) for values in grids]
+        polygons = wos.Polygon([SQUARE] * len(fields))
+        return wos.solve(polygons, X, dirichlet=1.0, diffusion=fields, source=0.3 * s, walks=16, rng=1, gradient=True)
+
+    same(run(2.0**600), run(1.0))
+
+
 def test_functions_with_large_and_small_values(backend):
     """Both magnitudes in one walk. Values that are not finite stay that way. Squares that overflow or underflow cause a warning."""
     for f, expected in (

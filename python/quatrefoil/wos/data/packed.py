@@ -24,7 +24,7 @@ Pull = Callable[[np.ndarray], Parameters]
 class PackedData(NamedTuple):
     """``numbers`` (rows, width) with 1 or B rows, or a ``function``. ``pull`` turns a gradient for ``numbers`` into one for the parameters.
 
-    ``linear``: the columns on which the data depend linearly. ``first``: the first segment of each polygon, if all polygons share a row.
+    ``linear``: the columns, or a mask of the numbers, on which the data depend linearly. ``first``: the first segment of each polygon, if all polygons share a row.
     """
 
     kind: str
@@ -33,7 +33,7 @@ class PackedData(NamedTuple):
     function: Any = None
     pull: Pull | None = None
     user_data: Any = None
-    linear: slice = slice(None)
+    linear: slice | np.ndarray = slice(None)
     first: np.ndarray | None = None
 
     def of_instances(self, begin: int, end: int) -> Array | None:

@@ -25,7 +25,8 @@ def with_curvature(diffusion: PackedData, target: Target, slopes: bool = False) 
     rows = [_with_curvature(row, d, slopes) for row in table]
     width = max(map(len, rows), default=0)
     numbers = np.array([np.pad(row, (0, width - len(row))) for row in rows]).reshape(len(rows), width)
-    linear = slice(3 * d, 3 * d + (width - 3 * d) // (2 + d * slopes))  # the other tables do not depend on the unit of α
+    end = np.array([3 * d + (len(row) - 3 * d) // (2 + d * slopes) for row in rows]).reshape(-1, 1)
+    linear = (3 * d <= np.arange(width)) & (np.arange(width) < end)  # the tables after α do not depend on its unit
     return diffusion._replace(numbers=target.array(numbers), linear=linear)
 
 

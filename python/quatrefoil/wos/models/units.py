@@ -134,8 +134,11 @@ def _in_units(data: PackedData, units: np.ndarray) -> PackedData:
         exponents = (-units[:1] if (units == units[0]).all() else -units)[:, None]
     numbers = data.numbers
     for factor in powers(exponents):
-        scale = np.ones((len(exponents), width))
-        scale[:, data.linear] = factor if data.first is None else factor[:, data.linear]
+        if isinstance(data.linear, slice):
+            scale = np.ones((len(exponents), width))
+            scale[:, data.linear] = factor if data.first is None else factor[:, data.linear]
+        else:
+            scale = np.where(data.linear, factor, 1.0)
         numbers = numbers * _arrays.of_kind(_arrays.location(numbers), scale)
 
     def pull(g: np.ndarray) -> Any:
