@@ -24,7 +24,8 @@ Pull = Callable[[np.ndarray], Parameters]
 class PackedData(NamedTuple):
     """``numbers`` (rows, width) with 1 or B rows, or a ``function``. ``pull`` turns a gradient for ``numbers`` into one for the parameters.
 
-    ``linear``: the columns, or a mask of the numbers, on which the data depend linearly. ``first``: the first segment of each polygon, if all polygons share a row.
+    ``linear``: the columns, or a mask of the numbers, on which the data depend linearly. ``first``: the first segment of each polygon, if
+    all polygons share a row.
     """
 
     kind: str
