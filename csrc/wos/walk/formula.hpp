@@ -102,12 +102,12 @@ QF_HD V real(Lanes<std::int32_t, kWidth<V>> i) {
   return converted<Element<V>>(i);
 }
 
-// Maps words to (0, 1). In float64 distinct words give distinct values. In float32, 256 or 512 words share one, and the last 256 give 1.
+// Maps words to (0, 1). In float64 distinct words give distinct values; in float32 256 or 512 words share one.
 template <class V>
 QF_HD V uniform(Words<V> word) {
   using S = Lanes<std::int32_t, kWidth<V>>;
   if constexpr (sizeof(Element<V>) == 4)
-    return real<V>((S)(word >> 8)) * 0x1p-24f + 0x1p-25f;
+    return lower(V(real<V>((S)(word >> 8)) * 0x1p-24f + 0x1p-25f), broadcast<V>(0x1.fffffep-1f));
   else
     return real<V>((S)(word ^ 0x80000000u)) * 0x1p-32 + (0.5 + 0x1p-33);
 }

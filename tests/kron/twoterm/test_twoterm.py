@@ -92,7 +92,7 @@ def test_shared_eigenvalues(backend, rng):
             qf.kron.sylvester_solve(A.astype(dtype), B.astype(dtype), np.ones((4, 3), dtype))
     P = np.linalg.qr(rng.standard_normal((4, 4)))[0] * [1, 2, 1, 3]  # condition number 3: eigenvalues keep their digits
     A = P @ np.kron(np.diag([1.0, 2.0]), np.array([[0, 1], [-1, 0]])) @ np.linalg.inv(P)  # +-i, +-2i
-    with pytest.raises(LinAlgError, match=r"of A and .* of B add up to"):
+    with pytest.raises(LinAlgError, match=r"of A and .* of B add up to .*, 0 relative to \|A\| \+ \|B\|, "):
         qf.kron.sylvester_solve(A, np.array([[0, 2.0], [-2, 0]]), np.ones((4, 2)))
     for zero in (np.zeros((1, 1)), np.zeros((2, 2))):
         with pytest.raises(LinAlgError, match="X does not exist or is not unique"):

@@ -60,18 +60,11 @@ def _best(
     fit: Fit, models: Sequence[Model], bounds: np.ndarray | None, optimizer: Any, restarts: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """(theta, its bounds, a warning or "") of the best search. If ``bounds`` is None, uses those of the initial model."""
-    known: dict[bytes, tuple[float, np.ndarray]] = {}  # evaluations at the starts
-
-    def value(model: Model) -> float:
-        evaluated = _evaluate(fit, model)
-        known[model.theta.tobytes()] = evaluated
-        return evaluated[0]
-
-    fit.model = model = min(models, key=value) if len(models) > 1 else models[0]
+    fit.model = model = min(models, key=lambda model: _evaluate(fit, model)[0]) if len(models) > 1 else models[0]
     units = model.units(fit.data)
     bounds = model.bounds(fit.data) if bounds is None else bounds
     starts = [model.theta, *(_drawn_start(model.theta, bounds, units, rng) for _ in range(restarts))]
-    theta, _, warning = min([_search(fit, optimizer, start, bounds, units, known) for start in starts], key=lambda result: result[1])
+    theta, _, warning = min([_search(fit, optimizer, start, bounds, units) for start in starts], key=lambda result: result[1])
     return theta, bounds, warning
 
 
@@ -84,16 +77,13 @@ def _evaluate(fit: Fit, model: Model) -> tuple[float, np.ndarray]:
     return math.inf, np.zeros(len(model.theta))
 
 
-def _search(
-    fit: Fit, optimizer: Any, start: np.ndarray, bounds: np.ndarray, units: np.ndarray, known: dict[bytes, tuple[float, np.ndarray]]
-) -> tuple[np.ndarray, float, str]:
+def _search(fit: Fit, optimizer: Any, start: np.ndarray, bounds: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, float, str]:
     """(theta, value, a warning or "")"""
     highest = -math.inf
 
     def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal highest
-        key = theta.tobytes()
-        value, gradient = known.pop(key) if key in known else _evaluate(fit, fit.model.at(theta))
+        value, gradient = _evaluate(fit, fit.model.at(theta))
         if value < math.inf:
             highest = max(highest, value)
         elif highest > -math.inf:  # the step was too long: a value one nat per cell above the highest so far makes the search shorten it

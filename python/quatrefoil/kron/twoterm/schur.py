@@ -36,13 +36,13 @@ def _factorised(A: np.ndarray, B: np.ndarray, unit: float, data: np.ndarray, lab
     if all(asymmetry(a) <= rounding(a, _EPS) for a in (A, B)):
         (l, U), (m, V) = (np.linalg.eigh(a) for a in (A, B))
         sums = l[:, None] + m
-        _require_regular(l, m, float(np.abs(sums).max()), unit, data, label)
+        _require_regular(l, m, float(np.abs(sums).max()), "the largest sum", unit, data, label)
         return lambda C, transposed: U @ ((U.T @ C @ V) / sums) @ V.T
     from scipy.linalg import norm, schur
 
     (R, U), (S, V) = (schur(a, output="real", check_finite=False) for a in (A, B))
     l, m = _eigenvalues(R), _eigenvalues(S)
-    _require_regular(l, m, float(norm(R) + norm(S)), unit, data, label)
+    _require_regular(l, m, float(norm(R) + norm(S)), "|A| + |B|", unit, data, label)
     return lambda C, transposed: U @ _triangular(R, S, U.T @ C @ V, transposed, label) @ V.T
 
 
@@ -55,7 +55,7 @@ def _eigenvalues(R: np.ndarray) -> np.ndarray:
     return l
 
 
-def _require_regular(l: np.ndarray, m: np.ndarray, scale: float, unit: float, data: np.ndarray, label: str) -> None:
+def _require_regular(l: np.ndarray, m: np.ndarray, scale: float, scale_is: str, unit: float, data: np.ndarray, label: str) -> None:
     """LinAlgError if a sum of eigenvalues is 0 up to rounding, relative to ``scale``."""
     sums = l[:, None] + m
     size = np.abs(sums)
@@ -63,7 +63,7 @@ def _require_regular(l: np.ndarray, m: np.ndarray, scale: float, unit: float, da
     if size[i, j] <= negligible(data, *size.shape) * scale:
         raise np.linalg.LinAlgError(
             f"{label}: the eigenvalues {l[i] * unit:.6g} of A and {m[j] * unit:.6g} of B add up to {sums[i, j] * unit:.3g}, 0 relative to "
-            f"the largest sum, {size.max() * unit:.3g}: X does not exist or is not unique"
+            f"{scale_is}, {scale * unit:.3g}: X does not exist or is not unique"
         )
 
 

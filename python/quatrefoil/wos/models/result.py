@@ -15,7 +15,7 @@ from ..._arguments import integer, keywords
 from ..._call import call
 from ..._public import missing_attribute
 from ..._typing import T
-from ..data.packed import copied
+from ..data.packed import copied, detached
 from ..plot import plot_points
 from ..walk import ALONG, check_pairs
 from .adaptive import MAX_WALKS, Rule
@@ -262,21 +262,22 @@ def finish(run: Run, state: State | Groups) -> Result[Any]:
         mean, bar = times(mean, p.row_units), times(bar, p.row_units)
     value = copied(mean[:, 0]) if alias else mean[:, 0]  # writing to the result must not change the state
     if getattr(run.points, "requires_grad", False):
-        value = _of_points(run, state, value)
+        value = _of_points(run, state, value, copied(detached(mean)[:, 1:]) if settings.gradient else None)
     result = Result(p.cast(value).reshape(shape), p.cast(bar[:, 0]).reshape(shape), settings.seed, state, run)
     if settings.gradient:
         result.grad, result.grad_stderr = (p.cast(copied(x[:, 1:])).reshape((*shape, x.shape[1] - 1)) for x in (mean, bar))
     return result
 
 
-def _of_points(run: Run, state: State | Groups, value: Any) -> Any:
-    """The value as a function of the points, with the pairs' gradient. Its walks run only when the gradient is requested."""
+def _of_points(run: Run, state: State | Groups, value: Any, grad: Any) -> Any:
+    """The value as a function of the points, with the pairs' gradient. Unless ``grad`` has it, its walks run when it is requested."""
     p, d = run.prepared, run.prepared.boundary.dimension
     B, N, _ = p.sizes
     points = (run.points if run.points.ndim > 1 else run.points[None]).expand(B, -1, -1)
 
     def slope() -> Any:
-        slopes = whole_of([(rows, run.slope(part.group * part.starts[0], part.walks, rows)) for rows, part in parts_of(state)])
+        parts = ((rows, run.slope(part.group * part.starts[0], part.walks, rows)) for rows, part in parts_of(state))
+        slopes = whole_of(list(parts)) if grad is None else grad
         return p.cast(_arrays.to_host(slopes) if p.on_host else slopes).reshape(B, N, d)
 
     return call(ALONG, (points, value.reshape(B, N)), (), (slope,), None, p.place_backend, None).reshape(-1)
