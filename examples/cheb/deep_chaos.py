@@ -159,9 +159,9 @@ def draw(models: list[Network], seen: np.ndarray, X: np.ndarray, pixels: np.ndar
 
 
 def main(networks: int = 8, file: str | None = None) -> None:
+    X, labels, pixels = digits()
     from sklearn.linear_model import LogisticRegression
 
-    X, labels, pixels = digits()
     seen, unseen = slice(SEEN), slice(SEEN, None)
     print(f"{SEEN} training digits, {len(labels) - SEEN} unseen digits, {INPUTS} components; accuracy on unseen digits:")
     logistic = LogisticRegression(max_iter=1000).fit(X[seen], labels[seen])

@@ -67,11 +67,11 @@ def predict(models: list[torch.nn.Module], X: np.ndarray) -> np.ndarray:
 
 def unseen(seeds: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """y, and predictions for every patient by a network and by a ridge regression fitted without that patient's fold."""
+    X, y = table()
     from sklearn.linear_model import RidgeCV
     from sklearn.model_selection import KFold
     from sklearn.preprocessing import StandardScaler
 
-    X, y = table()
     ours, ridge = np.empty_like(y), np.empty_like(y)
     for seen, test in KFold(5, shuffle=True, random_state=0).split(X):
         ours[test] = predict([fit(X[seen], y[seen], seed) for seed in range(seeds)], X[test])

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 import sys
-import warnings
 
 import numpy as np
 
@@ -29,9 +28,7 @@ import quatrefoil as qf
 
 def series() -> tuple[np.ndarray, np.ndarray]:
     """(years, standardised temperatures (years, 4))."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it uses a deprecated function
-        time, temperature = pywt.data.nino()
+    time, temperature = pywt.data.nino()
     years = len(time) // 4
     return np.floor(time[: 4 * years : 4]), np.asarray(temperature[: 4 * years], float).reshape(years, 4)
 
