@@ -114,6 +114,13 @@ DOMAINS = {
     "five dimensions": lambda rng: (
         wos.Box([0] * 5, [1.0] * 5), corner(rng, 3, 5), {"dirichlet": powers(rng, 5), "source": bells(rng, 5), "screening": 2.0},
     ),
+    "medium in five": lambda rng: (
+        wos.Ball([0.5] * 5, 0.8), corner(rng, 3, 5),
+        {
+            "dirichlet": powers(rng, 5), "source": bells(rng, 5), "screening": squared,
+            "diffusion": wos.Gaussians(np.array([2.0]), np.zeros((1, 5)), 1.0),
+        },
+    ),
     "half discs": lambda rng: (wos.Polygon(SQUARE, holes=[HOLE]), corner(rng, 5), {"dirichlet": powers(rng), "epsilon": 1e-4}),
     "star": lambda rng: (
         wos.Polygon(oracle.star(40)), oracle.star_points(rng, 4),

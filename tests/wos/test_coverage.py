@@ -25,7 +25,7 @@ FEWER = ("walls in media: robin", "walls in media: cube-robin", "jumps")  # a qu
 Z, EPSILON = 10_000, 1e-6  # in media and with walls 1e-4
 SHAPES = ["star", "hole", "mesh", "disc", "ball", "box", "box in space", "ball in five", "field", "field in space"]
 IN_WALLS = ["source", "robin-source", "screened-source", "cube-source", "cube-robin-source", "cube-screened-source"]
-IN_MEDIA = ["gaussians", "rippled-mesh", "polynomial", "space", "field"]
+IN_MEDIA = ["gaussians", "rippled-mesh", "polynomial", "space", "field", "four", "five"]
 OUTSIDE = ["star", "box", "mesh", "ball", "box in space", "field", "field in space"]
 BOTH = ["polynomial", "gaussians", "grid", "screening", "corner", "hole", "robin", "cube-rippled", "cube-robin"]
 

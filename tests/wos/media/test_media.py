@@ -18,17 +18,24 @@ def wave(X):
     return np.sin(1.5 * X[..., 0] + 0.3) + X[..., -1] * X[..., 1] + 0.5
 
 
+def wave_squared(X):
+    return wave(X) ** 2
+
+
 def rippled(X, nu=0.5):
     """The diffusion of the neural operators' problem in space."""
     return np.exp(-(X[..., 1] ** 2) + np.cos(4 * np.pi * nu * X[..., 0]) * np.sin(3 * np.pi * nu * X[..., 1]))
 
 
 POWERS = wos.Polynomial(np.array([[4.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 1.0]]))  # (2 + x y)^2, whose square root is harmonic
+POWERS_IN_FOUR = wos.Polynomial(POWERS.coefficients[:, None, None, :])  # in the first and the last coordinate
 HILL = wos.Polynomial(np.array([[1.3, 0.3, 0.2], [1.0, 0.1, 0.0], [0.3, 0.0, 0.1]]))
 BOWL = wos.Polynomial(np.array([[0.5, 0.2, 1.0, 0.0], [0.4, -0.6, 0.0, 0.5], [-0.7, 0.3, 0.0, 0.0]]))  # not harmonic
 SIGMA = wos.Polynomial(np.array([[3.0, 0.0], [1.0, 2.0]]))
 CENTERS = np.array([[0.3, 0.2, 0], [-0.4, 0.1, 0.2], [0, 0, 0]])
-BELLS, BELLS_IN_SPACE = (wos.Gaussians(np.array([0.8, 1.2, 1]), CENTERS[:, :d].copy(), np.array([0.9, 1.1, 1e4])) for d in (2, 3))
+BELLS, BELLS_IN_SPACE, BELLS_IN_FIVE = (
+    wos.Gaussians(np.array([0.8, 1.2, 1]), np.pad(CENTERS, ((0, 0), (0, 2)))[:, :d].copy(), np.array([0.9, 1.1, 1e4])) for d in (2, 3, 5)
+)
 
 
 def nodes(f, n):
@@ -62,7 +69,7 @@ def problems():
     """Name -> boundary, radius of the points, keywords of solve, u."""
     disc, ball = wos.Ball([0.0, 0.0], 1.0), wos.Ball([0.0, 0.0, 0.0], 1.0)
     outline, mesh = wos.Polygon(star(256)), wos.TriangleMesh(0.5 * (sphere := icosphere(2))[0], sphere[1])
-    decay, over = (lambda X: np.exp(-X[..., 0])), (lambda X: (1 + X[..., 0] ** 2 - X[..., 1] ** 2) / (2 + X[..., 0] * X[..., 1]))
+    decay, over = (lambda X: np.exp(-X[..., 0])), (lambda X: (1 + X[..., 0] ** 2 - X[..., -1] ** 2) / (2 + X[..., 0] * X[..., -1]))
 
     def of(boundary, radius, u, *medium):
         return boundary, radius, stated(u, *medium), u
@@ -80,6 +87,8 @@ def problems():
         "function": of(wos.SDF(lambda X: np.hypot(*X.T) - 1, ([-1.1] * 2, [1.1] * 2)), 0.75, wave, HILL),
         "space": of(ball, 0.75, wave, BELLS_IN_SPACE),
         "rippled-mesh": of(mesh, 0.35, wave, rippled),
+        "four": (wos.Box([-1.0] * 4, [1.0] * 4), 0.75, {"dirichlet": over, "diffusion": POWERS_IN_FOUR}, over),
+        "five": of(wos.Ball([0.0] * 5, 1.0), 0.75, wave, BELLS_IN_FIVE, wave_squared),
     }
 
 

@@ -19,7 +19,7 @@ class Points(NamedTuple):
     """Scaled points (P, d), the rows and frames of their instances, and for functions each instance's global index with its points.
 
     Points on a boundary also have their segments or triangles (P,), and the weights of the corners after the first. ``home``: points of
-    the domain that replace those of inactive walks.
+    the domain that replace those of inactive walks. ``kept``: the indices of these walks in their batch, and its size; None for all.
     """
 
     x: Any
@@ -30,6 +30,7 @@ class Points(NamedTuple):
     facet: Any = None
     weights: Any = ()
     home: Any = None
+    kept: tuple[Any, int] | None = None
 
     def cut(self, at: slice) -> Points:
         facet = None if self.facet is None else self.facet[at]
@@ -38,6 +39,15 @@ class Points(NamedTuple):
     @property
     def absolute(self) -> Any:
         return self.centre + self.extent[:, None] * self.x
+
+    def spread(self, xp: Any, x: Any) -> Any:
+        """Values of these walks as an array for the whole batch, with 0 for walks that were dropped."""
+        if self.kept is None:
+            return x
+        numbers, P = self.kept
+        whole = zeros(xp, (P, *x.shape[1:]), x)
+        whole[numbers] = x
+        return whole
 
 
 class Data:

@@ -49,8 +49,6 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     assert start is not None
     assert frame is not None
     check_start(label, start, frame, ends, first_facet)
-    if start[2] > 3:
-        raise ValueError(f"{label}: start has {start[2]} coordinates, expected two or three")
     sides = sides_of(label, start, nrhs)
     check_data(label, sides[0], dict(zip(_NAMES[:2], zip(tables, kinds))))
     check_medium(label, start, zip(_NAMES[2:], tables[2:], kinds[2:]), bounds, slopes, gradient)

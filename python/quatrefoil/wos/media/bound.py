@@ -71,7 +71,9 @@ def _samples(whole: Boundary, b: int, frame: np.ndarray, backend: Backend | None
     """Scaled points (n, d) of one instance's domain: well-spread points inside, and points on the boundary."""
     part = whole if whole._batch is None else whole._part_of(b, b + 1)
     d = part.dimension
-    golden = 1.32471795724474602596 if d == 2 else 1.22074408460575947536  # x^(d + 1) = x + 1
+    golden = 2.0
+    for _ in range(64):  # x^(d + 1) = x + 1
+        golden = (1 + golden) ** (1 / (d + 1))
     u = (0.5 + np.arange(1, SAMPLES + 1)[:, None] * golden ** -np.arange(1.0, d + 1)) % 1
     ends, first = part._arrays_of("numpy")
     outer: np.ndarray | None
@@ -93,7 +95,10 @@ def _samples(whole: Boundary, b: int, frame: np.ndarray, backend: Backend | None
         start = call(PLACE, (X[None], frame[None], ends, first), (closed, False), (memo,), None, backend, num_threads)[0]
         return np.asarray(start[~np.isnan(start[:, 0])])
 
-    X = (low + u * (high - low)) * frame[-2] + frame[:-2]
+    X = low + u * (high - low)
+    if isinstance(part, Ball) and d > 3:  # most points of the box are outside: shrink the box to the ball
+        X = X * np.abs(X).max(axis=1, keepdims=True) / np.sqrt((X**2).sum(axis=1, keepdims=True))
+    X = X * frame[-2] + frame[:-2]
     inner = inside(X)
     if outer is None:  # points inside an SDF close to its boundary, because its zeros are known only approximately
         some = (inner if len(inner) else (X - frame[:-2]) / frame[-2])[:ON_BOUNDARY] * frame[-2] + frame[:-2]

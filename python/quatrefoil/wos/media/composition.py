@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from ..._spec import Op
 from ..walk.composition_balls import LIGHT, MAX_SCREENED, SHRUNK, First, bessel_series, roulette, source_weight
 from ..walk.composition_batches import WalkBatch
-from ..walk.composition_paths import Callback, Walked, go_on
-from ..walk.composition_philox import FIRST, ROULETTE, SOURCE, TRIAL, Lanes, direction, median, uniform
+from ..walk.composition_paths import Callback, Ended, Walked, go_on, landing
+from ..walk.composition_philox import FIRST, ROULETTE, SOURCE, SOURCE_DIRECTION, TRIAL, Lanes, direction, median, uniform, unit_vector
 from ..walk.composition_trace import from_start, record
 from ..walk.composition_walk import Problem, Run
 from . import MEDIA, MEDIA_TRACE
@@ -35,19 +35,24 @@ class _Drawn(NamedTuple):
 
 
 def _radius_of(xp: Any, d: int, u: Any, v: Any, w: Any) -> Any:
-    """The radius of the point inside: walk (4a), (4b)."""
-    return xp.sqrt(uniform(xp, u) * uniform(xp, v)) if d == 2 else median(xp, *(uniform(xp, word) for word in (u, v, w)))
+    """The radius of the point inside: walk (4a), (4b), (4d)."""
+    u, v = uniform(xp, u), uniform(xp, v)
+    if d == 3:
+        return median(xp, u, v, uniform(xp, w))
+    return xp.sqrt(u * v) if d == 2 else xp.sqrt(u) * v ** (1.0 / d)
 
 
 def _step(xp: Any, lanes: Lanes, d: int, step: int, R: Any, bound: Any) -> _Drawn:
     """(5), (6) Draw one step."""
-    (w0, w1, w2, decides), *more = lanes.words(xp, *([step] if d == 2 else [step, TRIAL + step]))
-    n = direction(xp, w0, w1, d)
     if d == 2:
-        s = _radius_of(xp, d, w1, w2, None)
+        ((w0, u, v, decides),) = lanes.words(xp, step)
+        n, s = direction(xp, w0, u, d), _radius_of(xp, d, u, v, None)
+    elif d == 3:
+        (w0, w1, _, _), (u, v, w, decides) = lanes.words(xp, step, TRIAL + step)
+        n, s = direction(xp, w0, w1, d), _radius_of(xp, d, u, v, w)
     else:
-        ((v0, v1, v2, decides),) = more
-        s = _radius_of(xp, d, v0, v1, v2)
+        ((u, v, _, decides),) = lanes.words(xp, SOURCE + step)
+        n, s = unit_vector(xp, lanes, step, d), _radius_of(xp, d, u, v, None)
     w = source_weight(d, s, -xp.log(s), R * R * bound)[0]
     return _Drawn(n, n, s, w, uniform(xp, decides) < R * R * bound / (2.0 * d) * w)
 
@@ -56,10 +61,15 @@ def enter(xp: Any, walks: Lanes, d: int, R: Any, bound: Any) -> tuple[_Drawn, Fi
     """(8) Draw the first step of pairs."""
     lanes, sign = walks.pairs()
     sign = xp.astype(sign, xp.float64)[:, None]
-    (w0, w1, w2, w3), (u0, u1, u2, _), (v0, v1, _, _) = lanes.words(xp, FIRST, SOURCE, SOURCE + TRIAL)
-    n, m, choice = sign * direction(xp, w0, w1, d), sign * direction(xp, v0, v1, d), uniform(xp, w3)
+    if d > 3:
+        ((u0, u1, w2, w3),), u2 = lanes.words(xp, SOURCE), None
+        n, m = unit_vector(xp, lanes, FIRST, d), unit_vector(xp, lanes, SOURCE_DIRECTION, d)
+    else:
+        (w0, w1, w2, w3), (u0, u1, u2, _), (v0, v1, _, _) = lanes.words(xp, FIRST, SOURCE, SOURCE + TRIAL)
+        n, m = direction(xp, w0, w1, d), direction(xp, v0, v1, d)
+    n, m, choice = sign * n, sign * m, uniform(xp, w3)
     s = xp.where(choice < 0.5, 2.0 * choice, _radius_of(xp, d, u0, u1, u2))
-    density = -4.0 * s * xp.log(s) if d == 2 else 6.0 * s * (1.0 - s)
+    density = -4.0 * s * xp.log(s) if d == 2 else 2.0 * d / (d - 2.0) * s * (1.0 - s ** (d - 2.0))
     likely = density / (0.5 * density + 0.5)
     z2 = R * R * bound
     value, slope = source_weight(d, s, -xp.log(s), z2)
@@ -80,15 +90,31 @@ def of_root(first: First, slopes: Any, extent: Any) -> First:
     return First(first.along, first.outward - first.along[:, None] * at, first.source, first.toward - first.source[:, None] * at)
 
 
+def _shares(batch: WalkBatch, medium: Medium, x: Any, jumps: Any) -> Any:
+    """σ' over its bound (P,) where walks have jumped to x, 0 elsewhere. NumPy evaluates it only there."""
+    xp, share = batch.xp, batch.xp.zeros_like(x[:, 0])
+    if xp.__name__ != "numpy":
+        return xp.where(jumps, medium.share(batch.at._replace(x=x)), share)
+    (some,) = xp.nonzero(jumps)
+    if len(some):
+        share[some] = medium.only(some).share(batch.only(some).at._replace(x=x[some]))
+    return share
+
+
 def _through(batch: WalkBatch, medium: Medium, slopes: Any, max_steps: int, on_source: Callback | None) -> tuple[Walked, Any]:
     """Like ``walk_paths``. Also returns how often each walk jumped to a point with |σ'| above the bound."""
-    xp, x, active, extent, bound = batch.xp, batch.at.x, batch.valid, batch.extent, medium.bound
+    xp, x, active, bound, whole, ended = batch.xp, batch.at.x, batch.valid, medium.bound, batch, Ended()
     d = x.shape[1]
     weight, first = xp.ones_like(x[:, 0]), First.none(xp, x)
     steps, root = xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), medium.roots(batch.at)
     beyond, max_radius = xp.zeros_like(steps), MAX_SCREENED / xp.sqrt(xp.where(bound > 0, bound, xp.ones_like(bound)))
     max_radius = xp.where(bound > 0, max_radius, xp.full_like(max_radius, math.inf))
     for step in range(max_steps):
+        if step > 0:
+            state = [x, weight, steps, beyond, root, *first, active, max_radius, medium.bound, medium.step]
+            batch, state = ended.drop(batch, active & (weight != 0), state)
+            x, weight, steps, beyond, root, *of_first, active, max_radius, medium.bound, medium.step = state
+            first, bound = First(*of_first), medium.bound
         radius, _, _ = batch.domain.see(x)
         active = active & (radius > batch.epsilon) & (weight != 0)
         if not go_on(xp, step, active):
@@ -98,27 +124,26 @@ def _through(batch: WalkBatch, medium: Medium, slopes: Any, max_steps: int, on_s
         if enters:
             R = SHRUNK * R
             drawn, entered = enter(xp, batch.lanes, d, R, bound)
-            first = of_root(entered, slopes, extent).where(xp, active, First.none(xp, x))
+            first = of_root(entered, slopes, batch.extent).where(xp, active, First.none(xp, x))
         else:
             drawn = _step(xp, batch.lanes, d, step, R, bound)
         y = x + (R * drawn.s)[:, None] * drawn.m
         if on_source:
             at = batch.at._replace(x=xp.where(active[:, None], y, x))
-            area = (R * extent) ** 2 / (2.0 * d) * drawn.weight
+            area = (R * batch.extent) ** 2 / (2.0 * d) * drawn.weight
             on_source(at, weight * area / (medium.roots(at) * root), active, first, enters)
         moved = xp.where(drawn.jumped[:, None], y, x + R[:, None] * drawn.n)
         x, steps = xp.where(active[:, None], moved, x), steps + xp.astype(active, xp.int64)
         jumps = active & drawn.jumped
-        share = xp.where(jumps, medium.share(batch.at._replace(x=x)), xp.zeros_like(weight))
+        share = _shares(batch, medium, x, jumps)
         beyond = beyond + xp.astype(xp.abs(share) > BEYOND, xp.int64)
         weight = weight * (1 - share)
         left = roulette(xp, weight, uniform(xp, batch.lanes.words(xp, ROULETTE + step)[0][0]))
         weight = xp.where(jumps & (xp.abs(weight) < LIGHT), left, weight)
-    radius, k, weights = batch.domain.see(x)
-    goes = weight != 0
-    end = batch.at._replace(x=xp.where(goes[:, None], batch.domain.project(x, k, weights), x), facet=k, weights=weights)
-    weight = xp.where(goes & (steps > 0), weight * medium.roots(end) / root, weight)
-    return Walked(end, weight, first, steps, goes & (radius > batch.epsilon), goes & batch.domain.escaped(x)), beyond
+    x, weight, steps, beyond, root, *of_first = ended.restore(batch, [x, weight, steps, beyond, root, *first])
+    walked = landing(whole, x, weight, First(*of_first), steps)
+    left = xp.where((weight != 0) & (steps > 0), weight * medium.roots(walked.end) / root, weight)
+    return walked._replace(left=left), beyond
 
 
 def _problem(

@@ -5,6 +5,7 @@ Equation numbers refer to csrc/wos/media/README.md.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 from ..data.composition import Cell, Data, Points
@@ -17,6 +18,12 @@ class Medium:
         self.xp, self.diffusion, self.screening, self.slopes = xp, diffusion, screening, slopes
         self.bound, self.step = bounds[:, 0] * at.extent**2, bounds[:, 1]
         self.slopes_at_start: Any = None  # (P, d) grad α / (2 α) where walks start, in absolute units
+
+    def only(self, kept: Any) -> Medium:
+        """The medium for the walks with these indices."""
+        part = copy(self)
+        part.bound, part.step = (self.xp.take(a, kept, axis=0) for a in (self.bound, self.step))
+        return part
 
     def roots(self, at: Points) -> Any:
         """√α (P,)"""

@@ -113,9 +113,15 @@ def _by_differences(
 def _of_powers(row: Any, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     polynomial: Any = np.polynomial.polynomial
     c, d = _data.table_of("polynomial", row, X.shape[1]), X.shape[1]
-    value = polynomial.polyval2d if d == 2 else polynomial.polyval3d
-    slope = np.stack([value(*X.T, polynomial.polyder(c, axis=i)) for i in range(d)], axis=-1)
-    return value(*X.T, c), slope, sum(value(*X.T, polynomial.polyder(c, 2, axis=i)) for i in range(d))
+
+    def value(c: np.ndarray) -> np.ndarray:
+        c = polynomial.polyval(X[:, 0], c)
+        for x in X.T[1:]:
+            c = polynomial.polyval(x, c, tensor=False)
+        return c
+
+    slope = np.stack([value(polynomial.polyder(c, axis=i)) for i in range(d)], axis=-1)
+    return value(c), slope, np.sum([value(polynomial.polyder(c, 2, axis=i)) for i in range(d)], axis=0)
 
 
 def _of_bells(row: Any, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

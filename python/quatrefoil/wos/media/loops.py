@@ -145,6 +145,8 @@ class _Walked:
     firsts, skips_unknown = ("first", "first"), False
 
     def __init__(self, p, b, point, walk, wanted):
+        if p.start.shape[2] > 3:
+            raise ValueError("wos.media: media are supported only in two and three dimensions by these loops")
         ends, frame, (n, d) = facets_of(p.ends, p.first, b, p.start.shape[2]), p.frame[b], (len(point), p.start.shape[2])
         medium, distances = Medium(p, b), Distances(ends[0], p.grids) if is_function(ends, d) else None
         x, radius, weight, step = np.ascontiguousarray(p.start[b, point], np.float64), np.zeros(n), np.ones(n), np.zeros(n, np.int64)

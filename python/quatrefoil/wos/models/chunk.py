@@ -10,6 +10,7 @@ import numpy as np
 
 from ... import _arrays
 from ..._call import call
+from ..._spec import Op
 from ..._typing import Backend
 from ..data import loops as _array_code
 from ..data.packed import copied, detached
@@ -17,6 +18,7 @@ from ..media import MEDIA
 from ..stars import STARS
 from ..walk import WALK
 from ..walk.nodes import schedule
+from .composed import for_dimension
 from .interfaces import Interfaces
 from .jumping import How, Walked, blocks
 from .state import State, of_samples
@@ -89,6 +91,10 @@ class Chunk:
         return int(B * N * self.options["nrhs"])
 
     @property
+    def op(self) -> Op:
+        return for_dimension(METHODS[self.method], self.arrays["start"].shape[2], self.options["outside"])
+
+    @property
     def inputs(self) -> tuple[Array | None, ...]:
         return tuple([self.arrays.get(arg.name) for arg in METHODS[self.method].inputs])
 
@@ -108,9 +114,7 @@ class Chunk:
             return part.run(first, walks).take(places)
         if self.interfaces is not None:
             return self._run_jumps(self.interfaces, first, walks)
-        mean, m2, *counts = call(
-            METHODS[self.method], self.inputs, self.options_of(first, walks), self.extras, None, self.backend, self.num_threads
-        )
+        mean, m2, *counts = call(self.op, self.inputs, self.options_of(first, walks), self.extras, None, self.backend, self.num_threads)
         if counts[1:] and counts[1] is not None:  # append the jumps beyond a medium's bound as a column
             counts = [_arrays.namespace(counts[0]).concatenate([counts[0], counts[1][..., None]], -1)]
         group = 2 if self.options["gradient"] else 1

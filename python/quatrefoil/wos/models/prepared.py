@@ -25,6 +25,7 @@ from ..stars.exchange import MAX_RISE, Exchange, exchange_of, rise
 from ..stars.tables import Tables
 from ..walk import PLACE
 from .chunk import GEOMETRY, METHODS, Chunk, Window
+from .composed import is_composed
 from .settings import Settings
 from .statement import Statement, common_batch
 from .units import in_units
@@ -273,9 +274,10 @@ def _backends_of(s: Statement, settings: Settings, target: Target, packed: tuple
     wanted, device = settings.backend, target.kind.partition("@")[2]
     if not device:
         return wanted, wanted
-    without_kernel = s.exterior and (s.boundary.dimension == 2 or s._reach > 0 or isinstance(s.boundary, SDF))
+    op, d = METHODS[s._method], s.boundary.dimension
+    without_kernel = is_composed(op, d, s.exterior) or (s.exterior and (d == 2 or s._reach > 0 or isinstance(s.boundary, SDF)))
     composed = any(data.function is not None for data in packed) or without_kernel
-    walks = _backends.kernel(METHODS[s._method], wanted or ("array" if composed else None), device)[0]
+    walks = _backends.kernel(op, wanted or ("array" if composed else None), device)[0]
     return walks, _backends.kernel(PLACE, None if wanted == "cuda" else wanted, device)[0]
 
 

@@ -10,6 +10,7 @@ from ..._call import call
 from ..media import MEDIA_TRACE
 from ..stars import STARS_TRACE
 from ..walk.traces import TRACE
+from .composed import for_dimension
 from .doubts import warn_of_jumps
 from .jumping import How, blocks
 from .run import Run
@@ -64,7 +65,7 @@ def _plain(run: Run, walks: range) -> Recorded:
 def _in_lists(run: Run, walks: range) -> Recorded:
     """Record walks on stars or through media."""
     p, settings = run.prepared, run.settings
-    op, chunk = TRACES[run.statement._method], p.as_chunk()
+    op, chunk = for_dimension(TRACES[run.statement._method], p.boundary.dimension), p.as_chunk()
     inputs, memo = p.host_inputs(len(op.inputs))
 
     def trace(events: int) -> Any:

@@ -230,10 +230,9 @@ def _check_regions(s: Statement, regions: Regions, label: str) -> None:
 
 
 def _check_medium(s: Statement, label: str) -> None:
-    if s.exterior or s.boundary.dimension > 3:
+    if s.exterior:
         raise ValueError(
-            f"{label}: a diffusion, or a screening that is not a number, is not supported {'outside' if s.exterior else 'in'} "
-            f"{s.boundary!r}; it needs the inside of a boundary in two or three dimensions"
+            f"{label}: a diffusion, or a screening that is not a number, is not supported outside {s.boundary!r}; it needs the inside"
         )
     if any(isinstance(x, Fourier) for x in (s.diffusion if isinstance(s.diffusion, (list, tuple)) else [s.diffusion])):
         raise ValueError(f"{label}: diffusion is Fourier data, which has no derivatives at its centre; pass a function")

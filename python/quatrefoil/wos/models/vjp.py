@@ -14,7 +14,6 @@ from ..._call import call_vjp
 from ..data.composition import Data, Points
 from ..data.packed import PackedData
 from ..walk.nodes import schedule
-from .chunk import METHODS
 from .jumping import Walked
 from .prepared import Prepared
 from .run import Run
@@ -40,7 +39,7 @@ def gradients(run: Run, grad: Any, walks: range, of_points: bool, label: str) ->
         pulled = iter(_of_jumps(p, whole.jumps(whole.interfaces, first, count), _arrays.to_host(share)[..., 0].sum(axis=2) / count))
     else:
         options = whole.options_of(first, count)
-        pulled = iter(call_vjp(METHODS[whole.method], (*whole.inputs, share), options, whole.extras, p.backend, whole.num_threads))
+        pulled = iter(call_vjp(whole.op, (*whole.inputs, share), options, whole.extras, p.backend, whole.num_threads))
     of_data = [{} if data.pull is None else data.pull(_arrays.to_host(next(pulled))) for data in p.linear]
     return _of_points(run, grad, first, count) if of_points else None, *of_data
 

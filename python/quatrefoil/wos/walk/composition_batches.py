@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ class WalkBatch:
         self.xp, self.count, self.height, self.pairs, self.sobol = xp, count, rows.stop - rows.start, walks.pairs, walks.sobol
         point = xp.arange(rows.start, rows.stop, dtype=xp.int64, device=like.device)
         self.of_row = xp.reshape(xp.broadcast_to(point[:, None], (self.height, count)), (self.height * count,))
+        self.numbers = xp.arange(self.height * count, dtype=xp.int64, device=like.device)
         number = xp.arange(first_walk, first_walk + count, dtype=xp.int64, device=like.device)
         walk = xp.reshape(xp.broadcast_to(number, (self.height, count)), (self.height * count,))
         row = self.of_row // N
@@ -45,6 +47,24 @@ class WalkBatch:
         if walks.laplace:
             pays = HalfDiscs.pay(xp, walks.ends, walks.first, self.at, self.epsilon)
             self.half_discs = None if pays is None else HalfDiscs(xp, self.domain, pays, self.epsilon)
+
+    def only(self, kept: Any) -> WalkBatch:
+        """The walks with these indices, for the steps of ``walk_paths``: the number per point may vary."""
+        xp, part, at = self.xp, copy(self), self.at
+        of_row, valid, epsilon, numbers, x, row, centre, extent, home, walk, point, instance = (
+            xp.take(a, kept, axis=0)
+            for a in (self.of_row, self.valid, self.epsilon, self.numbers, at.x, at.row, at.centre, at.extent, at.home, *self.lanes[:3])
+        )
+        part.of_row, part.valid, part.epsilon, part.numbers, part.extent = of_row, valid, epsilon, numbers, extent
+        part.lanes = Lanes(walk, point, instance, self.lanes.seed)
+        spans = [(b, slice(*(int(xp.searchsorted(kept, end)) for end in (some.start, some.stop)))) for b, some in at.spans]
+        spans = [(b, some) for b, some in spans if some.start < some.stop]
+        P = self.height * self.count
+        part.at = at._replace(x=x, row=row, centre=centre, extent=extent, spans=spans, home=home, kept=(numbers, P))
+        part.domain = self.domain.only(kept)
+        if self.half_discs is not None:
+            part.half_discs = HalfDiscs(xp, part.domain, xp.take(self.half_discs.pays, kept, axis=0), epsilon)
+        return part
 
     def tallied(self, marks: Any) -> Any:
         """Sums (rows, k) of ``marks`` (P, k) over the walks of each point."""

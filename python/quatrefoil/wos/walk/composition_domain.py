@@ -6,6 +6,7 @@ Equation numbers refer to csrc/wos/walk/README.md, unless another method is name
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import Any
 
 from ..._array_tools import chunk_slices, segment_sums
@@ -23,6 +24,14 @@ class Domain:
     def __init__(self, xp: Any, label: str, ends: Any, low: Any, high: Any, outside: bool = False, reach: Any = 0.0) -> None:
         self.xp, self.label, self.ends, self.low, self.high = xp, label, ends, low, high
         self.outside, self.reach = outside, reach  # reach: (P,) scaled radius beyond which sources are 0, for walks outside
+
+    def only(self, kept: Any) -> Domain:
+        """The boundaries of the walks with these indices."""
+        part = copy(self)
+        for name in ("low", "high", "reach"):
+            if getattr(getattr(self, name), "ndim", 0):
+                setattr(part, name, self.xp.take(getattr(self, name), kept, axis=0))
+        return part
 
     def is_solid(self, x: Any) -> bool:
         return is_solid(self.ends, x.shape[1])

@@ -1,7 +1,7 @@
 """The walks of a batch, one step of all walks at a time, with array API functions in float64.
 
 Equation numbers refer to csrc/wos/walk/README.md: (2), (10), (13), (24). The host reads one flag every LOOK steps to find out whether all
-walks have ended, and one before the first step if half discs may pay off.
+walks have ended, and one before the first step if half discs may pay off. NumPy drops walks that have ended from the arrays.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from ... import _array_tools
 from ..data.composition import Data, Points
 from .composition_balls import MAX_SCREENED, SHRUNK, First, bessel_series, roulette, source_weight
 from .composition_batches import WalkBatch
-from .composition_philox import FIRST, ROULETTE, direction, first_words, source_point, uniform, unit_vector
+from .composition_philox import FIRST, ROULETTE, Lanes, direction, first_words, source_point, uniform, unit_vector
 
-LOOK = 32  # steps between checks for active walks
+LOOK = 32  # steps between checks for active walks of a device
+KEPT = 0.75  # NumPy drops the walks that have ended if the fraction of active walks is smaller
 Callback = Callable[[Points, Any, Any, First, bool], None]
 
 
@@ -41,13 +42,42 @@ class Walked(NamedTuple):
         return xp.stack([xp.astype(x, xp.int64) for x in (self.steps, self.cut, self.escaped)], axis=1)
 
 
+class Ended:
+    """The states of the walks that were dropped from the arrays of a batch."""
+
+    def __init__(self) -> None:
+        self.parts: list[list[Any]] = []
+
+    def drop(self, batch: WalkBatch, active: Any, state: list[Any]) -> tuple[WalkBatch, list[Any]]:
+        """The batch and the state, arrays (P, ...), without walks that have ended, if NumPy has few active walks."""
+        xp = batch.xp
+        if xp.__name__ != "numpy" or not 0 < xp.count_nonzero(active) < KEPT * active.shape[0]:
+            return batch, state
+        (gone,), (kept,) = xp.nonzero(~active), xp.nonzero(active)
+        self.parts.append([x[gone] for x in (batch.numbers, *state)])
+        return batch.only(kept), [x[kept] for x in state]
+
+    def restore(self, batch: WalkBatch, state: list[Any]) -> list[Any]:
+        """The first arrays of the state for all walks, in the order of their batch."""
+        if not self.parts:
+            return state
+        xp = batch.xp
+        numbers, *whole = (xp.concat(same, axis=0) for same in zip(*self.parts, (batch.numbers, *state)))
+        order = xp.argsort(numbers)
+        return [x[order] for x in whole]
+
+
 class Step:
     """Moves walks to the surfaces of their balls. Steps must run in order, because several share a block of random words."""
 
     def __init__(self, batch: WalkBatch, screening: float, on_source: Callback | None) -> None:
-        self.batch, self.xp, self.lanes, self.d = batch, batch.xp, batch.lanes, batch.at.x.shape[1]
+        self.batch, self.xp, self.d = batch, batch.xp, batch.at.x.shape[1]
         self.screening, self.on_source = screening, on_source
         self.words: list[Any] = []
+
+    @property
+    def lanes(self) -> Lanes:
+        return self.batch.lanes
 
     def direction(self, step: int) -> Any:
         """Directions of a step. Four steps share a block of words in the plane, two in space."""
@@ -111,7 +141,9 @@ class Step:
 
 
 def go_on(xp: Any, step: int, active: Any) -> bool:
-    """False if it is known that no walk is active."""
+    """False if it is known that no walk is active. NumPy looks at every step."""
+    if xp.__name__ == "numpy":
+        return bool(active.any())
     return step % LOOK != 0 or _array_tools.is_any(xp, active)
 
 
@@ -121,20 +153,25 @@ def walk_paths(batch: WalkBatch, max_steps: int, screening: float, on_source: Ca
     ``on_source`` receives the source points of a step: positions, weights, a mask of walks, the factors of their first balls, and whether
     the points are in these balls.
     """
-    xp, domain, x, active = batch.xp, batch.domain, batch.at.x, batch.valid
+    xp, x, active, whole, ended = batch.xp, batch.at.x, batch.valid, batch, Ended()
     weight, steps, first = xp.ones_like(x[:, 0]), xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), First.none(xp, x)
     at, landed = Step(batch, screening, on_source), xp.zeros_like(active)
     half_discs = batch.half_discs if batch.half_discs is not None and _array_tools.is_any(xp, batch.half_discs.pays) else None
     for step in range(max_steps):
-        radius, k, weights = domain.see(x)
+        if step > 0:
+            state = [x, weight, steps, *first, active, landed, *at.words]
+            at.batch, state = ended.drop(at.batch, active & (weight != 0) & ~landed, state)
+            (x, weight, steps, *of_first, active, landed), at.words = state[:9], state[9:]
+            first, half_discs = First(*of_first), half_discs and at.batch.half_discs
+        radius, k, weights = at.batch.domain.see(x)
         n = at.direction(step)
         active = active & (weight != 0) & ~landed
         moved = None
         if half_discs is not None and (step > 0 or not batch.pairs):
             moved, lands, exits = half_discs.leave(x, n, k, weights[0])
-            moved = moved & active & ((radius > batch.epsilon) if step == 0 else active)
+            moved = moved & active & ((radius > at.batch.epsilon) if step == 0 else active)
             landed = landed | (moved & lands)
-        active = active & ((radius > batch.epsilon) if moved is None else (radius > batch.epsilon) | moved)
+        active = active & ((radius > at.batch.epsilon) if moved is None else (radius > at.batch.epsilon) | moved)
         if not go_on(xp, step, active):
             break
         walks = active if moved is None else active & ~moved
@@ -146,8 +183,14 @@ def walk_paths(batch: WalkBatch, max_steps: int, screening: float, on_source: Ca
         y = y if moved is None else xp.where(moved[:, None], exits, y)
         x, steps = xp.where(active[:, None], y, x), steps + xp.astype(active, xp.int64)
         weight = xp.where(walks, left, weight)
+    x, weight, steps, *of_first = ended.restore(at.batch, [x, weight, steps, *first])
+    return landing(whole, x, weight, First(*of_first), steps)
+
+
+def landing(batch: WalkBatch, x: Any, weight: Any, first: First, steps: Any) -> Walked:
+    """The walks of a batch with these final positions and weights."""
+    xp, domain, goes = batch.xp, batch.domain, weight != 0
     radius, k, weights = domain.see(x)
-    goes = weight != 0
     end = batch.at._replace(x=xp.where(goes[:, None], domain.project(x, k, weights), x), facet=k, weights=weights)
     return Walked(end, weight, first, steps, goes & (radius > batch.epsilon), goes & domain.escaped(x))
 

@@ -69,7 +69,7 @@ def _recorded(batch: WalkBatch, wanted: Sequence[bool], run: Run) -> list[Any]:
     def callback(kind: int) -> Callback:
         def add(at: Points, weight: Any, active: Any, first: First, entering: bool) -> None:
             for values, x in zip(met[kind], (at.x, weight, active)):
-                values.append(x)
+                values.append(at.spread(xp, x))
 
         return add
 

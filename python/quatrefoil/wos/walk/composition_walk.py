@@ -74,11 +74,13 @@ class Problem:
         def compute(batch: WalkBatch, shares: Sequence[Any]) -> None:
             def on_source(at: Points, weight: Any, active: Any, entered: First, entering: bool) -> None:
                 for gradient, own in zip(of_sources, shares):
-                    gradient.add(at, weight * share_of(xp, batch, own, entered, entering), active)
+                    gradient.add(at, weight * share_of(xp, batch, at, own, entered, entering), active)
 
             walked = run(batch, on_source if any(self.data[1]) else None)[0]
             for gradient, own in zip(of_ends, shares):
-                gradient.add(walked.end, walked.left * share_of(xp, batch, own, walked.first, False), batch.valid & (walked.left != 0))
+                gradient.add(
+                    walked.end, walked.left * share_of(xp, batch, walked.end, own, walked.first, False), batch.valid & (walked.left != 0)
+                )
 
         self.replay(grad, compute)
         return total_of(xp, of_ends, self.args.dirichlet), total_of(xp, of_sources, self.args.source)
@@ -132,7 +134,7 @@ class Sum:
     def add(self, at: Points, weight: Any, active: Any) -> None:
         assert self.data is not None
         met = weight * self.data.values(at, active)
-        self.total = added(self.total, self.xp.where(active, met, self.xp.zeros_like(met)))
+        self.total = added(self.total, at.spread(self.xp, self.xp.where(active, met, self.xp.zeros_like(met))))
 
 
 def marks_of(batch: WalkBatch, walked: Walked, more: Sequence[Any]) -> Any:
@@ -150,11 +152,12 @@ def total_of(xp: Any, of_sides: list[Gradient], numbers: Any) -> Any:
     return sum(totals, xp.zeros_like(numbers))
 
 
-def share_of(xp: Any, batch: WalkBatch, share: Any, first: First, entering: bool) -> Any:
-    """The share (P,) of the gradient for points in the first ball if ``entering``, otherwise after it."""
+def share_of(xp: Any, batch: WalkBatch, at: Points, share: Any, first: First, entering: bool) -> Any:
+    """The share (P,) of the gradient for points in the first ball if ``entering``, otherwise after it. ``share``: that of all walks."""
+    share = share if at.kept is None else xp.take(share, at.kept[0], axis=0)
     if not batch.pairs:
         return share[:, 0]
-    factors = first.channels(xp, batch.extent)[entering]
+    factors = first.channels(xp, at.extent)[entering]
     return xp.sum(xp.where(share == 0, xp.zeros_like(share), share * factors), axis=1)  # the factor of a zero share may be NaN
 
 
