@@ -148,6 +148,10 @@ DOMAINS = {
         wos.Box([0] * 3, [1, 0.5, 0.7]), -1 - rng.random((3, 3)), {"dirichlet": bells(rng, 3), "exterior": True},
     ),
     "outside of a ball": lambda rng: (wos.Ball([0] * 3, 0.6), -1 - rng.random((3, 3)), {"dirichlet": powers(rng, 3), "exterior": True}),
+    "outside of a box in four": lambda rng: (
+        wos.Box([0] * 4, [1, 0.5, 0.7, 1]), -0.2 - 0.3 * rng.random((3, 4)),
+        {"dirichlet": powers(rng, 4), "source": bells(rng, 4), "exterior": True},
+    ),
     "field": lambda rng: (field(), oracle.disc_points(rng, 4, 0.8), {"dirichlet": powers(rng), "source": bells(rng)}),
     "field in space": lambda rng: (field(3), oracle.disc_points(rng, 4, 0.8, 3), {"dirichlet": powers(rng, 3)}),
     "field of a function": lambda rng: (

@@ -26,7 +26,7 @@ Z, EPSILON = 10_000, 1e-6  # in media and with walls 1e-4
 SHAPES = ["star", "hole", "mesh", "disc", "ball", "box", "box in space", "ball in five", "field", "field in space"]
 IN_WALLS = ["source", "robin-source", "screened-source", "cube-source", "cube-robin-source", "cube-screened-source"]
 IN_MEDIA = ["gaussians", "rippled-mesh", "polynomial", "space", "field", "four", "five"]
-OUTSIDE = ["star", "box", "mesh", "ball", "box in space", "field", "field in space"]
+OUTSIDE = ["star", "box", "mesh", "ball", "box in space", "field", "field in space", "box in four", "ball in five"]
 BOTH = ["polynomial", "gaussians", "grid", "screening", "corner", "hole", "robin", "cube-rippled", "cube-robin"]
 
 
@@ -76,6 +76,7 @@ KINDS = {
     **{f"jumps in {name}": lambda space=space: of_jumps(space) for space, name in enumerate(["the plane", "space"])},
     **{f"outside of {name}": lambda name=name: outside(name, "pole") for name in OUTSIDE},
     **{f"outside of {name}, source": lambda name=name: outside(name, "source") for name in OUTSIDE},
+    **{f"outside of {name}, source and screening": lambda name=name: outside(name, "screened") for name in solid.MORE},
 }
 
 

@@ -19,7 +19,10 @@ def product(X):
     return X[:, 0] * X[:, 3]
 
 
-PROBLEMS = {"medium": (0.5, {"diffusion": first, "screening": first})}
+PROBLEMS = {
+    "medium": (0.5, {"diffusion": first, "screening": first}),
+    "outside": (1.5, {"screening": 2.0, "exterior": True}),
+}
 
 
 def problem(name, rng):

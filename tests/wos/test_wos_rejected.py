@@ -331,7 +331,6 @@ def test_media():
 def test_outside():
     ball = {"boundary": wos.Ball([0, 0, 0], 1.0), "points": np.full((1, 3), 2.0), "exterior": True}
     check_solve(
-        ({**ball, "boundary": wos.Ball([0.0] * 4, 1.0), "points": X4}, ValueError, "it needs a boundary in two or three dimensions"),
         ({**ball, "source": 1.0}, ValueError, "requires a source that is 0 far away; pass Gaussians, or a GridField that is 0 on"),
         ({**ball, "source": lambda Y: Y[:, 0]}, ValueError, "requires a source that is 0 far away"),
         ({**ball, "source": wos.GridField(np.ones((3, 3, 3)), BOX3)}, ValueError, "requires a source that is 0 far away"),

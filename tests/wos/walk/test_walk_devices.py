@@ -26,7 +26,7 @@ from wos.walk.replay import philox
 PROBLEMS = [name for name in DOMAINS if name not in (*ON_HOST, "five dimensions")]  # excluded because its composition is slow
 # Copied to the host for bounds, or for the support of sources.
 READ_BACK = ["medium", "media", "medium with walls", "media of many", "shared walks, medium", "shared walks, medium with walls"]
-READ_BACK += ["outside of a polygon", "medium in five"]
+READ_BACK += ["outside of a polygon", "outside of a box in four", "medium in five"]
 
 
 def results(r):

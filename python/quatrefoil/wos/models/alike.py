@@ -50,7 +50,7 @@ def ranges_of(p: Prepared) -> np.ndarray:
     """Bounds (B, 2) on the values of a walk, in units of u. Functions are evaluated at points of the boundary and the domain."""
     s, diagonal = p.statement, np.maximum(p.boundary._diagonal, 2 * p.statement._reach)
     low, high = _range(p, p.linear[0], of_domain=False)
-    to_infinity = s.exterior and s.boundary.dimension == 3
+    to_infinity = s.exterior and s.boundary.dimension > 2
     if to_infinity or s._rate > 0 or p.bound is not None or s.robin is not None:  # walks may lose their weight
         low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
     for k, data in enumerate(p.linear[1:]):

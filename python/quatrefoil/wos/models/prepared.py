@@ -25,7 +25,7 @@ from ..stars.exchange import MAX_RISE, Exchange, exchange_of, rise
 from ..stars.tables import Tables
 from ..walk import PLACE
 from .chunk import GEOMETRY, METHODS, Chunk, Window
-from .composed import is_composed
+from .composed import for_dimension, is_composed
 from .settings import Settings
 from .statement import Statement, common_batch
 from .units import in_units
@@ -278,7 +278,8 @@ def _backends_of(s: Statement, settings: Settings, target: Target, packed: tuple
     without_kernel = is_composed(op, d, s.exterior) or (s.exterior and (d == 2 or s._reach > 0 or isinstance(s.boundary, SDF)))
     composed = any(data.function is not None for data in packed) or without_kernel
     walks = _backends.kernel(op, wanted or ("array" if composed else None), device)[0]
-    return walks, _backends.kernel(PLACE, None if wanted == "cuda" else wanted, device)[0]
+    place = "array" if is_composed(PLACE, d, s.exterior) else None if wanted == "cuda" else wanted
+    return walks, _backends.kernel(PLACE, place, device)[0]
 
 
 def _bounds(
@@ -321,7 +322,8 @@ def _place(
     b = s._shared_boundary
     closed = b.watertight if isinstance(b, TriangleMesh) else True
     inputs = points, rows, *b._arrays_of(target.kind)
-    start = call(PLACE, inputs, (closed, s.exterior), (b._memo_of(target.kind),), None, backend, settings.num_threads)
+    op = for_dimension(PLACE, b.dimension, s.exterior)
+    start = call(op, inputs, (closed, s.exterior), (b._memo_of(target.kind),), None, backend, settings.num_threads)
     outside = (start[:, :, 0] != start[:, :, 0]).reshape(-1)
     if "@" not in target.kind:
         outside = outside if outside.any() else None
@@ -336,8 +338,7 @@ def _warn_of_outside(s: Statement, count: int, of: int) -> None:
     if isinstance(b, Polygon) and b._count == 1 and len(b._ends) <= _MAX_SEARCHED:
         pairs = b._pairs[crossings(b._scaled_ends())[:1], 0]
         crossed = "".join(f"; segments {i} and {j} of the polygon cross" for i, j in pairs)
-    could = b.dimension <= 3 and not s.exterior and count == of
-    fix = f"{crossed}; for the exterior domain pass exterior=True" if could else crossed
+    fix = f"{crossed}; for the exterior domain pass exterior=True" if not s.exterior and count == of else crossed
     what = "1 point lies" if count == 1 else f"{count} points lie"
     warn(f"solve: {what} {side} the boundary; values there are NaN{fix}")
 

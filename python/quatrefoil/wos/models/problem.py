@@ -46,9 +46,8 @@ class Problem(Statement):
     robin : (where, mu, h), optional
         ∂u/∂n + μu = h on these segments or triangles. mu >= 0 is a number or has one value per segment or triangle.
     exterior : bool
-        Whether the domain is outside the boundary, in two or three dimensions. Far away u tends to 0; in the plane without screening it
-        tends to a constant. Without screening a source must have bounded support: Gaussians, or a GridField that
-        is 0 on the faces of its box.
+        Whether the domain is outside the boundary. Far away u tends to 0; in the plane without screening it tends to a constant. Without
+        screening a source must have bounded support: Gaussians, or a GridField that is 0 on the faces of its box.
 
     Notes
     -----

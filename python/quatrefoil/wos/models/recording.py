@@ -48,11 +48,12 @@ def _plain(run: Run, walks: range) -> Recorded:
     """Record walks without reflecting walls and without a medium."""
     p, settings, statement = run.prepared, run.settings, run.statement
     inputs, memo = p.host_inputs(4)
+    op = for_dimension(TRACE, p.boundary.dimension, statement.exterior)
     sourced, domain = statement.source is not None, (statement._rate, 0, statement.exterior, statement._reach)
 
     def trace(events: int) -> Any:
         options = (settings.signed_seed, walks.start, len(walks), settings.max_steps, *domain, sourced, events, settings.sobol)
-        return call(TRACE, inputs, options, (memo,), None, settings.backend, settings.num_threads)
+        return call(op, inputs, options, (memo,), None, settings.backend, settings.num_threads)
 
     end, weight, counts, point, share = trace(0)
     if sourced:

@@ -207,9 +207,6 @@ def common_batch(sizes: dict[str, int | None], label: str) -> int | None:
 
 
 def _check_exterior(s: Statement, label: str) -> None:
-    b = s.boundary
-    if b.dimension > 3:
-        raise ValueError(f"{label}: exterior=True does not support {b!r}; it needs a boundary in two or three dimensions")
     if is_varying(s.screening):
         raise ValueError(f"{label}: exterior=True requires a screening that is a number")
     if s.neumann is not None or s.robin is not None:

@@ -20,8 +20,8 @@ screening
 first_instance, first_point
     Global indices of the call's first instance and point, for random words. Functions are called as g(instance, X (n, d)) -> (n,).
 outside, closed
-    outside: the domain is outside a boundary in two or three dimensions; a polygon's box is then 0.8 times the extent. closed: the mesh has
-    no gaps.
+    outside: the domain is outside the boundary, with kernels for two and three dimensions; a polygon's box is then 0.8 times the extent.
+    closed: the mesh has no gaps.
 sobol
     Replaces the random words of each walk's first steps by points of the Sobol' sequence (30).
 reach

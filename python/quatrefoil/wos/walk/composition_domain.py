@@ -81,8 +81,11 @@ class Domain:
         """Whether x is beyond the sphere around the boundary and the sources, solid README (4)."""
         return norm(self.xp, x) > self._sphere(x)[1]
 
-    def return_to_sphere(self, x: Any, lanes: Lanes, step: int) -> tuple[Any, Any]:
-        """Solid README (4) to (7): the point at which a walk beyond the sphere returns, and whether it returns."""
+    def return_to_sphere(self, x: Any, lanes: Lanes, step: int, n: Any) -> tuple[Any, Any]:
+        """Solid README (4) to (7), (9): the point at which a walk beyond the sphere returns, and whether it returns.
+
+        ``n``: the direction of the step, used in more than three dimensions.
+        """
         xp = self.xp
         sphere, _ = self._sphere(x)
         r = norm(xp, x)
@@ -91,6 +94,9 @@ class Domain:
             return _return_to_circle(xp, sphere, x, r, xp.astype(w2, xp.float64) * _TURN), r > 0
         u, angle = uniform(xp, w1), xp.astype(w2, xp.float64) * _TURN
         k, gap = sphere / r, (r - sphere) / r
+        if x.shape[1] > 3:
+            y = _end_of_chord(xp, x * (k / r)[:, None], n, gap * (1.0 + k), u)
+            return sphere[:, None] * y, uniform(xp, w0) < k ** (x.shape[1] - 2.0)
         den = gap + 2.0 * k * u
         h = 2.0 * gap * gap * (1.0 - u) * (1.0 + k * u) / (den * den)
         away = xp.sqrt(xp.clip(h * (2.0 - h), min=0.0))
@@ -119,6 +125,16 @@ class Domain:
             inner = (0.5 if d == 3 else POLYGON_HALF) * math.sqrt(d) * one
         radius = xp.maximum(inner, reach)
         return radius, 1.0625 * radius
+
+
+def _end_of_chord(xp: Any, a: Any, n: Any, product: Any, u: Any) -> Any:
+    """Solid README (9): an end of the chord of the unit sphere through a along n. ``product``: 1 - |a|^2, the product of its two parts."""
+    along = xp.sum(a * n, axis=1)
+    far = xp.abs(along) + xp.sqrt(along * along + xp.clip(product, min=0.0))
+    near = product / far
+    forward, back = xp.where(along > 0, near, far), xp.where(along > 0, far, near)
+    y = a + xp.where(u * (forward + back) < back, forward, -back)[:, None] * n
+    return y / norm(xp, y)[:, None]
 
 
 def _return_to_circle(xp: Any, radius: Any, x: Any, r: Any, angle: Any) -> Any:

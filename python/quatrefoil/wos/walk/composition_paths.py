@@ -132,7 +132,7 @@ class Step:
             self._meet(x, s, m, radius, counted, active, first, False)
         y = x + radius[:, None] * n
         if beyond is not None:
-            back, lands = self.batch.domain.return_to_sphere(x, self.lanes, step)
+            back, lands = self.batch.domain.return_to_sphere(x, self.lanes, step, n)
             return xp.where(beyond[:, None], back, y), xp.where(beyond & ~lands, xp.zeros_like(weight), weight)
         if screening > 0:
             left = weight / bessel_series(self.d - 2, 0.25 * z2)
