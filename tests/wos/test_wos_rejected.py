@@ -178,7 +178,6 @@ def test_solve():
         (dict(cache="all"), ValueError, "harmonic"),
         (dict(cache="harmonic", points=X[None]), ValueError, "a single instance"),
         (dict(cache="harmonic", neumann=(np.arange(4) == 1, 0.0)), ValueError, "cache"),
-        (dict(cache="harmonic", boundary=wos.Box([0] * 4, [1] * 4), points=X4), ValueError, "cache requires the inside"),
         (dict(source=np.array([0.0, np.nan])), ValueError, r"source\[1\] is nan"),
         (dict(dirichlet=np.ones(2), source=np.ones(3)), ValueError, "different numbers of instances: dirichlet 2, source 3"),
         (dict(dirichlet=wos.Gaussians(np.ones((2, 1)), np.ones((3, 1, 2)), 1.0)), ValueError, r"parameters for \[2, 3\] instances"),

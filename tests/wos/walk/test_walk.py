@@ -86,16 +86,16 @@ def test_pairs_cancel_constants_in_the_gradient(backend, rng):
 
 @needs_native
 @pytest.mark.parametrize("screening", [0.0, 3.0])
-@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("d", [2, 3, 5])
 @pytest.mark.slow
 def test_harmonic_caching(d, screening, rng):
     """Points share walks, so their errors are correlated. Each test uses separate runs and a few points of each."""
-    runs, n, W = 50, 120, 512
+    runs, n, W = (50, 120, 512) if d < 4 else (50, 30, 128)
     u = lambda X: np.exp(np.sqrt(screening + 1) * X[:, 0]) * np.cos(X[:, 1])  # noqa: E731
-    boundary = wos.Polygon(oracle.star(100)) if d == 2 else wos.Ball([0.0, 0.0, 0.0], 1.0)
+    boundary = wos.Polygon(oracle.star(100)) if d == 2 else wos.Ball([0.0] * d, 1.0)
     value, stderr, truth = [], [], []
     for _ in range(runs):
-        X = star_points(rng, n) if d == 2 else disc_points(rng, n, 0.97, 3)
+        X = star_points(rng, n) if d == 2 else disc_points(rng, n, 0.97 if d == 3 else 0.5, d)
         r = wos.solve(boundary, X, dirichlet=u, screening=screening, walks=W, epsilon=1e-5, cache="harmonic", rng=seed(rng))
         assert (r.n_walks == W).all()
         for i in rng.choice(len(X), 5, replace=False):

@@ -1,11 +1,13 @@
 """Harmonic caching: values at many points of one domain, from walks that start at the centres of a few balls that cover the points.
 
-In each ball, u is a sum of harmonics. Equation numbers refer to csrc/wos/walk/README.md, Harmonic caching. A group of walks from every ball
-gives one sample of every point, so means, errors, ``resume`` and ``merge`` work on samples as usual.
+In each ball, u is a sum of harmonics, or in more than three dimensions an integral over the sphere. Equation numbers refer to
+csrc/wos/walk/README.md, Harmonic caching. A group of walks from every ball gives one sample of every point, so means, errors, ``resume``
+and ``merge`` work on samples as usual.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +15,26 @@ import numpy as np
 
 from ..._call import call
 from ..._spec import Op
-from ..walk.expansion import BALLS, EXPAND, GATHER, harmonics
+from ..walk.expansion import BALLS, EXPAND, GATHER, columns
+from .composed import for_dimension
 from .prepared import Prepared
 from .state import State, of_samples
 
-REACH, MODES = {2: 0.7, 3: 0.55}, {2: 32, 3: 18}  # the truncation error of a ball's sum is REACH^(MODES + 1), about 1e-5
+TRUNCATION = 1e-5  # of a ball's sum: reach^(modes + 1)
 _PILOT_PAIRS, _PILOT_WALK = 8, 2**31  # walks from 2^31 on give the references, earlier walks the samples
 _MAX_COEFFICIENTS = 1 << 24  # coefficients in memory at once
+
+
+def reach_of(d: int) -> float:
+    """The largest distance of a point from the centre of its ball, in units of the radius. The kernel's variance (18) is about 3 there."""
+    return {2: 0.7, 3: 0.55}.get(d) or math.sqrt(1 - 0.5 ** (1 / (d - 1)))
+
+
+def modes_of(d: int, screening: float) -> int:
+    """The largest degree of a ball's harmonics. In more than three dimensions, they are the difference from the kernel (31)."""
+    if d < 4:
+        return {2: 32, 3: 18}[d]
+    return math.ceil(math.log(TRUNCATION) / math.log(reach_of(d))) - 1 if screening > 0 else 0
 
 
 @dataclass
@@ -29,6 +44,10 @@ class Group:
     first: int
     centres: np.ndarray  # (K,) indices of the centres among the points
     pairs: int
+
+    @property
+    def balls(self) -> slice:
+        return slice(self.first, self.first + len(self.centres))
 
 
 @dataclass
@@ -50,21 +69,34 @@ def draw(p: Prepared, cover: Cover, first: int, samples: int) -> State:
     if 2 * max_pairs * (first + samples) > _PILOT_WALK:
         limit = _PILOT_WALK // (2 * max_pairs)
         raise ValueError(f"solve: {first + samples} walks per point were requested, expected at most {limit} with a cache")
-    d, K = p.boundary.dimension, len(cover.z2)
+    d, modes = p.boundary.dimension, modes_of(p.boundary.dimension, p.statement._rate)
     values = np.full((p.sizes.N, samples), np.nan)
     counts = np.zeros((p.sizes.N, 3), np.int64)
-    some = max(1, _MAX_COEFFICIENTS // max(1, K * harmonics(d, MODES[d])))
+    some = max(1, _MAX_COEFFICIENTS // max(1, sum(len(g.centres) * columns(d, modes, 2 * g.pairs) for g in cover.groups)))
     for at in range(0, samples, some):
-        now = min(some, samples - at)
-        coefficients = np.empty((K, now, harmonics(d, MODES[d])))
+        now, coefficients = min(some, samples - at), []
         for g in cover.groups:
-            here = slice(g.first, g.first + len(g.centres))
-            coefficients[here], more = _expand(p, g, 2 * g.pairs * (first + at), 2 * g.pairs * now, now, cover.reference[here], MODES[d])
+            of_group, more = _expand(p, g, 2 * g.pairs * (first + at), 2 * g.pairs * now, now, cover.reference[g.balls], modes)
+            coefficients.append(of_group)
             counts[g.centres] += more
-        of_points = coefficients, cover.z2, cover.begin, cover.ball, cover.offset, cover.weight
-        values[:, at : at + now] = _call(p, GATHER, of_points, (MODES[d],), ())
+        values[:, at : at + now] = _gather(p, cover, coefficients, now, modes)
     values[np.diff(cover.begin) == 0] = np.nan
     return of_samples(first, values[..., None], counts)
+
+
+def _gather(p: Prepared, cover: Cover, coefficients: list[np.ndarray], samples: int, modes: int) -> Any:
+    """Values at all points. In more than three dimensions group by group, because the number of coefficients depends on that of walks."""
+    if p.boundary.dimension < 4:
+        none = np.zeros((0, samples, columns(p.boundary.dimension, modes, 0)))
+        of_points = np.concatenate([none, *coefficients]), cover.z2, cover.begin, cover.ball, cover.offset, cover.weight
+        return _call(p, GATHER, of_points, (modes,), ())
+    total: Any = 0.0
+    for g, of_group in zip(cover.groups, coefficients):
+        own = (cover.ball >= g.first) & (cover.ball < g.balls.stop)
+        begin = np.concatenate([[0], np.cumsum(own)])[cover.begin]
+        of_points = of_group, cover.z2[g.balls], begin, cover.ball[own] - g.first, cover.offset[own], cover.weight[own]
+        total = total + _call(p, GATHER, of_points, (modes,), ())
+    return total
 
 
 def _expand(
@@ -78,7 +110,7 @@ def _expand(
 
 
 def _call(p: Prepared, op: Op, inputs: tuple[Any, ...], options: tuple[Any, ...], extras: tuple[Any, ...]) -> Any:
-    return call(op, inputs, options, extras, None, p.settings.backend, p.settings.num_threads)
+    return call(for_dimension(op, p.boundary.dimension), inputs, options, extras, None, p.settings.backend, p.settings.num_threads)
 
 
 def cover_of(p: Prepared) -> Cover:
@@ -88,7 +120,7 @@ def cover_of(p: Prepared) -> Cover:
     x = start[0, live].astype(np.float64)
     inputs = np.ascontiguousarray(start[:, live]), frame, *geometry
     radius = _call(p, BALLS, inputs, (p.statement._rate,), (memo,))[0]
-    members, centres = _greedy(x, radius, REACH[x.shape[1]])
+    members, centres = _greedy(x, radius, reach_of(x.shape[1]))
     pairs = _pairs(np.array([len(m) for m in members]), len(live))
     order = np.argsort(-pairs, kind="stable")
     members, centres, pairs = [members[k] for k in order], centres[order], pairs[order]
@@ -99,7 +131,7 @@ def cover_of(p: Prepared) -> Cover:
     reference = np.zeros(len(centres))
     for g in groups:
         pilot, _ = _expand(p, g, _PILOT_WALK, 2 * _PILOT_PAIRS, 1, np.zeros(len(g.centres)), 0)
-        reference[g.first : g.first + len(g.centres)] = np.where(np.isfinite(pilot[:, 0, 0]), pilot[:, 0, 0], 0.0)
+        reference[g.balls] = np.where(np.isfinite(pilot[:, 0, 0]), pilot[:, 0, 0], 0.0)
     z2 = radius[centres] ** 2 * (p.statement._rate * float(frame[0, -2]) ** 2)
     return Cover(groups, z2, reference, *_memberships(members, centres, pairs, x, radius, live, p.sizes.N))
 

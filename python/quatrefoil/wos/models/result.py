@@ -234,8 +234,8 @@ def _check_cache(run: Run) -> None:
         raise ValueError("solve: cache cannot be combined with neumann or robin; omit it")
     if s._method in ("media", "jumps"):
         raise ValueError("solve: cache cannot be combined with a diffusion, or a screening that is not a number; omit it")
-    if s.exterior or s.boundary.dimension > 3:
-        raise ValueError("solve: cache requires the inside of a boundary in two or three dimensions; omit it")
+    if s.exterior:
+        raise ValueError("solve: cache requires the inside of a boundary; omit it")
     if s.source is not None or run.settings.gradient:
         raise ValueError(
             "solve: cache supports neither a source nor gradient=True, because u must be harmonic, or screened without a source"

@@ -3,7 +3,8 @@
 Arrays are as in ``wos.walk``. ``balls``: the scaled radius (B, N) of the first ball of the pairs from every point.
 
 ``expand`` (17): coefficients (B, N, S, harmonics) of u on the sphere of every point's ball, from ``walks`` walks in pairs. They are divided
-into S ``samples`` of walks / S walks, a power of two. There are 2 modes + 1 harmonics in the plane and (modes + 1)^2 in space.
+into S ``samples`` of walks / S walks, a power of two. There are 2 modes + 1 harmonics in the plane and (modes + 1)^2 in space. In more
+dimensions, where only compositions exist, a sample has the mean of u, u minus the reference for each walk, and the direction of each walk.
 ``reference`` (B, N), an estimate of u on the sphere, is subtracted from u for harmonics with mean 0, which does not change the expectation.
 
 ``gather`` (18): values (N, S) at points inside K balls, with ``coefficients`` (K, S, harmonics) and ``z2`` (K,), the squared radius times
@@ -26,6 +27,11 @@ def harmonics(d: int, modes: int) -> int:
     return 2 * modes + 1 if d == 2 else (modes + 1) ** 2
 
 
+def columns(d: int, modes: int, each: int) -> int:
+    """The number of coefficients of a ball in a sample of ``each`` walks."""
+    return harmonics(d, modes) if d < 4 else 1 + each * (1 + d)
+
+
 def _balls_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) -> list[Shape | None]:
     start, frame, ends, first = shapes
     check_start(label, start, frame, ends, first)
@@ -44,7 +50,7 @@ def _expand_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) 
     each = walks // max(samples, 1)
     if samples < 1 or each * samples != walks or each < 2 or each & (each - 1):
         raise ValueError(f"{label}: walks is {walks}, expected 2, 4, 8, ... for each of {samples} samples")
-    return [(*start[:2], samples, harmonics(start[2], modes)), (*start[:2], 3)]
+    return [(*start[:2], samples, columns(start[2], modes, each)), (*start[:2], 3)]
 
 
 def _gather_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) -> list[Shape | None]:
@@ -54,10 +60,11 @@ def _gather_shapes(label: str, shapes: Sequence[Any], options: tuple[Any, ...]) 
         raise ValueError(f"{label}: the arrays have shapes {all_shapes}, expected (K, S, C), (K,), (N + 1,), (P,), (P, d) and (P,)")
     if ball[0] and not coefficients[0]:
         raise ValueError(f"{label}: ball has shape {ball} but there are no balls")
-    if begin[0] < 1 or offset[-1] not in (2, 3) or coefficients[2] != harmonics(offset[-1], options[0]):
+    d, C = offset[-1], coefficients[2]
+    if begin[0] < 1 or d < 2 or columns(d, options[0], (C - 1) // (1 + d)) != C:
         raise ValueError(
             f"{label}: coefficients {coefficients}, begin {begin} and offset {offset} do not match {options[0]} modes; "
-            "expected (balls, samples, harmonics), (N + 1,) and (P, 2 or 3)"
+            "expected (balls, samples, harmonics), (N + 1,) and (P, d)"
         )
     return [(begin[0] - 1, coefficients[1])]
 
