@@ -1,4 +1,4 @@
-// Dense Chebyshev coefficients at scattered points, and moments of particles. Compiled once per instruction set.
+// Values of dense Chebyshev series at scattered points, and moments of weighted points. Compiled once per instruction set.
 #include "cheb/nonuniform/method.hpp"
 
 namespace quatrefoil::cheb::nonuniform {

@@ -55,14 +55,14 @@ __device__ __forceinline__ void contract_derivatives(const TuckerEval<T>& p, con
 }
 
 // Per point: reads d coordinates, writes 1 + d (+ d^2) values.
-template <class T, int order, bool near>
+template <class T, int order, bool in_shared>
 __global__ void __launch_bounds__(kThreads, 1)
     differentiate_all(const TuckerDerivatives<T> q, const Layout l, const T* packed, T* workspace, int64_t each, int count) {
   const TuckerEval<T>& p = q.value;
   QF_SHARED(T, shared);
-  if (near) copy_near(packed, l.size, shared);
-  const T* const data = near ? shared : packed;
-  T* const functions = (near ? shared + l.size : workspace + blockIdx.x * each) + threadIdx.x;
+  if (in_shared) copy_to_shared(packed, l.size, shared);
+  const T* const data = in_shared ? shared : packed;
+  T* const functions = (in_shared ? shared + l.size : workspace + blockIdx.x * each) + threadIdx.x;
   const int64_t to_derivative = l.total * kThreads;
   T* const results = functions + (order + 1) * to_derivative;
   QF_ROLLED
@@ -101,9 +101,9 @@ void derivatives(const TuckerDerivatives<T>& q) {
   const int count = results_of(p.d, order);
   const int64_t blocks = min((p.P + kThreads - 1) / kThreads, kBlocksWanted), functions = ((order + 1) * l.total + count) * kThreads;
   const BlockMemory<T> memory(l.size + functions);
-  const Workspace<T> packed(l.size), workspace(memory.near ? 0 : functions * blocks);
+  const Workspace<T> packed(l.size), workspace(memory.in_shared ? 0 : functions * blocks);
   lay_out_all(p, l, static_cast<T*>(packed));
-  launch(memory.near ? differentiate_all<T, order, true> : differentiate_all<T, order, false>, blocks, kThreads, memory.shared(), q, l,
+  launch(memory.in_shared ? differentiate_all<T, order, true> : differentiate_all<T, order, false>, blocks, kThreads, memory.shared(), q, l,
          packed, workspace, functions, count);
 }
 
@@ -217,12 +217,12 @@ __device__ __forceinline__ void add_outer(T* panel, int64_t rows, F left, const 
 }
 
 // One thread block per chunk. Reads X and grad, writes dX (adds to it if `more`), and writes the chunk's sums once per tile.
-template <class T, bool near>
+template <class T, bool in_shared>
 __global__ void __launch_bounds__(kThreads, 1) adjoint_chunks(const TuckerEvalAdjoint<T> q, const Layout l, const Chunks chunks,
                                                               const T* packed, T* workspace, T* all_sums, bool more) {
   const TuckerEval<T>& p = q.forward;
   QF_SHARED(T, panel);
-  T* const functions = near ? panel + kPanel * kPitch : workspace + blockIdx.x * 2 * l.total * kPitch;
+  T* const functions = in_shared ? panel + kPanel * kPitch : workspace + blockIdx.x * 2 * l.total * kPitch;
   T* const bars = functions + l.total * kPitch;
   T *const mine = functions + threadIdx.x, *const bar = bars + threadIdx.x;
   for (int64_t chunk = blockIdx.x; chunk < chunks.count; chunk += gridDim.x)
@@ -241,7 +241,7 @@ __global__ void __launch_bounds__(kThreads, 1) adjoint_chunks(const TuckerEvalAd
       for (int k = 0; k < p.d; ++k) {
         const ReferencePoint<T> at[1] = {reference_point(p, l, point, k)};
         T slope(0);  // (8)
-        each_functions<1>(packed + l.table_at[k], p.n[k], l.columns[k], at, [&](int64_t c, auto& slopes) {
+        for_functions<1>(packed + l.table_at[k], p.n[k], l.columns[k], at, [&](int64_t c, auto& slopes) {
           QF_UNROLL(8)
           for (int i = 0; i < int(sizeof(slopes[0]) / sizeof(T)); ++i)
             slope = multiply_add(slopes[0][i], bar[(l.column_at[k] + c + i) * kPitch], slope);
@@ -298,10 +298,10 @@ void add_adjoint(const TuckerEvalAdjoint<T>& q, bool more, unsigned fresh) {
   const Chunks chunks = chunks_of(p, l);
   const BlockMemory<T> memory((kPanel + 2 * l.total) * kPitch);
   const int64_t blocks = p.P ? chunks.count : 0;
-  const Workspace<T> packed(l.size), workspace(memory.near ? 0 : blocks * 2 * l.total * kPitch), sums(blocks * chunks.size);
+  const Workspace<T> packed(l.size), workspace(memory.in_shared ? 0 : blocks * 2 * l.total * kPitch), sums(blocks * chunks.size);
   lay_out_all(p, l, static_cast<T*>(packed));
-  launch(memory.near ? adjoint_chunks<T, true> : adjoint_chunks<T, false>, blocks, kThreads,
-         memory.near ? memory.shared() : kPanel * kPitch * sizeof(T), q, l, chunks, packed, workspace, sums, more);
+  launch(memory.in_shared ? adjoint_chunks<T, true> : adjoint_chunks<T, false>, blocks, kThreads,
+         memory.in_shared ? memory.shared() : kPanel * kPitch * sizeof(T), q, l, chunks, packed, workspace, sums, more);
   launch(add_chunks<T>, (chunks.size + kThreads - 1) / kThreads, kThreads, 0, q, l, chunks, sums, more, fresh);
 }
 

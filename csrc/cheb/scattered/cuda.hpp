@@ -14,7 +14,7 @@ constexpr int kThreads = 128;  // per thread block
 constexpr int kQuad = 4;       // rows of the core, or columns of a table, that are read together
 // Estimated, not measured; constant, so that results are bitwise the same on every GPU.
 constexpr int64_t kBlocksWanted = kEmulated ? 2 : kBusyBlocks;
-constexpr int64_t kNearBytes = (kEmulated ? 24 : 96) << 10;  // shared memory per thread block; every GPU from sm_80 on has at least 99 KiB
+constexpr int64_t kSharedBytes = (kEmulated ? 24 : 96) << 10;  // per thread block; every GPU from sm_80 on has at least 99 KiB
 
 // The layout of a tensor: the core as `lead` matrices [rows / 4][last][4], followed by the tables of the axes, [n][columns]. The rows of a
 // matrix belong to axis d - 2; for d = 1 there is one row, whose function is 1. Ranks are padded with zeros.
@@ -49,7 +49,7 @@ Layout layout_of(const TuckerEval<T>& p, int64_t min_columns = 0) {
     l.table_at[k] = l.size;
     l.size += p.n[k] * l.columns[k];
   }
-  if (l.size >= kTooMany) throw DeviceError("tucker_eval: core and factors have 2^31 elements or more, too many for a GPU kernel");
+  if (l.size >= kTooMany) throw DeviceError("2^31 or more elements of core and factors, padding included, are too many for a GPU kernel");
   return l;
 }
 
@@ -130,7 +130,7 @@ __device__ __forceinline__ void add_up(const T* table, int64_t n, int64_t column
 
 // Calls f(c, sums) for the functions of an axis, eight at a time, then four.
 template <int derivative, class T, int points, class F>
-__device__ __forceinline__ void each_functions(const T* table, int64_t n, int64_t columns, const ReferencePoint<T> (&at)[points], F f) {
+__device__ __forceinline__ void for_functions(const T* table, int64_t n, int64_t columns, const ReferencePoint<T> (&at)[points], F f) {
   int64_t c = 0;
   for (; c + 2 * kQuad <= columns; c += 2 * kQuad) {
     T sums[points][2 * kQuad];
@@ -148,7 +148,7 @@ __device__ __forceinline__ void each_functions(const T* table, int64_t n, int64_
 template <int derivative, class T, int points>
 __device__ __forceinline__ void put_functions(const T* table, int64_t n, int64_t columns, const ReferencePoint<T> (&at)[points], T* to,
                                               int64_t stride) {
-  each_functions<derivative>(table, n, columns, at, [&](int64_t c, auto& sums) {
+  for_functions<derivative>(table, n, columns, at, [&](int64_t c, auto& sums) {
     constexpr int count = int(sizeof(sums[0]) / sizeof(T));
     QF_UNROLL(8)
     for (int i = 0; i < count; ++i) {
@@ -183,18 +183,18 @@ __device__ __forceinline__ T lead_product(const TuckerEval<T>& p, const Layout& 
 template <class T>
 constexpr int kPoints = sizeof(T) == 4 ? 2 : 1;  // points per thread; each element of core and tables is read once for all of them
 
-// The memory of a thread block, in shared memory if it fits (`near`), otherwise in a workspace.
+// The memory of a thread block, in shared memory if it fits (`in_shared`), otherwise in a workspace.
 template <class T>
 struct BlockMemory {
   int64_t numbers;
-  bool near;
-  explicit BlockMemory(int64_t numbers) : numbers(numbers), near(numbers * int64_t(sizeof(T)) <= kNearBytes) {}
-  std::size_t shared() const { return near ? std::size_t(numbers) * sizeof(T) : 0; }
+  bool in_shared;
+  explicit BlockMemory(int64_t numbers) : numbers(numbers), in_shared(numbers * int64_t(sizeof(T)) <= kSharedBytes) {}
+  std::size_t shared() const { return in_shared ? std::size_t(numbers) * sizeof(T) : 0; }
 };
 
 // Copies core and tables to shared memory.
 template <class T>
-__device__ __forceinline__ void copy_near(const T* packed, int64_t size, T* to) {
+__device__ __forceinline__ void copy_to_shared(const T* packed, int64_t size, T* to) {
   for (int64_t at = int64_t(threadIdx.x) * kQuad; at < size; at += kThreads * kQuad)
     *reinterpret_cast<Quad<T>*>(to + at) = quad(packed + at);
   __syncthreads();
@@ -258,15 +258,15 @@ __device__ __forceinline__ void contract(const TuckerEval<T>& p, const Layout& l
 }
 
 // Per point: reads d coordinates, writes one value. Reads core and tables once per kPoints points, from shared memory or the caches.
-template <class T, int ranks, bool near>
+template <class T, int ranks, bool in_shared>
 __global__ void __launch_bounds__(kThreads, 1)
     evaluate(const TuckerEval<T> p, const Layout l, const T* packed, T* workspace, int64_t each) {
   constexpr int points = kPoints<T>, in_registers = ranks ? 2 : 0;
   constexpr int64_t stride = points * kThreads;
   QF_SHARED(T, shared);
-  if (near) copy_near(packed, l.size, shared);
-  const T* const data = near ? shared : packed;
-  T* const functions = (near ? shared + l.size : workspace + blockIdx.x * each) + threadIdx.x;
+  if (in_shared) copy_to_shared(packed, l.size, shared);
+  const T* const data = in_shared ? shared : packed;
+  T* const functions = (in_shared ? shared + l.size : workspace + blockIdx.x * each) + threadIdx.x;
   QF_ROLLED
   for (int64_t first = blockIdx.x * stride; first < p.P; first += gridDim.x * stride) {
     T v[points][ranks ? ranks : 1] = {}, w[points][ranks ? ranks : 1] = {}, total[points], invalid[points] = {};
@@ -303,10 +303,10 @@ void evaluate_with(const TuckerEval<T>& p) {
   const int64_t blocks = min((p.P + stride - 1) / stride, kBlocksWanted);
   const int64_t functions = (ranks && l.leading == 0 ? 0 : ranks ? l.column_at[l.leading] : l.total) * stride;
   const BlockMemory<T> memory(l.size + functions);
-  const Workspace<T> packed(l.size), workspace(memory.near ? 0 : functions * blocks);
+  const Workspace<T> packed(l.size), workspace(memory.in_shared ? 0 : functions * blocks);
   lay_out_all(p, l, static_cast<T*>(packed));
-  launch(memory.near ? evaluate<T, ranks, true> : evaluate<T, ranks, false>, blocks, kThreads, memory.shared(), p, l, packed, workspace,
-         functions);
+  launch(memory.in_shared ? evaluate<T, ranks, true> : evaluate<T, ranks, false>, blocks, kThreads, memory.shared(), p, l, packed,
+         workspace, functions);
 }
 
 template <class T>

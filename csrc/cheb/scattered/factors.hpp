@@ -74,7 +74,7 @@ QF_HD void tile_functions(const T* tile, int64_t rows, const T* u, const T* sign
     for (int v = 0; v < vectors; ++v) store(out + c * stride + v * W, sums[c][v]);
 }
 
-// T_k, U_k or U_k' at kLanes x vectors points, for the next `rows` k: [k][point].
+// T_k, U_k or U_k' at kLanes x vectors points, for the next `rows` degrees: [degree][point].
 template <class T, int vectors, int derivative>
 struct PolynomialRows {
   using V = Lanes<T>;
@@ -180,7 +180,7 @@ QF_HD V lead_product(const Layout<T>& l, const Odometer& index, const T* functio
   return start;
 }
 
-// The functions of the rows of the last matrix: those of axis d - 2, or for d = 1 a first row of ones.
+// The functions of the rows of the core's matrices: those of axis d - 2, or for d = 1 a row of ones, padded with zeros.
 template <class T>
 const T* row_functions(const Layout<T>& l, T* functions, T* ones, int64_t stride) {
   if (l.d > 1) return functions + l.column_at[l.d - 2] * stride;

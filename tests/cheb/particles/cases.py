@@ -4,11 +4,11 @@ import quatrefoil as qf
 from case import Case
 from cheb.particles import oracle
 
-CLEAR = 1e-4  # fraction of the cutoff: no pair is so close to it that rounding, or the step of a finite difference, moves it across
+CLEAR = 1e-4  # fraction of the cutoff: no pair is closer to it, so neither rounding nor a finite-difference step moves a pair across
 
 
 def _short(P, N, box, split, eps=1e-13):
-    """Charges of one sign, so that little cancels, none at a target."""
+    """Charges of one sign, so that little cancels, and none at a target."""
 
     def make(rng):
         sog = qf.cheb.coulomb_sog(eps, 0.1, 10.0, split=split)
@@ -57,7 +57,7 @@ CLOUDS = {
     "cube": lambda rng, P: rng.uniform(0, 1, (P, 3)),
     "plane": lambda rng, P: rng.uniform(0, 1, (P, 3)) * [1, 1, 0],
     "line": lambda rng, P: rng.uniform(0, 1, (P, 1)) * [1.0, 2.0, -1.0],
-    "one place": lambda rng, P: np.full((P, 3), 0.3),
+    "one point": lambda rng, P: np.full((P, 3), 0.3),
     "two clusters": lambda rng, P: 0.03 * rng.standard_normal((P, 3)) + 5.0 * rng.integers(0, 2, (P, 1)),
     "far away": lambda rng, P: rng.uniform(0, 1, (P, 3)) + np.array([1e6, -3e5, 0]),
     "lattice": lambda rng, P: rng.integers(0, 9, (P, 3)) / 8,
@@ -66,7 +66,7 @@ CLOUDS = {
 
 
 def attack_cells(rng, backend):
-    """Compare a cloud of any kind and size, with any split, with the oracle.
+    """Compare sums over a random cloud, of any size and with any split, to the oracle.
 
     Errors are relative to the terms of the sum, because 1/r and the long part cancel. A pair at the cutoff may be on either side.
     """
@@ -80,8 +80,8 @@ def attack_cells(rng, backend):
     r = np.linalg.norm(targets[:, None].astype(float) - X, axis=2)
     near = r < 1.01 * sog.cutoff
     terms = (near * np.abs(q) * (np.divide(1, r, out=np.zeros_like(r), where=r > 0) + sog.long(r))).sum(axis=1)
-    digits = np.finfo(dtype).eps
-    assert (np.abs(got - expected) <= (4e-9 + 40 * digits) * terms).all()
+    rounding = np.finfo(dtype).eps
+    assert (np.abs(got - expected) <= (4e-9 + 40 * rounding) * terms).all()
     assert near.any()
 
 

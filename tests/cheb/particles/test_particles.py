@@ -1,4 +1,4 @@
-"""Tests specific to potentials of charges: sums of Gaussians and their ranks, the split, both parts and direct sums, the cells."""
+"""Tests specific to potentials of charges: sums of Gaussians, their bandwidths and split, the long and the short part, the cells."""
 
 import itertools
 import pickle
@@ -29,8 +29,8 @@ def test_1_over_r_to_eps(rng):
         np.testing.assert_allclose(sog.w, weights * np.where(u == 0, 0.5, 1), rtol=1e-9)
 
 
-def test_known_steps_of_the_rule():
-    """Known results of the rule: relative errors for h = 0.2663 and 0.2 with r up to 1."""
+def test_known_steps_of_the_trapezoidal_rule():
+    """Known relative errors of the trapezoidal rule with h = 0.2663 and 0.2, for r up to 1."""
     for eps, h in ((4.1e-8, 0.2663), (8.8e-11, 0.2)):
         assert np.arcsinh(qf.cheb.coulomb_sog(eps, 1e-3, 1.0).t[1]) == pytest.approx(h, rel=0.03)
 
@@ -57,11 +57,11 @@ def test_sums_that_do_not_approximate_1_over_r():
     sog = qf.cheb.SumOfGaussians(np.array([1.0]), np.array([1.0]), 1, 1e-6, 1.0, 100.0)
     with pytest.raises(ValueError, match="differs from 1/r by more than 2 eps / r at r = 8, eps = 1e-06"):
         _ = sog.cutoff
-    nothing = qf.cheb.SumOfGaussians(np.array([1.0]), np.array([1.0]), 0, 1e-6, 1.0, 3.0)
-    assert (nothing.cutoff, nothing.polynomial) == (3.0, (0.0,))
+    no_long_part = qf.cheb.SumOfGaussians(np.array([1.0]), np.array([1.0]), 0, 1e-6, 1.0, 3.0)
+    assert (no_long_part.cutoff, no_long_part.polynomial) == (3.0, (0.0,))
 
 
-def test_bandwidth_is_enough_and_little_more(rng):
+def test_bandwidth_is_sufficient_and_tight(rng):
     """Equation (5), in x and in y."""
 
     def error(size, t, x, y):
@@ -106,9 +106,9 @@ def test_few_and_many_charges_agree(backend, rng):
 
 def test_no_charge():
     assert qf.cheb.potential(np.zeros((0, 3)), np.zeros(0)).domain == ((-1.0, 1.0),) * 3
-    none = qf.cheb.potential(np.zeros((0, 3)), np.zeros(0), n=9, domain=CUBE, tol=1e-6)
-    assert none.rank == (1, 1, 1)
-    np.testing.assert_array_equal(none(np.zeros((2, 3))), [0, 0])
+    empty = qf.cheb.potential(np.zeros((0, 3)), np.zeros(0), n=9, domain=CUBE, tol=1e-6)
+    assert empty.rank == (1, 1, 1)
+    np.testing.assert_array_equal(empty(np.zeros((2, 3))), [0, 0])
 
 
 def test_a_split_that_n_does_not_resolve(rng):
@@ -126,7 +126,7 @@ def test_a_split_that_n_does_not_resolve(rng):
 
 
 def test_many_neighbours(backend, rng):
-    """More neighbours than fit in the buffer; repeated charges give the sum of their charges."""
+    """More neighbours than fit in the buffer; five copies of each charge give five times the sum."""
     X, q, targets = rng.uniform(0, 1, (1000, 3)), 1 + rng.random(1000), rng.uniform(0, 1, (3, 3))
     one, five = (qf.cheb.short_range(np.tile(X, (k, 1)), np.tile(q, k), targets, sog=SOG, backend=backend) for k in (1, 5))
     np.testing.assert_allclose(five, 5 * one, rtol=1e-9)
@@ -141,7 +141,7 @@ def test_targets_beyond_all_charges(backend, rng):
     expected = oracle.short_range(X, q, targets, sog=sog)
     assert np.abs(got - expected).max() <= 1e-9  # dozens of pairs, each accurate to 1e-11
     assert got[1] == got[2] == 0
-    X[0] = 1e300, -1e300, 0  # one charge that makes the box too large for cells
+    X[0] = 1e300, -1e300, 0  # one charge, after which axes 0 and 1 are too long for cells
     expected = oracle.short_range(X[1:], q[1:], targets, sog=sog)[[0, 3]]
     assert np.abs(qf.cheb.short_range(X, q, targets, sog=sog)[[0, 3]] - expected).max() <= 1e-9
 
@@ -159,7 +159,7 @@ def test_on_a_charge(backend):
     np.testing.assert_allclose(dX[2, 0], q[2] * dtargets[2, 0] * 2 / 3, rtol=1e-9)  # two targets of weight 1, two charges of 1 and 2
 
 
-def test_sog_is_kept(tmp_path, rng):
+def test_sog_survives_pickling_and_saving(tmp_path, rng):
     X, q = charges(rng, 50, CUBE)
     V = qf.cheb.potential(X, q, n=12, domain=CUBE, tol=1e-6)
     V.save(tmp_path / "V")
@@ -179,7 +179,7 @@ X5, Q5 = np.linspace(-0.9, 0.9, 15).reshape(5, 3), np.ones(5)
 SOG = qf.cheb.coulomb_sog(1e-6, 0.1, 4.0, split=1.0)
 
 
-def test_a_nan_charge_stays_with_its_neighbours(backend):
+def test_a_nan_charge_affects_only_its_neighbours(backend):
     X, q = np.array([[0.0, 0, 0], [3.0, 0, 0]]), np.array([1.0, np.nan])
     sog = qf.cheb.coulomb_sog(1e-6, 0.1, 4.0, split=5.0)
     assert list(np.isnan(qf.cheb.short_range(X, q, X + 0.1, sog=sog))) == [False, True]

@@ -15,7 +15,7 @@ def tucker_eval(core, factors, X, *, domain=(-1, 1)):
 
 
 def tucker_derivatives(core, factors, X, *, gradient=True, hessian=False, domain=(-1, 1), extrapolate=False):
-    """NumPy's chebder applied to the factors, and values of the results."""
+    """Values of tensors whose factors are differentiated by NumPy's chebder."""
     d = len(factors)
     lo, hi = np.broadcast_to(np.reshape(np.asarray(domain, np.longdouble), (-1, 2)), (d, 2)).T
 

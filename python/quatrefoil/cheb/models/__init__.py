@@ -1,1 +1,1 @@
-"""Models on top of the methods of ``quatrefoil.cheb``: Chebyshev-Tucker tensors and potentials of charges. Methods never import them."""
+"""Models on top of the methods of ``quatrefoil.cheb``: tensors, trains, polynomial chaos and potentials. Methods never import them."""

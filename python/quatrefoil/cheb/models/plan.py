@@ -16,13 +16,12 @@ from ..domain import points_of, shaped
 from ..nonuniform import CHEB_EVAL, tolerance
 from ..scattered import TUCKER_EVAL
 
-MIN_EPS = {"float32": 1e-5, "float64": 1e-11}  # below these, taps take longer than the contraction, or rounding errors are larger
-# flops above which a contraction is slower than interpolation with up to 8 taps, and with more; twice as many for a grid larger than the
-# cache (README of nonuniform, Measured)
+MIN_EPS = {"float32": 1e-5, "float64": 1e-11}  # below these, interpolation is slower than contraction, or its rounding errors exceed eps
+# flops above which contraction is slower than interpolation with up to 8 taps, and with more; twice as many for a grid larger than CACHED
 WORTH = (14e3, 33e3)
 EIGHT_TAPS = 2e-7  # the error of 8 taps
-CACHED = 32 << 20  # bytes
-CELLS = 40  # an axis with more coefficients takes as long as one with this many, because it uses cells (README of scattered, 12)
+CACHED = 32 << 20  # cache size in bytes
+CELLS = 40  # an axis with more coefficients takes about as long as one with this many: large n use cells (README of scattered, 12)
 
 
 class Plan:

@@ -12,11 +12,11 @@ import numpy as np
 
 from ... import _arguments
 
-MIN_EPS = 1e-14  # a few rounding errors of a sum of size 1/r
+MIN_EPS = 1e-14  # a few relative rounding errors of the sum
 MIN_RATIO = 1e-15  # smallest ratio of rmin to rmax
 PER_STEP = 24  # distances per period h of log r at which the error is measured
 DEGREE = 72  # degree of the interpolant of the long part, whose error is below 1e-16 for t r <= 8
-FAR = 8.0  # t r at the cutoff, where the Gaussian is e^-64
+FAR = 8.0  # maximum of t r at the cutoff; there, the Gaussian is e^-64
 TAIL = 1e-3  # fraction of eps: the allowed truncation of the long part's polynomial, so that its slope is as accurate as the sum
 
 
@@ -30,7 +30,7 @@ class SumOfGaussians:
     Attributes
     ----------
     t, w : (R,)
-        Exponents (1/length), in increasing order, and weights. float64, read-only.
+        Nodes (1/length), in increasing order, and weights. float64, read-only.
     n_long : int
         The long part consists of the first ``n_long`` terms.
     eps, rmin, rmax : float
@@ -59,7 +59,7 @@ class SumOfGaussians:
         for name in ("t", "w"):
             numbers = np.array(_arguments.host_array(getattr(self, name), label, name), np.float64)
             if numbers.ndim != 1 or numbers.size == 0 or numbers.shape != np.shape(self.t):
-                raise ValueError(f"{label}: {name} has shape {numbers.shape}, expected (R,), at least one exponent and as many weights")
+                raise ValueError(f"{label}: {name} has shape {numbers.shape}, expected (R,), at least one node and as many weights")
             _arguments.finite(numbers, label, name)
             numbers.flags.writeable = False
             object.__setattr__(self, name, numbers)
@@ -108,7 +108,7 @@ class SumOfGaussians:
 
     @functools.cached_property
     def polynomial(self) -> tuple[float, ...]:
-        """The long part for r <= cutoff in powers of 2 r^2 / cutoff^2 - 1 (6)."""
+        """Coefficients of the long part for r <= cutoff in powers of 2 r^2 / cutoff^2 - 1 (6)."""
         angles = (np.arange(DEGREE + 1) + np.longdouble(0.5)) * (np.arccos(np.longdouble(-1)) / (DEGREE + 1))
         values = self.long((self.cutoff * np.sqrt((1 + np.cos(angles)) / 2)).astype(np.float64))
         c = np.cos(np.outer(np.arange(DEGREE + 1), angles)) @ values * (2 / np.longdouble(DEGREE + 1))
@@ -144,7 +144,7 @@ def coulomb_sog(eps: float, rmin: float, rmax: float, *, split: float | None = N
     rmin, rmax : float
         Lengths, rmin < rmax; rmin at least 1e-15 rmax.
     split : float, optional
-        t* in 1/length: terms with t <= t* are the long part, and the last of them has t = t* exactly. By default, all terms.
+        t* in 1/length: terms with t <= t* are the long part, and one node equals t* if the nodes extend that far. By default, all terms.
 
     Returns
     -------
@@ -187,7 +187,7 @@ def coulomb_sog(eps: float, rmin: float, rmax: float, *, split: float | None = N
 
 
 def _terms(h: float, ratio: float, eps: float) -> tuple[np.ndarray, np.ndarray]:
-    """(1) in units of rmax, up to exponents whose Gaussian is negligible at rmin."""
+    """Nodes and weights (1) in units of 1 / rmax, up to a Gaussian that is negligible at rmin."""
     u = h * np.arange(math.ceil(math.asinh(math.sqrt(3 - math.log(eps)) / ratio) / h) + 1)
     w = 2 / math.sqrt(math.pi) * h * np.cosh(u)
     w[0] /= 2
@@ -195,7 +195,7 @@ def _terms(h: float, ratio: float, eps: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _error(h: float, ratio: float, eps: float) -> float:
-    """The largest relative error of the sum from ratio to 1."""
+    """The largest relative error of the sum for r from ratio to 1."""
     t, w = _terms(h, ratio, eps)
     r = np.geomspace(ratio, 1.0, 64 + math.ceil(PER_STEP * math.log(1 / ratio) / h))
     return float(np.abs(1 - r * (np.exp(-np.square(np.outer(r, t))) @ w)).max())

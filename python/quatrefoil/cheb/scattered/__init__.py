@@ -1,4 +1,4 @@
-"""Values of Chebyshev-Tucker tensors at scattered points, and their derivatives. n coefficients and r ranks per axis, d axes, P points.
+"""Values of Chebyshev-Tucker tensors at scattered points, and their derivatives. n coefficients and rank r per axis, d axes, P points.
 
 Equation numbers refer to csrc/cheb/scattered/README.md.
 """
@@ -21,7 +21,7 @@ from .composition import reference
 
 
 def check_points(label: str, X: np.ndarray, domain: Sequence[float], extrapolate: bool = False) -> None:
-    """Raise ValueError for the first coordinate of X (P, d) that is NaN or, unless ``extrapolate``, outside its interval."""
+    """Raise ValueError for the first coordinate of X (P, d) that is not finite or, unless ``extrapolate``, outside its interval."""
     with np.errstate(over="ignore", invalid="ignore"):
         bad = np.isnan(reference(np, X, domain, extrapolate)).T
     if bad.any():
@@ -38,7 +38,7 @@ def _check_values(label: str, inputs: Sequence[Any], options: tuple[Any, ...]) -
 def _second(
     arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: Backend | None, num_threads: int | None
 ) -> list[Any]:
-    """Second derivatives (11): gradients of the inputs and of grad from ``bars``, the gradients of the inputs' gradients (None for 0)."""
+    """Second derivatives (11) in the inputs and grad. ``bars``: gradients with respect to the inputs' gradients, None for 0."""
     core, *factors, X, grad = arrays
     core_bar, *factor_bars, X_bar = bars
     (domain,) = options
@@ -74,7 +74,7 @@ TUCKER_EVAL = Op(
     options=(Option("domain", "floats"),),
     extras=("packed",),
     policy=Policy(check_values=_check_values, second_vjp=_second),
-    tolerance=2e-6,  # the sums over k in float32 lose about sqrt(n) eps of coefficients that do not decay
+    tolerance=2e-6,  # sums over k in float32 have errors of about sqrt(n) eps if the coefficients do not decay
 )  # fmt: skip
 TUCKER_DERIVATIVES = Op(
     __name__, "tucker_derivatives",
@@ -124,8 +124,9 @@ def tucker_eval(
     Notes
     -----
     Differentiable in core, factors and X, any number of times. Cost: 2 sum(n_k r_k) + 2 prod(r_k) flops per point, with ranks rounded up to
-    the tile. If n_k is above about 60 and there are thousands of points, 2 n_k r_k becomes 40 r_k, and up to 40 n_k r_k numbers are stored
-    (12). Otherwise the memory is a few kB per thread for any P. Error: a few eps of the largest |f|, up to the ends of the domain (3).
+    multiples of 4. If n_k is above about 60 and there are thousands of points, 2 n_k r_k becomes 40 r_k, and up to 40 n_k r_k numbers are
+    stored (12). Further memory: a copy of core and factors, and a few kB per thread, for any P. Error: a few eps of the largest |f|, up to
+    the ends of the domain (3).
 
     Examples
     --------
@@ -188,7 +189,7 @@ def tucker_derivatives(
     core, factors, X, domain
         As in ``tucker_eval``.
     gradient, hessian : bool
-        Whether to return the gradient and the Hessian too. The Hessian requires the gradient.
+        Whether to return the gradient and the Hessian too. ``hessian`` implies ``gradient``.
     extrapolate : bool
         Accept all finite points. Outside the domain, the polynomial and its error grow like (2 |t|)^n, where t is in [-1, 1] within the
         domain.
@@ -202,9 +203,9 @@ def tucker_derivatives(
 
     Notes
     -----
-    Differentiable in core, factors and X, through all results at once (10). Cost: m (2 sum(n_k r_k) + 2 prod(r_k)) flops per point, with m
-    = 2 for the gradient and 3 for the Hessian. The adjoint costs as much as ``tucker_eval_vjp`` for every derivative whose gradient is
-    not 0. Memory: the results and a few kB per thread. Error: a few eps of the largest derivative, up to the ends of the domain.
+    Differentiable once in core, factors and X, through all results (10). Cost: m (2 sum(n_k r_k) + 2 prod(r_k)) flops per point, with m =
+    2 for the gradient and 3 for the Hessian. The adjoint costs as much as ``tucker_eval_vjp`` for every derivative whose gradient is
+    not 0. Memory: the results, and as for ``tucker_eval``. Error: a few eps of the largest derivative, up to the ends of the domain.
 
     Examples
     --------

@@ -177,7 +177,7 @@ def _partial(
     ranks, bases = ranks_of(rank, free, host.shape, label), partial.bases_of(matrices, label)
     if mask is None:
         _arguments.finite(host, label, "C")
-        core, factors = partial.fixed_to(host, tol, ranks, method, bases, label)
+        core, factors = partial.with_fixed_factors(host, tol, ranks, method, bases, label)
     else:
         known = np.asarray(_arrays.to_host(mask) if _arrays.kind(mask) else mask)
         if known.dtype != np.bool_ or known.shape != host.shape:

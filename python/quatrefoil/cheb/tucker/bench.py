@@ -1,4 +1,4 @@
-"""Tucker decomposition to a tolerance compared with Gram matrices and SVDs in NumPy, and with randomised SVDs in tensorly."""
+"""Tucker decomposition compared with Gram matrices and SVDs in NumPy, and with randomised SVDs and HOOI in tensorly."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def problems() -> Iterator[Problem]:
 
 
 @cache
-def charges(n: int) -> np.ndarray:
+def potential_coefficients(n: int) -> np.ndarray:
     """Chebyshev coefficients of sum_i q_i / sqrt(r_i^2 + SOFTNESS^2) on n points per axis of [-1, 1]^3."""
     rng = np.random.default_rng(0)
     x, values = cheb.chebpts(n), np.zeros((n, n, n))
@@ -62,7 +62,7 @@ def _part(core: Any, factors: Any) -> Any:
 
 
 def _tucker(n: int, tol: float, method: str) -> Problem:
-    C = charges(n)
+    C = potential_coefficients(n)
     ranks = cheb.tucker(C, tol=tol).core.shape
     svd, by_rank = tol < LOOSE, method == "rsvd"
     peers: dict[str, Run] = {}
@@ -75,7 +75,7 @@ def _tucker(n: int, tol: float, method: str) -> Problem:
         peers[name] = lambda: _part(*theirs(C, list(ranks), **options))
     # a call with ranks has no goal compared with NumPy, which receives the tolerance
     goals = {name: goal for name, goal in GOALS[tol].items() if n > 65 and (not by_rank or name.startswith("tensorly"))}
-    products = 8 + (2 if svd else 1) * ranks[0]  # README (2): a sketch of 8 numbers per axis, a basis, and its residual
+    products = 8 + (2 if svd else 1) * ranks[0]  # README (2): a sketch with 8 rows per axis, a projection, its residual if TIGHT
     work = Work(2 * products * n**3, C.nbytes, "float64")
     size = f"{n}^3 {'rank of ' if by_rank else ''}tol={tol:g} ranks {'x'.join(map(str, ranks))}"
     request = {"rank": ranks} if by_rank else {"tol": tol}

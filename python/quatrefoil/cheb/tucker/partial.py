@@ -32,7 +32,7 @@ def bases_of(fixed: Mapping[int, np.ndarray], label: str) -> Bases:
     return bases
 
 
-def fixed_to(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: str, bases: Bases, label: str) -> Parts:
+def with_fixed_factors(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: str, bases: Bases, label: str) -> Parts:
     """The core and the factors that are not prescribed, from C projected onto the columns of the prescribed ones."""
     small = _projected(C, bases)
     if tol is not None:
@@ -68,8 +68,8 @@ def _decomposed(small: np.ndarray, tol: float | None, ranks: Sequence[int], meth
 def completed(C: np.ndarray, known: np.ndarray, tol: float, ranks: Sequence[int], method: str, bases: Bases, label: str) -> Parts:
     """Find the decomposition nearest to the known entries, which have norm 1, by quasi-Newton steps in core and factors.
 
-    Takes the better of two starts: the given ranks, or small ranks that grow to them. Each start begins with decompositions of C, in which
-    the unknown entries are taken from the previous decomposition.
+    Takes the better of two starts: the given ranks, or small ranks that grow to them. Each stage of a start begins with decompositions of
+    C, in which the unknown entries are taken from the previous decomposition.
     """
     descent = _Descent(C, known, tol, {axis: Q for axis, (Q, _) in bases.items()})
     last = max(ranks, default=0)
@@ -128,23 +128,23 @@ class _Descent:
 
         def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
             G, columns = parts_of(x)
-            rest = np.where(self.known, self.full(G, columns) - self.values, 0)
-            back = rest
+            residual = np.where(self.known, self.full(G, columns) - self.values, 0)
+            back = residual
             for k, U in self.matrices(columns).items():
                 back = mode_product(back, U.T, k)
             parts = [back]
             for k in axes:
-                others = [j for j in range(rest.ndim) if j != k]
-                parts.append(np.tensordot(rest, self.full(G, columns, skipped=k), (others, others)))
-            return 0.5 * float(np.vdot(rest, rest)), np.concatenate([part.ravel() for part in parts])
+                others = [j for j in range(residual.ndim) if j != k]
+                parts.append(np.tensordot(residual, self.full(G, columns, skipped=k), (others, others)))
+            return 0.5 * float(np.vdot(residual, residual)), np.concatenate([part.ravel() for part in parts])
 
-        def near(intermediate_result: Any) -> None:
+        def stop_within_tol(intermediate_result: Any) -> None:
             if 2 * intermediate_result.fun <= self.tol**2:
                 raise StopIteration
 
         x = np.concatenate([core.ravel(), *(factors[k].ravel() for k in axes)])
         options = {"maxiter": steps, "maxfun": 2 * steps, "maxcor": 30, "ftol": 1e-28, "gtol": 1e-12}
-        x = minimize(value_and_gradient, x, jac=True, method="L-BFGS-B", callback=near, options=options).x
+        x = minimize(value_and_gradient, x, jac=True, method="L-BFGS-B", callback=stop_within_tol, options=options).x
         half, gradient = value_and_gradient(x)
         self.missed, self.gradient_norm = math.sqrt(2 * half), float(np.abs(gradient).max())
         return parts_of(x)
