@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 
 from .._arguments import number
-from .mesh import TriangleMesh
+from .mesh import Boundary, TriangleMesh
 from .polygon import Polygon
 from .rings import crossings
+from .solid import SDF, Box
 
 _NEAR = 1e-9  # shapes closer than this, relative to the extent, touch
 _TOGETHER = 1 << 18  # pairs of an edge and a triangle that are tested together
@@ -22,14 +24,14 @@ _WEIGHTS = {  # weights of the corners of a segment or triangle, for points on i
 class Regions:
     """A diffusion that is constant in polygons or meshes and around them, and jumps at their sides.
 
-    Use ``Problem(..., diffusion=Regions(...))`` in a Polygon or a TriangleMesh. u and α ∂u/∂n are continuous.
+    Use ``Problem(..., diffusion=Regions(...))`` in two or three dimensions. u and α ∂u/∂n are continuous.
 
     Parameters
     ----------
     outside : float
         α in the rest of the domain; positive.
-    parts : list of (Polygon or TriangleMesh, α)
-        Polygons without holes in a Polygon, or closed meshes in a TriangleMesh, with their values of α. They are inside the domain and do
+    parts : list of (Polygon, TriangleMesh or Box, α)
+        Polygons without holes or, in space, closed meshes, with their values of α. A box is converted. Parts are inside the domain and do
         not overlap, but may touch its boundary and each other, like layers.
 
     Raises
@@ -54,9 +56,10 @@ class Regions:
             raise TypeError(f"Regions: parts is {parts!r}, expected a list of (Polygon or TriangleMesh, value)")
         checked = []
         for k, part in enumerate(parts):
-            if not isinstance(part, (tuple, list)) or len(part) != 2 or not isinstance(part[0], (Polygon, TriangleMesh)):
+            shape = faceted(part[0]) if isinstance(part, (tuple, list)) and len(part) == 2 else None
+            if not isinstance(shape, (Polygon, TriangleMesh)):
                 raise TypeError(f"Regions: parts[{k}] is {part!r}, expected (Polygon or TriangleMesh, value)")
-            shape, value = part
+            value = part[1]
             if isinstance(shape, Polygon) and (shape._batch is not None or shape.holes):
                 raise ValueError(f"Regions: parts[{k}] is {shape!r}, expected one polygon without holes")
             if isinstance(shape, TriangleMesh) and not shape.watertight:
@@ -64,28 +67,40 @@ class Regions:
             checked.append((shape, number(value, "Regions", f"parts[{k}]", positive=True)))
         self.parts = tuple(checked)
 
-    def _check(self, domain: Polygon | TriangleMesh, label: str) -> None:
+    def _check(self, domain: Boundary, label: str) -> None:
         """Raise ValueError unless the parts are inside the domain, do not overlap, and do not fill it."""
+        domain = faceted(domain)
         for k, (shape, _) in enumerate(self.parts):
             if shape.dimension != domain.dimension:
                 raise ValueError(f"{label}: parts[{k}] of diffusion is {shape!r}, but boundary is {domain!r}")
-            others = [(domain, True, "the boundary")]
+            others: list[tuple[Boundary, bool, str]] = [(domain, True, "the boundary")]
             others += [(other, False, f"parts[{j}]") for j, (other, _) in enumerate(self.parts) if j != k]
             for other, within, name in others:
                 if _crosses(shape, other, within):
                     raise ValueError(f"{label}: parts[{k}] of diffusion crosses {name}; it must be {'inside' if within else 'outside'} it")
-        if sum(_size(shape) for shape, _ in self.parts) > (1 - _NEAR) * _size(domain):
+        if isinstance(domain, (Polygon, TriangleMesh)) and sum(_size(shape) for shape, _ in self.parts) > (1 - _NEAR) * _size(domain):
             raise ValueError(f"{label}: the parts of diffusion fill the domain; use outside for one of them")
 
-    def _touching(self, domain: Polygon | TriangleMesh) -> bool:
+    def _touching(self, domain: Boundary) -> bool:
         """Whether a part has a common point with another one or with the boundary, up to rounding."""
-        shapes = [domain, *(shape for shape, _ in self.parts)]
-        pairs = [(a, b) for a in shapes for b in shapes if a is not b]
+        shapes: list[Boundary] = [domain, *(shape for shape, _ in self.parts)]
+        pairs = [(a, b) for a in shapes for b in shapes if a is not b and isinstance(a, (Polygon, TriangleMesh))]
         near = _NEAR * float(domain._extent[0])
         return any(b.closest_point(a._ends.reshape(-1, a.dimension)).distance.min() < near for a, b in pairs)
 
     def __repr__(self) -> str:
         return f"Regions({self.outside}, {list(self.parts)})"
+
+
+def faceted(boundary: Boundary) -> Boundary:
+    """Convert a box in two or three dimensions to a polygon or a mesh. Returns others unchanged."""
+    if not isinstance(boundary, Box) or boundary.dimension > 3:
+        return boundary
+    corners = np.array(list(product(*zip(boundary.lo, boundary.hi))))
+    if boundary.dimension == 2:
+        return Polygon(corners[[0, 2, 3, 1]])
+    sides = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+    return TriangleMesh(corners, [[a, *rest] for a, b, c, d in sides for rest in ((b, c), (c, d))])
 
 
 def signed_size(shape: Polygon | TriangleMesh) -> float:
@@ -109,10 +124,17 @@ def _size(shape: Polygon | TriangleMesh) -> float:
     return abs(signed_size(shape)) - sum(abs(signed_size(hole)) for hole in holes)
 
 
-def _crosses(a: Polygon | TriangleMesh, b: Polygon | TriangleMesh, within: bool) -> bool:
-    """Whether a has points outside b, or with ``within=False`` inside b, by more than rounding errors."""
+def _crosses(a: Polygon | TriangleMesh, b: Boundary, within: bool) -> bool:
+    """Whether a has points outside b, or with ``within=False`` inside b, by more than rounding errors.
+
+    For a boundary b without facets, this is tested at the anchors of a.
+    """
     near, d = _NEAR * float(b._extent[0]), a.dimension
-    of_b = np.asarray(b.signed_distance(anchors_of(a).reshape(-1, d)))
+    anchors = anchors_of(a).reshape(-1, d)
+    of_b = np.asarray(b.signed_distance(anchors))
+    if not isinstance(b, (Polygon, TriangleMesh)):
+        beyond = isinstance(b, SDF) and ((anchors < b.lo - near) | (anchors > b.hi + near)).any()
+        return bool(beyond or (of_b > near).any())
     of_a = np.asarray(a.signed_distance(anchors_of(b).reshape(-1, d)))
     if (of_b > near).any() if within else (of_b < -near).any() or bool((abs(of_b) <= near).all() and (abs(of_a) <= near).all()):
         return True

@@ -57,7 +57,7 @@ def ranges_of(p: Prepared) -> np.ndarray:
         size = diagonal if k else diagonal**2 / (8 * p.boundary.dimension)  # largest u with -Δu = 1 in the ball around the box
         if s._interfaces is not None:
             size = size / s._interfaces.alphas.min()
-        if p.bound is not None and k == 0:
+        if s._varies and p.bound is not None and k == 0:
             size = size * 2.0 ** alpha_unit(p.bound.largest, p.data[-2]) / p.bound.largest
         smallest, largest = _range(p, data, of_domain=k == 0)
         low, high = low + np.minimum(smallest, 0.0) * size, high + np.maximum(largest, 0.0) * size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +14,11 @@ from ..._call import call
 from ..._spec import Op
 from ..._typing import Backend
 from ..data import loops as _array_code
+from ..data.composition import Data, Points
 from ..data.packed import copied, detached
 from ..media import MEDIA
 from ..stars import STARS
-from ..walk import WALK
+from ..walk import REPLAYED, WALK
 from ..walk.nodes import schedule
 from .composed import for_dimension
 from .interfaces import Interfaces
@@ -27,6 +29,7 @@ Array = Any
 _data: Any = _array_code  # untyped module
 METHODS = {"walk": WALK, "stars": STARS, "media": MEDIA, "jumps": WALK}  # the op of each method; "jumps" uses only its arguments
 GEOMETRY = ("ends", "first", "walls", "first_wall", "corners", "first_corner")  # inputs that describe the boundary
+LINEAR = ("dirichlet", "source", "neumann", "robin")  # the data of walks through a diffusion with jumps in which u is linear
 _OF_POINTS = ("start", "slopes")  # inputs with an axis for points
 MAX_INSTANCES = 64  # per chunk, because a boundary caches 64 grids
 
@@ -131,16 +134,63 @@ class Chunk:
             found[key] = found[key].join(state) if key in found else state
         states = [State(starts, sizes, none, none, np.zeros((0, 3), np.int64)), *(found[key] for key in sorted(found))]
         parts = (np.concatenate([getattr(state, name) for state in states]) for name in ("mean", "m2", "counts"))
-        return State(starts, sizes, *(_arrays.of_kind(_arrays.location(self.arrays["start"]), x) for x in parts))
+        mean, m2, counts = (_arrays.of_kind(_arrays.location(self.arrays["start"]), x) for x in parts)
+        tables = [self.arrays.get(name) for name in LINEAR]
+        if any(getattr(x, "requires_grad", False) for x in tables):
+            B, N, _ = self.arrays["start"].shape
+
+            def pull(grad: np.ndarray) -> list[np.ndarray | None]:
+                return self.replay_jumps(interfaces, first, walks, grad.reshape(B * self.options["nrhs"], N, *grad.shape[1:]))
+
+            mean = call(REPLAYED, (mean, *tables), (), (pull,))
+        return State(starts, sizes, mean, m2, counts)
+
+    def replay_jumps(self, interfaces: Interfaces, first: int, walks: int, grad: np.ndarray) -> list[np.ndarray | None]:
+        """(7), (8): gradients with respect to the parameters of data. ``grad`` (B, N, K, C): with respect to the nodes' means."""
+        group = 2 if self.options["gradient"] else 1
+        starts, sizes = map(np.array, schedule(first // group, walks // group))
+        tables = [None if (x := self.arrays.get(name)) is None else np.asarray(_arrays.to_host(detached(x)), np.float64) for name in LINEAR]
+        fields = [Data(np, "solve", self.options.get(f"{name}_kind", "none"), x, None) for name, x in zip(LINEAR, tables)]
+        totals = [None if x is None else np.zeros(x.shape) for x in tables]
+
+        def add(k: int, b: int, frame: np.ndarray, X: np.ndarray, weight: np.ndarray, facet: Any = None, corners: Any = None) -> None:
+            n, d = X.shape
+            if n and totals[k] is not None:
+                at = (X - frame[:d]) / frame[d], np.full(n, b), np.tile(frame[:d], (n, 1)), np.full(n, frame[d])
+                weights = () if corners is None else [corners[:, j] for j in range(1, d)]
+                totals[k] += fields[k].gradient(Points(*at, [], facet, weights), weight)
+
+        for b, frame, part in self.jumps(interfaces, first, walks):
+            W, point = len(part.walks), part.first_point - self.options["first_point"]
+            node = np.searchsorted(starts, np.asarray(part.walks) // group, side="right") - 1
+            each = grad[b, point : point + len(part.end) // W][:, node] / (group * sizes[node])[:, None]
+            each = each.reshape(-1, grad.shape[3])
+            later, inside, in_first = each[:, 0], ~np.isnan(part.end[:, 0]), None
+            if part.first is not None:
+                along, toward = part.first.channels(np, np.ones(len(each)))
+                later, in_first = (np.where(each == 0, 0.0, each * x).sum(axis=1) for x in (along, toward))
+            add(0, b, frame, part.end[inside], (later * part.left)[inside], part.facet[inside], part.weights[inside])
+            add(1, b, frame, part.point, later[part.owner] * part.share)
+            for k, wall in part.walls.items():
+                add(1 + k, b, frame, wall.point, later[wall.owner] * wall.share, wall.facet, wall.weights)
+            if in_first is not None and part.entered is not None and part.area is not None:
+                entered = part.area > 0
+                add(1, b, frame, part.entered[entered], (part.area * in_first)[entered])
+        return totals
 
     def jumps(self, interfaces: Interfaces, first: int, walks: int) -> Iterator[tuple[int, np.ndarray, Walked]]:
         """Yield an instance, its frame, and some of its walks through a diffusion with jumps. Instances may share walks."""
         start, frame = (np.asarray(_arrays.to_host(self.arrays[name]), np.float64) for name in ("start", "frame"))
         options, d = self.options, start.shape[2]
         for b, row in enumerate(frame):
-            limits = row[d] * row[d + 1], options["screening"], options["max_steps"]
+            bounds, sigma = self.arrays.get("bounds"), None
+            if bounds is not None:
+                sigma = partial(self._data, "screening", b, row)
+            rate = options["screening"] if bounds is None else float(_arrays.to_host(bounds)[b, 0])
+            limits = row[d] * row[d + 1], rate, sigma if rate > 0 else None, options["max_steps"]
             sourced = options["source_kind"] != "none"
-            how = How(options["seed"], *limits, sourced, options["gradient"], self.backend, self.num_threads)
+            fluxes = tuple(k for k in (1, 2) if options.get(f"{LINEAR[1 + k]}_kind", "none") != "none")
+            how = How(options["seed"], *limits, sourced, fluxes, options["gradient"], self.backend, self.num_threads)
             ranges = range(first, first + walks), options["first_point"], options["first_instance"] + b
             for part in blocks(interfaces, how, row[:d] + row[d] * start[b], *ranges):
                 for side in range(options["nrhs"]):
@@ -148,33 +198,37 @@ class Chunk:
 
     def _state(self, part: Walked, b: int, frame: np.ndarray) -> State:
         """The nodes of walks of instance b, from the data at their ends and source points."""
-        W, d, group = len(part.walks), len(frame) - 2, 2 if part.first is not None else 1
-
-        def data(name: str, X: np.ndarray, *on_boundary: np.ndarray) -> np.ndarray:
-            if not len(X):
-                return np.zeros(0)
-            kind, table, row = self.options[f"{name}_kind"], self.arrays[name], None
-            if table is not None:
-                row = _data.row_of(kind, np.asarray(_arrays.to_host(detached(table)), np.float64), b, self.arrays["first"])
-            function = self.extras[1 if name == "dirichlet" else 2]
-            scaled = (X - frame[:d]) / frame[d]
-            return np.asarray(_data.data_values(kind, row, function, self.options["first_instance"] + b, frame, scaled, *on_boundary))
-
+        W, group = len(part.walks), 2 if part.first is not None else 1
         inside, sourced = ~np.isnan(part.end[:, 0]), self.options["source_kind"] != "none"
         values = np.full(len(inside), np.nan)
-        values[inside] = part.left[inside] * data("dirichlet", part.end[inside], part.facet[inside], part.weights[inside, 1:])
+        at_ends = part.end[inside], part.facet[inside], part.weights[inside, 1:]
+        values[inside] = part.left[inside] * self._data("dirichlet", b, frame, *at_ends)
         if sourced:
-            values += np.bincount(part.owner, part.share * data("source", part.point), minlength=len(values))
+            values += np.bincount(part.owner, part.share * self._data("source", b, frame, part.point), minlength=len(values))
+        for k, wall in part.walls.items():
+            met = wall.share * self._data(LINEAR[1 + k], b, frame, wall.point, wall.facet, wall.weights[:, 1:])
+            values += np.bincount(wall.owner, met, minlength=len(values))
         channels = values[:, None]
         if part.first is not None and part.entered is not None and part.area is not None:
             along, toward = part.first.channels(np, np.ones(len(values)))
             channels = channels * along
             if sourced:
                 met, own = np.zeros(len(values)), part.area > 0
-                met[own] = part.area[own] * data("source", part.entered[own])
+                met[own] = part.area[own] * self._data("source", b, frame, part.entered[own])
                 channels = channels + met[:, None] * toward
         samples = channels.reshape(-1, W // group, group, channels.shape[1]).mean(axis=2)
         return of_samples(part.walks.start // group, samples, part.counts.reshape(-1, W, 3).sum(axis=1))
+
+    def _data(self, name: str, b: int, frame: np.ndarray, X: np.ndarray, *on_boundary: np.ndarray) -> np.ndarray:
+        """The data of instance b at points X in absolute coordinates."""
+        if not len(X):
+            return np.zeros(0)
+        kind, table, row, d = self.options[f"{name}_kind"], self.arrays[name], None, len(frame) - 2
+        if table is not None:
+            row = _data.row_of(kind, np.asarray(_arrays.to_host(detached(table)), np.float64), b, self.arrays["first"])
+        names = [key.removesuffix("_kind") for key in self.options if key.endswith("_kind")]  # in the order of ``extras``
+        function, scaled = self.extras[1 + names.index(name)], (X - frame[:d]) / frame[d]
+        return np.asarray(_data.data_values(kind, row, function, self.options["first_instance"] + b, frame, scaled, *on_boundary))
 
     def _only(self, rows: np.ndarray) -> tuple[Chunk, np.ndarray]:
         """A chunk of the smallest window around points ``rows``, in which other points have no walks, and the indices of ``rows`` in it."""

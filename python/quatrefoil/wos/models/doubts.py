@@ -20,7 +20,7 @@ _SMALLEST, _LARGEST = 2.0**-480, 2.0**480  # range in which float64 can represen
 def report(run: Run, state: State | Groups, mean: np.ndarray, m2: np.ndarray) -> None:
     """Warn about a state, given its means and sums of squared deviations on the host, in units of u."""
     p, counts = run.prepared, _arrays.to_host(state.counts)
-    if p.bound is not None:
+    if p.statement._varies:
         warn_of_jumps("solve", int(counts[:, len(COUNTS)].sum()))
     escaped = int(counts[:, _ESCAPED].sum())
     walks = int(np.broadcast_to(state.walks, len(counts))[counts[:, 0] > 0].sum()) if escaped else 0

@@ -304,7 +304,7 @@ def _check(s: Statement, settings: Settings, label: str) -> Settings:
 
 def _with_numbers(s: Statement) -> Statement:
     """The problem with numbers as data, because paths do not depend on data. A flux of 1 lets walks draw points on walls."""
-    if s._method not in TRACES:
+    if s._method not in TRACES and s._reflecting is None:
         return s
     walls = {name: wall if wall is None else (*wall[:-1], 1.0) for name, wall in (("neumann", s.neumann), ("robin", s.robin))}
     source = None if s.source is None else 1.0

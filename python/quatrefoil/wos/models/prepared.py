@@ -12,7 +12,7 @@ from ..._call import call
 from ..._typing import Backend
 from ..._warnings import warn
 from ..data.pack import pack
-from ..data.packed import PackedData, Target, any_requires_grad, detached
+from ..data.packed import NOTHING, PackedData, Target, detached
 from ..data.per_vertex import on_facets
 from ..media.bound import Bound, bound_of, slopes
 from ..media.derivatives import with_curvature
@@ -72,7 +72,8 @@ class Prepared(NamedTuple):
         """The boundary in the form that walks use."""
         if self.exchange is not None:
             return self.exchange.tables
-        return self.boundary if self.statement._reflecting is None else self.statement._reflecting.tables
+        r = self.statement._reflecting
+        return self.boundary if r is None or self.statement._method == "jumps" else r.tables
 
     @property
     def kind(self) -> str:
@@ -96,7 +97,7 @@ class Prepared(NamedTuple):
     @property
     def linear(self) -> tuple[PackedData, ...]:
         """The data in which u is linear."""
-        return self.data[:4] if self.statement._method == "stars" else self.data[:2]
+        return self.data[:4] if self.statement._reflecting is not None else self.data[:2]
 
     @property
     def row_units(self) -> np.ndarray | None:
@@ -143,7 +144,7 @@ class Prepared(NamedTuple):
                 first = self.exchange.tables.rows[3]
                 rows = slice(None) if len(first) == 2 else slice(first[b], first[end])
                 arrays["exchange"] = _arrays.of_kind(self.kind, self.exchange.rest[rows])
-            if options["gradient"]:
+            if options["gradient"] and s._varies:
                 alpha = self.data[names.index("diffusion")]
                 arrays["slopes"] = slopes(
                     alpha.kind, arrays["diffusion"], alpha.function, b, arrays["start"], arrays["frame"], arrays["bounds"]
@@ -156,7 +157,7 @@ def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared
     at = points if points.ndim > 1 else points[None]
     target = _target(statement, at)
     if statement._method == "jumps":
-        _check_jumps(statement, target)
+        _check_jumps(target)
     packed = _pack(statement, target)
     sizes = _sizes(statement, points)
     if settings.shared_walks:
@@ -173,20 +174,19 @@ def prepare(statement: Statement, points: Array, settings: Settings) -> Prepared
     start, outside = _place(statement, at, rows, target, precision, place_backend, settings)
     if settings.shared_walks and outside is not None:
         outside = _arrays.namespace(outside).tile(outside, (sizes.B,))
-    data, units = in_units(packed, target.boundary, sizes.B, bound and bound.largest) if "@" not in target.kind else (packed, None)
+    data, units = packed, None
+    if "@" not in target.kind:
+        scaled = packed[: 2 if statement._reflecting is None else 4] if statement._method == "jumps" else packed
+        data, units = in_units(scaled, target.boundary, sizes.B, bound.largest if bound and statement._varies else None)
+        data += packed[len(scaled) :]
     return Prepared(statement, settings, target, sizes, data, units, bound, exchange, start, rows, outside, backend, place_backend)
 
 
-def _check_jumps(s: Statement, target: Target) -> None:
+def _check_jumps(target: Target) -> None:
     """Raise an error for arrays that walks through a diffusion with jumps do not support."""
-    what = "a diffusion of Regions is not supported"
     if "@" in target.kind:
-        raise NotImplementedError(f"solve: {what} for points on a device; move them to the host")
-    for name in ("dirichlet", "source"):
-        if any_requires_grad(getattr(s, name)):
-            raise NotImplementedError(
-                f"solve: {name} requires grad, but {what} with PyTorch's gradients with respect to data; use solve_vjp"
-            )
+        what = "a diffusion of Regions is not supported"
+        raise NotImplementedError(f"solve: {what} for points on a device, because NumPy chooses sides between legs; move them to the host")
 
 
 def _check_shared(s: Statement, points: Array, settings: Settings) -> None:
@@ -221,7 +221,7 @@ def _target(statement: Statement, at: Array) -> Target:
 def _pack(statement: Statement, target: Target) -> tuple[PackedData, ...]:
     """Pack the data of the walks: fluxes on reflecting walls, boundary values on the other facets."""
     packed = {name: pack(statement._argument(name), target, name) for name in statement._names}
-    if (r := statement._reflecting) is not None:
+    if (r := statement._reflecting) is not None and statement._method != "jumps":
         d, (_, first, _, first_wall, *_) = target.boundary.dimension, r.tables.rows
         packed["dirichlet"] = on_facets(packed["dirichlet"], d, r.absorbing, None, first)
         for name in ("neumann", "robin"):
@@ -285,12 +285,12 @@ def _backends_of(s: Statement, settings: Settings, target: Target, packed: tuple
 def _bounds(
     s: Statement, packed: tuple[PackedData, ...], rows: Array, points: Array, settings: Settings, backend: Backend | None
 ) -> tuple[Bound | None, Exchange | None]:
-    """The rate bound, and the conditions of walls, if the medium is not constant."""
-    if not s._varies:
+    """The rate bound, and the conditions of walls, if the diffusion or the screening varies."""
+    if not s._varies and (s._method != "jumps" or "screening" not in s._names):
         return None, None
     of_host, frame = backend if _arrays.on_host(points) else _backends.host_default(), _arrays.to_host(rows)
-    bound = bound_of(packed[-2], packed[-1], s._shared_boundary, frame, points, of_host, settings.num_threads)
-    if s._reflecting is None:
+    bound = bound_of(packed[-2] if s._varies else NOTHING, packed[-1], s._shared_boundary, frame, points, of_host, settings.num_threads)
+    if s._reflecting is None or not s._varies:
         return bound, None
     walls = packed[-2], s._reflecting.tables, frame, bound.rows[:, 1], points
     if not s._warned:

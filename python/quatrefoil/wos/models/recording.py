@@ -12,7 +12,6 @@ from ..stars import STARS_TRACE
 from ..walk.traces import TRACE
 from .composed import for_dimension
 from .doubts import warn_of_jumps
-from .jumping import How, blocks
 from .run import Run
 from .units import alpha_unit
 
@@ -99,26 +98,30 @@ def _scaled(
 
 def _jumping(run: Run, walks: range) -> Recorded:
     """Record the walks of a problem whose diffusion jumps."""
-    p, settings, sourced = run.prepared, run.settings, run.statement.source is not None
-    frame, start, W = np.asarray(p.frame)[0], np.asarray(p.start)[0].astype(np.float64), len(walks)
+    p, sourced = run.prepared, run.statement.source is not None
+    start, W = np.asarray(p.start)[0], len(walks)
     (N, d), interfaces = start.shape, run.statement._interfaces
     assert interfaces is not None
-    limits = float(frame[d] * frame[d + 1]), run.statement._rate, settings.max_steps
-    how = How(settings.seed, *limits, sourced, False, settings.backend, settings.num_threads)
     end, left, counts = np.empty((N, W, d)), np.empty((N, W)), np.empty((N, W, 3), np.int64)
-    parts = []
-    for part in blocks(interfaces, how, frame[:d] + frame[d] * start, walks):
+    parts: dict[str, list[Any]] = {}
+    for _, _, part in p.as_chunk().jumps(interfaces, walks.start, W):
         w = len(part.walks)
         points = slice(part.first_point, part.first_point + len(part.end) // w)
         some = slice(part.walks.start - walks.start, part.walks.stop - walks.start)
         end[points, some], counts[points, some] = part.end.reshape(-1, w, d), part.counts.reshape(-1, w, 3)
         left[points, some] = part.left.reshape(-1, w)
-        point, walk = np.divmod(part.owner, w)
-        parts.append(((part.first_point + point) * W + some.start + walk, part.point, part.share))
+        met_by = {"source": (part.owner, part.point, part.share)} if sourced else {}
+        met_by |= {KINDS[1 + k]: (wall.owner, wall.point, wall.share) for k, wall in part.walls.items()}
+        for kind, (owner, x, share) in met_by.items():
+            point, walk = np.divmod(owner, w)
+            parts.setdefault(kind, []).append(((part.first_point + point) * W + some.start + walk, x, share))
     inside = ~np.isnan(start[:, 0])
     met = {"dirichlet": Met(end[inside].reshape(-1, d), left[inside].reshape(-1), np.ones(left[inside].size, np.int64))}
-    if sourced:
-        owner, point, share = (np.concatenate(x) for x in zip((np.zeros(0, np.int64), np.zeros((0, d)), np.zeros(0)), *parts))
+    for kind in p.statement._names[1 : len(p.linear)]:
+        if p.data[KINDS.index(kind)].kind == "none":
+            continue
+        none = np.zeros(0, np.int64), np.zeros((0, d)), np.zeros(0)
+        owner, point, share = (np.concatenate(x) for x in zip(none, *parts.get(kind, [])))
         order, steps = np.argsort(owner, kind="stable"), np.bincount(owner, minlength=N * W).reshape(N, W)
-        met["source"] = Met(point[order], share[order], steps[inside].reshape(-1))
+        met[kind] = Met(point[order], share[order], steps[inside].reshape(-1))
     return Recorded(~inside, counts[..., 1].sum(axis=1), counts[..., 2].sum(axis=1), met)

@@ -12,11 +12,11 @@ from ..._warnings import warn
 from ..data import Data, Fourier
 from ..data.pack import check, is_varying
 from ..data.packed import DataClass, any_requires_grad, copied, describe, detached, with_arrays
-from ..mesh import Boundary, TriangleMesh
+from ..mesh import Boundary
 from ..polygon import Polygon
 from ..region import check_boundary
 from ..regions import Regions
-from ..stars.conditions import by_facet, instances_of, reflecting
+from ..stars.conditions import by_facet, conditions, instances_of, reflecting
 from ..stars.tables import Reflecting
 from .interfaces import Interfaces
 from .per_ring import expected_for
@@ -96,6 +96,9 @@ class Statement:
         if self._varies:
             _check_medium(self, label)
             batches |= {name: check(getattr(self, name), b, label, name) for name in _MEDIUM}
+        elif is_varying(self.screening):  # with Regions
+            _check_medium(self, label)
+            batches["screening"] = check(self.screening, b, label, "screening")
         if self._reflecting is not None:
             batches |= {name: check(self._argument(name), b, label, name) for name in ("neumann", "robin")}
             batches |= instances_of(self.neumann, self.robin)
@@ -139,8 +142,11 @@ class Statement:
     @cached_property
     def _interfaces(self) -> Interfaces | None:
         """The regions of a diffusion with jumps."""
-        b, regions = self._shared_boundary, self.diffusion
-        return Interfaces(b, regions) if isinstance(regions, Regions) and isinstance(b, (Polygon, TriangleMesh)) else None
+        if not isinstance(self.diffusion, Regions):
+            return None
+        b, walls = self._shared_boundary, self._reflecting is not None
+        of_facets = conditions(b, self.neumann, self.robin, self._caller or "Problem") if walls else ()
+        return Interfaces(b, self.diffusion, *of_facets)
 
     @property
     def _varies(self) -> bool:
@@ -157,7 +163,9 @@ class Statement:
     @property
     def _names(self) -> tuple[str, ...]:
         """The names of the data, in the order of the op's inputs."""
-        more = {"stars": ("neumann", "robin", *_MEDIUM), "media": _MEDIUM}
+        walls: tuple[str, ...] = () if self._reflecting is None else ("neumann", "robin")
+        varying = (*walls, "screening") if is_varying(self.screening) else walls
+        more = {"stars": ("neumann", "robin", *_MEDIUM), "media": _MEDIUM, "jumps": varying}
         return ("dirichlet", "source", *more.get(self._method, ()))
 
     @property
@@ -215,14 +223,14 @@ def _check_exterior(s: Statement, label: str) -> None:
 
 def _check_regions(s: Statement, regions: Regions, label: str) -> None:
     b = s.boundary
-    if not isinstance(b, (Polygon, TriangleMesh)) or b._batch is not None or not getattr(b, "watertight", True) or s.exterior:
+    if b.dimension > 3 or b._batch is not None or not getattr(b, "watertight", True) or s.exterior:
+        side = "the outside of " if s.exterior else ""
         raise ValueError(
-            f"{label}: a diffusion of Regions requires the inside of a single Polygon or a closed TriangleMesh; boundary is {b!r}"
+            f"{label}: a diffusion of Regions requires the inside of a single boundary without gaps in two or three dimensions; "
+            f"the domain is {side}{b!r}"
         )
-    if s.neumann is not None or s.robin is not None or is_varying(s.screening):
-        raise ValueError(
-            f"{label}: a diffusion of Regions cannot yet be combined with neumann, robin or a screening that is not a number; omit them"
-        )
+    if instances_of(s.neumann, s.robin):
+        raise ValueError(f"{label}: a diffusion of Regions requires the same walls for all instances, without a leading axis")
     regions._check(b, label)
 
 

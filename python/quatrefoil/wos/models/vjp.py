@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,7 @@ from ... import _arrays
 from ..._arguments import arrays_like, host_array
 from ..._bind import check_device
 from ..._call import call_vjp
-from ..data.composition import Data, Points
-from ..data.packed import PackedData
 from ..walk.nodes import schedule
-from .jumping import Walked
 from .prepared import Prepared
 from .run import Run
 
@@ -36,37 +32,13 @@ def gradients(run: Run, grad: Any, walks: range, of_points: bool, label: str) ->
     _, sizes = schedule(first // group, count // group)
     whole, share = p.as_chunk(), _shares(p, grad, np.array(sizes) * group / count, p.boundary.dimension if group == 2 else 0)
     if whole.interfaces is not None:
-        pulled = iter(_of_jumps(p, whole.jumps(whole.interfaces, first, count), _arrays.to_host(share)[..., 0].sum(axis=2) / count))
+        of_jumps = whole.replay_jumps(whole.interfaces, first, count, _arrays.to_host(share))
+        pulled = iter([x for x, data in zip(of_jumps, p.linear) if data.pull is not None])
     else:
         options = whole.options_of(first, count)
         pulled = iter(call_vjp(whole.op, (*whole.inputs, share), options, whole.extras, p.backend, whole.num_threads))
     of_data = [{} if data.pull is None else data.pull(_arrays.to_host(next(pulled))) for data in p.linear]
     return _of_points(run, grad, first, count) if of_points else None, *of_data
-
-
-def _of_jumps(p: Prepared, jumps: Iterator[tuple[int, np.ndarray, Walked]], share: np.ndarray) -> list[np.ndarray]:
-    """Gradients with respect to the parameters, for a diffusion with jumps. ``share`` (B, N): gradients with respect to a walk's value."""
-    data = [d for d in p.linear if d.pull is not None]
-    fields = [Data(np, "solve", d.kind, _arrays.to_host(d.numbers), None) for d in data]
-    totals = [np.zeros(field.numbers.shape) for field in fields]
-
-    def add(of: PackedData, b: int, frame: np.ndarray, X: np.ndarray, weight: np.ndarray, facet: Any = None, corners: Any = None) -> None:
-        n, d = X.shape
-        if n and (k := next((k for k, each in enumerate(data) if each is of), None)) is not None:
-            at = (X - frame[:d]) / frame[d], np.full(n, b), np.tile(frame[:d], (n, 1)), np.full(n, frame[d])
-            weights = () if corners is None else [corners[:, j] for j in range(1, d)]
-            totals[k] += fields[k].gradient(Points(*at, [], facet, weights), weight)
-
-    for b, frame, part in jumps:
-        W = len(part.walks)
-        each = np.repeat(share[b, part.first_point : part.first_point + len(part.end) // W], W)
-        inside, later = ~np.isnan(part.end[:, 0]), each if part.first is None else each * part.first.along
-        add(p.linear[0], b, frame, part.end[inside], (later * part.left)[inside], part.facet[inside], part.weights[inside])
-        add(p.linear[1], b, frame, part.point, later[part.owner] * part.share)
-        if part.first is not None and part.entered is not None and part.area is not None:
-            entered = part.area > 0
-            add(p.linear[1], b, frame, part.entered[entered], (each * part.area * part.first.source)[entered])
-    return totals
 
 
 def _checked(run: Run, grad: Any, label: str) -> Array:

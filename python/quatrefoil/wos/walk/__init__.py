@@ -179,7 +179,37 @@ ALONG = Op(
     extras=(Extra("slope", function=True),),
     policy=Policy(python_kernel=_along, python_adjoint=_along_vjp),
 )  # fmt: skip
-OPS = (PLACE, WALK, ALONG)
+
+
+def _replayed(
+    mean: Any, dirichlet: Any, source: Any, neumann: Any, robin: Any, y: Any, pull: Any, num_threads: int, *, backend: str
+) -> None:
+    y[...] = mean
+
+
+def _replayed_vjp(
+    mean: Any, dirichlet: Any, source: Any, neumann: Any, robin: Any, grad: Any, dmean: Any, ddirichlet: Any, dsource: Any,
+    dneumann: Any, drobin: Any, pull: Any, num_threads: int, *, backend: str,
+) -> None:  # fmt: skip
+    dmean[...] = grad
+    for out, gradient in zip((ddirichlet, dsource, dneumann, drobin), pull(grad)):
+        if out is not None:
+            out[...] = gradient
+
+
+# returns the means of nodes as a function of data: pull(grad) replays the walks, and returns the gradients (7), (8)
+REPLAYED = Op(
+    __name__, "replayed",
+    inputs=(
+        Arg("mean", "P K C", dtype="double"), Arg("dirichlet", "G g", dtype="double", optional=True),
+        Arg("source", "F f", dtype="double", optional=True), Arg("neumann", "H h", dtype="double", optional=True),
+        Arg("robin", "E e", dtype="double", optional=True),
+    ),
+    outputs=(Arg("y", "P K C", dtype="double"),),
+    extras=(Extra("pull", function=True),),
+    policy=Policy(python_kernel=_replayed, python_adjoint=_replayed_vjp),
+)  # fmt: skip
+OPS = (PLACE, WALK, ALONG, REPLAYED)
 
 
 def check_pairs(label: str, gradient: Any, **counts: int) -> None:
