@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from ... import _arrays
 from ..._array_tools import double, nan_unless
 from ..query.composition import closest, is_inside, point_on, rows_of, scaled
 from ..query.composition_solids import is_solid, nearest_on_solid, radius_in_solid
@@ -15,7 +16,7 @@ from .composition_expand import expand, gather
 from .composition_trace import trace
 from .composition_walk import walk, walk_vjp
 
-__all__ = ["along", "along_vjp", "balls", "expand", "gather", "place", "trace", "walk", "walk_vjp"]
+__all__ = ["along", "along_vjp", "balls", "expand", "gather", "place", "replayed", "replayed_vjp", "trace", "walk", "walk_vjp"]
 
 
 def place(xp: Any, points: Any, frame: Any, ends: Any, first: Any, closed: bool, outside: bool, grids: Any = None) -> Any:
@@ -57,3 +58,13 @@ def along(xp: Any, points: Any, value: Any, slope: Callable[[], Any]) -> Any:
 def along_vjp(xp: Any, points: Any, value: Any, grad: Any, slope: Callable[[], Any]) -> Any:
     of_points = grad[..., None] * xp.asarray(slope(), device=grad.device)
     return xp.where(grad[..., None] == 0, xp.zeros_like(of_points), of_points), grad
+
+
+def replayed(xp: Any, mean: Any, dirichlet: Any, source: Any, neumann: Any, robin: Any, pull: Callable[[Any], list[Any]]) -> Any:
+    return mean
+
+
+def replayed_vjp(
+    xp: Any, mean: Any, dirichlet: Any, source: Any, neumann: Any, robin: Any, grad: Any, pull: Callable[[Any], list[Any]]
+) -> Any:
+    return grad, *(None if x is None else xp.asarray(x, device=grad.device) for x in pull(_arrays.to_host(grad)))
