@@ -363,7 +363,7 @@ def test_rejected(rng):
         (lambda: stated([(wos.Polygon([SQUARE]), 1.0)]), ValueError, "expected one polygon without holes"),
         (lambda: stated([(CORE, 0.0)]), ValueError, r"parts\[0\] is 0.0, expected"),
         (lambda: stated([core], outside=-1.0), ValueError, "outside is -1.0, expected"),
-        (lambda: stated([CORE]), TypeError, r"parts\[0\] is Polygon\(4 segments\), expected \(Polygon or TriangleMesh, value\)"),
+        (lambda: stated([CORE]), TypeError, r"parts\[0\] is Polygon\(4 segments\), expected \(Polygon, TriangleMesh or Box, value\)"),
         (lambda: stated([]), TypeError, "expected a list of"),
     ])  # fmt: skip
     assert repr(wos.Regions(1.0, [core])) == "Regions(1.0, [(Polygon(4 segments), 2.0)])"

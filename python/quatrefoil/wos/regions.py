@@ -53,12 +53,12 @@ class Regions:
     def __init__(self, outside: float, parts: Sequence[tuple[Polygon | TriangleMesh, float]]) -> None:
         self.outside = number(outside, "Regions", "outside", positive=True)
         if not isinstance(parts, Sequence) or not len(parts):
-            raise TypeError(f"Regions: parts is {parts!r}, expected a list of (Polygon or TriangleMesh, value)")
+            raise TypeError(f"Regions: parts is {parts!r}, expected a list of (Polygon, TriangleMesh or Box, value)")
         checked = []
         for k, part in enumerate(parts):
             shape = faceted(part[0]) if isinstance(part, (tuple, list)) and len(part) == 2 else None
             if not isinstance(shape, (Polygon, TriangleMesh)):
-                raise TypeError(f"Regions: parts[{k}] is {part!r}, expected (Polygon or TriangleMesh, value)")
+                raise TypeError(f"Regions: parts[{k}] is {part!r}, expected (Polygon, TriangleMesh or Box, value)")
             value = part[1]
             if isinstance(shape, Polygon) and (shape._batch is not None or shape.holes):
                 raise ValueError(f"Regions: parts[{k}] is {shape!r}, expected one polygon without holes")

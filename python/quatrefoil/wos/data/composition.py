@@ -36,6 +36,14 @@ class Points(NamedTuple):
         facet = None if self.facet is None else self.facet[at]
         return Points(self.x[at, :], self.row[at], self.centre[at, :], self.extent[at], self.spans, facet, [w[at] for w in self.weights])
 
+    def only(self, xp: Any, chosen: Any) -> Points:
+        """The points in a domain with these indices, in increasing order."""
+        x, row, centre, extent, home = (xp.take(a, chosen, axis=0) for a in (self.x, self.row, self.centre, self.extent, self.home))
+        spans = [(b, slice(*(int(xp.searchsorted(chosen, end)) for end in (some.start, some.stop)))) for b, some in self.spans]
+        spans = [(b, some) for b, some in spans if some.start < some.stop]
+        kept = (chosen, self.x.shape[0]) if self.kept is None else (xp.take(self.kept[0], chosen, axis=0), self.kept[1])
+        return self._replace(x=x, row=row, centre=centre, extent=extent, spans=spans, home=home, kept=kept)
+
     @property
     def absolute(self) -> Any:
         return self.centre + self.extent[:, None] * self.x

@@ -97,7 +97,7 @@ def _shares(batch: WalkBatch, medium: Medium, x: Any, jumps: Any) -> Any:
         return xp.where(jumps, medium.share(batch.at._replace(x=x)), share)
     (some,) = xp.nonzero(jumps)
     if len(some):
-        share[some] = medium.only(some).share(batch.only(some).at._replace(x=x[some]))
+        share[some] = medium.only(some).share(batch.at.only(xp, some)._replace(x=x[some]))
     return share
 
 
@@ -114,7 +114,7 @@ def _through(batch: WalkBatch, medium: Medium, slopes: Any, max_steps: int, on_s
             state = [x, weight, steps, beyond, root, *first, active, max_radius, medium.bound, medium.step]
             batch, state = ended.drop(batch, active & (weight != 0), state)
             x, weight, steps, beyond, root, *of_first, active, max_radius, medium.bound, medium.step = state
-            first, bound = First(*of_first), medium.bound
+            first = First(*of_first)
         radius, _, _ = batch.domain.see(x)
         active = active & (radius > batch.epsilon) & (weight != 0)
         if not go_on(xp, step, active):
@@ -123,10 +123,10 @@ def _through(batch: WalkBatch, medium: Medium, slopes: Any, max_steps: int, on_s
         enters = step == 0 and batch.pairs
         if enters:
             R = SHRUNK * R
-            drawn, entered = enter(xp, batch.lanes, d, R, bound)
+            drawn, entered = enter(xp, batch.lanes, d, R, medium.bound)
             first = of_root(entered, slopes, batch.extent).where(xp, active, First.none(xp, x))
         else:
-            drawn = _step(xp, batch.lanes, d, step, R, bound)
+            drawn = _step(xp, batch.lanes, d, step, R, medium.bound)
         y = x + (R * drawn.s)[:, None] * drawn.m
         if on_source:
             at = batch.at._replace(x=xp.where(active[:, None], y, x))

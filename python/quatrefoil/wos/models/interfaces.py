@@ -89,7 +89,7 @@ class Interfaces:
         return np.asarray(-signed_distance(self.domain, x, num_threads=num_threads) / slope)
 
     def to_absorbing(self, x: np.ndarray) -> np.ndarray:
-        """The distances of points x from the absorbing facets of the boundary; infinite if there are none."""
+        """Distances from points x to the boundary's absorbing facets, infinite if it has none."""
         each = max(1, _TOGETHER // max(1, len(self.absorbing)))
         parts = [self._distances(x[at : at + each], self.absorbing).min(axis=1, initial=np.inf) for at in range(0, len(x), each)]
         return np.concatenate([np.zeros(0), *parts])

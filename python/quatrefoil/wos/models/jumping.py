@@ -158,15 +158,16 @@ class _Legs:
             radius = np.minimum(radius, MAX_SCREENED / np.sqrt(rate))
         own, radius = np.flatnonzero(enters), np.where(enters, SHRUNK * radius, 1.0)
         z2 = np.where(enters, radius * radius * rate, 0.0)
-        lanes, sign = self._lanes(np.arange(len(self.x)), self.how.seed).pairs()
+        walks = self._lanes(np.arange(len(self.x)), self.how.seed)
         if self.how.sigma is None:
+            lanes, sign = walks.pairs()
             ((w0, w1, _, _),) = lanes.words(np, FIRST)
             s, m = source_point(np, lanes, 0, d)
             n, m = sign[:, None] * direction(np, w0, w1, d), sign[:, None] * m
             of_value, of_gradient = source_weight(d, s, -np.log(s), z2)
             entered = First.entered(np, n, m, radius, z2, of_value, of_gradient)
         else:
-            (n, m, s, _, jumped), entered = enter(np, self._lanes(np.arange(len(self.x)), self.how.seed), d, radius, z2 / radius**2)
+            (n, m, s, _, jumped), entered = enter(np, walks, d, radius, z2 / radius**2)
         first = entered.where(np, enters, First.none(np, np.where(enters[:, None], self.x, 0.0)))
         inner, area = self.x + (radius * s)[:, None] * m, np.where(enters, radius * radius / (2 * d * alpha), 0.0)
         self.x[own] += radius[own, None] * n[own]

@@ -37,8 +37,7 @@ class Problem(Statement):
     screening : σ
         A number >= 0, or data like source with values >= 0.
     diffusion : α, optional
-        Data like source, except Fourier, positive and twice differentiable; the default is 1. ``Regions`` for a diffusion with
-        jumps.
+        Data like source, except Fourier, positive and twice differentiable; the default is 1. ``Regions`` for one that jumps.
     neumann : (where, h), optional
         ∂u/∂n = h on the segments of a Polygon, or the triangles of a closed TriangleMesh, for which ``where``, bool (M,), is True. Segment
         k runs from vertex k to k + 1, starting with the outer ring. Alternatively ``where`` is a function of points (n, d) that is constant

@@ -262,7 +262,7 @@ def finish(run: Run, state: State | Groups) -> Result[Any]:
         mean, bar = times(mean, p.row_units), times(bar, p.row_units)
     value = copied(mean[:, 0]) if alias else mean[:, 0]  # writing to the result must not change the state
     if getattr(run.points, "requires_grad", False):
-        value = _of_points(run, state, value, copied(detached(mean)[:, 1:]) if settings.gradient else None)
+        value = _of_points(run, state, value, detached(mean)[:, 1:] if settings.gradient else None)
     result = Result(p.cast(value).reshape(shape), p.cast(bar[:, 0]).reshape(shape), settings.seed, state, run)
     if settings.gradient:
         result.grad, result.grad_stderr = (p.cast(copied(x[:, 1:])).reshape((*shape, x.shape[1] - 1)) for x in (mean, bar))
@@ -270,7 +270,7 @@ def finish(run: Run, state: State | Groups) -> Result[Any]:
 
 
 def _of_points(run: Run, state: State | Groups, value: Any, grad: Any) -> Any:
-    """The value as a function of the points, with the pairs' gradient. Unless ``grad`` has it, its walks run when it is requested."""
+    """The value as a function of the points, with the gradient of the pairs, ``grad``. Without it, the pairs run during backward."""
     p, d = run.prepared, run.prepared.boundary.dimension
     B, N, _ = p.sizes
     points = (run.points if run.points.ndim > 1 else run.points[None]).expand(B, -1, -1)

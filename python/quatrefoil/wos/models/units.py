@@ -132,14 +132,12 @@ def _in_units(data: PackedData, units: np.ndarray) -> PackedData:
         exponents = np.repeat(-units, 2 * np.diff(data.first))[None]
     else:
         exponents = (-units[:1] if (units == units[0]).all() else -units)[:, None]
-    numbers = data.numbers
+    numbers, linear = data.numbers, data.linear
+    if isinstance(linear, slice):
+        linear = np.zeros(width, bool)
+        linear[data.linear] = True
     for factor in powers(exponents):
-        if isinstance(data.linear, slice):
-            scale = np.ones((len(exponents), width))
-            scale[:, data.linear] = factor if data.first is None else factor[:, data.linear]
-        else:
-            scale = np.where(data.linear, factor, 1.0)
-        numbers = numbers * _arrays.of_kind(_arrays.location(numbers), scale)
+        numbers = numbers * _arrays.of_kind(_arrays.location(numbers), np.where(linear, factor, 1.0))
 
     def pull(g: np.ndarray) -> Any:
         assert data.pull is not None

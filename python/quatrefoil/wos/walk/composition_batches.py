@@ -50,20 +50,14 @@ class WalkBatch:
 
     def only(self, kept: Any) -> WalkBatch:
         """The walks with these indices, for the steps of ``walk_paths``: the number per point may vary."""
-        xp, part, at = self.xp, copy(self), self.at
-        of_row, valid, epsilon, numbers, x, row, centre, extent, home, walk, point, instance = (
-            xp.take(a, kept, axis=0)
-            for a in (self.of_row, self.valid, self.epsilon, self.numbers, at.x, at.row, at.centre, at.extent, at.home, *self.lanes[:3])
-        )
-        part.of_row, part.valid, part.epsilon, part.numbers, part.extent = of_row, valid, epsilon, numbers, extent
+        xp, part = self.xp, copy(self)
+        for name in ("of_row", "valid", "epsilon", "numbers", "extent"):
+            setattr(part, name, xp.take(getattr(self, name), kept, axis=0))
+        walk, point, instance = (xp.take(a, kept, axis=0) for a in self.lanes[:3])
         part.lanes = Lanes(walk, point, instance, self.lanes.seed)
-        spans = [(b, slice(*(int(xp.searchsorted(kept, end)) for end in (some.start, some.stop)))) for b, some in at.spans]
-        spans = [(b, some) for b, some in spans if some.start < some.stop]
-        P = self.height * self.count
-        part.at = at._replace(x=x, row=row, centre=centre, extent=extent, spans=spans, home=home, kept=(numbers, P))
-        part.domain = self.domain.only(kept)
+        part.at, part.domain = self.at.only(xp, kept), self.domain.only(kept)
         if self.half_discs is not None:
-            part.half_discs = HalfDiscs(xp, part.domain, xp.take(self.half_discs.pays, kept, axis=0), epsilon)
+            part.half_discs = HalfDiscs(xp, part.domain, xp.take(self.half_discs.pays, kept, axis=0), part.epsilon)
         return part
 
     def tallied(self, marks: Any) -> Any:
