@@ -66,7 +66,9 @@ FILES = {
 
 
 @pytest.fixture
-def fla(mock_packages):
+def fla(mock_packages, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("transformers.models.")]:
+        monkeypatch.delitem(sys.modules, name)  # models that look up functions which the mock lacks
     mock_packages({f"fla/{name}": source for name, source in FILES.items()})
     return importlib.import_module("fla.ops"), importlib.import_module("fla.layers")
 
