@@ -229,6 +229,15 @@ def test_unknown_entries_of_a_low_rank(rng, share):
     assert np.linalg.norm((full(*partly, (0, 1)) - C)[known]) <= 1e-6 * np.linalg.norm(C)
 
 
+def test_prescribed_factors_reduce_the_known_entries_needed(rng):
+    U, core = np.linalg.qr(rng.standard_normal((30, 10)))[0], rng.standard_normal((10, 1, 1))
+    C = full(core, [U, rng.standard_normal((6, 1)), rng.standard_normal((5, 1))])
+    known = np.zeros(C.shape, bool)
+    known[:, 0, 0] = known[:3, :, 1] = known[:3, 1, :] = True  # 57 entries for 10 + 5 + 4 unknowns; 200 more if U were unknown
+    fixed = tucker(np.where(known, C, np.nan), rank=(1, 1), mask=known, fixed={0: U})
+    assert np.linalg.norm(full(*fixed) - C) <= 1e-6 * np.linalg.norm(C)
+
+
 def test_unknown_entries_of_decaying_singular_values(rng):
     x = np.linspace(0, 1, 16)
     C = 1 / (1 + x[:, None, None] + x[:, None] + x)
@@ -279,5 +288,6 @@ def test_bad_input(rng):
         (lambda: tucker(with_nan, rank=2, mask=known), ValueError, r"C\[1, 2, 3\] is nan"),
         (lambda: tucker(C, rank=2, mask=hidden), ValueError, "no known entry at index 3 of axis 1"),
         (lambda: tucker(C, rank=(5, 6, 7), mask=few), ValueError, "known entries, expected at least 210"),
+        (lambda: tucker(C, rank=(5, 6), mask=few, modes=(0, 1)), ValueError, r"210, the number of parameters at rank \(5, 6, 7\)"),
         (lambda: tucker(C, rank=2, mask=known, backend="array"), ValueError, "supported only on the host"),
     ])  # fmt: skip

@@ -87,7 +87,7 @@ def completed(C: np.ndarray, known: np.ndarray, tol: float, ranks: Sequence[int]
             break
     _, gradient_norm, core, factors = min(fits, key=lambda result: result[0])
     if gradient_norm > MAX_GRADIENT:
-        what = f"{label}: not converged after {MAX_STEPS} steps: a better fit of the known entries exists (gradient {gradient_norm:.1e})"
+        what = f"{label}: not converged: a better fit of the known entries exists (gradient {gradient_norm:.1e})"
         warn(f"{what}; use smaller ranks or more known entries")
     axes = [k for k, r in enumerate(ranks) if r]
     for k in axes:
@@ -156,9 +156,9 @@ def check_known(known: np.ndarray, axes: Sequence[int], ranks: Sequence[int], la
         counts = np.moveaxis(known, axis, 0).reshape(known.shape[axis], -1).sum(axis=1)
         if not counts.all():
             raise ValueError(f"{label}: mask has no known entry at index {int(counts.argmin())} of axis {axis}, expected one per slice")
-    core = math.prod(r or n for r, n in zip(ranks, known.shape))
-    unknowns = core + sum(r * (n - r) for r, n in zip(ranks, known.shape))
+    core = tuple(r or n for r, n in zip(ranks, known.shape))
+    unknowns = math.prod(core) + sum(ranks[k] * (known.shape[k] - ranks[k]) for k in axes)
     if known.sum() < unknowns:
         raise ValueError(
-            f"{label}: mask has {known.sum()} known entries, expected at least {unknowns}, the number of parameters at rank {tuple(ranks)}"
+            f"{label}: mask has {known.sum()} known entries, expected at least {unknowns}, the number of parameters at rank {core}"
         )
