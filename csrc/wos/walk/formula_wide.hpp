@@ -185,16 +185,9 @@ class WideWalker {
   }
   // (4c) The radius of a source point, relative to the ball's.
   QF_KERNEL double source_radius(const Random<uint32_t>& random) const {
-    for (uint32_t counter = kSourceStream + step_;; counter += kTrial) {
-      uint32_t words[4];
-      random.words(counter, words);
-      for (int k = 0; k < 4; k += 2) {
-        const double r = square_root(uniform<double>(words[k]));
-        double power = 1;
-        for (int64_t i = 2; i < D; ++i) power *= r;
-        if (uniform<double>(words[k + 1]) < 1 - power) return r;
-      }
-    }
+    uint32_t words[4];
+    random.words(kSourceStream + step_, words);
+    return square_root(uniform<double>(words[0])) * elementary::exp(elementary::log(uniform<double>(words[1])) / double(D));
   }
   // (9), (14) Updates the weight after a ball; 0 ends the walk.
   QF_KERNEL void survive(double fall) {

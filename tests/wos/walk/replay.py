@@ -189,15 +189,9 @@ class Batch:
         return n / np.linalg.norm(n, axis=-1, keepdims=True)
 
     def source_of_many(self, step, number):
-        """Radius and direction of the source point: the first accepted attempt."""
-        r, trial = np.full(self.point.shape, np.nan), 0
-        while np.isnan(r).any():
-            w = self.words(SOURCE + trial * TRIAL + step, number)
-            for a, b in ((w[0], w[1]), (w[2], w[3])):
-                accepted = np.isnan(r) & (_uniform(b) < 1 - _uniform(a) ** (self.d / 2 - 1))
-                r[accepted] = np.sqrt(_uniform(a))[accepted]
-            trial += 1
-        return r, self.unit_of_many(MORE + step, number)
+        """Radius and direction of the source point."""
+        w = self.words(SOURCE + step, number)
+        return np.sqrt(_uniform(w[0])) * _uniform(w[1]) ** (1 / self.d), self.unit_of_many(MORE + step, number)
 
 
 @remembered

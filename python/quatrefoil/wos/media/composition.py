@@ -13,7 +13,18 @@ from ..._spec import Op
 from ..walk.composition_balls import LIGHT, MAX_SCREENED, SHRUNK, First, bessel_series, roulette, source_weight
 from ..walk.composition_batches import WalkBatch
 from ..walk.composition_paths import Callback, Ended, Walked, go_on, landing
-from ..walk.composition_philox import FIRST, ROULETTE, SOURCE, SOURCE_DIRECTION, TRIAL, Lanes, direction, median, uniform, unit_vector
+from ..walk.composition_philox import (
+    FIRST,
+    ROULETTE,
+    SOURCE,
+    SOURCE_DIRECTION,
+    TRIAL,
+    Lanes,
+    direction,
+    source_radius,
+    uniform,
+    unit_vector,
+)
 from ..walk.composition_trace import from_start, record
 from ..walk.composition_walk import Problem, Run
 from . import MEDIA, MEDIA_TRACE
@@ -34,25 +45,17 @@ class _Drawn(NamedTuple):
     jumped: Any  # whether the walk jumps there
 
 
-def _radius_of(xp: Any, d: int, u: Any, v: Any, w: Any) -> Any:
-    """The radius of the point inside: walk (4a), (4b), (4d)."""
-    u, v = uniform(xp, u), uniform(xp, v)
-    if d == 3:
-        return median(xp, u, v, uniform(xp, w))
-    return xp.sqrt(u * v) if d == 2 else xp.sqrt(u) * v ** (1.0 / d)
-
-
 def _step(xp: Any, lanes: Lanes, d: int, step: int, R: Any, bound: Any) -> _Drawn:
     """(5), (6) Draw one step."""
     if d == 2:
         ((w0, u, v, decides),) = lanes.words(xp, step)
-        n, s = direction(xp, w0, u, d), _radius_of(xp, d, u, v, None)
+        n, s = direction(xp, w0, u, d), source_radius(xp, d, (u, v))
     elif d == 3:
         (w0, w1, _, _), (u, v, w, decides) = lanes.words(xp, step, TRIAL + step)
-        n, s = direction(xp, w0, w1, d), _radius_of(xp, d, u, v, w)
+        n, s = direction(xp, w0, w1, d), source_radius(xp, d, (u, v, w))
     else:
         ((u, v, _, decides),) = lanes.words(xp, SOURCE + step)
-        n, s = unit_vector(xp, lanes, step, d), _radius_of(xp, d, u, v, None)
+        n, s = unit_vector(xp, lanes, step, d), source_radius(xp, d, (u, v))
     w = source_weight(d, s, -xp.log(s), R * R * bound)[0]
     return _Drawn(n, n, s, w, uniform(xp, decides) < R * R * bound / (2.0 * d) * w)
 
@@ -60,15 +63,14 @@ def _step(xp: Any, lanes: Lanes, d: int, step: int, R: Any, bound: Any) -> _Draw
 def enter(xp: Any, walks: Lanes, d: int, R: Any, bound: Any) -> tuple[_Drawn, First]:
     """(8) Draw the first step of pairs."""
     lanes, sign = walks.pairs()
-    sign = xp.astype(sign, xp.float64)[:, None]
+    sign, words = xp.astype(sign, xp.float64)[:, None], lanes.words(xp, SOURCE)[0]
     if d > 3:
-        ((u0, u1, w2, w3),), u2 = lanes.words(xp, SOURCE), None
-        n, m = unit_vector(xp, lanes, FIRST, d), unit_vector(xp, lanes, SOURCE_DIRECTION, d)
+        n, m, (_, _, w2, w3) = unit_vector(xp, lanes, FIRST, d), unit_vector(xp, lanes, SOURCE_DIRECTION, d), words
     else:
-        (w0, w1, w2, w3), (u0, u1, u2, _), (v0, v1, _, _) = lanes.words(xp, FIRST, SOURCE, SOURCE + TRIAL)
+        (w0, w1, w2, w3), (v0, v1, _, _) = lanes.words(xp, FIRST, SOURCE + TRIAL)
         n, m = direction(xp, w0, w1, d), direction(xp, v0, v1, d)
     n, m, choice = sign * n, sign * m, uniform(xp, w3)
-    s = xp.where(choice < 0.5, 2.0 * choice, _radius_of(xp, d, u0, u1, u2))
+    s = xp.where(choice < 0.5, 2.0 * choice, source_radius(xp, d, words))
     density = -4.0 * s * xp.log(s) if d == 2 else 2.0 * d / (d - 2.0) * s * (1.0 - s ** (d - 2.0))
     likely = density / (0.5 * density + 0.5)
     z2 = R * R * bound

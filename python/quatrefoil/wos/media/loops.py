@@ -15,16 +15,10 @@ from ..walk.composition_balls import LIGHT, MAX_SCREENED, SHRUNK
 from ..walk.composition_philox import FIRST, ROULETTE, SOURCE, TRIAL
 from ..walk.loops_nodes import Met, counters, factors, first_balls, forward, record, replay
 from ..walk.loops_paths import CUT_OFF, ESCAPED, end_all, see
-from ..walk.loops_philox import bessel_series, direction, philox, roulette, source_weight, uniform
+from ..walk.loops_philox import bessel_series, direction, philox, roulette, source_radius, source_weight, uniform
 from . import MEDIA, MEDIA_TRACE
 from .composition import BEYOND
 from .derivatives import derived, rates, slopes_of_grid
-
-
-@jit
-def _radius_of(d, u, v, w):
-    """The radius of the point inside: walk (4a), (4b)."""
-    return math.sqrt(u * v) if d == 2 else max(min(u, v), min(max(u, v), w))
 
 
 @jit
@@ -43,7 +37,7 @@ def enter(d, walk, point, instance, k0, k1, radius, bound, n, m, first):
     n *= sign
     m *= sign
     choice = uniform(w3)
-    s = 2.0 * choice if choice < 0.5 else _radius_of(d, uniform(u0), uniform(u1), uniform(u2))
+    s = 2.0 * choice if choice < 0.5 else source_radius(d, uniform(u0), uniform(u1), uniform(u2))
     density = 4.0 * s * -math.log(s) if d == 2 else 6.0 * s * (1.0 - s)
     likely = density / (0.5 * density + 0.5)
     z2 = radius * radius * bound
@@ -87,10 +81,10 @@ def _advance(ends, sees, some, x, radius, weight, step, walk, point, instance, k
             direction(w0, w1, n)
             m[:] = n
             if d == 2:
-                s, decides = _radius_of(d, uniform(w1), uniform(w2), 0.0), w3
+                s, decides = source_radius(d, uniform(w1), uniform(w2), 0.0), w3
             else:
                 v0, v1, v2, decides = philox(np.uint64(TRIAL + step[i]), walk[i], point[i], instance, k0, k1)
-                s = _radius_of(d, uniform(v0), uniform(v1), uniform(v2))
+                s = source_radius(d, uniform(v0), uniform(v1), uniform(v2))
             w = source_weight(d, s, -math.log(s), R * R * bound)[0] if bound > 0.0 else 1.0
             jumped[i] = uniform(decides) < R * R * bound / (2.0 * d) * w
             area[i] = R * R / (2.0 * d) * w

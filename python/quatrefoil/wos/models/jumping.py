@@ -17,7 +17,7 @@ from ..media.composition import enter
 from ..query import closest_point
 from ..walk import PLACE
 from ..walk.composition_balls import MAX_SCREENED, SHRUNK, First, bessel_series, roulette, source_weight
-from ..walk.composition_philox import FIRST, SOURCE, SOURCE_DIRECTION, TRIAL, Lanes, direction, median, source_point, uniform
+from ..walk.composition_philox import FIRST, SOURCE, SOURCE_DIRECTION, TRIAL, Lanes, direction, source_point, source_radius, uniform
 from ..walk.traces import TRACE
 from .interfaces import Interfaces
 
@@ -231,7 +231,7 @@ class _Legs:
         rate, factor = self.how.screening / alpha, 2 / np.pi if d == 2 else 0.5
         R = np.minimum(R, 1 / np.sqrt(rate)) if rate > 0 else R
         a, b, c, e = self._lanes(own, self._key(2 * leg + 1, 0)).words(np, 0, SOURCE, SOURCE_DIRECTION, TRIAL)
-        z2, u = R * R * rate, [uniform(np, word) for word in b]
+        z2 = R * R * rate
         if self.how.fluxes:
             v = [uniform(np, word) for word in e]
             r = v[0] * v[1] if d == 2 else 1 - np.sqrt(v[0])
@@ -245,12 +245,12 @@ class _Legs:
             self.on_walls.append((own, y + (R * r)[:, None] * m, share, code))
         n, m = direction(np, a[1], a[2], d), direction(np, c[0], c[1], d)
         n, m = (x - 2 * np.minimum((x * inward).sum(axis=1), 0.0)[:, None] * inward for x in (n, m))
-        x, s = y + R[:, None] * n, np.sqrt(u[0] * u[1]) if d == 2 else median(np, *u[:3])
+        x, s = y + R[:, None] * n, source_radius(np, d, b)
         point, area = y + (R * s)[:, None] * m, R * R / (2 * d * alpha) * source_weight(d, s, -np.log(s), z2)[0]
         if self.how.sourced:
             self._meet(own, point, area)
         if self.how.sigma is not None:
-            jumps = u[3] < area * self.how.screening
+            jumps = uniform(np, b[3]) < area * self.how.screening
             self.weight[own[jumps]] *= 1 - self.how.sigma(point[jumps]) / self.how.screening
             x = np.where(jumps[:, None], point, x)
         elif rate > 0:
@@ -368,8 +368,7 @@ class _Legs:
         x = y + R[:, None] * np.where(clockwise[:, None], -n, n)
         self.counts[own, 0] += 1
         if self.how.sourced or sigma > 0:
-            u, m = [uniform(np, word) for word in b], direction(np, c[0], c[1], self.d)
-            s, area = np.sqrt(u[0] * u[1]) if self.d == 2 else median(np, *u[:3]), R * R / (self.d * both)
+            m, s, area = direction(np, c[0], c[1], self.d), source_radius(np, self.d, b), R * R / (self.d * both)
             point = y + (R * s)[:, None] * m
             if sigma > 0:
                 area = area * source_weight(self.d, s, -np.log(s), R * R * rate)[0]
@@ -378,7 +377,7 @@ class _Legs:
             if sigma > 0:
                 inner = (m * inward).sum(axis=1) > 0
                 most = rate * np.where(inner, alphas[k], alphas[beyond])
-                jumps = u[3] < area * (most - least)
+                jumps = uniform(np, b[3]) < area * (most - least)
                 left = 1 / bessel_series(self.d - 2, 0.25 * R * R * rate)
                 kept = 1.0 if self.how.sigma is None else 1 - self.how.sigma(point) / most
                 weight = np.where(jumps, kept, left / (1 - (1 - left) * (1 - 2 * least / (rate * both)))) * self.weight[own]

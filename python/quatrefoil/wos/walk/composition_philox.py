@@ -126,27 +126,17 @@ def unit_vector(xp: Any, lanes: Lanes, counter: int, d: int) -> Any:
     return n / xp.sqrt(xp.sum(n * n, axis=1, keepdims=True))
 
 
-def source_radius(xp: Any, lanes: Lanes, step: int, d: int) -> Any:
-    """(4c) The radius of the first accepted attempt, or of the last. The probability that all attempts fail is at most 2^-40."""
-    radius: Any = None
-    trials = math.ceil(20 / math.log2(d / 2))  # two attempts each
-    for words in reversed(lanes.words(xp, *(SOURCE + trial * TRIAL + step for trial in range(trials)))):
-        for k in (1, 0):
-            r = xp.sqrt(uniform(xp, words[2 * k]))
-            accepted = uniform(xp, words[2 * k + 1]) < 1.0 - r ** float(d - 2)
-            radius = r if radius is None else xp.where(accepted, r, radius)
-    return radius
-
-
-def median(xp: Any, a: Any, b: Any, c: Any) -> Any:
-    """(4b) The median of three."""
-    return xp.maximum(xp.minimum(a, b), xp.minimum(xp.maximum(a, b), c))
+def source_radius(xp: Any, d: int, words: Any) -> Any:
+    """(4a) in the plane, (4b) in space, (4c) otherwise: the radius in the unit ball (P,), from three words in space or else from two."""
+    u = [uniform(xp, word) for word in words[: 3 if d == 3 else 2]]
+    if d == 3:
+        return xp.maximum(xp.minimum(u[0], u[1]), xp.minimum(xp.maximum(u[0], u[1]), u[2]))
+    return xp.sqrt(u[0] * u[1]) if d == 2 else xp.sqrt(u[0]) * u[1] ** (1.0 / d)
 
 
 def source_point(xp: Any, lanes: Lanes, step: int, d: int, sobol: bool = False) -> tuple[Any, Any]:
-    """(4a) in the plane, (4b) in space, (4c) otherwise: the radius in the unit ball (P,), and the direction (P, d)."""
+    """The radius of a source point in the unit ball (P,), and its direction (P, d)."""
     if d > 3:
-        return source_radius(xp, lanes, step, d), unit_vector(xp, lanes, SOURCE_DIRECTION + step, d)
+        return source_radius(xp, d, lanes.words(xp, SOURCE + step)[0]), unit_vector(xp, lanes, SOURCE_DIRECTION + step, d)
     words = source_words(xp, lanes, step, d, sobol)
-    u, n = [uniform(xp, word) for word in words[:d]], direction(xp, words[d], words[-1], d)
-    return xp.sqrt(u[0] * u[1]) if d == 2 else median(xp, *u), n
+    return source_radius(xp, d, words), direction(xp, words[d], words[-1], d)

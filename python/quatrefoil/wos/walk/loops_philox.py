@@ -112,29 +112,21 @@ def unit_vector(counter, walk, point, instance, k0, k1, n):
 
 
 @jit
-def source_radius(d, step, walk, point, instance, k0, k1):
-    """(4c) The radius of a source point in the unit ball."""
-    trial = 0
-    while True:
-        w = philox(np.uint64(SOURCE + trial * TRIAL + step), walk, point, instance, k0, k1)
-        for k in range(2):
-            r = math.sqrt(uniform(w[2 * k]))
-            if uniform(w[2 * k + 1]) < 1.0 - r ** (d - 2):
-                return r
-        trial += 1
+def source_radius(d, u, v, w):
+    """(4a) in the plane, (4b) in space, (4c) otherwise: the radius in the unit ball, from uniform numbers, of which only (4b) needs w."""
+    if d == 3:
+        return max(min(u, v), min(max(u, v), w))
+    return math.sqrt(u * v) if d == 2 else math.sqrt(u) * v ** (1.0 / d)
 
 
 @jit
 def source_point(step, walk, point, instance, k0, k1, n, sobol=False):
-    """(4a) in the plane, (4b) in space, (4c) otherwise: the radius in the unit ball, and minus its logarithm (0 in space).
-
-    Writes the direction to n.
-    """
+    """The radius of a source point in the unit ball, and minus its logarithm (0 in space). Writes the direction to n."""
+    w0, w1, w2, _ = philox(np.uint64(SOURCE + step), walk, point, instance, k0, k1)
     if n.size > 3:
         unit_vector(SOURCE_DIRECTION + step, walk, point, instance, k0, k1, n)
-        r = source_radius(n.size, step, walk, point, instance, k0, k1)
+        r = source_radius(n.size, uniform(w0), uniform(w1), 0.0)
         return r, -math.log(r)
-    w0, w1, w2, _ = philox(np.uint64(SOURCE + step), walk, point, instance, k0, k1)
     first, zero = sobol and step == 0, np.uint64(0)
     s0, s1, s2, s3 = philox(np.uint64(SHIFT + SOURCE), zero, point, instance, k0, k1) if first else (zero, zero, zero, zero)
     if first:
@@ -142,12 +134,11 @@ def source_point(step, walk, point, instance, k0, k1, n, sobol=False):
     if n.size == 2:
         if first:
             w0, w1, w2 = s1, s2, s0
-        r = math.sqrt(uniform(w0) * uniform(w1))
+        r = source_radius(2, uniform(w0), uniform(w1), 0.0)
         direction(w2, w2, n)
         return r, -math.log(r)
     v0, v1, _, _ = philox(np.uint64(SOURCE + TRIAL + step), walk, point, instance, k0, k1)
     if first:
         v0, v1, w0 = s0, s1, s2
-    a, b, c = uniform(w0), uniform(w1), uniform(w2)
     direction(v0, v1, n)
-    return max(min(a, b), min(max(a, b), c)), 0.0
+    return source_radius(3, uniform(w0), uniform(w1), uniform(w2)), 0.0
