@@ -1,7 +1,7 @@
 """Filling the gaps that clouds leave in daily maps, with xarray
 ==============================================================
 
-Clouds hide a third of six daily maps of the sea's temperature. The input is an xarray ``DataArray`` with dates and NaN. The result is
+Clouds hide a third of six daily maps of sea surface temperature. The input is an xarray ``DataArray`` with dates and NaN. The result is
 a ``Dataset`` of mean and standard deviation, on the same grid or on other coordinates.
 
 ::

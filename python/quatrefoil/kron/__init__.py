@@ -1,4 +1,4 @@
-"""Kronecker-structured linear algebra and covariance functions. Equation numbers refer to csrc/kron/README.md."""
+"""Kronecker-structured linear algebra and covariance functions. Notation: csrc/kron/README.md."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 else:  # hidden from type checkers, which would otherwise accept any name
 
     def __getattr__(name: str) -> Any:
-        if name in ("KroneckerOperator", "KroneckerSum"):  # SciPy classes: SciPy is imported on their first use
+        if name in ("KroneckerOperator", "KroneckerSum"):  # subclasses of SciPy's LinearOperator: SciPy is imported on first use
             from .models import operator, operator_products
 
             globals()[name] = readable(operator_products.on_scipy(getattr(operator, name)))

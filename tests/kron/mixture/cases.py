@@ -4,7 +4,7 @@ from case import Case
 
 
 def points(rng, n, shape=(), near=None):
-    """Points around 0. With ``near``, x[0] is close to near[0], so that the largest covariance does not come from cancellation."""
+    """Points around 0. With ``near``, x[0] is close to near[0], so that one covariance is near its maximum: errors are relative to it."""
     x = rng.standard_normal((n, *shape))
     if near is not None and n and len(near):
         x[0] = near[0] + 0.01 * rng.standard_normal(shape)
@@ -16,21 +16,21 @@ def uniform(rng, n):
     return (rng.integers(-64, 64) + rng.choice([-3, -1, 1, 5]) * np.arange(n)) / 64
 
 
-def one_step(rng, n, m):
+def same_step(rng, n, m):
     """Two axes with the same step, exact in float32 too. Their starts are close, and may differ by a fraction of the step."""
     h, start = rng.choice([-3, -1, 1, 5]), rng.integers(-64, 64)
     return [(start + rng.integers(-3, 4) + rng.choice([0, 0.25]) + h * np.arange(k)) / 64 for k in (n, m)]
 
 
-def both(rng, n, m, shape):
+def axes(rng, n, m, shape):
     if shape == "one-step":
-        return one_step(rng, n, m)
+        return same_step(rng, n, m)
     x = uniform(rng, n) if shape == "uniform" else points(rng, n, shape)
     return [x] if m is None else [x, points(rng, m, x.shape[1:], x)]
 
 
 def mixture(rng, Q):
-    """A mixture with few periods between points: a phase is only as accurate as the difference of two points."""
+    """A mixture of low frequencies, because errors of phases are those of the points times 2π times the frequency."""
     return {"log_weights": 0.5 * rng.standard_normal(Q), "log_scales": 0.3 * rng.standard_normal(Q), "freqs": rng.uniform(0, 1, Q)}
 
 
@@ -38,14 +38,14 @@ def _radial(n, m, shape, scale, **more):
     """``more``: the shapes of other positive arguments."""
 
     def make(rng):
-        return both(rng, n, m, shape), {name: np.asarray(rng.uniform(0.5, 2, s)) for name, s in {"scale": scale, **more}.items()}
+        return axes(rng, n, m, shape), {name: np.asarray(rng.uniform(0.5, 2, s)) for name, s in {"scale": scale, **more}.items()}
 
     return make
 
 
 def _spectral(n, m, Q, shape=(), **options):
     def make(rng):
-        return both(rng, n, m, shape), mixture(rng, Q) | options
+        return axes(rng, n, m, shape), mixture(rng, Q) | options
 
     return make
 
@@ -65,7 +65,7 @@ def _product(n, m, A, shape=(), means=None, std=()):
     def make(rng):
         at = (A, *shape) if means is None and not isinstance(shape, str) else (A,) if means is None else means
         numbers = {"weights": rng.uniform(0.1, 1, A), "means": rng.uniform(0, 0.5, at), "std": np.asarray(rng.uniform(0.05, 0.2, std))}
-        return both(rng, n, m, shape), numbers
+        return axes(rng, n, m, shape), numbers
 
     return make
 

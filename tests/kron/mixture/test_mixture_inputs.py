@@ -1,4 +1,4 @@
-"""Wrong arguments of covariance functions, and typical tensors."""
+"""Invalid arguments of covariance functions, numbers next to tensors, and units of length."""
 
 import numpy as np
 import pytest
@@ -110,6 +110,6 @@ def test_the_unit_of_length(name, unit, backend, axis, rng):
     kernel, vjp = getattr(qf.kron, name), getattr(qf.kron, f"{name}_vjp")
     np.testing.assert_allclose(kernel(x * unit, **moved, backend=backend), kernel(x, **one), rtol=0, atol=1e-11)
     got, expected = (vjp(a, None, *scales.values(), G, backend=b) for a, scales, b in ((x * unit, moved, backend), (x, one, None)))
-    per = [1 / unit, *per][-len(got) :]  # the gradient of the points comes first, if the kernel has one
+    per = [1 / unit, *per][-len(got) :]  # the gradient with respect to x comes first, if the kernel has one
     for a, p, b in zip(got, per, expected, strict=True):
         np.testing.assert_allclose(a / p, b, rtol=0, atol=1e-10 * np.abs(b).max())

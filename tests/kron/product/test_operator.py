@@ -112,7 +112,7 @@ def test_solve_in_float32(backend, rng):
 
 
 def test_logdet_of_tiny_eigenvalues(rng):
-    """Eigenvalues far below 1e-7: clamping there would cause errors of hundreds."""
+    """Eigenvalues far below 1e-7: clamping them to that would change log det by hundreds."""
     spectra = [np.logspace(-12, 0, 8), np.logspace(-9, 2, 5)]
     factors = [with_eigenvalues(rng, *s) for s in spectra]
     expected = 5 * np.log(spectra[0]).sum() + 8 * np.log(spectra[1]).sum()

@@ -60,7 +60,7 @@ def test_entries(rng, shapes):
 
 
 def test_entries_of_a_large_operator(rng):
-    """Compute a few of 10^12 entries."""
+    """A row of 10^6 entries, and an entry."""
     factors = normal(rng, (100, 100), (100, 100), (100, 100))
     K = KroneckerOperator(factors)
     row = K[123456]

@@ -10,7 +10,7 @@ import numpy as np
 
 from kron.slimkl.oracle import components, objective
 from quatrefoil.kron import SlimKL
-from quatrefoil.kron.models import slimkl_consensus as parts
+from quatrefoil.kron.models import slimkl_consensus
 
 
 class Stopping(Executor):
@@ -93,7 +93,7 @@ def interrupted(rng, model):
     except error:
         pass
     same(model, before, f"interrupted by {error.__name__}")
-    assert not parts._workers
+    assert not slimkl_consensus._workers
     model.set_params(**inputs)
 
 

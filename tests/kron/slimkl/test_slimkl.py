@@ -12,7 +12,7 @@ import pytest
 from checks import check_rejected
 from kron.slimkl.oracle import objective
 from quatrefoil.kron import SlimKL
-from quatrefoil.kron.models import slimkl_consensus as parts
+from quatrefoil.kron.models import slimkl_consensus
 
 GRID = np.linspace(0, 0.5, 40)
 
@@ -33,7 +33,7 @@ def fitted(x, y, **options):
 
 @pytest.mark.parametrize(("agents", "iterations", "tol"), [(1, 1000, 1e-6), pytest.param(3, 1000, 1e-3, marks=pytest.mark.slow)])
 def test_optimality(rng, agents, iterations, tol):
-    """The gradient is 0 for positive weights and not negative otherwise, for the common objective and relative to its first part."""
+    """The gradient t - q of the agents' summed objective, relative to t, is 0 for positive weights and nonnegative otherwise."""
     x, y = signal(rng, 60)
     model = fitted(x, y, max_iter=iterations, agents=agents)
     weights = model.weights_
@@ -41,21 +41,21 @@ def test_optimality(rng, agents, iterations, tol):
     assert (weights >= 0).all()
     assert (gradient / t).min() >= -tol
     assert np.abs(weights * gradient / t).max() <= tol * weights.max()
-    assert abs(GRID[weights.argmax()] - 0.17) < 1 / 20  # 20 points can distinguish these
+    assert abs(GRID[weights.argmax()] - 0.17) < 1 / 20  # 60 points resolve frequencies 1 / 60 apart
 
 
 def test_rounding_has_no_bias(rng):
     a = np.array([0.0, 0.3, 0.5, 1.0, 2.8, 3e-200])
-    drawn = np.stack([parts.rounded(a, 0.125, rng) for _ in range(4000)])
+    drawn = np.stack([slimkl_consensus.rounded(a, 0.125, rng) for _ in range(4000)])
     unit = np.array([1.0, 0.0625, 0.125, 0.25, 0.5, 0.125 * 2.0 ** np.frexp(3e-200)[1]])
     np.testing.assert_array_equal(drawn, unit * np.rint(drawn / unit))
     assert (np.abs(drawn - a) < unit).all()
     assert (np.abs(drawn.mean(axis=0) - a) < 6 * 0.5 * unit / 4000**0.5).all()  # six standard deviations of the mean of coin flips
     np.testing.assert_array_equal(drawn[:, [0, 2, 3]], np.broadcast_to(a[[0, 2, 3]], (4000, 3)))
-    assert parts.rounded(a, 0, rng) is a
-    tiny = 10 ** rng.uniform(-300, 300, 1000)
+    assert slimkl_consensus.rounded(a, 0, rng) is a
+    positive = 10 ** rng.uniform(-300, 300, 1000)
     for precision in (1e-3, 0.3, 0.5):  # precisions of at most 1/2 round no positive number to 0
-        assert (parts.rounded(tiny, precision, rng) > 0).all()
+        assert (slimkl_consensus.rounded(positive, precision, rng) > 0).all()
 
 
 class Recorder(Executor):
@@ -72,9 +72,9 @@ class Recorder(Executor):
         return future
 
 
-def numbers(x):
+def leaves(x):
     if isinstance(x, (tuple, list)):
-        return [n for item in x for n in numbers(item)]
+        return [n for item in x for n in leaves(item)]
     return [x]
 
 
@@ -87,7 +87,7 @@ def test_data_do_not_leave_the_agents(rng, consensus):
     assert {s[0] for s in set_ups} == {"set_up"}
     assert {s[0] for s in steps} == {"step"}
     for _, inputs, result in steps:
-        for one in numbers((inputs, result)):
+        for one in leaves((inputs, result)):
             if isinstance(one, np.ndarray):
                 assert one.shape in (GRID.shape, (1,))  # weights, multipliers and penalties, but no points
                 for secret in (x, y):
@@ -116,7 +116,7 @@ def test_the_same_bits_by_any_executor(rng):
                 got = fitted(x, y, executor=executor, **options)
                 np.testing.assert_array_equal(got.weights_, expected.weights_)
                 np.testing.assert_array_equal(got.objective_, expected.objective_)
-    assert not parts._workers
+    assert not slimkl_consensus._workers
 
 
 @pytest.mark.parametrize("processes", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -136,10 +136,10 @@ def test_the_same_bits_on_a_cluster_of_dask(rng, processes):
 
 
 class Forgetful(Recorder):
-    """An executor whose every call runs in a new process, without stored agents."""
+    """An executor that forgets all agents before each call, as if it ran in a new process."""
 
     def submit(self, function, /, *inputs):
-        parts._workers.clear()
+        slimkl_consensus._workers.clear()
         return super().submit(function, *inputs)
 
 
@@ -155,11 +155,11 @@ def test_old_fits_make_room(rng):
     x, y = signal(rng, 10)
     data = (x[:, None], y, GRID[:, None], np.full((40, 1), 0.01), 0.1)
     for k in range(7):
-        parts.set_up(f"fit {k}", 0, data)
-    assert list(parts._workers) == [f"fit {k}" for k in range(3, 7)]
+        slimkl_consensus.set_up(f"fit {k}", 0, data)
+    assert list(slimkl_consensus._workers) == [f"fit {k}" for k in range(3, 7)]
     for k in range(7):
-        parts.forget(f"fit {k}")
-    assert not parts._workers
+        slimkl_consensus.forget(f"fit {k}")
+    assert not slimkl_consensus._workers
 
 
 def test_errors_of_agents_propagate(rng):
@@ -167,7 +167,7 @@ def test_errors_of_agents_propagate(rng):
     for executor in (None, Recorder()):
         with pytest.raises(np.linalg.LinAlgError, match=r"SlimKL\.fit: the covariance is not positive definite .*noise, which is 1e-300"):
             SlimKL(means=np.zeros(1), std=0.0, noise=1e-300, agents=2, executor=executor).fit(x, y)
-        assert not parts._workers
+        assert not slimkl_consensus._workers
 
 
 def test_it_continues_a_signal(rng):

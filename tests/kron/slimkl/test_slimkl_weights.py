@@ -12,8 +12,7 @@ from kron.slimkl.attacks import learnt, same
 from kron.slimkl.oracle import objective
 from kron.slimkl.test_slimkl import GRID, signal, split
 from quatrefoil.kron import SlimKL
-from quatrefoil.kron.models import slimkl_components
-from quatrefoil.kron.models import slimkl_consensus as parts
+from quatrefoil.kron.models import slimkl_components, slimkl_consensus
 from quatrefoil.kron.models.slimkl_components import Components
 from quatrefoil.kron.models.slimkl_worker import Worker
 
@@ -53,7 +52,7 @@ def test_weights_of_zero(agents, rng, evaluated, monkeypatch):
     assert model.objective_[-1] == pytest.approx(value, abs=1e-8)
     slack = 60 * TOL
     assert (gradient[model.weights_ == 0] > -slack * t[model.weights_ == 0]).all()
-    monkeypatch.setattr(parts.Bound, "from_tolerance", lambda *inputs: parts.Bound(0.0, 0.0))
+    monkeypatch.setattr(slimkl_consensus.Bound, "from_tolerance", lambda *inputs: slimkl_consensus.Bound(0.0, 0.0))
     plain = slim(agents=agents).fit(x, y)
     assert np.count_nonzero(plain.weights_) == 40
     assert value <= plain.objective_[-1] + (0 if agents == 1 else slack)
@@ -87,14 +86,14 @@ def test_a_component_that_is_missed_comes_back(agents, rng, monkeypatch):
     if agents == 1:
         monkeypatch.setattr(Worker, "start", lambda self: start(self) * (means != 0.17))
     else:
-        initial = parts._Consensus.__init__
+        initial = slimkl_consensus._Consensus.__init__
 
         def without(self, *inputs):
             initial(self, *inputs)
             self._on = means != 0.17
             self.weights = self.weights * self._on
 
-        monkeypatch.setattr(parts._Consensus, "__init__", without)
+        monkeypatch.setattr(slimkl_consensus._Consensus, "__init__", without)
     model = slim(means=means, agents=agents, max_iter=300).fit(x, y)
     assert model.objective_[-1] <= expected.objective_[-1] + 60 * TOL
     assert model.weights_.argmax() == 1
@@ -106,7 +105,7 @@ def test_no_tolerance_no_pruning(rng):
         assert slim(tol=0.0, max_iter=30).fit(x, y).weights_.all()
 
 
-def by_one(x, y, agents, tol):
+def single_process(x, y, agents, tol):
     """Iterate (3) for the sum of the agents' objectives, with dense matrices, to convergence."""
     data = split(x, y, agents)
     weights, last = np.full(len(MEANS), np.mean(y**2) / len(MEANS)), np.inf
@@ -121,7 +120,7 @@ def by_one(x, y, agents, tol):
 @pytest.mark.parametrize("agents", [2, 4])
 def test_primal_consensus_reaches_the_objective_of_one_process(precision, agents):
     x, y = wave(60, 2.0, 0)
-    expected, _ = by_one(x, y, agents, TOL)
+    expected, _ = single_process(x, y, agents, TOL)
     model = slim(means=MEANS, agents=agents, quantization=precision, consensus="primal", rng=0).fit(x, y)
     value = objective(model.weights_, split(x, y, agents), MEANS, 0.001, NOISE)[0]
     assert value == pytest.approx(model.objective_[-1], abs=1e-4)
@@ -129,7 +128,7 @@ def test_primal_consensus_reaches_the_objective_of_one_process(precision, agents
 
 
 def test_agents_alike(rng):
-    """All agents have the same data and agree with the mean, so consensus takes the steps (3)."""
+    """All agents have the same data, so their weights equal the mean, and consensus takes the steps of (3)."""
     x, y = wave(30, 2.0, 0)
     with pytest.warns(RuntimeWarning, match="before reaching tol"):
         model = slim(means=MEANS, tol=0.0, max_iter=100, agents=3, consensus="primal").fit(np.tile(x, 3), np.tile(y, 3))
@@ -155,8 +154,8 @@ def test_rounding_costs_little(precision, agents):
         model = slim(means=MEANS, agents=agents, quantization=quantization, rng=0).fit(x, y)
         values.append(objective(model.weights_, split(x, y, agents), MEANS, 0.001, NOISE)[0])
         largest.append(model.weights_.max())
-        assert model.objective_[-1] == pytest.approx(values[-1], abs=1e-3)  # at these weights
-    assert values[1] < values[0] + 3.0  # -94 and -110 without rounding
+        assert model.objective_[-1] == pytest.approx(values[-1], abs=1e-3)  # the objective at the returned weights
+    assert values[1] < values[0] + 3.0  # values[0] is about -111 for 2 agents and -95 for 4
     assert largest[1] > 0.8 * largest[0]
 
 
@@ -172,23 +171,23 @@ def test_a_warning_raised_as_an_error_keeps_the_state():
 WAVES = np.array(list(itertools.product([0.1, 0.3], [0.0, 0.1, 0.2], [0.4], [0.0, 0.2, 0.3], [0.1, 0.2, 0.3])))
 
 
-def several(rng, A, P):
+def frequencies(rng, A, P):
     return rng.uniform(0, 0.5, (A, P))
 
 
-# points, means, std, number of leading dimensions
+# points, means, std, and h of (7) in csrc/kron/README.md
 CASES = {
-    "one dimension": (20, lambda r: several(r, 5, 1), lambda m: np.full(m.shape, 0.01), 0),
-    "no width": (20, lambda r: several(r, 5, 2), lambda m: np.zeros(m.shape), 0),
-    "frequencies of 0": (20, lambda r: several(r, 9, 4) * (r.random((9, 4)) < 0.5), lambda m: np.full(m.shape, 0.02), 0),
-    "frequencies below 0": (9, lambda r: -several(r, 4, 2), lambda m: np.full(m.shape, 0.02), 0),
+    "one dimension": (20, lambda r: frequencies(r, 5, 1), lambda m: np.full(m.shape, 0.01), 0),
+    "no width": (20, lambda r: frequencies(r, 5, 2), lambda m: np.zeros(m.shape), 0),
+    "frequencies of 0": (20, lambda r: frequencies(r, 9, 4) * (r.random((9, 4)) < 0.5), lambda m: np.full(m.shape, 0.02), 0),
+    "frequencies below 0": (9, lambda r: -frequencies(r, 4, 2), lambda m: np.full(m.shape, 0.02), 0),
     "a grid": (90, lambda r: WAVES, lambda m: np.full(m.shape, 0.05), 2),
-    "many dimensions": (40, lambda r: several(r, 6, 8), lambda m: np.full(m.shape, 0.003), 4),
-    "a width each, narrow": (50, lambda r: several(r, 7, 1), lambda m: np.linspace(0, 0.01, m.size).reshape(m.shape), 0),
-    "a width each, of both kinds": (150, lambda r: several(r, 7, 2), lambda m: np.geomspace(1e-4, 2, m.size).reshape(m.shape), 2),
-    "wide": (40, lambda r: several(r, 1, 1), lambda m: np.full(m.shape, 2.0), 1),
-    "three dimensions": (31, lambda r: several(r, 4, 3), lambda m: np.full(m.shape, 0.02), 0),
-    "one point": (1, lambda r: several(r, 3, 2), lambda m: np.full(m.shape, 0.1), 0),
+    "many dimensions": (40, lambda r: frequencies(r, 6, 8), lambda m: np.full(m.shape, 0.003), 4),
+    "a width each, narrow": (50, lambda r: frequencies(r, 7, 1), lambda m: np.linspace(0, 0.01, m.size).reshape(m.shape), 0),
+    "a width each, of both kinds": (150, lambda r: frequencies(r, 7, 2), lambda m: np.geomspace(1e-4, 2, m.size).reshape(m.shape), 2),
+    "wide": (40, lambda r: frequencies(r, 1, 1), lambda m: np.full(m.shape, 2.0), 1),
+    "three dimensions": (31, lambda r: frequencies(r, 4, 3), lambda m: np.full(m.shape, 0.02), 0),
+    "one point": (1, lambda r: frequencies(r, 3, 2), lambda m: np.full(m.shape, 0.1), 0),
 }
 
 
@@ -213,13 +212,13 @@ def test_objective_and_gradient(name, small, rng, monkeypatch):
 
 
 def test_no_component(rng):
-    result = Components(rng.uniform(0, 1, (5, 2)), several(rng, 3, 2), np.zeros((3, 2)))
+    result = Components(rng.uniform(0, 1, (5, 2)), frequencies(rng, 3, 2), np.zeros((3, 2)))
     assert not result.total(np.zeros(3)).any()
 
 
 def test_memory(rng):
-    """300 components of 400 points in 5 dimensions: their matrices take 384 MB, the cosines and sines of each frequency 10 MB."""
-    x, means = rng.uniform(0, 1, (400, 5)), several(rng, 300, 5)
+    """300 components of 400 points in 5 dimensions: their matrices take 384 MB, the cosines and sines of all frequencies 10 MB."""
+    x, means = rng.uniform(0, 1, (400, 5)), frequencies(rng, 300, 5)
     tracemalloc.start()
     try:
         result = Components(x, means, np.full(means.shape, 0.05))

@@ -14,7 +14,7 @@ _SEQUENCES, _ARRAYS = ("factors", "cross_factors", "prior_factors"), ("y", "nois
 
 
 def per_item(label: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Results of all items, with the factors' batch axes B first. Other arrays need these axes, too; a number applies to all items."""
+    """Results of all items, batch axes first, or gradients in the shapes of the arguments. Arrays need the factors' batch axes."""
     factors = arguments["factors"]
     for i, f in enumerate(factors):
         _arguments.real_array(f, label, f"factors[{i}]")

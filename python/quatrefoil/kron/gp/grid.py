@@ -13,7 +13,7 @@ from ..._typing import Backend
 from ..product.dense import log_determinant, product_of, products, singular_axis
 from ..product.packed import PackedFactors
 from .basis import Axis, Basis
-from .spectrum import gp_gram, products_of
+from .spectrum import cross_gram, gp_gram
 
 _MIN = 1e-30  # lower bound on eigenvalues relative to an axis's largest: smaller ones are rounding errors, and sums are divided by them
 
@@ -172,7 +172,7 @@ class Grid:
             if b is None:
                 sums = gp_gram(a.reshape(unfolded), backend=backend, num_threads=num_threads)
             else:
-                sums = products_of(a.reshape(unfolded), b.reshape(unfolded))
+                sums = cross_gram(a.reshape(unfolded), b.reshape(unfolded))
                 sums = (sums + sums.T) / 2
             root = np.sqrt(l)
             sums /= root

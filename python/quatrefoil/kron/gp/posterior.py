@@ -18,7 +18,7 @@ from . import solve_with_solution
 from .device import covariance_of
 from .points import GridPoints
 from .sample import gp_posterior_sample
-from .validation import fitting, plain_numbers, takes_grids
+from .validation import cross_sizes, plain_inputs, takes_grids
 
 _LABEL = "kron.gp_posterior"
 
@@ -87,12 +87,12 @@ def gp_posterior(
     if variance not in (True, False, "samples"):
         raise ValueError(f"{_LABEL}: variance is {variance!r}, expected True, False or 'samples'")
     cross = _arguments.sequence(cross_factors, f"{_LABEL}: cross_factors")
-    sizes = fitting(_LABEL, factors, cross, y)
+    sizes = cross_sizes(_LABEL, factors, cross, y)
     alpha, solution = solve_with_solution(factors, y, noise, mask, None, tol, None, None, backend, num_threads)
     mean = matvec(cross, alpha, backend=backend, num_threads=num_threads)
     if not variance:
         return mean
-    plain, s, m = plain_numbers(_LABEL, factors, noise, mask, y)
+    plain, s, m = plain_inputs(_LABEL, factors, noise, mask, y)
     points = [_arguments.host_array(c, _LABEL, f"cross_factors[{k}]", device="keep") for k, c in enumerate(cross)]
     kernel: Any = {"backend": backend, "num_threads": num_threads}
     if variance == "samples":

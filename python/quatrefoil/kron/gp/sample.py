@@ -16,7 +16,7 @@ from ..product.dense import in_form_of, namespace
 from ..product.eigen import clamped
 from ..product.packed import PackedFactors
 from .device import Covariance, covariance_of
-from .validation import check_noise, check_numbers, fitting, noise_of, plain_numbers, same_kind, takes_grids
+from .validation import check_noise, check_numbers, cross_sizes, noise_of, plain_inputs, same_kind, takes_grids
 
 _LABEL, _PRIOR = "kron.gp_posterior_sample", "kron.gp_sample"
 _BLOCK_BYTES = 32 << 20  # of cells and points in one batch of samples; a solve takes about 15 times as much
@@ -162,9 +162,9 @@ def gp_posterior_sample(
     (3, 4)
     """
     cross = _arguments.sequence(cross_factors, f"{_LABEL}: cross_factors")
-    fitting(_LABEL, factors, cross, y)
+    cross_sizes(_LABEL, factors, cross, y)
     count = _arguments.integer(size, _LABEL, "size", 0)
-    plain, s, m = plain_numbers(_LABEL, factors, noise, mask, y)
+    plain, s, m = plain_inputs(_LABEL, factors, noise, mask, y)
     points = same_kind(_LABEL, "cross_factors", cross)
     numbers = _arguments.host_array(y, _LABEL, "y", device="keep")
     check_numbers(_LABEL, numbers, s, m)

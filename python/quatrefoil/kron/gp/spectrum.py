@@ -42,7 +42,7 @@ GP_GRAM = Op(
     differentiable=False,
     tolerance=2e-5,  # plain sums of n numbers have rounding errors of about sqrt(n) eps; n is a few thousand
 )  # fmt: skip
-_BLOCK = 1 << 17  # numbers in the products that are added at a time
+_BLOCK = 1 << 17  # numbers in a batch of matrix products (n, n), 1 MiB; each batch is summed at once
 
 
 def gp_spectrum(
@@ -61,7 +61,7 @@ def gp_gram(x: np.ndarray, *, backend: Backend | None = None, num_threads: int |
     return call(GP_GRAM, (x,), (), (), None, backend, num_threads)
 
 
-def products_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def cross_gram(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """sum_{l,r} a_lir b_ljr for arrays (L, n, R), by BLAS."""
     L, n, R = a.shape
     if R == 1:

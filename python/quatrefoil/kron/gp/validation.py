@@ -1,4 +1,4 @@
-"""Argument checks for functions that are not ops, and conversion of tables (..., n_1, ..., n_d) to rows."""
+"""Argument checks that the op table does not make, and conversion of tables (..., n_1, ..., n_d) to rows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def takes_grids(label: str, *, per_point: bool = True) -> Callable[[Callable[P, 
                 return function(*args, **options)
             plain: Any = function
             results = plain(**arguments | tables)
-            if not per_point and "noise" in tables and arguments.get("grad"):  # the last result is the gradient of the noise
+            if not per_point and "noise" in tables and arguments.get("grad"):  # the last result is the gradient with respect to the noise
                 results = (*results[:-1], results[-1].reshape(sizes))
             elif per_point and "y" in tables:
                 shape = _sizes(arguments["cross_factors"]) if "cross_factors" in names else sizes
@@ -93,7 +93,7 @@ def same_kind(label: str, name: str, arrays: Sequence[Any], y: Any = None) -> li
     return plain
 
 
-def fitting(label: str, factors: Any, cross: Sequence[Any], y: Any) -> list[int]:
+def cross_sizes(label: str, factors: Any, cross: Sequence[Any], y: Any) -> list[int]:
     """Check cross_factors against factors and return their sizes m_k; ``gp_solve`` checks the other arguments."""
     matrices = _arguments.sequence(factors, label)
     if len(cross) != len(matrices):
@@ -112,7 +112,7 @@ def fitting(label: str, factors: Any, cross: Sequence[Any], y: Any) -> list[int]
     return [c.shape[0] for c in cross]
 
 
-def plain_numbers(label: str, factors: Any, noise: Any, mask: Any, y: Any) -> tuple[list[Any], Any, Any]:
+def plain_inputs(label: str, factors: Any, noise: Any, mask: Any, y: Any) -> tuple[list[Any], Any, Any]:
     """Factors, noise (1,) or (N,) and mask of a call with this y, as NumPy arrays unless y is on a device."""
     if not _arrays.on_host(y):
         return same_kind(label, "factors", factors, y), *same_kind(label, "noise", [noise_of(noise, y, label)], y), mask

@@ -60,7 +60,7 @@ class GridGP(Estimator):
     noise_kernels : None, or as kernels, default None
         Learnt correlations of the noise along each axis, for structured noise, confounders, or correlated tasks; "white" is independent
         noise. The covariance of the noise is then noise · s_1(x_1, x_1') ... s_d(x_d, x_d'). This requires a single value of noise, and
-        arrays on the host. A kernel None ("matern52") is smoother than most noise: choose "matern12".
+        arrays on the host. None in a list is "matern52", which is smoother than most noise: choose "matern12".
     variance : None or float, default None
         Starting value of the process variance; None means the variance of the data.
     mean : "constant", "linear", "zero", number or callable, default "constant"
@@ -156,7 +156,7 @@ class GridGP(Estimator):
         """Learn from Y (n_1, ..., n_d) on the grid of axes, a list of (n_k,) or (n_k, p); NaN marks missing cells.
 
         ``mask``, of Y's shape, is True where a cell was observed. An xarray ``DataArray``, or a pandas ``DataFrame`` or ``Series`` whose
-        index has one level per axis, is axes and Y in one; ``predict`` then returns the same kind of table.
+        index has one level per axis, replaces both axes and Y; ``predict`` then returns the same kind of table.
 
         Axes may be dates (NumPy, pandas or Python objects, or ISO strings) or durations. Both are converted to days: dates to days since
         1970, in UTC if they have a time zone, and pandas periods by their start. ``predict`` then requires dates or durations on that axis;
@@ -247,7 +247,7 @@ class GridGP(Estimator):
         self, X: None = None, return_std: bool | str = False, *, coords: Mapping[Any, Any], **options: Unpack[PredictOptions]
     ) -> Any: ...
     @_arguments.keywords(
-        "GridGP.predict", return_cov="use sample, which draws from the covariance", return_var="use return_std", n_samples="use samples",
+        "GridGP.predict", return_cov="use sample, which draws from the posterior", return_var="use return_std", n_samples="use samples",
         **dict.fromkeys(("x", "t", "time", "lat", "lon", "y"), "pass axes by name as a dict: predict({'x': ..., 'time': ...})"),
     )  # fmt: skip
     def predict(
@@ -271,8 +271,8 @@ class GridGP(Estimator):
         ``derivative`` predicts the derivative along an axis, given by number or name, or as (axis, order) with order 1 or 2, per unit of
         the axis. The axis must be (n,), on the host, and its covariance function one of qf.kron and smooth enough.
 
-        return_std="samples" computes the standard deviation from ``samples`` posterior samples, for grids with too many missing cells,
-        with a relative error of sqrt(1 / (2 samples)).
+        return_std="samples" computes the standard deviation from ``samples`` posterior samples, with a relative error of
+        sqrt(1 / (2 samples)). Use it if there are too many missing cells for a Cholesky factor.
         """
         fit = self._fitted("predict")
         if coords is not None:
@@ -318,7 +318,7 @@ class GridGP(Estimator):
         """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over observed cells.
 
         These are the cells that are not NaN and where ``mask``, if given, is True. As in scikit-learn's ``r2_score``, a constant Y scores 1
-        if all predictions equal it, else 0. Fewer than two values score NaN, with a warning. A table with labels is X and Y in one.
+        if all predictions equal it, else 0. Fewer than two values score NaN, with a warning. A table with labels replaces both X and Y.
         """
         label = "GridGP.score"
         if Y is None:
@@ -341,7 +341,7 @@ class GridGP(Estimator):
 
     @_arguments.keywords("GridGP.sample", **dict.fromkeys(("n_samples", "num_samples"), "use size"), random_state="use rng", seed="use rng")
     def sample(self, X: Any = None, size: int = 1, rng: Rng = None) -> Real:
-        """Samples of the posterior at X as in ``predict``: (size, m_1, ..., m_d), or (size, P) from the covariance of the P points.
+        """Samples of the posterior at X as in ``predict``: (size, m_1, ..., m_d), or (size, P), drawn jointly for the P points.
 
         After a ``fit`` to a DataArray, samples on a grid are a DataArray with a first dimension ``sample``.
         """

@@ -76,7 +76,7 @@ def indices(index: Any, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]
 
 
 def _positions(part: Any, axis: int, size: int) -> np.ndarray:
-    """The positions on an axis that an index selects: a slice, an integer, or an array of integers or bools."""
+    """The positions on an axis that a slice, an integer, or an array of integers or bools selects."""
     if isinstance(part, slice):
         return np.arange(*part.indices(size))
     if _arrays.kind(part) is None and not isinstance(part, (list, bool)) and hasattr(part, "__index__"):

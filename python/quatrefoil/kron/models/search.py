@@ -15,9 +15,9 @@ from .gridmodel import Model
 
 # A search stops if the likelihood changes by less than this relative amount, as in SciPy, or by less than this share of its standard error.
 _FTOL, _SHARE = 2.2e-9, 0.1
-_ESTIMATED_MAXLS = 6  # maximum evaluations per line search of an estimated likelihood, whose errors are not consistent with its gradient
+_ESTIMATED_MAXLS = 6  # maximum evaluations per line search of an estimated likelihood; its gradient is not exactly that of the estimate
 _FLAT = 0.03  # an estimate has converged if the norm of the gradient falls to this fraction of its initial value
-_FEW_CELLS = 100_000  # size of the thinned grid of the first search, for larger data; an evaluation takes a few seconds
+_FEW_CELLS = 100_000  # largest grid of the first search; larger data are thinned; an evaluation takes a few seconds
 Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 

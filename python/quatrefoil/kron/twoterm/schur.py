@@ -47,7 +47,7 @@ def _factorised(A: np.ndarray, B: np.ndarray, unit: float, data: np.ndarray, lab
 
 
 def _eigenvalues(R: np.ndarray) -> np.ndarray:
-    """Eigenvalues of a real Schur form in LAPACK's standard; blocks [[a, b], [c, a]] with b c < 0 contain the pairs a +- i sqrt(-b c)."""
+    """Eigenvalues of a real Schur form as LAPACK returns it; blocks [[a, b], [c, a]] with b c < 0 contain the pairs a +- i sqrt(-b c)."""
     imaginary = np.sqrt(np.abs(np.diagonal(R, 1)) * np.abs(np.diagonal(R, -1)))
     l = np.diagonal(R).astype(complex)
     l[:-1] += 1j * imaginary

@@ -26,7 +26,7 @@ class Moments(NamedTuple):
     steps: int
 
     @classmethod
-    def none(cls, x: Array) -> Moments:
+    def zero(cls, x: Array) -> Moments:
         return cls(0 * x, 0 * x, 0)
 
     def step(self, x: Array, gradient: Array, rate: float) -> tuple[Array, Moments]:
@@ -49,7 +49,7 @@ class Adam:
     """Adam on all parameters, as published."""
 
     form: type[Inverse] = Cholesky
-    jitter, rate, min_steps, most_steps = 1e-6, 0.01, 10_000, 10_000  # defaults
+    jitter, rate, min_steps, max_steps = 1e-6, 0.01, 10_000, 10_000  # defaults
 
     def offset(self, component: Component, units: Units) -> float:
         """The loss in the units of the arguments minus the loss in scaled units."""
@@ -58,7 +58,7 @@ class Adam:
         return log_size * (2 * size(pde.source) + weights) + float(np.log(units.rate)) * size(pde.source)
 
     def prepare(self, component: Component, x: Array) -> Array:
-        """x, ready for the next step."""
+        """x as ``step`` needs it: ``Projection`` replaces U by its solution."""
         return x
 
     def step(self, component: Component, x: Array, moments: Moments, rate: float) -> Step:
@@ -70,7 +70,7 @@ class Projection(Adam):
     """U is the solution that the hyperparameters determine; Adam's steps for them decrease in length: README (13)-(18)."""
 
     form = Spectrum
-    jitter, rate, min_steps, most_steps = 1e-12, 0.1, 100, 2000
+    jitter, rate, min_steps, max_steps = 1e-12, 0.1, 100, 2000
 
     def offset(self, component: Component, units: Units) -> float:
         return float(np.log(units.size)) * size(component.loss.pde.source)

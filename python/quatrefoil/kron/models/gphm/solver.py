@@ -224,7 +224,7 @@ class GPHM(Estimator):
         label = "GPHM.fit"
         state, optimizer = self._state, OPTIMIZERS[self.optimizer]
         component, learnt, history = state.components[-1], state.learnt, self.history_
-        count = optimizer.most_steps if steps is None else _arguments.integer(steps, label, "steps", 0)
+        count = optimizer.max_steps if steps is None else _arguments.integer(steps, label, "steps", 0)
         rate = optimizer.rate if self.learning_rate is None else float(self.learning_rate)
         every = _arguments.integer(check_every, label, "check_every", 1)
         tell = reporter(progress, label, "GPHM: step {}, loss {:.6g}".format)

@@ -31,7 +31,7 @@ class Learnt(NamedTuple):
 
     @classmethod
     def at(cls, x: Array, steps: int = 0) -> Learnt:
-        return cls(x, Moments.none(x), steps, "", x, np.inf)
+        return cls(x, Moments.zero(x), steps, "", x, np.inf)
 
     @property
     def chosen(self) -> Array:
