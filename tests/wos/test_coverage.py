@@ -1,9 +1,9 @@
-"""At least 10 000 z-scores per kind of the coverage table in csrc/wos/README.md. ``python -m wos.test_coverage [start of a name]`` in
-``tests`` prints them.
+"""10 000 z-scores per kind of the table in csrc/wos/README.md, or 2500 if walks take hundreds of steps.
 
-z = (value - u) / stderr at points clear of the boundary, with the components of the gradient if there is one. If walks have a skewness,
-the mean of n of them and its stderr are correlated, and z has a mean of about -skewness / (2 sqrt(n)) without any bias. A bias is therefore
-detected from the z-scores of both halves of the walks, each with the stderr of the other half.
+``python -m wos.test_coverage [start of a name]`` in ``tests`` prints their statistics. z = (value - u) / stderr at points clear of the
+boundary, and likewise for the components of the gradient. If walks have a skewness, the mean of n of them and its stderr are correlated,
+and z has a mean of about -skewness / (2 sqrt(n)) without any bias. A bias is therefore detected from the z-scores of both halves of the
+walks, each with the stderr of the other half.
 """
 
 import sys
@@ -22,12 +22,12 @@ from wos.test_regions import CORE, CUBE, INNER, OUTER, clear_points, core_proble
 from wos.walk.oracle import gates, slope
 
 FEWER = ("walls in media: robin", "walls in media: cube-robin", "jumps")  # a quarter of the points: their walks take hundreds of steps
-Z, EPSILON = 10_000, 1e-6  # in media and with walls 1e-4
+Z, EPSILON = 10_000, 1e-6  # epsilon is 1e-4 in media and with walls, 1e-5 with jumps
 SHAPES = ["star", "hole", "mesh", "disc", "ball", "box", "box in space", "ball in five", "field", "field in space"]
-IN_WALLS = ["source", "robin-source", "screened-source", "cube-source", "cube-robin-source", "cube-screened-source"]
-IN_MEDIA = ["gaussians", "rippled-mesh", "polynomial", "space", "field", "four", "five"]
+WALLS = ["source", "robin-source", "screened-source", "cube-source", "cube-robin-source", "cube-screened-source"]
+MEDIA = ["gaussians", "rippled-mesh", "polynomial", "space", "field", "four", "five"]
 OUTSIDE = ["star", "box", "mesh", "ball", "box in space", "field", "field in space", "box in four", "ball in five"]
-BOTH = ["polynomial", "gaussians", "grid", "screening", "corner", "hole", "robin", "cube-rippled", "cube-robin"]
+WALLS_IN_MEDIA = ["polynomial", "gaussians", "grid", "screening", "corner", "hole", "robin", "cube-rippled", "cube-robin"]
 
 
 def inside(name, walks=256, **options):
@@ -48,7 +48,7 @@ def of_media(name):
     return boundary, lambda rng, n: media.points(name, rng, n), {**options, "epsilon": 1e-4}, u, 256
 
 
-def of_both(name):
+def of_walls_in_media(name):
     """Many walks, because their skewness shifts the mean of z: by 0.1 with 256 walks of `grid`."""
     boundary, options, u = walls.PROBLEMS[f"medium-{name}"]
     options = {**options, "gradient": "robin" not in name, "epsilon": 1e-4, "max_steps": 20000}
@@ -67,12 +67,12 @@ def outside(name, what):
     return boundary, lambda rng, n: solid.around(boundary, rng, n, 0.05, 3.0), options, u, 256
 
 
-KINDS = {
+KINDS = {  # name -> boundary, points(rng, n), options of solve, u, walks
     **{f"{name}, source": lambda name=name: inside(name) for name in SHAPES},
     **{f"{name}, source and screening": lambda name=name: inside(name, screening=5.0) for name in SHAPES},
-    **{f"walls: {name}": lambda name=name: of_walls(name) for name in IN_WALLS},
-    **{f"media: {name}": lambda name=name: of_media(name) for name in IN_MEDIA},
-    **{f"walls in media: {name}": lambda name=name: of_both(name) for name in BOTH},
+    **{f"walls: {name}": lambda name=name: of_walls(name) for name in WALLS},
+    **{f"media: {name}": lambda name=name: of_media(name) for name in MEDIA},
+    **{f"walls in media: {name}": lambda name=name: of_walls_in_media(name) for name in WALLS_IN_MEDIA},
     **{f"jumps in {name}": lambda space=space: of_jumps(space) for space, name in enumerate(["the plane", "space"])},
     **{f"outside of {name}": lambda name=name: outside(name, "pole") for name in OUTSIDE},
     **{f"outside of {name}, source": lambda name=name: outside(name, "source") for name in OUTSIDE},
@@ -80,8 +80,8 @@ KINDS = {
 }
 
 
-def scores(name, rng):
-    """The result of half of the walks and that of all, points and u."""
+def solve_halves(name, rng):
+    """The results of half of the walks and of all, the points and u."""
     boundary, points, options, u, walks = KINDS[name]()
     pairs = options.pop("gradient", True) and boundary.dimension < 4
     wanted = Z // 4 if name.startswith(FEWER) else Z
@@ -124,7 +124,7 @@ def swapped_halves(half, whole):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_ten_thousand_z_scores(name, rng):
-    half, result, X, u = scores(name, rng)
+    half, result, X, u = solve_halves(name, rng)
     truth, (values, errors), error = truth_of(result, X, u), swapped_halves(half, result), np.zeros(1 + X.shape[1])
     error[0] = 1e-4 * name.startswith("field in space")
     for channel, (value, stderr) in enumerate(zip(*map(np.transpose, channels(result)))):
@@ -135,7 +135,7 @@ def test_ten_thousand_z_scores(name, rng):
 
 
 def test_skewness_does_not_look_like_a_bias(rng):
-    """With stderrs swapped between halves, skewed variates show no bias, but one of a tenth of the stderr of all 64 is detected."""
+    """With stderrs swapped between halves, skewed variates show no bias, but a bias of a tenth of the stderr of all 64 is detected."""
     samples = rng.exponential(size=(2, 20000, 32)) - 1
     halves, whole = [(x.mean(axis=1), x.std(axis=1, ddof=1) / np.sqrt(32)) for x in samples], np.concatenate(samples, axis=1)
     mean, error = whole.mean(axis=1), whole.std(axis=1, ddof=1) / 8
@@ -151,7 +151,7 @@ def main():
     for name in KINDS:
         if len(sys.argv) < 2 or name.startswith(sys.argv[1]):
             begin = time.process_time()
-            half, result, X, u = scores(name, np.random.default_rng(1))
+            half, result, X, u = solve_halves(name, np.random.default_rng(1))
             truth, (value, stderr), (values, errors) = truth_of(result, X, u), channels(result), swapped_halves(half, result)
             z, unbiased = (value - truth) / stderr, np.sqrt(2) * ((values - truth) / errors).mean()
             size, seconds = abs(z), time.process_time() - begin

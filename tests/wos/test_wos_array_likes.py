@@ -41,13 +41,13 @@ def polygon(vertices, holes=None):
 
 
 BALL = wos.Ball([0, 0], 1)
-RECTANGLES = [ROOM[0], ROOM[0][:3]]
+RINGS = [ROOM[0], ROOM[0][:3]]
 BUMP = [[1, 1, 1], [1, -1, 1], [1, 1, 1]]
 # a call and its arguments as users type them; must equal the same call with float64 arrays
 TYPED = {
     "polygon with holes": (lambda ring, hole: polygon(ring, [hole]), ROOM[0], ROOM[1][0]),
     "tuples of integers": (lambda ring: polygon(ring), [tuple(v) for v in ROOM[0]]),
-    "polygons": (lambda *rings: polygon(list(rings)), *RECTANGLES),
+    "polygons": (lambda *rings: polygon(list(rings)), *RINGS),
     "box": (lambda lo, hi: value(wos.Box(lo, hi)), [0, 0], [3, 3]),
     "star": (lambda c1, c2: wos.Star(c1, c2).vertices, [0, 0.1], 0),
     "field": (lambda v, lo, hi, x: value(wos.SDF(v, (lo, hi)), x), BUMP, [0, 0], [3, 3], [[1.5, 1.5]]),
@@ -65,7 +65,7 @@ TYPED = {
 # pairs of equivalent calls
 SAME = {
     "one hole": (lambda: polygon(ROOM[0], ROOM[1][0]), lambda: polygon(*ROOM)),
-    "of shapely": (lambda: polygon(shapely_like(*ROOM)), lambda: polygon(*ROOM)),
+    "shapely polygon": (lambda: polygon(shapely_like(*ROOM)), lambda: polygon(*ROOM)),
     "balls": (lambda: value(wos.Ball(Frame([1, 1]), 3)), lambda: value(wos.Ball(np.ones(2), 3.0))),
     "integer points": (lambda: disc(np.zeros((1, 2), int)), lambda: disc(np.zeros((1, 2)))),
     "a Gaussian": (lambda: disc(source=wos.Gaussians(1.0, [0, 0], 0.5)), lambda: disc(source=wos.Gaussians([1], [[0, 0]], [0.5]))),
@@ -77,9 +77,9 @@ SAME = {
     ),
     "data at points": (lambda: wos.GridField([[0, 1], [1, 2]], [(0, 0), (1, 1)])([[1, 0]]), lambda: np.array([1.0])),
     "mesh of uint32": (lambda: mesh_distance(V.astype(np.float32), F.astype(np.uint32)), lambda: mesh_distance(V.astype(np.float32), F)),
-    "signed distance of": (lambda: wos.Polygon(*ROOM).signed_distance([[0.5, 0.75]]), lambda: np.array([-0.5])),
-    "closest point of": (lambda: BALL.closest_point([2, 0])[:2], lambda: wos.closest_point(BALL, [2, 0])[:2]),
-    "contains of": (lambda: wos.Polygon(*ROOM).contains([[0.5, 0.5], [1.5, 1.5]]), lambda: np.array([True, False])),
+    "method signed_distance": (lambda: wos.Polygon(*ROOM).signed_distance([[0.5, 0.75]]), lambda: np.array([-0.5])),
+    "method closest_point": (lambda: BALL.closest_point([2, 0])[:2], lambda: wos.closest_point(BALL, [2, 0])[:2]),
+    "method contains": (lambda: wos.Polygon(*ROOM).contains([[0.5, 0.5], [1.5, 1.5]]), lambda: np.array([True, False])),
 }  # fmt: skip
 
 

@@ -82,7 +82,7 @@ QF_HD void gaussians(const Number& number, int64_t width, const V (&x)[D][U], V 
   }
 }
 
-// (3) Calls add(j, s d(value) / d(parameter j)) for the centre (2), a0, a1, b1, ...
+// (3) Calls add(j, s d(value) / d(parameter j)) for the two coordinates of the centre, a0, a1, b1, ...
 template <class V, class Add>
 QF_HD void fourier_adjoint(const double* numbers, int64_t width, V x, V y, V s, Add&& add) {
   using T = Element<V>;

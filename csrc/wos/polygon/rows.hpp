@@ -32,7 +32,7 @@ class Rows {
     }
     return crossings & 1;
   }
-  // Returns true for points of the domain (inside or outside) and within epsilon of it. The latter move to the closest boundary point.
+  // Whether a walk may start at x. Moves x onto the boundary if it is beyond it by at most epsilon. `outside`: the domain is the exterior.
   bool keep(bool outside, double epsilon, double* x) const {
     if (inside(x[0], x[1]) != outside) return true;
     double best = epsilon * epsilon, nearest_t = 0;
@@ -57,7 +57,7 @@ class Rows {
   }
   int64_t low(int64_t k) const { return row(min(segments_.ends[4 * k + 1], segments_.ends[4 * k + 3]), count_); }
   int64_t high(int64_t k) const { return row(max(segments_.ends[4 * k + 1], segments_.ends[4 * k + 3]), count_); }
-  // A quarter of the number of segments; fewer if the segments reach more than eight rows on average.
+  // A quarter of the number of segments; fewer if their average height would exceed six rows.
   static int64_t rows_of(const Segments& segments) {
     double height = 0;
     for (int64_t k = 0; k < segments.M; ++k) {

@@ -65,7 +65,7 @@ struct Boundaries {
   }
   std::unique_ptr<polygon::Polygons> own_polygons_;
   std::unique_ptr<mesh::Mesh> own_mesh_;
-  solid::FunctionOf own_function_;
+  solid::DistanceFunction own_function_;
 };
 
 }  // namespace quatrefoil::wos::query

@@ -1,4 +1,4 @@
-// Checks the row that describes a solid and puts it into args.
+// Checks the row that describes a solid, and converts it to a Solid.
 #pragma once
 #include <cmath>
 #include <memory>
@@ -33,7 +33,7 @@ inline Solid solid_of(const Arguments& call, const double* row, std::int64_t wid
 }
 
 // The signed distance function of a field without nodes, passed as the memo.
-class FunctionOf {
+class DistanceFunction {
  public:
   void set(const Arguments& call, const py::object& memo, std::int64_t D, Solid& solid) {
     if (!solid.field || solid.field[1] != 0) return;

@@ -14,7 +14,7 @@ double with_field(const Solid& solid, int64_t D, const double* x, F&& f) {
   return f(Distances<3>(solid), space);
 }
 
-// Writes the closest point of the boundary to `at`, which must differ from x.
+// Writes the closest point of the boundary to `at`, which may be x.
 inline Nearest nearest(const Solid& solid, int64_t D, const double* x, double* at) {
   if (solid.half) return nearest_on_box(solid.half, D, x, at);
   if (!solid.field) return nearest_on_ball(D, x, at);
@@ -25,7 +25,7 @@ inline Nearest nearest(const Solid& solid, int64_t D, const double* x, double* a
   });
   return {value, 0};
 }
-// The distance alone; `at` is scratch space for D elements.
+// The distance alone, negative inside; `at` is scratch space for D elements.
 inline double distance(const Solid& solid, int64_t D, const double* x, double* at) {
   if (solid.field) return with_field(solid, D, x, [](const auto& field, const auto& here) { return field.at(here); });
   return nearest(solid, D, x, at).distance;

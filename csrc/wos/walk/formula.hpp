@@ -44,7 +44,7 @@ constexpr int kSobolWords = 7;  // words replaced by Sobol' points: four of the 
 
 QF_HD constexpr uint32_t gray_code(uint32_t index) { return index ^ index >> 1; }
 
-// (30) Dimension i of the Sobol' sequence: the XOR of the direction numbers of the bits in a Gray code.
+// (30) Dimension i of the Sobol' sequence: the XOR of the direction numbers of a Gray code's set bits.
 QF_HD constexpr uint32_t sobol_word(int i, uint32_t code) {
   // Primitive polynomials without their leading coefficients, and initial numbers, from Joe and Kuo (2008). Dimension 0 has no polynomial.
   constexpr int degrees[kSobolWords] = {1, 1, 2, 3, 3, 4, 4};
@@ -83,7 +83,7 @@ QF_HD void first_words(const Random<uint32_t>& random, bool pairs, bool sobol, u
   for (int i = 0; i < 4; ++i) words[i] ^= sobol_word(i, gray_code(index));
 }
 
-// The words of a source point: D for its radius, D - 1 for its direction. Sobol' dimension 4 + i replaces one of them in the first step.
+// The number of a source point's words: D for its radius, D - 1 for its direction. Then the word that Sobol' dimension 4 + i replaces.
 QF_HD constexpr int source_words(int D) { return 2 * D - 1; }
 QF_HD constexpr int sobol_source_word(int D, int i) { return (D + i) % source_words(D); }
 
@@ -231,7 +231,7 @@ QF_HD V harmonic_series(V q) {
   return sum;
 }
 
-// The weight of a source point at r = s R, relative to G / |G| of Laplace's equation: README (10) to (15).
+// The weights of a source point at r = s R, relative to Laplace's equation: README (10) to (15).
 template <class V>
 struct SourceWeight {
   V value;     // G_screened(r) / G(r)

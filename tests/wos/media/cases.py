@@ -50,7 +50,7 @@ def _medium(B, N, g, f, a, s, *, d=2, rows=1, epsilon=0.05, outside=0, bound=6.0
             for b in range(B):
                 medium = (a, s), [None if numbers is None else oracle.row_of(numbers, b) for numbers in (diffusion, screening)], frame[b]
                 bound, instance = bounds[b, 0] * frame[b, d] ** 2, options.get("first_instance", 0) + b
-                yield oracle.through(x[b], epsilon, None, medium, bound, instance, *run).margin
+                yield oracle.media_paths(x[b], epsilon, None, medium, bound, instance, *run).margin
 
         start = clear_points(rng, (B, N, d), lambda n: disc_points(rng, n, 0.9, d), margins)
         if start is None:  # try a different medium

@@ -1,4 +1,4 @@
-"""Walks through media with the same random words, from the definitions: Bessel functions, derivatives by high-order finite differences."""
+"""Walks with the same random words as the library's, but with Bessel functions and high-order finite differences of media."""
 
 import numpy as np
 
@@ -9,8 +9,8 @@ from wos.walk.replay import PAIR, SOURCE, TRIAL, Batch, _distance, _uniform, _un
 STENCIL = np.array([-9, 128, -1008, 8064, -14350, 8064, -1008, 128, -9], np.longdouble) / 5040
 
 
-def bent(root, X, h=1 / 128):
-    """Laplacian of root over root at points (..., d)."""
+def laplacian_ratio(root, X, h=1 / 128):
+    """The Laplacian of ``root``, divided by ``root``, at points (..., d)."""
     X = np.asarray(X, np.longdouble)
     total = 0
     for axis in range(X.shape[-1]):
@@ -22,7 +22,7 @@ def bent(root, X, h=1 / 128):
 
 
 def alpha(medium, X):
-    """α at scaled points. A medium has the kinds and parameters of α and of the screening of one instance, and its frame."""
+    """α at scaled points. ``medium``: the kinds of α and of the screening, their parameters, and the frame, of one instance."""
     (kind, _), (row, _), frame = medium
     return np.ones(X.shape[:-1]) if kind == "none" else values(kind, row, X, None, None, frame)
 
@@ -37,7 +37,7 @@ def rate(medium, X):
     elif kind in ("none", "number"):
         total = np.zeros(X.shape[:-1])
     else:
-        total = bent(lambda Y: np.sqrt(values(kind, row.astype(np.longdouble), Y, None, None, frame)), X)
+        total = laplacian_ratio(lambda Y: np.sqrt(values(kind, row.astype(np.longdouble), Y, None, None, frame)), X)
     if of_screening != "none":
         total = total + values(of_screening, screening, X, None, None, frame) * extent**2 / alpha(medium, X)
     return total
@@ -62,8 +62,8 @@ def slope(medium, x):
 
 
 @remembered
-def through(start, epsilon, segs, medium, bound, instance, seed, first_walk, walks, max_steps, gradient=False, first_point=0):
-    """A ``Batch`` of walks from (N, d). ``beyond``: the number of jumps of each walk to points where the bound is too small."""
+def media_paths(start, epsilon, segs, medium, bound, instance, seed, first_walk, walks, max_steps, gradient=False, first_point=0):
+    """A ``Batch`` of walks from starts (N, d). ``beyond``: each walk's number of jumps to points where the bound is too small."""
     b, d = Batch(start, instance, seed, first_walk, walks, first_point), start.shape[1]
     b.beyond = np.zeros_like(b.steps)
     for step in range(max_steps + 1):
@@ -88,7 +88,7 @@ def through(start, epsilon, segs, medium, bound, instance, seed, first_walk, wal
         with np.errstate(all="ignore"):
             (g, slope), plain = greens(d, R * s, R, bound), greens(d, R * s, R, 0)[0]
             of_sphere, of_slope = sphere_weights(d, R, bound)
-            if entering:  # half of the source points follow Laplace's equation, half have a uniform radius
+            if entering:  # with probability 1/2, the radius is that for Laplace's equation, otherwise uniform
                 surface = (2 * np.pi if d == 2 else 4 * np.pi) * (R * s) ** (d - 1) * R
                 measure = surface / (0.5 * plain / area * surface + 0.5)
                 q = 1 - of_sphere if bound else np.zeros_like(R)
@@ -124,13 +124,13 @@ def recorded(start, ends, weights, counts, beyond, of_walks, events):
 
 def _walks(start, frame, ends, first, diffusion, screening, bounds, slopes, *, diffusion_kind="none", screening_kind="none", seed=0,
            first_walk=0, walks=64, max_steps=1024, gradient=False, first_instance=0, first_point=0):  # fmt: skip
-    """The walks of every instance. Also a function of an instance and its walks: factors of boundary values and sources, and slopes."""
+    """The walks of every instance, and a function (b, walks) that returns factors of boundary values and of sources, and slopes."""
     B, _, d = start.shape
     numbers = [[None if x is None else row_of(x, b) for x in (diffusion, screening)] for b in range(B)]
     media_of = [((diffusion_kind, screening_kind), numbers[b], frame[b]) for b in range(B)]
     settings, bound = (seed, first_walk, walks, max_steps, gradient, first_point), bounds[:, 0] * frame[:, d] ** 2
     of_all = [
-        through(start[b], frame[b, -1], part_of(ends, first, b), media_of[b], bound[b], first_instance + b, *settings) for b in range(B)
+        media_paths(start[b], frame[b, -1], part_of(ends, first, b), media_of[b], bound[b], first_instance + b, *settings) for b in range(B)
     ]
 
     def medium(b, walked):

@@ -1,4 +1,4 @@
-"""Shapes with reflecting parts, and a closed form."""
+"""Shapes for tests with reflecting walls, and a closed form."""
 
 import numpy as np
 
@@ -22,13 +22,13 @@ def sector(inner, outer, angle, n):
 
 
 def corner_solution(X):
-    """r^(2/3) cos(2 theta / 3) around 0, theta from the negative y axis: no flux through both walls at the corner of the L."""
+    """r^(2/3) cos(2 theta / 3) around 0, theta from the negative y axis: no flux through either wall at the corner of the L."""
     theta = np.mod(np.arctan2(X[..., 1], X[..., 0]) + TAU / 4, TAU)
     return np.hypot(X[..., 0], X[..., 1]) ** (2 / 3) * np.cos(2 * theta / 3)
 
 
 def prism(ring, height, layers=1):
-    """A closed mesh over a simple counter-clockwise polygon, whose triangles fan out from its first vertex.
+    """A closed prism over a counter-clockwise polygon. Its bottom and top are fans around the first vertex, which sees all others.
 
     Returns V, F, and the side of every triangle: k for side k, -1 for the bottom, -2 for the top.
     """

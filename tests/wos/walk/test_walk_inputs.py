@@ -75,7 +75,7 @@ def test_empty_solids_labels_and_caches(backend):
 
 
 def test_largest_number_of_walks_with_a_cache(monkeypatch):
-    """A sample uses pairs of walks. The index of the last walk must stay below those of the pilot walks, which give the references."""
+    """A sample uses pairs of walks. The last walk's index must stay below those of the pilot walks, whose means are subtracted from u."""
     monkeypatch.setattr(harmonic, "_PILOT_WALK", 2**12)
     with pytest.raises(ValueError, match="at most") as error:
         solve(walks=2**12, cache="harmonic")
@@ -103,12 +103,12 @@ def warnings_of(run):
 
 
 def test_warning_if_few_walks_contribute(backend):
-    """With strong screening most walks end before the boundary, and a small part of it is rarely reached: 0 +- 0 must cause a warning."""
+    """Few walks contribute with strong screening, or if data are 0 on most of the boundary. A value of 0 +- 0 must cause a warning."""
     ball, X, strong = wos.Ball((0.0, 0.0), 1.0), np.array([[0.0, 0.0], [0.9, 0.0]]), {"screening": 300.0, "rng": 0}
     for g in (1.0, -2.0, np.array([3.0]), wos.Fourier(np.array([2.0, 1.0, 0.5])), wos.Gaussians(np.ones(1), np.zeros((1, 2)), 1.0)):
         (text,) = warnings_of(lambda: wos.solve(ball, X, dirichlet=g, walks=1024, **strong))  # noqa: B023
         assert FEW.format(1, 2) in text
-    result = wos.solve(ball, X, dirichlet=1.0, walks=64, **strong)  # too few walks to warn about
+    result = wos.solve(ball, X, dirichlet=1.0, walks=64, **strong)  # too few walks for a warning
     (text,) = warnings_of(lambda: result.resume(1000))
     assert FEW.format(1, 2) in text
     disc, data = wos.Polygon(oracle.circle(400)), wos.PerVertex(np.eye(400)[0])
@@ -122,28 +122,28 @@ RING = wos.Polygon(OUTER, holes=[OUTER / 2])
 
 @pytest.mark.parametrize("gradient", [False, True])
 def test_walks_that_all_end_at_one_value(gradient, backend):
-    """Next to a wall at 20, few walks reach the other wall, at 100. An error of 0 would be wrong; (26) is at least the true error."""
+    """Next to a wall at 20, few walks reach the other wall, at 100. If none does, stderr is (26) instead of 0, and covers the error."""
     depth = np.repeat(np.geomspace(4e-3, 0.02, 6), 8)
     X = (1 - depth)[:, None] * OUTER[:: len(OUTER) // 48][:48]
     data = [20, 100]
     r = wos.solve(RING, X, dirichlet_per_ring=data, walks=64, rng=2, gradient=gradient, backend=backend)
     exact = 20 + 80 * np.log(np.hypot(*X.T)) / np.log(0.5)
-    samples, same = 32 if gradient else 64, r.value == 20
-    assert same.sum() > 10
-    np.testing.assert_allclose(r.stderr[same], 80 * np.sqrt(2 / ((samples + 2) * (samples + 3))), rtol=1e-6)
-    z = (r.value - exact)[same] / r.stderr[same]
+    samples, equal = 32 if gradient else 64, r.value == 20
+    assert equal.sum() > 10
+    np.testing.assert_allclose(r.stderr[equal], 80 * np.sqrt(2 / ((samples + 2) * (samples + 3))), rtol=1e-6)
+    z = (r.value - exact)[equal] / r.stderr[equal]
     assert np.sqrt((z**2).mean()) < 1
     assert np.abs(z).max() < 2
     if gradient:
         slope = 80 / np.log(0.5) * X / (X**2).sum(axis=1, keepdims=True)
-        assert (r.grad[same] == 0).all()
-        assert (np.abs(slope)[same] < 3 * r.grad_stderr[same]).all()
+        assert (r.grad[equal] == 0).all()
+        assert (np.abs(slope)[equal] < 3 * r.grad_stderr[equal]).all()
     assert (wos.solve(RING, X[:1], dirichlet_per_ring=data, walks=1, rng=2, backend=backend).stderr != 0).all()
 
 
 @every_backend
 def test_errors_of_equal_walks_by_kinds_of_data(backend):
-    """The range of boundary values, sources and fluxes, including functions, in any unit. Constant data have no error."""
+    """(26) uses the range of boundary values, sources and fluxes, including functions, in any unit. Constant data have no error."""
     X, rare, run = np.array([[0.995, 0.0]]), np.sqrt(2 / (34 * 35)), {"walks": 32, "rng": 0}
     hot = np.repeat([20.0, 100.0], len(OUTER))
 
@@ -196,7 +196,7 @@ qf.wos.solve_vjp(square, X, np.ones(64), walks=2, **of_field)
 @pytest.mark.slow
 @pytest.mark.skipif(native.reason() is not None, reason="the Numba backend stores the values of a whole round and has a single partial sum")
 def test_memory(peak_memory):
-    """The values of 4 million walks take 48 MB, a round 12 MB. Gradients of 2 MB of values use 8 partial sums, not 64."""
+    """The values of 4 million walks would take 48 MB; a round takes 12 MB. Gradients of 2 MB use 8 partial sums, not 64."""
     assert peak_memory(SETUP, "qf.wos.solve(square, X, walks=1 << 16, **run)") < 20 << 20
     assert peak_memory(SETUP, "qf.wos.solve_vjp(square, X, np.ones(64), walks=1 << 14, **run)") < 4 << 20
     assert peak_memory(SETUP, "qf.wos.solve_vjp(square, X, np.ones(64), walks=1 << 12, **of_field)") < 30 << 20

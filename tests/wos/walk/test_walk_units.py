@@ -16,7 +16,7 @@ WHERE = np.array([True, False, False, False])
 
 
 def data(s, L=1.0):
-    """Data in a unit of u and a unit of length."""
+    """Data with the unit s of u and the unit L of length."""
     powers = L ** -np.add.outer(np.arange(3.0), np.arange(3))
     return {
         "number": 0.7 * s,
@@ -30,7 +30,7 @@ def data(s, L=1.0):
 @pytest.mark.parametrize(("s", "L"), [(2.0**-1000, 1.0), (2.0**-133, 2.0**40), (2.0**129, 2.0**-40), (2.0**700, 2.0**-49), (1.0, 2.0**45)])
 @pytest.mark.parametrize("kind", [*data(1.0), "per_vertex"])
 def test_boundary_values_and_sources(kind, s, L, backend):
-    """If lengths scale with L, sources and screenings scale with 1 / L^2, and walls with 1 / L."""
+    """If lengths scale with L, sources and screenings scale with 1 / L^2, and fluxes with 1 / L."""
 
     def run(s, L, **more):
         g = wos.PerVertex(np.array([0.0, 1.0, 0.0, 0.5]) * s) if kind == "per_vertex" else data(s, L)[kind]
@@ -48,7 +48,7 @@ def test_boundary_values_and_sources(kind, s, L, backend):
 
 @pytest.mark.parametrize("shape", [lambda L: wos.Polygon(SQUARE * L), lambda L: wos.Ball([0.4 * L, 0.5 * L], 0.75 * L)])
 def test_the_smallest_and_the_largest_domains(shape, backend):
-    """An absolute epsilon scales with the domain."""
+    """A relative epsilon, and an absolute one that scales with the domain, give the same values in domains of any size."""
 
     def run(L, **epsilon):
         data = {"dirichlet": lambda Y: Y[:, 0] / L, "source": 1 / L**2, **epsilon}
@@ -79,7 +79,7 @@ def test_media(kind, alpha, backend):
 
 
 def test_grids_with_different_numbers_of_nodes(backend):
-    """Rows of a table of grids are padded; the tables of derivatives after α have no unit."""
+    """Rows of a table of grids are padded. The tables of derivatives after α in a row do not depend on its unit."""
     grids = [np.linspace(1, 5, n)[:, None] * np.ones(4) for n in (3, 7)]
 
     def run(s):
@@ -105,7 +105,7 @@ def test_functions_with_large_and_small_values(backend):
 
 @pytest.mark.parametrize("s", SIZES)
 def test_how_walks_are_drawn(s, best_backend):
-    """Walks that are resumed, merged, split into tasks, cached or have tolerances use one unit, which depends only on the problem."""
+    """Resumed and merged runs, tasks, caches and runs with tolerances use the same unit, which depends only on the problem."""
     polygon, c = wos.Polygon(SQUARE), np.array([0.1, 1.0, 0.0, 0.5, 0.2])
 
     def run(s, walks=64, **more):

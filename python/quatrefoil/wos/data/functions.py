@@ -49,7 +49,7 @@ class Function:
         return np.ascontiguousarray(values, np.float64)
 
     def _hint(self, X: np.ndarray) -> str | None:
-        """A hint for functions of separate coordinates or of one point."""
+        """A hint for functions of separate coordinates, of one point, or of tensors."""
         if not len(X):
             return None
         names = ", ".join("xyz"[: X.shape[1]] if X.shape[1] <= 3 else [f"x{k}" for k in range(X.shape[1])])
@@ -100,7 +100,7 @@ def is_cfunc(f: Any) -> bool:
 
 
 def _is_of_numba(f: Any, module: str, name: str) -> bool:
-    """Whether ``f`` is of a class of numba.core. The modules of that package are loaded at first use."""
+    """Whether ``f`` is an instance of a class of numba.core. There are none before Numba has loaded its module."""
     loaded = sys.modules.get(f"numba.core.{module}")
     return loaded is not None and isinstance(f, getattr(loaded, name))
 
@@ -125,7 +125,7 @@ class PerInstance:
 
     def __init__(self, parts: Sequence[Callable[[int, np.ndarray], np.ndarray]], first: int = 0) -> None:
         self.parts, self.first = parts, first  # index of the first instance
-        # if all functions are compiled, the native kernel calls their addresses
+        # if all functions are compiled, the native kernel calls their addresses, indexed from instance 0
         compiled = [p.address for p in parts if isinstance(p, Compiled)]
         self.addresses = compiled if len(compiled) == len(parts) and not first else None
 
@@ -148,7 +148,7 @@ class Scaled:
 
 
 def _check_signature(f: Any, name: str, caller: str) -> None:
-    """Raise TypeError for a cfunc with other arguments, which would access memory out of bounds."""
+    """Raise TypeError for a cfunc with a different signature, which would access memory out of bounds."""
     from numba import types
 
     pointer = types.CPointer(types.float64)
@@ -157,7 +157,7 @@ def _check_signature(f: Any, name: str, caller: str) -> None:
         raise TypeError(f"{caller}: {name} is a cfunc {f._sig}, expected void(int64 n, const double* x, double* out)")
 
 
-def _check_answers(f: Any, boundary: Any, name: str, caller: str) -> None:
+def _check_results(f: Any, boundary: Any, name: str, caller: str) -> None:
     """Check the shape of the result for a few points, because compiled code cannot raise."""
     check = Function(f, np.dtype(np.float64), name, caller)
     centre, extent = (boundary._centre[0], boundary._extent[0]) if boundary._count else (np.zeros(boundary.dimension), 1.0)
@@ -175,7 +175,7 @@ def wrap(function: Any, boundary: Any, dtype: np.dtype, name: str, caller: str =
         _check_signature(function, name, caller)
         return Compiled(function)
     if is_njit(function):
-        _check_answers(function, boundary, name, caller)
+        _check_results(function, boundary, name, caller)
         return Compiled(_compile(function, boundary.dimension))
     exact = name.startswith("diffusion")  # float32 second differences would be noise
     return Function(function, np.dtype(np.float64) if exact else dtype, name, caller)

@@ -16,7 +16,7 @@ from .state import Part, State, error_bars
 from .units import times
 
 MAX_WALKS = 2**20  # default limit per point
-ALIKE = 1000  # with this many equal walks, other values are rarer than 3 / 1000 with 95 % confidence, by the rule of three
+ALIKE = 1000  # with this many equal samples, other values are rarer than 3 / 1000 with 95 % confidence, by the rule of three
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ from .state import State, of_samples
 
 Array = Any
 _data: Any = _array_code  # untyped module
-METHODS = {"walk": WALK, "stars": STARS, "media": MEDIA, "jumps": WALK}  # the op of each method; "jumps" uses only its arguments
+METHODS = {"walk": WALK, "stars": STARS, "media": MEDIA, "jumps": WALK}  # a method's op; "jumps" uses only the names of its arguments
 GEOMETRY = ("ends", "first", "walls", "first_wall", "corners", "first_corner")  # inputs that describe the boundary
-LINEAR = ("dirichlet", "source", "neumann", "robin")  # the data of walks through a diffusion with jumps in which u is linear
+LINEAR = ("dirichlet", "source", "neumann", "robin")  # data in which u is linear, evaluated here in a diffusion with jumps
 _OF_POINTS = ("start", "slopes")  # inputs with an axis for points
 MAX_INSTANCES = 64  # per chunk, because a boundary caches 64 grids
 
@@ -128,12 +128,12 @@ class Chunk:
         """Run walks through a diffusion with jumps, which NumPy moves from region to region."""
         pairs, d = self.options["gradient"], self.arrays["start"].shape[2]
         starts, sizes = schedule(*((first // 2, walks // 2) if pairs else (first, walks)))
-        none, found = np.zeros((0, len(sizes), 1 + d * pairs)), dict[tuple[int, int], State]()
+        none, states = np.zeros((0, len(sizes), 1 + d * pairs)), dict[tuple[int, int], State]()
         for b, row, part in self.jumps(interfaces, first, walks):
             key, state = (b, part.first_point), self._state(part, b, row)
-            found[key] = found[key].join(state) if key in found else state
-        states = [State(starts, sizes, none, none, np.zeros((0, 3), np.int64)), *(found[key] for key in sorted(found))]
-        parts = (np.concatenate([getattr(state, name) for state in states]) for name in ("mean", "m2", "counts"))
+            states[key] = states[key].join(state) if key in states else state
+        in_order = [State(starts, sizes, none, none, np.zeros((0, 3), np.int64)), *(states[key] for key in sorted(states))]
+        parts = (np.concatenate([getattr(state, name) for state in in_order]) for name in ("mean", "m2", "counts"))
         mean, m2, counts = (_arrays.of_kind(_arrays.location(self.arrays["start"]), x) for x in parts)
         tables = [self.arrays.get(name) for name in LINEAR]
         if any(getattr(x, "requires_grad", False) for x in tables):

@@ -31,7 +31,7 @@ def report(run: Run, state: State | Groups, mean: np.ndarray, m2: np.ndarray) ->
         )
     samples = state.samples
     if (samples if isinstance(samples, int) else samples.max(initial=0)) >= _ENOUGH or p.calls:
-        _of_error_bars(run, counts[:, 0] > 0, np.asarray(samples), _arrays.to_host(mean)[:, 0], _arrays.to_host(m2)[:, 0])
+        _warn_of_error_bars(run, counts[:, 0] > 0, np.asarray(samples), _arrays.to_host(mean)[:, 0], _arrays.to_host(m2)[:, 0])
 
 
 def warn_of_jumps(label: str, beyond: int) -> None:
@@ -43,14 +43,14 @@ def warn_of_jumps(label: str, beyond: int) -> None:
         )
 
 
-def _of_error_bars(run: Run, walked: np.ndarray, n: np.ndarray, mean: np.ndarray, m2: np.ndarray) -> None:
+def _warn_of_error_bars(run: Run, walked: np.ndarray, n: np.ndarray, mean: np.ndarray, m2: np.ndarray) -> None:
     p, size = run.prepared, np.abs(mean)
     if p.calls and (odd := walked & np.isfinite(mean) & (size > 0) & ((size < _SMALLEST) | (size > _LARGEST))).any():
         warn(
             f"solve: the stderr of {int(odd.sum())} points may be 0 or infinite: the squares of their walks' values exceed the range of "
             "float64; u is linear in the data, so pass functions with values near 1 and scale the result"
         )
-    size = np.abs(mean - np.repeat(_base(run), p.sizes.N))
+    size = np.abs(mean - np.repeat(_closest_to_zero(run), p.sizes.N))
     with np.errstate(all="ignore"):
         carrying = np.where(size > 0, n / (1 + m2 / (n * size * size)), 0.0)  # csrc/wos/walk/README.md (25)
     few = walked & (n >= _ENOUGH) & (carrying < FEW) & ~np.isnan(size)
@@ -61,8 +61,8 @@ def _of_error_bars(run: Run, walked: np.ndarray, n: np.ndarray, mean: np.ndarray
         )
 
 
-def _base(run: Run) -> np.ndarray:
-    """The value (B,) of a walk that contributes nothing: the possible value closest to 0, which is 0 with a source or a flux.
+def _closest_to_zero(run: Run) -> np.ndarray:
+    """(25) a, (B,): the value of the data closest to 0, or 0 with a source or a flux.
 
     NaN if the values have both signs or are all the same, and for functions.
     """

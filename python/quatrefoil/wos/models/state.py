@@ -22,7 +22,7 @@ COUNTS = ("steps", "truncated", "escaped")  # columns of State.counts
 
 @dataclass
 class State:
-    """Means and squared deviations of walks in K nodes, from which results are computed.
+    """Means and sums of squared deviations of walks in K nodes, from which results are computed.
 
     A row is a point of an instance. A sample is a walk or, with a gradient, the mean of a pair of walks (13); its channels are the value
     and the gradient. Problems with very large or small data have a unit, a power of two: ``mean`` is in this unit and ``m2`` in its square.
@@ -40,7 +40,7 @@ class State:
     sizes: list[int]  # powers of two; each start is a multiple of its size
     mean: Array  # (rows, K, channels)
     m2: Array  # (rows, K, channels)
-    counts: Array  # (rows, 3): steps, walks cut off at max_steps, walks that left the box because of rounding errors
+    counts: Array  # (rows, 3): steps, walks cut off at max_steps, walks that left the box; in media a fourth, jumps beyond the bound
 
     @property
     def samples(self) -> int:
@@ -145,14 +145,14 @@ def _error_bars_on_device(samples: Any, m2: Array, steps: Array, mean: Array) ->
     return xp.where((steps == 0)[:, None] & xp.isfinite(mean), xp.zeros_like(stderr), stderr)
 
 
-Part = tuple[np.ndarray, State]  # indices of points among all points, in order, and their walks
+Part = tuple[np.ndarray, State]  # ascending indices of points among all points, and their walks
 
 
 @dataclass
 class Groups:
     """The state of a result whose points have different numbers of walks. Every point is in one group.
 
-    Has the same interface as State; ``samples``, ``walks`` and ``end`` are arrays (rows,).
+    ``samples``, ``walks`` and ``end`` are arrays (rows,). ``counts`` and ``fold`` are as in State.
     """
 
     parts: list[Part]
@@ -217,7 +217,7 @@ def _joined(arrays: list[Array]) -> Array:
     return arrays[0] if len(arrays) == 1 else _arrays.namespace(arrays[0]).concatenate(arrays, 0)
 
 
-def meeting(a: State | Groups, b: State | Groups) -> list[tuple[np.ndarray, State, State]]:
+def intersections(a: State | Groups, b: State | Groups) -> list[tuple[np.ndarray, State, State]]:
     """For each pair of groups with common points: these points and their states in a and in b."""
     mine, theirs = parts_of(a), parts_of(b)
     if len(mine) == len(theirs) == 1:
@@ -225,11 +225,11 @@ def meeting(a: State | Groups, b: State | Groups) -> list[tuple[np.ndarray, Stat
     (of_a, at_a), (of_b, at_b) = _groups_and_indices(mine), _groups_and_indices(theirs)
     pair = of_a * len(theirs) + of_b
     order = np.argsort(pair, kind="stable")
-    meetings = []
+    result = []
     for rows in np.split(order, np.flatnonzero(np.diff(pair[order])) + 1):
         i, j = divmod(int(pair[rows[0]]), len(theirs))
-        meetings.append((rows, mine[i][1].take(at_a[rows]), theirs[j][1].take(at_b[rows])))
-    return meetings
+        result.append((rows, mine[i][1].take(at_a[rows]), theirs[j][1].take(at_b[rows])))
+    return result
 
 
 def _groups_and_indices(parts: list[Part]) -> tuple[np.ndarray, np.ndarray]:
@@ -243,9 +243,9 @@ def _groups_and_indices(parts: list[Part]) -> tuple[np.ndarray, np.ndarray]:
 
 def overlap(a: State | Groups, b: State | Groups) -> bool:
     """Whether any point has a walk that is in both."""
-    return any(x.overlaps(y) for _, x, y in meeting(a, b))
+    return any(x.overlaps(y) for _, x, y in intersections(a, b))
 
 
 def join(a: State | Groups, b: State | Groups) -> State | Groups:
     """Join the walks of both, point by point."""
-    return gather((rows, x.join(y)) for rows, x, y in meeting(a, b))
+    return gather((rows, x.join(y)) for rows, x, y in intersections(a, b))

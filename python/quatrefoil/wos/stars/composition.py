@@ -19,7 +19,7 @@ from ..query.composition import LIVE
 from ..walk.composition_balls import SHRUNK, First, bessel_series, hit_weight, roulette, source_weight
 from ..walk.composition_batches import LANE, WalkBatch
 from ..walk.composition_domain import beyond_box
-from ..walk.composition_paths import Callback, Step, Walked, go_on
+from ..walk.composition_paths import Callback, Stepper, Walked, go_on
 from ..walk.composition_philox import BOUNDARY, ROULETTE, direction, source_point, uniform
 from ..walk.composition_trace import from_start, record
 from ..walk.composition_walk import Gradient, Problem, Sum, marks_of, total_of
@@ -134,7 +134,7 @@ def _walk(batch: WalkBatch, walls: Walls, max_steps: int, screening: float, met:
     xp, x, active, epsilon = batch.xp, batch.at.x, batch.valid, batch.epsilon
     at = _State(x, walls.nearest(x, 4 * SLACK)[0], xp.ones_like(x[:, 0]), xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device))
     first, enters = First.none(xp, x), xp.zeros_like(active)
-    steps, first_step = xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), Step(batch, screening, met.sources)
+    steps, stepper = xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), Stepper(batch, screening, met.sources)
     for step in range(max_steps):
         distance, _, _ = batch.domain.see_far(at.x)
         active = active & (distance > epsilon) & (at.weight != 0) & ~beyond_box(xp, at.x)
@@ -146,7 +146,7 @@ def _walk(batch: WalkBatch, walls: Walls, max_steps: int, screening: float, met:
             if medium:
                 ball, first = _enter(batch, walls, medium, at, clearance, enters, met)
             else:
-                inside, first = first_step.enter(at.x, clearance, enters)
+                inside, first = stepper.enter(at.x, clearance, enters)
                 ball = at._replace(x=inside, own=xp.full_like(at.own, -1))
         moved = _step(batch, walls, at, distance, step, active & ~enters, first, met, medium)
         if step == 0 and batch.pairs:

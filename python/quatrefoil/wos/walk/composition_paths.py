@@ -1,7 +1,7 @@
 """The walks of a batch, one step of all walks at a time, with array API functions in float64.
 
-Equation numbers refer to csrc/wos/walk/README.md: (2), (10), (13), (24). The host reads one flag every LOOK steps to find out whether all
-walks have ended, and one before the first step if half discs may pay off. NumPy drops walks that have ended from the arrays.
+Equation numbers refer to csrc/wos/walk/README.md. NumPy checks at every step whether all walks have ended, and drops ended walks from its
+arrays. Other libraries read one flag every LOOK steps, and one before the first step if half discs may pay off.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from .composition_balls import MAX_SCREENED, SHRUNK, First, bessel_series, roule
 from .composition_batches import WalkBatch
 from .composition_philox import FIRST, ROULETTE, Lanes, direction, first_words, source_point, uniform, unit_vector
 
-LOOK = 32  # steps between checks for active walks of a device
-KEPT = 0.75  # NumPy drops the walks that have ended if the fraction of active walks is smaller
+LOOK = 32  # steps between checks whether any walk is active, except with NumPy
+MIN_ACTIVE = 0.75  # NumPy drops ended walks if a smaller fraction is active
 Callback = Callable[[Points, Any, Any, First, bool], None]
 
 
 class Walked(NamedTuple):
-    """The walks' ends, weights there, first balls and steps, and whether they were cut off or escaped."""
+    """The walks' ends, their weights there (``left``), first balls and steps, and whether they were cut off or escaped."""
 
     end: Points
     left: Any
@@ -33,8 +33,8 @@ class Walked(NamedTuple):
 
     def weighted_data(self, data: Data) -> Any:
         """The weighted data (P,) at the ends."""
-        xp, goes = data.xp, self.left != 0
-        return xp.where(goes, self.left * data.values(self.end), xp.zeros_like(self.left))
+        xp = data.xp
+        return xp.where(self.left != 0, self.left * data.values(self.end), xp.zeros_like(self.left))
 
     def marks(self, batch: WalkBatch) -> Any:
         """Steps, cut off, escaped: (P, 3)."""
@@ -49,16 +49,16 @@ class Ended:
         self.parts: list[list[Any]] = []
 
     def drop(self, batch: WalkBatch, active: Any, state: list[Any]) -> tuple[WalkBatch, list[Any]]:
-        """The batch and the state, arrays (P, ...), without walks that have ended, if NumPy has few active walks."""
+        """Drop ended walks from a NumPy batch and its state, arrays (P, ...), if few walks are active."""
         xp = batch.xp
-        if xp.__name__ != "numpy" or not 0 < xp.count_nonzero(active) < KEPT * active.shape[0]:
+        if xp.__name__ != "numpy" or not 0 < xp.count_nonzero(active) < MIN_ACTIVE * active.shape[0]:
             return batch, state
         (gone,), (kept,) = xp.nonzero(~active), xp.nonzero(active)
         self.parts.append([x[gone] for x in (batch.numbers, *state)])
         return batch.only(kept), [x[kept] for x in state]
 
     def restore(self, batch: WalkBatch, state: list[Any]) -> list[Any]:
-        """The first arrays of the state for all walks, in the order of their batch."""
+        """The leading arrays of the state for all walks, in their original order. ``state``: these arrays for the remaining walks."""
         if not self.parts:
             return state
         xp = batch.xp
@@ -67,7 +67,7 @@ class Ended:
         return [x[order] for x in whole]
 
 
-class Step:
+class Stepper:
     """Moves walks to the surfaces of their balls. Steps must run in order, because several share a block of random words."""
 
     def __init__(self, batch: WalkBatch, screening: float, on_source: Callback | None) -> None:
@@ -96,7 +96,7 @@ class Step:
             return radius
         return self.xp.minimum(radius, MAX_SCREENED / math.sqrt(self.screening) / self.batch.extent)
 
-    def _meet(self, x: Any, s: Any, m: Any, radius: Any, weight: Any, active: Any, first: First, entering: bool) -> None:
+    def _pass_source(self, x: Any, s: Any, m: Any, radius: Any, weight: Any, active: Any, first: First, entering: bool) -> None:
         area = (radius * self.batch.extent) ** 2 / (2.0 * self.d)
         assert self.on_source is not None
         self.on_source(self.batch.at._replace(x=x + (radius * s)[:, None] * m), weight * area, active, first, entering)
@@ -116,7 +116,7 @@ class Step:
         entered = First.entered(xp, n, m, radius, z2, of_value, of_gradient)
         first = entered.where(xp, active, First.none(xp, x))
         if self.on_source:
-            self._meet(x, s, m, radius, xp.ones_like(radius), active, first, True)
+            self._pass_source(x, s, m, radius, xp.ones_like(radius), active, first, True)
         return x + radius[:, None] * n, first
 
     def go(self, x: Any, radius: Any, n: Any, weight: Any, step: int, active: Any, first: First) -> tuple[Any, Any]:
@@ -129,7 +129,7 @@ class Step:
             s, m = source_point(xp, self.lanes, step, self.d, self.batch.sobol)
             counted = weight * source_weight(self.d, s, -xp.log(s), z2)[0] if screening > 0 else weight
             counted = counted if beyond is None else xp.where(beyond, xp.zeros_like(weight), weight)
-            self._meet(x, s, m, radius, counted, active, first, False)
+            self._pass_source(x, s, m, radius, counted, active, first, False)
         y = x + radius[:, None] * n
         if beyond is not None:
             back, lands = self.batch.domain.return_to_sphere(x, self.lanes, step, n)
@@ -141,7 +141,7 @@ class Step:
 
 
 def go_on(xp: Any, step: int, active: Any) -> bool:
-    """False if it is known that no walk is active. NumPy looks at every step."""
+    """False if no walk is active. Except with NumPy, always True between checks."""
     if xp.__name__ == "numpy":
         return bool(active.any())
     return step % LOOK != 0 or _array_tools.is_any(xp, active)
@@ -155,48 +155,48 @@ def walk_paths(batch: WalkBatch, max_steps: int, screening: float, on_source: Ca
     """
     xp, x, active, whole, ended = batch.xp, batch.at.x, batch.valid, batch, Ended()
     weight, steps, first = xp.ones_like(x[:, 0]), xp.zeros(x.shape[:1], dtype=xp.int64, device=x.device), First.none(xp, x)
-    at, landed = Step(batch, screening, on_source), xp.zeros_like(active)
+    stepper, landed = Stepper(batch, screening, on_source), xp.zeros_like(active)
     half_discs = batch.half_discs if batch.half_discs is not None and _array_tools.is_any(xp, batch.half_discs.pays) else None
     for step in range(max_steps):
         if step > 0:
-            state = [x, weight, steps, *first, active, landed, *at.words]
-            at.batch, state = ended.drop(at.batch, active & (weight != 0) & ~landed, state)
-            (x, weight, steps, *of_first, active, landed), at.words = state[:9], state[9:]
-            first, half_discs = First(*of_first), half_discs and at.batch.half_discs
-        radius, k, weights = at.batch.domain.see(x)
-        n = at.direction(step)
+            state = [x, weight, steps, *first, active, landed, *stepper.words]
+            stepper.batch, state = ended.drop(stepper.batch, active & (weight != 0) & ~landed, state)
+            (x, weight, steps, *of_first, active, landed), stepper.words = state[:9], state[9:]
+            first, half_discs = First(*of_first), half_discs and stepper.batch.half_discs
+        radius, k, weights = stepper.batch.domain.see(x)
+        n = stepper.direction(step)
         active = active & (weight != 0) & ~landed
         moved = None
         if half_discs is not None and (step > 0 or not batch.pairs):
             moved, lands, exits = half_discs.leave(x, n, k, weights[0])
-            moved = moved & active & ((radius > at.batch.epsilon) if step == 0 else active)
+            moved = moved & active & ((radius > stepper.batch.epsilon) if step == 0 else active)
             landed = landed | (moved & lands)
-        active = active & ((radius > at.batch.epsilon) if moved is None else (radius > at.batch.epsilon) | moved)
+        active = active & ((radius > stepper.batch.epsilon) if moved is None else (radius > stepper.batch.epsilon) | moved)
         if not go_on(xp, step, active):
             break
         walks = active if moved is None else active & ~moved
         if step == 0 and batch.pairs:
-            y, first = at.enter(x, radius, walks)
+            y, first = stepper.enter(x, radius, walks)
             left = weight
         else:
-            y, left = at.go(x, radius, n, weight, step, walks, first)
+            y, left = stepper.go(x, radius, n, weight, step, walks, first)
         y = y if moved is None else xp.where(moved[:, None], exits, y)
         x, steps = xp.where(active[:, None], y, x), steps + xp.astype(active, xp.int64)
         weight = xp.where(walks, left, weight)
-    x, weight, steps, *of_first = ended.restore(at.batch, [x, weight, steps, *first])
+    x, weight, steps, *of_first = ended.restore(stepper.batch, [x, weight, steps, *first])
     return landing(whole, x, weight, First(*of_first), steps)
 
 
 def landing(batch: WalkBatch, x: Any, weight: Any, first: First, steps: Any) -> Walked:
     """The walks of a batch with these final positions and weights."""
-    xp, domain, goes = batch.xp, batch.domain, weight != 0
+    xp, domain, nonzero = batch.xp, batch.domain, weight != 0
     radius, k, weights = domain.see(x)
-    end = batch.at._replace(x=xp.where(goes[:, None], domain.project(x, k, weights), x), facet=k, weights=weights)
-    return Walked(end, weight, first, steps, goes & (radius > batch.epsilon), goes & domain.escaped(x))
+    end = batch.at._replace(x=xp.where(nonzero[:, None], domain.project(x, k, weights), x), facet=k, weights=weights)
+    return Walked(end, weight, first, steps, nonzero & (radius > batch.epsilon), nonzero & domain.escaped(x))
 
 
 def channels(xp: Any, batch: WalkBatch, walked: Walked, met: Any, in_first: Any) -> Any:
-    """The value and the gradient (13), (P, C), from contributions after the first balls, and in them (None without a source)."""
+    """(13) The value and the gradient (P, C). ``met``: contributions after the first balls; ``in_first``: in them, or None."""
     if not batch.pairs:
         return met[:, None]
     along, toward = walked.first.channels(xp, batch.extent)

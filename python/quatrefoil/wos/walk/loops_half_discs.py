@@ -35,9 +35,9 @@ def half_discs_pay(ends, d, epsilon):
 
 @jit
 def leave_half_disc(ends, at, weights, x, n, epsilon):
-    """(5) Move x out of a half disc. The closest point to x is at fraction weights[0] of segment ``at``.
+    """(5) Move x out of a half disc, in direction n. The closest boundary point is at fraction weights[0] of segment ``at``.
 
-    Returns whether there is a half disc, and whether the new x is on the segment.
+    Returns whether there is a half disc, and whether the walk exits through the segment, at the new weights[0].
     """
     e, t = ends[at], weights[0]
     ex, ey = e[2] - e[0], e[3] - e[1]
