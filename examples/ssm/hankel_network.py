@@ -33,7 +33,7 @@ SYSTEMS = {
 
 
 def trajectory(name: str) -> np.ndarray:
-    """Samples (SEEN + UNSEEN, variables), with mean 0 and variance 1; populations are logarithms."""
+    """Samples (SEEN + UNSEEN, variables), with mean 0 and variance 1; for Lotka-Volterra, of the logarithms of the populations."""
     rate, start, step, _ = SYSTEMS[name]
     t = step * np.arange(SEEN + UNSEEN + 500)
     u = solve_ivp(rate, (0, t[-1]), start, t_eval=t, rtol=1e-9, atol=1e-9).y.T[500:]

@@ -10,7 +10,7 @@ import pytest
 
 import quatrefoil as qf
 from quatrefoil.ssm.models.dropin import _transformers
-from quatrefoil.ssm.models.dropin._upstream import TRIED, VERSIONS
+from quatrefoil.ssm.models.dropin._upstream import TESTED_RELEASES, VERSIONS
 
 pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the original packages are installed")
 
@@ -147,7 +147,7 @@ def warnings_of(modules, *targets):
 
 
 def text(module, names):
-    known = f"{', '.join(TRIED[:-1])} and {TRIED[-1]}"
+    known = f"{', '.join(TESTED_RELEASES[:-1])} and {TESTED_RELEASES[-1]}"
     return (
         f"ssm.install: {module} looks up {', '.join(names)} where quatrefoil provides no replacement, and keeps its own code; "
         f"transformers is 9.9.0, and install was tested with {known}"

@@ -1,6 +1,6 @@
-// Shared by both passes of Gated KalmaNet on a GPU, README (1)-(10): the layout of a head's vectors and square matrices, and its ridge
-// regressions. A thread block processes one head. Square matrices are stored in full. Each column i belongs to four neighbouring threads:
-// only they update it and compute the products sum_j x_j S(j, i) with it, so only vectors need a barrier.
+// Shared by Gated KalmaNet and its gradient on a GPU, README (1)-(10): the layout of a head's vectors and square matrices, and its ridge
+// regressions. A thread block processes one head at a time. Square matrices are stored in full. Each column i belongs to four neighbouring
+// threads: only they update it and compute the products sum_j x_j S(j, i) with it, so only vectors need a barrier.
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
@@ -12,10 +12,10 @@
 namespace quatrefoil::ssm::kalmanet {
 inline namespace QF_ISA {
 
-constexpr int kThreads = 256;                 // maximum per thread block; a small head has fewer
-constexpr int kParts = 4;                     // threads per column
-constexpr std::size_t kMaxShared = 96 << 10;  // bytes per thread block; every GPU since sm_80 allows as much, an H100 twice as much
-constexpr int64_t kMaxHeads = kBusyBlocks;    // heads with matrices in the workspace at a time; an H100 cannot run more thread blocks
+constexpr int kThreads = 256;                  // maximum per thread block; a small head has fewer
+constexpr int kParts = 4;                      // threads per column
+constexpr std::size_t kMaxShared = 96 << 10;   // bytes per thread block; every GPU since sm_80 allows as much, an H100 twice as much
+constexpr int64_t kHeadsAtOnce = kBusyBlocks;  // at most; each needs its own part of the workspace
 
 // ---------------------------------------------------------------- memory layout
 
@@ -69,11 +69,11 @@ __device__ __forceinline__ void for_each(int n, F f) {
   for (int i = threadIdx.x; i < n; i += blockDim.x) f(i);
 }
 
-// The sum of term(i, sum) over i < n. Every warp computes the whole sum, which avoids a barrier.
+// A sum over i < n; add(i, sum) returns the sum with term i added. Every warp computes the whole sum, which avoids a barrier.
 template <class A, class F>
-__device__ __forceinline__ A sum_over(int n, F term) {
+__device__ __forceinline__ A sum_over(int n, F add) {
   A sum(0);
-  for (int i = threadIdx.x % kWarp; i < n; i += kWarp) sum = term(i, sum);
+  for (int i = threadIdx.x % kWarp; i < n; i += kWarp) sum = add(i, sum);
   return sum_of_lanes(sum);
 }
 template <class A>
@@ -106,7 +106,7 @@ struct Problem {
       : p(args), solver(solver_of(args)), keeps_H(needs_H || solver != Solver::none), heads(args.B * args.heads), layout(args.D, vectors) {
     if (heads >= kTooMany) throw DeviceError("gka: 2^31 or more heads are too many for a GPU kernel");
   }
-  int64_t blocks() const { return min(heads, kMaxHeads); }
+  int64_t blocks() const { return min(heads, kHeadsAtOnce); }
   int threads() const { return int(min(int64_t(kThreads), round_up(kParts * p.D, kWarp))); }
   int64_t workspace() const { return blocks() * layout.rest(); }
 
@@ -263,8 +263,8 @@ struct Regression {
         D, [&](int j, int i, A*) { H(j, i) = H0 ? symmetric<A>(D, H0, j, i) : A(0), M(j, i) = M0 ? M0[j * D + i] : A(0); }, [](int, A*) {});
   }
 
-  // Processes one token; e is the decay of H. Calls load(), which stores the token's vectors, including k and the right-hand sides; then
-  // prepare(), which can read all of them; and after updating H and M, updated(k.k). On return, all threads can read x.
+  // Processes one token; e is the decay of H. Calls load(), which stores k and the token's other vectors; then prepare(), which can read
+  // them to compute further right-hand sides; and, after updating H and M, updated(k.k). On return, all threads can read x.
   template <class Load, class Prepare, class Updated>
   __device__ void take(A e, Load load, Prepare prepare, Updated updated) {
     __syncthreads();  // the previous token has been read
@@ -350,8 +350,8 @@ struct Regression {
     });
   }
 
-  // (10), from the first row down; the right-hand sides are stored in d, next to the factor. Makes D passes over a shrinking part of the
-  // factor, as much traffic as reading and writing all of it D / 3 times.
+  // (10), from the first row down, applied to the right-hand sides too, in d. Makes D passes over a shrinking part of the factor, as much
+  // traffic as reading and writing all of it D / 3 times.
   __device__ void eliminate() const {
     const int column = threadIdx.x / kParts, part = threadIdx.x % kParts, at_once = blockDim.x / kParts;
     const A lambda = A(s.p.ridge_strength * norm);

@@ -23,7 +23,7 @@ class Moments {
         sums_(2 * kGiants * 2 * n),
         weighted_sums_(sums_ + kGiants * 2 * n) {}
 
-  // Computes the baby steps: [re, im] of W modes, one mode per lane. In float32, steps from W on are products of earlier ones, as for K.
+  // Computes the baby steps: [re, im] of W modes, one mode per lane. In float32 without growing modes, steps from W on are products.
   void prepare(const Modes& modes) {
     constexpr bool products = sizeof(T) == 4;
     const int64_t count = products && !modes.shifted ? W : J;
@@ -40,14 +40,14 @@ class Moments {
   }
 
   // Adds the moments of g, whose first element has index `first`, to S: [re S0, im S0, re S1, im S1] of W modes at a time, 4 n numbers.
-  // Reads g twice from cache. Once the powers of all modes are negligible, g is only checked for NaN and infinity.
+  // Reads g from memory once. Once the powers of all modes are negligible, g is only checked for NaN and infinity.
   void add(const Modes& modes, const T* g, int64_t first, int64_t count, double* S) {
     const int64_t rows = (count + J - 1) / J;
     for (int64_t r = 0; r < rows; r += kGiants) {
       const int64_t block = min(kGiants, rows - r), done = r * J;
       check_interrupt(double(block * J) * double(4 * n_) * kMultiplyAddNs<T>);
       if (modes.vanished(first + done, kLogNothing<T>)) {
-        add_nothing(g + done, count - done, S);
+        add_nonfinite(g + done, count - done, S);
         return;
       }
       sum_rows(g + done, min(block * J, count - done));
@@ -80,8 +80,8 @@ class Moments {
     Lanes<T> at = load<Lanes<T>>(ramp);
     for (int64_t j = 0; j < count; j += lanes, at += T(lanes)) store(to + j, Lanes<T>(load_first<Lanes<T>>(g + j, count - j) * at));
   }
-  // (9): S0 and S1 of `count` vectors of modes, starting at mode i, by Horner's rule: P = sum_i x^i T_i and E = sum_i x^i (J i T_i + T'_i),
-  // x = z^J, where E uses the previous P. Like the giant steps of K, the powers restart from an exponential every kRestart rows.
+  // (9): S0 and S1 of `count` vectors of modes, starting at mode i, by Horner's rule with x = z^J. From the last row r to the first, first
+  // E <- T'_r + x (E + J P), then P <- T_r + x P. Like the giant steps of K, the powers restart from an exponential every kRestart rows.
   template <int count>
   QF_HD void add_vectors(const Modes& modes, int64_t i, int64_t first, int64_t rows, double* S) {
     const V step = broadcast<V>(double(J));
@@ -114,7 +114,7 @@ class Moments {
     store_complex(s, load_complex<V>(s) + s0);
     store_complex(s + 2 * W, load_complex<V>(s + 2 * W) + s1);
   }
-  void add_nothing(const T* g, int64_t count, double* S) {
+  void add_nonfinite(const T* g, int64_t count, double* S) {
     Lanes<T> sum{};
     for (int64_t l = 0; l < count; l += kLanes<T>) sum += load_first<Lanes<T>>(g + l, count - l) * T(0);
     for (int64_t i = 0; i < 4 * n_; ++i) S[i] += double(quatrefoil::sum(sum));
@@ -148,7 +148,7 @@ class Moments {
 };
 
 // The moments of rows: get(m, h, first, count, buffer) returns a block of row m of a channel, in place or in the buffer. Then finish(modes,
-// h, S) receives the channel's moments; those of row m start at S + 4 n m. Stores 4 M H n doubles per segment of a row.
+// h, S) receives the channel's moments; those of row m start at S + 4 n m. If rows are split, stores 4 M H n doubles per segment.
 template <class T, class Set, class Get, class Finish>
 void moments_of_rows(int64_t H, int64_t M, int64_t N, int64_t L, int threads, Set&& set, Get&& get, Finish&& finish) {
   const int64_t J = baby_steps<T>(L), n = round_up(N, Modes::W), size = 4 * n * M;

@@ -14,8 +14,8 @@ struct Signal {
   std::int64_t item = 0, channel = 0, time = 0;
 };
 
-// B or C of a selective scan. If it varies in time: (item, group, state, time), with one group per (channels / groups) consecutive
-// channels. If not: (channel, state), treated as one group per channel with stride 0 along items and time.
+// B or C of a selective scan. If it varies in time: (item, group, state, time); a group is channels / groups consecutive channels. If not:
+// (channel, state), treated as one group per channel with stride 0 along items and time.
 template <class E>
 struct Mixing {
   const E* at = nullptr;
@@ -79,7 +79,7 @@ struct VarlenStates {
 
 template <class T>
 struct VarlenStatesAdjoint {
-  VarlenStates<T> forward;  // x and out are null
+  VarlenStates<T> forward;  // x is unused, out is null
   std::int64_t length;
   Signal<const T> grad;  // (items, channels, states)
   T* dx;                 // (length, channels)
@@ -96,13 +96,13 @@ template <class T>
 struct StateStep {
   std::int64_t items, rows, heads, dims, states, groups;
   Grid<const T> state, x, dt, A, B, C, D, z, bias;  // state: rows instead of items; B, C: groups instead of heads
-  // row_of_item: the row of every item; negative for padding. item_of_row: the item of every row; negative if it has none; GPU kernels
-  // compute it themselves. Null: item b has row b. If there are no items or no rows, both may be null even if `chooses`.
+  // Used only if `indexed`; otherwise item b has row b. row_of_item: the row of each item, negative for padding; null without items.
+  // item_of_row: the item of each row, negative if it has none; null without rows, and on a GPU, where the kernels compute it.
   const std::int64_t *row_of_item, *item_of_row;
-  bool chooses;
+  bool indexed;
   bool softplus;
   T* out;   // (items, heads, dims)
-  T* next;  // (rows, heads, dims, states); may be the memory of the state
+  T* next;  // (rows, heads, dims, states); may be state itself
   int threads;
 };
 

@@ -198,16 +198,16 @@ StateStep<T> step_inputs(Arguments& call, bool softplus, int threads, std::vecto
   p.z = grid<T>(call.optional_strided("z", each), each_axes);
   p.bias = grid<T>(call.optional_strided("dt_bias", fixed), fixed_axes);
   const auto rows = call.optional_input("state_batch_indices", "B");
-  p.chooses = rows.view().present;
+  p.indexed = rows.view().present;
   p.row_of_item = rows;
   p.items = call["B"], p.rows = call["R"], p.dims = call["P"], p.states = call["N"], p.heads = heads ? call["H"] : 1;
   p.groups = groups ? call["G"] : 1;
   call.require(p.groups > 0 && p.heads % p.groups == 0, "the number of heads must be a multiple of the number of groups of B and C");
-  call.require(p.chooses || p.rows == p.items, "without state_batch_indices, state must have as many rows as x has items");
+  call.require(p.indexed || p.rows == p.items, "without state_batch_indices, state must have as many rows as x has items");
 #if defined(QF_DEVICE)  // values on a device are not read
   static_cast<void>(items);
 #else
-  if (p.chooses) items = items_of_rows(call, p.row_of_item), p.item_of_row = items.data();
+  if (p.indexed) items = items_of_rows(call, p.row_of_item), p.item_of_row = items.data();
 #endif
   p.softplus = softplus, p.threads = threads;
   return p;

@@ -102,7 +102,7 @@ template <class T>
 void find_rows(StateStep<T>& p, int64_t* item_of_row) {
   if (p.items * p.heads * p.dims >= kTooMany || p.dims * p.states >= kTooMany)
     throw DeviceError("selective_state_update: 2^31 or more dims, or states per head, are too many for a GPU kernel");
-  if (!p.chooses) return;
+  if (!p.indexed) return;
   p.item_of_row = item_of_row;
   set_bytes(item_of_row, p.rows, 0xff);
   launch(find_items, (p.items + kStepThreads - 1) / kStepThreads, kStepThreads, 0, p.rows, p.items, p.row_of_item, item_of_row);
@@ -110,13 +110,13 @@ void find_rows(StateStep<T>& p, int64_t* item_of_row) {
 template <class T>
 void copy_other_rows(const StateStep<T>& p, const Grid<const T>& from, T* to) {
   const int64_t count = p.rows * p.heads;
-  if (p.chooses) launch(copy_rows<T>, count, kStepThreads, 0, count, p.heads, p.dims, p.states, p.item_of_row, from, to);
+  if (p.indexed) launch(copy_rows<T>, count, kStepThreads, 0, count, p.heads, p.dims, p.states, p.item_of_row, from, to);
 }
 
 template <class T>
 void state_step(const StateStep<T>& args) {
   StateStep<T> p = args;
-  const Workspace<int64_t> item_of_row(p.chooses ? p.rows : 0);
+  const Workspace<int64_t> item_of_row(p.indexed ? p.rows : 0);
   find_rows<T>(p, item_of_row);
   if (p.next != p.state.at) copy_other_rows(p, p.state, p.next);
   const int lanes = lanes_of_states(p.states);
@@ -227,7 +227,7 @@ template <class T>
 void state_step_adjoint(const StateStepAdjoint<T>& args) {
   StateStepAdjoint<T> q = args;
   StateStep<T>& f = q.forward;
-  const Workspace<int64_t> item_of_row(f.chooses ? f.rows : 0);
+  const Workspace<int64_t> item_of_row(f.indexed ? f.rows : 0);
   find_rows<T>(f, item_of_row);
   copy_other_rows(f, {q.grad_next, f.heads * f.dims * f.states, f.dims * f.states, f.states, 1}, q.dstate);
   const int lanes = lanes_of_states(f.states);

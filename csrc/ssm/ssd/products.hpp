@@ -6,8 +6,8 @@
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
-// A matrix stored by rows that are `stride` elements apart; or (stride 0) by columns of tiles, in which a row of a tile is contiguous,
-// because rows a power of two apart would share a few sets of L1.
+// A matrix stored by rows, `stride` elements apart; or, if stride is 0, by columns of tiles, one tile row after the other. Tiles avoid rows
+// a power of two apart, which would share a few sets of L1.
 template <class T>
 struct Matrix {
   T* at;
@@ -165,8 +165,8 @@ void add_lower(int64_t n, const T* m, int64_t m_stride, Matrix<B> b, int64_t col
   });
 }
 
-// The lower triangle of c (n x n, rows of whole vectors) = a (n x b.rows) b, where b has n columns, padded to whole vectors. Also writes a
-// few elements to the right of the triangle.
+// The lower triangle of c (n x n, rows of whole vectors) = a (n x b.rows) b. b must be stored by rows, with n columns padded to whole
+// vectors. Also writes a few elements to the right of the triangle.
 template <class T, class B>
 void multiply_lower(int64_t n, const T* a, int64_t a_stride, Matrix<B> b, T* c, int64_t c_stride) {
   for_panels(n, [&](auto rows, int64_t i) __attribute__((always_inline)) {

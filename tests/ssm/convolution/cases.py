@@ -11,7 +11,7 @@ def _conv(shape, taps, D=True, reverse=None):
 
 
 CASES = [
-    # enough rows that not all sums of two or three terms cancel
+    # many rows: errors are relative to the largest result, which must not be a cancelled sum of two or three terms
     *[Case("fft_conv", f"L{n}", _conv((5, 8, n), n)) for n in (1, 2, 3)],
     *[Case("fft_conv", f"L{n}", _conv((2, 2, n), n)) for n in (63, 64, 65, 127, 256, 257, 700, 1000, 1024, 1100, 1500)],
     Case("fft_conv", "L4097", _conv((1, 1, 4097), 4097)),
@@ -26,7 +26,7 @@ CASES = [
     Case("fft_conv", "long-reverse", _conv((1, 2, 129), 129, D=False, reverse=1000)),
     Case("fft_conv", "both-directions-radix-3", _conv((1, 2, 1500), 1500, reverse=1500)),
     Case("fft_conv", "both-directions-radix-5", _conv((1, 2, 1250), 1250, reverse=1300)),
-    # a transform of 3,072 samples and 28 further ones, and one of 4,096 and 34 further ones
+    # rows of 3072 + 28 and 4096 + 34 samples: the last 28 and 34 need shorter transforms of their own
     Case("fft_conv", "cut", _conv((2, 3, 3100), 3100)),
     Case("fft_conv", "cut-kernel-ends-in-the-rest", _conv((1, 2, 3100), 3080, D=False)),
     Case("fft_conv", "cut-short-kernel", _conv((1, 2, 3100), 9)),

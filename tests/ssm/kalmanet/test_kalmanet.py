@@ -32,13 +32,13 @@ def test_many_steps_are_the_exact_solution(backend, rng):
     close(qf.ssm.gka(*arrays, num_iter=10_001), oracle(*arrays, solver="exact"), 1e-12)
 
 
-def test_every_number_of_steps_is_that_many_steps(backend, rng):
+def test_folded_polynomial_equals_the_iteration(backend, rng):
     """The folded polynomial equals the plain iteration, in both parities and far from convergence."""
     for steps, ridge in itertools.product([1, 2, 3, 4, 29, 30, 31, 120], [0, 1e-6, 0.02, 5.0]):
         print(ridge, steps)
         arrays = problem(rng, 1, 12, 2, 9)
         expected = oracle(*arrays, ridge_strength=ridge, num_iter=steps)
-        # errors grow with the condition number, (1 + ridge) / ridge, or with the part of it that these steps reach, about steps^2
+        # errors grow with the condition number, (1 + ridge) / ridge, or with steps^2 if that is smaller
         close(qf.ssm.gka(*arrays, ridge_strength=ridge, num_iter=steps), expected, 1e-14 * (10 + steps**2))
 
 
@@ -71,7 +71,7 @@ def test_scale_of_the_keys_changes_no_digit(best_backend, rng):
         np.testing.assert_array_equal(qf.ssm.gka(q, scale * k, v, None, g, gk) * scale, qf.ssm.gka(q, k, v, None, g, gk))
 
 
-def test_initial_H_enters_by_its_symmetric_part(backend, rng):
+def test_only_the_symmetric_part_of_an_initial_H_is_used(backend, rng):
     arrays = problem(rng, 1, 6, 2, 5)
     H0, U0 = some_state(rng, 1, 2, 5)
     twist = rng.standard_normal(H0.shape)
@@ -92,8 +92,8 @@ def test_gradient_at_thirty_steps_is_that_of_the_linear_system(backend, rng):
     assert difference < 2e-3
 
 
-def test_gradients_of_the_solves_are_exact_while_keys_are_few(best_backend, rng):
-    """In directions without a key, solves amplify rounding errors by 1 / ridge_strength, so these inputs are not rounded."""
+def test_gradients_are_accurate_while_keys_are_few(best_backend, rng):
+    """In directions without a key, solves amplify errors by 1 / ridge_strength, so right-hand sides are not rounded to float32."""
     for T, D in [(3, 64), (10, 128)]:
         print(T, D)
         inputs = problem(rng, 1, T, 2, D, np.float32, "alpha")
@@ -102,7 +102,7 @@ def test_gradients_of_the_solves_are_exact_while_keys_are_few(best_backend, rng)
 
 
 def test_long_sequences_in_segments(rng):
-    """More tokens than between two checks for an interrupt: values and gradients agree with shorter runs joined by their states."""
+    """Values and gradients agree with those of two shorter runs joined by their states."""
     for T, D, dtype in [(3500, 64, np.float32), (6000, 30, np.float64)]:
         print(T, D)
         arrays = problem(rng, 1, T, 1, D, dtype)
@@ -208,7 +208,7 @@ def test_states_in_every_mode_of_torch(rng):
 def test_gradient_of_one_result_alone(rng):
     """A loss may depend only on y, H_T or U_T."""
     torch, inputs = tensors(rng)
-    together = [torch.autograd.grad(with_states(*inputs)[i].sum(), inputs, allow_unused=True) for i in range(3)]
+    separate = [torch.autograd.grad(with_states(*inputs)[i].sum(), inputs, allow_unused=True) for i in range(3)]
     total = torch.autograd.grad(sum(r.sum() for r in with_states(*inputs)), inputs)
-    for parts, whole in zip(zip(*together), total):
+    for parts, whole in zip(zip(*separate), total):
         torch.testing.assert_close(sum(p for p in parts if p is not None), whole)

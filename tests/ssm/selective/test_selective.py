@@ -233,7 +233,7 @@ BAD = [
     (lambda: advance(*HEADS, np.zeros((2, 2, 5)), np.zeros((2, 1, 5))), ValueError, r"C has shape \(2, 1, 5\), .* G = 2 as in B"),
     (lambda: advance(np.broadcast_to(0.0, S.shape), X, X, A, MIX, MIX), ValueError, "state is read-only"),
     (lambda: advance(S, X, X, A, MIX, MIX, state_batch_indices=ends(0, 2)), ValueError, r"must be row numbers of state, in \[0, 2\)"),
-    (lambda: advance(S, X, X, A, MIX, MIX, state_batch_indices=ends(1, 1)), ValueError, "a row twice"),
+    (lambda: advance(S, *np.zeros((2, 3, 3)), A, *np.zeros((2, 3, 4)), state_batch_indices=ends(1, -1, 1)), ValueError, r"1, -1, 1\]"),
     (lambda: advance(S[:0], X, X, A, MIX, MIX, state_batch_indices=ends(-1, -1)), ValueError, "at least one row"),
     (lambda: advance(S, X, X, A, MIX, MIX, state_batch_indices=ends(0.0, 1)), TypeError, "expected an array of int32 or int64"),
     (lambda: varlen(X, ends(0, 3), 2), ValueError, r"expected numbers that stay in \[0, 2\] and never decrease"),

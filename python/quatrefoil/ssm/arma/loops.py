@@ -37,7 +37,7 @@ def _filter_vjp(b, a, x, y, mu, db, da, dx):
 
 
 def _coefficients(b, a, rows):
-    """b and a divided by a_0, (rows, order + 1) each, and a_0, (rows, 1)."""
+    """b and a divided by a_0, (rows, order + 1) each; a_0, (rows, 1); and the order."""
     order = max(b.shape[-1], a.shape[-1]) - 1
     full = np.zeros((2, rows, order + 1))
     for wide, c in zip(full, (b, a)):
@@ -50,14 +50,14 @@ def _rows(x):
     return x.reshape(int(np.prod(x.shape[:-1])), x.shape[-1])
 
 
-def _start(zi, rows, order):
+def _states(zi, rows, order):
     return np.zeros((rows, order)) if zi is None else _rows(zi).astype(float)
 
 
 def arma_filter(b, a, x, zi, y, zf, return_state, num_threads):
     flat = _rows(x)
     b, a, _, order = _coefficients(b, a, len(flat))
-    z, result = _start(zi, len(flat), order), np.zeros(flat.shape)
+    z, result = _states(zi, len(flat), order), np.zeros(flat.shape)
     _filter(b, a, flat, z, result)
     y[...] = result.reshape(y.shape)
     if zf is not None:
@@ -68,8 +68,8 @@ def arma_filter_vjp(b, a, x, zi, grad, grad_zf, db, da, dx, dzi, return_state, n
     flat = _rows(x)
     b_scaled, a_scaled, first, order = _coefficients(b, a, len(flat))
     y, dx_ = np.zeros(flat.shape), np.zeros(flat.shape)
-    _filter(b_scaled, a_scaled, flat, _start(zi, len(flat), order), y)
-    mu = np.concatenate((_rows(grad).astype(float), _start(grad_zf, len(flat), order)), axis=1)
+    _filter(b_scaled, a_scaled, flat, _states(zi, len(flat), order), y)
+    mu = np.concatenate((_rows(grad).astype(float), _states(grad_zf, len(flat), order)), axis=1)
     b_sums, a_sums = np.zeros(b_scaled.shape), np.zeros(b_scaled.shape)
     _filter_vjp(b_scaled, a_scaled, flat, y, mu, b_sums, a_sums, dx_)
     a_sums[:, 0] = -(b_scaled * b_sums).sum(axis=1) - (a_scaled * a_sums)[:, 1:].sum(axis=1)  # README (7)

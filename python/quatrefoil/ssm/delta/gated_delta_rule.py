@@ -73,7 +73,7 @@ def chunk_gated_delta_rule(
     g : (B, T, HV), optional
         Logarithms of the decays, 0 if absent. Below about -745 a decay is 0 and the state is cleared. If g > 0, the state grows.
     beta : (B, T, HV), optional
-        The fraction of the value stored for a key that is replaced by v, 1 if absent. If beta |k|^2 exceeds 2, the recurrence grows.
+        With |k| = 1, v replaces this fraction of the value stored at k; 1 if absent. If beta |k|^2 exceeds 2, the recurrence grows.
     scale : float, optional
         Factor of the outputs; 1 / sqrt(K) if absent.
     initial_state : (B, HV, K, V), optional

@@ -49,7 +49,7 @@ def chunk_kda(
     g : (B, T, HV, K)
         Logarithms of the decays, of any magnitude; -inf clears the channel.
     beta : (B, T, HV)
-        The fraction of the value stored for a key that is replaced by v. If beta |k|^2 exceeds 2, the recurrence grows.
+        With |k| = 1, v replaces this fraction of the value stored at k. If beta |k|^2 exceeds 2, the recurrence grows.
     scale, initial_state, output_final_state, use_qk_l2norm_in_kernel
         As in ``chunk_gated_delta_rule``.
     use_gate_in_kernel : bool

@@ -26,11 +26,11 @@ class Tokens:
         self.counts, self.ends = counts, xp.cumulative_sum(counts)
         chunk, within = arange(xp, M, cu_seqlens), arange(xp, C, cu_seqlens)
         self.owner = xp.clip(xp.searchsorted(self.ends, chunk, side="right"), max=sequences - 1)
-        of_chunk = xp.take(self.ends - counts, self.owner, axis=0)
-        at = (xp.take(begin, self.owner, axis=0) + (chunk - of_chunk) * C)[:, None] + within
+        first_chunk = xp.take(self.ends - counts, self.owner, axis=0)
+        at = (xp.take(begin, self.owner, axis=0) + (chunk - first_chunk) * C)[:, None] + within
         self.is_token = (at < xp.take(end, self.owner, axis=0)[:, None]) & (chunk < self.ends[-1:])[:, None]
         self.at = xp.clip(xp.reshape(at, (M * C,)), min=0, max=self.T - 1)
-        self.is_first, self.is_last = chunk == of_chunk, chunk + 1 == xp.take(self.ends, self.owner, axis=0)
+        self.is_first, self.is_last = chunk == first_chunk, chunk + 1 == xp.take(self.ends, self.owner, axis=0)
         token = arange(xp, self.T, cu_seqlens)
         of_token = xp.clip(xp.searchsorted(end, token, side="right"), max=sequences - 1)
         position = xp.take(self.ends - counts, of_token, axis=0) * C + token - xp.take(begin, of_token, axis=0)

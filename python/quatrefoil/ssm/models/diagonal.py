@@ -50,9 +50,9 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None,
 
     Notes
     -----
-    "ptd" takes as long as ``ptd_init`` at F = 2N. If some eigenvalues are real, it also needs ``ptd_init`` at 2N - 1; one real mode is then
-    stored with half its input. Sources: Gu, Gupta, Goel, Re, arXiv 2206.11893; "ptd" is S4-PTD, Yu, Nigmetov, Morozov, Mahoney, Erichson,
-    arXiv 2310.01698.
+    "ptd" takes as long as ``ptd_init`` at F = 2N. If some eigenvalues are real, it repeats that at 2N - 1, 2N - 2, ... until there are N
+    modes; real modes are stored with half their input. Sources: Gu, Gupta, Goel, Re, arXiv 2206.11893; "ptd" is S4-PTD, Yu, Nigmetov,
+    Morozov, Mahoney, Erichson, arXiv 2310.01698.
 
     Examples
     --------

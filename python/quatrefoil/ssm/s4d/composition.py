@@ -35,7 +35,7 @@ def _psi_derivative(xp: Any, x: Any) -> Any:
     return xp.where(near, series, (xp.exp(x) - _psi(xp, x)) / xp.where(near, xp.ones_like(x), x))
 
 
-def _square(xp: Any, x: Any) -> Any:
+def _abs_squared(xp: Any, x: Any) -> Any:
     """|x|^2."""
     return xp.real(x) ** 2 + xp.imag(x) ** 2
 
@@ -59,7 +59,7 @@ class _Scaled:
 
 
 class _Poles:
-    """(1)-(4): the modes, z and b, all (H, N), and the gradients of A and dt."""
+    """(1)-(4): the modes, b and (except for DSS) z, all (H, N), and the gradients of A and dt."""
 
     def __init__(self, xp: Any, dt: Any, A: Any, disc: str, L: int) -> None:
         self.xp, self.disc, self.L = xp, disc, L
@@ -73,13 +73,13 @@ class _Poles:
             self.z = xp.exp(self.x)
         elif disc == "bilinear":
             half = self.x / 2
-            size, ahead = _square(xp, half), xp.real(half)
-            ratio = 4 * ahead / (1 - 2 * ahead + size)
+            abs2_half, re_half = _abs_squared(xp, half), xp.real(half)
+            ratio = 4 * re_half / (1 - 2 * re_half + abs2_half)
             near = xp.abs(ratio) < 0.5  # |1 + half|^2 = |1 - half|^2 (1 + ratio)
-            apart = (1 + 2 * ahead + size) / (1 - 2 * ahead + size)
-            re = xp.where(near, xp.log1p(xp.where(near, ratio, 0 * ratio)), xp.log(xp.where(near, 1 + 0 * apart, apart))) / 2
-            re = xp.where(re < -69, 0 * ahead - 69, re)  # a pole at 0 becomes e^-69, so that its derivatives are finite
-            phase = xp.atan2(2 * xp.imag(half), (1 - xp.sqrt(size)) * (1 + xp.sqrt(size)))
+            quotient = (1 + 2 * re_half + abs2_half) / (1 - 2 * re_half + abs2_half)
+            re = xp.where(near, xp.log1p(xp.where(near, ratio, 0 * ratio)), xp.log(xp.where(near, 1 + 0 * quotient, quotient))) / 2
+            re = xp.where(re < -69, 0 * re_half - 69, re)  # a pole at 0 becomes e^-69, so that its derivatives are finite
+            phase = xp.atan2(2 * xp.imag(half), (1 - xp.sqrt(abs2_half)) * (1 + xp.sqrt(abs2_half)))
             self.modes, self.z = Modes(xp, re, phase), complex_of(xp, xp.exp(re) * xp.cos(phase), xp.exp(re) * xp.sin(phase))
             self.b = self.step / (1 - half)
         else:
@@ -87,7 +87,7 @@ class _Poles:
             self.sign = xp.where(grows, -xp.ones_like(xp.real(self.x)), xp.ones_like(xp.real(self.x)))
             self.y = self.sign * self.x
             self.q = self.A * _expm1(xp, self.y * L)
-            self.weight = _square(xp, self.q) + 1e-7
+            self.weight = _abs_squared(xp, self.q) + 1e-7
             self.r = xp.conj(self.q) / self.weight
             self.modes, self.b = _Scaled(xp, self.x, grows, L), _expm1(xp, self.y) * self.r
 
@@ -109,7 +109,7 @@ class _Poles:
         return step * g_x + xp.conj(last) * g_q, xp.sum(xp.real(xp.conj(self.A) * g_x), axis=-1)
 
 
-def _outputs(xp: Any, C: Any) -> Any:
+def _merged_outputs(xp: Any, C: Any) -> Any:
     """C as (M, H, N)."""
     return double(xp, xp.reshape(C, (math.prod(C.shape[:-2]), *C.shape[-2:])))
 
@@ -120,7 +120,7 @@ def _weights(xp: Any, B: Any, poles: _Poles) -> Any:
 
 def s4d_kernel(xp: Any, dt: Any, A: Any, C: Any, B: Any, L: int, disc: str) -> Any:
     poles = _Poles(xp, dt, A, disc, L)
-    K = poles.pairs * poles.modes.sums(_outputs(xp, C) * (_weights(xp, B, poles) * poles.b), L)
+    K = poles.pairs * poles.modes.sums(_merged_outputs(xp, C) * (_weights(xp, B, poles) * poles.b), L)
     return xp.reshape(K, (*C.shape[:-2], *K.shape[-2:]))
 
 
@@ -135,14 +135,14 @@ def _kernel_gradients(xp: Any, poles: _Poles, C3: Any, weights: Any, dK: Any) ->
 def s4d_kernel_vjp(xp: Any, dt: Any, A: Any, C: Any, B: Any, grad: Any, L: int, disc: str) -> tuple[Any, Any, Any, Any]:
     poles = _Poles(xp, dt, A, disc, L)
     dK = xp.reshape(grad, (math.prod(C.shape[:-2]), A.shape[0], L))
-    g_log, g_b, g_B, g_C = _kernel_gradients(xp, poles, _outputs(xp, C), _weights(xp, B, poles), dK)
+    g_log, g_b, g_B, g_C = _kernel_gradients(xp, poles, _merged_outputs(xp, C), _weights(xp, B, poles), dK)
     dA, ddt = poles.gradient(g_log, g_b)
     return ddt, dA, xp.reshape(g_C, C.shape), None if B is None else g_B
 
 
-def _split(xp: Any, u: Any, C: Any, bidirectional: bool) -> tuple[Any, Any, int]:
+def _flattened(xp: Any, u: Any, C: Any, bidirectional: bool) -> tuple[Any, Any, int]:
     """u as (rows, H, L), C as (M, H, N), the number of outputs."""
-    C3 = _outputs(xp, C)
+    C3 = _merged_outputs(xp, C)
     return xp.reshape(u, (math.prod(u.shape[:-2]), *u.shape[-2:])), C3, 1 if bidirectional else C3.shape[0]
 
 
@@ -156,7 +156,7 @@ def s4d_conv(
     xp: Any, u: Any, dt: Any, A: Any, C: Any, D: Any, B: Any, initial_state: Any, disc: str, method: str, bidirectional: bool,
     return_state: bool,
 ) -> tuple[Any, Any]:  # fmt: skip
-    u3, C3, M = _split(xp, u, C, bidirectional)
+    u3, C3, M = _flattened(xp, u, C, bidirectional)
     rows, H, L = u3.shape
     poles = _Poles(xp, dt, A, disc, L)
     weights, modes = _weights(xp, B, poles), poles.modes
@@ -178,7 +178,7 @@ def s4d_conv_vjp(
     xp: Any, u: Any, dt: Any, A: Any, C: Any, D: Any, B: Any, initial_state: Any, grad: Any, grad_last: Any, disc: str, method: str,
     bidirectional: bool, return_state: bool,
 ) -> tuple[Any, ...]:  # fmt: skip
-    u3, C3, M = _split(xp, u, C, bidirectional)
+    u3, C3, M = _flattened(xp, u, C, bidirectional)
     rows, H, L = u3.shape
     poles = _Poles(xp, dt, A, disc, L)
     weights = _weights(xp, B, poles)

@@ -12,7 +12,7 @@ from ..scan.composition import scan, scan_adjoint
 
 
 class _Mixing:
-    """B or C for some channels as (1 or B, channels or 1, N, 1 or L), and its gradient, summed over all channels."""
+    """B or C for some channels as (1 or B, channels or 1, N, 1 or L), and its gradient, collected from all channels."""
 
     def __init__(self, xp: Any, matrix: Any, channels: int) -> None:
         self.xp, self.matrix, self.channels = xp, matrix, channels
@@ -50,11 +50,11 @@ class _Mixing:
 class _Scan:
     """(1)-(3) for some channels: step sizes, coefficients and inputs of the recurrence, and the gate."""
 
-    def __init__(self, xp: Any, inputs: tuple[Any, ...], mixing: list[_Mixing], softens: bool, channel_slice: slice) -> None:
+    def __init__(self, xp: Any, inputs: tuple[Any, ...], mixing: list[_Mixing], use_softplus: bool, channel_slice: slice) -> None:
         u, delta, A, D, z, bias = inputs
         self.xp, self.u, self.A = xp, u[:, channel_slice, :], A[None, channel_slice, :, None]
         self.raw = delta[:, channel_slice, :] if bias is None else delta[:, channel_slice, :] + bias[channel_slice, None]
-        self.step = softplus(xp, self.raw) if softens else self.raw
+        self.step = softplus(xp, self.raw) if use_softplus else self.raw
         self.B, self.C = (m.select(channel_slice) for m in mixing)
         self.pair = 2 if is_complex(xp, A) else 1
         self.a = xp.exp(self.step[:, :, None, :] * self.A)
@@ -138,7 +138,7 @@ class _Conv:
         if seq_idx is not None:
             self.sequences = xp.concat([zeros(xp, (x.shape[0], self.W - 1), seq_idx) - 1, seq_idx], axis=1)
 
-    def seen(self, x: Any, j: int) -> Any:
+    def same_sequence(self, x: Any, j: int) -> Any:
         """x (B, D, L) at the steps whose sample for tap j is in the same sequence, else 0."""
         if self.seq_idx is None:
             return x
@@ -156,7 +156,7 @@ class _Conv:
         y = self.xp.zeros_like(self.shifted(0))
         y = y if self.bias is None else y + self.bias[:, None]
         for j in range(self.W):
-            y = y + self.seen(self.weight[:, j, None] * self.shifted(j), j)
+            y = y + self.same_sequence(self.weight[:, j, None] * self.shifted(j), j)
         return y
 
 
@@ -192,10 +192,10 @@ def causal_conv1d_fn_vjp(
         g = c.masked(grad * silu_slope(xp, c.total()) if activation == "silu" else grad)
         both, of_taps = zeros(xp, c.samples.shape, x), []
         for j in range(c.W):
-            part = c.seen(g, j)
+            part = c.same_sequence(g, j)
             front, back = (zeros(xp, (*g.shape[:2], n), x) for n in (j, c.W - 1 - j))
             both = both + xp.concat([front, c.weight[:, j, None] * part, back], axis=2)
-            of_taps.append(xp.sum(c.masked(c.seen(g * c.shifted(j), j)), axis=(0, 2)))
+            of_taps.append(xp.sum(c.masked(c.same_sequence(g * c.shifted(j), j)), axis=(0, 2)))
         if grad_final is not None:
             both = both + xp.concat([zeros(xp, g.shape, x), grad_final], axis=2)
         return both[:, :, c.W - 1 :], both[:, :, : c.W - 1], xp.stack(of_taps, axis=0), xp.sum(g, axis=(0, 2))[None, :]
@@ -204,7 +204,7 @@ def causal_conv1d_fn_vjp(
     return dx, dweight.T, None if bias is None else dbias[0, :], None, None if initial_states is None else dinitial
 
 
-def _unless_wrong(xp: Any, x: Any, cu_seqlens: Any, result: Any) -> Any:
+def _nan_unless_valid(xp: Any, x: Any, cu_seqlens: Any, result: Any) -> Any:
     """The result, or NaN if cu_seqlens decrease or leave [0, T]."""
     inside = (cu_seqlens[0] >= 0) & (cu_seqlens[-1] <= x.shape[0])
     return nan_unless(xp, inside & xp.all(cu_seqlens[:-1] <= cu_seqlens[1:]), result)
@@ -213,19 +213,19 @@ def _unless_wrong(xp: Any, x: Any, cu_seqlens: Any, result: Any) -> Any:
 def causal_conv1d_varlen_states(xp: Any, x: Any, cu_seqlens: Any, state_len: int) -> Any:
     """(14)."""
     if 0 in x.shape:
-        return _unless_wrong(xp, x, cu_seqlens, zeros(xp, (cu_seqlens.shape[0] - 1, x.shape[1], state_len), x))
+        return _nan_unless_valid(xp, x, cu_seqlens, zeros(xp, (cu_seqlens.shape[0] - 1, x.shape[1], state_len), x))
     at = cu_seqlens[1:, None] - state_len + arange(xp, state_len, cu_seqlens, xp.int64)  # the row of x for each sample
     in_state = at >= cu_seqlens[:-1, None]
     rows = xp.reshape(xp.where(in_state & (at < x.shape[0]), at, 0 * at), (-1,))
     states = xp.reshape(xp.take(x, rows, axis=0), (*at.shape, x.shape[1]))
     states = xp.permute_dims(xp.where(in_state[..., None], states, 0 * states), (0, 2, 1))
-    return _unless_wrong(xp, x, cu_seqlens, states)
+    return _nan_unless_valid(xp, x, cu_seqlens, states)
 
 
 def causal_conv1d_varlen_states_vjp(xp: Any, x: Any, cu_seqlens: Any, grad: Any, state_len: int) -> tuple[Any, None]:
     """Sample t belongs to the last sequence that does not begin after it."""
     if 0 in grad.shape or 0 in x.shape:
-        return _unless_wrong(xp, x, cu_seqlens, zeros(xp, x.shape, x)), None
+        return _nan_unless_valid(xp, x, cu_seqlens, zeros(xp, x.shape, x)), None
     t = arange(xp, x.shape[0], x, xp.int64)
     before = xp.searchsorted(cu_seqlens, t, side="right")
     item = xp.clip(before - 1, 0, grad.shape[0] - 1)
@@ -233,7 +233,7 @@ def causal_conv1d_varlen_states_vjp(xp: Any, x: Any, cu_seqlens: Any, grad: Any,
     in_state = (before >= 1) & (before <= grad.shape[0]) & (slot >= 0) & (slot < state_len)
     flat = xp.reshape(xp.permute_dims(grad, (0, 2, 1)), (-1, x.shape[1]))
     dx = xp.take(flat, xp.where(in_state, item * state_len + slot, 0 * t), axis=0)
-    return _unless_wrong(xp, x, cu_seqlens, xp.where(in_state[:, None], dx, 0 * dx)), None
+    return _nan_unless_valid(xp, x, cu_seqlens, xp.where(in_state[:, None], dx, 0 * dx)), None
 
 
 def _is_first(xp: Any, rows: Any) -> Any:
@@ -249,7 +249,7 @@ class _Step:
     """(15); every array broadcasts to (B, H, P, N). Padding is 0, and so are items whose row is absent or used by an earlier item."""
 
     def __init__(
-        self, xp: Any, state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, rows: Any, softens: bool
+        self, xp: Any, state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, rows: Any, use_softplus: bool
     ) -> None:
         self.xp, self.shape, self.rows, self.has_heads = xp, state.shape, rows, state.ndim == 4
         self.all = self.with_heads(state)
@@ -264,7 +264,7 @@ class _Step:
         self.B, self.C = (xp.take(self.masked(m if m.ndim == 3 else m[:, None, :]), group, axis=1)[:, :, None, :] for m in (B, C))
         if bias is not None:
             self.raw = self.raw + bias[..., None]
-        self.step = softplus(xp, self.raw) if softens else self.raw
+        self.step = softplus(xp, self.raw) if use_softplus else self.raw
         self.decayed = xp.exp(self.step * self.A) * self.state
         self.next = self.decayed + self.step * self.x * self.B
         y = xp.sum(self.C * self.next, axis=-1, keepdims=True)

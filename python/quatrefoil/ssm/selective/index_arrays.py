@@ -35,7 +35,7 @@ def check_rows(label: str, argument: str, rows: Any, states: str, shape: Any) ->
     if len(set(numbers)) < len(numbers):
         chosen = [n for n in numbers if n >= 0]
         if len(set(chosen)) < len(chosen):
-            raise ValueError(f"{label}: {argument} is {chosen}, which contains a row twice; use a different row for every item")
+            raise ValueError(f"{label}: {argument} is {numbers}, which contains a row twice; use a different row for every item")
 
 
 def ends_of(cu_seqlens: Any, label: str, x: Any, axis: int, *, whole: bool = True) -> Any:

@@ -1,4 +1,4 @@
-"""Mamba-2's scan compared with PyTorch: in chunks by batched products, and in the usual form with a segment sum."""
+"""Mamba-2's scan compared with two versions in PyTorch: batched matrix products, and the paper's segment sums."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _in_chunks(x: Any, dt: Any, B: Any, C: Any, size: int) -> tuple[Any, ...]:
 
 
 def _batched(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, bias: Any) -> Any:
-    """Chunks by batched matrix products. All heads share the products of B and C; there is one state per chunk."""
+    """All chunks at once by batched matrix products, then a loop over their states. All heads share the products of B and C."""
     import torch
 
     L = x.shape[1]

@@ -62,14 +62,14 @@ class _Scan:
     """(1)-(6) for some heads."""
 
     def __init__(self, xp: Any, inputs: _Inputs, sequences: _Sequences, options: tuple[Any, ...], head_slice: slice) -> None:
-        softens, dt_min, dt_max = options
+        use_softplus, dt_min, dt_max = options
         self.xp, self.inputs, self.sequences, self.tokens, self.head_slice = xp, inputs, sequences, sequences.tokens, head_slice
         self.x = inputs.x[:, :, head_slice, :]
         self.D = None if inputs.D is None else inputs.D[head_slice, :] if inputs.D.ndim == 2 else inputs.D[head_slice, None]
         raw = inputs.dt[:, :, head_slice] if inputs.dt_bias is None else inputs.dt[:, :, head_slice] + inputs.dt_bias[head_slice]
-        step = softplus(xp, raw) if softens else raw
+        step = softplus(xp, raw) if use_softplus else raw
         outside = (step < dt_min) | (step > dt_max)
-        self.slope = xp.where(outside, xp.zeros_like(raw), sigmoid(xp, raw) if softens else xp.ones_like(raw))
+        self.slope = xp.where(outside, xp.zeros_like(raw), sigmoid(xp, raw) if use_softplus else xp.ones_like(raw))
         step = xp.where(step < dt_min, xp.full_like(step, dt_min), step) if dt_min > -math.inf else step
         self.dt = xp.where(step > dt_max, xp.full_like(step, dt_max), step) if dt_max < math.inf else step
         self.A = inputs.A[head_slice]

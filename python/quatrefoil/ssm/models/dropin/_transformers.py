@@ -18,7 +18,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from ...._warnings import warn
-from ._upstream import MODULES, TRIED
+from ._upstream import MODULES, TESTED_RELEASES
 
 _MODELS = re.compile(r"transformers\.models\.\w+\.modeling_\w+|transformers_modules\..*modeling_\w+")
 _CHECKS_MODULE = "transformers.utils.import_utils"
@@ -275,7 +275,7 @@ def _warn_of(module: ModuleType, names: Iterable[str], text: str) -> None:
         return
     _warned.add((module.__name__, wanted))
     release = getattr(sys.modules.get("transformers"), "__version__", "of an unknown release")
-    known = f"{', '.join(TRIED[:-1])} and {TRIED[-1]}"
+    known = f"{', '.join(TESTED_RELEASES[:-1])} and {TESTED_RELEASES[-1]}"
     warn(f"ssm.install: {module.__name__} {text.format(', '.join(wanted))}; transformers is {release}, and install was tested with {known}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 VERSIONS = {"mamba_ssm": "2.2.4", "causal_conv1d": "1.5.0", "fla": "0.6.0", "flashfftconv": "0.0.0"}
 # Package -> the module without which it cannot run.
 EXTENSIONS = {"mamba_ssm": "selective_scan_cuda", "causal_conv1d": "causal_conv1d_cuda", "flashfftconv": "monarch_cuda"}
-TRIED = ("4.57", "5.9", "5.24", "5.25")  # releases of transformers tested with the stand-ins
+TESTED_RELEASES = ("4.57", "5.9", "5.24", "5.25")  # releases of transformers tested with the stand-ins
 _SCANS = ("selective_scan_fn", "mamba_inner_fn")
 _CONVOLUTIONS = ("causal_conv1d_fn", "causal_conv1d_update")
 _DELTA_RULES = {  # module of fla.ops -> its functions
