@@ -137,6 +137,8 @@ def test_rejected(rng):
         (lambda: qf.kron.gp_nll(factors, y, np.ones(5)), ValueError, "noise has shape"),
         (lambda: qf.kron.gp_nll([ones, B], y, 0.0), np.linalg.LinAlgError, "singular"),
         (lambda: qf.kron.gp_nll([ones, np.ones((4, 4))], y, 0.0, mask=five), np.linalg.LinAlgError, "not positive definite"),
+        (lambda: qf.kron.gp_nll(factors, y.reshape(3, 4), 0.1, None), TypeError, "takes factors, y, noise by position, got 4 arguments"),
+        (lambda: qf.kron.gp_nll(factors, y.reshape(3, 4), 0.1, noise=5.0), TypeError, "multiple values for argument 'noise'"),
         (lambda: nll_of(factors, y, logdet="both"), ValueError, "logdet is 'both'"),
         (lambda: nll_of(factors, y, probes=1), ValueError, "probes is 1"),
         (lambda: nll_of(factors, y, tol=0.0), ValueError, "tol is 0"),

@@ -45,8 +45,9 @@ def test_gradients_and_samples(rng):
     draws = kron.gp_sample(factors, size=2, rng=0)
     assert draws.shape == (3, 2, 12)
     np.testing.assert_array_equal(draws, kron.gp_sample(factors, size=2, rng=0))
-    alike = kron.gp_sample([np.stack([factors[0][0]] * 2), factors[1]], rng=0)
-    assert (alike[0] != alike[1]).any()  # every item has its own random numbers
+    for seed in (0, np.int64(0)):
+        alike = kron.gp_sample([np.stack([factors[0][0]] * 2), factors[1]], rng=seed)
+        assert (alike[0] != alike[1]).any()  # every item has its own random numbers
 
 
 def test_rejected(rng):
@@ -57,6 +58,8 @@ def test_rejected(rng):
          r"gp_nll: noise has shape \(12,\), expected the leading batch axes \(3,\)"),
         (lambda: kron.gp_solve(factors, y, 0.1, mask=np.ones(12, bool)), ValueError, "mask has shape"),
         (lambda: kron.gp_nll([factors[0][:0], factors[1]], y[:0], 0.1), ValueError, "expected no axis of length 0"),
+        (lambda: kron.gp_nll(factors, y, 0.1, None), TypeError, "takes factors, y, noise by position, got 4 arguments"),
+        (lambda: kron.gp_nll(factors, y, 0.1, noise=5.0), TypeError, "multiple values for argument 'noise'"),
         (lambda: kron.gp_nll(factors, y[:, :5], 0.1), ValueError, r"y has shape \(5,\), expected \(\.\.\., 12\)"),
     ])  # fmt: skip
 

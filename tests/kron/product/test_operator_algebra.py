@@ -67,6 +67,7 @@ def test_entries_of_a_large_operator(rng):
     assert row.shape == (10**6,)
     close(K[123456, 654321], factors[0][12, 65] * factors[1][34, 43] * factors[2][56, 21], 4)
     assert K[123456, 654321] == row[654321]
+    assert K[np.array([100], np.uint8), np.int8(-1)] == K[100, -1]
     x = np.zeros(10**6)
     x[123456] = 1
     close(row, K.rmatvec(x), 64)
@@ -133,6 +134,9 @@ def test_rejected(rng):
     check_rejected([
         (lambda: K[6], IndexError, "index 6 is out of bounds for axis 0 with size 6"),
         (lambda: K[0, [1, -7]], IndexError, "index -7 is out of bounds for axis 1 with size 6"),
+        (lambda: K[np.array([255], np.uint8)], IndexError, "index 255 is out of bounds for axis 0 with size 6"),
+        (lambda: K[np.array([2**64 - 1], np.uint64)], IndexError, "index 18446744073709551615 is out of bounds"),
+        (lambda: K[np.zeros(0)], IndexError, "expected integers, a slice"),
         (lambda: K[0.5], IndexError, "index 0 is 0.5, expected integers, a slice, or an array of 6 bools"),
         (lambda: K[:, np.ones(5, bool)], IndexError, "expected integers, a slice"),
         (lambda: K[0, 1, 2], IndexError, "3 indices, expected one or two"),

@@ -26,8 +26,8 @@ def per_item(label: str, function: Callable[..., Any], arguments: Mapping[str, A
     if not np.prod(batch):
         raise ValueError(f"{label}: the factors have batch axes {batch}, expected no axis of length 0")
     shared = dict(arguments)
-    if isinstance(shared.get("rng"), int):
-        shared["rng"] = np.random.default_rng(shared["rng"])  # shared, so that each item draws different numbers
+    if "rng" in shared:
+        shared["rng"] = _arguments.generator(shared["rng"], label)  # shared, so that each item draws different numbers
     sequences = {name: spread(arguments[name], batch) for name in _SEQUENCES if arguments.get(name) is not None}
     results = []
     for at in np.ndindex(batch):

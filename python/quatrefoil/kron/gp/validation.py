@@ -28,10 +28,13 @@ def takes_grids(label: str, *, per_point: bool = True) -> Callable[[Callable[P, 
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         names = list(inspect.signature(function).parameters)
+        positional = sum(p.kind is not p.KEYWORD_ONLY for p in inspect.signature(function).parameters.values())
 
         @functools.wraps(function)
         def called(*args: P.args, **options: P.kwargs) -> R:
             arguments: dict[str, Any] = dict(zip(names, args)) | options
+            if len(args) > positional or len(arguments) < len(args) + len(options):
+                return function(*args, **options)  # raises TypeError
             if isinstance(arguments.get("factors"), (list, tuple)) and is_batch(arguments["factors"]):
                 return per_item(label, called, arguments)
             sizes = _sizes(arguments.get("factors"))

@@ -82,7 +82,7 @@ def _positions(part: Any, axis: int, size: int) -> np.ndarray:
     if _arrays.kind(part) is None and not isinstance(part, (list, bool)) and hasattr(part, "__index__"):
         part = operator.index(part)
     at = _arrays.to_host(part) if _arrays.kind(part) is not None else np.asarray(part)
-    at = at.astype(np.int64) if at.size == 0 else at
+    at = at.astype(np.int64) if at.size == 0 and isinstance(part, (list, tuple)) else at
     if at.dtype == bool and at.shape == (size,):
         return np.flatnonzero(at)
     if at.dtype.kind not in "iu":
@@ -90,4 +90,5 @@ def _positions(part: Any, axis: int, size: int) -> np.ndarray:
     outside = (at < -size) | (at >= size)
     if outside.any():
         raise IndexError(f"KroneckerOperator: index {at[outside][0]} is out of bounds for axis {axis} with size {size}")
+    at = at.astype(np.int64)
     return np.where(at < 0, at + size, at)
